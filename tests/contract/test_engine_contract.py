@@ -1,0 +1,158 @@
+"""What every family owes the engine, whatever it is: geometry, addressed noise, cancelling, snapshots, guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.families import VARIANTS
+from videogen import Cancelled, Engine, InputError, NumericsError, Progress, UnsupportedError
+from videogen.core.manifest import Manifest
+from videogen.engine.loop import LoopState, denoise
+from videogen.engine.plan import make_plan
+from videogen.engine.request import RenderRequest
+from videogen.engine.techniques import Technique
+from videogen.schedulers import AddressedNoise, make_solver, solver_names
+
+PROMPT = "a red ball moves right"
+pytestmark = pytest.mark.parametrize("name", VARIANTS)
+EngineOf = Callable[[str], Engine]
+
+
+def options(name: str, **more: Any) -> dict[str, Any]:
+    frames, width, height = VARIANTS[name].clips[0]
+    return {"frames": frames, "size": (width, height), "steps": 3, **more}
+
+
+def test_geometry_is_that_of_the_vae(name: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    frames, width, height = VARIANTS[name].clips[0]
+    pixels = torch.randint(0, 255, (1, frames, height, width, 3), dtype=torch.uint8)
+    latents = backbone.encode(pixels)
+    assert tuple(latents.shape) == backbone.geometry.shape(frames, height, width)
+    assert backbone.decode(latents).shape == pixels.shape
+
+
+def test_tokens_are_those_of_self_attention(name: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    grid = backbone.token_grid(backbone.geometry.shape(5, 32, 32))
+    assert grid.video_tokens == grid.frames * grid.height * grid.width > 0
+
+
+def test_encoder_and_decoder_are_modules_of_the_denoiser(name: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    encoder, decoder = backbone.encoder_decoder()
+    inside = set(backbone.denoisers()[0].modules())
+    assert encoder and decoder and set(encoder) | set(decoder) <= inside and not set(encoder) & set(decoder)
+
+
+def test_same_seed_same_video_other_seed_other_video(name: str, engine_of: EngineOf) -> None:
+    first, again, other = (engine_of(name).generate(PROMPT, seed=s, **options(name)).frames for s in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_a_clip_of_a_batch_is_reproduced_alone_by_its_manifest(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    batch = engine.generate([PROMPT, "a blue square"], seed=5, **options(name, guidance_scale=1.0))
+    request = RenderRequest.from_dict(Manifest.from_dict(batch[1].manifest or {}).request)
+    assert (request.prompt, request.seed) == ("a blue square", 6)
+    alone = engine.render(request).frames.astype(int)
+    assert np.abs(alone - batch[1].frames.astype(int)).max() <= 1  # kernels may round otherwise in a batch
+
+
+def test_render_from_the_manifest_is_bit_identical(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    video = engine.generate(PROMPT, seed=9, **options(name))
+    manifest = Manifest.from_dict(video.manifest or {})
+    again = engine.render(RenderRequest.from_dict(manifest.request))
+    assert np.array_equal(video.frames, again.frames)
+    assert manifest.model["hash"] == engine.backbone.digest and len(manifest.plan) == 3
+
+
+@pytest.mark.parametrize("solver", ["unipc", "dpm++2m"])
+def test_going_on_from_a_snapshot_gives_the_same_latents(name: str, solver: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    request = RenderRequest(PROMPT, frames=5, width=32, height=32, steps=5).resolve(backbone)
+    scheduler = make_solver(solver, backbone.scheduler)
+    scheduler.set_timesteps(5)
+    noise = AddressedNoise(0)
+    _, c, f, h, w = backbone.geometry.shape(5, 32, 32)
+    state = LoopState(backbone.start(noise.frames(range(f), (c, h, w)), scheduler), 0, scheduler, [noise])
+    plan = make_plan(backbone, scheduler, request)
+    with torch.inference_mode():
+        text = backbone.encode_prompt([PROMPT], [""])
+        kept, last = None, state
+        for last in denoise(backbone, state, plan, text, "sequential"):
+            if last.index == 2:
+                kept = last.snapshot()
+        assert kept is not None
+        *_, resumed = denoise(backbone, kept, plan, text, "sequential")
+    assert torch.equal(resumed.latents, last.latents)
+
+
+def test_a_pass_through_technique_is_bit_identical_to_none(name: str, engine_of: EngineOf) -> None:
+    plain = engine_of(name).generate(PROMPT, **options(name)).frames
+    passed = engine_of(name).generate(PROMPT, techniques=[Technique(), Technique()], **options(name)).frames
+    assert np.array_equal(plain, passed)
+
+
+def test_techniques_see_every_branch_of_every_step_and_report(name: str, engine_of: EngineOf) -> None:
+    class Spy(Technique):
+        def __init__(self) -> None:
+            self.calls: list[tuple[int, str]] = []
+
+        def evaluate(self, row: Any, branch: str, latents: Any, text: Any, call: Any) -> torch.Tensor:
+            self.calls.append((row.index, branch))
+            return call(latents, text)
+
+        def end(self) -> dict[str, Any]:
+            return {"calls": len(self.calls)}
+
+    spy = Spy()
+    video = engine_of(name).generate(PROMPT, techniques=[spy], guidance="sequential", guidance_scale=3.0, **options(name))
+    assert spy.calls == [(i, b) for i in range(3) for b in ("cond", "uncond")]
+    assert (video.manifest or {})["measured"] == {"calls": 6}
+
+
+def test_progress_counts_up_previews_and_can_cancel(name: str, engine_of: EngineOf) -> None:
+    heard: list[Progress] = []
+    engine_of(name).generate(PROMPT, progress=lambda p: heard.append(p), preview_every=2, **options(name))
+    steps = [p for p in heard if p.stage == "denoise"]
+    assert [p.step for p in steps] == [0, 1, 2, 3] and [p.stage for p in heard][-1] == "decode"
+    assert [p.preview is not None for p in steps] == [False, False, True, False]
+    picture = steps[2].preview
+    assert picture is not None and picture.dtype == np.uint8 and picture.shape[-1] == 3
+
+    with pytest.raises(Cancelled, match="denoise 1/3"):
+        engine_of(name).generate(PROMPT, progress=lambda p: not (p.stage == "denoise" and p.step == 1), **options(name))
+
+
+def test_nan_is_an_error_that_names_the_step(name: str, engine_of: EngineOf) -> None:
+    class Poison(Technique):
+        def prediction(self, row: Any, state: Any, prediction: torch.Tensor) -> torch.Tensor:
+            return prediction * float("nan") if row.index == 1 else prediction
+
+    with pytest.raises(NumericsError, match="step 2 of 3"):
+        engine_of(name).generate(PROMPT, techniques=[Poison()], **options(name))
+
+
+def test_sizes_and_frames_that_do_not_fit_name_those_that_do(name: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    multiple = backbone.geometry.multiple
+    with pytest.raises(InputError, match=f"multiple of {multiple} .* use {3 * multiple} or {4 * multiple}"):
+        engine_of(name).generate(PROMPT, size=(3 * multiple + 1, multiple), steps=1)
+    if backbone.geometry.single_first:
+        with pytest.raises(InputError, match="frames=6 is not 4k\\+1 .* use 5 or 9"):
+            engine_of(name).generate(PROMPT, frames=6, steps=1)
+
+
+def test_a_solver_that_misfits_is_refused_with_the_list_that_fits(name: str, engine_of: EngineOf) -> None:
+    with pytest.raises(InputError, match="did you mean 'unipc'"):
+        engine_of(name).generate(PROMPT, solver="uni-pc")
+    if name.startswith("wan"):
+        with pytest.raises(UnsupportedError, match=", ".join(solver_names("flow")).replace("+", r"\+")):
+            engine_of(name).generate(PROMPT, solver="ddim")

@@ -1,0 +1,26 @@
+"""The judge is right about the world's own clips, wrong at chance about decoys, and silent about nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tools.evaluate_embedded import prove_judge, wilson
+from tools.judge import judge
+
+
+def test_the_judge_is_proved_before_it_judges() -> None:
+    proof = prove_judge(count=72)
+    for figures in proof.values():
+        assert min(figures[name] for name in ("colour", "shape", "motion")) >= 0.98
+        assert figures["decoy colour"] < 0.3 and figures["decoy shape"] < 0.45 and figures["decoy motion"] < 0.3
+
+
+def test_an_empty_picture_has_no_object() -> None:
+    verdict = judge(np.full((9, 64, 64, 3), 8, np.uint8))
+    assert (verdict.colour, verdict.shape, verdict.motion) == (None, None, None)
+
+
+def test_wilson_interval_holds_the_share_and_narrows() -> None:
+    low, high = wilson(0.9, 128)
+    assert low < 0.9 < high and high - low < 0.12
+    assert wilson(1.0, 10)[1] == 1.0 and wilson(0.0, 10)[0] == 0.0

@@ -1,0 +1,50 @@
+"""Training: the fast encode and decode are the library's own, and a run resumes, saves whole folders and stays in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools import train_embedded
+from tools.training import vae as video_vae
+from tools.training.pool import LatentPool
+
+
+def test_fast_encode_and_decode_equal_the_library() -> None:
+    torch.manual_seed(0)
+    vae = video_vae.build(base=8, wide=2).eval()
+    pixels = torch.rand(1, 3, 13, 32, 32) * 2 - 1
+    with torch.no_grad():
+        parameters = video_vae.encode(vae, pixels)
+        assert torch.allclose(parameters, vae.encode(pixels).latent_dist.parameters, atol=1e-5)
+        latents = parameters.chunk(2, 1)[0]
+        assert torch.allclose(video_vae.decode(vae, latents).clamp(-1, 1), vae.decode(latents).sample, atol=1e-5)
+
+
+@pytest.mark.parametrize(("vae", "model"), [("vae", "dit"), ("frame-vae", "unet")])
+def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> None:
+    for part, extra in [(vae, []), (model, ["--vae", str(tmp_path / vae / "vae")])]:
+        arguments = [part, "--steps", "2", "--out", str(tmp_path / part), "--batch", "1", *extra]
+        assert train_embedded.main(arguments) == 0
+    out = tmp_path / model
+    before = torch.load(out / "state.pt", weights_only=True)["step"]
+    assert before == 2 and (out / "model_index.json").is_file() and (out / "log.jsonl").is_file()
+    longer = [model, "--steps", "3", "--out", str(out), "--batch", "1", "--vae", str(tmp_path / vae / "vae")]
+    assert train_embedded.main(longer) == 0
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_pool_encodes_once_and_draws_what_it_holds() -> None:
+    calls: list[list[int]] = []
+
+    def encode(seeds: list[int]) -> torch.Tensor:
+        calls.append(seeds)
+        return torch.tensor(seeds, dtype=torch.float32).view(-1, 1, 1, 1, 1).expand(-1, 2, 1, 4, 4)
+
+    pool = LatentPool(encode, first_seed=5, capacity=8)
+    pool.grow(6)
+    pool.grow(6)
+    pool.grow(6)
+    assert len(pool) == 12 and sum(calls, []) == list(range(5, 17))

@@ -1,0 +1,79 @@
+"""The world is what it says: seeded, captioned, with masks, tracks and flow that agree with its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tools.world import BACKGROUNDS, CAMERAS, COLOURS, MOTIONS, SHAPES, Scene, Thing, caption, flow, held_out, render, sample_scene
+from tools.world.captions import vocabulary
+from tools.world.scene import is_held_out
+
+
+def scene(motion: str = "moves right", camera: str | None = None, background: str = "black", shape: str = "ball") -> Scene:
+    return Scene((Thing(shape, "red", motion),), background, camera, 7)
+
+
+def test_a_scene_is_a_pure_function_of_its_seed() -> None:
+    first, second = render(sample_scene(11)), render(sample_scene(11))
+    assert np.array_equal(first.frames, second.frames)
+    assert not np.array_equal(first.frames, render(sample_scene(12)).frames)
+
+
+def test_a_window_of_a_clip_is_the_clip() -> None:
+    whole = render(scene(), 33)
+    assert np.array_equal(render(scene(), 5, start=10).frames, whole.frames[10:15])
+    assert np.array_equal(render(scene(), 9, stride=4).frames, whole.frames[::4])
+
+
+def test_held_out_combinations_never_appear_in_training() -> None:
+    assert len(set(held_out())) == 64
+    for seed in range(4000):
+        sampled = sample_scene(seed)
+        assert not any(is_held_out(thing, sampled.background) for thing in sampled.things)
+
+
+def test_training_covers_every_word() -> None:
+    scenes = [sample_scene(seed) for seed in range(4000)]
+    things = [thing for s in scenes for thing in s.things]
+    assert {t.shape for t in things} == set(SHAPES) and {t.colour for t in things} == set(COLOURS)
+    assert {t.motion for t in things} == set(MOTIONS)
+    assert {s.background for s in scenes} == set(BACKGROUNDS) and {s.camera for s in scenes} == {None, *CAMERAS}
+    words = {word.strip(",") for i, s in enumerate(scenes) for word in caption(s, np.random.default_rng(i)).split()}
+    assert words <= set(vocabulary())
+
+
+@pytest.mark.parametrize(
+    ("motion", "dx", "dy"),
+    [("moves left", -1, 0), ("moves right", 1, 0), ("moves up", 0, -1), ("moves down", 0, 1), ("stays still", 0, 0)],
+)
+def test_tracks_follow_the_words(motion: str, dx: int, dy: int) -> None:
+    track = render(scene(motion)).tracks[0]
+    travel = track[-1] - track[0]
+    assert (np.sign(np.round(travel)) == (dx, dy)).all()
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("camera", [None, "pans left", "zooms in"])
+def test_flow_carries_each_frame_to_the_next(motion: str, camera: str | None) -> None:
+    asked = scene(motion, camera, "noisy" if camera else "black", "square")
+    frames = render(asked, 6).frames.astype(float)
+    moved = flow(asked, 6, 64)
+    ys, xs = np.mgrid[0:64, 0:64]
+    tx, ty = np.rint(xs + moved[0, 0]).astype(int), np.rint(ys + moved[0, 1]).astype(int)
+    inside = (tx >= 0) & (tx < 64) & (ty >= 0) & (ty < 64)
+    warped_error = np.abs(frames[1][ty[inside], tx[inside]] - frames[0][inside]).mean()
+    assert warped_error < 4.0  # rounding to whole pixels is all that remains
+
+
+def test_masks_are_what_is_seen() -> None:
+    pair = Scene((Thing("ball", "red", "stays still"), Thing("square", "blue", "stays still")), "black", None, 3)
+    clip = render(pair, 1)
+    red = clip.frames[0][clip.masks[0, 0] > 0.99]
+    assert (red[:, 0] > 200).all() and (red[:, 2] < 80).all()
+    assert (clip.masks.sum(0) <= 1 + 1e-6).all()
+
+
+def test_pixels_keep_their_place_at_another_size() -> None:
+    small, large = render(scene(), 3, 64).tracks, render(scene(), 3, 128).tracks
+    assert np.allclose(2 * small, large)

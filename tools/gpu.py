@@ -1,0 +1,244 @@
+"""All that waits for a GPU, most valuable first: `python tools/gpu.py --minutes 30 --out out/gpu`.
+
+Time-boxed and resumable: finished jobs are skipped, a job that was cut goes on, a failed one is tried again by the
+same command. Results, weights and one log a job lie in the output folder; what only resuming needs is removed when
+a job is done, so that the folder is small enough to bring back. Not for one's own clips: that is `videogen render`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Modules that the jobs import, beyond torch and the standard library (tools/README.md says which wheels).
+MODULES = ("diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "ftfy", "av", "PIL", "numpy", "tqdm")
+#: Seconds that a time-boxed job gets past its box, for its last evaluation and save, before it is stopped.
+GRACE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the table. In `command`, {python}, {out}, {minutes}, {device} and {NAME of an earlier job} are filled in.
+
+    share: of the time box, against the shares of the other jobs in its lane; 0 for a job that ends by itself.
+    lane: jobs of a lane run one after another, lanes run side by side (small models leave most of a GPU idle).
+    """
+
+    name: str
+    lane: str
+    about: str
+    command: str
+    share: float = 0.0
+    needs: tuple[str, ...] = ()
+
+
+TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
+JOBS: tuple[Job, ...] = (
+    Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.45),
+    Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.55, ("vae",)),
+    Job("judge-dit", "dit", "held-out prompts on `embedded`", "{python} tools/evaluate_embedded.py {dit} --out {out}", needs=("dit",)),
+    Job("frame-vae", "unet", "frame VAE of `embedded-unet`", TRAIN + "--batch 32 frame-vae", 0.3),
+    Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae unet", 0.7, ("frame-vae",)),
+    Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", "{python} tools/evaluate_embedded.py {unet} --out {out}", needs=("unet",)),
+    Job("bench", "unet", "the shipped models against diffusers' pipelines", "{python} tools/bench.py --device {device} --out {out}/render-{device}.json"),
+)  # fmt: skip
+
+
+@dataclass
+class Status:
+    """What is known of a job between calls; `OUT/NAME/job.json`."""
+
+    done: bool = False
+    minutes: float = 0.0
+    spent_s: float = 0.0
+    exit_code: int | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Status:
+        path = folder / "job.json"
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else cls()
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "job.json.tmp"
+        partial.write_text(json.dumps(vars(self)) + "\n", encoding="utf-8")
+        partial.replace(folder / "job.json")
+
+
+class Lane:
+    """Runs a lane's jobs in order, one process at a time, until they are done or the time is up."""
+
+    def __init__(self, jobs: Sequence[Job], options: argparse.Namespace, deadline: float) -> None:
+        self.waiting, self.options, self.deadline = list(jobs), options, deadline
+        self.process: subprocess.Popen[bytes] | None = None
+        self.job: Job | None = None
+        self.status, self.begun, self.limit_s = Status(), 0.0, 0.0
+        self.failed: list[str] = []
+
+    def tick(self) -> bool:
+        """Look after the running job or start the next; False when the lane has nothing left to do."""
+        if self.process is not None:
+            if self.process.poll() is not None:
+                self._end(self.process.returncode)
+            elif time.monotonic() - self.begun > self.limit_s:
+                stop(self.process)
+                self._end(124)
+            return True
+        while self.waiting:
+            job = self.waiting.pop(0)
+            if self._start(job):
+                return True
+        return False
+
+    def stop(self) -> None:
+        if self.process is not None:
+            stop(self.process)
+            self._end(130)
+
+    def _start(self, job: Job) -> bool:
+        folder = self.options.out / job.name
+        status = Status.read(folder)
+        missing = [need for need in job.needs if not Status.read(self.options.out / need).done]
+        left_s = self.deadline - time.monotonic()
+        if status.done or missing or left_s <= 0:
+            why = "done" if status.done else f"waits for {', '.join(missing)}" if missing else "no time left"
+            say(f"{job.name}: {why}")
+            return False
+        if job.share:
+            status.minutes = self._allot(job, status, left_s)
+        self.limit_s = 60 * status.minutes - status.spent_s + GRACE_S if job.share else left_s
+        status.write(folder)
+        log = open(folder / "log.txt", "ab")  # noqa: SIM115 - the child keeps it
+        command = fill(job, self.options, status.minutes)
+        say(f"{job.name}: {job.about}" + (f", {status.minutes:.1f} minutes" if job.share else "") + f"; log {folder}/log.txt")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path(self.options.out)), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        log.close()
+        self.job, self.status, self.begun = job, status, time.monotonic()
+        return True
+
+    def _allot(self, job: Job, status: Status, left_s: float) -> float:
+        """Minutes, earlier calls' included: a begun job keeps its box, as its learning rate follows it, where there's time."""
+        later = [j for j in self.waiting if j.share and not Status.read(self.options.out / j.name).done]
+        share = job.share / (job.share + sum(j.share for j in later))
+        own = (status.spent_s + share * left_s) / 60
+        return status.minutes if status.spent_s and status.minutes * 60 - status.spent_s <= left_s else own
+
+    def _end(self, code: int) -> None:
+        assert self.job is not None
+        folder = self.options.out / self.job.name
+        self.status.spent_s += time.monotonic() - self.begun
+        self.status.exit_code, self.status.done = code, code == 0
+        self.status.write(folder)
+        if code == 0:
+            for path in folder.glob("state.*"):
+                path.unlink()  # only resuming needs it
+        else:
+            self.failed.append(self.job.name)
+        say(f"{self.job.name}: {'done' if code == 0 else f'ended with {code}'} after {self.status.spent_s:.0f} s")
+        self.process = self.job = None
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def fill(job: Job, options: argparse.Namespace, minutes: float) -> list[str]:
+    """The job's command line, as a list, so that no name is ever read by a shell."""
+    values = {"python": sys.executable, "device": options.device, "minutes": f"{minutes:.2f}", "out": str(options.out / job.name)}
+    values |= {other.name: str(options.out / other.name) for other in JOBS}
+    return [part.format_map(values) for part in job.command.split()]
+
+
+def python_path(out: Path) -> list[str]:
+    site = out.parent / f"{out.name}-site"
+    return [str(ROOT), *([str(site)] if site.is_dir() else []), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
+def bring_wheels(folder: Path, out: Path) -> None:
+    """Unpack carried wheels beside the output folder, not in it and not into the machine's Python."""
+    wheels = sorted(str(path) for path in folder.glob("*.whl"))
+    site = out.parent / f"{out.name}-site"
+    if wheels and not site.is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(site), *wheels]
+        subprocess.run(command, check=True)
+
+
+def missing_modules(out: Path) -> list[str]:
+    """Which of MODULES the jobs would not find."""
+    code = f"import importlib.util as u; print(*[m for m in {('torch', *MODULES)!r} if u.find_spec(m) is None])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path(out))}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def default_device() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return "cuda"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0, help="time box of this call (default 30)")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "gpu", help="results, weights and logs (default out/gpu)")
+    parser.add_argument("--device", default=None, help="default: cuda where there is one")
+    parser.add_argument("--only", nargs="+", metavar="JOB", choices=[job.name for job in JOBS], help="these jobs alone")
+    parser.add_argument("--wheels", type=Path, default=None, help="folder of carried wheels, see tools/README.md")
+    parser.add_argument("--list", action="store_true", help="show the jobs and where each stands, and stop")
+    options = parser.parse_args(argv)
+    options.out = options.out.resolve()
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    jobs = [job for job in JOBS if not options.only or job.name in options.only]
+    if options.list:
+        for job in jobs:
+            status = Status.read(options.out / job.name)
+            stand = "done" if status.done else f"{status.spent_s:.0f} s spent" if status.spent_s else "waits"
+            say(f"{job.name:12} {stand:12} {job.about}")
+        return 0
+    deadline = time.monotonic() + 60 * options.minutes
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.wheels:
+        bring_wheels(options.wheels, options.out)
+    if absent := missing_modules(options.out):
+        say(f"these modules are missing here: {', '.join(absent)}; carry their wheels (tools/README.md) and give --wheels FOLDER")
+        return 2
+    options.device = options.device or default_device()
+    lanes = [Lane([j for j in jobs if j.lane == name], options, deadline) for name in dict.fromkeys(j.lane for j in jobs)]
+    try:
+        while any([lane.tick() for lane in lanes]):
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        for lane in lanes:
+            lane.stop()
+        return 130
+    waiting = [job.name for job in jobs if not Status.read(options.out / job.name).done]
+    say(f"results are in {options.out}" + (f"; still to do, by the same command: {', '.join(waiting)}" if waiting else ""))
+    return 1 if any(lane.failed for lane in lanes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

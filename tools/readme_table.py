@@ -1,0 +1,87 @@
+"""Fill README's table of measured figures from benchmarks/*.json: `python tools/readme_table.py [--check]`.
+
+No figure in the README is typed. A file is read by its row in READERS, else by its own `command` and `rows`
+(a list of [what, figure]); a file that is neither is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- figures: begin (make readme) -->", "<!-- figures: end -->"
+Row = tuple[str, str]
+
+
+def render_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/bench.py."""
+    machine = data["machine"]
+    where = machine["device"] if "CPU" not in machine["device"] else f"{machine['cpu_cores']} CPU cores"
+    for name, figures in data["models"].items():
+        stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in figures["stages_s"].items())
+        yield f"`{name}`: {figures['clip']}, on {where}", f"{figures['render_s']:.1f} s ({stages})"
+        yield f"`{name}`: the first clip, with imports and loading", f"{figures['load_and_render_s']:.1f} s"
+        yield f"`{name}`: peak memory of that process", f"{figures['peak_memory_mib']} MiB"
+        same = "the same frames, bit for bit" if figures["frames_equal_diffusers"] else "frames differ"
+        yield f"`{name}`: time against diffusers' own pipeline", f"{figures['ratio_to_diffusers']:.2f}x, {same}"
+
+
+def quality_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/evaluate_embedded.py."""
+    for name, result in data["models"].items():
+        for attribute, figure in result["accuracy"].items():
+            share, low, high = (f"{100 * figure[key]:.1f}" for key in ("accuracy", "low", "high"))
+            what = f"`{name}`: right {attribute}, {result['clips']} clips of prompts never trained on"
+            yield what, f"{share} % (95 % interval {low} to {high})"
+
+
+READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
+    "embedded-quality.json": ("python tools/evaluate_embedded.py", quality_rows),
+    "render.json": (None, render_rows),
+}
+
+
+def table(folder: Path) -> str:
+    """The markdown table of all files in `folder`, by file name."""
+    lines = ["| measured | figure | command |", "|---|---|---|"]
+    for path in sorted(folder.glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        command, reader = READERS.get(path.name, (None, lambda found: iter(found["rows"])))
+        command = command or data.get("command")
+        if command is None or (path.name not in READERS and "rows" not in data):
+            raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a row in READERS of {Path(__file__).name}")
+        lines += [f"| {what} | {figure} | `{command}` |" for what, figure in reader(data)]
+    return "\n".join(lines)
+
+
+def filled(readme: str, figures: str) -> str:
+    """The README's text with the table between its markers."""
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md has no {BEGIN!r} ... {END!r}; put both lines back")
+    return f"{head}{BEGIN}\n\n{figures}\n\n{END}{tail}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the table is old")
+    options = parser.parse_args(argv)
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    wanted = filled(text, table(ROOT / "benchmarks"))
+    if options.check:
+        return int(text != wanted)
+    if text != wanted:
+        readme.write_text(wanted, encoding="utf-8")
+    print(readme)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

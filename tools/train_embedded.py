@@ -1,0 +1,58 @@
+"""Train one part of the embedded models: `python tools/train_embedded.py PART --minutes M --out DIR`.
+
+Parts: `vae` then `dit` make `embedded`; `frame-vae` then `unet` make `embedded-unet`. A run that stopped goes on by
+the same command; `--init` starts from a part that was trained before (diffusers layout).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+PARTS = {
+    "vae": "vae:VideoVae",
+    "dit": "dit:VideoDit",
+    "frame-vae": "frame_vae:FrameVae",
+    "unet": "unet:VideoUnet",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--minutes", type=float, default=30.0, help="time box, resumed time included")
+    parser.add_argument("--steps", type=int, default=None, help="stop after so many steps, however much time is left")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, log and state")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads")
+    parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
+    parser.add_argument("--size", type=int, default=64, help="picture side in px")
+    parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
+    parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
+    options = parser.parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    from tools.training.loop import Budget, train
+
+    module, name = PARTS[options.part].split(":")
+    arguments = {"device": options.device, "size": options.size, "init": options.init}
+    if options.batch:
+        arguments["batch"] = options.batch
+    if options.part in ("dit", "unet"):
+        arguments["vae"] = options.vae
+    part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
+    print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

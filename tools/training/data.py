@@ -1,0 +1,42 @@
+"""Clips and captions of the world as tensors; a pure function of the seeds asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tools.world import caption, render, sample_scene
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels [b, 3, f, h, w] in -1..1; weight [b, 1, f, h, w], more where an object is; captions, b of them."""
+
+    pixels: torch.Tensor
+    weight: torch.Tensor
+    captions: list[str]
+
+
+def clips(seeds: list[int], frames: int, size: int, *, stride: int = 1, whole: bool = False, device: str = "cpu") -> Batch:
+    """Training clips. Windows start anywhere in the 33 world frames; with `whole`, at the beginning."""
+    pixels, weights, captions = [], [], []
+    for seed in seeds:
+        rng = np.random.default_rng((seed, 9))
+        scene = sample_scene(seed)
+        last = 33 - (frames - 1) * stride
+        start = 0 if whole or last <= 1 else int(rng.integers(last))
+        clip = render(scene, frames, size, stride=stride, start=start)
+        pixels.append(clip.frames)
+        weights.append(clip.masks.max(0))
+        captions.append(caption(scene, rng if rng.random() < 0.6 else None))
+    frames_bfhwc = torch.from_numpy(np.stack(pixels)).to(device)
+    weight = torch.from_numpy(np.stack(weights)).to(device).unsqueeze(1)
+    return Batch(frames_bfhwc.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, weight, captions)
+
+
+def psnr_db(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """PSNR of each sample, for values in -1..1."""
+    error = (result.clamp(-1, 1) - target).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error.clamp_min(1e-10))

@@ -1,0 +1,67 @@
+"""The embedded UNet's per-frame `AutoencoderKL`: 8x space compression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+
+from .data import clips, psnr_db
+from .vae import autoencoder_loss
+
+CHANNELS = 12
+
+
+def build() -> AutoencoderKL:
+    widths = (16, 32, 64, 64)
+    return AutoencoderKL(
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=CHANNELS,
+        norm_num_groups=8,
+        sample_size=64,
+        scaling_factor=1.0,
+    )
+
+
+class FrameVae:
+    """Part `frame-vae`."""
+
+    name = "frame-vae"
+    learning_rate = 2e-3
+
+    def __init__(self, device: str, size: int = 64, init: Path | None = None, batch: int = 8) -> None:
+        self.device, self.size, self.batch = device, size, batch
+        self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"vae": self.vae}
+
+    def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        batch = clips([step * 64 + i for i in range(self.batch)], 1, self.size, device=self.device)
+        posterior = self.vae.encode(batch.pixels[:, :, 0]).latent_dist
+        result = self.vae.decode(posterior.sample()).sample.float().unsqueeze(2)
+        loss = autoencoder_loss(result, batch, posterior.mean.float(), posterior.logvar.float())
+        return loss, {"psnr_db": float(psnr_db(result.detach(), batch.pixels).mean())}
+
+    def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
+        """PSNR on 8 clips of 16 frames that training never draws."""
+        vae = ema["vae"]
+        batch = clips([-(i + 1) % 2**31 for i in range(8)], 16, self.size, stride=2, whole=True, device=self.device)
+        frames = batch.pixels.transpose(1, 2).flatten(0, 1)
+        with torch.no_grad():
+            result = vae.decode(vae.encode(frames).latent_dist.mode()).sample
+        values = psnr_db(result.unflatten(0, (8, 16)), frames.unflatten(0, (8, 16)))
+        return {"full_clip_psnr_db": float(values.mean()), "full_clip_psnr_min_db": float(values.min())}
+
+    def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
+        vae = ema["vae"]
+        batch = clips([2**30 + i for i in range(128)], 1, self.size, device=self.device)
+        with torch.no_grad():
+            latents = vae.encode(batch.pixels[:, :, 0]).latent_dist.mode()
+        vae.register_to_config(scaling_factor=1 / float(latents.std()))
+        vae.save_pretrained(folder / "vae")

@@ -1,0 +1,122 @@
+"""The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's latents.
+
+Single images first, then clips of 16 frames at 8 fps.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMotionModel
+from torch import nn
+
+from .data import clips
+from .pool import LatentPool
+from .text import LENGTH, WIDTH, build_clip, build_tokenizer
+
+FRAMES, STRIDE = 16, 2
+DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 3.0}
+
+
+def build(channels: int) -> UNetMotionModel:
+    return UNetMotionModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=channels,
+        down_block_types=("CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion"),
+        up_block_types=("CrossAttnUpBlockMotion", "CrossAttnUpBlockMotion"),
+        block_out_channels=(64, 112),
+        layers_per_block=1,
+        norm_num_groups=16,
+        cross_attention_dim=WIDTH,
+        num_attention_heads=4,
+        motion_num_attention_heads=4,
+        motion_max_seq_length=32,
+        use_motion_mid_block=False,
+    )
+
+
+class VideoUnet:
+    """Part `unet`."""
+
+    name = "unet"
+    learning_rate = 1e-3
+
+    def __init__(self, device: str, vae: Path, size: int = 64, init: Path | None = None, batch: int = 4) -> None:
+        self.device, self.size, self.batch, self.fresh = device, size, batch, init is None
+        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
+        self.tokenizer = build_tokenizer()
+        if init:
+            self.unet = UNetMotionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
+            self.text_encoder = type(build_clip(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
+        else:
+            self.unet, self.text_encoder = build(self.vae.config.latent_channels), build_clip(self.tokenizer)
+        self.scheduler = DDIMScheduler(
+            num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.02,
+            prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        )  # fmt: skip
+        self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES), 1_000_000, 12_000)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    def _latents(self, seeds: list[int], frames: int) -> torch.Tensor:
+        pixels = clips(seeds, frames, self.size, stride=STRIDE, whole=True, device=self.device).pixels
+        with torch.no_grad():
+            latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
+        return latents.unflatten(0, (len(seeds), frames)).transpose(1, 2) * self.vae.config.scaling_factor
+
+    def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
+        images = self.fresh and progress < 0.35
+        count = 12 * self.batch if images else self.batch
+        rng = np.random.default_rng((step, 78))
+        pool = self.images if images else self.clips
+        pool.grow(count if len(pool) < 6 * count else (count // 3 if images else 1))
+        latents, captions = pool.draw(count, rng)
+        return self._v_loss(latents.to(self.device), captions, rng), {"frames": latents.shape[2], "pool": len(pool)}
+
+    def _v_loss(self, x0: torch.Tensor, captions: list[str], rng: np.random.Generator) -> torch.Tensor:
+        spread = (rng.permutation(len(x0)) + rng.random(len(x0))) / len(x0)
+        timesteps = torch.from_numpy((spread * 1000).astype(np.int64)).to(self.device)
+        noise = torch.randn_like(x0)
+        noisy = self.scheduler.add_noise(x0, noise, timesteps)
+        text = self.encode_text(captions).repeat_interleave(x0.shape[2], 0)
+        prediction = self.unet(noisy, timesteps, text, return_dict=False)[0]
+        return (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean()
+
+    def encode_text(self, captions: list[str]) -> torch.Tensor:
+        """Embeddings [b, length, width], as AnimateDiffPipeline makes them."""
+        tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+
+    def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
+        """v loss on unseen scenes and fixed noise."""
+        unet, text_encoder = self.unet, self.text_encoder
+        self.unet, self.text_encoder = ema["unet"], ema["text_encoder"]
+        latents = self._latents([2**31 + i for i in range(8)], FRAMES)
+        captions = [self.clips._caption(2**31 + i, np.random.default_rng(1)) for i in range(8)]
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(1)
+            loss = self._v_loss(latents, captions, np.random.default_rng(1))
+        self.unet, self.text_encoder = unet, text_encoder
+        return {"held_out_loss": float(loss)}
+
+    def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
+        """A whole pipeline folder in fp16, as the package carries it."""
+        pipeline = AnimateDiffPipeline(
+            vae=AutoencoderKL.from_config(self.vae.config).half(),
+            text_encoder=type(self.text_encoder)(self.text_encoder.config).half(),
+            tokenizer=self.tokenizer,
+            unet=UNetMotionModel.from_config(self.unet.config).half(),
+            motion_adapter=None,
+            scheduler=self.scheduler,
+        )
+        pipeline.vae.load_state_dict(self.vae.state_dict())
+        pipeline.unet.load_state_dict(ema["unet"].state_dict())
+        pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
+        pipeline.save_pretrained(folder, safe_serialization=True)
+        (folder / "defaults.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")

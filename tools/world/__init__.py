@@ -1,0 +1,39 @@
+"""A procedural world of captioned clips whose masks, tracks and optical flow are known exactly.
+
+It is what the embedded models learn from and what the judge measures against. `scene` says what is in a clip,
+`captions` puts it into words, `geometry` moves things, `render` draws them. NumPy only.
+"""
+
+from .captions import caption
+from .geometry import flow, layer_maps
+from .render import Clip, render
+from .scene import (
+    BACKGROUNDS,
+    CAMERAS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    SPEEDS,
+    Scene,
+    Thing,
+    held_out,
+    sample_scene,
+)
+
+__all__ = [
+    "BACKGROUNDS",
+    "CAMERAS",
+    "COLOURS",
+    "MOTIONS",
+    "SHAPES",
+    "SPEEDS",
+    "Clip",
+    "Scene",
+    "Thing",
+    "caption",
+    "flow",
+    "held_out",
+    "layer_maps",
+    "render",
+    "sample_scene",
+]

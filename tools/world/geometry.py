@@ -1,0 +1,136 @@
+"""How things and the camera move: every layer of a clip has an exact similarity map from its own plane to the screen.
+
+`screen = scale * R(angle) @ plane + offset`, one (scale, angle, x, y) a frame; pixel centres at integer + 0.5,
+x right, y down. Masks, tracks and optical flow all follow from these maps.
+Legend: f frame, h height, w width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scene import SPEEDS, Scene, Thing
+
+CLIP_FRAMES = 33  # the length that travel is planned for: nothing leaves the picture within it
+_UNIT = 64.0  # lengths below are for a picture of 64 px and scale with the picture
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """Similarity from a layer's plane to the screen: arrays [f] (`angle` in radians, `x`, `y` in px)."""
+
+    scale: np.ndarray
+    angle: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+    def to_plane(self, index: int | slice, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Screen points to plane points, for one frame or (with a slice) for [f, ...] of them."""
+        s, a, x, y = (self._at(v, index, xs.ndim) for v in (self.scale, self.angle, self.x, self.y))
+        dx, dy = (xs - x) / s, (ys - y) / s
+        return np.cos(a) * dx + np.sin(a) * dy, -np.sin(a) * dx + np.cos(a) * dy
+
+    def to_screen(self, index: int, us: np.ndarray, vs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        s, a = self.scale[index], self.angle[index]
+        return (
+            s * (np.cos(a) * us - np.sin(a) * vs) + self.x[index],
+            s * (np.sin(a) * us + np.cos(a) * vs) + self.y[index],
+        )
+
+    @staticmethod
+    def _at(values: np.ndarray, index: int | slice, ndim: int) -> np.ndarray:
+        chosen = values[index]
+        return chosen.reshape(-1, *[1] * (ndim - 1)) if isinstance(index, slice) else chosen
+
+
+def layer_maps(scene: Scene, frames: int, size: int, stride: int = 1, start: int = 0) -> tuple[LayerMap, list[LayerMap]]:
+    """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second)."""
+    time = np.arange(start, start + frames * stride, stride, dtype=np.float64)
+    unit = size / _UNIT
+    camera = _camera_map(scene.camera, time, size, unit)
+    things = []
+    for index, thing in enumerate(scene.things):
+        rng = np.random.default_rng((scene.seed, 2, index))
+        things.append(_compose(camera, _thing_map(thing, rng, time, unit, index, len(scene.things)), size))
+    return camera, things
+
+
+def radius_px(scene: Scene, index: int, size: int) -> float:
+    """Radius of a thing at scale 1, in px."""
+    rng = np.random.default_rng((scene.seed, 3, index))
+    low, high = (8.0, 9.5) if len(scene.things) > 1 else (10.5, 13.0)
+    return float(rng.uniform(low, high)) * size / _UNIT
+
+
+def flow(scene: Scene, frames: int, size: int, stride: int = 1) -> np.ndarray:
+    """Exact optical flow [frames - 1, 2, size, size] (dx, dy in px) from each frame to the next, of what is seen."""
+    from .render import render
+
+    masks = render(scene, frames, size, stride=stride).masks
+    background, things = layer_maps(scene, frames, size, stride)
+    ys, xs = np.mgrid[0:size, 0:size] + 0.5
+    result = np.empty((frames - 1, 2, size, size), np.float32)
+    for f in range(frames - 1):
+        for layer, mask in [(background, np.ones((size, size))), *zip(things, masks[:, f], strict=True)]:
+            x1, y1 = layer.to_screen(f + 1, *layer.to_plane(f, xs, ys))
+            seen = mask > 0.5
+            result[f, 0][seen], result[f, 1][seen] = (x1 - xs)[seen], (y1 - ys)[seen]
+    return result
+
+
+def _camera_map(camera: str | None, time: np.ndarray, size: int, unit: float) -> LayerMap:
+    still = np.zeros_like(time)
+    x = y = np.full_like(time, size / 2)
+    scale = np.ones_like(time)
+    travel = 0.45 * unit * (time - CLIP_FRAMES / 2)
+    if camera == "pans left":
+        x = x + travel
+    elif camera == "pans right":
+        x = x - travel
+    elif camera == "pans up":
+        y = y + travel
+    elif camera == "pans down":
+        y = y - travel
+    elif camera == "zooms in":
+        scale = np.exp(0.014 * (time - CLIP_FRAMES / 2))
+    elif camera == "zooms out":
+        scale = np.exp(-0.014 * (time - CLIP_FRAMES / 2))
+    return LayerMap(scale, still, x, y)
+
+
+def _thing_map(thing: Thing, rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int) -> LayerMap:
+    """Map from a thing's plane to the world's, whose origin is the picture's centre."""
+    speed = SPEEDS[thing.speed]
+    half = CLIP_FRAMES / 2
+    still = np.zeros_like(time)
+    x0, y0 = rng.uniform(-7, 7, 2)
+    if count > 1:  # side by side, so that both stay visible
+        x0 = x0 / 3 + (-15 if index == 0 else 15)
+    x, y, scale, angle = still + x0, still + y0, still + 1.0, still + rng.uniform(-0.25, 0.25)
+    step = 0.68 * speed * (0.6 if count > 1 else 1.0)
+    shift = step * (time - half) + rng.uniform(-3, 3)
+    if thing.motion in ("moves left", "moves right"):
+        x = (x0 if count > 1 else 0) + (shift if thing.motion == "moves right" else -shift)
+    elif thing.motion in ("moves up", "moves down"):
+        y = shift if thing.motion == "moves down" else -shift
+    elif thing.motion == "moves in a circle":
+        phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * 0.026 * speed * time
+        reach = 11.0 if count == 1 else 6.0
+        x, y = x / 2 + reach * np.cos(phase), y / 2 + reach * np.sin(phase)
+    elif thing.motion in ("grows", "shrinks"):
+        sign = 1 if thing.motion == "grows" else -1
+        scale = np.exp(sign * 0.022 * speed * (time - half)) * 0.95
+    elif thing.motion == "spins":
+        angle = angle + np.deg2rad(4.2) * speed * time
+    return LayerMap(scale, angle, x * unit, y * unit)
+
+
+def _compose(camera: LayerMap, thing: LayerMap, size: int) -> LayerMap:
+    return LayerMap(
+        camera.scale * thing.scale,
+        camera.angle + thing.angle,
+        camera.x + camera.scale * thing.x,
+        camera.y + camera.scale * thing.y,
+    )

@@ -1,0 +1,75 @@
+"""AnimateDiff: a Stable Diffusion UNet with motion modules, a per-frame VAE and CLIP text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .base import Backbone, Capabilities, Conditioning, LatentGeometry, TokenGrid, to_signed_range, to_unit_range
+
+_DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
+
+
+class AnimateDiffBackbone(Backbone):
+    """Over the components of `diffusers.AnimateDiffPipeline`."""
+
+    family = "animatediff"
+    native_guidance = "batched"
+
+    def usual_defaults(self) -> dict[str, Any]:
+        side = (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor
+        return {"frames": 16, "width": side, "height": side, "fps": 8, "steps": 25, "guidance_scale": 7.5}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(guidance_distilled=self.pipeline.unet.config.time_cond_proj_dim is not None)
+
+    @property
+    def geometry(self) -> LatentGeometry:
+        spatial = self.pipeline.vae_scale_factor
+        levels = len(self.pipeline.unet.config.block_out_channels)
+        multiple = spatial * 2 ** (levels - 1)  # below this a skip and its up block no longer have one size
+        return LatentGeometry(self.pipeline.unet.config.in_channels, spatial, 1, multiple, single_first=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pipeline.unet.dtype
+
+    def denoisers(self) -> list[nn.Module]:
+        return [self.pipeline.unet]
+
+    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        unet = self.pipeline.unet
+        return [unet.conv_in, *unet.down_blocks, unet.mid_block], [*unet.up_blocks]
+
+    def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
+        return TokenGrid(latents_shape[2], latents_shape[3], latents_shape[4])
+
+    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+        positive, negative = self.pipeline.encode_prompt(
+            list(prompts), self.device, 1, negatives is not None, None if negatives is None else list(negatives)
+        )
+        return Conditioning(positive, negative)
+
+    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
+        return noise.to(self.device, self.dtype) * solver.init_noise_sigma
+
+    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+        per_frame = text.repeat_interleave(latents.shape[2], dim=0)
+        return self.pipeline.unet(latents, timestep, encoder_hidden_states=per_frame, return_dict=False)[0]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        vae, batch = self.pipeline.vae, latents.shape[0]
+        latents = 1 / vae.config.scaling_factor * latents
+        flat = latents.permute(0, 2, 1, 3, 4).flatten(0, 1)
+        parts = [vae.decode(part, return_dict=False)[0] for part in flat.split(_DECODE_FRAMES)]
+        return to_unit_range(torch.cat(parts).unflatten(0, (batch, -1)).transpose(1, 2).float())
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        vae = self.pipeline.vae
+        pixels = to_signed_range(frames.to(self.device), vae.dtype).transpose(1, 2)
+        latents = vae.encode(pixels.flatten(0, 1)).latent_dist.mode()
+        return latents.unflatten(0, pixels.shape[:2]).transpose(1, 2).float() * vae.config.scaling_factor

@@ -1,0 +1,189 @@
+"""What a model family is, and nothing else: the contract between the engine and diffusers' models.
+
+A backbone never loops, schedules, writes files or reads flags. Tensors at this border:
+latents [batch, channel, frame, height, width]; frames uint8 [batch, frame, height, width, 3] RGB.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from videogen.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a loaded model can do beyond text to video."""
+
+    first_frame: bool = False
+    per_frame_timesteps: bool = False
+    guidance_distilled: bool = False
+    experts: int = 1
+
+
+@dataclass(frozen=True)
+class LatentGeometry:
+    """How a clip's pixels lie in latents.
+
+    spatial, temporal: compression ratios; multiple: what width and height must be divisible by;
+    single_first: latent 0 holds one frame (causal VAEs), so that frames = temporal * n + 1.
+    """
+
+    channels: int
+    spatial: int
+    temporal: int
+    multiple: int
+    single_first: bool
+
+    def shape(self, frames: int, height: int, width: int, batch: int = 1) -> tuple[int, int, int, int, int]:
+        """Shape [batch, channel, frame, height, width] of the latents of a clip in pixels."""
+        count = (frames - 1) // self.temporal + 1 if self.single_first else frames // self.temporal
+        return batch, self.channels, count, height // self.spatial, width // self.spatial
+
+    def check(self, frames: int, height: int, width: int, name: str) -> None:
+        """InputError, with the two nearest values that fit, where the clip does not fit the latents."""
+        for side, value in (("width", width), ("height", height)):
+            if value % self.multiple or value < 1:
+                raise InputError(f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {_near(value, self.multiple)}")
+        offset = 1 if self.single_first else 0
+        if frames < 1 or (frames - offset) % self.temporal:
+            rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
+            raise InputError(f"frames={frames} is not {rule} for {name!r}; use {_near(frames - offset, self.temporal, offset)}")
+
+
+def _near(value: int, multiple: int, offset: int = 0) -> str:
+    below = value // multiple * multiple
+    options = [n + offset for n in (below, below + multiple) if n + offset > 0]
+    return " or ".join(map(str, options))
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Where video and text tokens lie in a self-attention sequence: text_before, then frames x height x width, then text_after."""
+
+    frames: int
+    height: int
+    width: int
+    text_before: int = 0
+    text_after: int = 0
+
+    @property
+    def video_tokens(self) -> int:
+        return self.frames * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request gets where it says nothing."""
+
+    frames: int
+    width: int
+    height: int
+    fps: int
+    steps: int
+    guidance_scale: float
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded text: positive and negative [batch, tokens, width]; negative is None without guidance."""
+
+    positive: torch.Tensor
+    negative: torch.Tensor | None = None
+
+
+class Backbone(ABC):
+    """One loaded model. Subclasses hold a diffusers pipeline for its components; they never call it."""
+
+    family: str
+    #: How the family's own pipeline evaluates guidance: `sequential` or `batched`.
+    native_guidance: str
+
+    def __init__(self, pipeline: Any, name: str, defaults: Mapping[str, Any], digest: str) -> None:
+        self.pipeline, self.name, self.digest = pipeline, name, digest
+        self.defaults = Defaults(**{**self.usual_defaults(), **defaults})
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.pipeline._execution_device)
+
+    @property
+    def scheduler(self) -> Any:
+        """The checkpoint's own scheduler; the engine copies it, never steps it."""
+        return self.pipeline.scheduler
+
+    def components(self) -> dict[str, nn.Module]:
+        return {n: c for n, c in self.pipeline.components.items() if isinstance(c, nn.Module)}
+
+    def release(self) -> None:
+        """After a run: offloaded components go back to where they rest."""
+        self.pipeline.maybe_free_model_hooks()
+
+    def expert(self, timestep: float, train_timesteps: int) -> int:
+        """Which of the model's experts evaluates this timestep."""
+        return 0
+
+    @abstractmethod
+    def usual_defaults(self) -> dict[str, Any]:
+        """The family's own defaults; an embedded model's folder overrides them (`defaults.json`)."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    @abstractmethod
+    def geometry(self) -> LatentGeometry: ...
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype the denoiser computes in."""
+
+    @abstractmethod
+    def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
+        """Where the tokens of latents of this shape lie in self-attention."""
+
+    @abstractmethod
+    def denoisers(self) -> list[nn.Module]:
+        """The modules that predict, one an expert."""
+
+    @abstractmethod
+    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Which of the denoiser's modules are its encoder and which its decoder, in order."""
+
+    @abstractmethod
+    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning: ...
+
+    @abstractmethod
+    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
+        """Initial latents from standard normal noise, as the family scales them for this solver."""
+
+    @abstractmethod
+    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+        """One model evaluation: the prediction for latents at a scalar timestep, text [batch, tokens, width]."""
+
+    @abstractmethod
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels [batch, frame, height, width, 3], fp32 in 0..1."""
+
+    @abstractmethod
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Latents (posterior mode) of frames, uint8 [batch, frame, height, width, 3]."""
+
+
+def to_unit_range(video: torch.Tensor) -> torch.Tensor:
+    """[b, 3, f, h, w] in -1..1, as VAEs give it, to [b, f, h, w, 3] fp32 in 0..1."""
+    return (video * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 4, 1).float()
+
+
+def to_signed_range(frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """uint8 [b, f, h, w, 3] to [b, 3, f, h, w] in -1..1."""
+    return (frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1).to(dtype)

@@ -1,0 +1,158 @@
+"""Which families there are, and how a name, a folder or a hub id becomes a loaded `Backbone`.
+
+A new family is one row of `FAMILIES` and one file. Importing this loads no torch. Weights are safetensors only, and
+no code from a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videogen.core.errors import CheckpointError, InputError, nearest
+
+if TYPE_CHECKING:
+    from .base import Backbone
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the registry. `pipelines`: the class names in `model_index.json` that it loads, the first builds it."""
+
+    name: str
+    pipelines: tuple[str, ...]
+    home: str
+    about: str
+    can: str
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            "wan",
+            ("WanPipeline",),
+            "wan:WanBackbone",
+            "Wan 2.1 and 2.2: DiT, causal video VAE, flow matching",
+            "text to video; two experts; per-token timesteps (2.2 TI2V)",
+        ),
+        Family(
+            "animatediff",
+            ("AnimateDiffPipeline",),
+            "animatediff:AnimateDiffBackbone",
+            "AnimateDiff: Stable Diffusion UNet with motion modules",
+            "text to video",
+        ),
+    )
+}
+
+_EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
+EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+DTYPES = ("float32", "bfloat16", "float16")
+OFFLOADS = ("model", "sequential")
+
+
+def load(
+    name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None
+) -> Backbone:
+    """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
+
+    dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None picks the best there is;
+    offload: `model` or `sequential`, through accelerate, where there is an accelerator.
+
+    Raises InputError (a name nobody knows), CheckpointError (no or unsafe checkpoint), UnsupportedError (device).
+    """
+    source = locate(name_or_path)
+    index = read_index(source) if isinstance(source, Path) else _hub_index(source)
+    family = family_of(index, name_or_path)
+    if isinstance(source, Path):
+        _refuse_pickles(source)
+    from .loading import build_pipeline, digest, place
+
+    pipeline = build_pipeline(family.pipelines[0], source, dtype, device)
+    place(pipeline, device, offload)
+    module, _, backbone_name = family.home.partition(":")
+    backbone_class = getattr(import_module(f".{module}", __package__), backbone_name)
+    defaults = _read_defaults(source) if isinstance(source, Path) else {}
+    return backbone_class(pipeline, name_or_path, defaults, digest(source))
+
+
+def locate(name_or_path: str) -> Path | str:
+    """The folder of an embedded model or of a checkpoint on disk, or the hub id itself."""
+    if name_or_path in EMBEDDED:
+        return EMBEDDED[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(f"{name_or_path} is a file; give the folder that holds its model_index.json")
+    if _HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
+        return name_or_path
+    guess = nearest(name_or_path, EMBEDDED)
+    hint = f"did you mean {guess!r}? " if guess else ""
+    raise InputError(
+        f"unknown model {name_or_path!r}; {hint}give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers' layout, or a hub id 'owner/name'"
+    )
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The folder's `model_index.json`; CheckpointError where there is none."""
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no model_index.json; give a folder in diffusers' layout") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; the checkpoint is damaged, copy it again") from error
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise CheckpointError(f"{path} names no pipeline class; the checkpoint is damaged or not diffusers' layout")
+    return index
+
+
+def family_of(index: dict[str, Any], name: str) -> Family:
+    """The family that loads this index; CheckpointError with the families there are."""
+    class_name = index["_class_name"]
+    for family in FAMILIES.values():
+        if class_name in family.pipelines:
+            return family
+    known = ", ".join(p for family in FAMILIES.values() for p in family.pipelines)
+    raise CheckpointError(f"{name} is a {class_name!r}, which no family here loads; known pipelines: {known}")
+
+
+def _hub_index(hub_id: str) -> dict[str, Any]:
+    from .loading import hub_index
+
+    return hub_index(hub_id)
+
+
+def _read_defaults(folder: Path) -> dict[str, Any]:
+    path = folder / "defaults.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """A component whose weights are pickled only is refused before anything is opened: pickles can run code."""
+    for component in (p for p in folder.iterdir() if p.is_dir()):
+        pickles = [p for pattern in _PICKLES for p in component.glob(pattern)]
+        if pickles and not any(component.glob("*.safetensors")):
+            raise CheckpointError(
+                f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors"
+            )
+
+
+def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
+    """InputError where a dtype, device or offload mode is none that exists."""
+    if value is None or value in options or (kind == "device" and value.partition(":")[0] in options):
+        return
+    raise InputError(f"unknown {kind} {value!r}; use one of {', '.join(options)}")
+
+
+__all__ = ["EMBEDDED", "FAMILIES", "Family", "check_choice", "family_of", "load", "locate", "read_index"]

@@ -1,0 +1,112 @@
+"""Wan 2.1 and 2.2: flow-matching DiTs over a causal VAE with 4x temporal compression.
+
+Covers the two experts of 2.2 (a high-noise and a low-noise transformer, split at `boundary_ratio`) and its
+`expand_timesteps` models, which take one timestep a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .base import Backbone, Capabilities, Conditioning, LatentGeometry, TokenGrid, to_signed_range, to_unit_range
+
+_LONGEST_TEXT = 512
+
+
+class WanBackbone(Backbone):
+    """Over the components of `diffusers.WanPipeline`."""
+
+    family = "wan"
+    native_guidance = "sequential"
+
+    def usual_defaults(self) -> dict[str, Any]:
+        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        expands = bool(self.pipeline.config.expand_timesteps)
+        return Capabilities(first_frame=expands, per_frame_timesteps=expands, experts=len(self.denoisers()))
+
+    @property
+    def geometry(self) -> LatentGeometry:
+        spatial, temporal = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
+        config = self.denoisers()[0].config
+        multiple = spatial * max(config.patch_size[1:])
+        return LatentGeometry(config.in_channels, spatial, temporal, multiple, single_first=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.denoisers()[0].dtype
+
+    def denoisers(self) -> list[nn.Module]:
+        return [m for m in (self.pipeline.transformer, self.pipeline.transformer_2) if m is not None]
+
+    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        blocks = list(self.denoisers()[0].blocks)
+        return blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]
+
+    def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
+        t, h, w = self.denoisers()[0].config.patch_size
+        return TokenGrid(latents_shape[2] // t, latents_shape[3] // h, latents_shape[4] // w)
+
+    def expert(self, timestep: float, train_timesteps: int) -> int:
+        boundary = self.pipeline.config.boundary_ratio
+        if boundary is None or len(self.denoisers()) < 2:
+            return 0
+        return 0 if timestep >= boundary * train_timesteps else 1
+
+    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+        length = min(_LONGEST_TEXT, self.pipeline.tokenizer.model_max_length)
+        positive, negative = self.pipeline.encode_prompt(
+            prompt=list(prompts),
+            negative_prompt=None if negatives is None else list(negatives),
+            do_classifier_free_guidance=negatives is not None,
+            max_sequence_length=length,
+            device=self.device,
+        )
+        return Conditioning(positive.to(self.dtype), None if negative is None else negative.to(self.dtype))
+
+    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
+        solver.set_begin_index(0)
+        return noise.to(self.device, torch.float32)
+
+    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+        model = self.denoisers()[expert]
+        prediction = model(
+            hidden_states=latents.to(self.dtype),
+            timestep=self._timesteps(latents, timestep),
+            encoder_hidden_states=text,
+            return_dict=False,
+        )
+        return prediction[0]
+
+    def _timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """One timestep a sample, or one a token for `expand_timesteps` models."""
+        if not self.pipeline.config.expand_timesteps:
+            return timestep.expand(latents.shape[0])
+        grid = self.token_grid(latents.shape)
+        ones = torch.ones(grid.video_tokens, dtype=torch.float32, device=latents.device)
+        return (ones * timestep).unsqueeze(0).expand(latents.shape[0], -1)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = latents.to(self.device, vae.dtype)
+        mean, inverse_std = self._statistics(latents)
+        return to_unit_range(vae.decode(latents / inverse_std + mean, return_dict=False)[0])
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode(to_signed_range(frames.to(self.device), vae.dtype)).latent_dist.mode()
+        mean, inverse_std = self._statistics(latents)
+        return ((latents - mean) * inverse_std).float()
+
+    def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latents' mean and 1 / std as [1, c, 1, 1, 1]: in this form and order diffusers applies them."""
+        config = self.pipeline.vae.config
+        mean = torch.tensor(config.latents_mean).view(1, -1, 1, 1, 1).to(like.device, like.dtype)
+        inverse_std = 1.0 / torch.tensor(config.latents_std).view(1, -1, 1, 1, 1).to(like.device, like.dtype)
+        return mean, inverse_std

@@ -1,0 +1,87 @@
+"""The one tree of errors. Each is also the nearest builtin, so that plain `except ValueError` works.
+
+    VideogenError
+    ├── InputError (ValueError)              the user's mistake: a value, a name, a file that is in the way
+    ├── CheckpointError (OSError)            a folder or name that is no checkpoint we can load
+    ├── MediaError (OSError)                 a video or image that cannot be read or written
+    ├── UnsupportedError (NotImplementedError) asked for something that this model cannot do
+    ├── ResumeError (RuntimeError)           a run cannot go on from what is on disk
+    ├── NumericsError (ArithmeticError)      NaN, Inf or black frames out of a model
+    ├── OutOfMemoryError (MemoryError)       the device's memory ran out
+    └── Cancelled                            the caller asked to stop
+
+A message says what was wrong, the value, and what to do. `exit_code` is what the command line ends with.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VideogenError(Exception):
+    """Base of every error that videogen raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(VideogenError, ValueError):
+    """The user's mistake."""
+
+    exit_code = 2
+
+
+class CheckpointError(VideogenError, OSError):
+    """A folder or name that is no checkpoint we can load."""
+
+    exit_code = 2
+
+
+class MediaError(VideogenError, OSError):
+    """A video or image that cannot be read or written."""
+
+    exit_code = 2
+
+
+class UnsupportedError(VideogenError, NotImplementedError):
+    """Something that this model or machine cannot do."""
+
+    exit_code = 2
+
+
+class ResumeError(VideogenError, RuntimeError):
+    """A run cannot go on from what is on disk."""
+
+    exit_code = 2
+
+
+class NumericsError(VideogenError, ArithmeticError):
+    """NaN, Inf or flat black frames out of a model."""
+
+    exit_code = 4
+
+
+class OutOfMemoryError(VideogenError, MemoryError):
+    """The device's memory ran out."""
+
+    exit_code = 3
+
+
+class Cancelled(VideogenError):
+    """The caller asked to stop; nothing was written."""
+
+    exit_code = 130
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The option most like `name`, or None where nothing is close."""
+    found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown(kind: str, name: str, options: Iterable[str]) -> InputError:
+    """`unknown solver 'uni_pc'; did you mean 'unipc'? known: ...`"""
+    options = list(options)
+    guess = nearest(name, options)
+    hint = f"; did you mean {guess!r}?" if guess else ";"
+    return InputError(f"unknown {kind} {name!r}{hint} known: {', '.join(options)}")

@@ -1,0 +1,74 @@
+"""The run manifest: what was asked, of which model, with which versions, and what was measured. Travels inside the video.
+
+Not here: how it is stored in a container (`media.metadata`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from typing import Any
+
+from .errors import InputError
+
+SCHEMA = 1
+_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "av", "numpy", "xformers", "flash-attn", "triton")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything needed to know how a video was made, and to make it again.
+
+    request: the resolved render request; model: name, family and content hash; versions: of this package and of those
+    that decide pixels; plan: the step plan, a row a step; measured: promises and what was reached; timings_s by stage.
+    """
+
+    request: dict[str, Any]
+    model: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    plan: list[dict[str, Any]] = field(default_factory=list)
+    measured: dict[str, Any] = field(default_factory=dict)
+    timings_s: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Manifest:
+        """InputError where it is not a manifest of this schema."""
+        if values.get("schema") != SCHEMA:
+            raise InputError(f"manifest schema {values.get('schema')!r} is not {SCHEMA}; use the version that wrote it")
+        known = {f.name for f in fields(cls)}
+        strange = sorted(set(values) - known)
+        if strange or not {"request", "model"} <= set(values):
+            raise InputError(f"not a videogen manifest: unexpected or missing keys {strange or ['request', 'model']}")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"not a videogen manifest: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError("not a videogen manifest: it is no JSON object")
+        return cls.from_dict(values)
+
+
+def collect_versions() -> dict[str, str]:
+    """Versions of what decides pixels; only what is installed."""
+    from videogen import __version__
+
+    versions = {"videogen": __version__, "python": platform.python_version(), "platform": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,1 @@
+"""The one denoising loop, guidance, and `Engine`. `request` and `events` load no torch."""

@@ -1,0 +1,47 @@
+"""What must never reach a file: NaN, Inf and flat black frames; and a device's memory error in words of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from videogen.core.errors import NumericsError, OutOfMemoryError
+
+_BLACK = 4  # of 255
+
+
+def check_finite(values: torch.Tensor, where: str, dtype: torch.dtype) -> None:
+    """NumericsError, with the likely cause, where a tensor holds NaN or Inf."""
+    if bool(torch.isfinite(values).all()):
+        return
+    cause = "float16 overflows in many video models: use bfloat16 or float32" if dtype == torch.float16 else (
+        "the weights may be damaged, or guidance_scale is far too high for this model and solver"
+    )  # fmt: skip
+    raise NumericsError(f"NaN or Inf at {where}; {cause}")
+
+
+def check_not_black(frames: torch.Tensor) -> None:
+    """NumericsError where a whole clip (uint8) is black: saved, it would hide a failure."""
+    if int(frames.max()) <= _BLACK:
+        raise NumericsError(
+            f"all {frames.shape[0]} decoded frames are black (no value above {_BLACK} of 255) at decode; "
+            "the VAE may have overflowed (use float32 or bfloat16) or its weights are damaged"
+        )
+
+
+@contextmanager
+def memory_errors(stage: str) -> Iterator[None]:
+    """Turn an out-of-memory error of the device or of Python into ours, naming the stage and what helps."""
+    advice = "use fewer frames, a smaller size, --offload model, or --vae-tiling for the decode"
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(f"out of memory at {stage}; {advice}") from error
+    except RuntimeError as error:
+        if "alloc" not in str(error).lower() or "memory" not in str(error).lower():
+            raise
+        raise OutOfMemoryError(f"out of memory at {stage}; {advice}") from error

@@ -1,0 +1,102 @@
+"""The one denoising loop: `state = step(state, prediction)`. All that is needed to go on is in the state."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from videogen.backbones.base import Backbone, Conditioning
+from videogen.schedulers.noise import NoiseSource
+
+from .guards import check_finite
+from .guidance import guided
+from .plan import StepRow
+from .techniques import Technique
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where a run stands. latents [b, c, f, h, w]; index: steps done; solver: its scheduler, with its history;
+    noise: one source a sample."""
+
+    latents: torch.Tensor
+    index: int
+    solver: Any
+    noise: Sequence[NoiseSource]
+
+    def snapshot(self) -> LoopState:
+        """A copy that later steps do not touch: go on from it and get the same result."""
+        return replace(self, latents=self.latents.clone(), solver=copy.deepcopy(self.solver))
+
+
+def step(state: LoopState, prediction: torch.Tensor) -> LoopState:
+    """One solver step. Stochastic solvers draw from each sample's own noise source."""
+    extra: dict[str, Any] = {}
+    if _takes_generator(type(state.solver)):
+        generators = [source.generator(state.index) for source in state.noise]
+        extra["generator"] = generators[0] if len(generators) == 1 else generators
+    timestep = state.solver.timesteps[state.index]
+    latents = state.solver.step(prediction, timestep, state.latents, return_dict=False, **extra)[0]
+    return replace(state, latents=latents, index=state.index + 1)
+
+
+def denoise(
+    backbone: Backbone,
+    state: LoopState,
+    plan: list[StepRow],
+    text: Conditioning,
+    mode: str,
+    techniques: Sequence[Technique] = (),
+) -> Iterator[LoopState]:
+    """Yield the state after each step that is left. Closing the iterator between steps stops the run."""
+    for row in plan[state.index :]:
+        timestep = state.solver.timesteps[row.index]
+        scaled = _scale_input(state.solver, state.latents, timestep)
+        evaluate = partial(_evaluate, backbone, timestep, row, techniques)
+        prediction = guided(evaluate, scaled, text, row.guidance_scale, mode)
+        for technique in techniques:
+            prediction = technique.prediction(row, state, prediction)
+        check_finite(prediction, f"step {row.index + 1} of {len(plan)}", backbone.dtype)
+        state = step(state, prediction)
+        for technique in techniques:
+            state = technique.after_step(row, state)
+        yield state
+
+
+def _evaluate(
+    backbone: Backbone,
+    timestep: torch.Tensor,
+    row: StepRow,
+    techniques: Sequence[Technique],
+    latents: torch.Tensor,
+    text: torch.Tensor,
+    branch: str,
+) -> torch.Tensor:
+    """One model call, wrapped by each technique; the first of the list is outermost."""
+
+    def model(latents: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return backbone.predict(latents, timestep, text, row.expert)
+
+    call: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = model
+    for technique in reversed(techniques):
+        call = partial(_through, technique, row, branch, call)
+    return call(latents, text)
+
+
+def _through(technique: Technique, row: StepRow, branch: str, call: Any, latents: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    return technique.evaluate(row, branch, latents, text, call)
+
+
+def _scale_input(solver: Any, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    scale = getattr(solver, "scale_model_input", None)
+    return latents if scale is None else scale(latents, timestep)
+
+
+def _takes_generator(solver_class: type) -> bool:
+    return "generator" in inspect.signature(solver_class.step).parameters

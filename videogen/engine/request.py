@@ -1,0 +1,124 @@
+"""What is asked for: one frozen, checkable, storable description of a render. No torch here.
+
+Every field is also a key of a configuration file or preset, and stands resolved in the video's manifest.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from videogen.core.errors import InputError, UnsupportedError, nearest
+
+if TYPE_CHECKING:
+    from videogen.backbones.base import Backbone
+
+NOISES = ("addressed", "diffusers")
+GUIDANCES = ("batched", "sequential")
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """A render. None means: as the model has it. Sizes in px; `noise="diffusers"` draws as the library's pipelines do."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    model: str = "embedded"
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_scale_2: float | None = None
+    seed: int = 0
+    solver: str | None = None
+    fps: float | None = None
+    noise: str = "addressed"
+    guidance: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    offload: str | None = None
+    vae_tiling: bool = False
+
+    def __post_init__(self) -> None:
+        """InputError for what is wrong whatever the model."""
+        for field in fields(self):
+            _check_type(field.name, getattr(self, field.name))
+        if not self.prompt.strip():
+            raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
+        for name in ("frames", "width", "height", "steps", "fps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}={value} must be above 0")
+        for name in ("guidance_scale", "guidance_scale_2", "fps"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name}={value} must be a finite number")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed={self.seed} must be from 0 to 2**63 - 1")
+        for name, options in (("noise", NOISES), ("guidance", GUIDANCES)):
+            value = getattr(self, name)
+            if value is not None and value not in options:
+                raise InputError(f"{name}={value!r} is unknown; use {' or '.join(options)}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
+        """From a configuration file or manifest; an unknown key is an error that names the nearest."""
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                guess = nearest(key, known)
+                raise InputError(f"unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
+        if "prompt" not in values:
+            raise InputError("no prompt; say what the video shows")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def resolve(self, backbone: Backbone) -> RenderRequest:
+        """Fill in what was left open from the model's defaults and check that the clip fits the model."""
+        from videogen.schedulers.solvers import check_solver, prediction_kind
+
+        defaults = backbone.defaults
+        filled = replace(
+            self,
+            negative_prompt=defaults.negative_prompt if self.negative_prompt is None else self.negative_prompt,
+            frames=self.frames or defaults.frames,
+            width=self.width or defaults.width,
+            height=self.height or defaults.height,
+            steps=self.steps or defaults.steps,
+            fps=self.fps or defaults.fps,
+            guidance_scale=defaults.guidance_scale if self.guidance_scale is None else self.guidance_scale,
+            guidance=self.guidance or backbone.native_guidance,
+        )
+        if filled.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
+            raise UnsupportedError(f"guidance_scale_2 is for models with two experts; {backbone.name!r} has one")
+        check_solver(filled.solver, prediction_kind(backbone.scheduler))
+        assert filled.frames and filled.width and filled.height
+        backbone.geometry.check(filled.frames, filled.height, filled.width, backbone.name)
+        return filled
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "seed": (int,),
+    "frames": (int,),
+    "width": (int,),
+    "height": (int,),
+    "steps": (int,),
+    "guidance_scale": (int, float),
+    "guidance_scale_2": (int, float),
+    "fps": (int, float),
+    "vae_tiling": (bool,),
+}
+
+
+def _check_type(name: str, value: Any) -> None:
+    if value is None and name not in ("prompt", "seed", "model", "noise", "vae_tiling"):
+        return
+    allowed = _TYPES.get(name, (str,))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        wanted = " or ".join(t.__name__ for t in allowed)
+        raise InputError(f"{name}={value!r} must be {wanted}, not {type(value).__name__}")

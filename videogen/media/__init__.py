@@ -1,0 +1,1 @@
+"""Reading and writing video: the only place that decodes or encodes (PyAV, Pillow, and decord as an optional fast path)."""

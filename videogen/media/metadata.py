@@ -1,0 +1,48 @@
+"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, a file beside PNGs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from videogen.core.errors import MediaError
+
+TAG = "videogen"
+FOLDER_FILE = "manifest.json"
+
+
+def encode(manifest: dict[str, Any]) -> str:
+    """One line of ASCII JSON, which every container keeps as it is."""
+    return json.dumps(manifest, ensure_ascii=True, sort_keys=True)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The manifest of a file that videogen wrote, or None where it carries none. MediaError where it can't be read."""
+    path = Path(path)
+    if not path.exists():
+        raise MediaError(f"{path} does not exist")
+    try:
+        text = _text(path)
+        values = json.loads(text) if text else None
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _text(path: Path) -> str | None:
+    if path.is_dir():
+        beside = path / FOLDER_FILE
+        return beside.read_text(encoding="utf-8") if beside.is_file() else None
+    if path.suffix.lower() == ".gif":
+        from PIL import Image
+
+        with Image.open(path) as image:
+            comment = image.info.get("comment", b"")
+        return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+    from .probe import open_container
+
+    with open_container(path) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    return tags.get(TAG)

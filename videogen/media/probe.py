@@ -1,0 +1,113 @@
+"""What a file says of itself, from its header alone: the gate before anything is decoded.
+
+A name is only ever a local path (never a protocol, list or device), and a decompression bomb is refused here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from videogen.core.errors import MediaError
+
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,image2,png_pipe,jpeg_pipe,webp_pipe,apng"
+_STRICT = {"err_detect": "explode"}
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What is still decoded. Sides in px; `decoded_bytes` is the whole clip as RGB."""
+
+    side_px: int = 16384
+    decoded_bytes: int = 16 << 30
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """A header: sizes as shown (rotation applied), `frames` None where the file does not say."""
+
+    width: int
+    height: int
+    frames: int | None
+    fps: Fraction
+    duration_s: float | None
+    codec: str
+    pixel_format: str
+    rotation: int
+    has_alpha: bool
+
+
+@contextmanager
+def open_container(path: str | os.PathLike[str], options: dict[str, str] | None = None) -> Iterator[Any]:
+    """A PyAV container over a local file; MediaError where it is none."""
+    import av
+
+    local = Path(path).absolute()
+    if not local.is_file():
+        raise MediaError(f"{path} is no file; give the path of a video on this machine")
+    guard = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **(options or {})}
+    try:
+        container = av.open(f"file:{local}", options=guard)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} is no video that can be read ({_reason(error)}); it may be damaged or not a video") from error
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def probe(path: str | os.PathLike[str], limits: MediaLimits | None = None) -> MediaInfo:
+    """Read the header of a video file. MediaError where it is damaged, holds no picture, or is past the limits."""
+    with open_container(path, _STRICT) as container:
+        info = describe(container, path)
+    check_limits(info, limits or MediaLimits(), path)
+    return info
+
+
+def describe(container: Any, path: str | os.PathLike[str]) -> MediaInfo:
+    if not container.streams.video:
+        raise MediaError(f"{path} holds no video stream")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if not context.width or not context.height:
+        raise MediaError(f"{path} does not say how large its pictures are; it is damaged")
+    duration = stream.duration * stream.time_base if stream.duration else None
+    if duration is None and container.duration:
+        duration = Fraction(container.duration, 1_000_000)
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    rotation = _rotation(stream)
+    width, height = (context.height, context.width) if rotation % 180 else (context.width, context.height)
+    frames = stream.frames or (round(duration * rate) if duration else None)
+    return MediaInfo(
+        width, height, frames, Fraction(rate), float(duration) if duration else None, context.name,
+        str(context.pix_fmt), rotation, _has_alpha(stream),
+    )  # fmt: skip
+
+
+def check_limits(info: MediaInfo, limits: MediaLimits, path: str | os.PathLike[str]) -> None:
+    size = info.width * info.height * 3 * (info.frames or 1)
+    if max(info.width, info.height) > limits.side_px or size > limits.decoded_bytes:
+        raise MediaError(
+            f"{path} would decode to {info.width}x{info.height}, {info.frames} frames, {size / 2**30:.1f} GiB; "
+            f"the limit is {limits.side_px} px a side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it first"
+        )
+
+
+def _rotation(stream: Any) -> int:
+    """Clockwise degrees by which the picture is to be turned for showing; from the container's header where it says."""
+    tag = stream.metadata.get("rotate")
+    return int(tag) % 360 if tag and tag.lstrip("-").isdigit() else 0
+
+
+def _has_alpha(stream: Any) -> bool:
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    return tags.get("alpha_mode") == "1" or "a" in str(stream.codec_context.pix_fmt or "").replace("gray", "")[:5].split("p")[0]
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error)[:160]

@@ -1,0 +1,188 @@
+"""Reading clips: strictly, so that a damaged file is an error and never a shorter or wrong clip.
+
+Rotation is applied, exact times are kept, 10-bit becomes 8-bit RGB, alpha stands beside the colours. GIF and WebM
+carry no checksum: of them only frame count and duration can be promised.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videogen.core.errors import InputError, MediaError
+
+from .metadata import read_manifest
+from .probe import MediaLimits, check_limits, describe, open_container, probe
+from .video import Video
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_STRICT = {"err_detect": "explode", "fflags": "+discardcorrupt"}
+
+
+def read_video(
+    path: str | os.PathLike[str],
+    *,
+    start: int = 0,
+    frames: int | None = None,
+    limits: MediaLimits | None = None,
+    backend: str = "auto",
+) -> Video:
+    """Read a video file, GIF, single image or folder of images; `frames` frames from `start` (None: to the end).
+
+    backend: `pyav`; `decord` (optional, fast random access, only for whole files that passed PyAV's probe); `auto` is
+    `pyav`, which alone tells the truth about damaged files. Raises MediaError or InputError.
+    """
+    if backend not in ("auto", "pyav", "decord"):
+        raise InputError(f"backend={backend!r} is unknown; use auto, pyav or decord")
+    if start < 0 or (frames is not None and frames < 1):
+        raise InputError(f"start={start}, frames={frames}: start must be 0 or more and frames above 0")
+    path, limits = Path(path), limits or MediaLimits()
+    if not path.exists():
+        raise MediaError(f"{path} does not exist; give the path of a video on this machine")
+    if path.is_dir():
+        return _read_folder(path, start, frames, limits)
+    if path.suffix.lower() in _IMAGES:
+        return Video(_read_image(path, limits)[None], Fraction(1))
+    if backend == "decord":
+        return _read_decord(path, start, frames, limits)
+    return _read_pyav(path, start, frames, limits)
+
+
+def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
+    pictures, alphas, times = [], [], []
+    budget = limits.decoded_bytes
+    with open_container(path, _STRICT) as container:
+        info = describe(container, path)
+        check_limits(info, limits, path)
+        seen = 0
+        for frame in _decode(container, path, info.has_alpha):
+            seen += 1
+            if seen <= start:
+                continue
+            if frames is not None and len(pictures) == frames:
+                break
+            picture, alpha = _pixels(frame, info.has_alpha)
+            budget -= picture.nbytes
+            if budget < 0:
+                raise MediaError(f"{path} decodes to more than {limits.decoded_bytes / 2**30:.0f} GiB; cut or scale it first")
+            pictures.append(picture)
+            alphas.append(alpha)
+            times.append(float(frame.time) if frame.time is not None else float((seen - 1) / info.fps))
+        declared = container.streams.video[0].frames
+        whole = frames is None
+    if whole and declared and seen < declared:
+        raise MediaError(f"{path} ends after {seen} of {declared} frames; it is cut off or damaged")
+    if not pictures:
+        raise MediaError(f"{path} gives no frame from {start} on ({seen} in all)")
+    if len({p.shape for p in pictures}) > 1:
+        raise MediaError(f"{path} changes its picture size within the clip; convert it to one size first")
+    return Video(
+        np.stack(pictures), info.fps, read_manifest(path), np.asarray(times),
+        np.stack(alphas) if all(a is not None for a in alphas) else None,
+    )  # fmt: skip
+
+
+def _decode(container: Any, path: Path, has_alpha: bool) -> Iterator[Any]:
+    """Frames in order; any error or corrupt mark of the decoder is a MediaError."""
+    import av
+
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    context = _alpha_decoder(stream) if has_alpha else None
+    try:
+        packets = container.demux(stream)
+        source = (f for packet in packets for f in (context.decode(packet) if context else packet.decode()))
+        for frame in source:
+            if getattr(frame, "is_corrupt", False):
+                raise MediaError(f"{path} is damaged at {frame.time} s")
+            yield frame
+    except (av.FFmpegError, ValueError, OSError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{path} cannot be decoded ({str(error)[:160]}); it is cut off or damaged") from error
+
+
+def _alpha_decoder(stream: Any) -> Any:
+    """libvpx keeps the alpha plane that FFmpeg's own VP8 and VP9 decoders drop."""
+    import av
+
+    name = {"vp9": "libvpx-vp9", "vp8": "libvpx"}.get(stream.codec_context.name)
+    if name is None:
+        return None
+    context = av.CodecContext.create(name, "r")
+    context.extradata = stream.codec_context.extradata
+    return context
+
+
+def _pixels(frame: Any, has_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """RGB [h, w, 3] and alpha [h, w], turned as the file asks."""
+    alpha = None
+    if has_alpha and "a" in frame.format.name:
+        rgba = frame.to_ndarray(format="rgba")
+        picture, alpha = rgba[..., :3], rgba[..., 3]
+    else:
+        picture = frame.to_ndarray(format="rgb24")
+    turns = round((frame.rotation or 0) / 90) % 4
+    if turns:
+        picture = np.rot90(picture, turns)
+        alpha = None if alpha is None else np.rot90(alpha, turns)
+    return np.ascontiguousarray(picture), alpha
+
+
+def _read_decord(path: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
+    info = probe(path, limits)
+    try:
+        import decord
+    except ImportError as error:
+        raise InputError("backend='decord' is not installed; install it or use backend='pyav'") from error
+    try:
+        reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0))
+        stop = len(reader) if frames is None else min(len(reader), start + frames)
+        if start >= stop:
+            raise MediaError(f"{path} gives no frame from {start} on ({len(reader)} in all)")
+        return Video(reader.get_batch(list(range(start, stop))).asnumpy(), info.fps, read_manifest(path))
+    except decord.DECORDError as error:
+        raise MediaError(f"{path} cannot be decoded by decord; use backend='pyav' for the reason") from error
+
+
+def _read_folder(folder: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
+    names = sorted((p for p in folder.iterdir() if p.suffix.lower() in _IMAGES), key=_natural)
+    chosen = names[start : None if frames is None else start + frames]
+    if not chosen:
+        raise MediaError(f"{folder} holds no image from number {start} on ({len(names)} in all)")
+    first = _read_image(chosen[0], limits)
+    if first.nbytes * len(chosen) > limits.decoded_bytes:
+        raise MediaError(f"{folder} would decode to {first.nbytes * len(chosen) / 2**30:.1f} GiB; read fewer frames at a time")
+    pictures = [first, *(_read_image(p, limits) for p in chosen[1:])]
+    for name, picture in zip(chosen, pictures, strict=True):
+        if picture.shape != first.shape:
+            raise MediaError(f"{name} is {picture.shape[1]}x{picture.shape[0]}, not {first.shape[1]}x{first.shape[0]} as the first image")
+    manifest = read_manifest(folder)
+    fps = Fraction(str((manifest or {}).get("request", {}).get("fps") or 16)).limit_denominator(1001)
+    return Video(np.stack(pictures), fps, manifest)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key by which frame_9 comes before frame_10."""
+    import re
+
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _read_image(path: Path, limits: MediaLimits) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if max(image.size) > limits.side_px:
+                raise MediaError(f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px a side")
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{path} cannot be read as an image ({str(error)[:120]})") from error
