@@ -1,47 +1,63 @@
-# Every target does its own set-up: `make demo` and `make test` work on a fresh machine.
+# Every target does its own set-up: `make demo` and `make test` need Python 3.10 or later and nothing else.
+# PYTHON=python3.11 chooses the interpreter; WORKERS=1 runs the tests in one process.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-PROMPT := a red ball moves right on a black background
+WORKERS ?= 2
+PROMPT ?= a red ball moves right on a black background
+MINUTES ?= 30
+OUT ?= out/gpu
+WHEELS ?=
 
-.PHONY: demo test test-slow lint types bench evaluate gpu readme clean
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint types bench evaluate readme gpu clean
 
-demo: $(STAMP)
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+venv: $(STAMP)  ## create .venv and install everything with the tested versions
+
+# torch comes first and pinned, so that no range ever pulls another build of it.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "videogen needs Python 3.10 or later; name one with PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+demo: $(STAMP)  ## render the embedded model's sample prompt to out/demo.mp4
 	$(BIN)/videogen render "$(PROMPT)" -o out/demo.mp4 --overwrite
+	@echo "the clip is $(CURDIR)/out/demo.mp4"
 
-test: lint types
-	$(BIN)/python -m pytest
+test: lint types  ## the whole suite: lint, types, tests
+	$(BIN)/python -m pytest -n $(WORKERS)
 
-test-slow: $(STAMP)
+test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
-types: $(STAMP)
+types: $(STAMP)  ## mypy in strict mode over the installed layout
 	$(BIN)/python tools/typing_links.py
 	$(BIN)/mypy build/typing/videogen
 
-bench: $(STAMP)
-	$(BIN)/python tools/bench.py
+bench: $(STAMP)  ## time the embedded models against diffusers' own pipelines
+	$(BIN)/python tools/bench.py --out benchmarks/render.json
+	$(BIN)/python tools/readme_table.py
 
-evaluate: $(STAMP)
+evaluate: $(STAMP)  ## judge the embedded models on prompts they never saw
 	$(BIN)/python tools/evaluate_embedded.py
+	$(BIN)/python tools/readme_table.py
 
-readme: $(STAMP)
-	$(BIN)/python tools/readme_table.py --write
+readme: $(STAMP)  ## write the README's table anew from benchmarks/*.json
+	$(BIN)/python tools/readme_table.py
 
-# All that waits for a GPU, most valuable first; needs only torch and what tools/README.md says to carry.
-gpu:
-	$(PYTHON) tools/gpu.py
+# No .venv here: a GPU machine has its torch. tools/README.md says which wheels must be carried.
+gpu:  ## all that waits for a GPU: MINUTES=30 OUT=out/gpu WHEELS=folder
+	$(PYTHON) tools/gpu.py --minutes $(MINUTES) --out $(OUT) $(if $(WHEELS),--wheels $(WHEELS))
 
-clean:
-	rm -rf build dist out *.egg-info $(VENV)
-
-# torch comes first and pinned, so that no range ever pulls another build of it.
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	touch $@
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -19,8 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Modules that the jobs import, beyond torch and the standard library (tools/README.md says which wheels).
+#: Modules that the jobs import, beyond torch and the standard library.
 MODULES = ("diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "ftfy", "av", "PIL", "numpy", "tqdm")
+#: The wheels that bring them, all that they need included, without what torch brings along itself.
+WHEELS = (
+    "accelerate", "annotated-doc", "annotated-types", "anyio", "av", "certifi", "charset-normalizer",
+    "click", "diffusers", "einops", "ftfy", "h11", "hf-xet", "httpcore2", "httpx2", "huggingface-hub",
+    "idna", "importlib-metadata", "lazy-importer", "markdown-it-py", "mdurl", "numpy", "packaging",
+    "pillow", "psutil", "pydantic", "pydantic-core", "pygments", "pyyaml", "regex", "requests", "rich",
+    "safetensors", "shellingham", "tokenizers", "tqdm", "transformers", "truststore", "typer",
+    "typing-inspection", "urllib3", "wcwidth", "zipp",
+)  # fmt: skip
 #: Seconds that a time-boxed job gets past its box, for its last evaluation and save, before it is stopped.
 GRACE_S = 120.0
 
@@ -29,8 +38,10 @@ GRACE_S = 120.0
 class Job:
     """A row of the table. In `command`, {python}, {out}, {minutes}, {device} and {NAME of an earlier job} are filled in.
 
-    share: of the time box, against the shares of the other jobs in its lane; 0 for a job that ends by itself.
-    lane: jobs of a lane run one after another, lanes run side by side (small models leave most of a GPU idle).
+    lane: jobs of a lane run one after another, lanes run side by side (small models leave most of a GPU idle); those
+    of ALONE run when all lanes are through, as they take timings.
+    share: of the time box, against the shares of the later jobs in its lane; 0 for a job that ends by itself, for
+    which `reserve_s` is kept back.
     """
 
     name: str
@@ -39,17 +50,23 @@ class Job:
     command: str
     share: float = 0.0
     needs: tuple[str, ...] = ()
+    reserve_s: float = 0.0
 
 
+ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
+JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
 JOBS: tuple[Job, ...] = (
     Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.45),
     Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.55, ("vae",)),
-    Job("judge-dit", "dit", "held-out prompts on `embedded`", "{python} tools/evaluate_embedded.py {dit} --out {out}", needs=("dit",)),
+    Job("judge-dit", "dit", "held-out prompts on `embedded`", JUDGE + "{dit}", 0.0, ("dit",), 150.0),
     Job("frame-vae", "unet", "frame VAE of `embedded-unet`", TRAIN + "--batch 32 frame-vae", 0.3),
     Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae unet", 0.7, ("frame-vae",)),
-    Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", "{python} tools/evaluate_embedded.py {unet} --out {out}", needs=("unet",)),
-    Job("bench", "unet", "the shipped models against diffusers' pipelines", "{python} tools/bench.py --device {device} --out {out}/render-{device}.json"),
+    Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", JUDGE + "{unet}", 0.0, ("unet",), 150.0),
+    Job(
+        "bench", ALONE, "the shipped models against diffusers' own pipelines",
+        "{python} tools/bench.py --device {device} --out {out}/render-{device}.json", reserve_s=120.0,
+    ),
 )  # fmt: skip
 
 
@@ -115,7 +132,8 @@ class Lane:
             return False
         if job.share:
             status.minutes = self._allot(job, status, left_s)
-        self.limit_s = 60 * status.minutes - status.spent_s + GRACE_S if job.share else left_s
+        box_s = 60 * status.minutes - status.spent_s + GRACE_S if job.share else left_s
+        self.limit_s = box_s if self.options.whole is None else min(box_s, left_s)
         status.write(folder)
         log = open(folder / "log.txt", "ab")  # noqa: SIM115 - the child keeps it
         command = fill(job, self.options, status.minutes)
@@ -127,11 +145,15 @@ class Lane:
         return True
 
     def _allot(self, job: Job, status: Status, left_s: float) -> float:
-        """Minutes, earlier calls' included: a begun job keeps its box, as its learning rate follows it, where there's time."""
-        later = [j for j in self.waiting if j.share and not Status.read(self.options.out / j.name).done]
-        share = job.share / (job.share + sum(j.share for j in later))
-        own = (status.spent_s + share * left_s) / 60
-        return status.minutes if status.spent_s and status.minutes * 60 - status.spent_s <= left_s else own
+        """The job's time box in minutes, earlier calls' time included: its learning rate follows the whole box."""
+        if status.spent_s and (self.options.whole is not None or 60 * status.minutes - status.spent_s <= left_s):
+            return status.minutes  # begun: keep the box where it fits
+        if self.options.whole is not None:
+            lane_spent_s = sum(Status.read(self.options.out / j.name).spent_s for j in JOBS if j.lane == job.lane)
+            left_s = max(left_s, 60 * self.options.whole - lane_spent_s)
+        left_s -= sum(j.reserve_s for j in JOBS if j.lane in (job.lane, ALONE))
+        later = sum(j.share for j in self.waiting if not Status.read(self.options.out / j.name).done)
+        return max(0.1, (status.spent_s + left_s * job.share / (job.share + later)) / 60)
 
     def _end(self, code: int) -> None:
         assert self.job is not None
@@ -142,7 +164,7 @@ class Lane:
         if code == 0:
             for path in folder.glob("state.*"):
                 path.unlink()  # only resuming needs it
-        else:
+        elif code not in (124, 130):  # neither out of time nor interrupted
             self.failed.append(self.job.name)
         say(f"{self.job.name}: {'done' if code == 0 else f'ended with {code}'} after {self.status.spent_s:.0f} s")
         self.process = self.job = None
@@ -200,18 +222,36 @@ def say(line: str) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="time box of this call (default 30)")
+    parser.add_argument("--whole", type=float, metavar="MINUTES", help="plan for so many over several calls, each of --minutes")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "gpu", help="results, weights and logs (default out/gpu)")
     parser.add_argument("--device", default=None, help="default: cuda where there is one")
     parser.add_argument("--only", nargs="+", metavar="JOB", choices=[job.name for job in JOBS], help="these jobs alone")
     parser.add_argument("--wheels", type=Path, default=None, help="folder of carried wheels, see tools/README.md")
+    parser.add_argument("--wheel-names", action="store_true", help="show which wheels to carry, and stop")
     parser.add_argument("--list", action="store_true", help="show the jobs and where each stands, and stop")
     options = parser.parse_args(argv)
     options.out = options.out.resolve()
     return options
 
 
+def run(jobs: Sequence[Job], options: argparse.Namespace, deadline: float) -> list[str]:
+    """Run the jobs' lanes side by side; the names of those that failed."""
+    names = dict.fromkeys(job.lane for job in jobs)
+    lanes = [Lane([job for job in jobs if job.lane == name], options, deadline) for name in names]
+    try:
+        while any([lane.tick() for lane in lanes]):
+            time.sleep(0.2)
+    finally:
+        for lane in lanes:
+            lane.stop()
+    return [name for lane in lanes for name in lane.failed]
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    if options.wheel_names:
+        say(" ".join(WHEELS))
+        return 0
     jobs = [job for job in JOBS if not options.only or job.name in options.only]
     if options.list:
         for job in jobs:
@@ -227,18 +267,15 @@ def main(argv: list[str] | None = None) -> int:
         say(f"these modules are missing here: {', '.join(absent)}; carry their wheels (tools/README.md) and give --wheels FOLDER")
         return 2
     options.device = options.device or default_device()
-    lanes = [Lane([j for j in jobs if j.lane == name], options, deadline) for name in dict.fromkeys(j.lane for j in jobs)]
-    try:
-        while any([lane.tick() for lane in lanes]):
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        for lane in lanes:
-            lane.stop()
-        return 130
+    failed = run([j for j in jobs if j.lane != ALONE], options, deadline)
+    failed += run([j for j in jobs if j.lane == ALONE], options, deadline)
     waiting = [job.name for job in jobs if not Status.read(options.out / job.name).done]
     say(f"results are in {options.out}" + (f"; still to do, by the same command: {', '.join(waiting)}" if waiting else ""))
-    return 1 if any(lane.failed for lane in lanes) else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

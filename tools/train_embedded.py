@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
     parser.add_argument("--size", type=int, default=64, help="picture side in px")
     parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
+    parser.add_argument("--decoder-only", action="store_true", help="part `vae`: sharpen the decoder for latents that stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     options = parser.parse_args(argv)
     if options.threads:
@@ -47,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = {"device": options.device, "size": options.size, "init": options.init}
     if options.batch:
         arguments["batch"] = options.batch
+    if options.decoder_only:
+        arguments["decoder_only"] = True
     if options.part in ("dit", "unet"):
         arguments["vae"] = options.vae
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)

@@ -1,22 +1,34 @@
-"""Link the package together as it is installed, for mypy and pyright: `build/typing/videogen` -> every part."""
+"""Link `build/typing/videogen` together: the installed layout for type checkers, without installing.
+
+mypy and pyright don't follow editable installs' import hooks, so they are shown links instead. Links follow the
+tree: a new file in a linked folder needs no second run.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-AT_ROOT = ("attention", "configs", "schedulers")
+TOP_PACKAGES = ("attention", "configs", "schedulers")
+
+
+def link(root: Path = ROOT) -> Path:
+    """(Re)make the link tree under `root`; returns the folder to put on `MYPYPATH`."""
+    folder = root / "build" / "typing"
+    package = folder / "videogen"
+    shutil.rmtree(package, ignore_errors=True)
+    package.mkdir(parents=True)
+    for source in [*(root / "videogen").iterdir(), *(root / name for name in TOP_PACKAGES)]:
+        if source.exists() and source.name != "__pycache__":
+            (package / source.name).symlink_to(os.path.relpath(source, package), target_is_directory=source.is_dir())
+    return folder
 
 
 def main() -> int:
-    target = ROOT / "build" / "typing" / "videogen"
-    target.mkdir(parents=True, exist_ok=True)
-    for old in target.iterdir():
-        old.unlink()
-    for source in [*(ROOT / "videogen").iterdir(), *(ROOT / name for name in AT_ROOT)]:
-        if source.name not in ("__pycache__", *AT_ROOT) or source.parent == ROOT:
-            (target / source.name).symlink_to(source)
+    link()
     return 0
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib  # Python 3.11 and later, as are the pinned versions
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = {".git", ".venv", "build", "dist", "out", "wheels", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}

@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib  # Python 3.11 and later, as are the pinned versions
 import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "videogen", "attention", "schedulers", "configs")

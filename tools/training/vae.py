@@ -73,10 +73,16 @@ class VideoVae:
     name = "vae"
     learning_rate = 2e-3
 
-    def __init__(self, device: str, size: int = 64, init: Path | None = None, batch: int = 2) -> None:
-        self.device, self.size, self.batch = device, size, batch
+    def __init__(
+        self, device: str, size: int = 64, init: Path | None = None, batch: int = 2, decoder_only: bool = False
+    ) -> None:
+        self.device, self.size, self.batch, self.decoder_only = device, size, batch, decoder_only
         self.vae = AutoencoderKLWan.from_pretrained(init, torch_dtype=torch.float32) if init else build()
         self.fresh = init is None
+        if decoder_only:  # latents stay what a denoiser has learned; only their picture gets sharper
+            self.learning_rate = 1e-3
+            for module in (self.vae.encoder, self.vae.quant_conv):
+                module.requires_grad_(False)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"vae": self.vae}
@@ -85,7 +91,8 @@ class VideoVae:
         frames, count = self._stage(progress)
         seeds = [step * 64 + i for i in range(count)]
         batch = clips(seeds, frames, self.size, device=self.device)
-        mean, log_variance = encode(self.vae, batch.pixels).float().chunk(2, 1)
+        with torch.set_grad_enabled(not self.decoder_only):
+            mean, log_variance = encode(self.vae, batch.pixels).float().chunk(2, 1)
         log_variance = log_variance.clamp(-20, 5)
         latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         result = decode(self.vae, latents).float()
@@ -94,6 +101,8 @@ class VideoVae:
 
     def _stage(self, progress: float) -> tuple[int, int]:
         """(frames, clips a batch) at this share of the time."""
+        if self.decoder_only:
+            return 33, max(1, self.batch // 2)
         if self.fresh and progress < 0.1:
             return 1, 4 * self.batch
         if progress < 0.7:

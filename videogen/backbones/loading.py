@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ def build_pipeline(class_name: str, source: Path | str, dtype: str | None, devic
     chosen = getattr(torch, dtype) if dtype else (torch.float32 if where == "cpu" else torch.bfloat16)
     pipeline_class = getattr(diffusers, class_name)
     try:
-        pipeline = pipeline_class.from_pretrained(
-            str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=isinstance(source, Path)
-        )
+        with _no_bars():
+            pipeline = pipeline_class.from_pretrained(
+                str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=isinstance(source, Path)
+            )
     except MemoryError as error:
         raise OutOfMemoryError(f"not enough memory to load {source}; close other programs or use dtype=bfloat16") from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
@@ -38,6 +41,22 @@ def build_pipeline(class_name: str, source: Path | str, dtype: str | None, devic
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
     return pipeline
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """The libraries' own loading bars stay off the terminal; progress is the caller's to show."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    switches = [log for log in (diffusers_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    for log in switches:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in switches:
+            log.enable_progress_bar()
 
 
 def hub_index(hub_id: str) -> dict[str, Any]:

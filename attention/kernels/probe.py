@@ -1,0 +1,98 @@
+"""Which attention backends work here: each is called on a tiny input and compared with plain attention.
+
+An import that succeeds proves nothing: wheels lack kernels for a GPU, a dtype or a head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_TOLERANCE = 2e-2  # of values near 1, in half precision
+
+
+@dataclass(frozen=True)
+class BackendReport:
+    """A backend's name, whether a call gave the right result, and why not (or what was called)."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+def probe_backends() -> list[BackendReport]:
+    """Try every backend on the best device: half precision on CUDA, fp32 on a CPU."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 64, 64, generator=generator).to(device, dtype) for _ in range(3))
+    expected = torch.softmax(q.float() @ k.float().mT / 8, -1) @ v.float()
+    return [_try(name, call, (q, k, v), expected) for name, call in _CALLS.items()]
+
+
+def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # type: ignore[type-arg, no-untyped-def]
+    query = qkv[0]
+    try:
+        result = call(*qkv)
+    except ImportError as error:
+        return BackendReport(name, False, f"not installed ({str(error).splitlines()[0]})")
+    except Exception as error:  # a backend may fail in any way; that is what is asked
+        lines = str(error).strip().splitlines()
+        return BackendReport(name, False, f"{type(error).__name__}: {lines[0][:110] if lines else 'no message'}")
+    worst = float((result.float() - expected).abs().max())
+    if not worst < _TOLERANCE:
+        return BackendReport(name, False, f"wrong result: off by {worst:.3g} from plain attention")
+    return BackendReport(name, True, f"{query.device.type}, {str(query.dtype).removeprefix('torch.')}, off by {worst:.1e}")
+
+
+def _sdpa(kind: str) -> Callable:  # type: ignore[type-arg]
+    def call(q, k, v):  # type: ignore[no-untyped-def]
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.nn.functional import scaled_dot_product_attention
+
+        with sdpa_kernel(getattr(SDPBackend, kind)):
+            return scaled_dot_product_attention(q, k, v)
+
+    return call
+
+
+def _flex(q, k, v):  # type: ignore[no-untyped-def]
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return flex_attention(q, k, v)
+
+
+def _flash_attn(q, k, v):  # type: ignore[no-untyped-def]
+    from flash_attn import flash_attn_func
+
+    return flash_attn_func(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+
+
+def _xformers(q, k, v):  # type: ignore[no-untyped-def]
+    from xformers.ops import memory_efficient_attention
+
+    return memory_efficient_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+
+
+def _triton(q, k, v):  # type: ignore[no-untyped-def]
+    import triton  # noqa: F401
+
+    if q.device.type != "cuda":
+        raise RuntimeError("installed, but needs a CUDA device")
+    from torch.nn.functional import scaled_dot_product_attention
+
+    return scaled_dot_product_attention(q, k, v)
+
+
+_CALLS: dict[str, Callable] = {  # type: ignore[type-arg]
+    "sdpa-math": _sdpa("MATH"),
+    "sdpa-flash": _sdpa("FLASH_ATTENTION"),
+    "sdpa-efficient": _sdpa("EFFICIENT_ATTENTION"),
+    "sdpa-cudnn": _sdpa("CUDNN_ATTENTION"),
+    "flex": _flex,
+    "flash-attn": _flash_attn,
+    "xformers": _xformers,
+    "triton": _triton,
+}

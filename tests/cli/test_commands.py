@@ -1,0 +1,114 @@
+"""The commands do what they say, and say nothing else on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Run
+from videogen import Video
+
+SMALL = ("--frames", "5", "--size", "32x32", "--steps", "2")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_render_prints_the_path_alone_and_nothing_of_third_parties(run: Run, tiny: Path, tmp_path: Path) -> None:
+    outcome = run("render", "a red ball", "--model", tiny, *SMALL, "-o", tmp_path / "a.mp4", "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"{tmp_path / 'a.mp4'}\n", "")
+    video = Video.open(tmp_path / "a.mp4")
+    assert video.frames.shape == (5, 32, 32, 3) and video.fps == 16
+
+
+def test_json_is_one_object_with_the_manifest(run: Run, tiny: Path, tmp_path: Path) -> None:
+    outcome = run("render", "a red ball", "--model", tiny, *SMALL, "-o", "b.gif", "--json", "--seed", "4")
+    result = json.loads(outcome.out)
+    assert outcome.code == 0 and result["frames"] == 5 and result["manifest"]["request"]["seed"] == 4
+    assert Path(result["path"]) == tmp_path / "b.gif"
+
+
+def test_like_repeats_a_render_bit_for_bit(run: Run, tiny: Path, tmp_path: Path) -> None:
+    for suffix in ("mp4", "webm", "gif"):
+        first, again = tmp_path / f"first.{suffix}", tmp_path / f"again.{suffix}"
+        assert run("render", "a blue square moves left", "--model", tiny, *SMALL, "-o", first, "--seed", "11").code == 0
+        assert run("render", "--like", first, "-o", again).code == 0
+        assert np.array_equal(Video.open(first).frames, Video.open(again).frames)
+    assert run("render", "--like", first, "-o", tmp_path / "png").code == 0
+    assert run("render", "--like", first, "--seed", "12", "-o", tmp_path / "other").code == 0
+    assert not np.array_equal(Video.open(tmp_path / "png").frames, Video.open(tmp_path / "other").frames)
+
+
+def test_inspect_prints_what_was_asked(run: Run, tiny: Path, tmp_path: Path) -> None:
+    run("render", "a red ball", "--model", tiny, *SMALL, "-o", "a.mp4", "--solver", "euler")
+    shown = run("inspect", "a.mp4")
+    assert shown.code == 0 and "a red ball" in shown.out and "euler" in shown.out
+    manifest = json.loads(run("inspect", "a.mp4", "--json").out)
+    assert len(manifest["plan"]) == 2 and manifest["model"]["family"] == "wan" and manifest["versions"]["torch"]
+
+
+def test_flags_beat_config_beats_preset(run: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        f'prompt = "from the file"\nmodel = "{tiny}"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 3\noutput = "c.mp4"\n'
+    )
+    first = json.loads(run("render", "--config", "c.toml", "--preset", "draft", "--json").out)
+    request = first["manifest"]["request"]
+    assert (request["prompt"], request["steps"], request["solver"]) == ("from the file", 3, "unipc")
+    second = json.loads(run("render", "from the flag", "--config", "c.toml", "--steps", "1", "-o", "d.mp4", "--json").out)
+    assert (second["manifest"]["request"]["prompt"], second["manifest"]["request"]["steps"]) == ("from the flag", 1)
+
+
+def test_without_output_the_name_comes_from_the_prompt(run: Run, tiny: Path, tmp_path: Path) -> None:
+    assert run("render", "A red BALL, fast!", "--model", tiny, *SMALL, "--seed", "3").out == f"{tmp_path}/out/a-red-ball-fast-3.mp4\n"
+
+
+def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:
+    assert run("render", "a red ball", "--model", tiny, *SMALL, "-o", "a.mp4", "--preview", "p.png").code == 0
+    assert Video.open(tmp_path / "p.png").frames.std() > 0
+
+
+def test_models_and_doctor_answer(run: Run) -> None:
+    listed = run("models")
+    assert listed.code == 0 and "wan" in listed.out and "animatediff" in listed.out and "embedded" in listed.out
+    assert {f["name"] for f in json.loads(run("models", "--json").out)["families"]} == {"wan", "animatediff"}
+    doctor = json.loads(run("doctor", "--json").out)
+    verdicts = {b["name"]: b for b in doctor["attention"]}
+    assert verdicts["sdpa-math"]["available"] and all(b["reason"] for b in doctor["attention"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing")
+def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 0 and "videogen" in outcome.out and outcome.err == ""
+
+
+def start(tiny: Path, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "videogen.cli.main", "render", "a red ball", "--model", str(tiny), "--frames", "33",
+               "--size", "64x64", "--steps", "400", "-o", "out.mp4"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.Popen(command, cwd=folder, env=environment, **streams)
+
+
+def test_a_terminal_sees_a_bar_and_ctrl_c_stops_cleanly(tiny: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = start(tiny, tmp_path, stderr=theirs, stdout=subprocess.PIPE)
+    os.close(theirs)
+    shown, until = b"", time.monotonic() + 120
+    while b"denoising" not in shown and time.monotonic() < until:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:
+            break
+    assert process.wait(60) == 130
+    assert b"denoising" in shown and b"/400" in shown and b"Traceback" not in shown and b"interrupted" in shown
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))

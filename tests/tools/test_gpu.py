@@ -1,0 +1,107 @@
+"""`make gpu`: skips what is done, goes on with what was cut, stays in its time, and knows what must be carried."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tools import gpu
+from tools.gpu import ALONE, Job
+
+QUICK = ("first", "second", "alone")
+
+
+def jobs(first: str = "open('{out}/ran','a').write('1')") -> tuple[Job, ...]:
+    """Three jobs whose code has no blanks, as commands are split at blanks."""
+    return (
+        Job("first", "a", "", "{python} -c " + first, 0.5),
+        Job("second", "a", "", "{python} -c open('{out}/ran','a').write('{first}')", 0.5, ("first",)),
+        Job("alone", ALONE, "", "{python} -c open('{out}/ran','a').write('{minutes}')"),
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "JOBS", jobs())
+    monkeypatch.setattr(gpu, "MODULES", ())
+
+
+def status(out: Path, name: str) -> dict:
+    return json.loads((out / name / "job.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_runs_all_once_and_skips_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--minutes", "1", "--out", str(tmp_path), "--device", "cpu"]
+    assert gpu.main(arguments) == 0
+    assert all(status(tmp_path, name)["done"] for name in QUICK)
+    assert (tmp_path / "second" / "ran").read_text() == str(tmp_path / "first")
+    assert gpu.main(arguments) == 0
+    assert (tmp_path / "first" / "ran").read_text() == "1"
+    assert "first: done" in capsys.readouterr().out
+
+
+def test_a_failure_is_told_tried_again_and_stops_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "MODULES", ())
+    monkeypatch.setattr(gpu, "JOBS", jobs("raise(SystemExit(3))"))
+    arguments = ["--minutes", "1", "--out", str(tmp_path), "--device", "cpu"]
+    assert gpu.main(arguments) == 1
+    assert status(tmp_path, "first")["exit_code"] == 3 and not (tmp_path / "second" / "ran").exists()
+    assert status(tmp_path, "alone")["done"]
+    monkeypatch.setattr(gpu, "JOBS", jobs())
+    assert gpu.main(arguments) == 0 and status(tmp_path, "second")["done"]
+
+
+def test_a_job_past_its_box_is_stopped_and_keeps_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "MODULES", ())
+    monkeypatch.setattr(gpu, "GRACE_S", 0.0)
+    monkeypatch.setattr(gpu, "JOBS", jobs("__import__('time').sleep(60)")[:1])
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "state.pt").write_bytes(b"state")
+    arguments = ["--minutes", "0.01", "--whole", "30", "--out", str(tmp_path), "--device", "cpu"]
+    assert gpu.main(arguments) == 0
+    cut = status(tmp_path, "first")
+    assert (cut["done"], cut["exit_code"]) == (False, 124) and 0 < cut["spent_s"] < 30 and cut["minutes"] > 29
+    monkeypatch.setattr(gpu, "JOBS", jobs()[:1])
+    assert gpu.main(arguments) == 0
+    again = status(tmp_path, "first")
+    assert again["done"] and again["minutes"] == cut["minutes"]
+    assert not (tmp_path / "first" / "state.pt").exists()
+
+
+def test_missing_modules_are_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "MODULES", ("no_such_module",))
+    assert gpu.main(["--minutes", "1", "--out", str(tmp_path)]) == 2
+    assert "no_such_module" in capsys.readouterr().out and not any(tmp_path.iterdir())
+
+
+def test_every_job_names_earlier_jobs_and_existing_tools() -> None:
+    seen: list[str] = []
+    for job in gpu.JOBS:
+        assert set(job.needs) <= set(seen)
+        for tool in re.findall(r"tools/\w+\.py", job.command):
+            assert (gpu.ROOT / tool).is_file()
+        assert bool(job.share) == ("{minutes}" in job.command)
+        seen.append(job.name)
+
+
+def test_carried_wheels_cover_all_that_the_modules_need() -> None:
+    def needed(names: list[str]) -> set[str]:
+        found: set[str] = set()
+        while names:
+            name = names.pop().lower().replace("_", "-")
+            if name not in found:
+                found.add(name)
+                required = [Requirement(text) for text in metadata.requires(name) or []]
+                names += [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
+        return found
+
+    roots = ["pillow" if name == "PIL" else name for name in gpu.MODULES]
+    assert needed(roots) - needed(["torch"]) <= set(gpu.WHEELS)

@@ -1,0 +1,40 @@
+"""`videogen doctor`: versions, devices, and each attention backend tried by calling it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+
+from videogen.backbones.registry import EMBEDDED
+from videogen.core.manifest import collect_versions
+
+
+def run(options: argparse.Namespace) -> int:
+    import torch
+
+    from videogen.attention.kernels.probe import probe_backends
+
+    devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    models = {name: (folder / "model_index.json").is_file() for name, folder in EMBEDDED.items()}
+    backends = probe_backends()
+    if options.json:
+        print(json.dumps({
+            "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
+            "embedded": models, "attention": [asdict(b) for b in backends],
+        }, indent=2))  # fmt: skip
+        return 0
+    print("versions")
+    for name, version in collect_versions().items():
+        print(f"  {name:<14}{version}")
+    print(f"\ndevices\n  {', '.join(devices)}; {torch.get_num_threads()} threads on {os.cpu_count()} cores")
+    print("\nembedded models")
+    for name, present in models.items():
+        print(f"  {'yes' if present else 'NO ':<5}{name}")
+    print("\nattention backends")
+    for backend in backends:
+        print(f"  {'yes' if backend.available else 'no':<5}{backend.name:<18}{backend.reason}")
+    return 0

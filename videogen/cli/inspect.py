@@ -1,0 +1,36 @@
+"""`videogen inspect`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from videogen.core.errors import InputError
+from videogen.core.manifest import Manifest
+
+
+def run(options: argparse.Namespace) -> int:
+    from videogen.media.metadata import read_manifest
+
+    values = read_manifest(options.file)
+    if values is None:
+        raise InputError(f"{options.file} carries no videogen manifest; it was made or re-encoded by something else")
+    manifest = Manifest.from_dict(values)
+    if options.json:
+        print(json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False))
+        return 0
+    _section("request", {k: v for k, v in manifest.request.items() if v is not None})
+    _section("model", manifest.model)
+    _section("versions", manifest.versions)
+    _section("measured", manifest.measured)
+    _section("seconds", manifest.timings_s)
+    print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
+    return 0
+
+
+def _section(title: str, values: dict[str, object]) -> None:
+    if values:
+        print(f"\n{title}" if title != "request" else title)
+        width = max(map(len, values))
+        for name, value in values.items():
+            print(f"  {name:<{width}}  {value}")

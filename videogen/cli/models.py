@@ -1,0 +1,50 @@
+"""`videogen models`: the families, and the models on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from videogen.backbones.registry import EMBEDDED, FAMILIES, family_of, read_index
+from videogen.core.errors import CheckpointError
+
+
+def run(options: argparse.Namespace) -> int:
+    here = [*_embedded(), *_hub_cache()]
+    if options.json:
+        families = [{"name": f.name, "about": f.about, "can": f.can, "pipelines": f.pipelines} for f in FAMILIES.values()]
+        print(json.dumps({"families": families, "models": here}, indent=2))
+        return 0
+    print("families")
+    for family in FAMILIES.values():
+        print(f"  {family.name:<14}{family.about}\n{'':<16}can: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}")
+    print("\nmodels here")
+    for model in here:
+        print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")
+    print("\nany other: --model FOLDER (diffusers' layout) or --model OWNER/NAME (from the hub)")
+    return 0
+
+
+def _embedded() -> list[dict[str, str]]:
+    found = []
+    for name, folder in EMBEDDED.items():
+        if (folder / "model_index.json").is_file():
+            found.append({"name": name, "family": family_of(read_index(folder), name).name, "where": "in the package"})
+    return found
+
+
+def _hub_cache() -> list[dict[str, str]]:
+    """Snapshots in the hub client's cache that a family here loads."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    found: dict[str, dict[str, str]] = {}
+    for index in sorted(cache.glob("models--*/snapshots/*/model_index.json")):
+        name = index.parents[2].name.removeprefix("models--").replace("--", "/")
+        try:
+            family = family_of(read_index(index.parent), name).name
+        except CheckpointError:
+            continue
+        found[name] = {"name": name, "family": family, "where": "in the hub's cache"}
+    return list(found.values())

@@ -1,0 +1,101 @@
+"""The command line's words: every option, grouped, with help that teaches."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+_MAIN = """Make videos with video diffusion models: the embedded one (offline, on a CPU) or any Wan or AnimateDiff checkpoint."""
+_MAIN_EXAMPLES = """examples:
+  videogen render "a red ball moves right on a black background" -o ball.mp4
+  videogen render "a blue star spins on a gray background" --model embedded-unet --seed 7
+  videogen render --like ball.mp4 -o again.mp4     the same video, bit for bit
+  videogen inspect ball.mp4                        how a video was made
+  videogen doctor                                  what is installed and what is not
+"""
+_RENDER_EXAMPLES = """what is left out, the model decides: its own size, length, steps, guidance and solver.
+precedence: flags, then --config, then --preset, then the model's defaults.
+
+examples:
+  videogen render "a green square moves up on a navy background"
+  videogen render "a white ball spins" -o ball.webm --frames 49 --seed 3 --solver euler
+  videogen render "a cat on a boat" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers --size 832x480 --offload model
+  videogen render --config ball.toml --preset draft --json
+"""
+
+
+class _Format(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="show third parties' warnings and our tracebacks")
+    parser = _Parser(
+        "videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format
+    )
+    parser.add_argument("--version", action="version", version=f"videogen {version}")
+    parser.set_defaults(command=None, verbose=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    _add_render(commands, common)
+    inspect = commands.add_parser(
+        "inspect", parents=[common], formatter_class=_Format, help="print how a video was made",
+        description="Print the manifest that a video carries: request, model, versions, step plan, measurements.",
+    )  # fmt: skip
+    inspect.add_argument("file", type=Path, help="a video that videogen rendered")
+    inspect.add_argument("--json", action="store_true", help="the whole manifest as JSON")
+    models = commands.add_parser(
+        "models", parents=[common], formatter_class=_Format, help="model families, and which models are here",
+        description="The families, what each can do, and the models on this machine: embedded, or in the hub's cache.",
+    )  # fmt: skip
+    models.add_argument("--json", action="store_true", help="as JSON")
+    doctor = commands.add_parser(
+        "doctor", parents=[common], formatter_class=_Format, help="what is installed, and which backends work",
+        description="Versions, devices, and each attention backend, tried by calling it, with the reason where it fails.",
+    )  # fmt: skip
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _add_render(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    render = commands.add_parser(
+        "render", parents=[common], formatter_class=_Format, help="turn a prompt into a video",
+        description="Turn a prompt into a video.", epilog=_RENDER_EXAMPLES,
+    )  # fmt: skip
+    what = render.add_argument_group("what")
+    what.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the video shows")
+    what.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
+    what.add_argument("--like", type=Path, metavar="FILE", help="repeat the render of this video, from its manifest")
+    what.add_argument("--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`")
+    what.add_argument("--preset", metavar="NAME", help="a named set of settings: draft, balanced, quality")
+    clip = render.add_argument_group("clip")
+    clip.add_argument("--frames", type=int, metavar="N", help="length in frames")
+    clip.add_argument("--size", metavar="WxH", help="width and height in px, such as 832x480")
+    clip.add_argument("--fps", type=float, metavar="RATE", help="frames a second of the file")
+    sampling = render.add_argument_group("sampling")
+    sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps: more are slower and often better")
+    sampling.add_argument("--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off")
+    sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default 0)")
+    sampling.add_argument("--solver", metavar="NAME", help="ddim, euler, unipc, dpm++2m, ... (default: the checkpoint's own)")
+    model = render.add_argument_group("model and machine")
+    model.add_argument("--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)")
+    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
+    model.add_argument("--offload", metavar="MODE", help="model or sequential: rest on the CPU what is not in use")
+    model.add_argument("--vae-tiling", action="store_true", default=None, help="decode in tiles: less memory, faint seams")
+    output = render.add_argument_group("output")
+    output.add_argument("-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs")
+    output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")
+    output.add_argument("--preview", type=Path, metavar="FILE.png", help="keep a cheap preview of the running render here")
+    output.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")

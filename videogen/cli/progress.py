@@ -1,0 +1,55 @@
+"""The progress bar on stderr: stage, step, time left. Nothing where stderr is no terminal or it shall be quiet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from videogen.core.files import atomic_path
+from videogen.engine.events import Progress
+
+_WORDS = {"load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving"}
+
+
+class Bar:
+    """A callback for the engine that draws one line, and keeps the preview picture where asked."""
+
+    def __init__(self, show: bool, preview: Path | None = None) -> None:
+        self._show, self._preview = show and sys.stderr.isatty(), preview
+        self._bar: Any = None
+
+    def stage(self, name: str) -> None:
+        """A stage that the engine does not report by itself."""
+        self(Progress(name, 0, 1, 0.0))
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.preview is not None and self._preview is not None:
+            _save_preview(self._preview, progress.preview)
+        if not self._show:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining} {postfix}"
+            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, dynamic_ncols=True)
+        word = _WORDS.get(progress.stage, progress.stage)
+        if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
+            self._bar.reset(total=progress.steps)
+            self._bar.set_description_str(word, refresh=False)
+        self._bar.n = progress.step
+        self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _save_preview(path: Path, frames: Any) -> None:
+    """The frames side by side, eight times enlarged, so that a viewer that reloads shows the render as it forms."""
+    from videogen.media.still import save_image
+
+    strip = frames.transpose(1, 0, 2, 3).reshape(frames.shape[1], -1, 3).repeat(8, 0).repeat(8, 1)
+    with atomic_path(path, overwrite=True) as partial:
+        save_image(partial, strip)

@@ -1,0 +1,77 @@
+"""`videogen render`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from videogen.core.errors import InputError
+from videogen.core.files import check_output
+from videogen.engine.request import RenderRequest
+
+from .progress import Bar
+from .settings import default_output, gather
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check everything that needs no model, then load, render and save."""
+    request, output = gather(options)
+    path = _checked_output(Path(output.get("output") or default_output(request)), output)
+    _check_names(request)
+    if options.preview is not None:
+        _check_preview(options.preview)
+    bar = Bar(show=not (options.quiet or options.json), preview=options.preview)
+    begun = time.perf_counter()
+    try:
+        bar.stage("load")
+        from videogen.engine.engine import Engine
+
+        engine = Engine.load(request.model, dtype=request.dtype, device=request.device, offload=request.offload)
+        loaded = time.perf_counter()
+        video = engine.render(request, progress=bar, preview_every=1 if options.preview else 0)
+        bar.stage("save")
+        video.save(path, quality=output.get("quality"), overwrite=bool(output.get("overwrite")))
+    finally:
+        bar.close()
+    _announce(options, path, video, {"load": loaded - begun, "total": time.perf_counter() - begun})
+    return 0
+
+
+def _checked_output(path: Path, output: dict[str, Any]) -> Path:
+    from videogen.media.writer import check_suffix
+
+    return check_output(check_suffix(path), bool(output.get("overwrite")))
+
+
+def _check_names(request: RenderRequest) -> None:
+    """What can be refused before torch is even imported."""
+    from videogen.backbones.registry import locate
+    from videogen.schedulers.solvers import check_solver
+
+    check_solver(request.solver)
+    locate(request.model)
+
+
+def _check_preview(path: Path) -> None:
+    if path.suffix.lower() not in (".png", ".jpg"):
+        raise InputError(f"preview {str(path)!r} must end in .png or .jpg")
+    check_output(path, overwrite=True)
+
+
+def _announce(options: argparse.Namespace, path: Path, video: Any, seconds: dict[str, float]) -> None:
+    width, height = video.size
+    if options.json:
+        result = {
+            "path": str(path), "frames": len(video), "width": width, "height": height, "fps": float(video.fps),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "manifest": video.manifest,
+        }  # fmt: skip
+        print(json.dumps(result))
+        return
+    print(path)
+    if not options.quiet:
+        note = f"{len(video)} frames, {width}x{height}, {float(video.fps):g} fps, in {seconds['total']:.1f} s"
+        print(note, file=sys.stderr)

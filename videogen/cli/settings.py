@@ -1,0 +1,79 @@
+"""From flags, a configuration file, a preset or another video to one request: flags > config > preset > model."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from videogen.configs import load_preset
+from videogen.core.errors import InputError, nearest
+from videogen.core.manifest import Manifest
+from videogen.engine.request import RenderRequest
+
+_OUTPUT_KEYS = ("output", "overwrite", "quality")
+_SIZE = re.compile(r"(\d+)[xX*](\d+)")
+
+
+def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any]]:
+    """The request and the output settings (`output`, `overwrite`, `quality`)."""
+    values: dict[str, Any] = {}
+    if options.like is not None:
+        values.update(_from_video(options.like))
+    if options.preset is not None:
+        values.update(load_preset(options.preset))
+    if options.config is not None:
+        values.update(_from_file(options.config))
+    values.update(_from_flags(options))
+    output = {key: values.pop(key) for key in _OUTPUT_KEYS if key in values}
+    if "prompt" not in values:
+        raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
+    return RenderRequest.from_dict(values), output
+
+
+def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
+    values = {f.name: getattr(options, f.name, None) for f in fields(RenderRequest)}
+    if options.size is not None:
+        match = _SIZE.fullmatch(options.size.strip())
+        if match is None:
+            raise InputError(f"size {options.size!r} is not WIDTHxHEIGHT; write it as 832x480")
+        values["width"], values["height"] = int(match[1]), int(match[2])
+    values |= {"output": options.output, "overwrite": options.overwrite or None, "quality": options.quality}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    known = [f.name for f in fields(RenderRequest)] + list(_OUTPUT_KEYS)
+    for key in values:
+        if key not in known:
+            guess = nearest(key, known)
+            raise InputError(f"{path}: unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
+    return values
+
+
+def _from_video(path: Path) -> dict[str, Any]:
+    from videogen.media.metadata import read_manifest
+
+    values = read_manifest(path)
+    if values is None:
+        raise InputError(f"{path} carries no videogen manifest; only videos that videogen wrote can be repeated")
+    return Manifest.from_dict(values).request
+
+
+def default_output(request: RenderRequest) -> Path:
+    """`out/<words of the prompt>-<seed>.mp4`."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower()).strip("-")[:48].rstrip("-") or "video"
+    return Path("out") / f"{words}-{request.seed}.mp4"
