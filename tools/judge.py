@@ -57,8 +57,8 @@ def _segment(frames: np.ndarray) -> tuple[str, np.ndarray] | None:
     inside = distance < 0.7 * to_ground
     if inside.sum((1, 2)).mean() < 12:
         return None
-    colour = np.asarray([np.median(frames[inside & (index == i)], 0) if (inside & (index == i)).any() else (0, 0, 0)
-                         for i in [np.bincount(index[inside], minlength=len(names)).argmax()]][0], np.float32)  # fmt: skip
+    commonest = np.bincount(index[inside], minlength=len(names)).argmax()
+    colour = np.median(frames[inside & (index == commonest)], 0)
     name = names[int(np.square(palette - colour).sum(-1).argmin())]
     ground = grounds[1].astype(np.float32)
     along = ((frames - ground) @ (colour - ground)) / max(1.0, float(np.square(colour - ground).sum()))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-WORDS = "a red blue ball square moves right left on black background blurry".split()
+WORDS = ["a", "red", "blue", "ball", "square", "moves", "right", "left", "on", "black", "background", "blurry"]
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def test_sizes_and_frames_that_do_not_fit_name_those_that_do(name: str, engine_o
     with pytest.raises(InputError, match=f"multiple of {multiple} .* use {3 * multiple} or {4 * multiple}"):
         engine_of(name).generate(PROMPT, size=(3 * multiple + 1, multiple), steps=1)
     if backbone.geometry.single_first:
-        with pytest.raises(InputError, match="frames=6 is not 4k\\+1 .* use 5 or 9"):
+        with pytest.raises(InputError, match=r"frames=6 is not 4k\+1 .* use 5 or 9"):
             engine_of(name).generate(PROMPT, frames=6, steps=1)
 
 

@@ -47,4 +47,4 @@ def test_pool_encodes_once_and_draws_what_it_holds() -> None:
     pool.grow(6)
     pool.grow(6)
     pool.grow(6)
-    assert len(pool) == 12 and sum(calls, []) == list(range(5, 17))
+    assert len(pool) == 12 and [seed for call in calls for seed in call] == list(range(5, 17))

@@ -20,7 +20,6 @@ from torch import nn
 from .optimizer import MuonAdamW
 
 
-
 @dataclass(frozen=True)
 class Budget:
     """How long, on what, and where to."""

@@ -38,7 +38,7 @@ class AnimateDiffBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         return self.pipeline.unet.dtype
 
-    def denoisers(self) -> list[nn.Module]:
+    def denoisers(self) -> list[Any]:
         return [self.pipeline.unet]
 
     def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -152,8 +152,8 @@ class Backbone(ABC):
         """Where the tokens of latents of this shape lie in self-attention."""
 
     @abstractmethod
-    def denoisers(self) -> list[nn.Module]:
-        """The modules that predict, one an expert."""
+    def denoisers(self) -> list[Any]:
+        """The diffusers models that predict, one an expert."""
 
     @abstractmethod
     def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:

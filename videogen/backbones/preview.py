@@ -37,7 +37,7 @@ def _fit(backbone: Backbone) -> torch.Tensor:
     frames = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1)[:, None]
     with torch.no_grad():
         latents = backbone.encode(frames)[:, :, 0].float().cpu()
-    target = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
+    target = torch.nn.functional.adaptive_avg_pool2d(pictures, (latents.shape[-2], latents.shape[-1]))
     inputs = latents.permute(0, 2, 3, 1).flatten(0, 2)
     inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
     return torch.linalg.lstsq(inputs, target.permute(0, 2, 3, 1).flatten(0, 2)).solution

@@ -99,7 +99,8 @@ def locate(name_or_path: str) -> Path | str:
     guess = nearest(name_or_path, EMBEDDED)
     hint = f"did you mean {guess!r}? " if guess else ""
     raise InputError(
-        f"unknown model {name_or_path!r}; {hint}give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers' layout, or a hub id 'owner/name'"
+        f"unknown model {name_or_path!r}; {hint}give {' or '.join(map(repr, EMBEDDED))}, "
+        "a folder in diffusers' layout, or a hub id 'owner/name'"
     )
 
 

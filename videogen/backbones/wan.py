@@ -42,7 +42,7 @@ class WanBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         return self.denoisers()[0].dtype
 
-    def denoisers(self) -> list[nn.Module]:
+    def denoisers(self) -> list[Any]:
         return [m for m in (self.pipeline.transformer, self.pipeline.transformer_2) if m is not None]
 
     def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:

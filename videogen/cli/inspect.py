@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _section(title: str, values: dict[str, object]) -> None:
+def _section(title: str, values: Mapping[str, object]) -> None:
     if values:
         print(f"\n{title}" if title != "request" else title)
         width = max(map(len, values))

@@ -38,7 +38,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    """The parser of `videogen`; `epilogue` closes its help."""
+    common = _Parser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="show third parties' warnings and our tracebacks")
     parser = _Parser(
         "videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format
@@ -66,7 +67,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_render(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
     render = commands.add_parser(
         "render", parents=[common], formatter_class=_Format, help="turn a prompt into a video",
         description="Turn a prompt into a video.", epilog=_RENDER_EXAMPLES,

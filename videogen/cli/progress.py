@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from videogen.core.files import atomic_path
@@ -32,7 +33,7 @@ class Bar:
             from tqdm import tqdm
 
             layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining} {postfix}"
-            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=get_terminal_size((100, 24)).columns)
         word = _WORDS.get(progress.stage, progress.stage)
         if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)

@@ -61,7 +61,7 @@ class Engine:
     @overload
     def generate(self, prompt: Sequence[str], **options: Any) -> list[Video]: ...
 
-    def generate(
+    def generate(  # type: ignore[misc]  # the overloads stand for these very keywords
         self,
         prompt: str | Sequence[str],
         *,
@@ -212,7 +212,7 @@ class _Run:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """uint8 [batch, frame, height, width, 3]: round(255 x)."""
-        with _tiling(self.backbone, self.first.vae_tiling):
+        with _Tiling(self.backbone, self.first.vae_tiling):
             pixels = self.backbone.decode(latents)
         check_finite(pixels, "decode", self.backbone.dtype)
         frames = (pixels * 255).round().to(torch.uint8)
@@ -234,7 +234,7 @@ class _Run:
         return Video(frames.numpy(), Fraction(request.fps).limit_denominator(1001), manifest.to_dict())
 
 
-class _tiling:  # noqa: N801
+class _Tiling:
     """The VAE decodes in tiles within this block, where asked."""
 
     def __init__(self, backbone: Backbone, on: bool) -> None:

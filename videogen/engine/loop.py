@@ -98,5 +98,5 @@ def _scale_input(solver: Any, latents: torch.Tensor, timestep: torch.Tensor) -> 
     return latents if scale is None else scale(latents, timestep)
 
 
-def _takes_generator(solver_class: type) -> bool:
+def _takes_generator(solver_class: Any) -> bool:
     return "generator" in inspect.signature(solver_class.step).parameters

@@ -54,7 +54,9 @@ def read_video(
 
 
 def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
-    pictures, alphas, times = [], [], []
+    pictures: list[np.ndarray] = []
+    alphas: list[np.ndarray] = []
+    times: list[float] = []
     budget = limits.decoded_bytes
     with open_container(path, _STRICT) as container:
         info = describe(container, path)
@@ -71,7 +73,8 @@ def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) 
             if budget < 0:
                 raise MediaError(f"{path} decodes to more than {limits.decoded_bytes / 2**30:.0f} GiB; cut or scale it first")
             pictures.append(picture)
-            alphas.append(alpha)
+            if alpha is not None:
+                alphas.append(alpha)
             times.append(float(frame.time) if frame.time is not None else float((seen - 1) / info.fps))
         declared = container.streams.video[0].frames
         whole = frames is None
@@ -83,7 +86,7 @@ def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) 
         raise MediaError(f"{path} changes its picture size within the clip; convert it to one size first")
     return Video(
         np.stack(pictures), info.fps, read_manifest(path), np.asarray(times),
-        np.stack(alphas) if all(a is not None for a in alphas) else None,
+        np.stack(alphas) if len(alphas) == len(pictures) else None,
     )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ as yuv444p, never rescaled. Colours are converted and tagged as bt709.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -57,7 +59,7 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         partial = self._stack.enter_context(atomic_path(self.path, self._overwrite))
-        kinds = {".gif": _GifSink, "": _PngSink}
+        kinds: dict[str, Callable[[Path, VideoWriter], _Sink]] = {".gif": _GifSink, "": _PngSink}
         self._sink = kinds.get(self.path.suffix.lower(), _CodecSink)(partial, self)
         return self
 
@@ -154,7 +156,7 @@ class _GifSink:
     def close(self) -> None:
         comment = encode(self._writer.manifest).encode() if self._writer.manifest is not None else b""
         times = [round(100 * i / self._writer.fps) for i in range(len(self._frames) + 1)]
-        durations = [10 * max(1, b - a) for a, b in zip(times, times[1:], strict=False)]
+        durations = [10 * max(1, b - a) for a, b in pairwise(times)]
         self._frames[0].save(
             self._partial, save_all=True, append_images=self._frames[1:], duration=durations, loop=0, comment=comment
         )
