@@ -30,7 +30,6 @@ SOLVERS: dict[str, Solver] = {
     "ddim": Solver("deterministic, the field's reference", vp="DDIMScheduler"),
     "ddpm": Solver("ancestral, needs many steps", vp="DDPMScheduler"),
     "pndm": Solver("pseudo linear multistep", vp="PNDMScheduler", settings={"skip_prk_steps": True}),
-    "lms": Solver("linear multistep", vp="LMSDiscreteScheduler"),
     "euler": Solver("first order, robust", vp="EulerDiscreteScheduler", flow="FlowMatchEulerDiscreteScheduler"),
     "euler-a": Solver("ancestral Euler: adds noise at each step", vp="EulerAncestralDiscreteScheduler"),
     "heun": Solver("second order, two model calls a step", vp="HeunDiscreteScheduler", flow="FlowMatchHeunDiscreteScheduler"),

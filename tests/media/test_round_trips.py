@@ -1,0 +1,124 @@
+"""What is written is what is read: frames, rate, manifest, colours; and nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from videogen import InputError, Video
+from videogen.media.metadata import read_manifest
+from videogen.media.probe import probe
+from videogen.media.writer import VideoWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = {"schema": 1, "request": {"prompt": 'a "red"\nball \U0001f534', "fps": 8}, "model": {}}
+
+
+def clip(count: int = 9, width: int = 48, height: int = 32) -> np.ndarray:
+    """A smooth picture that moves, so that lossy codecs keep it."""
+    t, y, x = np.mgrid[0:count, 0:height, 0:width]
+    return np.stack([128 + 100 * np.sin(x / 9 + t / 3), 128 + 100 * np.cos(y / 7 - t / 4), 60 + 4 * t + 0 * x], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "worst"),
+    [
+        ("a.mp4", 48, 32, 4.0),
+        ("a.webm", 48, 32, 4.0),
+        ("a.gif", 48, 32, 12.0),
+        ("folder", 48, 32, 0.0),
+        ("odd.mp4", 47, 31, 4.0),
+        ("odd.webm", 47, 31, 4.0),
+    ],
+    ids=["h264", "vp9", "gif: 256 colours", "png: exact", "h264 odd size", "vp9 odd size"],
+)
+def test_frames_rate_and_manifest_come_back(tmp_path: Path, name: str, width: int, height: int, worst: float) -> None:
+    frames = clip(9, width, height)
+    path = Video(frames, Fraction(8), MANIFEST).save(tmp_path / name)
+    video = Video.open(path)
+    assert video.frames.shape == frames.shape and float(video.fps) == pytest.approx(8, rel=0.05)
+    assert np.abs(video.frames.astype(int) - frames).mean() <= worst
+    assert video.manifest == MANIFEST == read_manifest(path)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_colours_are_tagged_bt709(tmp_path: Path) -> None:
+    path = Video(clip()).save(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+    flat = np.full((4, 32, 32, 3), (200, 40, 90), np.uint8)
+    assert np.abs(Video.open(Video(flat).save(tmp_path / "b.mp4")).frames.astype(int) - flat).max() <= 4
+
+
+def test_writing_streams_and_counts(tmp_path: Path) -> None:
+    frames = clip(10)
+    with VideoWriter(tmp_path / "a.mp4", fps=16, size=(48, 32)) as writer:
+        for part in (frames[:3], frames[3:]):
+            writer.write(part)
+    assert probe(tmp_path / "a.mp4").frames == 10
+
+
+def test_an_error_leaves_nothing_and_the_old_file_untouched(tmp_path: Path) -> None:
+    path = Video(clip()).save(tmp_path / "a.mp4")
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), VideoWriter(path, fps=16, size=(48, 32), overwrite=True) as writer:
+        writer.write(clip())
+        raise RuntimeError
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "folder"])
+def test_an_existing_output_is_only_replaced_when_allowed(tmp_path: Path, name: str) -> None:
+    Video(clip()).save(tmp_path / name)
+    with pytest.raises(InputError, match="overwrite"):
+        Video(clip()).save(tmp_path / name)
+    Video(clip(3)).save(tmp_path / name, overwrite=True)
+    assert len(Video.open(tmp_path / name)) == 3 and [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_killed_writer_leaves_no_partial_file_under_the_final_name(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np, sys\nfrom videogen.media.writer import VideoWriter\n"
+        "with VideoWriter(sys.argv[1], fps=16, size=(320, 240)) as w:\n"
+        "    while True: w.write(np.random.randint(0, 255, (4, 240, 320, 3), np.uint8)); print(1, flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "a.mp4")], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("frames", "why"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), "floats, where NaN could hide"),
+        (np.zeros((2, 8, 8, 4), np.uint8), "four channels"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no frame"),
+        (np.zeros((8, 8, 3), np.uint8), "one picture"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_what_is_not_frames_is_refused(frames: np.ndarray, why: str) -> None:
+    with pytest.raises(InputError, match="uint8"):
+        Video(frames)
+
+
+def test_contact_sheet_holds_first_and_last() -> None:
+    frames = clip(20)
+    sheet = Video(frames).contact_sheet(columns=4, count=8)
+    assert sheet.shape == (64, 192, 3)
+    assert np.array_equal(sheet[:32, :48], frames[0]) and np.array_equal(sheet[32:, 144:], frames[-1])
