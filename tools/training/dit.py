@@ -42,7 +42,7 @@ class VideoDit:
     name = "dit"
     learning_rate = 1e-3
 
-    def __init__(self, device: str, vae: Path, size: int = 64, init: Path | None = None, batch: int = 6) -> None:
+    def __init__(self, device: str, vae: Path, size: int = 64, init: Path | None = None, batch: int = 16) -> None:
         self.device, self.size, self.batch, self.fresh = device, size, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -67,10 +67,10 @@ class VideoDit:
         return (latents - self.mean) / self.std
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        slots, count = self._stage(progress)
+        slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
         pool = self.images if slots == 1 else self.clips
-        pool.grow(count if len(pool) < 6 * count else (count // 3 if slots == 1 else count // 6 + 1))
+        pool.grow(count if len(pool) < 6 * count else (count // 4 if slots == 1 else count // 8 + 1))
         latents, captions = pool.draw(count, rng)
         return self._flow_loss(latents[:, :, :slots].to(self.device), captions, rng), {"slots": slots, "pool": len(pool)}
 
@@ -91,13 +91,12 @@ class VideoDit:
         hidden = self.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         return hidden * tokens.attention_mask.unsqueeze(-1)
 
-    def _stage(self, progress: float) -> tuple[int, int]:
-        """(latent frames, samples a batch) at this share of the time."""
+    def _stage(self, step: int, progress: float) -> tuple[int, int]:
+        """(latent frames, samples a batch) at this step: a fresh model sees single images first, then all lengths in turn."""
         if self.fresh and progress < 0.25:
-            return 1, 10 * self.batch
-        if self.fresh and progress < 0.5:
-            return 3, 4 * self.batch
-        return (5, 2 * self.batch + 2) if progress < 0.65 else (9, self.batch + 2)
+            return 1, 8 * self.batch
+        slots = (9, 3, 9, 1, 9, 5)[step % 6]
+        return slots, {1: 8, 3: 3, 5: 2, 9: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """Flow loss on unseen scenes and fixed noise."""
