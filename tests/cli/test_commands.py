@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import select
 import signal
+import struct
 import subprocess
 import sys
-import time
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -91,24 +94,31 @@ def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
 
 def start(tiny: Path, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "videogen.cli.main", "render", "a red ball", "--model", str(tiny), "--frames", "5",
-               "--size", "32x32", "--steps", "4000", "-o", "out.mp4"]  # fmt: skip
+               "--size", "32x32", "--steps", "900", "-o", "out.mp4"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.Popen(command, cwd=folder, env=environment, **streams)
 
 
-def test_a_terminal_sees_a_bar_and_ctrl_c_stops_cleanly(tiny: Path, tmp_path: Path) -> None:
+def output_until(terminal: int, word: bytes | None) -> bytes:
+    """What a terminal shows, until it shows `word`, until the program has ended, or until it is silent for a minute."""
+    shown = b""
+    while (word is None or word not in shown) and select.select([terminal], [], [], 60)[0]:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # EIO: nobody holds the other end any more
+            break
+    return shown
+
+
+@pytest.mark.parametrize("window", [(24, 100), (0, 0)], ids=["sized", "of unknown size"])
+def test_a_terminal_sees_a_bar_and_ctrl_c_stops_cleanly(tiny: Path, tmp_path: Path, window: tuple[int, int]) -> None:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
     process = start(tiny, tmp_path, stderr=theirs, stdout=subprocess.PIPE)
     os.close(theirs)
-    shown, until = b"", time.monotonic() + 120
-    while b"denoising" not in shown and process.poll() is None and time.monotonic() < until:
-        shown += os.read(ours, 4096)
+    shown = output_until(ours, b"denoising")
     process.send_signal(signal.SIGINT)
-    while True:
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:
-            break
+    shown += output_until(ours, None)
     assert process.wait(60) == 130
-    assert b"denoising" in shown and b"/4000" in shown and b"Traceback" not in shown and b"interrupted" in shown
+    assert b"denoising" in shown and b"/900" in shown and b"Traceback" not in shown and b"interrupted" in shown
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))

@@ -72,7 +72,7 @@ def test_varying_rate_keeps_exact_times(tmp_path: Path) -> None:
 
 def test_ten_bit_becomes_eight(tmp_path: Path) -> None:
     frames = clip(4)
-    video = read_video(write(tmp_path / "a.mkv", frames, "libx265", "yuv420p10le"))
+    video = read_video(write(tmp_path / "a.mkv", frames, pix_fmt="yuv420p10le"))
     assert video.frames.dtype == np.uint8 and np.abs(video.frames.astype(int) - frames).mean() < 12
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from .data import clips
 from .pool import LatentPool
+from .saving import save_clean
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
@@ -70,7 +71,7 @@ class VideoDit:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
         pool = self.images if slots == 1 else self.clips
-        pool.grow(count if len(pool) < 6 * count else (count // 4 if slots == 1 else count // 8 + 1))
+        pool.grow(count if len(pool) < 6 * count else (count // 8 if slots == 1 else 1))
         latents, captions = pool.draw(count, rng)
         return self._flow_loss(latents[:, :, :slots].to(self.device), captions, rng), {"slots": slots, "pool": len(pool)}
 
@@ -125,7 +126,7 @@ class VideoDit:
         pipeline.vae.load_state_dict(self.vae.state_dict())
         pipeline.transformer.load_state_dict(ema["transformer"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        save_clean(pipeline, folder)
         (folder / "defaults.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")
 
 

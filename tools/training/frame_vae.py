@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from .data import clips, psnr_db
+from .saving import save_clean
 from .vae import autoencoder_loss
 
 CHANNELS = 12
@@ -64,4 +65,4 @@ class FrameVae:
         with torch.no_grad():
             latents = vae.encode(batch.pixels[:, :, 0]).latent_dist.mode()
         vae.register_to_config(scaling_factor=1 / float(latents.std()))
-        vae.save_pretrained(folder / "vae")
+        save_clean(vae, folder / "vae")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Part(Protocol):
 
 
 def train(part: Part, budget: Budget) -> dict[str, float]:
-    """Train until the time is up; leaves `budget.out` in diffusers layout, with `log.jsonl` and a resumable `state.pt`."""
+    """Train until the time is up (or SIGTERM); leaves `budget.out` in diffusers layout, with `log.jsonl` and a resumable `state.pt`."""
     budget.out.mkdir(parents=True, exist_ok=True)
     device_type = torch.device(budget.device).type
     modules = {name: module.to(budget.device).train() for name, module in part.modules().items()}
@@ -59,7 +60,8 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
     optimizer = MuonAdamW(modules.values(), lr=part.learning_rate)
     run = _Run(part, budget, modules, optimizer)
     run.resume()
-    while (progress := run.progress()) < 1.0:
+    signal.signal(signal.SIGTERM, run.stop)
+    while not run.stopped and (progress := run.progress()) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = part.learning_rate * _learning_rate_factor(progress, run.step)
         # bf16 pays on CUDA; without AMX or AVX512-BF16 a CPU is faster in fp32.
@@ -86,9 +88,13 @@ class _Run:
         self.ema = {name: copy.deepcopy(module).eval().requires_grad_(False) for name, module in modules.items()}
         self.step, self.spent_s, self._begun = 0, 0.0, time.monotonic()
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._count, self.stopped = 0, False
         now = time.monotonic()
         self._last = {"log": now, "save": now, "evaluate": now}
+
+    def stop(self, *_: object) -> None:
+        """The step in hand is finished and saved, and the run ends."""
+        self.stopped = True
 
     def elapsed_s(self) -> float:
         return self.spent_s + time.monotonic() - self._begun

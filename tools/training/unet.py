@@ -15,6 +15,7 @@ from torch import nn
 
 from .data import clips
 from .pool import LatentPool
+from .saving import save_clean
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 
 FRAMES, STRIDE = 16, 2
@@ -118,5 +119,5 @@ class VideoUnet:
         pipeline.vae.load_state_dict(self.vae.state_dict())
         pipeline.unet.load_state_dict(ema["unet"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        save_clean(pipeline, folder)
         (folder / "defaults.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")

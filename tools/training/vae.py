@@ -14,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import nn
 
 from .data import clips, psnr_db
+from .saving import save_clean
 
 CHANNELS = 16
 
@@ -62,7 +63,7 @@ def autoencoder_loss(result: torch.Tensor, batch, mean: torch.Tensor, log_varian
     """Weighted L1 + L2 (objects count four times) and a light KL term that keeps latents smooth and bounded."""
     weight = 1 + 3 * F.max_pool2d(batch.weight.flatten(0, 2)[:, None], 3, 1, 1).view_as(batch.weight)
     error = result - batch.pixels
-    reconstruction = (weight * (0.5 * error.abs() + 4 * error.square())).mean()
+    reconstruction = (weight * (0.25 * error.abs() + 8 * error.square())).mean()
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return reconstruction + 2e-5 * kl
 
@@ -79,8 +80,9 @@ class VideoVae:
         self.device, self.size, self.batch, self.decoder_only = device, size, batch, decoder_only
         self.vae = AutoencoderKLWan.from_pretrained(init, torch_dtype=torch.float32) if init else build()
         self.fresh = init is None
+        if init:
+            self.learning_rate = 6e-4
         if decoder_only:  # latents stay what a denoiser has learned; only their picture gets sharper
-            self.learning_rate = 1e-3
             for module in (self.vae.encoder, self.vae.quant_conv):
                 module.requires_grad_(False)
 
@@ -88,7 +90,7 @@ class VideoVae:
         return {"vae": self.vae}
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        frames, count = self._stage(progress)
+        frames, count = self._stage(step, progress)
         seeds = [step * 64 + i for i in range(count)]
         batch = clips(seeds, frames, self.size, device=self.device)
         with torch.set_grad_enabled(not self.decoder_only):
@@ -99,15 +101,18 @@ class VideoVae:
         loss = autoencoder_loss(result, batch, mean, log_variance)
         return loss, {"psnr_db": float(psnr_db(result.detach(), batch.pixels).mean()), "frames": frames}
 
-    def _stage(self, progress: float) -> tuple[int, int]:
-        """(frames, clips a batch) at this share of the time."""
+    def _stage(self, step: int, progress: float) -> tuple[int, int]:
+        """(frames, clips a batch) at this step: a fresh model climbs to the full length, a trained one stays close to it."""
+        full = 33, max(1, self.batch // 2)
         if self.decoder_only:
-            return 33, max(1, self.batch // 2)
-        if self.fresh and progress < 0.1:
+            return full
+        if not self.fresh:
+            return full if step % 2 else (9, self.batch)
+        if progress < 0.1:
             return 1, 4 * self.batch
         if progress < 0.7:
             return 9, self.batch
-        return (17, self.batch) if progress < 0.85 else (33, max(1, self.batch // 2))
+        return (17, self.batch) if progress < 0.85 else full
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 full-length clips that training never draws, through the model's own encode and decode."""
@@ -126,4 +131,4 @@ class VideoVae:
         vae.register_to_config(
             latents_mean=latents.mean((0, 2, 3, 4)).tolist(), latents_std=latents.std((0, 2, 3, 4)).tolist()
         )
-        vae.save_pretrained(folder / "vae")
+        save_clean(vae, folder / "vae")

@@ -32,8 +32,9 @@ class Bar:
         if self._bar is None:
             from tqdm import tqdm
 
+            size = get_terminal_size((100, 24))
             layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining} {postfix}"
-            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=get_terminal_size((100, 24)).columns)
+            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=size.columns, nrows=size.lines)
         word = _WORDS.get(progress.stage, progress.stage)
         if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
