@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Backbone, Capabilities, Conditioning, LatentGeometry, TokenGrid, to_signed_range, to_unit_range
+from videogen.attention.order import TokenGrid
+
+from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
 
 _DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
 

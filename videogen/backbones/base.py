@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from videogen.attention.order import TokenGrid
 from videogen.core.errors import InputError
 
 
@@ -61,21 +62,6 @@ def _near(value: int, multiple: int, offset: int = 0) -> str:
     below = value // multiple * multiple
     options = [n + offset for n in (below, below + multiple) if n + offset > 0]
     return " or ".join(map(str, options))
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """Where video and text tokens lie in a self-attention sequence: text_before, then frames x height x width, then text_after."""
-
-    frames: int
-    height: int
-    width: int
-    text_before: int = 0
-    text_after: int = 0
-
-    @property
-    def video_tokens(self) -> int:
-        return self.frames * self.height * self.width
 
 
 @dataclass(frozen=True)

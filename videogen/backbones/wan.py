@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Backbone, Capabilities, Conditioning, LatentGeometry, TokenGrid, to_signed_range, to_unit_range
+from videogen.attention.order import TokenGrid
+
+from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
 
 _LONGEST_TEXT = 512
 

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     _section("request", {k: v for k, v in manifest.request.items() if v is not None})
     _section("model", manifest.model)
     _section("versions", manifest.versions)
-    _section("measured", manifest.measured)
+    _section("measured", {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(figures).items()})
     _section("seconds", manifest.timings_s)
     print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
     return 0
@@ -35,3 +35,10 @@ def _section(title: str, values: Mapping[str, object]) -> None:
         width = max(map(len, values))
         for name, value in values.items():
             print(f"  {name:<{width}}  {value}")
+
+
+def _brief(figures: object) -> dict[str, object]:
+    """Single figures of a measurement; its tables are for `--json` and `--report`."""
+    if not isinstance(figures, Mapping):
+        return {"": figures}
+    return {name: value for name, value in figures.items() if not isinstance(value, list | dict) or name == "promised"}

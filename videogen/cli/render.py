@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError
-from videogen.core.files import check_output
+from videogen.core.files import atomic_path, check_output
 from videogen.engine.request import RenderRequest
 
 from .progress import Bar
@@ -24,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     _check_names(request)
     if options.preview is not None:
         _check_preview(options.preview)
+    if options.report is not None:
+        _check_report(options.report)
     bar = Bar(show=not (options.quiet or options.json), preview=options.preview)
     begun = time.perf_counter()
     try:
@@ -35,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
         video = engine.render(request, progress=bar, preview_every=1 if options.preview else 0)
         bar.stage("save")
         video.save(path, quality=output.get("quality"), overwrite=bool(output.get("overwrite")))
+        if options.report is not None:
+            _write_report(options.report, video.manifest or {})
     finally:
         bar.close()
     _announce(options, path, video, {"load": loaded - begun, "total": time.perf_counter() - begun})
@@ -60,6 +64,19 @@ def _check_preview(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".jpg"):
         raise InputError(f"preview {str(path)!r} must end in .png or .jpg")
     check_output(path, overwrite=True)
+
+
+def _check_report(path: Path) -> None:
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"report {str(path)!r} must end in .html")
+    check_output(path, overwrite=True)
+
+
+def _write_report(path: Path, manifest: dict[str, Any]) -> None:
+    from .report import page
+
+    with atomic_path(path, overwrite=True) as partial:
+        partial.write_text(page(manifest), encoding="utf-8")
 
 
 def _announce(options: argparse.Namespace, path: Path, video: Any, seconds: dict[str, float]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, overload
 
 import torch
 
+from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone, Conditioning
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
@@ -18,6 +19,7 @@ from videogen.media.video import Video
 from videogen.schedulers.noise import AddressedNoise, DiffusersNoise, NoiseSource
 from videogen.schedulers.solvers import make_solver
 
+from .attention import SparseAttentionTechnique
 from .events import Progress, ProgressCallback, report
 from .guards import check_finite, check_not_black, memory_errors
 from .loop import LoopState, denoise
@@ -77,6 +79,7 @@ class Engine:
         guidance: str | None = None,
         guidance_scale_2: float | None = None,
         vae_tiling: bool = False,
+        attention: str | SparseAttention = "dense",
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -84,7 +87,8 @@ class Engine:
         """Make a video, or one for each of several prompts in one batch (the i-th with seed + i).
 
         frames: count; size: (width, height) in px; None: as the model has it. solver: a name of
-        `videogen.schedulers.solver_names()`, None: the checkpoint's own. preview_every: steps between previews in
+        `videogen.schedulers.solver_names()`, None: the checkpoint's own. attention: `dense`, `adaptive`,
+        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -95,6 +99,7 @@ class Engine:
                 prompt=text, negative_prompt=negative_prompt, model=self.backbone.name, frames=frames, width=width,
                 height=height, steps=steps, guidance_scale=guidance_scale, guidance_scale_2=guidance_scale_2,
                 seed=seed + i, solver=solver, fps=fps, noise=noise, guidance=guidance, vae_tiling=vae_tiling,
+                attention=attention if isinstance(attention, str) else asdict(attention),
             )
             for i, text in enumerate(prompts)
         ]  # fmt: skip
@@ -123,6 +128,9 @@ class Engine:
         if not requests:
             return []
         run = _Run(self.backbone, [r.resolve(self.backbone) for r in requests], progress)
+        sparse = requests[0].sparse_attention()
+        if sparse is not None:
+            techniques = [*techniques, SparseAttentionTechnique(sparse)]  # innermost: it must see every model call
         try:
             text = run.stage("encode", lambda: run.encode_text())
             latents, measured = run.stage(

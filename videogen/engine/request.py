@@ -9,6 +9,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ GUIDANCES = ("batched", "sequential")
 
 @dataclass(frozen=True)
 class RenderRequest:
-    """A render. None means: as the model has it. Sizes in px; `noise="diffusers"` draws as the library's pipelines do."""
+    """A render. None means: as the model has it. Sizes in px; `noise="diffusers"` draws as the library's pipelines do.
+
+    attention: `dense`, `adaptive` (promises `recall`), `adaspa:SPARSITY`, `window:SPARSITY`, or the fields of
+    `videogen.attention.SparseAttention` as a dict.
+    """
 
     prompt: str
     negative_prompt: str | None = None
@@ -40,6 +45,8 @@ class RenderRequest:
     device: str | None = None
     offload: str | None = None
     vae_tiling: bool = False
+    attention: str | dict[str, Any] = "dense"
+    recall: float | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong whatever the model."""
@@ -51,7 +58,7 @@ class RenderRequest:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name}={value} must be above 0")
-        for name in ("guidance_scale", "guidance_scale_2", "fps"):
+        for name in ("guidance_scale", "guidance_scale_2", "fps", "recall"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name}={value} must be a finite number")
@@ -61,6 +68,15 @@ class RenderRequest:
             value = getattr(self, name)
             if value is not None and value not in options:
                 raise InputError(f"{name}={value!r} is unknown; use {' or '.join(options)}")
+        self.sparse_attention()
+
+    def sparse_attention(self) -> SparseAttention | None:
+        """What `attention` and `recall` ask for; None for dense."""
+        if isinstance(self.attention, str):
+            return SparseAttention.parse(self.attention, self.recall)
+        if self.recall is not None:
+            raise InputError(f"recall={self.recall} is given beside attention={self.attention}; put it into that")
+        return SparseAttention.from_dict(self.attention)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
@@ -112,11 +128,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "guidance_scale_2": (int, float),
     "fps": (int, float),
     "vae_tiling": (bool,),
+    "attention": (str, dict),
+    "recall": (int, float),
 }
 
 
 def _check_type(name: str, value: Any) -> None:
-    if value is None and name not in ("prompt", "seed", "model", "noise", "vae_tiling"):
+    if value is None and name not in ("prompt", "seed", "model", "noise", "vae_tiling", "attention"):
         return
     allowed = _TYPES.get(name, (str,))
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

@@ -1,0 +1,323 @@
+"""Attaching sparse attention to a diffusers model or pipeline, and taking it off again without a trace.
+
+Nothing of the library is patched. Module hooks say which attention module is running; within it, and only there, a
+torch function mode sees the module's own call of `scaled_dot_product_attention` and may answer it. That call is what
+diffusers' `native` attention backend and its legacy processors both end in; modules that were set to another backend
+are set to `native` until `close()`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from videogen.core.errors import InputError
+
+from .config import SparseAttention
+from .order import TokenGrid
+from .report import summarise
+from .site import Moment, Record, Site, grid_of
+
+_log = logging.getLogger("videogen.attention")
+_SDPA = torch.nn.functional.scaled_dot_product_attention
+_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+#: Processors whose joint sequences begin with the text; with others that this file does not know, both ends count as text.
+_TEXT_FIRST = ("CogVideoX", "EasyAnimate")
+_VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
+
+
+def attach(
+    target: Any, config: SparseAttention | None = None, *, steps: int | None = None, grid: TokenGrid | None = None
+) -> Handle:
+    """Make the long self-attention of a model, or of all of a pipeline's denoisers, sparse until `close()`.
+
+    target: a diffusers model (any module with attention processors) or a pipeline. steps: of a run; read off the
+    pipeline's scheduler where it is None, and needed for a bare model if the configuration speaks in shares of steps.
+    grid: where the video's tokens lie; None: read off the model's input. Also a context manager. Raises InputError.
+    """
+    return Handle(target, config or SparseAttention(), steps, grid)
+
+
+class Handle:
+    """Sparse attention on one model or pipeline. `records` and `report()` say what it did; `close()` takes it off."""
+
+    def __init__(self, target: Any, config: SparseAttention, steps: int | None, grid: TokenGrid | None) -> None:
+        self.config = config
+        self.records: list[Record] = []
+        self._scheduler = getattr(target, "scheduler", None)
+        self._steps = steps
+        models = _denoisers(target)
+        if steps is None and self._scheduler is None and (config.dense_steps > 0 or (config.sparsity is not None and not config.window)):
+            raise InputError("this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)")
+        self._models = [_AttachedModel(name, model, self, grid) for name, model in models.items()]
+
+    @property
+    def steps(self) -> int | None:
+        timesteps = getattr(self._scheduler, "timesteps", None)
+        return self._steps if self._steps is not None or timesteps is None else len(timesteps)
+
+    @contextmanager
+    def at(self, step: int, branch: str) -> Iterator[None]:
+        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed."""
+        moment = Moment(step, self.steps, branch)
+        for model in self._models:
+            model.moment = moment
+        try:
+            yield
+        finally:
+            for model in self._models:
+                model.moment = None
+
+    def reset(self) -> None:
+        """Forget all maps and records: the next call is of a new run."""
+        self.records.clear()
+        for model in self._models:
+            model.forget()
+
+    def report(self) -> dict[str, Any]:
+        """What was promised and reached, by site and step, for a manifest."""
+        untouched = {name: why for model in self._models for name, why in model.untouched().items()}
+        return summarise(self.config, self.records, untouched)
+
+    def close(self) -> None:
+        """The model is as it was before."""
+        for model in self._models:
+            model.close()
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _denoisers(target: Any) -> dict[str, nn.Module]:
+    components: Mapping[str, Any] = getattr(target, "components", {}) if not isinstance(target, nn.Module) else {"model": target}
+    found = {
+        name: part for name, part in components.items()
+        if isinstance(part, nn.Module) and (name == "model" or name.startswith(("transformer", "unet"))) and any(_sites(part))
+    }  # fmt: skip
+    if not found:
+        raise InputError(f"{type(target).__name__} has no attention processors; give a diffusers transformer, UNet or pipeline")
+    return found
+
+
+def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
+
+
+@dataclass
+class _Clock:
+    """Steps told from the timesteps that a model is called with: a new value is a new step, a rising one a new run."""
+
+    timestep: float | None = None
+    shape: tuple[int, ...] | None = None
+    step: int = 0
+    calls: int = 0
+
+    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
+        """Whether a new run begins with this call."""
+        fresh = self.timestep is None or timestep is None or timestep > self.timestep or shape != self.shape
+        if fresh:
+            self.step, self.calls = 0, 0
+        elif timestep != self.timestep:
+            self.step, self.calls = self.step + 1, 0
+        else:
+            self.calls += 1
+        self.timestep, self.shape = timestep, shape
+        return fresh
+
+
+class _AttachedModel:
+    """The hooks on one model."""
+
+    def __init__(self, name: str, model: nn.Module, handle: Handle, grid: TokenGrid | None) -> None:
+        self.moment: Moment | None = None
+        self._handle, self._model, self._given_grid = handle, model, grid
+        self._grid: TokenGrid | None = None
+        self._clock, self._now = _Clock(), Moment(0, None, "0")
+        self._sites: dict[str, _AttachedSite] = {}
+        self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
+        self._signature = inspect.signature(model.forward)
+        for site_name, module in _sites(model):
+            full = f"{name}.{site_name}" if name != "model" else site_name
+            self._sites[full] = _AttachedSite(full, module, self)
+
+    def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        values = self._signature.bind_partial(*args, **kwargs).arguments
+        latents = next((x for x in values.values() if isinstance(x, torch.Tensor) and x.ndim == 5), None)
+        timestep = values.get("timestep", values.get("timesteps"))
+        if self.moment is None:
+            value = None if timestep is None else float(torch.as_tensor(timestep).max())
+            if self._clock.tick(value, None if latents is None else tuple(latents.shape)):
+                self._handle.reset()
+            self._now = Moment(self._clock.step, self._handle.steps, str(self._clock.calls))
+        else:
+            self._now = self.moment
+        self._grid = self._given_grid or _guess_grid(self._model, latents)
+        for site in self._sites.values():
+            site.ordinal = 0
+
+    def attend(self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int) -> Any:
+        grid = grid_of(query.shape[2], _with_text(self._grid, text, query.shape[2], site.processor_name))
+        out, record = site.site.attend(self._now, site.ordinal, grid, dense, query, key, value, scale, mask)
+        site.ordinal += 1
+        self._handle.records.append(record)
+        return out
+
+    @property
+    def config(self) -> SparseAttention:
+        return self._handle.config
+
+    def forget(self) -> None:
+        for site in self._sites.values():
+            site.site.forget()
+
+    def untouched(self) -> dict[str, str]:
+        """Sites of which no call was made sparse or searched, with the last reason."""
+        return {name: site.why for name, site in self._sites.items() if site.why}
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        for site in self._sites.values():
+            site.close()
+
+
+class _AttachedSite(TorchFunctionMode):
+    """One attention module. As a function mode it is on only while that module's forward runs."""
+
+    def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
+        super().__init__()
+        self.site, self.ordinal, self.why = Site(name, owner.config), 0, ""
+        self.processor_name = type(module.processor).__name__
+        self._owner, self._text, self._video = owner, 0, 0
+        self._cross = bool(getattr(module, "is_cross_attention", False))
+        self._signature = inspect.signature(module.forward)
+        self._hooks = [
+            module.register_forward_pre_hook(self._begin, with_kwargs=True),
+            module.register_forward_hook(self._end, always_call=True),
+        ]
+        self._backend = _use_native_backend(module, name)
+
+    def _begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        values = self._signature.bind_partial(*args, **kwargs).arguments
+        hidden, text = values.get("hidden_states"), values.get("encoder_hidden_states")
+        self._video = hidden.shape[1] if isinstance(hidden, torch.Tensor) and hidden.ndim == 3 else 0
+        self._text = text.shape[1] if isinstance(text, torch.Tensor) and text.ndim == 3 else 0
+        self.__enter__()
+
+    def _end(self, *_: Any) -> None:
+        self.__exit__(None, None, None)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not _SDPA:
+            return func(*args, **kwargs)
+        call = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
+        self.why = self._refusal(call)
+        if self.why:
+            return func(*args, **kwargs)
+        query, key = call["query"], call["key"]
+        text = query.shape[2] - self._video if self._text and self._video < query.shape[2] <= self._video + self._text else 0
+        return self._owner.attend(
+            self, lambda: func(*args, **kwargs), query, key, call["value"], call.get("scale"),
+            _key_mask(call.get("attn_mask"), query, key), text,
+        )  # fmt: skip
+
+    def _refusal(self, call: dict[str, Any]) -> str:
+        """Why this call stays as it is; empty where it may be made sparse."""
+        query, key, mask = call["query"], call["key"], call.get("attn_mask")
+        if self._cross or query.ndim != 4 or query.shape[2] != key.shape[2]:
+            return "cross-attention"
+        if query.shape[2] < self._owner.config.min_length:
+            return f"{query.shape[2]} tokens are fewer than min_length={self._owner.config.min_length}"
+        if call.get("is_causal"):
+            return "causal attention"
+        if call.get("dropout_p"):
+            return "dropout"
+        if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or call["value"].requires_grad):
+            return "gradients are being recorded"
+        if mask is not None and _key_mask(mask, query, key) is None:
+            return f"a mask {list(mask.shape)} that is more than key padding"
+        return ""
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._backend()
+
+
+def _use_native_backend(module: nn.Module, name: str) -> Any:
+    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back."""
+    processor = module.processor
+    if not hasattr(processor, "_attention_backend"):
+        return lambda: None
+    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
+
+    before = vars(processor).get("_attention_backend", _AttentionBackendRegistry)
+    wanted = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
+    if AttentionBackendName(wanted) == AttentionBackendName.NATIVE:
+        return lambda: None
+    _log.warning("%s: attention backend %s is set to native while sparse attention is attached", name, wanted)
+    processor._attention_backend = AttentionBackendName.NATIVE
+
+    def restore() -> None:
+        if before is _AttentionBackendRegistry:
+            del processor._attention_backend
+        else:
+            processor._attention_backend = before
+
+    return restore
+
+
+def _key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
+    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other."""
+    if mask is None or mask.dtype != torch.bool:
+        return None
+    while mask.ndim < 4:
+        mask = mask.unsqueeze(0)
+    if mask.shape[1] != 1 or mask.shape[2] != 1 or mask.shape[3] != key.shape[2]:
+        return None
+    return mask[:, 0, 0].expand(query.shape[0], -1)
+
+
+def _guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
+    """The grid of a model's input [b, c, f, h, w] (or [b, f, c, h, w]) under its configured patch size."""
+    config = getattr(model, "config", None)
+    if latents is None or config is None:
+        return None
+    frames, (height, width) = latents.shape[2], latents.shape[3:]
+    channels = getattr(config, "in_channels", None)
+    if channels is not None and latents.shape[2] == channels and latents.shape[1] != channels:
+        frames = latents.shape[1]
+    patch = getattr(config, "patch_size", 1)
+    t, h, w = patch if isinstance(patch, list | tuple) and len(patch) == 3 else (getattr(config, "patch_size_t", None) or 1, *_pair(patch))
+    return TokenGrid(frames // t, height // h, width // w)
+
+
+def _pair(patch: Any) -> tuple[int, int]:
+    return (int(patch[0]), int(patch[1])) if isinstance(patch, list | tuple) else (int(patch or 1), int(patch or 1))
+
+
+def _with_text(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
+    """The grid with the text of a joint sequence at its side; where the order is unknown, text counts at both ends."""
+    if grid is None or grid.length == length:
+        return grid
+    text = text or length - grid.video_tokens
+    if grid.video_tokens + text != length or text <= 0:
+        return grid
+    if processor.startswith(_TEXT_FIRST):
+        return replace(grid, before=text)
+    if processor.startswith(_VIDEO_FIRST):
+        return replace(grid, after=text)
+    return None

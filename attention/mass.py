@@ -1,0 +1,110 @@
+"""How much softmax mass each key block holds: the figure that every search, audit and recall is made of.
+
+Shapes: b batch, h heads, g key heads, l tokens, n sampled rows, q key blocks. Scores and masses are fp32 whatever the
+inputs' dtype: ties in bf16 favour early blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .blockmap import block_count, block_sizes
+from .kernels.table import has_triton
+
+_CHUNK = 1 << 20  # scores at a time on a CPU: they stay in the cache between the product and the sums
+
+
+def row_mass(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    rows: torch.Tensor,
+    *,
+    key_block: int,
+    lse: torch.Tensor | None = None,
+    scale: float | None = None,
+    key_mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mass of each key block for the query tokens `rows` (int64 [n]): (fp32 [b, h, n, q], their lse fp32 [b, h, n]).
+
+    Every row sums to 1. lse: of an earlier step [b, h, l] saves a pass; it is not trusted but renormalised by the row's
+    own sum, which repairs it exactly: lse_now = lse + log(sum).
+    """
+    if query.device.type == "cuda" and has_triton():
+        from .kernels.triton_blocks import triton_row_mass
+
+        return triton_row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+    b, h, _, d = query.shape
+    length, q = key.shape[2], block_count(key.shape[2], key_block)
+    scale = d**-0.5 if scale is None else scale
+    groups = h // key.shape[1]
+    picked = query.index_select(2, rows).float() * scale
+    cached = None if lse is None else lse.index_select(2, rows).float()
+    mass = torch.empty(b, h, len(rows), q, device=query.device)
+    found = torch.empty(b, h, len(rows), device=query.device)
+    step = len(rows) if query.device.type != "cpu" else max(8, _CHUNK // length)
+    for i in range(b):
+        hidden = None if key_mask is None else ~key_mask[i]
+        for g in range(key.shape[1]):
+            keys = key[i, g].float().mT
+            for j in range(g * groups, (g + 1) * groups):
+                for at in range(0, len(rows), step):
+                    piece = slice(at, at + step)
+                    scores = picked[i, j, piece] @ keys
+                    if hidden is not None:
+                        scores.masked_fill_(hidden, -torch.inf)
+                    origin = scores.amax(-1) if cached is None else cached[i, j, piece]
+                    sums = _block_sums(scores.sub_(origin[:, None]).exp_(), q, key_block)
+                    total = sums.sum(-1)
+                    mass[i, j, piece] = sums / total[:, None]
+                    found[i, j, piece] = origin + total.log()
+    return mass, found
+
+
+def _block_sums(weights: torch.Tensor, count: int, block: int) -> torch.Tensor:
+    whole = weights.shape[-1] // block
+    sums = weights[:, : whole * block].unflatten(1, (whole, block)).sum(-1)
+    return sums if whole == count else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
+
+
+def block_mass(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    *,
+    query_block: int,
+    key_block: int,
+    lse: torch.Tensor | None = None,
+    scale: float | None = None,
+    key_mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mass of every tile, summed over all rows of its query block: (fp32 [b, h, p, q], lse fp32 [b, h, l]).
+
+    AdaSpa's second pass (arXiv 2502.21079, section 4.2); W[p, q] over all q sums to the rows of block p.
+    """
+    b, h, length, _ = query.shape
+    p, q = block_count(length, query_block), block_count(key.shape[2], key_block)
+    total = torch.empty(b, h, p, q, device=query.device)
+    found = torch.empty(b, h, length, device=query.device)
+    step = query_block * max(1, 256 // query_block)
+    for at in range(0, length, step):
+        rows = torch.arange(at, min(length, at + step), device=query.device)
+        mass, piece = row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+        found[:, :, rows] = piece
+        first = at // query_block
+        count = block_count(len(rows), query_block)
+        padded = torch.nn.functional.pad(mass, (0, 0, 0, count * query_block - len(rows)))
+        total[:, :, first : first + count] = padded.unflatten(2, (count, query_block)).sum(3)
+    return total, found
+
+
+def sample_rows(length: int, block: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` random query tokens of every block, int64 [p, count]: distinct, but for a last block of fewer tokens.
+
+    Random, not every k-th: a stride hits the same face of every 4x4x4 tile.
+    """
+    order = torch.rand(block_count(length, block), block, generator=generator).argsort(-1)
+    starts = torch.arange(0, length, block)
+    sizes = block_sizes(length, block)
+    if length % block:
+        tail = torch.rand(length % block, generator=generator).argsort()
+        order[-1] = tail.repeat(-(-block // len(tail)))[:block]
+    return starts[:, None] + torch.minimum(order[:, :count], sizes[:, None] - 1)

@@ -1,0 +1,112 @@
+"""From block masses to lists: row-wise top-k at a stated sparsity, or the cheapest lists that hold a stated recall.
+
+Shapes: b batch, h heads, p query blocks, q key blocks, n audit rows. `mass` is fp32 [b, h, p, q] in any scale a row;
+`forced` is bool [b, h, p, q] or broadcasts to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from videogen.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Rows that were not used for ranking: what lists really keep is read off them.
+
+    mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block each row is of.
+    confidence: of the one-sided bound, as a normal quantile (2.33: 99 %).
+    """
+
+    mass: torch.Tensor
+    blocks: torch.Tensor
+    confidence: float = 2.33
+
+    def recall(self, kept: torch.Tensor) -> torch.Tensor:
+        """Mass that a mask of blocks [b, h, p, q] keeps in each audit row: [b, h, n]."""
+        return (self.mass * kept[:, :, self.blocks]).sum(-1)
+
+    def bounds(self, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(mean recall of each head, what it is at least at this confidence), both [b, h]."""
+        return lower_bound(self.recall(kept), self.confidence)
+
+
+def lower_bound(recall: torch.Tensor, confidence: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean, one-sided lower bound of the mean) over the last axis, from the rows' own variance."""
+    count = recall.shape[-1]
+    mean = recall.mean(-1)
+    if count < 2:
+        return mean, torch.zeros_like(mean)
+    spread = recall.std(-1) / math.sqrt(count)
+    return mean, (mean - confidence * spread).clamp(0, 1)
+
+
+def top_rows(mass: torch.Tensor, sparsity: float | torch.Tensor, forced: torch.Tensor) -> torch.Tensor:
+    """The heaviest (1 - sparsity) of the blocks of each row, forced ones first (AdaSpa, row-wise top-k): bool [b, h, p, q].
+
+    sparsity: one figure, or [b, h] for each head.
+    """
+    q = mass.shape[-1]
+    share = torch.as_tensor(sparsity, device=mass.device, dtype=torch.float64).expand(mass.shape[:2])
+    keep = ((1 - share) * q).round().clamp(1, q)
+    rank = _ranks(mass.masked_fill(forced, torch.inf))
+    return (rank < keep[..., None, None]) | forced
+
+
+def head_sparsity(mass: torch.Tensor, sparsity: float, forced: torch.Tensor, good: float = 0.8) -> torch.Tensor:
+    """AdaSpa's head-adaptive sparsity: [b, h].
+
+    Of n heads whose recall at `sparsity` is above `good`, the n best get (1 + s) / 2, the n worst (3s - 1) / 2, the rest
+    s, so the mean stays. The paper leaves n > heads / 2 open: n is cut to half of them. Needs s >= 1/3.
+    """
+    if sparsity < 1 / 3:
+        raise InputError(f"sparsity={sparsity} is below 1/3, where head-adaptive sparsity would be negative; switch it off")
+    kept = top_rows(mass, sparsity, forced)
+    recall = (mass * kept).sum((-1, -2)) / mass.sum((-1, -2))
+    heads = mass.shape[1]
+    count = (recall > good).sum(1, keepdim=True).clamp(max=heads // 2)
+    place = recall.argsort(dim=1, descending=True, stable=True).argsort(1)
+    result = torch.full_like(recall, sparsity)
+    result[place < count] = (1 + sparsity) / 2
+    result[place >= heads - count] = (3 * sparsity - 1) / 2
+    return result
+
+
+def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor) -> torch.Tensor:
+    """The cheapest lists whose recall is at least `target` in every head, by the audit's lower bound: bool [b, h, p, q].
+
+    A head's blocks are taken from the heaviest down, over all its rows together: no other choice of as many blocks
+    holds more. mass: [b, h, p, q] with rows that sum to 1. Where no cut reaches the target, everything is kept.
+    """
+    b, h, p, q = mass.shape
+    rank = _ranks(mass.masked_fill(forced, torch.inf).flatten(2)).view(mass.shape)
+    cuts = (torch.linspace(0, 1, 129, device=mass.device, dtype=torch.float64)[1:] ** 2 * p * q).ceil().long()
+    place = torch.bucketize(rank[:, :, audit.blocks], cuts, right=True)  # the first cut that keeps a block
+    gained = torch.zeros(b, h, place.shape[2], len(cuts) + 1, device=mass.device)
+    gained.scatter_add_(-1, place, audit.mass)
+    _, low = lower_bound(gained.cumsum(-1)[..., : len(cuts)].transpose(2, 3), audit.confidence)
+    reached = low >= target
+    first = torch.where(reached.any(-1), reached.to(torch.uint8).argmax(-1), len(cuts) - 1)
+    keep = (rank < cuts[first][..., None, None]) | forced
+    # a row must keep something: its heaviest block
+    return keep | (_ranks(mass) == 0)
+
+
+def round_up(kept: torch.Tensor, mass: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Lists lengthened to a multiple of `multiple` blocks by the next heaviest: fewer different lengths, larger batches."""
+    q = mass.shape[-1]
+    counts = kept.sum(-1, keepdim=True)
+    wanted = ((counts + multiple - 1) // multiple * multiple).clamp(max=q)
+    rank = _ranks(mass.masked_fill(kept, torch.inf))
+    return rank < wanted
+
+
+def _ranks(mass: torch.Tensor) -> torch.Tensor:
+    """The place of each value in its row, 0 the largest; earlier first among equals."""
+    order = mass.argsort(dim=-1, descending=True, stable=True)
+    places = torch.arange(mass.shape[-1], device=mass.device).expand_as(order)
+    return torch.empty_like(order).scatter_(-1, order, places)

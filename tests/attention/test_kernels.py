@@ -1,0 +1,207 @@
+"""Every kernel against plain attention in fp64: lengths, blocks, head dims, GQA, padding, dtypes, as one table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.attention.test_block_maps import random_map
+from videogen import InputError, UnsupportedError
+from videogen.attention import BlockMap, block_mass, error_bound, merge, row_mass, sparse_attention
+from videogen.attention.kernels.dense import attention_with_lse
+from videogen.attention.kernels.flex_blocks import flex_attention
+from videogen.attention.kernels.table import KERNELS, Case, choose, reasons
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case: blocks, tokens, heads and key heads, head dim, padding."""
+
+    name: str
+    query_block: int = 64
+    key_block: int = 64
+    length: int | tuple[int, int] = 320
+    heads: int = 4
+    key_heads: int = 4
+    dim: int = 32
+    padding: bool = False
+    share: float = 0.4
+
+
+ROWS = [
+    Row("whole blocks"),
+    Row("ragged last blocks", length=300),
+    Row("shorter than a block", length=40),
+    Row("large query blocks", query_block=256, length=600),
+    Row("small key blocks", key_block=16, length=200),
+    Row("large key blocks", key_block=256, length=600),
+    Row("grouped heads", key_heads=2, length=300),
+    Row("one key head", key_heads=1),
+    Row("head dim 72", dim=72, length=200),
+    Row("head dim 128", dim=128, length=200),
+    Row("head dim 256", dim=256, length=150),
+    Row("padded keys", padding=True, length=300),
+    Row("padded keys, grouped heads", padding=True, key_heads=2),
+    Row("more keys than queries", length=(130, 500)),
+    Row("everything", share=1.1, length=300),
+]
+
+
+def inputs(row: Row, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Strided as models give them: [b, l, h, d] transposed."""
+    generator = torch.Generator().manual_seed(0)
+    lq, lk = row.length if isinstance(row.length, tuple) else (row.length, row.length)
+    shapes = ((2, lq, row.heads, row.dim), (2, lk, row.key_heads, row.dim), (2, lk, row.key_heads, row.dim))
+    q, k, v = (torch.randn(s, generator=generator).to(dtype).transpose(1, 2) for s in shapes)
+    mask = None
+    if row.padding:
+        mask = torch.rand(2, lk, generator=generator) < 0.8
+        mask[:, ::16] = True  # no block without a key
+    return q, k, v, mask
+
+
+def expected(row: Row, q, k, v, mask, block_map) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[no-untyped-def]
+    """(out, lse) in fp64 under the expanded mask."""
+    groups = row.heads // row.key_heads
+    k, v = k.double().repeat_interleave(groups, 1), v.double().repeat_interleave(groups, 1)
+    allowed = block_map.expand() if mask is None else block_map.expand() & mask[:, None, None]
+    scores = (q.double() @ k.mT * row.dim**-0.5).masked_fill(~allowed, -torch.inf)
+    return scores.softmax(-1) @ v, scores.logsumexp(-1)
+
+
+def map_of(row: Row) -> BlockMap:
+    return random_map(row.query_block, row.key_block, row.length, row.share, row.heads)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_torch_kernel_is_exact(row: Row) -> None:
+    q, k, v, mask = inputs(row)
+    block_map = map_of(row)
+    out, lse = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True, backend="torch")
+    reference, reference_lse = expected(row, q, k, v, mask, block_map)
+    assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if not r.padding], ids=lambda r: r.name)
+def test_bf16_errs_no_more_than_twice_what_sdpa_does(row: Row) -> None:
+    q, k, v, _ = inputs(row, torch.bfloat16)
+    block_map = map_of(row)
+    out = sparse_attention(q, k, v, block_map, backend="torch")
+    reference, _ = expected(row, q, k, v, None, block_map)
+    sdpa = F.scaled_dot_product_attention(q, k, v, attn_mask=block_map.expand(), enable_gqa=True)
+    assert (out - reference).abs().max() <= 2 * (sdpa - reference).abs().max() + 1e-4
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if min(r.query_block, r.key_block) >= 64], ids=lambda r: r.name)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_kernel_is_exact(row: Row) -> None:
+    """Uncompiled: the same mask and lists, without a GPU."""
+    q, k, v, mask = inputs(row)
+    block_map = map_of(row)
+    out, lse = flex_attention(q, k, v, block_map, key_mask=mask, compiled=False)
+    reference, reference_lse = expected(row, q, k, v, mask, block_map)
+    assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5
+
+
+def test_triton_kernels_are_exact_in_the_interpreter() -> None:
+    """In a process of its own: the interpreter is chosen when the kernels are imported."""
+    outcome = subprocess.run(
+        [sys.executable, "-m", "tests.attention.triton_cases"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert outcome.stdout.count("ok") == len(ROWS) * 2
+
+
+def test_density_one_equals_sdpa() -> None:
+    q, k, v, _ = inputs(Row("", length=300))
+    full = BlockMap.full(2, 4, query_block=64, key_block=64, length=300)
+    assert full.density == 1.0
+    assert (sparse_attention(q, k, v, full) - F.scaled_dot_product_attention(q, k, v)).abs().max() < 1e-6
+
+
+def test_scale_is_honoured() -> None:
+    q, k, v, _ = inputs(Row("", length=200))
+    full = BlockMap.full(2, 4, query_block=64, key_block=64, length=200)
+    assert (sparse_attention(q, k, v, full, scale=0.3) - F.scaled_dot_product_attention(q, k, v, scale=0.3)).abs().max() < 1e-6
+
+
+def test_parts_merge_exactly_in_any_order() -> None:
+    q, k, v, _ = inputs(Row("", length=300))
+    parts = [attention_with_lse(q, k[:, :, piece], v[:, :, piece]) for piece in (slice(0, 90), slice(90, 100), slice(100, 300))]
+    left = merge(*merge(*parts[0], *parts[1]), *parts[2])
+    right = merge(*parts[0], *merge(*parts[2], *parts[1]))
+    whole, lse = attention_with_lse(q, k, v)
+    for out, found in (left, right):
+        assert (out - whole).abs().max() < 1e-5 and (found - lse).abs().max() < 1e-5
+    nothing = (torch.full_like(whole, torch.nan), torch.full_like(lse, -torch.inf))
+    assert torch.allclose(merge(whole, lse, *nothing)[0], whole, atol=1e-7)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_masses_are_the_softmax_s_tile_sums(row: Row) -> None:
+    q, k, _, mask = inputs(row)
+    full = BlockMap.full(2, row.heads, query_block=row.query_block, key_block=row.key_block, length=row.length)
+    scores = q.double() @ k.double().repeat_interleave(row.heads // row.key_heads, 1).mT * row.dim**-0.5
+    weights = scores.masked_fill(torch.zeros(()).bool() if mask is None else ~mask[:, None, None], -torch.inf).softmax(-1)
+    tiles = torch.zeros(*full.to_dense().shape, dtype=torch.float64)
+    for i in range(q.shape[2]):
+        for j in range(tiles.shape[-1]):
+            tiles[:, :, i // row.query_block, j] += weights[:, :, i, j * row.key_block : (j + 1) * row.key_block].sum(-1)
+    mass, lse = block_mass(q, k, query_block=row.query_block, key_block=row.key_block, key_mask=mask)
+    assert (mass - tiles).abs().max() < 1e-4
+    assert float(mass.sum()) == pytest.approx(q.shape[0] * row.heads * q.shape[2], rel=1e-5)
+    stale = lse + 0.7 * torch.randn_like(lse)
+    repaired, found = block_mass(q, k, query_block=row.query_block, key_block=row.key_block, key_mask=mask, lse=stale)
+    assert (repaired - tiles).abs().max() < 1e-4 and (found - lse).abs().max() < 1e-4  # not trusted: renormalised
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.key_heads == r.heads], ids=lambda r: r.name)
+def test_the_hard_bound_holds_on_every_row(row: Row) -> None:
+    """|o - o_S| <= (1 - recall)(max |v| + |o_S|), and recall is exp(lse_S - lse)."""
+    q, k, v, mask = inputs(row)
+    block_map = map_of(row)
+    whole, lse = attention_with_lse(q, k, v, key_mask=mask)
+    sparse, kept = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True)
+    recall = (kept - lse).exp()
+    rows = torch.arange(q.shape[2])
+    mass, _ = row_mass(q, k, rows, key_block=row.key_block, key_mask=mask)
+    direct = (mass * block_map.keeps((rows // row.query_block).expand(2, row.heads, -1))).sum(-1)
+    assert (recall - direct).abs().max() < 1e-5
+    largest = v.norm(dim=-1).amax(-1)[..., None]
+    assert ((whole - sparse).norm(dim=-1) <= error_bound(recall, largest, sparse.norm(dim=-1)) + 1e-5).all()
+
+
+def test_what_a_backend_cannot_do_it_is_not_chosen_for() -> None:
+    q, _, v, _ = inputs(Row(""))
+    case = Case.of(q, v, map_of(Row("")), None)
+    assert choose(case).name == "torch"
+    told = reasons(case)
+    assert told["torch"] is None and all(told[k.name] for k in KERNELS if k.name != "torch")
+    with pytest.raises(UnsupportedError, match="no log-sum-exp"):
+        choose(case, "flex")
+    with pytest.raises(InputError, match="unknown; use auto"):
+        choose(case, "cuda-magic")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"query": (2, 4, 321, 32)}, "query is"),
+        ({"key": (2, 4, 321, 32)}, "key is"),
+        ({"key": (2, 3, 320, 32), "value": (2, 3, 320, 32)}, "no multiple of 3"),
+    ],
+)
+def test_shapes_that_disagree_with_the_map_are_refused(change: dict[str, tuple[int, ...]], match: str) -> None:
+    shapes = {"query": (2, 4, 320, 32), "key": (2, 4, 320, 32), "value": (2, 4, 320, 32), **change}
+    with pytest.raises(InputError, match=match):
+        sparse_attention(*(torch.zeros(s) for s in shapes.values()), map_of(Row("")))

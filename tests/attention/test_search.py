@@ -1,0 +1,195 @@
+"""The search: what it promises it holds, on attention that is sharp, diffuse, broken, grouped or short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from videogen import InputError
+from videogen.attention import BlockMap, Forced, SparseAttention, audit_map, row_mass, search, sparse_attention
+from videogen.attention.select import head_sparsity, top_rows
+from videogen.attention.tail import add_tail
+
+
+def smooth(
+    length: int = 2048, heads: int = 4, dim: int = 32, sharpness: float = 6.0, key_heads: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys that move slowly along the sequence, as neighbouring tokens of a video do: sharp, local attention."""
+    generator = torch.Generator().manual_seed(3)
+    walk = torch.randn(1, heads, length, dim, generator=generator).cumsum(2)
+    walk = F.normalize(walk - walk.mean(2, keepdim=True), dim=-1)
+    noise = 0.1 * torch.randn(1, heads, length, dim, generator=generator)
+    query = sharpness * dim**0.25 * walk
+    return query, (query + noise)[:, : key_heads or heads]
+
+
+def exact_recall(query: torch.Tensor, key: torch.Tensor, block_map: BlockMap) -> torch.Tensor:
+    rows = torch.arange(query.shape[2])
+    mass, _ = row_mass(query, key, rows, key_block=block_map.key_block)
+    blocks = (rows // block_map.query_block).expand(*query.shape[:2], -1)
+    return (mass * block_map.keeps(blocks)).sum(-1).mean(-1)
+
+
+@pytest.mark.parametrize("rows", [None, 8, 16], ids=["all rows", "8 rows", "16 rows"])
+@pytest.mark.parametrize("recall", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("key_heads", [4, 2], ids=["", "grouped"])
+def test_a_stated_recall_is_held_in_every_head(rows: int | None, recall: float, key_heads: int) -> None:
+    query, key = smooth(key_heads=key_heads, sharpness=2.5)
+    found = search(query, key, recall=recall, rows=rows, query_block=64)
+    true = exact_recall(query, key, found)
+    assert (true >= recall - 1e-6).all() and found.density < 0.9
+    assert found.recall is not None and (found.recall - true).abs().max() < (1e-4 if rows is None else 0.05)
+
+
+def test_sharp_attention_costs_little() -> None:
+    query, key = smooth()
+    assert search(query, key, recall=0.95, rows=8, query_block=64).density < 0.15
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9])
+def test_a_stated_sparsity_is_met(sparsity: float) -> None:
+    query, key = smooth(sharpness=2.0)
+    plain = search(query, key, sparsity=sparsity, query_block=64)
+    adaptive = search(query, key, sparsity=sparsity, query_block=64, head_adaptive=True)
+    assert plain.density == pytest.approx(1 - sparsity, abs=0.02) and adaptive.density == pytest.approx(1 - sparsity, abs=0.02)
+    assert plain.counts.unique().numel() == 1  # row-wise: every row keeps as many
+    assert (plain.recall > (1 - sparsity) * 1.3).all()  # type: ignore[operator]
+
+
+def test_head_adaptive_sparsity_is_adaspa_s() -> None:
+    """Two of six heads above 0.8: the best two get (1 + s) / 2, the worst two (3s - 1) / 2."""
+    mass = torch.ones(1, 6, 8, 10)
+    mass[:, [1, 4], :, :2] = 1000
+    shares = head_sparsity(mass, 0.8, torch.zeros(mass.shape, dtype=torch.bool))[0]
+    assert shares[[1, 4]].tolist() == pytest.approx([0.9, 0.9])
+    assert sorted(shares.tolist()) == pytest.approx([0.7, 0.7, 0.8, 0.8, 0.9, 0.9])
+    with pytest.raises(InputError, match="below 1/3"):
+        head_sparsity(mass, 0.3, torch.zeros(mass.shape, dtype=torch.bool))
+
+
+def test_row_wise_choice_takes_forced_blocks_first() -> None:
+    mass = torch.arange(10.0).expand(1, 1, 2, 10)
+    forced = torch.zeros(1, 1, 2, 10, dtype=torch.bool)
+    forced[..., 0] = True
+    assert top_rows(mass, 0.8, forced)[0, 0, 0].nonzero().flatten().tolist() == [0, 9]
+
+
+def test_forced_ranges_stand_in_the_map() -> None:
+    query, key = smooth()
+    found = search(query, key, recall=0.9, rows=8, query_block=64, forced=Forced(rows=[(0, 10)], columns=[(2000, 2048)]))
+    mask = found.to_dense()
+    assert mask[..., 0, :].all() and mask[..., -1].all()
+
+
+def test_the_audit_sees_what_a_map_keeps() -> None:
+    query, key = smooth(sharpness=3.0)
+    found = search(query, key, recall=0.9, rows=None, query_block=64)
+    true = exact_recall(query, key, found)
+    mean, bound = audit_map(query, key, found, rows=512)
+    assert (mean - true).abs().max() < 0.03 and (bound <= mean).all() and (bound < true + 0.01).all()
+    other = torch.randn_like(query)
+    assert (audit_map(other, key, found)[0] < 0.6).all()  # other queries: the map does not fit, and the audit says so
+
+
+def test_recall_one_and_sparsity_zero_keep_everything() -> None:
+    query, key = smooth(300)
+    assert search(query, key, recall=1.0).density == search(query, key, sparsity=0.0).density == 1.0
+
+
+@pytest.mark.parametrize("where", ["query", "key"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
+def test_broken_inputs_propagate_and_do_not_crash(where: str, value: float) -> None:
+    query, key = smooth(700)
+    {"query": query, "key": key}[where][0, 1, 123, 0] = value
+    found = search(query, key, recall=0.9, rows=None, query_block=64)
+    dense = F.scaled_dot_product_attention(query, key, key)
+    sparse = sparse_attention(query, key, key, found)
+    assert torch.equal(dense.isnan().any(-1), sparse.isnan().any(-1)) and dense.isnan().any()
+
+
+def test_tail_compensation_comes_nearer() -> None:
+    query, key = smooth(sharpness=2.0)
+    generator = torch.Generator().manual_seed(5)
+    value = torch.randn(key.shape, generator=generator).cumsum(2) / 30
+    found = search(query, key, recall=0.7, rows=None, query_block=64)
+    exact = F.scaled_dot_product_attention(query, key, value)
+    out, lse = sparse_attention(query, key, value, found, return_lse=True)
+    helped = add_tail(out, lse, query, key, value, found)
+    assert (helped - exact).square().mean() < 0.5 * (out - exact).square().mean()
+    full = BlockMap.full(1, 4, query_block=64, key_block=64, length=2048)
+    out, lse = sparse_attention(query, key, value, full, return_lse=True)
+    assert torch.equal(add_tail(out, lse, query, key, value, full), out)  # nothing dropped, nothing added
+
+
+def test_tail_is_exact_where_blocks_are_constant() -> None:
+    """Keys and values that do not vary within a block are their own mean, so that nothing is lost."""
+    generator = torch.Generator().manual_seed(0)
+    key, value = (torch.randn(1, 2, 5, 16, generator=generator).repeat_interleave(64, 2)[:, :, :300] for _ in range(2))
+    query = torch.randn(1, 2, 300, 16, generator=generator)
+    found = search(query, key, sparsity=0.6, query_block=64)
+    out, lse = sparse_attention(query, key, value, found, return_lse=True)
+    assert (add_tail(out, lse, query, key, value, found) - F.scaled_dot_product_attention(query, key, value)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({}, "give one of the two"),
+        ({"recall": 0.9, "sparsity": 0.5}, "give one of the two"),
+        ({"recall": 0.0}, "recall=0.0 must be above 0"),
+        ({"recall": 1.5}, "recall=1.5"),
+        ({"sparsity": 1.0}, "sparsity=1.0"),
+        ({"sparsity": -0.1}, "sparsity=-0.1"),
+        ({"recall": 0.9, "query_block": 96}, "query_block=96 must be a power of two"),
+        ({"recall": 0.9, "key_block": 0}, "key_block=0"),
+        ({"recall": 0.9, "rows": 0}, "rows=0"),
+        ({"recall": 0.9, "rows": 999, "query_block": 64}, "rows=999"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(options: dict[str, Any], match: str) -> None:
+    query, key = smooth(200)
+    with pytest.raises(InputError, match=match):
+        search(query, key, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"recall": 2}, "recall=2"),
+        ({"recall": None}, "promise one"),
+        ({"sparsity": 0.5}, "promise one"),
+        ({"recall": None, "sparsity": 1.0}, "sparsity=1.0"),
+        ({"key_block": 48}, "power of two"),
+        ({"order": "hilbert"}, "raster or tile"),
+        ({"audit": "never"}, "sampled, full, off"),
+        ({"window": True}, "promises no recall"),
+        ({"dense_steps": 10}, "shares of all steps"),
+        ({"audit_rows": 1}, "audit_rows=1"),
+    ],
+    ids=str,
+)
+def test_bad_configurations_are_refused(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        SparseAttention(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "recall", "match"),
+    [("sparse", None, "use dense, adaptive"), ("adaspa:x", None, "use dense"), ("adaspa:2", None, "sparsity=2.0"),
+     ("dense", 0.9, "recall=0.9 is for"), ("adaptive", 7.0, "recall=7.0"), ("adaspa:0.8.1", None, "unknown")],
+)  # fmt: skip
+def test_bad_words_are_refused(text: str, recall: float | None, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        SparseAttention.parse(text, recall)
+
+
+def test_words_become_configurations() -> None:
+    assert SparseAttention.parse("dense") is None
+    assert SparseAttention.parse("adaptive", 0.9) == SparseAttention(recall=0.9)
+    published = SparseAttention.parse("adaspa:0.8")
+    assert published is not None
+    assert (published.sparsity, published.query_block, published.rows, tuple(published.search_at)) == (0.8, 64, None, (0.2, 0.6))
