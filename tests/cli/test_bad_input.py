@@ -50,6 +50,11 @@ MISTAKES = [
     ("unknown device", ("x", "--model", "{tiny}", "--device", "gpu"), "unknown device 'gpu'"),
     ("unknown dtype", ("x", "--model", "{tiny}", "--dtype", "fp8"), "unknown dtype 'fp8'"),
     ("offload without a GPU", ("x", "--model", "{tiny}", "--device", "cpu", "--offload", "model"), "needs an accelerator"),
+    ("recall past one", ("x", "--attention", "adaptive", "--recall", "1.5"), "recall=1.5 must be above 0 and at most 1"),
+    ("recall of dense attention", ("x", "--recall", "0.9"), "recall=0.9 is for attention 'adaptive'"),
+    ("sparsity of one", ("x", "--attention", "adaspa:1.0"), "sparsity=1.0"),
+    ("unknown attention", ("x", "--attention", "sparse"), "use dense, adaptive"),
+    ("report that is no page", ("x", "--report", "a.pdf"), "must end in .html"),
     ("not a number", ("x", "--steps", "many"), "invalid int value: 'many'"),
     ("unknown flag", ("x", "--stepps", "3"), "--stepps"),
 ]  # fmt: skip

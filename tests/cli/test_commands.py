@@ -77,6 +77,18 @@ def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:
     assert Video.open(tmp_path / "p.png").frames.std() > 0
 
 
+def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[attention]\nrecall = 0.6\nmin_length = 8\nquery_block = 16\nkey_block = 16\n")
+    sparse = run("render", "a red ball", "--model", tiny, *SMALL, "--config", "c.toml", "-o", "a.mp4", "--report", "r.html", "--json")
+    told = json.loads(sparse.out)["manifest"]["measured"]["attention"]
+    assert told["promised"] == {"recall": 0.6} and told["steps"] == 2 and len(told["sites"]) == 2
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<svg") == 3 and "least recall measured" in page and "http" not in page
+    assert run("render", "--like", "a.mp4", "-o", "b.mp4").code == 0
+    assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, Video.open(tmp_path / "b.mp4").frames)
+    assert "attention promised" in run("inspect", "a.mp4").out
+
+
 def test_models_and_doctor_answer(run: Run) -> None:
     listed = run("models")
     assert listed.code == 0 and "wan" in listed.out and "animatediff" in listed.out and "embedded" in listed.out

@@ -1,0 +1,215 @@
+"""Attaching: bit-identical where nothing is left out, gone without a trace after, and nobody finds another's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from torch import nn
+
+from videogen import InputError, UnsupportedError
+from videogen.attention import SparseAttention, attach
+
+TOKENS = 4 * 8 * 8
+
+
+def wan(sharpness: float = 1.0, seed: int = 0) -> WanTransformer3DModel:
+    """A tiny model; `sharpness` scales its queries, so that attention concentrates as in a trained one."""
+    torch.manual_seed(seed)
+    model = WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=24, in_channels=4, out_channels=4, text_dim=16,
+        freq_dim=16, ffn_dim=32, num_layers=2, rope_max_seq_len=64,
+    ).eval()  # fmt: skip
+    for block in model.blocks:
+        block.attn1.norm_q.weight.data *= sharpness
+    return model
+
+
+def call(model: nn.Module, timestep: float = 500.0, frames: int = 4, seed: int = 1, batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    bands = torch.randn(batch, 4, frames, 4, 1, generator=generator).repeat_interleave(4, 3)  # a block of tokens is one band
+    latents = bands + 0.05 * torch.randn(batch, 4, frames, 16, 16, generator=generator)
+    text = torch.randn(batch, 8, 16, generator=generator)
+    with torch.inference_mode():
+        return model(latents, torch.full((batch,), timestep), text, return_dict=False)[0]
+
+
+def small(**options: object) -> SparseAttention:
+    return SparseAttention(**{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": 32, "rows": 4, **options})  # type: ignore[arg-type]
+
+
+def footprint(model: nn.Module) -> list[object]:
+    """What attaching could leave behind."""
+    modules = list(model.modules())
+    return [
+        *(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._forward_hooks_always_called) for m in modules),
+        *([*sorted(vars(m.processor)), type(m.processor).__name__] for m in modules if hasattr(m, "processor")),
+        *(m.forward.__func__ for m in modules),
+    ]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [small(min_length=10_000), small(dense_steps=1.0), small(recall=0.999999)],
+    ids=["too short", "all steps dense", "nothing to leave out"],
+)
+def test_pass_through_is_bit_identical(config: SparseAttention) -> None:
+    model = wan()
+    plain = call(model)
+    with attach(model, config, steps=4):
+        assert torch.equal(call(model), plain)
+
+
+@pytest.mark.parametrize("order", ["raster", "tile"])
+def test_density_one_equals_plain(order: str) -> None:
+    model = wan()
+    plain = call(model)
+    config = small(recall=None, sparsity=0.0, window=True, order=order)
+    with attach(model, config) as handle:
+        assert (call(model) - plain).abs().max() < 1e-5
+        assert handle.report()["mean_density"] == 1.0 and not handle.report()["dense"]
+
+
+def test_close_leaves_no_trace() -> None:
+    model = wan(8.0)
+    before, plain = footprint(model), call(model)
+    handle = attach(model, small())
+    assert footprint(model) != before
+    call(model)
+    handle.close()
+    assert footprint(model) == before and torch.equal(call(model), plain)
+
+
+def test_an_error_within_the_model_leaves_it_usable() -> None:
+    model = wan(8.0)
+    with attach(model, small()):
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(1, 4, 4, 16, 16), torch.tensor([1.0]), torch.zeros(1, 8, 99), return_dict=False)
+        sparse = call(model)
+    with attach(model, small()):
+        assert torch.equal(call(model), sparse)
+
+
+@pytest.mark.parametrize("order", ["raster", "tile"])
+def test_the_promise_is_kept_against_a_full_audit(order: str) -> None:
+    model = wan(8.0)
+    with attach(model, small(recall=0.9, audit="full", order=order), steps=4) as handle:
+        for timestep in (1000.0, 800.0, 500.0, 200.0):
+            call(model, timestep, seed=int(timestep))
+        report = handle.report()
+    assert report["least_recall"] >= 0.9 and report["mean_density"] < 0.9
+    assert report["steps"] == 4 and report["sites"] == ["blocks.0.attn1", "blocks.1.attn1"]
+    assert report["tokens"] == TOKENS and set(report["untouched"]) == {"blocks.0.attn2", "blocks.1.attn2"}
+
+
+def test_a_map_that_fits_is_used_again_and_one_that_does_not_is_searched_anew() -> None:
+    model = wan(8.0)
+    with attach(model, small(recall=0.8)) as handle:
+        for timestep in (900.0, 899.0, 898.0):
+            call(model, timestep)  # the same latents: the map still fits
+        assert handle.report()["searches"] == [[1, 0, 0], [1, 0, 0]]
+        call(model, 400.0, seed=99)  # others: the audit finds out
+        assert all(row[3] >= 1 for row in handle.report()["searches"]) and handle.report()["least_recall"] >= 0.8
+
+
+def test_adaspa_runs_by_its_calendar() -> None:
+    model = wan(8.0)
+    config = SparseAttention.adaspa(0.8, min_length=64, query_block=16, key_block=16)
+    plain = [call(model, 1000.0 - 100 * i, seed=i) for i in range(10)]
+    with attach(model, config, steps=10) as handle:
+        outputs = [call(model, 1000.0 - 100 * i, seed=i) for i in range(10)]
+        report = handle.report()
+    searched = [1 if step in (2, 6) else 0 for step in range(10)]
+    assert report["searches"] == [searched, searched]
+    assert [torch.equal(a, b) for a, b in zip(plain, outputs, strict=True)] == [True] * 3 + [False] * 7
+    assert report["density"][0][:3] == [1.0] * 3 and all(0.15 < d < 0.3 for d in report["density"][0][3:])
+
+
+def records(run: Callable[[], None], model: nn.Module, config: SparseAttention) -> list[float]:
+    with attach(model, config) as handle:
+        run()
+        return [record.density for record in handle.records]
+
+
+def test_guidance_branches_do_not_share_state() -> None:
+    """Two calls at one timestep are two branches: the second searches for itself."""
+    model = wan(8.0)
+    with attach(model, small(recall=0.8)) as handle:
+        for timestep in (900.0, 899.0):
+            call(model, timestep, seed=1)
+            call(model, timestep, seed=2)
+        found = [(r.step, r.branch, r.searched) for r in handle.records if r.site == "blocks.0.attn1"]
+    assert found == [(0, "0", True), (0, "1", True), (1, "0", False), (1, "1", False)]
+
+
+def test_a_new_run_a_new_size_and_another_model_start_afresh() -> None:
+    one, two = wan(8.0), wan(8.0, seed=5)
+    with attach(one, small()) as first, attach(two, small()) as second:
+        call(one, 900.0), call(one, 500.0), call(two, 900.0)
+        assert len(first.records) == 4 and len(second.records) == 2
+        alone = call(two, 500.0)
+        call(one, 900.0)  # a rising timestep: a new run
+        assert {record.step for record in first.records} == {0} and all(record.searched for record in first.records)
+        call(one, 500.0, frames=3)  # another size within what looks like a run
+        assert {record.tokens for record in first.records} == {3 * 64}
+        assert len(second.records) == 4
+    with attach(two, small()):
+        call(two, 900.0)
+        assert torch.equal(call(two, 500.0), alone)
+
+
+def test_the_engine_s_own_words_for_step_and_branch_are_taken() -> None:
+    model = wan(8.0)
+    with attach(model, small(), steps=7) as handle, handle.at(3, "cond"):
+        call(model)
+    assert {(record.step, record.branch) for record in handle.records} == {(3, "cond")}
+
+
+def test_gradients_causal_and_masked_attention_stay_dense() -> None:
+    model = wan(8.0)
+    with attach(model, small()) as handle:
+        model(torch.randn(1, 4, 4, 16, 16), torch.tensor([5.0]), torch.randn(1, 8, 16), return_dict=False)
+        assert not handle.records and handle.report()["untouched"]["blocks.0.attn1"] == "gradients are being recorded"
+
+
+def test_a_named_backend_that_cannot_is_an_error() -> None:
+    model = wan(8.0)
+    with attach(model, small(backend="flex")), pytest.raises(UnsupportedError, match="flex"):
+        call(model)
+
+
+def test_another_attention_backend_is_set_aside_and_put_back() -> None:
+    from diffusers.models.attention_dispatch import AttentionBackendName
+
+    model = wan(8.0)
+    for block in model.blocks:
+        block.attn1.processor._attention_backend = AttentionBackendName._NATIVE_MATH
+    with attach(model, small()) as handle:
+        call(model)
+        assert len(handle.records) == 2
+    assert all(block.attn1.processor._attention_backend == AttentionBackendName._NATIVE_MATH for block in model.blocks)
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "match"),
+    [
+        (nn.Linear(2, 2), None, "no attention processors"),
+        (object(), None, "no attention processors"),
+        (wan(), SparseAttention.adaspa(), r"steps=N"),
+        (wan(), SparseAttention(dense_steps=0.2), r"steps=N"),
+    ],
+    ids=["a plain module", "no model", "adaspa without steps", "dense steps without steps"],
+)
+def test_what_cannot_be_attached_is_refused(target: object, config: SparseAttention | None, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        attach(target, config)
+
+
+def test_nan_goes_through_as_in_the_plain_model() -> None:
+    model = wan(8.0)
+    model.blocks[0].attn1.to_v.weight.data[0, 0] = torch.nan
+    plain = call(model)
+    with attach(model, small()):
+        assert torch.equal(call(model).isnan(), plain.isnan()) and plain.isnan().any()

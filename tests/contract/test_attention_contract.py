@@ -1,0 +1,56 @@
+"""Sparse attention in the loop, on every family: off is absent, exact is plain, and what was promised stands in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.contract.families import VARIANTS
+from videogen import Engine, InputError
+from videogen.attention import SparseAttention
+
+pytestmark = pytest.mark.parametrize("name", VARIANTS)
+EngineOf = Callable[[str], Engine]
+BLOCKS: dict[str, Any] = {"min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
+
+
+def frames(name: str, engine: Engine, **more: Any) -> np.ndarray:
+    count, width, height = VARIANTS[name].clips[0]
+    return engine.generate("a red ball moves right", frames=count, size=(width, height), steps=3, **more).frames
+
+
+def test_off_is_absent_and_leaves_nothing(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    plain = frames(name, engine)
+    sparse = frames(name, engine, attention=SparseAttention(recall=0.3, **BLOCKS))
+    assert np.array_equal(frames(name, engine, attention="dense"), plain) and np.array_equal(frames(name, engine), plain)
+    assert not np.array_equal(sparse, plain)
+
+
+@pytest.mark.parametrize("guidance", ["batched", "sequential"])
+def test_at_its_exact_setting_it_is_plain(name: str, guidance: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    exact = SparseAttention(recall=1.0, **BLOCKS)
+    plain = frames(name, engine, guidance=guidance)
+    assert np.array_equal(frames(name, engine, attention=exact, guidance=guidance), plain)
+    assert np.array_equal(frames(name, engine, attention="adaptive", guidance=guidance), plain)  # all sequences are short
+
+
+def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+    count, width, height = VARIANTS[name].clips[0]
+    video = engine_of(name).generate(
+        "a red ball", frames=count, size=(width, height), steps=3, attention=SparseAttention(recall=0.5, audit="full", **BLOCKS)
+    )
+    told = (video.manifest or {})["measured"]["attention"]
+    assert told["promised"] == {"recall": 0.5} and told["steps"] == 3 and told["sites"]
+    measured = [value for row in told["exact"] for value in row if value is not None]
+    assert measured and min(measured) >= 0.5 and told["mean_density"] < 1
+    assert (video.manifest or {})["request"]["attention"]["recall"] == 0.5
+
+
+def test_a_wrong_word_is_refused_before_anything_runs(name: str, engine_of: EngineOf) -> None:
+    with pytest.raises(InputError, match="use dense, adaptive"):
+        frames(name, engine_of(name), attention="fast")
