@@ -46,6 +46,7 @@ types: $(STAMP)  ## mypy in strict mode over the installed layout
 
 bench: $(STAMP)  ## time the embedded models against diffusers' own pipelines
 	$(BIN)/python tools/bench.py --out benchmarks/render.json
+	$(BIN)/python tools/bench_attention.py kernels render --out benchmarks
 	$(BIN)/python tools/readme_table.py
 
 evaluate: $(STAMP)  ## judge the embedded models on prompts they never saw

@@ -67,6 +67,10 @@ JOBS: tuple[Job, ...] = (
         "bench", ALONE, "the shipped models against diffusers' own pipelines",
         "{python} tools/bench.py --device {device} --out {out}/render-{device}.json", reserve_s=120.0,
     ),
+    Job(
+        "attention", ALONE, "sparse attention: kernels, and models of real shapes",
+        "{python} tools/bench_attention.py gpu --out {out}", reserve_s=240.0,
+    ),
 )  # fmt: skip
 
 

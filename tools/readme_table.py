@@ -40,7 +40,33 @@ def quality_rows(data: dict[str, Any]) -> Iterator[Row]:
             yield what, f"{share} % (95 % interval {low} to {high})"
 
 
+def kernel_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/bench_attention.py, kernels."""
+    for row in data["kernels"]:
+        what = f"sparse attention, CPU, {row['dtype']}, {row['length']:,} tokens, head dim {row['head_dim']}"
+        speed = ", ".join(f"{row['speedup'][d]:.1f}x at {100 * float(d):.0f} % density" for d in row["speedup"])
+        worst = min(row["efficiency"].values())
+        yield what, f"{speed} (efficiency {worst:.2f} or more); a search costs {100 * row['search_share']:.1f} % of a dense call"
+
+
+def attention_render_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/bench_attention.py, render."""
+    found = data["render"]
+    clip, audit = found["clip"], found["full_audit"]
+    what = f"`{clip['model']}` at {clip['tokens']:,} tokens ({clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]})"
+    for name, row in found["policies"].items():
+        seen = "the same frames" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB, SSIM {row['ssim']:.3f} to dense"
+        speed = f", {row['speedup']:.2f}x as fast as dense" if "speedup" in row else ""
+        yield f"{what}, {name}", f"density {row['mean_density']:.2f}{speed}, {seen}"
+    least = "nothing was made sparse"
+    if audit["least"] is not None:
+        least = f"least {audit['least']:.3f}, {audit['below']} of {audit['cells']} below"
+    yield f"{what}, recall {audit['promised']} under a full audit (every step and layer, worst head)", least
+
+
 READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
+    "attention-kernels.json": (None, kernel_rows),
+    "attention-render.json": (None, attention_render_rows),
     "embedded-quality.json": ("python tools/evaluate_embedded.py", quality_rows),
     "render.json": (None, render_rows),
 }

@@ -1,0 +1,1 @@
+"""Figures that need no downloaded weights: fidelity now; motion, seams and drift come here."""
