@@ -21,6 +21,7 @@ MISTAKES = [
     ("zero frames", ("x", "--frames", "0"), "frames=0 must be above 0"),
     ("negative frames", ("x", "--frames=-5"), "frames=-5 must be above 0"),
     ("zero steps", ("x", "--steps", "0"), "steps=0 must be above 0"),
+    ("more steps than there are", ("x", "--model", "{tiny}", "--steps", "1001"), "use at most 1000"),
     ("negative seed", ("x", "--seed=-1"), "seed=-1"),
     ("guidance is nan", ("x", "--guidance", "nan"), "guidance_scale=nan"),
     ("fps zero", ("x", "--fps", "0"), "fps=0.0 must be above 0"),

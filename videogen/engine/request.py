@@ -112,7 +112,10 @@ class RenderRequest:
         if filled.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
             raise UnsupportedError(f"guidance_scale_2 is for models with two experts; {backbone.name!r} has one")
         check_solver(filled.solver, prediction_kind(backbone.scheduler))
-        assert filled.frames and filled.width and filled.height
+        assert filled.frames and filled.width and filled.height and filled.steps
+        finest = backbone.scheduler.config.num_train_timesteps
+        if filled.steps > finest:
+            raise InputError(f"steps={filled.steps} is more than the {finest} that {backbone.name!r} was trained with; use at most {finest}")
         backbone.geometry.check(filled.frames, filled.height, filled.width, backbone.name)
         return filled
 
