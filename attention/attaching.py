@@ -168,7 +168,7 @@ class _AttachedModel:
             site.ordinal = 0
 
     def attend(self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int) -> Any:
-        grid = grid_of(query.shape[2], _with_text(self._grid, text, query.shape[2], site.processor_name))
+        grid = _layout(self._grid, text, query.shape[2], site.processor_name)
         out, record = site.site.attend(self._now, site.ordinal, grid, dense, query, key, value, scale, mask)
         site.ordinal += 1
         self._handle.records.append(record)
@@ -281,14 +281,26 @@ def _use_native_backend(module: nn.Module, name: str) -> Any:
 
 
 def _key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
-    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other."""
+    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other.
+
+    A square mask that hides the same tokens as queries and as keys (HunyuanVideo 1.5) counts as one: what a hidden
+    query would give, nobody reads.
+    """
     if mask is None or mask.dtype != torch.bool:
         return None
     while mask.ndim < 4:
         mask = mask.unsqueeze(0)
-    if mask.shape[1] != 1 or mask.shape[2] != 1 or mask.shape[3] != key.shape[2]:
+    if mask.shape[1] != 1 or mask.shape[3] != key.shape[2]:
         return None
-    return mask[:, 0, 0].expand(query.shape[0], -1)
+    if mask.shape[2] == 1:
+        return mask[:, 0, 0].expand(query.shape[0], -1)
+    if mask.shape[2] != mask.shape[3]:
+        return None
+    seen = mask[:, 0].diagonal(dim1=1, dim2=2)
+    wanted = seen * seen.sum(-1, keepdim=True)  # row and column sums that only the outer product of `seen` has
+    if not (torch.equal(mask[:, 0].sum(1), wanted) and torch.equal(mask[:, 0].sum(2), wanted)):
+        return None
+    return seen.expand(query.shape[0], -1)
 
 
 def _guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
@@ -309,15 +321,26 @@ def _pair(patch: Any) -> tuple[int, int]:
     return (int(patch[0]), int(patch[1])) if isinstance(patch, list | tuple) else (int(patch or 1), int(patch or 1))
 
 
-def _with_text(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
-    """The grid with the text of a joint sequence at its side; where the order is unknown, text counts at both ends."""
-    if grid is None or grid.length == length:
-        return grid
-    text = text or length - grid.video_tokens
-    if grid.video_tokens + text != length or text <= 0:
-        return grid
+def _layout(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
+    """Where the video and the text of a joint sequence lie, as far as is known.
+
+    `text` tokens of the module's own text input are at one end. Where it is not known at which, or where the text is
+    packed into the video's input, as many tokens count as text at both ends. None: all tokens are alike.
+    """
+    found = grid_of(length, grid)
+    if found is not None:
+        return found
+    if text == 0:
+        packed = 0 if grid is None else length - grid.video_tokens
+        return _line(length, packed, packed) if 0 < 2 * packed < length else None
+    known = grid is not None and grid.video_tokens + text == length
     if processor.startswith(_TEXT_FIRST):
-        return replace(grid, before=text)
+        return replace(grid, before=text, after=0) if grid and known else _line(length, text, 0)
     if processor.startswith(_VIDEO_FIRST):
-        return replace(grid, after=text)
-    return None
+        return replace(grid, before=0, after=text) if grid and known else _line(length, 0, text)
+    return _line(length, text, text) if 2 * text < length else None
+
+
+def _line(length: int, before: int, after: int) -> TokenGrid:
+    """Tokens of which only the ends are known: history frames or other conditions lie among the video's."""
+    return TokenGrid(1, 1, length - before - after, before, after)

@@ -126,11 +126,11 @@ def _broken(value: torch.Tensor, block: int, order: torch.Tensor | None) -> tupl
     return tuple((i, i + 1) for i in bad.nonzero().squeeze(1).tolist())
 
 
-def grid_of(length: int, grid: TokenGrid | None, per_frame: bool = True) -> TokenGrid | None:
+def grid_of(length: int, grid: TokenGrid | None) -> TokenGrid | None:
     """The grid of a sequence of `length` tokens: the video's, with text if that adds up, or one frame's; else None."""
     if grid is None:
         return None
     if grid.length == length:
         return grid
     frame = replace(grid, frames=1, before=0, after=0)
-    return frame if per_frame and frame.length == length else None
+    return frame if frame.length == length else None
