@@ -54,7 +54,7 @@ class Handle:
         self.config = config
         self.records: list[Record] = []
         self._scheduler = getattr(target, "scheduler", None)
-        self._steps = steps
+        self._steps, self._clock = steps, _Clock()
         models = _denoisers(target)
         if steps is None and self._scheduler is None and (config.dense_steps > 0 or (config.sparsity is not None and not config.window)):
             raise InputError("this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)")
@@ -76,6 +76,12 @@ class Handle:
         finally:
             for model in self._models:
                 model.moment = None
+
+    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> Moment:
+        """A model is called at this timestep, with latents of this shape: which step and branch that is."""
+        if self._clock.tick(timestep, shape):
+            self.reset()
+        return Moment(self._clock.step, self.steps, str(self._clock.calls))
 
     def reset(self) -> None:
         """Forget all maps and records: the next call is of a new run."""
@@ -117,7 +123,8 @@ def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @dataclass
 class _Clock:
-    """Steps told from the timesteps that a model is called with: a new value is a new step, a rising one a new run."""
+    """Steps told from the timesteps that a pipeline's models are called with, all experts on one clock: a new value is a
+    new step, a rising one a new run."""
 
     timestep: float | None = None
     shape: tuple[int, ...] | None = None
@@ -144,7 +151,7 @@ class _AttachedModel:
         self.moment: Moment | None = None
         self._handle, self._model, self._given_grid = handle, model, grid
         self._grid: TokenGrid | None = None
-        self._clock, self._now = _Clock(), Moment(0, None, "0")
+        self._now = Moment(0, None, "0")
         self._sites: dict[str, _AttachedSite] = {}
         self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
         self._signature = inspect.signature(model.forward)
@@ -158,9 +165,7 @@ class _AttachedModel:
         timestep = values.get("timestep", values.get("timesteps"))
         if self.moment is None:
             value = None if timestep is None else float(torch.as_tensor(timestep).max())
-            if self._clock.tick(value, None if latents is None else tuple(latents.shape)):
-                self._handle.reset()
-            self._now = Moment(self._clock.step, self._handle.steps, str(self._clock.calls))
+            self._now = self._handle.tick(value, None if latents is None else tuple(latents.shape))
         else:
             self._now = self.moment
         self._grid = self._given_grid or _guess_grid(self._model, latents)

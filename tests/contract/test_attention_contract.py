@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError
-from videogen.attention import SparseAttention
+from videogen.attention import SparseAttention, attach
 
 pytestmark = pytest.mark.parametrize("name", VARIANTS)
 EngineOf = Callable[[str], Engine]
@@ -54,3 +57,27 @@ def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> N
 def test_a_wrong_word_is_refused_before_anything_runs(name: str, engine_of: EngineOf) -> None:
     with pytest.raises(InputError, match="use dense, adaptive"):
         frames(name, engine_of(name), attention="fast")
+
+
+def test_a_pipeline_that_the_user_drives(name: str, checkpoint: Callable[[str], Path]) -> None:
+    """Steps, branches and experts are told apart without the engine's help, and a second run starts afresh."""
+    variant = VARIANTS[name]
+    pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
+    pipeline.set_progress_bar_config(disable=True)
+    frames, width, height = variant.clips[0]
+
+    def run(prompt: str) -> np.ndarray:
+        return pipeline(
+            prompt=prompt, num_frames=frames, width=width, height=height, num_inference_steps=3, guidance_scale=4.0,
+            generator=torch.Generator().manual_seed(1), output_type="np", **variant.call,
+        ).frames  # fmt: skip
+
+    plain = run("a red ball")
+    with attach(pipeline, SparseAttention(recall=0.3, **BLOCKS)) as handle:
+        sparse = run("a red ball")
+        report = handle.report()
+        assert report["steps"] == 3 and report["mean_density"] < 1
+        run("a blue square")
+        assert handle.report()["steps"] == 3
+        assert np.array_equal(run("a red ball"), sparse)
+    assert np.array_equal(run("a red ball"), plain) and not np.array_equal(sparse, plain)

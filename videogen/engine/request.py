@@ -115,7 +115,7 @@ class RenderRequest:
         assert filled.frames and filled.width and filled.height and filled.steps
         finest = backbone.scheduler.config.num_train_timesteps
         if filled.steps > finest:
-            raise InputError(f"steps={filled.steps} is more than the {finest} that {backbone.name!r} was trained with; use at most {finest}")
+            raise InputError(f"steps={filled.steps}: {backbone.name!r} was trained with {finest} noise levels; use at most {finest}")
         backbone.geometry.check(filled.frames, filled.height, filled.width, backbone.name)
         return filled
 
