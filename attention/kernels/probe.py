@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from videogen.core.errors import UnsupportedError
+
+from .table import KERNELS, Case, Kernel
+
 _TOLERANCE = 2e-2  # of values near 1, in half precision
 
 
@@ -38,6 +42,8 @@ def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # t
         result = call(*qkv)
     except ImportError as error:
         return BackendReport(name, False, f"not installed ({str(error).splitlines()[0]})")
+    except UnsupportedError as error:
+        return BackendReport(name, False, str(error))
     except Exception as error:  # a backend may fail in any way; that is what is asked
         lines = str(error).strip().splitlines()
         return BackendReport(name, False, f"{type(error).__name__}: {lines[0][:110] if lines else 'no message'}")
@@ -76,14 +82,16 @@ def _xformers(q, k, v):  # type: ignore[no-untyped-def]
     return memory_efficient_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
 
 
-def _triton(q, k, v):  # type: ignore[no-untyped-def]
-    import triton  # noqa: F401
+def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]
+    def call(q, k, v):  # type: ignore[no-untyped-def]
+        from ..blockmap import BlockMap
 
-    if q.device.type != "cuda":
-        raise RuntimeError("installed, but needs a CUDA device")
-    from torch.nn.functional import scaled_dot_product_attention
+        block_map = BlockMap.full(*q.shape[:2], query_block=64, key_block=64, length=q.shape[2], device=q.device)
+        if reason := kernel.refuses(Case.of(q, v, block_map, None)):
+            raise UnsupportedError(reason)
+        return kernel.load()(q, k, v, block_map)[0]
 
-    return scaled_dot_product_attention(q, k, v)
+    return call
 
 
 _CALLS: dict[str, Callable] = {  # type: ignore[type-arg]
@@ -94,5 +102,5 @@ _CALLS: dict[str, Callable] = {  # type: ignore[type-arg]
     "flex": _flex,
     "flash-attn": _flash_attn,
     "xformers": _xformers,
-    "triton": _triton,
+    **{f"sparse-{kernel.name}": _sparse(kernel) for kernel in KERNELS},
 }
