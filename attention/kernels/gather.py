@@ -7,6 +7,7 @@ blocks pay: with 256 query rows the gather is a few per cent of the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -15,7 +16,7 @@ from .dense import attention_with_lse
 
 _CHUNK_BYTES = 8 << 20  # of gathered keys and values: stays near the last-level cache
 
-# Legend: b batch, h heads, g key heads, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
+# Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
 
 
 def gather_attention(
@@ -30,58 +31,80 @@ def gather_attention(
     """Attention within the map: (out [b, h, l, d], lse fp32 [b, h, l])."""
     b, h, length, _ = query.shape
     p, q = block_map.shape
+    query, key, value = _padded(query, p * block_map.query_block), _padded(key, q * block_map.key_block), _padded(value, q * block_map.key_block)
+    valid = None if key_mask is None else torch.nn.functional.pad(key_mask, (0, q * block_map.key_block - key_mask.shape[1]))
+    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    out = torch.empty(b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device).transpose(1, 2)
+    lse = torch.empty(b, h, p * block_map.query_block, dtype=wide, device=query.device)
+    groups = h // key.shape[1]
+    for i in range(b):
+        for j in range(h):
+            head = _Head(query[i, j], key[i, j // groups], value[i, j // groups], None if valid is None else valid[i], out[i, j], lse[i, j])
+            _attend(head, block_map.columns[i, j], block_map.counts[i, j], block_map, scale)
+    return out[:, :, :length], lse[:, :, :length]
+
+
+class _Head(NamedTuple):
+    """One head's tensors, padded to whole blocks, strided as they came: query, out [l, d], key, value [k, d], valid [k], lse [l]."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    valid: torch.Tensor | None
+    out: torch.Tensor
+    lse: torch.Tensor
+
+
+def _attend(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, scale: float | None) -> None:
+    """Fill in one head's out and lse: columns [p, k_max], counts [p]."""
     m, n = block_map.query_block, block_map.key_block
-    rows_q = _blocks(query, m, p)
-    keys, values = _blocks(key, n, q), _blocks(value, n, q)
-    valid = None if key_mask is None else _blocks(key_mask[:, None, :, None], n, q).flatten(1)
-    out = torch.empty(b * h * p, m, value.shape[-1], dtype=query.dtype, device=query.device)
-    lse = torch.empty(b * h * p, m, dtype=torch.float64 if query.dtype == torch.float64 else torch.float32, device=query.device)
-    heads = torch.arange(b * h, device=query.device)
-    key_heads = heads // h * key.shape[1] + heads % h // (h // key.shape[1])
-    for group in _groups(block_map):
-        for rows, count in _chunks(group, block_map, keys):
-            block = key_heads[rows // p, None] * q + block_map.columns.flatten(0, 2)[rows, : group.blocks].long()
-            k, v = (x.index_select(0, block.flatten()).view(len(rows), 1, -1, x.shape[-1])[:, :, :count] for x in (keys, values))
-            mask = None
-            if valid is not None:
-                kept = block % q + rows[:, None] // p // h * q
-                mask = valid.index_select(0, kept.flatten()).view(len(rows), -1)[:, :count]
-            part, part_lse = attention_with_lse(rows_q.index_select(0, rows).unsqueeze(1), k, v, scale=scale, key_mask=mask)
-            out.index_copy_(0, rows, part.squeeze(1))
-            lse.index_copy_(0, rows, part_lse.squeeze(1).to(lse.dtype))
-    return out.view(b, h, p * m, -1)[:, :, :length], lse.view(b, h, p * m)[:, :, :length]
+    queries, out, lse = head.query.unflatten(0, (-1, m)), head.out.unflatten(0, (-1, m)), head.lse.unflatten(0, (-1, m))
+    keys, values = head.key.unflatten(0, (-1, n)), head.value.unflatten(0, (-1, n))
+    valid = None if head.valid is None else head.valid.unflatten(0, (-1, n))
+    rooms = (_Room(), _Room())
+    for rows, blocks, kept in _batches(columns, counts, block_map, head.key):
+        chosen = columns[rows, :blocks].long().flatten()
+        k, v = (room.take(x, chosen).view(len(rows), 1, blocks * n, -1)[:, :, :kept] for room, x in zip(rooms, (keys, values), strict=True))
+        mask = None if valid is None else valid.index_select(0, chosen).view(len(rows), -1)[:, :kept]
+        part, part_lse = attention_with_lse(queries.index_select(0, rows).unsqueeze(1), k, v, scale=scale, key_mask=mask)
+        out.index_copy_(0, rows, part.squeeze(1))
+        lse.index_copy_(0, rows, part_lse.squeeze(1).to(lse.dtype))
 
 
-def _blocks(x: torch.Tensor, size: int, count: int) -> torch.Tensor:
-    """[b, h, l, d] to contiguous [b * h * count, size, d]; a ragged last block is filled with zeros."""
-    missing = count * size - x.shape[2]
-    if missing:
-        x = torch.nn.functional.pad(x, (0, 0, 0, missing))
-    return x.reshape(-1, size, x.shape[-1])
+class _Room:
+    """One piece of memory that every batch gathers into: fresh pages cost as much as the copy."""
+
+    def __init__(self) -> None:
+        self._buffer: torch.Tensor | None = None
+
+    def take(self, source: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """source[chosen], which lasts until the next call."""
+        if self._buffer is None or len(self._buffer) < len(chosen):
+            self._buffer = source.new_empty(len(chosen), *source.shape[1:])
+        room = self._buffer[: len(chosen)]
+        return torch.index_select(source, 0, chosen, out=room)
 
 
-class _Group:
-    """Query blocks (int64 [r], numbered through batch and heads) that keep `blocks` key blocks, the ragged last one or not."""
+def _batches(
+    columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, key: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, int, int]]:
+    """(query blocks int64 [r], key blocks that each keeps, keys in them): equal lengths together, in pieces that fit the budget.
 
-    def __init__(self, rows: torch.Tensor, blocks: int, ragged: bool) -> None:
-        self.rows, self.blocks, self.ragged = rows, blocks, ragged
-
-
-def _groups(block_map: BlockMap) -> Iterator[_Group]:
-    counts = block_map.counts.flatten().long()
-    q = block_map.shape[1]
-    last = block_map.columns.flatten(0, 2).gather(1, counts[:, None] - 1).squeeze(1)
-    ragged = (last == q - 1) if block_map.key_length % block_map.key_block else torch.zeros_like(counts, dtype=torch.bool)
+    Rows that keep the ragged last key block have fewer keys, so they form batches of their own.
+    """
+    n, q = block_map.key_block, block_map.shape[1]
+    missing = q * n - block_map.key_length
+    counts = counts.long()
+    ragged = columns.gather(1, counts[:, None] - 1).squeeze(1) == q - 1 if missing else torch.zeros_like(counts, dtype=torch.bool)
     label = counts * 2 + ragged
     for value in label.unique().tolist():
-        yield _Group((label == value).nonzero().squeeze(1), value // 2, bool(value % 2))
+        blocks, short = value // 2, missing if value % 2 else 0
+        size = 2 * blocks * n * key.shape[-1] * key.element_size()
+        step = max(torch.get_num_threads() if key.device.type == "cpu" else 64, _CHUNK_BYTES // size)
+        for rows in (label == value).nonzero().squeeze(1).split(step):
+            yield rows, blocks, blocks * n - short
 
 
-def _chunks(group: _Group, block_map: BlockMap, keys: torch.Tensor) -> Iterator[tuple[torch.Tensor, int]]:
-    """(rows, keys each of them keeps) in pieces whose gathered keys and values fit the budget."""
-    n = block_map.key_block
-    missing = block_map.shape[1] * n - block_map.key_length if group.ragged else 0
-    size = 2 * group.blocks * n * keys.shape[-1] * keys.element_size()
-    step = max(torch.get_num_threads() if keys.device.type == "cpu" else 64, _CHUNK_BYTES // size)
-    for rows in group.rows.split(step):
-        yield rows, group.blocks * n - missing
+def _padded(x: torch.Tensor, length: int) -> torch.Tensor:
+    """[b, h, l, d] with zeros up to `length` tokens; as it is, strides and all, where none are missing."""
+    return x if x.shape[2] == length else torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[2]))
