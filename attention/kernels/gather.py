@@ -31,8 +31,9 @@ def gather_attention(
     """Attention within the map: (out [b, h, l, d], lse fp32 [b, h, l])."""
     b, h, length, _ = query.shape
     p, q = block_map.shape
-    query, key, value = _padded(query, p * block_map.query_block), _padded(key, q * block_map.key_block), _padded(value, q * block_map.key_block)
-    valid = None if key_mask is None else torch.nn.functional.pad(key_mask, (0, q * block_map.key_block - key_mask.shape[1]))
+    query, keys = _padded(query, p * block_map.query_block), q * block_map.key_block
+    key, value = _padded(key, keys), _padded(value, keys)
+    valid = None if key_mask is None else torch.nn.functional.pad(key_mask, (0, keys - key_mask.shape[1]))
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     out = torch.empty(b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device).transpose(1, 2)
     lse = torch.empty(b, h, p * block_map.query_block, dtype=wide, device=query.device)

@@ -51,7 +51,8 @@ def test_noise_is_standard_normal_and_a_function_of_its_address() -> None:
 def test_manifest_round_trip_and_refusals() -> None:
     manifest = Manifest({"prompt": "x"}, {"name": "m"}, measured={"recall": 0.95})
     assert Manifest.from_json(manifest.to_json()) == manifest
-    for text in ("{", "[]", '{"schema": 99}', '{"schema": 1, "request": {}, "model": {}, "extra": 1}', '{"schema": 1}'):
+    bodies = ('"request": {}, "model": {}, "extra": 1', '"request": [], "model": {}')
+    for text in ("{", "[]", '{"schema": 99}', '{"schema": 1}', *(f'{{"schema": 1, {body}}}' for body in bodies)):
         with pytest.raises(errors.InputError, match="manifest"):
             Manifest.from_json(text)
 
@@ -66,6 +67,28 @@ def test_atomic_path_is_all_or_nothing(tmp_path: Path) -> None:
         partial.write_text("half")
         raise KeyError
     assert final.read_text() == "whole" and [p.name for p in final.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_name_taken_meanwhile_is_left_alone_and_the_result_kept(tmp_path: Path) -> None:
+    final = tmp_path / "a.txt"
+    with pytest.raises(errors.InputError, match=r"a-2\.txt"), atomic_path(final) as partial:
+        partial.write_text("ours")
+        final.write_text("theirs")
+    assert final.read_text() == "theirs" and (tmp_path / "a-2.txt").read_text() == "ours"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["holiday", "holiday.mp4"], ids=["folder of photos", "folder named as a video"])
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "photo.jpg").write_text("precious")
+    with pytest.raises(errors.InputError, match="never replaced"):
+        check_output(tmp_path / name, overwrite=True)
+
+
+def test_checking_an_output_makes_nothing(tmp_path: Path) -> None:
+    check_output(tmp_path / "new" / "deep" / "a.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["/proc/nowhere/a.mp4", "a\0b.mp4"], ids=["no such folder can be made", "NUL"])

@@ -42,6 +42,14 @@ def test_a_cut_off_file_is_an_error(tmp_path: Path, share: float) -> None:
         read_video(tmp_path / "cut.mp4")
 
 
+@pytest.mark.parametrize(("name", "share"), [("a.gif", 0.3), ("a.gif", 0.9), ("a.webm", 0.3), ("a.webm", 0.6)])
+def test_a_cut_off_file_without_a_count_is_an_error(tmp_path: Path, name: str, share: float) -> None:
+    whole = Video(clip(40, 96, 64), 8).save(tmp_path / name).read_bytes()
+    (tmp_path / f"cut-{name}").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(MediaError, match="cut off"):
+        read_video(tmp_path / f"cut-{name}")
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 5000, b"RIFF1234AVI LIST"], ids=["empty", "text", "zeros", "header only"])
 def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)

@@ -14,10 +14,10 @@ import av
 import numpy as np
 import pytest
 
-from videogen import InputError, Video
+from videogen import InputError, MediaError, Video
 from videogen.media.metadata import read_manifest
 from videogen.media.probe import probe
-from videogen.media.writer import VideoWriter
+from videogen.media.writer import VideoWriter, check_target
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = {"schema": 1, "request": {"prompt": 'a "red"\nball \U0001f534', "fps": 8}, "model": {}}
@@ -122,3 +122,55 @@ def test_contact_sheet_holds_first_and_last() -> None:
     sheet = Video(frames).contact_sheet(columns=4, count=8)
     assert sheet.shape == (64, 192, 3)
     assert np.array_equal(sheet[:32, :48], frames[0]) and np.array_equal(sheet[32:, 144:], frames[-1])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ""], ids=["mp4", "webm", "gif", "folder"])
+@pytest.mark.parametrize(("count", "fps"), [(1, 8), (33, 16), (49, Fraction(30000, 1001)), (120, 24)])
+def test_every_length_and_rate_comes_back(tmp_path: Path, suffix: str, count: int, fps: Fraction) -> None:
+    """Past 40 frames an encoder begins to hand out packets while frames still come: a time base read then is another."""
+    video = Video.open(Video(clip(count), fps).save(tmp_path / f"a{suffix}"))
+    assert len(video) == count
+    tolerance = 0.02 if suffix == ".gif" else 0.005  # a GIF counts in hundredths of a second
+    assert count == 1 or float(video.fps) == pytest.approx(float(fps), rel=tolerance)
+
+
+def test_a_still_gif_keeps_every_frame(tmp_path: Path) -> None:
+    still = np.full((10, 32, 32, 3), 90, np.uint8)
+    video = Video.open(Video(still, 10).save(tmp_path / "a.gif"))
+    assert len(video) == 10 and np.abs(video.frames.astype(int) - 90).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("a.avi", {}, "'.avi'"),
+        ("a.mp4", {"fps": 1e6}, "fps=1e"),
+        ("a.gif", {"fps": 300.0}, "fps=300"),
+        ("a.mp4", {"quality": 60}, "from 0 .* to 51"),
+        ("a.gif", {"quality": 10}, "leave it out"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_before_the_run(tmp_path: Path, name: str, settings: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_target(tmp_path / name, **settings)
+
+
+def test_alpha_and_varying_times_are_not_lost_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="alpha"):
+        Video(clip(2), alpha=np.zeros((2, 32, 48), np.uint8)).save(tmp_path / "a.mp4")
+    with pytest.raises(InputError, match="varying"):
+        Video(clip(3), 10, times_s=np.array([0.0, 0.1, 0.5])).save(tmp_path / "a.mp4")
+    Video(clip(3), 10, times_s=np.array([0.0, 0.1, 0.2])).save(tmp_path / "a.mp4")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_full_disk_is_a_media_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(MediaError, match="frame 0: No space left"):
+        Video(clip(2)).save(tmp_path / "folder")
+    assert not list(tmp_path.iterdir())

@@ -71,7 +71,9 @@ class VideoDit:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
         pool = self.images if slots == 1 else self.clips
-        pool.grow(count if len(pool) < 6 * count else (count // 8 if slots == 1 else 1))
+        if not len(pool):
+            pool.skip(step * count)
+        pool.grow(count if len(pool) < 6 * count else (count // 8 if slots == 1 else 8 if len(pool) < 3000 else 2))
         latents, captions = pool.draw(count, rng)
         return self._flow_loss(latents[:, :, :slots].to(self.device), captions, rng), {"slots": slots, "pool": len(pool)}
 

@@ -21,6 +21,10 @@ class LatentPool:
     def __len__(self) -> int:
         return len(self._seeds)
 
+    def skip(self, count: int) -> None:
+        """A resumed run goes on with scenes that it has not seen."""
+        self._next_seed += count
+
     def grow(self, count: int) -> None:
         if len(self) >= self._capacity or count < 1:
             return

@@ -76,7 +76,9 @@ class VideoUnet:
         count = 12 * self.batch if images else self.batch
         rng = np.random.default_rng((step, 78))
         pool = self.images if images else self.clips
-        pool.grow(count if len(pool) < 6 * count else (count // 3 if images else 1))
+        if not len(pool):
+            pool.skip(step * count)
+        pool.grow(count if len(pool) < 120 * count else (count // 3 if images else 2))
         latents, captions = pool.draw(count, rng)
         return self._v_loss(latents.to(self.device), captions, rng), {"frames": latents.shape[2], "pool": len(pool)}
 

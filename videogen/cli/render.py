@@ -20,12 +20,13 @@ from .settings import default_output, gather
 def run(options: argparse.Namespace) -> int:
     """Check everything that needs no model, then load, render and save."""
     request, output = gather(options)
-    path = _checked_output(Path(output.get("output") or default_output(request)), output)
+    path = _checked_output(Path(output.get("output") or default_output(request)), output, request.fps)
     _check_names(request)
+    overwrite = bool(output.get("overwrite"))
     if options.preview is not None:
-        _check_preview(options.preview)
+        _check_side_file("preview", options.preview, (".png", ".jpg"), overwrite)
     if options.report is not None:
-        _check_report(options.report)
+        _check_side_file("report", options.report, (".html", ".htm"), overwrite)
     bar = Bar(show=not (options.quiet or options.json), preview=options.preview)
     begun = time.perf_counter()
     try:
@@ -45,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _checked_output(path: Path, output: dict[str, Any]) -> Path:
-    from videogen.media.writer import check_suffix
+def _checked_output(path: Path, output: dict[str, Any], fps: float | None) -> Path:
+    from videogen.media.writer import check_target
 
-    return check_output(check_suffix(path), bool(output.get("overwrite")))
+    return check_output(check_target(path, fps=fps, quality=output.get("quality")), bool(output.get("overwrite")))
 
 
 def _check_names(request: RenderRequest) -> None:
@@ -60,16 +61,10 @@ def _check_names(request: RenderRequest) -> None:
     locate(request.model)
 
 
-def _check_preview(path: Path) -> None:
-    if path.suffix.lower() not in (".png", ".jpg"):
-        raise InputError(f"preview {str(path)!r} must end in .png or .jpg")
-    check_output(path, overwrite=True)
-
-
-def _check_report(path: Path) -> None:
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"report {str(path)!r} must end in .html")
-    check_output(path, overwrite=True)
+def _check_side_file(what: str, path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{what} {str(path)!r} must end in {' or '.join(suffixes)}")
+    check_output(path, overwrite)
 
 
 def _write_report(path: Path, manifest: dict[str, Any]) -> None:

@@ -7,52 +7,121 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from .errors import InputError
 
+#: What a folder that videogen wrote holds; only such a folder, or an empty one, is ever replaced.
+_OURS = ("frame_*.png", "manifest.json")
+
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """The absolute path, if a result can be written there; InputError otherwise. Cheap: call it before a long run."""
-    final = Path(path).expanduser().absolute()
+    """The absolute path, if a result can be written there; InputError otherwise. Makes nothing: call it before a long run."""
+    try:
+        final = Path(path).expanduser().absolute()
+        there, is_folder = os.path.lexists(final), final.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{str(path)!r} is not a file name ({error}); give a name such as 'out.mp4'") from error
     if "\0" in str(path) or not final.name:
         raise InputError(f"{str(path)!r} is not a file name; give a name such as 'out.mp4'")
-    if final.exists() and not overwrite:
+    if is_folder and (final.suffix or not _is_ours(final)):
+        raise InputError(f"{final} is a folder with other things in it, which is never replaced; choose another name")
+    if there and not overwrite:
         raise InputError(f"{final} exists; choose another name or allow it with --overwrite (overwrite=True)")
+    _check_writable(final)
+    return final
+
+
+def _is_ours(folder: Path) -> bool:
+    return all(any(fnmatch(entry.name, pattern) for pattern in _OURS) for entry in folder.iterdir())
+
+
+def _check_writable(final: Path) -> None:
+    """That the nearest folder above which exists takes files."""
     parent = final.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise InputError(f"cannot write to {parent}: {error.strerror or error}; choose another folder") from error
-    return final
+        raise InputError(f"cannot write to {final.parent}: {error.strerror or error}; choose another folder") from error
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the final's folder, with its suffix; on success it becomes `path`, on error it is gone.
 
-    The body may make the path a file or a folder. A kill at any instant leaves the old `path` or the new one whole.
+    The body may make the path a file or a folder. A kill at any instant leaves the old file or the new one whole (of
+    two folders, which no system exchanges at once, the old one may be left aside under a hidden name). Where something
+    else took the name meanwhile and may not be overwritten, the result is kept under the next free name and an
+    InputError says so.
     """
     final = check_output(path, overwrite)
-    holder = Path(tempfile.mkdtemp(prefix=f".{final.stem[:40]}-", dir=final.parent))
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{final.stem[:40]}-", dir=final.parent))
+    except OSError as error:
+        raise InputError(f"cannot write to {final.parent}: {error.strerror or error}; choose another folder") from error
     partial = holder / f"partial{final.suffix}"
     try:
         yield partial
         _sync(partial)
-        _replace(partial, final, holder)
+        reached = _commit(partial, final, holder, overwrite)
         _sync(final.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+    if reached != final:
+        raise InputError(f"{final} was made by something else meanwhile and is left alone; the result is {reached}")
 
 
-def _replace(partial: Path, final: Path, holder: Path) -> None:
+def _commit(partial: Path, final: Path, holder: Path, overwrite: bool) -> Path:
+    """Give the result its name; returns the name that it got."""
+    if not overwrite:
+        return _claim(partial, final)
     if final.is_dir() and not final.is_symlink():  # a folder cannot be renamed over: move the old one aside first
-        final.rename(holder / "old")
-    elif partial.is_dir() and final.exists():
+        if not _is_ours(final):
+            return _claim(partial, _free_name(final))
+        aside = final.rename(holder / "old")
+        try:
+            os.replace(partial, final)
+        except OSError:
+            aside.rename(final)
+            raise
+        return final
+    if partial.is_dir() and final.exists():
         final.unlink()
     os.replace(partial, final)
+    return final
+
+
+def _claim(partial: Path, final: Path) -> Path:
+    """Take a name that nobody has; the next free one where somebody was faster."""
+    while True:
+        try:
+            if partial.is_dir():
+                if os.path.lexists(final):
+                    raise FileExistsError
+                os.rename(partial, final)
+            else:
+                os.link(partial, final)  # fails where the name is taken, at once for all who try
+            return final
+        except FileExistsError:
+            final = _free_name(final)
+        except OSError:  # a file system without hard links
+            if os.path.lexists(final):
+                final = _free_name(final)
+                continue
+            os.replace(partial, final)
+            return final
+
+
+def _free_name(taken: Path) -> Path:
+    number = 2
+    while os.path.lexists(free := taken.with_name(f"{taken.stem}-{number}{taken.suffix}")):
+        number += 1
+    return free
 
 
 def _sync(path: Path) -> None:

@@ -17,6 +17,9 @@ SCHEMA = 1
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "av", "numpy", "xformers", "flash-attn", "triton")
 
 
+_KINDS = {"request": dict, "model": dict, "versions": dict, "plan": list, "measured": dict, "timings_s": dict}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything needed to know how a video was made, and to make it again.
@@ -48,6 +51,9 @@ class Manifest:
         strange = sorted(set(values) - known)
         if strange or not {"request", "model"} <= set(values):
             raise InputError(f"not a videogen manifest: unexpected or missing keys {strange or ['request', 'model']}")
+        for name, kind in _KINDS.items():
+            if name in values and not isinstance(values[name], kind):
+                raise InputError(f"not a videogen manifest: {name} is no {kind.__name__}")
         return cls(**values)
 
     @classmethod

@@ -1,9 +1,10 @@
-"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, a file beside PNGs."""
+"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, beside PNGs a file with their rate."""
 
 from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ def encode(manifest: dict[str, Any]) -> str:
     return json.dumps(manifest, ensure_ascii=True, sort_keys=True)
 
 
+def write_folder_file(folder: Path, fps: Fraction, manifest: dict[str, Any] | None) -> None:
+    """What a folder of PNGs cannot say itself."""
+    (folder / FOLDER_FILE).write_text(encode({"fps": str(fps), "manifest": manifest}), encoding="utf-8")
+
+
+def read_folder_fps(folder: Path) -> Fraction | None:
+    """The rate of a folder of images that videogen wrote; None of any other."""
+    try:
+        return Fraction(json.loads((folder / FOLDER_FILE).read_text(encoding="utf-8"))["fps"])
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
+
+
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The manifest of a file that videogen wrote, or None where it carries none. MediaError where it can't be read."""
     path = Path(path)
@@ -26,8 +40,14 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     try:
         text = _text(path)
         values = json.loads(text) if text else None
-    except (OSError, ValueError):
+        if path.is_dir() and isinstance(values, dict):
+            values = values.get("manifest")
+    except MediaError:
+        raise
+    except ValueError:
         return None
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read ({error})") from error
     return values if isinstance(values, dict) else None
 
 

@@ -29,7 +29,8 @@ class MediaLimits:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A header: sizes as shown (rotation applied), `frames` None where the file does not say."""
+    """A header. Sizes are as stored, but for a turn that the header itself tells (`rotation`, clockwise degrees); one that
+    only the frames carry is applied by `read_video`. `frames` is None where the file does not say."""
 
     width: int
     height: int

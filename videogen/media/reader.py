@@ -1,7 +1,7 @@
 """Reading clips: strictly, so that a damaged file is an error and never a shorter or wrong clip.
 
 Rotation is applied, exact times are kept, 10-bit becomes 8-bit RGB, alpha stands beside the colours. GIF and WebM
-carry no checksum: of them only frame count and duration can be promised.
+carry no checksum: what is promised of them is the end mark and, to within a second, the duration.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 
 from videogen.core.errors import InputError, MediaError
 
-from .metadata import read_manifest
-from .probe import MediaLimits, check_limits, describe, open_container, probe
+from .metadata import read_folder_fps, read_manifest
+from .probe import MediaInfo, MediaLimits, check_limits, describe, open_container, probe
 from .video import Video
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _STRICT = {"err_detect": "explode", "fflags": "+discardcorrupt"}
 
 
@@ -77,17 +78,34 @@ def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) 
                 alphas.append(alpha)
             times.append(float(frame.time) if frame.time is not None else float((seen - 1) / info.fps))
         declared = container.streams.video[0].frames
-        whole = frames is None
-    if whole and declared and seen < declared:
-        raise MediaError(f"{path} ends after {seen} of {declared} frames; it is cut off or damaged")
+    if frames is None:
+        _check_whole(path, seen, declared, times[-1] if times else 0.0, info)
     if not pictures:
         raise MediaError(f"{path} gives no frame from {start} on ({seen} in all)")
     if len({p.shape for p in pictures}) > 1:
         raise MediaError(f"{path} changes its picture size within the clip; convert it to one size first")
     return Video(
-        np.stack(pictures), info.fps, read_manifest(path), np.asarray(times),
+        np.stack(pictures), _rate(path, info, times), read_manifest(path), np.asarray(times),
         np.stack(alphas) if len(alphas) == len(pictures) else None,
     )  # fmt: skip
+
+
+def _rate(path: Path, info: MediaInfo, times: list[float]) -> Fraction:
+    """The header's rate; a GIF, which only has times in hundredths of a second, gets its mean rate."""
+    if path.suffix.lower() != ".gif" or len(times) < 2:
+        return info.fps
+    return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
+
+
+def _check_whole(path: Path, seen: int, declared: int, last_s: float, info: MediaInfo) -> None:
+    """MediaError where the header promises more frames or time than came, or a GIF lacks its end mark."""
+    if seen < declared:
+        raise MediaError(f"{path} ends after {seen} of {declared} frames; it is cut off or damaged")
+    missing_s = (info.duration_s or 0.0) - last_s
+    if not declared and missing_s > max(1.0, 2 / info.fps):
+        raise MediaError(f"{path} ends at {last_s:.2f} of {info.duration_s:.2f} s; it is cut off or damaged")
+    if path.suffix.lower() == ".gif" and path.read_bytes().rstrip(b"\0")[-1:] != b";":
+        raise MediaError(f"{path} ends after {seen} frames without a GIF's end mark; it is cut off or damaged")
 
 
 def _decode(container: Any, path: Path, has_alpha: bool) -> Iterator[Any]:
@@ -165,23 +183,21 @@ def _read_folder(folder: Path, start: int, frames: int | None, limits: MediaLimi
     for name, picture in zip(chosen, pictures, strict=True):
         if picture.shape != first.shape:
             raise MediaError(f"{name} is {picture.shape[1]}x{picture.shape[0]}, not {first.shape[1]}x{first.shape[0]} as the first image")
-    manifest = read_manifest(folder)
-    fps = Fraction(str((manifest or {}).get("request", {}).get("fps") or 16)).limit_denominator(1001)
-    return Video(np.stack(pictures), fps, manifest)
+    return Video(np.stack(pictures), read_folder_fps(folder) or Fraction(16), read_manifest(folder))
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """A key by which frame_9 comes before frame_10."""
     import re
 
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _read_image(path: Path, limits: MediaLimits) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if max(image.size) > limits.side_px:
                 raise MediaError(f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px a side")
             return np.asarray(image.convert("RGB"))

@@ -43,9 +43,12 @@ class Video:
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
         """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). Whole or absent.
 
-        quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm).
+        quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm). Files are written at a constant rate
+        and without alpha: a clip that has varying times or alpha is refused until `times_s` or `alpha` is set to None.
         """
         from .writer import VideoWriter
+
+        self._check_can_be_written()
 
         height, width = self.frames.shape[1:3]
         with VideoWriter(
@@ -53,6 +56,15 @@ class Video:
         ) as writer:
             writer.write(self.frames)
         return writer.path
+
+    def _check_can_be_written(self) -> None:
+        if self.alpha is not None:
+            raise InputError("this clip has alpha, which is not written; set video.alpha = None to save its colours alone")
+        if self.times_s is None:
+            return
+        even = np.arange(len(self)) / float(self.fps) + self.times_s[0]
+        if np.abs(self.times_s - even).max() > 0.5 / float(self.fps):
+            raise InputError("this clip's frames have varying times; set video.times_s = None to save it at a constant rate")
 
     @property
     def size(self) -> tuple[int, int]:
