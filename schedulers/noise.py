@@ -25,8 +25,8 @@ class NoiseSource(Protocol):
         """
         ...
 
-    def generator(self, step: int) -> torch.Generator:
-        """The CPU generator that a stochastic solver draws from at this step."""
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        """The CPU generators that a stochastic solver draws from at this step: one for each latent frame, or one for all."""
         ...
 
 
@@ -41,10 +41,10 @@ class AddressedNoise:
 
         return torch.stack([normal(address(self.seed, self.stream, f), shape) for f in indices], 1)[None]
 
-    def generator(self, step: int) -> torch.Generator:
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
         import torch
 
-        return torch.Generator().manual_seed(address(self.seed, "solver", 0, step))
+        return [torch.Generator().manual_seed(address(self.seed, "solver", f, step)) for f in range(frames)]
 
 
 class DiffusersNoise:
@@ -61,5 +61,5 @@ class DiffusersNoise:
         channels, height, width = shape
         return torch.randn((1, channels, len(indices), height, width), generator=self._generator)
 
-    def generator(self, step: int) -> torch.Generator:
-        return self._generator
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        return [self._generator]

@@ -18,20 +18,24 @@ FLOW = "flow"
 
 @dataclass(frozen=True)
 class Solver:
-    """A row of the table: the method's diffusers classes for variance-preserving and for flow models (None: no such)."""
+    """A row of the table: the method's diffusers classes for variance-preserving and for flow models (None: no such).
+
+    samples: whether the class for variance-preserving models also takes a model that predicts the sample.
+    """
 
     about: str
     vp: str | None = None
     flow: str | None = None
+    samples: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 SOLVERS: dict[str, Solver] = {
     "ddim": Solver("deterministic, the field's reference", vp="DDIMScheduler"),
     "ddpm": Solver("ancestral, needs many steps", vp="DDPMScheduler"),
-    "pndm": Solver("pseudo linear multistep", vp="PNDMScheduler", settings={"skip_prk_steps": True}),
+    "pndm": Solver("pseudo linear multistep", vp="PNDMScheduler", samples=False, settings={"skip_prk_steps": True}),
     "euler": Solver("first order, robust", vp="EulerDiscreteScheduler", flow="FlowMatchEulerDiscreteScheduler"),
-    "euler-a": Solver("ancestral Euler: adds noise at each step", vp="EulerAncestralDiscreteScheduler"),
+    "euler-a": Solver("ancestral Euler: adds noise at each step", vp="EulerAncestralDiscreteScheduler", samples=False),
     "heun": Solver("second order, two model calls a step", vp="HeunDiscreteScheduler", flow="FlowMatchHeunDiscreteScheduler"),
     "dpm++2m": Solver(
         "second-order multistep, good from 15 steps",
@@ -82,6 +86,11 @@ def make_solver(name: str | None, own: Any) -> Any:
 
     own: the checkpoint's scheduler, whose noise schedule (betas, or flow shift) is kept.
     """
+    if own.config.get("use_dynamic_shifting", False):
+        raise UnsupportedError(
+            f"{type(own).__name__} shifts its sigmas by the clip's size (use_dynamic_shifting), which no family here defines; "
+            "set it to false in the checkpoint's scheduler_config.json"
+        )
     if name is None:
         return type(own).from_config(own.config)
     kind = prediction_kind(own)
@@ -91,7 +100,8 @@ def make_solver(name: str | None, own: Any) -> Any:
     scheduler_class = getattr(diffusers, str(_class_name(SOLVERS[name], kind)))
     settings = dict(SOLVERS[name].settings)
     if kind != FLOW:
-        return scheduler_class.from_config(own.config, **settings)
+        # Diffusers' DDIM and DDPM clip to -1..1 where a config is silent: right for pixels, wrong for latents.
+        return scheduler_class.from_config(own.config, clip_sample=own.config.get("clip_sample", False), **settings)
     return scheduler_class(**settings, **_flow_settings(scheduler_class, own))
 
 
@@ -104,4 +114,6 @@ def _flow_settings(scheduler_class: type, own: Any) -> dict[str, Any]:
 
 
 def _class_name(solver: Solver, kind: str) -> str | None:
-    return solver.flow if kind == FLOW else solver.vp
+    if kind == FLOW:
+        return solver.flow
+    return solver.vp if solver.samples or kind != "sample" else None

@@ -93,7 +93,7 @@ def evaluate(
     for index, scene in enumerate(held_out()[:prompts]):
         for seed in range(seeds):
             video = engine.generate(caption(scene), seed=1000 * seed + index, steps=steps, guidance_scale=guidance)
-            verdict = judge(video.frames, stride=round(WORLD_FPS / float(video.fps)))
+            verdict = judge(video.frames, stride=WORLD_FPS / float(video.fps))
             scenes.append(scene)
             verdicts.append(verdict)
             clips.append({"prompt": caption(scene), "seed": 1000 * seed + index, "saw": [verdict.colour, verdict.shape, verdict.motion]})

@@ -57,12 +57,15 @@ ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
 JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
 JOBS: tuple[Job, ...] = (
-    Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.45),
-    Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.55, ("vae",)),
+    Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.32),
+    Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.38, ("vae",)),
     Job("judge-dit", "dit", "held-out prompts on `embedded`", JUDGE + "{dit}", 0.0, ("dit",), 150.0),
     Job("frame-vae", "unet", "frame VAE of `embedded-unet`", TRAIN + "--batch 32 frame-vae", 0.3),
     Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae unet", 0.7, ("frame-vae",)),
     Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", JUDGE + "{unet}", 0.0, ("unet",), 150.0),
+    Job("vae-large", "dit", "video VAE of `embedded-large`", TRAIN + "--large --batch 4 --init {vae}/vae vae", 0.1, ("vae",)),
+    Job("dit-large", "dit", "DiT of `embedded-large`", TRAIN + "--large --batch 16 --vae {vae-large}/vae dit", 0.2, ("vae-large",)),
+    Job("judge-large", "dit", "held-out prompts on `embedded-large`", JUDGE + "{dit-large}", 0.0, ("dit-large",), 200.0),
     Job(
         "bench", ALONE, "the shipped models against diffusers' own pipelines",
         "{python} tools/bench.py --device {device} --out {out}/render-{device}.json", reserve_s=120.0,

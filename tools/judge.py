@@ -32,7 +32,7 @@ class Verdict:
     measured: dict[str, float]
 
 
-def judge(frames: np.ndarray, *, stride: int = 1) -> Verdict:
+def judge(frames: np.ndarray, *, stride: float = 1) -> Verdict:
     """Judge a clip: frames uint8 [f, h, w, 3], `stride` world frames apart."""
     frames = frames.astype(np.float32)
     seen = _segment(frames)
@@ -111,7 +111,7 @@ def _shape(coverage: np.ndarray, area: np.ndarray, centre: np.ndarray) -> tuple[
 
 
 def _motion(
-    coverage: np.ndarray, area: np.ndarray, centre: np.ndarray, shape: str, stride: int
+    coverage: np.ndarray, area: np.ndarray, centre: np.ndarray, shape: str, stride: float
 ) -> tuple[str, dict[str, float]]:
     time = np.arange(len(area)) * stride
     unit, span = 64 / coverage.shape[2], float(time[-1] - time[0] or 1)

@@ -1,6 +1,7 @@
 """Train one part of the embedded models: `python tools/train_embedded.py PART --minutes M --out DIR`.
 
-Parts: `vae` then `dit` make `embedded`; `frame-vae` then `unet` make `embedded-unet`. A run that stopped goes on by
+Parts: `vae` then `dit` make `embedded`, and with `--large` `embedded-large`; `frame-vae` then `unet` make
+`embedded-unet`. A run that stopped goes on by
 the same command; `--init` starts from a part that was trained before (diffusers layout).
 """
 
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
     parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
-    parser.add_argument("--size", type=int, default=64, help="picture side in px")
+    parser.add_argument("--large", action="store_true", help="parts `vae` and `dit`: 128x128 px, 65 frames, 4,352 tokens")
     parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
     parser.add_argument("--decoder-only", action="store_true", help="part `vae`: sharpen the decoder for latents that stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
@@ -42,10 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    from tools.training.formats import FORMATS
     from tools.training.loop import Budget, train
 
     module, name = PARTS[options.part].split(":")
-    arguments = {"device": options.device, "size": options.size, "init": options.init}
+    if options.large and options.part not in ("vae", "dit"):
+        parser.error(f"--large is for vae and dit, not for {options.part}")
+    arguments = {"device": options.device, "form": FORMATS["large" if options.large else "small"], "init": options.init}
     if options.batch:
         arguments["batch"] = options.batch
     if options.decoder_only:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Run
 from videogen import Video
@@ -24,6 +26,8 @@ MISTAKES = [
     ("more steps than there are", ("x", "--model", "{tiny}", "--steps", "1001"), "use at most 1000"),
     ("negative seed", ("x", "--seed=-1"), "seed=-1"),
     ("guidance is nan", ("x", "--guidance", "nan"), "guidance_scale=nan"),
+    ("guidance below zero", ("x", "--guidance=-2"), "guidance_scale=-2.0 must be"),
+    ("negative prompt, no guidance", ("x", "--model", "{tiny}", "--guidance", "1", "--negative", "dull"), "no effect with"),
     ("fps zero", ("x", "--fps", "0"), "fps=0.0 must be above 0"),
     ("frames that do not fit", ("x", "--model", "{tiny}", "--frames", "6"), "use 5 or 9"),
     ("size not a multiple", ("x", "--model", "{tiny}", "--size", "33x32"), "width=33 is not a multiple of 16"),
@@ -35,20 +39,31 @@ MISTAKES = [
     ("unknown config key", ("--config", "bad-key.toml"), "did you mean 'steps'"),
     ("config is no TOML", ("--config", "not.toml"), "is not TOML"),
     ("config of wrong type", ("--config", "bad-type.toml"), "frames='many' must be int"),
+    ("config with a number for a name", ("--config", "bad-output.toml"), "output=5 must be str"),
     ("config is not there", ("--config", "nowhere.toml"), "cannot read"),
     ("output exists", ("x", "-o", "there.mp4"), "--overwrite"),
     ("output of unknown kind", ("x", "-o", "a.avi"), "cannot write '.avi'"),
     ("output in no folder", ("x", "-o", "/proc/nowhere/a.mp4"), "cannot write to"),
+    ("model's name too long", ("x", "--model", "m" * 300), "is no name or folder"),
+    ("model in the home of nobody", ("x", "--model", "~nobody-here/model"), "is no name or folder"),
+    ("preview that exists", ("x", "--preview", "there.png"), "there.png exists"),
+    ("output is a folder of other things", ("x", "-o", "photos", "--overwrite"), "never replaced"),
+    ("quality past the codec's worst", ("x", "-o", "a.mp4", "--quality", "60"), "to 51 for .mp4"),
     ("folder that is no checkpoint", ("x", "--model", "empty"), "no model_index.json"),
     ("file instead of checkpoint", ("x", "--model", "there.mp4"), "give the folder"),
     ("damaged index", ("x", "--model", "damaged"), "damaged"),
     ("another pipeline", ("x", "--model", "other"), "no family here loads"),
     ("pickled weights", ("x", "--model", "pickled"), "is pickled"),
     ("truncated weights", ("x", "--model", "truncated"), "cannot be loaded"),
+    ("weights with a broken header", ("x", "--model", "broken"), "cannot be loaded"),
+    ("weights that lack a tensor", ("x", "--model", "lacking"), "lacks weights that WanTransformer3DModel needs: proj_out.weight"),
+    ("defaults of wrong type", ("x", "--model", "strange"), "defaults.json holds"),
     ("like a file without manifest", ("--like", "plain.mp4"), "no videogen manifest"),
     ("like a file that is not there", ("--like", "nowhere.mp4"), "does not exist"),
     ("cuda that is not here", ("x", "--model", "{tiny}", "--device", "cuda"), "device='cuda' is not here"),
     ("unknown device", ("x", "--model", "{tiny}", "--device", "gpu"), "unknown device 'gpu'"),
+    ("device without a number", ("x", "--model", "{tiny}", "--device", "cpu:zz"), "unknown device 'cpu:zz'; did you mean 'cpu'"),
+    ("second CPU", ("x", "--model", "{tiny}", "--device", "cpu:1"), "device='cpu:1' is not here"),
     ("unknown dtype", ("x", "--model", "{tiny}", "--dtype", "fp8"), "unknown dtype 'fp8'"),
     ("offload without a GPU", ("x", "--model", "{tiny}", "--device", "cpu", "--offload", "model"), "needs an accelerator"),
     ("recall past one", ("x", "--attention", "adaptive", "--recall", "1.5"), "recall=1.5 must be above 0 and at most 1"),
@@ -68,6 +83,10 @@ def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
 
     (tmp_path / "bad-key.toml").write_text('prompt = "x"\nstepz = 3\n')
     (tmp_path / "bad-type.toml").write_text('prompt = "x"\nframes = "many"\n')
+    (tmp_path / "bad-output.toml").write_text('prompt = "x"\noutput = 5\n')
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/a.jpg", "there.png"):
+        (tmp_path / name).write_text("precious")
     (tmp_path / "not.toml").write_text("prompt = \n")
     (tmp_path / "empty").mkdir()
     Video(np.full((2, 16, 16, 3), 99, np.uint8)).save(tmp_path / "there.mp4")
@@ -75,12 +94,18 @@ def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
     for name, text in (("damaged", "{"), ("other", '{"_class_name": "FluxPipeline"}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model_index.json").write_text(text)
-    pickled, truncated = shutil.copytree(tiny, tmp_path / "pickled"), shutil.copytree(tiny, tmp_path / "truncated")
-    weights = pickled / "transformer" / "diffusion_pytorch_model.safetensors"
-    weights.unlink()
-    torch.save({}, weights.with_suffix(".bin"))
-    weights = truncated / "transformer" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5000])
+    pickled, truncated, broken, lacking = (
+        shutil.copytree(tiny, tmp_path / name) / "transformer" / "diffusion_pytorch_model.safetensors"
+        for name in ("pickled", "truncated", "broken", "lacking")
+    )
+    pickled.unlink()
+    torch.save({}, pickled.with_suffix(".bin"))
+    truncated.write_bytes(truncated.read_bytes()[:5000])
+    broken.write_bytes(b"\xff" * 64 + broken.read_bytes()[64:])
+    tensors = load_file(lacking)
+    del tensors["proj_out.weight"]
+    save_file(tensors, lacking)
+    (shutil.copytree(tiny, tmp_path / "strange") / "defaults.json").write_text('{"frames": "many"}')
     return set(tmp_path.rglob("*"))
 
 
@@ -101,3 +126,43 @@ def test_mistakes(run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path],
 def test_any_prompt_is_kept_as_it_is(run: Run, tiny: Path, tmp_path: Path, prompt: str) -> None:
     assert run("render", prompt, "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").code == 0
     assert (Video.open(tmp_path / "a.mp4").manifest or {})["request"]["prompt"] == prompt
+
+
+def test_an_unknown_command_gets_the_nearest_and_the_way_to_render(run: Run) -> None:
+    assert "did you mean 'render'" in run("rendr", "x").err
+    assert 'videogen render "a red ball"' in run("a red ball").err
+
+
+def test_a_mistake_is_an_object_for_machines_too(run: Run) -> None:
+    for arguments in (("render", "", "--json"), ("render", "x", "--steps", "many", "--json")):
+        outcome = run(*arguments)
+        told = json.loads(outcome.out)
+        assert outcome.code == told["exit_code"] == 2 and told["kind"] == "InputError" and told["error"] in outcome.err
+
+
+def test_control_characters_never_reach_the_terminal(run: Run, tiny: Path) -> None:
+    assert run("render", "a red ball \x1b[2J\nmoves", "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").code == 0
+    shown = run("inspect", "a.mp4").out
+    assert "\x1b" not in shown and r"\x1b[2J\nmoves" in shown
+
+
+def test_like_refuses_a_model_whose_weights_have_changed(run: Run, tiny: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    assert run("render", "a red ball", "--model", "model", *SMALL, "-o", "a.mp4").code == 0
+    weights = model / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["proj_out.bias"] += 0.5
+    save_file(tensors, weights)
+    outcome = run("render", "--like", "a.mp4", "-o", "b.mp4")
+    assert outcome.code == 2 and "other weights" in outcome.err and not (tmp_path / "b.mp4").exists()
+    assert run("render", "--like", "a.mp4", "--model", model, "-o", "b.mp4").code == 0
+
+
+def test_what_the_model_does_not_read_is_said(run: Run, tiny: Path) -> None:
+    outcome = run("render", "a red elephant " + "moves " * 40, "--model", tiny, *SMALL, "-o", "a.mp4")
+    assert "44 tokens long and the model reads the first 16" in outcome.err and "does not know 'elephant'" in outcome.err
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_to_fail(run: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "videogen" / "videogen.log").mkdir(parents=True)
+    assert run("render", "an elephant", "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").err == ""

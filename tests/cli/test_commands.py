@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def test_like_repeats_a_render_bit_for_bit(run: Run, tiny: Path, tmp_path: Path)
         assert run("render", "--like", first, "-o", again).code == 0
         assert np.array_equal(Video.open(first).frames, Video.open(again).frames)
     assert run("render", "--like", first, "-o", tmp_path / "png").code == 0
+    assert run("-v", "render", "--like", first, "-o", tmp_path / "loud").code == 0
     assert run("render", "--like", first, "--seed", "12", "-o", tmp_path / "other").code == 0
     assert not np.array_equal(Video.open(tmp_path / "png").frames, Video.open(tmp_path / "other").frames)
 
@@ -105,7 +107,7 @@ def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
 
 
 def start(tiny: Path, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "videogen.cli.main", "render", "a red ball", "--model", str(tiny), "--frames", "5",
+    command = [sys.executable, "-m", "videogen.cli", "render", "a red ball", "--model", str(tiny), "--frames", "5",
                "--size", "32x32", "--steps", "900", "-o", "out.mp4"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.Popen(command, cwd=folder, env=environment, **streams)
@@ -120,6 +122,17 @@ def output_until(terminal: int, word: bytes | None) -> bytes:
         except OSError:  # EIO: nobody holds the other end any more
             break
     return shown
+
+
+def test_sigterm_ends_as_a_supervisor_expects(tiny: Path, tmp_path: Path) -> None:
+    process = start(tiny, tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    log = tmp_path / "cache" / "videogen" / "videogen.log"
+    while not log.parent.exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143 and b"terminated; nothing was written" in told and not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.parametrize("window", [(24, 100), (0, 0)], ids=["sized", "of unknown size"])

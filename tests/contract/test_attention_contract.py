@@ -37,9 +37,9 @@ def test_off_is_absent_and_leaves_nothing(name: str, engine_of: EngineOf) -> Non
 def test_at_its_exact_setting_it_is_plain(name: str, guidance: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     exact = SparseAttention(recall=1.0, **BLOCKS)
-    plain = frames(name, engine, guidance=guidance)
-    assert np.array_equal(frames(name, engine, attention=exact, guidance=guidance), plain)
-    assert np.array_equal(frames(name, engine, attention="adaptive", guidance=guidance), plain)  # all sequences are short
+    plain = frames(name, engine, guidance_mode=guidance)
+    assert np.array_equal(frames(name, engine, attention=exact, guidance_mode=guidance), plain)
+    assert np.array_equal(frames(name, engine, attention="adaptive", guidance_mode=guidance), plain)  # all sequences are short
 
 
 def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:

@@ -12,11 +12,11 @@ import torch
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, NumericsError, Progress, UnsupportedError
 from videogen.core.manifest import Manifest
-from videogen.engine.loop import LoopState, denoise
+from videogen.engine.loop import LoopState, denoise, step
 from videogen.engine.plan import make_plan
 from videogen.engine.request import RenderRequest
 from videogen.engine.techniques import Technique
-from videogen.schedulers import AddressedNoise, make_solver, solver_names
+from videogen.schedulers import AddressedNoise, make_solver, prediction_kind, solver_names
 
 PROMPT = "a red ball moves right"
 pytestmark = pytest.mark.parametrize("name", VARIANTS)
@@ -113,9 +113,9 @@ def test_techniques_see_every_branch_of_every_step_and_report(name: str, engine_
             return {"calls": len(self.calls)}
 
     spy = Spy()
-    video = engine_of(name).generate(PROMPT, techniques=[spy], guidance="sequential", guidance_scale=3.0, **options(name))
+    video = engine_of(name).generate(PROMPT, techniques=[spy], guidance_mode="sequential", guidance_scale=3.0, **options(name))
     assert spy.calls == [(i, b) for i in range(3) for b in ("cond", "uncond")]
-    assert (video.manifest or {})["measured"] == {"calls": 6}
+    assert (video.manifest or {})["measured"]["calls"] == 6
 
 
 def test_progress_counts_up_previews_and_can_cancel(name: str, engine_of: EngineOf) -> None:
@@ -156,3 +156,87 @@ def test_a_solver_that_misfits_is_refused_with_the_list_that_fits(name: str, eng
     if name.startswith("wan"):
         with pytest.raises(UnsupportedError, match=", ".join(solver_names("flow")).replace("+", r"\+")):
             engine_of(name).generate(PROMPT, solver="ddim")
+
+
+def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: EngineOf) -> None:
+    """The first frames of a long clip get the noise that they get in a short one, whatever the solver draws."""
+    own = engine_of(name).backbone.scheduler
+    stochastic = {"euler-a", "ddpm", "dpm++2m-sde", "lcm"} & set(solver_names(prediction_kind(own)))
+    assert len(stochastic) >= 2
+
+    def stepped(solver: str, frames: int) -> torch.Tensor:
+        scheduler = make_solver(solver, own)
+        scheduler.set_timesteps(4)
+        ones = torch.ones(2, 4, frames, 2, 3)
+        state = LoopState(ones, 0, scheduler, [AddressedNoise(7), AddressedNoise(8)])
+        for _ in range(2):
+            state = step(state, 0.1 * ones)
+        return state.latents
+
+    for solver in stochastic:
+        short, long = stepped(solver, 3), stepped(solver, 5)
+        assert torch.equal(short, long[:, :, :3]), solver
+        assert len({float(v) for v in long[:, 0, :, 0, 0].flatten()}) == 10, solver  # each frame of each clip has its own
+
+
+def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    for wrong in ({"model": "embedded"}, {"dtype": "float16"}, {"device": "cuda"}):
+        with pytest.raises(InputError, match=f"asks for {next(iter(wrong))}="):
+            engine.render(RenderRequest(PROMPT, frames=1, steps=1, **wrong))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"size": 32}, r"size=32 must be \(width, height\)"),
+        ({"size": (32, 32, 3)}, "size="),
+        ({"size": ("32", "32")}, "width='32' must be int"),
+        ({"frames": 5.5}, "frames=5.5 must be int"),
+        ({"guidance_scale": -1.0}, "at least 0"),
+        ({"guidance_scale": 1.0, "negative_prompt": "dull"}, "no effect"),
+        ({"steps": True}, "steps=True must be int"),
+        ({"solver": 3}, "solver=3 must be str"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_wrong_arguments_are_named(name: str, wrong: dict[str, Any], words: str, engine_of: EngineOf) -> None:
+    with pytest.raises(InputError, match=words):
+        engine_of(name).generate(PROMPT, **options(name, **wrong))
+
+
+def test_prompts_are_texts_and_numbers_may_be_numpy_s(name: str, engine_of: EngineOf) -> None:
+    for wrong in (3, None, [PROMPT, 3], b"ball"):
+        with pytest.raises(InputError, match="must be a text or a list of texts"):
+            engine_of(name).generate(wrong, **options(name))
+    frames, width, height = (np.int64(n) for n in VARIANTS[name].clips[0])
+    video = engine_of(name).generate(PROMPT, frames=frames, size=(width, height), steps=np.int32(1), guidance_scale=np.float32(2))
+    assert type((video.manifest or {})["request"]["frames"]) is int
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_a_vae_overflows_to_is_an_error_at_decode(name: str, bad: float, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = engine_of(name).backbone.pipeline.vae
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda *a, **k: tuple(x + bad for x in decode(*a, **k)))
+    with pytest.raises(NumericsError, match="at decode"):
+        engine_of(name).generate(PROMPT, **options(name))
+
+
+@pytest.mark.parametrize(("value", "word"), [(-1.0, "black"), (0.3, "one flat colour")])
+def test_flat_frames_are_an_error(name: str, value: float, word: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = engine_of(name).backbone.pipeline.vae
+    decode = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda *a, **k: tuple(torch.full_like(x, value) for x in decode(*a, **k)))
+    with pytest.raises(NumericsError, match=word):
+        engine_of(name).generate(PROMPT, **options(name))
+
+
+def test_a_batch_says_so_in_each_manifest(name: str, engine_of: EngineOf) -> None:
+    clips = engine_of(name).generate([PROMPT, PROMPT], **options(name))
+    assert [(v.manifest or {})["measured"]["batch"] for v in clips] == [{"size": 2, "index": 0}, {"size": 2, "index": 1}]
+
+
+def test_a_prompt_s_reading_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+    video = engine_of(name).generate("a red elephant moves", **options(name))
+    assert (video.manifest or {})["measured"]["prompt"] == {"tokens": 5, "limit": 16, "unknown": ("elephant",)}

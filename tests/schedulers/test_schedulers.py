@@ -34,7 +34,7 @@ def test_seed_and_stream_are_part_of_the_address() -> None:
 
 def test_solver_noise_depends_on_the_step_alone() -> None:
     def draw(step: int) -> torch.Tensor:
-        return torch.randn(5, generator=AddressedNoise(3).generator(step))
+        return torch.randn(5, generator=AddressedNoise(3).generators(step, 1)[0])
 
     assert torch.equal(draw(2), draw(2)) and not torch.equal(draw(2), draw(3))
 
@@ -42,7 +42,7 @@ def test_solver_noise_depends_on_the_step_alone() -> None:
 def test_diffusers_noise_is_one_generator() -> None:
     source, generator = DiffusersNoise(5), torch.Generator().manual_seed(5)
     assert torch.equal(source.frames(range(3), SHAPE), torch.randn((1, 4, 3, 6, 5), generator=generator))
-    assert torch.equal(torch.randn(3, generator=source.generator(0)), torch.randn(3, generator=generator))
+    assert torch.equal(torch.randn(3, generator=source.generators(0, 4)[0]), torch.randn(3, generator=generator))
 
 
 @pytest.mark.parametrize("own", OWN)

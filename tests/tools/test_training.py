@@ -9,7 +9,9 @@ import torch
 
 from tools import train_embedded
 from tools.training import vae as video_vae
+from tools.training.formats import FORMATS
 from tools.training.pool import LatentPool
+from videogen import Engine
 
 
 def test_fast_encode_and_decode_equal_the_library() -> None:
@@ -34,6 +36,18 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     longer = [model, "--steps", "3", "--out", str(out), "--batch", "1", "--vae", str(tmp_path / vae / "vae")]
     assert train_embedded.main(longer) == 0
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_the_large_format_trains_and_can_be_rendered(tmp_path: Path) -> None:
+    assert FORMATS["large"].tokens > 4000
+    for part, extra in [("vae", []), ("dit", ["--vae", str(tmp_path / "vae" / "vae")])]:
+        arguments = [part, "--large", "--steps", "1", "--out", str(tmp_path / part), "--batch", "1", *extra]
+        assert train_embedded.main(arguments) == 0
+    backbone = Engine.load(str(tmp_path / "dit")).backbone
+    assert (backbone.defaults.frames, backbone.defaults.width, backbone.defaults.fps) == (65, 128, 32)
+    assert backbone.token_grid(backbone.geometry.shape(65, 128, 128)).video_tokens == FORMATS["large"].tokens
+    size = sum(p.stat().st_size for p in (tmp_path / "dit").rglob("*.safetensors"))
+    assert size < 40e6
 
 
 def test_pool_encodes_once_and_draws_what_it_holds() -> None:

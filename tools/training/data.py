@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tools.world import caption, render, sample_scene
+from tools.world.geometry import CLIP_FRAMES
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,14 @@ class Batch:
     captions: list[str]
 
 
-def clips(seeds: list[int], frames: int, size: int, *, stride: int = 1, whole: bool = False, device: str = "cpu") -> Batch:
-    """Training clips. Windows start anywhere in the 33 world frames; with `whole`, at the beginning."""
+def clips(seeds: list[int], frames: int, size: int, *, stride: float = 1, whole: bool = False, device: str = "cpu") -> Batch:
+    """Training clips. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning."""
     pixels, weights, captions = [], [], []
     for seed in seeds:
         rng = np.random.default_rng((seed, 9))
         scene = sample_scene(seed)
-        last = 33 - (frames - 1) * stride
-        start = 0 if whole or last <= 1 else int(rng.integers(last))
+        last = CLIP_FRAMES - (frames - 1) * stride
+        start = 0 if whole or last <= 1 else int(rng.integers(int(last)))
         clip = render(scene, frames, size, stride=stride, start=start)
         pixels.append(clip.frames)
         weights.append(clip.masks.max(0))

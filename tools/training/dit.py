@@ -1,6 +1,6 @@
 """The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's latents.
 
-Single images first (large batches), then 9-, 17- and 33-frame clips.
+Single images first (large batches), then clips of 9, 17 and all frames.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, Wa
 from torch import nn
 
 from .data import clips
+from .formats import FORMATS, Format
 from .pool import LatentPool
 from .saving import save_clean
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
@@ -22,17 +23,17 @@ from .vae import encode
 SHIFT = 3.0
 
 
-def build(channels: int) -> WanTransformer3DModel:
+def build(channels: int, form: Format = FORMATS["small"]) -> WanTransformer3DModel:
     return WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=4,
+        patch_size=(1, form.patch, form.patch),
+        num_attention_heads=form.heads,
         attention_head_dim=64,
         in_channels=channels,
         out_channels=channels,
         text_dim=WIDTH,
         freq_dim=64,
-        ffn_dim=640,
-        num_layers=6,
+        ffn_dim=160 * form.heads,
+        num_layers=form.layers,
         rope_max_seq_len=256,
     )
 
@@ -43,26 +44,28 @@ class VideoDit:
     name = "dit"
     learning_rate = 1e-3
 
-    def __init__(self, device: str, vae: Path, size: int = 64, init: Path | None = None, batch: int = 16) -> None:
-        self.device, self.size, self.batch, self.fresh = device, size, batch, init is None
+    def __init__(
+        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 16
+    ) -> None:
+        self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
         if init:
             self.transformer = WanTransformer3DModel.from_pretrained(init / "transformer", torch_dtype=torch.float32)
             self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
         else:
-            self.transformer, self.text_encoder = build(self.vae.config.z_dim), build_t5(self.tokenizer)
+            self.transformer, self.text_encoder = build(self.vae.config.z_dim, form), build_t5(self.tokenizer)
         self.mean = torch.tensor(self.vae.config.latents_mean).view(-1, 1, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, 33), 1_000_000, 12_000)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames), 1_000_000, 12_000)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
     def _latents(self, seeds: list[int], frames: int) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
-        pixels = clips(seeds, frames, self.size, whole=True, device=self.device).pixels
+        pixels = clips(seeds, frames, self.form.size, stride=self.form.stride, whole=True, device=self.device).pixels
         with torch.no_grad():
             latents = encode(self.vae, pixels).chunk(2, 1)[0].cpu()
         return (latents - self.mean) / self.std
@@ -98,14 +101,15 @@ class VideoDit:
         """(latent frames, samples a batch) at this step: a fresh model sees single images first, then all lengths in turn."""
         if self.fresh and progress < 0.25:
             return 1, 8 * self.batch
-        slots = (9, 3, 9, 1, 9, 5)[step % 6]
-        return slots, {1: 8, 3: 3, 5: 2, 9: 1}[slots] * self.batch
+        full = self.form.slots
+        slots = (full, 3, full, 1, full, 5)[step % 6]
+        return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """Flow loss on unseen scenes and fixed noise."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
-        latents = self._latents([2**31 + i for i in range(8)], 33).to(self.device)
+        latents = self._latents([2**31 + i for i in range(8)], self.form.frames).to(self.device)
         captions = [self.clips._caption(2**31 + i, np.random.default_rng(1)) for i in range(8)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
@@ -129,7 +133,8 @@ class VideoDit:
         pipeline.transformer.load_state_dict(ema["transformer"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
-        (folder / "defaults.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")
+        (folder / "defaults.json").write_text(json.dumps(_defaults(self.form), indent=2) + "\n", encoding="utf-8")
 
 
-DEFAULTS = {"frames": 33, "width": 64, "height": 64, "fps": 16, "steps": 20, "guidance_scale": 3.0}
+def _defaults(form: Format) -> dict[str, float]:
+    return {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from .data import clips, psnr_db
+from .formats import FORMATS, Format
 from .saving import save_clean
 from .vae import autoencoder_loss
 
@@ -35,15 +36,15 @@ class FrameVae:
     name = "frame-vae"
     learning_rate = 2e-3
 
-    def __init__(self, device: str, size: int = 64, init: Path | None = None, batch: int = 8) -> None:
-        self.device, self.size, self.batch = device, size, batch
+    def __init__(self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 8) -> None:
+        self.device, self.form, self.batch = device, form, batch
         self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
 
     def modules(self) -> dict[str, nn.Module]:
         return {"vae": self.vae}
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        batch = clips([step * 64 + i for i in range(self.batch)], 1, self.size, device=self.device)
+        batch = clips([step * 64 + i for i in range(self.batch)], 1, self.form.size, device=self.device)
         posterior = self.vae.encode(batch.pixels[:, :, 0]).latent_dist
         result = self.vae.decode(posterior.sample()).sample.float().unsqueeze(2)
         loss = autoencoder_loss(result, batch, posterior.mean.float(), posterior.logvar.float())
@@ -52,7 +53,7 @@ class FrameVae:
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 clips of 16 frames that training never draws."""
         vae = ema["vae"]
-        batch = clips([-(i + 1) % 2**31 for i in range(8)], 16, self.size, stride=2, whole=True, device=self.device)
+        batch = clips([-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, whole=True, device=self.device)
         frames = batch.pixels.transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
             result = vae.decode(vae.encode(frames).latent_dist.mode()).sample
@@ -61,7 +62,7 @@ class FrameVae:
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         vae = ema["vae"]
-        batch = clips([2**30 + i for i in range(128)], 1, self.size, device=self.device)
+        batch = clips([2**30 + i for i in range(128)], 1, self.form.size, device=self.device)
         with torch.no_grad():
             latents = vae.encode(batch.pixels[:, :, 0]).latent_dist.mode()
         vae.register_to_config(scaling_factor=1 / float(latents.std()))

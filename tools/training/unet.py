@@ -14,6 +14,7 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from torch import nn
 
 from .data import clips
+from .formats import FORMATS, Format
 from .pool import LatentPool
 from .saving import save_clean
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
@@ -46,8 +47,8 @@ class VideoUnet:
     name = "unet"
     learning_rate = 1e-3
 
-    def __init__(self, device: str, vae: Path, size: int = 64, init: Path | None = None, batch: int = 4) -> None:
-        self.device, self.size, self.batch, self.fresh = device, size, batch, init is None
+    def __init__(self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4) -> None:
+        self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
         if init:
@@ -66,7 +67,7 @@ class VideoUnet:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
     def _latents(self, seeds: list[int], frames: int) -> torch.Tensor:
-        pixels = clips(seeds, frames, self.size, stride=STRIDE, whole=True, device=self.device).pixels
+        pixels = clips(seeds, frames, self.form.size, stride=STRIDE, whole=True, device=self.device).pixels
         with torch.no_grad():
             latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
         return latents.unflatten(0, (len(seeds), frames)).transpose(1, 2) * self.vae.config.scaling_factor

@@ -1,6 +1,6 @@
 """The embedded DiT's video VAE: `AutoencoderKLWan` with 2.2's residual blocks, 8x space and 4x time compression.
 
-Single frames first, then 9-, 17- and 33-frame clips: the causal decoder drifts past any length it never saw.
+Single frames first, then clips of 9, 17 and all frames: the causal decoder drifts past any length it never saw.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
 from torch import nn
 
-from .data import clips, psnr_db
+from .data import Batch, clips, psnr_db
+from .formats import FORMATS, Format
 from .saving import save_clean
 
 CHANNELS = 16
@@ -75,9 +76,9 @@ class VideoVae:
     learning_rate = 2e-3
 
     def __init__(
-        self, device: str, size: int = 64, init: Path | None = None, batch: int = 2, decoder_only: bool = False
+        self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 2, decoder_only: bool = False
     ) -> None:
-        self.device, self.size, self.batch, self.decoder_only = device, size, batch, decoder_only
+        self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
         self.vae = AutoencoderKLWan.from_pretrained(init, torch_dtype=torch.float32) if init else build()
         self.fresh = init is None
         if init:
@@ -92,7 +93,7 @@ class VideoVae:
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         frames, count = self._stage(step, progress)
         seeds = [step * 64 + i for i in range(count)]
-        batch = clips(seeds, frames, self.size, device=self.device)
+        batch = clips(seeds, frames, self.form.size, stride=self.form.stride, device=self.device)
         with torch.set_grad_enabled(not self.decoder_only):
             mean, log_variance = encode(self.vae, batch.pixels).float().chunk(2, 1)
         log_variance = log_variance.clamp(-20, 5)
@@ -103,7 +104,7 @@ class VideoVae:
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
         """(frames, clips a batch) at this step: a fresh model climbs to the full length, a trained one stays close to it."""
-        full = 33, max(1, self.batch // 2)
+        full = self.form.frames, max(1, self.batch // 2)
         if self.decoder_only:
             return full
         if not self.fresh:
@@ -114,10 +115,14 @@ class VideoVae:
             return 9, self.batch
         return (17, self.batch) if progress < 0.85 else full
 
+    def _whole(self, seeds: list[int]) -> Batch:
+        form = self.form
+        return clips(seeds, form.frames, form.size, stride=form.stride, whole=True, device=self.device)
+
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 full-length clips that training never draws, through the model's own encode and decode."""
         vae = ema["vae"]
-        batch = clips([-(i + 1) % 2**31 for i in range(8)], 33, self.size, whole=True, device=self.device)
+        batch = self._whole([-(i + 1) % 2**31 for i in range(8)])
         with torch.no_grad():
             latents = vae.encode(batch.pixels).latent_dist.mode()
             values = psnr_db(vae.decode(latents).sample, batch.pixels)
@@ -125,7 +130,7 @@ class VideoVae:
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         vae = ema["vae"]
-        batch = clips([2**30 + i for i in range(24)], 33, self.size, whole=True, device=self.device)
+        batch = self._whole([2**30 + i for i in range(24)])
         with torch.no_grad():
             latents = torch.cat([vae.encode(p[None]).latent_dist.mode() for p in batch.pixels])
         vae.register_to_config(

@@ -45,9 +45,9 @@ class LayerMap:
         return chosen.reshape(-1, *[1] * (ndim - 1)) if isinstance(index, slice) else chosen
 
 
-def layer_maps(scene: Scene, frames: int, size: int, stride: int = 1, start: int = 0) -> tuple[LayerMap, list[LayerMap]]:
+def layer_maps(scene: Scene, frames: int, size: int, stride: float = 1, start: int = 0) -> tuple[LayerMap, list[LayerMap]]:
     """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second)."""
-    time = np.arange(start, start + frames * stride, stride, dtype=np.float64)
+    time = start + stride * np.arange(frames, dtype=np.float64)
     unit = size / _UNIT
     camera = _camera_map(scene.camera, time, size, unit)
     things = []
@@ -64,7 +64,7 @@ def radius_px(scene: Scene, index: int, size: int) -> float:
     return float(rng.uniform(low, high)) * size / _UNIT
 
 
-def flow(scene: Scene, frames: int, size: int, stride: int = 1) -> np.ndarray:
+def flow(scene: Scene, frames: int, size: int, stride: float = 1) -> np.ndarray:
     """Exact optical flow [frames - 1, 2, size, size] (dx, dy in px) from each frame to the next, of what is seen."""
     from .render import render
 

@@ -19,7 +19,7 @@ class Clip:
     tracks: np.ndarray
 
 
-def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: int = 1, start: int = 0) -> Clip:
+def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0) -> Clip:
     """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`."""
     background, things = layer_maps(scene, frames, size, stride, start)
     ys, xs = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -76,6 +76,16 @@ class Defaults:
     guidance_scale: float
     negative_prompt: str = ""
 
+    @classmethod
+    def fits(cls, values: object) -> bool:
+        """Whether a file's content can stand in for some of these."""
+        if not isinstance(values, dict) or not set(values) <= {field.name for field in fields(cls)}:
+            return False
+        texts = isinstance(values.get("negative_prompt", ""), str)
+        numbers = [value for key, value in values.items() if key != "negative_prompt"]
+        whole = [value for key, value in values.items() if key not in ("negative_prompt", "guidance_scale")]
+        return texts and all(type(n) in (int, float) and n > 0 for n in numbers) and all(type(n) is int for n in whole)
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -83,6 +93,25 @@ class Conditioning:
 
     positive: torch.Tensor
     negative: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """tokens of a prompt; limit: how many of them the model reads; unknown: words that it does not know."""
+
+    tokens: int
+    limit: int
+    unknown: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """What the user ought to know."""
+        notes = []
+        if self.tokens > self.limit:
+            notes.append(f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect")
+        if self.unknown:
+            shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
+            notes.append(f"the model does not know {shown}")
+        return notes
 
 
 class Backbone(ABC):
@@ -145,6 +174,22 @@ class Backbone(ABC):
     def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Which of the denoiser's modules are its encoder and which its decoder, in order."""
 
+    @property
+    def text_limit(self) -> int:
+        """How many tokens of a prompt the model reads."""
+        return int(self.pipeline.tokenizer.model_max_length)
+
+    def read_prompt(self, prompt: str) -> PromptReading:
+        """How much of a prompt the model reads, and which words it does not know."""
+        tokenizer = self.pipeline.tokenizer
+        fast = bool(getattr(tokenizer, "is_fast", False))
+        read = tokenizer(prompt, truncation=False, return_offsets_mapping=fast, verbose=False)
+        strange: dict[str, None] = {}
+        if fast and tokenizer.unk_token_id is not None:
+            spans = zip(read["input_ids"], read["offset_mapping"], strict=True)
+            strange = {prompt[a:b]: None for token, (a, b) in spans if token == tokenizer.unk_token_id and b > a}
+        return PromptReading(len(read["input_ids"]), self.text_limit, tuple(strange))
+
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning: ...
 
@@ -166,7 +211,8 @@ class Backbone(ABC):
 
 
 def to_unit_range(video: torch.Tensor) -> torch.Tensor:
-    """[b, 3, f, h, w] in -1..1, as VAEs give it, to [b, f, h, w, 3] fp32 in 0..1."""
+    """[b, 3, f, h, w] in -1..1, as VAEs give it, to [b, f, h, w, 3] fp32 in 0..1. An Inf becomes NaN, not white."""
+    video = torch.where(torch.isfinite(video), video, torch.nan)
     return (video * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 4, 1).float()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,34 @@ import torch
 
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
-from .registry import DEVICES, DTYPES, OFFLOADS, check_choice
-
+_log = logging.getLogger("videogen")
+_HUB_PATIENCE_S = 10.0
 _SAMPLE_BYTES = 1 << 20
 
 
-def build_pipeline(class_name: str, source: Path | str, dtype: str | None, device: str | None) -> Any:
-    """The pipeline with its components on the CPU. CheckpointError where it cannot be built."""
-    check_choice("dtype", dtype, DTYPES)
-    check_choice("device", device, DEVICES)
+def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
+    """The pipeline with its components on the CPU, each from weights that fit it whole. CheckpointError otherwise."""
     import diffusers
+    from safetensors import SafetensorError
 
-    where = device or best_device()
-    chosen = getattr(torch, dtype) if dtype else (torch.float32 if where == "cpu" else torch.bfloat16)
+    chosen = getattr(torch, dtype) if dtype else (torch.float32 if device.partition(":")[0] == "cpu" else torch.bfloat16)
     pipeline_class = getattr(diffusers, class_name)
+    local = isinstance(source, Path)
     try:
         with _no_bars():
+            components = {
+                name: _component(source, name, library, kind, chosen)
+                for name, (library, kind) in _components(index).items()
+            }
             pipeline = pipeline_class.from_pretrained(
-                str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=isinstance(source, Path)
-            )
+                str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=local,
+                **{name: component for name, component in components.items() if component is not None},
+            )  # fmt: skip
+    except CheckpointError:
+        raise
     except MemoryError as error:
         raise OutOfMemoryError(f"not enough memory to load {source}; close other programs or use dtype=bfloat16") from error
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{source} cannot be loaded as {class_name}: {first}") from error
     pipeline.set_progress_bar_config(disable=True)
@@ -41,6 +48,41 @@ def build_pipeline(class_name: str, source: Path | str, dtype: str | None, devic
         if isinstance(component, torch.nn.Module):
             component.eval().requires_grad_(False)
     return pipeline
+
+
+def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """name -> (library, class) of what an index lists."""
+    pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
+    return {name: (library, kind) for name, (library, kind) in pairs.items() if library in ("diffusers", "transformers") and kind}
+
+
+def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
+    """A model of a pipeline, loaded with an account of its tensors; None for what holds no weights (the pipeline loads it).
+
+    Both libraries fill a missing tensor with random values and a warning; here it is an error.
+    """
+    import diffusers
+    import transformers
+
+    home: Any = {"diffusers": diffusers, "transformers": transformers}[library]
+    model_class = getattr(home, kind, None)
+    if model_class is None or not issubclass(model_class, torch.nn.Module):
+        return None
+    asked = {"torch_dtype": dtype} if library == "diffusers" else {"dtype": dtype}
+    model, account = model_class.from_pretrained(
+        str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
+        output_loading_info=True, **asked,
+    )  # fmt: skip
+    missing = sorted(account["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise CheckpointError(
+            f"{source}/{name} lacks weights that {kind} needs: {', '.join(missing[:3])}{more}; it is damaged or another model's"
+        )
+    extra = sorted(account["unexpected_keys"])
+    if extra:
+        _log.warning("%s/%s holds %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
+    return model
 
 
 @contextmanager
@@ -62,8 +104,12 @@ def _no_bars() -> Iterator[None]:
 def hub_index(hub_id: str) -> dict[str, Any]:
     """`model_index.json` of a hub repository, from the local cache or the hub."""
     from diffusers import DiffusionPipeline
+    from huggingface_hub import HfApi
 
+    with suppress(OSError, ValueError):
+        return dict(DiffusionPipeline.load_config(hub_id, local_files_only=True))
     try:
+        HfApi().model_info(hub_id, timeout=_HUB_PATIENCE_S)  # fails at once where the loader would try again and again
         return dict(DiffusionPipeline.load_config(hub_id))
     except Exception as error:  # the hub's client raises a dozen types, offline or not found
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -78,17 +124,22 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def place(pipeline: Any, device: str | None, offload: str | None) -> None:
-    """Move the pipeline, or let accelerate hold its components on the CPU until they are used."""
-    check_choice("offload", offload, OFFLOADS)
+def check_here(device: str | None, offload: str | None) -> str:
+    """The device that a run uses. UnsupportedError where it is not here, or there is nothing to offload from."""
     target = device or best_device()
-    kind = target.partition(":")[0]
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UnsupportedError("device='cuda' is not here (no CUDA device, or torch was built without CUDA); use 'cpu'")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UnsupportedError("device='mps' is not here; use 'cpu'")
+    kind, _, number = target.partition(":")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "xpu": torch.xpu.device_count()}
+    if not counts[kind]:
+        raise UnsupportedError(f"device={target!r} is not here (none is found, or torch was built without it); use 'cpu'")
+    if number and int(number) >= counts[kind]:
+        raise UnsupportedError(f"device={target!r} is not here: there are {counts[kind]} of {kind}, counted from 0")
     if offload and kind == "cpu":
         raise UnsupportedError(f"offload={offload!r} needs an accelerator to offload from; leave it out on the CPU")
+    return target
+
+
+def place(pipeline: Any, target: str, offload: str | None) -> None:
+    """Move the pipeline, or let accelerate hold its components on the CPU until they are used."""
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=target)
     elif offload == "sequential":

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.errors import CheckpointError, InputError, nearest
+from videogen.core.errors import CheckpointError, InputError, nearest, unknown
 
 if TYPE_CHECKING:
     from .base import Backbone
@@ -54,6 +54,7 @@ _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_DEVICE = re.compile(r"[a-z]+(:\d+)?")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -71,28 +72,42 @@ def load(
     Raises InputError (a name nobody knows), CheckpointError (no or unsafe checkpoint), UnsupportedError (device).
     """
     source = locate(name_or_path)
+    check_choice("dtype", dtype, DTYPES)
+    check_device(device)
+    check_choice("offload", offload, OFFLOADS)
     index = read_index(source) if isinstance(source, Path) else _hub_index(source)
     family = family_of(index, name_or_path)
     if isinstance(source, Path):
         _refuse_pickles(source)
-    from .loading import build_pipeline, digest, place
+    from .loading import build_pipeline, check_here, digest, place
 
-    pipeline = build_pipeline(family.pipelines[0], source, dtype, device)
-    place(pipeline, device, offload)
+    target = check_here(device, offload)
+    pipeline = build_pipeline(family.pipelines[0], source, index, dtype, target)
+    place(pipeline, target, offload)
     module, _, backbone_name = family.home.partition(":")
     backbone_class = getattr(import_module(f".{module}", __package__), backbone_name)
     defaults = _read_defaults(source) if isinstance(source, Path) else {}
-    return backbone_class(pipeline, name_or_path, defaults, digest(source))
+    return backbone_class(pipeline, full_name(name_or_path), defaults, digest(source))
+
+
+def full_name(name_or_path: str) -> str:
+    """The name by which a model is found again from any folder: a checkpoint's path is made absolute."""
+    source = locate(name_or_path)
+    return str(source.absolute()) if isinstance(source, Path) and name_or_path not in EMBEDDED else name_or_path
 
 
 def locate(name_or_path: str) -> Path | str:
     """The folder of an embedded model or of a checkpoint on disk, or the hub id itself."""
     if name_or_path in EMBEDDED:
         return EMBEDDED[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name_or_path).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or of a user that is not
+        raise InputError(f"model {name_or_path[:60]!r} is no name or folder ({error})") from error
+    if is_folder:
         return path
-    if path.exists():
+    if exists:
         raise CheckpointError(f"{name_or_path} is a file; give the folder that holds its model_index.json")
     if _HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
         return name_or_path
@@ -135,8 +150,27 @@ def _hub_index(hub_id: str) -> dict[str, Any]:
 
 
 def _read_defaults(folder: Path) -> dict[str, Any]:
+    """The folder's `defaults.json`, checked. CheckpointError where it is damaged."""
+    from .base import Defaults
+
     path = folder / "defaults.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return values if Defaults.fits(values) else _no_defaults(path, values)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; mend or delete it") from error
+
+
+def _no_defaults(path: Path, values: object) -> dict[str, Any]:
+    from dataclasses import fields
+
+    from .base import Defaults
+
+    known = ", ".join(field.name for field in fields(Defaults))
+    rule = f"its keys may be {known}, each a number above 0 or a text"
+    raise CheckpointError(f"{path} holds {str(values)[:120]!r}; {rule}; mend or delete it")
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -150,10 +184,16 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
-    """InputError where a dtype, device or offload mode is none that exists."""
-    if value is None or value in options or (kind == "device" and value.partition(":")[0] in options):
+    """InputError where a dtype or offload mode is none that exists."""
+    if value is not None and value not in options:
+        raise unknown(kind, value, options)
+
+
+def check_device(device: str | None) -> None:
+    """InputError where a device's name is none that exists: a kind of `DEVICES`, with a number where there are many."""
+    if device is None or (_DEVICE.fullmatch(device) and device.partition(":")[0] in DEVICES):
         return
-    raise InputError(f"unknown {kind} {value!r}; use one of {', '.join(options)}")
+    raise unknown("device", device, DEVICES)
 
 
-__all__ = ["EMBEDDED", "FAMILIES", "Family", "check_choice", "family_of", "load", "locate", "read_index"]
+__all__ = ["EMBEDDED", "FAMILIES", "Family", "check_choice", "check_device", "family_of", "full_name", "load", "locate", "read_index"]

@@ -61,13 +61,16 @@ class WanBackbone(Backbone):
             return 0
         return 0 if timestep >= boundary * train_timesteps else 1
 
+    @property
+    def text_limit(self) -> int:
+        return min(_LONGEST_TEXT, super().text_limit)
+
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
-        length = min(_LONGEST_TEXT, self.pipeline.tokenizer.model_max_length)
         positive, negative = self.pipeline.encode_prompt(
             prompt=list(prompts),
             negative_prompt=None if negatives is None else list(negatives),
             do_classifier_free_guidance=negatives is not None,
-            max_sequence_length=length,
+            max_sequence_length=self.text_limit,
             device=self.device,
         )
         return Conditioning(positive.to(self.dtype), None if negative is None else negative.to(self.dtype))

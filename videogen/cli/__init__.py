@@ -1,1 +1,16 @@
 """The command line. It parses, shows and exits; the work is `videogen.engine`'s. Nothing here imports torch at start."""
+
+from __future__ import annotations
+
+import sys
+
+
+def entry() -> int:
+    """The `videogen` program: `main`, and Ctrl-C from the very first import on."""
+    try:
+        from .main import main
+
+        return main()
+    except KeyboardInterrupt:
+        print("videogen: interrupted; nothing was written", file=sys.stderr)
+        return 130

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
 
+from .text import printable
+
 
 def run(options: argparse.Namespace) -> int:
     from videogen.media.metadata import read_manifest
@@ -24,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
     _section("model", manifest.model)
     _section("versions", manifest.versions)
     _section("measured", {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(figures).items()})
+    _section("output", manifest.output)
     _section("seconds", manifest.timings_s)
     print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
     return 0
@@ -34,7 +37,7 @@ def _section(title: str, values: Mapping[str, object]) -> None:
         print(f"\n{title}" if title != "request" else title)
         width = max(map(len, values))
         for name, value in values.items():
-            print(f"  {name:<{width}}  {value}")
+            print(f"  {name:<{width}}  {printable(value)}")
 
 
 def _brief(figures: object) -> dict[str, object]:

@@ -1,8 +1,10 @@
-"""`videogen`: the entry point, and how every error becomes a message and an exit code."""
+"""`videogen`: the commands, and how every error becomes a message and an exit code."""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import json
 import os
 import signal
 import sys
@@ -11,25 +13,33 @@ from importlib import import_module
 from types import FrameType
 
 from videogen import __version__
-from videogen.core.errors import VideogenError
+from videogen.core.errors import InputError, VideogenError
 from videogen.core.logs import quiet_third_parties
 
 from .parser import build_parser
+from .text import printable
 
-_CODES = """exit codes: 0 done, 1 failed, 2 your mistake, 3 out of memory, 4 bad output (NaN, black), 130 interrupted"""
+_CODES = """exit codes: 0 done, 1 failed, 2 your mistake, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, 143 terminated"""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: stop as at Ctrl-C, with the exit code that a supervisor expects."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser(__version__, _CODES)
     try:
         options = parser.parse_args(argv)
-    except SystemExit as stop:
+    except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
+    except InputError as error:
+        return _fail(error, error.exit_code, "--json" in argv)
     if options.command is None:
         parser.print_help()
         return 0
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         with quiet_third_parties(verbose=options.verbose) as log_file:
             return _run(options, str(log_file))
@@ -38,34 +48,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, log_file: str) -> int:
+    as_json = bool(getattr(options, "json", False))
     command = import_module(f".{options.command}", __package__)
     try:
         return int(command.run(options))
     except VideogenError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", 130)
+        return _fail(error, error.exit_code, as_json)
+    except KeyboardInterrupt as stop:
+        code, word = (143, "terminated") if isinstance(stop, _Terminated) else (130, "interrupted")
+        return _fail(f"{word}; nothing was written", code, as_json)
     except BrokenPipeError:  # the reader of our stdout went away: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        return _fail("out of memory; use fewer frames or a smaller size", 3)
+        return _fail("out of memory; use fewer frames or a smaller size", 3, as_json)
     except Exception as error:  # the last line of defence: no traceback at a user
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"the disk is full ({error.filename or 'while writing'}); make room and run again", 1, as_json)
         import logging
 
         logging.getLogger("videogen").exception("unexpected error")
         if options.verbose:
             raise
-        return _fail(f"unexpected {type(error).__name__}: {error}\nthe details are in {log_file}; please report this", 1)
+        kind = type(error).__name__
+        return _fail(f"unexpected {kind}: {error}; the details are in {log_file}: please report this", 1, as_json)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(error: object, code: int, as_json: bool) -> int:
+    """The message on stderr; with --json, also one object on stdout."""
+    message = printable(error)
     print(f"videogen: {message}", file=sys.stderr)
+    if as_json:
+        kind = type(error).__name__ if isinstance(error, VideogenError) else None
+        print(json.dumps({"error": message, "kind": kind, "exit_code": code}))
     return code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 if __name__ == "__main__":

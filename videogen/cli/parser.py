@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from videogen.core.errors import InputError, nearest
+from videogen.schedulers.solvers import SOLVERS
 
 _MAIN = """Make videos with video diffusion models: the embedded one (offline, on a CPU) or any Wan or AnimateDiff checkpoint."""
 _MAIN_EXAMPLES = """examples:
   videogen render "a red ball moves right on a black background" -o ball.mp4
   videogen render "a blue star spins on a gray background" --model embedded-unet --seed 7
-  videogen render --like ball.mp4 -o again.mp4     the same video, bit for bit
+  videogen render --like ball.mp4 -o again.mp4     the same frames, bit for bit
   videogen inspect ball.mp4                        how a video was made
   videogen doctor                                  what is installed and what is not
 """
@@ -34,16 +37,25 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        raise InputError(f"{message}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if action.dest != "command" or action.choices is None or value in action.choices:
+            return super()._check_value(action, value)
+        guess = nearest(value, action.choices)
+        hint = f"did you mean {guess!r}?" if guess else f'a prompt comes after `render`: videogen render "{value[:40]}"'
+        raise InputError(f"unknown command {value!r}; {hint} commands: {', '.join(action.choices)}")
 
 
 def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     """The parser of `videogen`; `epilogue` closes its help."""
     common = _Parser(add_help=False)
-    common.add_argument("-v", "--verbose", action="store_true", help="show third parties' warnings and our tracebacks")
+    verbose: dict[str, Any] = {"action": "store_true", "help": "show third parties' warnings and our tracebacks"}
+    common.add_argument("-v", "--verbose", default=argparse.SUPPRESS, **verbose)
     parser = _Parser(
         "videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format
     )
+    parser.add_argument("-v", "--verbose", **verbose)
     parser.add_argument("--version", action="version", version=f"videogen {version}")
     parser.set_defaults(command=None, verbose=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -75,7 +87,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     what = render.add_argument_group("what")
     what.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the video shows")
     what.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
-    what.add_argument("--like", type=Path, metavar="FILE", help="repeat the render of this video, from its manifest")
+    what.add_argument("--like", type=Path, metavar="FILE", help="repeat the render of this video: the same frames, bit for bit")
     what.add_argument("--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`")
     what.add_argument("--preset", metavar="NAME", help="a named set of settings: draft, exact, balanced, fast, quality")
     clip = render.add_argument_group("clip")
@@ -86,7 +98,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps: more are slower and often better")
     sampling.add_argument("--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off")
     sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default 0)")
-    sampling.add_argument("--solver", metavar="NAME", help="ddim, euler, unipc, dpm++2m, ... (default: the checkpoint's own)")
+    sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's own)")
     speed = render.add_argument_group("attention (pays from about 8,000 tokens on)")
     speed.add_argument("--attention", metavar="MODE", help="dense, adaptive (holds --recall), adaspa:SPARSITY, window:SPARSITY")
     speed.add_argument("--recall", type=float, metavar="R", help="share of the attention that adaptive keeps everywhere (default 0.95)")

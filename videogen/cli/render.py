@@ -6,20 +6,27 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 from videogen.core.files import atomic_path, check_output
+from videogen.core.logs import adopt_third_parties
+from videogen.core.manifest import Manifest, collect_versions
 from videogen.engine.request import RenderRequest
 
 from .progress import Bar
 from .settings import default_output, gather
+from .text import printable
+
+if TYPE_CHECKING:
+    from videogen.engine.engine import Engine
 
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that needs no model, then load, render and save."""
-    request, output = gather(options)
+    request, output, like = gather(options)
     path = _checked_output(Path(output.get("output") or default_output(request)), output, request.fps)
     _check_names(request)
     overwrite = bool(output.get("overwrite"))
@@ -31,18 +38,25 @@ def run(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     try:
         bar.stage("load")
+        from videogen.backbones.base import PromptReading
         from videogen.engine.engine import Engine
 
-        engine = Engine.load(request.model, dtype=request.dtype, device=request.device, offload=request.offload)
+        adopt_third_parties(options.verbose)
+        engine = Engine.load(request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload)
+        notes = _compare(like, engine, options)
+        request = replace(request, model=engine.backbone.name)
         loaded = time.perf_counter()
         video = engine.render(request, progress=bar, preview_every=1 if options.preview else 0)
         bar.stage("save")
-        video.save(path, quality=output.get("quality"), overwrite=bool(output.get("overwrite")))
+        assert video.manifest is not None
+        video.manifest["output"] = {"quality": output.get("quality")}
+        notes += PromptReading(**video.manifest["measured"]["prompt"]).notes()
+        video.save(path, quality=output.get("quality"), overwrite=overwrite)
         if options.report is not None:
             _write_report(options.report, video.manifest or {})
     finally:
         bar.close()
-    _announce(options, path, video, {"load": loaded - begun, "total": time.perf_counter() - begun})
+    _announce(options, path, video, notes, {"load": loaded - begun, "total": time.perf_counter() - begun})
     return 0
 
 
@@ -58,7 +72,7 @@ def _check_names(request: RenderRequest) -> None:
     from videogen.schedulers.solvers import check_solver
 
     check_solver(request.solver)
-    locate(request.model)
+    locate(request.model or "embedded")
 
 
 def _check_side_file(what: str, path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
@@ -74,16 +88,36 @@ def _write_report(path: Path, manifest: dict[str, Any]) -> None:
         partial.write_text(page(manifest), encoding="utf-8")
 
 
-def _announce(options: argparse.Namespace, path: Path, video: Any, seconds: dict[str, float]) -> None:
+def _compare(like: Manifest | None, engine: Engine, options: argparse.Namespace) -> list[str]:
+    """What may keep a repeated render from being the same. InputError where the model's weights have changed."""
+    if like is None:
+        return []
+    then, now = str(like.model.get("hash")), engine.backbone.digest
+    if options.model is None and then != now:
+        raise InputError(
+            f"{like.model.get('name')} has other weights than when {options.like} was made ({then[:8]} then, {now[:8]} now), "
+            "so its frames cannot be made again; to render with the model as it is, name it with --model"
+        )
+    versions = collect_versions()
+    changed = [f"{k} {v} (now {versions.get(k, 'not installed')})" for k, v in like.versions.items() if versions.get(k) != v]
+    notes = [f"{options.like} was made with {', '.join(changed)}: frames may differ in the last bit"] if changed else []
+    if "batch" in like.measured:
+        notes.append(f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255")
+    return notes
+
+
+def _announce(options: argparse.Namespace, path: Path, video: Any, notes: list[str], seconds: dict[str, float]) -> None:
     width, height = video.size
     if options.json:
         result = {
             "path": str(path), "frames": len(video), "width": width, "height": height, "fps": float(video.fps),
-            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "manifest": video.manifest,
+            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "notes": notes, "manifest": video.manifest,
         }  # fmt: skip
         print(json.dumps(result))
         return
     print(path)
     if not options.quiet:
+        for note in notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
         note = f"{len(video)} frames, {width}x{height}, {float(video.fps):g} fps, in {seconds['total']:.1f} s"
         print(note, file=sys.stderr)

@@ -14,24 +14,29 @@ from videogen.core.errors import InputError, nearest
 from videogen.core.manifest import Manifest
 from videogen.engine.request import RenderRequest
 
-_OUTPUT_KEYS = ("output", "overwrite", "quality")
+_OUTPUT_KEYS: dict[str, tuple[type, ...]] = {"output": (str, Path), "overwrite": (bool,), "quality": (int,)}
 _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
 
-def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any]]:
-    """The request and the output settings (`output`, `overwrite`, `quality`)."""
+def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], Manifest | None]:
+    """The request, the output settings (`output`, `overwrite`, `quality`), and the manifest of the video to repeat."""
     values: dict[str, Any] = {}
-    if options.like is not None:
-        values.update(_from_video(options.like))
+    like = None if options.like is None else _from_video(options.like)
+    if like is not None:
+        values.update(like.request)
+        values.update({key: value for key, value in like.output.items() if key == "quality" and value is not None})
     if options.preset is not None:
         values.update(load_preset(options.preset))
     if options.config is not None:
         values.update(_from_file(options.config))
     values.update(_from_flags(options))
     output = {key: values.pop(key) for key in _OUTPUT_KEYS if key in values}
+    for key, value in output.items():
+        if not isinstance(value, _OUTPUT_KEYS[key]) or (isinstance(value, bool) and key != "overwrite"):
+            raise InputError(f"{key}={value!r} must be {_OUTPUT_KEYS[key][0].__name__}, not {type(value).__name__}")
     if "prompt" not in values:
         raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
-    return RenderRequest.from_dict(values), output
+    return RenderRequest.from_dict(values), output, like
 
 
 def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
@@ -64,13 +69,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _from_video(path: Path) -> dict[str, Any]:
+def _from_video(path: Path) -> Manifest:
     from videogen.media.metadata import read_manifest
 
     values = read_manifest(path)
     if values is None:
         raise InputError(f"{path} carries no videogen manifest; only videos that videogen wrote can be repeated")
-    return Manifest.from_dict(values).request
+    return Manifest.from_dict(values)
 
 
 def default_output(request: RenderRequest) -> Path:

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 # Each would print to the terminal by itself, and most read these once at import.
@@ -19,6 +20,10 @@ _QUIET_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
 }
+
+
+_LARGEST_BYTES = 2 << 20
+_OWN_HANDLERS = ("transformers", "diffusers", "huggingface_hub", "accelerate")
 
 
 def default_log_file() -> Path:
@@ -41,23 +46,34 @@ def quiet_third_parties(log_file: Path | None = None, verbose: bool = False) -> 
     if verbose:
         handlers.append(logging.StreamHandler(sys.stderr))
     root, before, level = logging.getLogger(), logging.getLogger().handlers[:], logging.getLogger().level
-    root.handlers, root.level = handlers, logging.INFO
-    show = warnings.showwarning
+    root.handlers = handlers
+    root.setLevel(logging.INFO)
+    show, loud = warnings.showwarning, logging.raiseExceptions
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no news for the terminal
     logging.captureWarnings(True)
     try:
         yield log_file
     finally:
         logging.captureWarnings(False)
-        warnings.showwarning = show
-        root.handlers, root.level = before, level
+        warnings.showwarning, logging.raiseExceptions = show, loud
+        root.handlers = before
+        root.setLevel(level)
         for handler in handlers:
-            handler.close()
+            with suppress(OSError):
+                handler.close()
+
+
+def adopt_third_parties(verbose: bool = False) -> None:
+    """Libraries that bring their own handler lose it, so that what they say goes where all goes. Call it once they are imported."""
+    for name in _OWN_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _file_handler(log_file: Path) -> logging.Handler:
-    try:
-        handler: logging.Handler = logging.FileHandler(log_file, encoding="utf-8", delay=True)
-    except OSError:
+    if log_file.is_dir():
         return logging.NullHandler()
+    handler = RotatingFileHandler(log_file, maxBytes=_LARGEST_BYTES, backupCount=1, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     return handler

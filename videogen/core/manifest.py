@@ -17,7 +17,7 @@ SCHEMA = 1
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "av", "numpy", "xformers", "flash-attn", "triton")
 
 
-_KINDS = {"request": dict, "model": dict, "versions": dict, "plan": list, "measured": dict, "timings_s": dict}
+_KINDS = {"request": dict, "model": dict, "versions": dict, "plan": list, "measured": dict, "output": dict, "timings_s": dict}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Manifest:
     """Everything needed to know how a video was made, and to make it again.
 
     request: the resolved render request; model: name, family and content hash; versions: of this package and of those
-    that decide pixels; plan: the step plan, a row a step; measured: promises and what was reached; timings_s by stage.
+    that decide pixels; plan: the step plan, a row a step; measured: promises and what was reached; output: how the file
+    was written; timings_s by stage.
     """
 
     request: dict[str, Any]
@@ -33,6 +34,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     plan: list[dict[str, Any]] = field(default_factory=list)
     measured: dict[str, Any] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -9,7 +9,7 @@ import torch
 
 from videogen.core.errors import NumericsError, OutOfMemoryError
 
-_BLACK = 4  # of 255
+_FLAT = 2  # of 255
 
 
 def check_finite(values: torch.Tensor, where: str, dtype: torch.dtype) -> None:
@@ -22,12 +22,15 @@ def check_finite(values: torch.Tensor, where: str, dtype: torch.dtype) -> None:
     raise NumericsError(f"NaN or Inf at {where}; {cause}")
 
 
-def check_not_black(frames: torch.Tensor) -> None:
-    """NumericsError where a whole clip (uint8) is black: saved, it would hide a failure."""
-    if int(frames.max()) <= _BLACK:
+def check_not_flat(frames: torch.Tensor) -> None:
+    """NumericsError where a whole clip (uint8 [f, h, w, 3]) is black or any other one colour: saved, it would hide a failure."""
+    colours = frames.flatten(0, 2)
+    low, high = colours.amin(0), colours.amax(0)
+    if int((high.int() - low.int()).max()) <= _FLAT:
+        shade = "black" if int(high.max()) <= 4 else f"one flat colour, {tuple(high.tolist())}"
         raise NumericsError(
-            f"all {frames.shape[0]} decoded frames are black (no value above {_BLACK} of 255) at decode; "
-            "the VAE may have overflowed (use float32 or bfloat16) or its weights are damaged"
+            f"all {frames.shape[0]} decoded frames are {shade} at decode; the model or its VAE may have overflowed "
+            "(use float32 or bfloat16), its weights may be damaged, or guidance_scale is far too high"
         )
 
 

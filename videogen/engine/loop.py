@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 
 from videogen.backbones.base import Backbone, Conditioning
 from videogen.schedulers.noise import NoiseSource
@@ -36,14 +37,26 @@ class LoopState:
 
 
 def step(state: LoopState, prediction: torch.Tensor) -> LoopState:
-    """One solver step. Stochastic solvers draw from each sample's own noise source."""
-    extra: dict[str, Any] = {}
-    if _takes_generator(type(state.solver)):
-        generators = [source.generator(state.index) for source in state.noise]
-        extra["generator"] = generators[0] if len(generators) == 1 else generators
+    """One solver step. Stochastic solvers draw from each sample's own noise source, frame by frame where it is addressed."""
     timestep = state.solver.timesteps[state.index]
-    latents = state.solver.step(prediction, timestep, state.latents, return_dict=False, **extra)[0]
-    return replace(state, latents=latents, index=state.index + 1)
+    if not _takes_generator(type(state.solver)):
+        latents = state.solver.step(prediction, timestep, state.latents, return_dict=False)[0]
+        return replace(state, latents=latents, index=state.index + 1)
+    batch, frames = state.latents.shape[0], state.latents.shape[2]
+    generators = [g for source in state.noise for g in source.generators(state.index, frames)]
+    apart = len(generators) > batch  # each frame as a sample of its own: solvers treat all values alike
+    given = [_frames_apart(x) if apart else x for x in (prediction, state.latents)]
+    drawn = generators[0] if len(generators) == 1 else generators
+    latents = state.solver.step(given[0], timestep, given[1], return_dict=False, generator=drawn)[0]
+    return replace(state, latents=_frames_together(latents, batch) if apart else latents, index=state.index + 1)
+
+
+def _frames_apart(x_bcfhw: torch.Tensor) -> torch.Tensor:
+    return rearrange(x_bcfhw, "b c f h w -> (b f) c 1 h w")
+
+
+def _frames_together(x: torch.Tensor, batch: int) -> torch.Tensor:
+    return rearrange(x, "(b f) c 1 h w -> b c f h w", b=batch).contiguous()
 
 
 def denoise(

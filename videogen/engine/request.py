@@ -29,7 +29,7 @@ class RenderRequest:
 
     prompt: str
     negative_prompt: str | None = None
-    model: str = "embedded"
+    model: str | None = None
     frames: int | None = None
     width: int | None = None
     height: int | None = None
@@ -40,7 +40,7 @@ class RenderRequest:
     solver: str | None = None
     fps: float | None = None
     noise: str = "addressed"
-    guidance: str | None = None
+    guidance_mode: str | None = None
     dtype: str | None = None
     device: str | None = None
     offload: str | None = None
@@ -51,7 +51,7 @@ class RenderRequest:
     def __post_init__(self) -> None:
         """InputError for what is wrong whatever the model."""
         for field in fields(self):
-            _check_type(field.name, getattr(self, field.name))
+            _check_type(field.name, _plain(self, field.name))
         if not self.prompt.strip():
             raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
         for name in ("frames", "width", "height", "steps", "fps"):
@@ -60,15 +60,28 @@ class RenderRequest:
                 raise InputError(f"{name}={value} must be above 0")
         for name in ("guidance_scale", "guidance_scale_2", "fps", "recall"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise InputError(f"{name}={value} must be a finite number")
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{name}={value} must be a finite number of at least 0")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed} must be from 0 to 2**63 - 1")
-        for name, options in (("noise", NOISES), ("guidance", GUIDANCES)):
+        for name, options in (("noise", NOISES), ("guidance_mode", GUIDANCES)):
             value = getattr(self, name)
             if value is not None and value not in options:
                 raise InputError(f"{name}={value!r} is unknown; use {' or '.join(options)}")
         self.sparse_attention()
+
+    @property
+    def guided(self) -> bool:
+        """Whether this resolved request takes two predictions a step."""
+        return max(self.guidance_scale or 0.0, self.guidance_scale_2 or 0.0) > 1
+
+    def _check_loaded(self, backbone: Backbone) -> None:
+        """InputError where the request names another model, dtype or device than the one that is loaded."""
+        dtype, device = str(backbone.dtype).removeprefix("torch."), backbone.device
+        where = str(device) if ":" in (self.device or "") else device.type
+        for name, asked, loaded in (("model", self.model, backbone.name), ("dtype", self.dtype, dtype), ("device", self.device, where)):
+            if asked is not None and asked != loaded:
+                raise InputError(f"the request asks for {name}={asked!r}, this engine holds {loaded!r}; load that, or set {name}=None")
 
     def sparse_attention(self) -> SparseAttention | None:
         """What `attention` and `recall` ask for; None for dense."""
@@ -107,8 +120,14 @@ class RenderRequest:
             steps=self.steps or defaults.steps,
             fps=self.fps or defaults.fps,
             guidance_scale=defaults.guidance_scale if self.guidance_scale is None else self.guidance_scale,
-            guidance=self.guidance or backbone.native_guidance,
+            guidance_mode=self.guidance_mode or backbone.native_guidance,
+            model=backbone.name,
         )
+        self._check_loaded(backbone)
+        if not filled.guided:
+            if (self.negative_prompt or "").strip():
+                raise InputError(f"a negative prompt has no effect with guidance_scale={filled.guidance_scale:g}; raise it above 1")
+            filled = replace(filled, negative_prompt="")
         if filled.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
             raise UnsupportedError(f"guidance_scale_2 is for models with two experts; {backbone.name!r} has one")
         check_solver(filled.solver, prediction_kind(backbone.scheduler))
@@ -136,8 +155,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def _plain(request: RenderRequest, name: str) -> Any:
+    """A field's value; a NumPy or torch scalar becomes Python's own."""
+    value = getattr(request, name)
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+        object.__setattr__(request, name, value)
+    return value
+
+
 def _check_type(name: str, value: Any) -> None:
-    if value is None and name not in ("prompt", "seed", "model", "noise", "vae_tiling", "attention"):
+    if value is None and name not in ("prompt", "seed", "noise", "vae_tiling", "attention"):
         return
     allowed = _TYPES.get(name, (str,))
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

@@ -35,7 +35,11 @@ def read_folder_fps(folder: Path) -> Fraction | None:
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The manifest of a file that videogen wrote, or None where it carries none. MediaError where it can't be read."""
     path = Path(path)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{str(path)[:80]!r} is no file name ({error})") from error
+    if not there:
         raise MediaError(f"{path} does not exist")
     try:
         text = _text(path)

@@ -102,7 +102,7 @@ def _check_whole(path: Path, seen: int, declared: int, last_s: float, info: Medi
     if seen < declared:
         raise MediaError(f"{path} ends after {seen} of {declared} frames; it is cut off or damaged")
     missing_s = (info.duration_s or 0.0) - last_s
-    if not declared and missing_s > max(1.0, 2 / info.fps):
+    if not declared and missing_s > max(1.0, 2 / float(info.fps)):
         raise MediaError(f"{path} ends at {last_s:.2f} of {info.duration_s:.2f} s; it is cut off or damaged")
     if path.suffix.lower() == ".gif" and path.read_bytes().rstrip(b"\0")[-1:] != b";":
         raise MediaError(f"{path} ends after {seen} frames without a GIF's end mark; it is cut off or damaged")

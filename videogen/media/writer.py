@@ -128,7 +128,9 @@ class _told:
 
         if isinstance(error, av.FFmpegError | OSError | ValueError) and not isinstance(error, InputError | MediaError):
             reason = getattr(error, "strerror", None) or error
-            raise MediaError(f"writing {self._path} failed at frame {self._frame}: {reason}; is the disk full?") from error
+            failure = MediaError(f"writing {self._path} failed at frame {self._frame}: {reason}; is the disk full?")
+            failure.exit_code = 1  # no mistake of the user's
+            raise failure from error
 
 
 def check_target(path: str | os.PathLike[str], fps: float | None = None, quality: int | None = None) -> Path:

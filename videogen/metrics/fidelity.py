@@ -25,7 +25,7 @@ def ssim(frames: np.ndarray, reference: np.ndarray) -> float:
     axis = torch.arange(11, dtype=torch.float64) - 5
     line = torch.exp(-(axis**2) / (2 * 1.5**2))
     window = torch.outer(line, line)[None, None] / line.sum() ** 2
-    values = [_ssim_of_frame(*(_planes(x) for x in pair), window) for pair in zip(frames, reference, strict=True)]
+    values = [_ssim_of_frame(_planes(a), _planes(b), window) for a, b in zip(frames, reference, strict=True)]
     return float(np.mean(values))
 
 

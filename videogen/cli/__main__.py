@@ -1,0 +1,7 @@
+"""`python -m videogen.cli`."""
+
+import sys
+
+from . import entry
+
+sys.exit(entry())

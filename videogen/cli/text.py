@@ -1,0 +1,8 @@
+"""Text for a terminal."""
+
+from __future__ import annotations
+
+
+def printable(value: object) -> str:
+    """A value in one line; control characters, which could move the cursor or colour the screen, are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))

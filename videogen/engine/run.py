@@ -1,0 +1,147 @@
+"""One batch of requests on its way from text to frames: the stages, their times and what was measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from videogen.backbones.base import Backbone, Conditioning
+from videogen.backbones.preview import LatentPreview
+from videogen.core.manifest import Manifest, collect_versions
+from videogen.media.video import Video
+from videogen.schedulers.noise import AddressedNoise, DiffusersNoise, NoiseSource
+from videogen.schedulers.solvers import make_solver
+
+from .events import Progress, ProgressCallback, report
+from .guards import check_finite, check_not_flat, memory_errors
+from .loop import LoopState, denoise
+from .plan import StepRow, make_plan
+from .request import RenderRequest
+from .techniques import Technique
+
+_log = logging.getLogger("videogen")
+
+
+@dataclass
+class Run:
+    """One batch on its way through the stages."""
+
+    backbone: Backbone
+    requests: list[RenderRequest]
+    progress: ProgressCallback | None
+    plan: list[StepRow] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def first(self) -> RenderRequest:
+        """What all requests of a batch share: everything but prompt and seed."""
+        return self.requests[0]
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        if name != "denoise":
+            report(self.progress, Progress(name, 0, 1, 0.0))
+        with memory_errors(name):
+            result = work()
+        self.timings_s[name] = elapsed = time.perf_counter() - begun
+        if name != "denoise":
+            report(self.progress, Progress(name, 1, 1, elapsed, 0.0))
+        return result
+
+    def encode_text(self) -> Conditioning:
+        negatives = [r.negative_prompt or "" for r in self.requests] if self.first.guided else None
+        text = self.backbone.encode_prompt([r.prompt for r in self.requests], negatives)
+        for embedding in (text.positive, text.negative):
+            if embedding is not None:
+                check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)
+        return text
+
+    def denoise(
+        self,
+        text: Conditioning,
+        techniques: Sequence[Technique],
+        preview_every: int,
+        make_preview: Callable[[], LatentPreview],
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        state = self._start()
+        self.plan = make_plan(self.backbone, state.solver, self.first)
+        preview = make_preview() if preview_every else None
+        begun = time.perf_counter()
+        report(self.progress, Progress("denoise", 0, len(self.plan), 0.0))
+        measured: dict[str, Any] = {}
+        try:
+            for technique in techniques:
+                technique.begin(self.backbone, self.plan, state)
+            mode = self.first.guidance_mode or self.backbone.native_guidance
+            for state in denoise(self.backbone, state, self.plan, text, mode, techniques):  # noqa: B020
+                elapsed = time.perf_counter() - begun
+                left = elapsed / state.index * (len(self.plan) - state.index)
+                picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
+                report(self.progress, Progress("denoise", state.index, len(self.plan), elapsed, left, picture))
+        finally:
+            for technique in reversed(techniques):
+                measured.update(technique.end())
+        return state.latents, measured
+
+    def _start(self) -> LoopState:
+        request = self.first
+        assert request.frames and request.height and request.width and request.steps
+        solver = make_solver(request.solver, self.backbone.scheduler)
+        solver.set_timesteps(request.steps, device=self.backbone.device)
+        _, channels, count, height, width = self.backbone.geometry.shape(request.frames, request.height, request.width)
+        sources: list[NoiseSource] = [
+            DiffusersNoise(r.seed) if r.noise == "diffusers" else AddressedNoise(r.seed) for r in self.requests
+        ]
+        noise = torch.cat([source.frames(range(count), (channels, height, width)) for source in sources])
+        return LoopState(self.backbone.start(noise, solver), 0, solver, sources)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """uint8 [batch, frame, height, width, 3]: round(255 x)."""
+        check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
+        with _Tiling(self.backbone, self.first.vae_tiling):
+            pixels = self.backbone.decode(latents)
+        check_finite(pixels, "decode", self.backbone.dtype)
+        frames = (pixels * 255).round().to(torch.uint8)
+        for clip in frames:
+            check_not_flat(clip)
+        return frames
+
+    def video(self, index: int, frames: torch.Tensor, measured: dict[str, Any]) -> Video:
+        request = self.requests[index]
+        reading = self.backbone.read_prompt(request.prompt)
+        for note in reading.notes():
+            _log.warning("%s", note)
+        if len(self.requests) > 1:
+            measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
+        request = replace(request, device=str(self.backbone.device), dtype=str(self.backbone.dtype).removeprefix("torch."))
+        manifest = Manifest(
+            request=request.to_dict(),
+            model={"name": self.backbone.name, "family": self.backbone.family, "hash": self.backbone.digest},
+            versions=collect_versions(),
+            plan=[row.to_dict() for row in self.plan],
+            measured={**measured, "prompt": asdict(reading)},
+            timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
+        )
+        assert request.fps
+        return Video(frames.numpy(), Fraction(request.fps).limit_denominator(1001), manifest.to_dict())
+
+
+class _Tiling:
+    """The VAE decodes in tiles within this block, where asked."""
+
+    def __init__(self, backbone: Backbone, on: bool) -> None:
+        self._vae: Any = backbone.components().get("vae") if on else None
+
+    def __enter__(self) -> None:
+        if self._vae is not None:
+            self._vae.enable_tiling()
+
+    def __exit__(self, *_: object) -> None:
+        if self._vae is not None:
+            self._vae.disable_tiling()
