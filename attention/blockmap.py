@@ -117,6 +117,10 @@ class BlockMap:
             recall = torch.maximum(self.recall, other.recall)
         return self.like(self.to_dense() | other.to_dense(), recall)
 
+    def whole_heads(self) -> torch.Tensor:
+        """Which heads leave nothing out, bool [b, h]."""
+        return (self.counts == self.shape[1]).all(-1)
+
     def like(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
         """Another mask of blocks over the same tokens."""
         return BlockMap.from_dense(

@@ -18,8 +18,8 @@ from .select import top_rows
 from .sparse import sparse_attention
 from .tail import add_tail
 
-#: Above this density a gather or a list walk costs more than dense attention saves.
-DENSE_ABOVE = 0.8
+#: Above this density of a head, a gather or a list walk costs more than dense attention saves.
+DENSE_ABOVE = 0.85
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class RecallPolicy(_Base):
             wanted = 1 - (1 - config.recall) / 2 ** (attempt - 1) if attempt < 3 else 1.0
             found, searched = self._refresh(call, found, missed, wanted), True
             recall, bound = self._audit(call, found, attempt)
-        memory.block_map = found
-        low, least = float(recall.amin()), float(bound.amin())
-        if found.density > DENSE_ABOVE:
+        memory.block_map = found = _full_where_dense(found) if searched else found
+        low, least = (float(value.masked_fill(found.whole_heads(), 1.0).amin()) for value in (recall, bound))
+        if found.density == 1:
             memory.block_map, memory.retry_at, memory.patience = None, call.step + 1 + memory.patience, 2 * memory.patience
             return Outcome(None, searched=searched, recall=1.0, bound=1.0, why="attention too diffuse")
         return Outcome(self._sparse(call, found), found.density, searched, low, least, used=found)
@@ -165,6 +165,14 @@ class RecallPolicy(_Base):
         mask = old.to_dense()
         mask[:, heads] = self._search(part, recall).to_dense()
         return old.like(mask)
+
+
+def _full_where_dense(found: BlockMap) -> BlockMap:
+    """The map with every head that leaves out too little to gain from it made whole: its recall is 1 then, for less time."""
+    dense = found.head_density() > DENSE_ABOVE
+    if bool((dense == found.whole_heads()).all()):
+        return found
+    return found.like(found.to_dense() | dense[:, :, None, None])
 
 
 class AdaSpaPolicy(_Base):

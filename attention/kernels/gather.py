@@ -14,7 +14,7 @@ import torch
 from ..blockmap import BlockMap
 from .dense import attention_with_lse
 
-_CHUNK_BYTES = 8 << 20  # of gathered keys and values: stays near the last-level cache
+_CHUNK_BYTES = 2 << 20  # of gathered keys and values: more falls out of the caches before it is read
 
 # Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
 
@@ -31,15 +31,21 @@ def gather_attention(
     """Attention within the map: (out [b, h, l, d], lse fp32 [b, h, l])."""
     b, h, length, _ = query.shape
     p, q = block_map.shape
-    query, keys = _padded(query, p * block_map.query_block), q * block_map.key_block
+    query, keys, real = _padded(query, p * block_map.query_block), q * block_map.key_block, block_map.key_length
     key, value = _padded(key, keys), _padded(value, keys)
     valid = None if key_mask is None else torch.nn.functional.pad(key_mask, (0, keys - key_mask.shape[1]))
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     out = torch.empty(b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device).transpose(1, 2)
     lse = torch.empty(b, h, p * block_map.query_block, dtype=wide, device=query.device)
     groups = h // key.shape[1]
+    whole = block_map.whole_heads().tolist()
     for i in range(b):
         for j in range(h):
+            if whole[i][j]:  # nothing is left out, so nothing is gathered
+                given = (x[i : i + 1, g : g + 1] for x, g in ((query, j), (key[:, :, :real], j // groups), (value[:, :, :real], j // groups)))
+                mask = None if key_mask is None else key_mask[i : i + 1]
+                out[i : i + 1, j : j + 1], lse[i : i + 1, j : j + 1] = attention_with_lse(*given, scale=scale, key_mask=mask)
+                continue
             head = _Head(query[i, j], key[i, j // groups], value[i, j // groups], None if valid is None else valid[i], out[i, j], lse[i, j])
             _attend(head, block_map.columns[i, j], block_map.counts[i, j], block_map, scale)
     return out[:, :, :length], lse[:, :, :length]

@@ -205,3 +205,16 @@ def test_shapes_that_disagree_with_the_map_are_refused(change: dict[str, tuple[i
     shapes = {"query": (2, 4, 320, 32), "key": (2, 4, 320, 32), "value": (2, 4, 320, 32), **change}
     with pytest.raises(InputError, match=match):
         sparse_attention(*(torch.zeros(s) for s in shapes.values()), map_of(Row("")))
+
+
+@pytest.mark.parametrize("padding", [False, True], ids=["", "padding"])
+def test_heads_that_leave_nothing_out_stand_beside_sparse_ones(padding: bool) -> None:
+    row = Row("", length=200, key_heads=2, padding=padding)
+    q, k, v, mask = inputs(row)
+    kept = map_of(row).to_dense()
+    kept[:, 1::2] = True
+    block_map = BlockMap.from_dense(kept, query_block=row.query_block, key_block=row.key_block, length=200)
+    assert block_map.whole_heads().tolist() == [[False, True] * 2] * len(q)
+    out, lse = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True, backend="torch")
+    reference, reference_lse = expected(row, q, k, v, mask, block_map)
+    assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from videogen import InputError
 from videogen.attention import BlockMap, Forced, SparseAttention, audit_map, row_mass, search, sparse_attention
+from videogen.attention.policies import Call, Memory, make_policy
 from videogen.attention.select import head_sparsity, top_rows
 from videogen.attention.tail import add_tail
 
@@ -193,3 +194,15 @@ def test_words_become_configurations() -> None:
     published = SparseAttention.parse("adaspa:0.8")
     assert published is not None
     assert (published.sparsity, published.query_block, published.rows, tuple(published.search_at)) == (0.8, 64, None, (0.2, 0.6))
+
+
+def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
+    """Nearly full lists cost more than no lists; the others of its layer go on saving."""
+    query, key = smooth()
+    query[:, 0] *= 0.0
+    memory = Memory()
+    policy = make_policy(SparseAttention(recall=0.9, query_block=64))
+    outcome = policy.attend(Call(query, key, torch.randn_like(key), None, None, Forced(), 0, 4, 1), memory)
+    assert outcome.used is not None and outcome.used.whole_heads().tolist() == [[True, False, False, False]]
+    assert outcome.density < 0.7 and 0.9 <= float(exact_recall(query, key, outcome.used).amin())
+    assert outcome.recall is not None and outcome.recall >= 0.9
