@@ -2,15 +2,15 @@
 
 Nothing of the library is patched. Module hooks say which attention module is running; within it, and only there, a
 torch function mode sees the module's own call of `scaled_dot_product_attention` and may answer it. That call is what
-diffusers' `native` attention backend and its legacy processors both end in; modules that were set to another backend
-are set to `native` until `close()`.
+diffusers' `native` attention backend and its legacy processors both end in; a module that is set to another backend
+is set to `native` for those of its calls that may become sparse.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -36,14 +36,24 @@ _VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
 
 
 def attach(
-    target: Any, config: SparseAttention | None = None, *, steps: int | None = None, grid: TokenGrid | None = None
+    target: Any, config: SparseAttention | str | None = None, *, steps: int | None = None, grid: TokenGrid | None = None
 ) -> Handle:
     """Make the long self-attention of a model, or of all of a pipeline's denoisers, sparse until `close()`.
 
-    target: a diffusers model (any module with attention processors) or a pipeline. steps: of a run; read off the
-    pipeline's scheduler where it is None, and needed for a bare model if the configuration speaks in shares of steps.
-    grid: where the video's tokens lie; None: read off the model's input. Also a context manager. Raises InputError.
+    target: a diffusers model (any module with attention processors) or a pipeline. config: what is promised, or the
+    command line's word for it, such as `adaptive`. steps: of a run; read off the pipeline's scheduler where it is None,
+    and needed for a bare model if the configuration speaks in shares of steps. grid: where the video's tokens lie; None:
+    read off the model's input. Also a context manager. A model is compiled, copied or saved before or after, not while.
+    Raises InputError.
     """
+    if isinstance(config, str):
+        config = SparseAttention.parse(config)
+        if config is None:
+            raise InputError("attention 'dense' needs nothing attached")
+    if not isinstance(config, SparseAttention | None):
+        raise InputError(f"config={config!r} must be a SparseAttention or a word such as 'adaptive'")
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise InputError(f"steps={steps!r} must be a whole number above 0")
     return Handle(target, config or SparseAttention(), steps, grid)
 
 
@@ -55,7 +65,10 @@ class Handle:
         self.records: list[Record] = []
         self._scheduler = getattr(target, "scheduler", None)
         self._steps, self._clock = steps, _Clock()
+        self._told: set[str] = set()
         models = _denoisers(target)
+        for model in models.values():
+            _check_free(model)
         if steps is None and self._scheduler is None and (config.dense_steps > 0 or (config.sparsity is not None and not config.window)):
             raise InputError("this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)")
         self._models = [_AttachedModel(name, model, self, grid) for name, model in models.items()]
@@ -80,11 +93,22 @@ class Handle:
     def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> Moment:
         """A model is called at this timestep, with latents of this shape: which step and branch that is."""
         if self._clock.tick(timestep, shape):
-            self.reset()
+            self._forget()
         return Moment(self._clock.step, self.steps, str(self._clock.calls))
+
+    def record(self, record: Record) -> None:
+        """Keep it; a reason to stay dense is logged once."""
+        self.records.append(record)
+        if record.why and record.why not in self._told:
+            self._told.add(record.why)
+            _log.info("%s stays dense at step %d: %s", record.site, record.step, record.why)
 
     def reset(self) -> None:
         """Forget all maps and records: the next call is of a new run."""
+        self._clock = _Clock()
+        self._forget()
+
+    def _forget(self) -> None:
         self.records.clear()
         for model in self._models:
             model.forget()
@@ -117,6 +141,16 @@ def _denoisers(target: Any) -> dict[str, nn.Module]:
     return found
 
 
+def _check_free(model: nn.Module) -> None:
+    """InputError where a model already carries sparse attention, or where it is compiled and would never call what is attached."""
+    owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
+    if any(isinstance(owner, _AttachedModel) for owner in owners):
+        raise InputError(f"{type(model).__name__} has sparse attention attached already; close() that handle first")
+    compiled = [name for name, module in model.named_modules() if getattr(module, "_compiled_call_impl", None) is not None]
+    if compiled or hasattr(model, "_orig_mod"):
+        raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
+
+
 def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
 
@@ -124,24 +158,30 @@ def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @dataclass
 class _Clock:
     """Steps told from the timesteps that a pipeline's models are called with, all experts on one clock: a new value is a
-    new step, a rising one a new run."""
+    new step, a turn back a new run. Most models count down, some (Mochi) up: the second value shows which."""
 
     timestep: float | None = None
     shape: tuple[int, ...] | None = None
+    upwards: bool | None = None
     step: int = 0
     calls: int = 0
 
     def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
         """Whether a new run begins with this call."""
-        fresh = self.timestep is None or timestep is None or timestep > self.timestep or shape != self.shape
-        if fresh:
-            self.step, self.calls = 0, 0
-        elif timestep != self.timestep:
-            self.step, self.calls = self.step + 1, 0
-        else:
+        if self.timestep is None or timestep is None or shape != self.shape or self._turns(timestep):
+            self.step, self.calls, self.upwards = 0, 0, None
+            self.timestep, self.shape = timestep, shape
+            return True
+        if timestep == self.timestep:
             self.calls += 1
-        self.timestep, self.shape = timestep, shape
-        return fresh
+            return False
+        self.upwards = timestep > self.timestep
+        self.step, self.calls, self.timestep = self.step + 1, 0, timestep
+        return False
+
+    def _turns(self, timestep: float) -> bool:
+        assert self.timestep is not None
+        return self.upwards is not None and timestep != self.timestep and (timestep > self.timestep) != self.upwards
 
 
 class _AttachedModel:
@@ -176,8 +216,18 @@ class _AttachedModel:
         grid = _layout(self._grid, text, query.shape[2], site.processor_name)
         out, record = site.site.attend(self._now, site.ordinal, grid, dense, query, key, value, scale, mask)
         site.ordinal += 1
-        self._handle.records.append(record)
+        self._handle.record(record)
         return out
+
+    def refuse(self, site: _AttachedSite, tokens: int, why: str) -> None:
+        """A call of self-attention that stays dense stands in the report all the same."""
+        self._handle.record(site.site.refuse(self._now, tokens, why))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise InputError("a model cannot be copied while sparse attention is attached; close() the handle first")
+
+    def __reduce__(self) -> Any:
+        raise InputError("a model cannot be saved as a whole while sparse attention is attached; close() the handle first")
 
     @property
     def config(self) -> SparseAttention:
@@ -188,8 +238,8 @@ class _AttachedModel:
             site.site.forget()
 
     def untouched(self) -> dict[str, str]:
-        """Sites of which no call was made sparse or searched, with the last reason."""
-        return {name: site.why for name, site in self._sites.items() if site.why}
+        """Sites that are no self-attention of the video's, with the reason."""
+        return {name: site.apart for name, site in self._sites.items() if site.apart}
 
     def close(self) -> None:
         for hook in self._hooks:
@@ -203,36 +253,45 @@ class _AttachedSite(TorchFunctionMode):
 
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
         super().__init__()
-        self.site, self.ordinal, self.why = Site(name, owner.config), 0, ""
+        self.site, self.ordinal = Site(name, owner.config), 0
+        self.apart = "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
         self.processor_name = type(module.processor).__name__
         self._owner, self._text, self._video = owner, 0, 0
-        self._cross = bool(getattr(module, "is_cross_attention", False))
         self._signature = inspect.signature(module.forward)
         self._hooks = [
             module.register_forward_pre_hook(self._begin, with_kwargs=True),
             module.register_forward_hook(self._end, always_call=True),
         ]
-        self._backend = _use_native_backend(module, name)
+        self._put_back: Callable[[], None] | None = None
 
-    def _begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = self._signature.bind_partial(*args, **kwargs).arguments
         hidden, text = values.get("hidden_states"), values.get("encoder_hidden_states")
         self._video = hidden.shape[1] if isinstance(hidden, torch.Tensor) and hidden.ndim == 3 else 0
         self._text = text.shape[1] if isinstance(text, torch.Tensor) and text.ndim == 3 else 0
+        if not self.apart and not 0 < self._video + self._text < self._owner.config.min_length:
+            self._put_back = _use_native_backend(module)
         self.__enter__()
 
     def _end(self, *_: Any) -> None:
         self.__exit__(None, None, None)
+        if self._put_back is not None:
+            self._put_back()
+            self._put_back = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is not _SDPA:
             return func(*args, **kwargs)
         call = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
-        self.why = self._refusal(call)
-        if self.why:
-            return func(*args, **kwargs)
         query, key = call["query"], call["key"]
+        if query.ndim != 4 or query.shape[2] != key.shape[2]:
+            self.apart = self.apart or "cross-attention"
+        if self.apart:
+            return func(*args, **kwargs)
+        if why := self._refusal(call):
+            self._owner.refuse(self, query.shape[2], why)
+            return func(*args, **kwargs)
         text = query.shape[2] - self._video if self._text and self._video < query.shape[2] <= self._video + self._text else 0
         return self._owner.attend(
             self, lambda: func(*args, **kwargs), query, key, call["value"], call.get("scale"),
@@ -240,10 +299,8 @@ class _AttachedSite(TorchFunctionMode):
         )  # fmt: skip
 
     def _refusal(self, call: dict[str, Any]) -> str:
-        """Why this call stays as it is; empty where it may be made sparse."""
+        """Why this call of self-attention stays as it is; empty where it may be made sparse."""
         query, key, mask = call["query"], call["key"], call.get("attn_mask")
-        if self._cross or query.ndim != 4 or query.shape[2] != key.shape[2]:
-            return "cross-attention"
         if query.shape[2] < self._owner.config.min_length:
             return f"{query.shape[2]} tokens are fewer than min_length={self._owner.config.min_length}"
         if call.get("is_causal"):
@@ -259,21 +316,19 @@ class _AttachedSite(TorchFunctionMode):
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._backend()
 
 
-def _use_native_backend(module: nn.Module, name: str) -> Any:
-    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back."""
+def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
+    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back, if that is needed."""
     processor = module.processor
     if not hasattr(processor, "_attention_backend"):
-        return lambda: None
+        return None
     from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
     before = vars(processor).get("_attention_backend", _AttentionBackendRegistry)
     wanted = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
     if AttentionBackendName(wanted) == AttentionBackendName.NATIVE:
-        return lambda: None
-    _log.warning("%s: attention backend %s is set to native while sparse attention is attached", name, wanted)
+        return None
     processor._attention_backend = AttentionBackendName.NATIVE
 
     def restore() -> None:

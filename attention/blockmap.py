@@ -14,6 +14,8 @@ import torch
 
 from videogen.core.errors import InputError
 
+from .config import check_block
+
 
 @dataclass(frozen=True)
 class BlockMap:
@@ -33,6 +35,10 @@ class BlockMap:
     key_length: int
     recall: torch.Tensor | None = None
 
+    def __post_init__(self) -> None:
+        check_block("query_block", self.query_block)
+        check_block("key_block", self.key_block)
+
     @classmethod
     def from_dense(
         cls,
@@ -48,8 +54,10 @@ class BlockMap:
         Every row must keep a block (InputError): softmax over nothing is not defined.
         """
         query_length, key_length = length if isinstance(length, tuple) else (length, length)
+        check_block("query_block", query_block)
+        check_block("key_block", key_block)
         rows, cols = block_count(query_length, query_block), block_count(key_length, key_block)
-        if mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[-2:] != (rows, cols):
+        if mask.dtype != torch.bool or mask.ndim != 4 or mask.shape[-2:] != (rows, cols) or 0 in mask.shape:
             raise InputError(
                 f"mask is {mask.dtype} {list(mask.shape)}; {query_length}x{key_length} tokens in blocks of "
                 f"{query_block}x{key_block} need bool [batch, heads, {rows}, {cols}]"
@@ -110,13 +118,6 @@ class BlockMap:
         mask = torch.zeros(*rows.shape, self.shape[1], dtype=torch.uint8, device=rows.device)
         return mask.scatter_reduce_(-1, columns, kept.to(torch.uint8), "amax").bool()
 
-    def union(self, other: BlockMap) -> BlockMap:
-        """What either map keeps; the recall is at least the larger one."""
-        recall = None
-        if self.recall is not None and other.recall is not None:
-            recall = torch.maximum(self.recall, other.recall)
-        return self.like(self.to_dense() | other.to_dense(), recall)
-
     def whole_heads(self) -> torch.Tensor:
         """Which heads leave nothing out, bool [b, h]."""
         return (self.counts == self.shape[1]).all(-1)
@@ -174,14 +175,33 @@ class Forced:
     rows: Sequence[tuple[int, int]] = ()
     columns: Sequence[tuple[int, int]] = ()
 
-    def apply(self, mask: torch.Tensor, query_block: int, key_block: int) -> torch.Tensor:
-        """A mask of blocks [b, h, p, q] with every block that a range touches switched on."""
+    def apply(self, mask: torch.Tensor, query_block: int, key_block: int, length: tuple[int, int]) -> torch.Tensor:
+        """A mask of blocks [b, h, p, q] with every block that a range touches switched on. length: (query, key) tokens.
+
+        Raises InputError for a range that is not within them.
+        """
+        for spans, tokens in ((self.rows, length[0]), (self.columns, length[1])):
+            for start, stop in spans:
+                if not 0 <= start <= stop <= tokens:
+                    raise InputError(f"forced range [{start}, {stop}) is not within the {tokens} tokens that there are")
         mask = mask.clone()
         for start, stop in self.rows:
             mask[..., start // query_block : block_count(stop, query_block), :] = True
         for start, stop in self.columns:
             mask[..., start // key_block : block_count(stop, key_block)] = True
         return mask
+
+
+def check_key_mask(key_mask: torch.Tensor | None, key: torch.Tensor) -> None:
+    """InputError where a mask is not bool [b, k] for keys [b, g, k, d]."""
+    wanted = (key.shape[0], key.shape[2])
+    if key_mask is not None and (key_mask.dtype != torch.bool or tuple(key_mask.shape) != wanted):
+        raise InputError(f"key_mask is {key_mask.dtype} {list(key_mask.shape)}; it must be bool {list(wanted)}")
+
+
+def visible_blocks(key_mask: torch.Tensor, key_block: int) -> torch.Tensor:
+    """Which key blocks hold a token that is no padding: bool [b, q]."""
+    return torch.nn.functional.pad(key_mask, (0, -key_mask.shape[1] % key_block)).unflatten(1, (-1, key_block)).any(-1)
 
 
 def block_count(length: int, block: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from .blockmap import block_count, block_sizes
 from .kernels.table import has_triton
 
-_CHUNK = 1 << 20  # scores at a time on a CPU: they stay in the cache between the product and the sums
+_CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
 
 
 def row_mass(
@@ -29,10 +29,26 @@ def row_mass(
     Every row sums to 1. lse: of an earlier step [b, h, l] saves a pass; it is not trusted but renormalised by the row's
     own sum, which repairs it exactly: lse_now = lse + log(sum).
     """
-    if query.device.type == "cuda" and has_triton():
-        from .kernels.triton_blocks import triton_row_mass
+    measure = _triton if takes_triton(query, key_block) else _torch
+    mass, found = measure(query, key, rows, key_block, lse, scale, key_mask)
+    if lse is not None and not bool(found.isfinite().all()):  # a cached lse so far off that its row over- or underflowed
+        return measure(query, key, rows, key_block, None, scale, key_mask)
+    return mass, found
 
-        return triton_row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+
+def takes_triton(query: torch.Tensor, key_block: int) -> bool:
+    """Whether the Triton kernel can measure masses here; the other way serves everything."""
+    fits = query.dtype in (torch.float16, torch.bfloat16, torch.float32) and query.shape[-1] <= 256 and key_block >= 16
+    return query.device.type == "cuda" and has_triton() and fits
+
+
+def _triton(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[no-untyped-def]
+    from .kernels.triton_blocks import triton_row_mass
+
+    return triton_row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+
+
+def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[no-untyped-def]
     b, h, _, d = query.shape
     length, q = key.shape[2], block_count(key.shape[2], key_block)
     scale = d**-0.5 if scale is None else scale

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import torch
 
-from .blockmap import BlockMap, Forced, block_count
+from .blockmap import BlockMap, Forced, block_count, visible_blocks
+from .confidence import rows_to_show
 from .config import SparseAttention
 from .kernels.dense import attention_with_lse
 from .searching import audit_map, default_query_block, search
@@ -112,14 +113,18 @@ class RecallPolicy(_Base):
     wider one if that misses too, and dense attention at the last.
     """
 
-    #: Of the mass that may be dropped, the share that a fresh map leaves unused, so that it lasts some steps.
-    margin = 0.25
+    #: Of the mass that may be dropped, the share that a fresh map leaves unused, so that it passes its audits for some steps.
+    margin = 0.15
+    #: How often a call's bound may be wrong in any head, over the four audits that it may take.
+    error = 0.01
 
     def attend(self, call: Call, memory: Memory) -> Outcome:
         config = self.config
         assert config.recall is not None
         if call.progress() < config.dense_steps:
             return Outcome(None, recall=1.0, bound=1.0, why="dense steps")
+        if config.recall == 1:
+            return Outcome(None, recall=1.0, bound=1.0, why="recall 1 leaves nothing out")
         if call.step < memory.retry_at:
             return Outcome(None, recall=1.0, bound=1.0, why="attention too diffuse")
         searched, found = False, memory.block_map
@@ -127,7 +132,7 @@ class RecallPolicy(_Base):
             found, searched = self._search(call, config.recall), True
         recall, bound = self._audit(call, found, 0)
         for attempt in (1, 2, 3):
-            missed = (bound < config.recall).any(0)
+            missed = (~(bound >= config.recall)).any(0)  # NaN is a miss
             if not bool(missed.any()):
                 break
             wanted = 1 - (1 - config.recall) / 2 ** (attempt - 1) if attempt < 3 else 1.0
@@ -140,9 +145,14 @@ class RecallPolicy(_Base):
             return Outcome(None, searched=searched, recall=1.0, bound=1.0, why="attention too diffuse")
         return Outcome(self._sparse(call, found), found.density, searched, low, least, used=found)
 
+    def _rows(self, call: Call) -> int:
+        """As many as the promise takes, whatever this map aims at."""
+        assert self.config.recall is not None
+        return self.config.audit_rows or rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
+
     def _search(self, call: Call, recall: float) -> BlockMap:
         aim = recall + self.margin * (1 - recall)
-        options = {**self._options(call), "rows": self.config.rows, "audit_rows": self.config.audit_rows}
+        options = {**self._options(call), "rows": self.config.rows, "audit_rows": self._rows(call)}
         return search(call.query, call.key, recall=aim, **options)  # type: ignore[arg-type]
 
     def _audit(self, call: Call, block_map: BlockMap, attempt: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,8 +160,8 @@ class RecallPolicy(_Base):
             assert block_map.recall is not None
             return block_map.recall, torch.ones_like(block_map.recall)
         return audit_map(
-            call.query, call.key, block_map, rows=self.config.audit_rows, scale=call.scale, key_mask=call.key_mask,
-            seed=call.seed + 7919 * (attempt + 1),
+            call.query, call.key, block_map, rows=self._rows(call), scale=call.scale, key_mask=call.key_mask,
+            seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
         )  # fmt: skip
 
     def _refresh(self, call: Call, old: BlockMap, missed: torch.Tensor, recall: float) -> BlockMap:
@@ -177,10 +187,11 @@ def _full_where_dense(found: BlockMap) -> BlockMap:
 
 class AdaSpaPolicy(_Base):
     """AdaSpa (arXiv 2502.21079): dense to the first search step, which also caches the lse; then sparse by its map,
-    searched anew with the cached lse at the later search steps; head-adaptive sparsity; nothing is audited."""
+    searched anew with the cached lse at the later search steps; head-adaptive sparsity; nothing is audited. The later
+    figures of `search_at` are the shares of the steps before which a search is due."""
 
     def attend(self, call: Call, memory: Memory) -> Outcome:
-        due = sum(call.progress() >= share for share in self.config.search_at)
+        due = sum(call.step >= first for first in self._search_steps(call.steps or 1))
         if due == 0:
             return Outcome(None, recall=1.0, why="before the first search")
         searched = due > memory.searches
@@ -193,6 +204,12 @@ class AdaSpaPolicy(_Base):
         recall = memory.block_map.recall
         measured = float(recall.amin()) if searched and recall is not None else None
         return Outcome(self._sparse(call, memory.block_map), memory.block_map.density, searched, measured, used=memory.block_map)
+
+    def _search_steps(self, steps: int) -> list[int]:
+        """Of 50 steps 9 and 30, counted from 0: the first search is in the last dense step, whose lse it caches."""
+        warm = max(self.config.search_at[0], self.config.dense_steps)
+        first = max(0, round(warm * steps) - 1)
+        return [first, *(max(first + 1, round(share * steps)) for share in self.config.search_at[1:])]
 
     def _search(self, call: Call, lse: torch.Tensor | None) -> BlockMap:
         sparsity = self.config.sparsity
@@ -219,6 +236,9 @@ class WindowPolicy(_Base):
         centre = (torch.arange(p, device=call.query.device) + 0.5)[:, None] * block
         keys = (torch.arange(q, device=call.query.device) + 0.5) * self.config.key_block
         nearness = (-(keys - centre).abs()).expand(b, h, p, q)
-        forced = call.forced.apply(torch.zeros(b, h, p, q, dtype=torch.bool, device=call.query.device), block, self.config.key_block)
+        if call.key_mask is not None:  # blocks of padding alone come last
+            nearness = nearness.masked_fill(~visible_blocks(call.key_mask, self.config.key_block)[:, None, None], -torch.inf)
+        nothing = torch.zeros(b, h, p, q, dtype=torch.bool, device=call.query.device)
+        forced = call.forced.apply(nothing, block, self.config.key_block, (length, call.key.shape[2]))
         mask = top_rows(nearness, self.config.sparsity, forced)
         return BlockMap.from_dense(mask, query_block=block, key_block=self.config.key_block, length=(length, call.key.shape[2]))

@@ -14,7 +14,8 @@ def summarise(config: SparseAttention, records: Iterable[Record], untouched: Map
     """`sites` x `steps` tables; guidance branches and calls of one cell are joined (mean density, smallest recall).
 
     promised: recall or sparsity. density, recall, bound, exact: lists [site][step], None where nothing was measured.
-    searches: [site][step] counts. dense: reason -> calls. untouched: site -> reason, for sites that never took part.
+    searches: [site][step] counts. dense: reason -> calls. untouched: site -> reason, for sites that are no self-attention
+    of the video's.
     """
     records = list(records)
     sites = list(dict.fromkeys(record.site for record in records))
@@ -41,11 +42,17 @@ def summarise(config: SparseAttention, records: Iterable[Record], untouched: Map
         "bound": table(lambda cell: _least(r.bound for r in cell)),
         "exact": table(lambda cell: _least(r.exact for r in cell)),
         "searches": table(lambda cell: sum(r.searched for r in cell)),
-        "mean_density": round(sum(r.density for r in records) / len(records), 4) if records else 1.0,
+        "mean_density": _mean_density(records),
         "least_recall": _least(r.exact if r.exact is not None else r.recall for r in calls),
         "dense": reasons,
         "untouched": dict(untouched),
     }
+
+
+def _mean_density(records: Iterable[Record]) -> float:
+    """The share of all self-attention scores that was computed."""
+    scores = [(record.density, record.tokens**2) for record in records]
+    return round(sum(d * n for d, n in scores) / sum(n for _, n in scores), 4) if scores else 1.0
 
 
 def _least(values: Iterable[float | None]) -> float | None:

@@ -12,10 +12,13 @@ import torch
 
 from videogen.core.errors import InputError
 
-from .blockmap import BlockMap, Forced, block_count, block_sizes
+from .blockmap import BlockMap, Forced, block_count, block_sizes, check_key_mask
+from .confidence import lower_bound, rows_to_show
 from .config import check_block
 from .mass import block_mass, row_mass, sample_rows
-from .select import Audit, cover, head_sparsity, lower_bound, round_up, top_rows
+from .select import Audit, cover, head_sparsity, round_up, top_rows
+
+_USUAL_ROWS = 128
 
 
 def search(
@@ -32,30 +35,35 @@ def search(
     head_adaptive: bool = False,
     scale: float | None = None,
     key_mask: torch.Tensor | None = None,
-    audit_rows: int = 64,
+    audit_rows: int | None = None,
     round_to: int = 1,
     seed: int = 0,
+    error: float = 0.01,
 ) -> BlockMap:
     """Which key blocks each query block shall attend to.
 
     query [b, h, l, d], key [b, g, k, d] with h a multiple of g. Give either `recall` in (0, 1]: the cheapest lists that
-    keep that share of the softmax mass in every head, as a sample of rows proves at 99 % confidence; or `sparsity` in
-    [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's distribution over heads).
-    rows: query rows a block that are looked at; None for all of them, which is exact. lse: of an earlier step [b, h, l].
+    keep that share of the softmax mass in every head, as random rows show with a probability of `error` to be wrong in
+    any of them; or `sparsity` in [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's shares of heads).
+    rows: query rows a block by which blocks are ranked; None for all of them, which is exact. audit_rows: random rows of
+    a head by which lists are judged; None for as many as showing the recall takes. lse: of an earlier step [b, h, l].
     query_block: tokens; None for 256 on a CPU and 128 elsewhere. round_to: list lengths are multiples of this.
     The map's `recall` [b, h] is measured: over all rows, or the sample's mean. NaN or Inf in the inputs gives full rows.
     Raises InputError.
     """
     query_block = default_query_block(query.device) if query_block is None else query_block
     _check(query, key, recall, sparsity, rows, query_block, key_block)
+    _check_extras(query, key, lse, key_mask)
     length = (query.shape[2], key.shape[2])
     if recall == 1 or sparsity == 0:
         return BlockMap.full(*query.shape[:2], query_block=query_block, key_block=key_block, length=length, device=query.device)
     generator = torch.Generator().manual_seed(seed)
-    mass, audit = _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, generator)
+    if audit_rows is None:
+        audit_rows = _USUAL_ROWS if recall is None else rows_to_show(recall, error / query.shape[:2].numel())
+    mass, audit = _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator)
     broken = ~mass.isfinite().all(-1, keepdim=True)
     mass = mass.nan_to_num(0.0)
-    must = (forced or Forced()).apply(broken.expand_as(mass), query_block, key_block)
+    must = (forced or Forced()).apply(broken.expand_as(mass), query_block, key_block, length)
     if recall is not None:
         kept = cover(mass, audit, recall, must)
     else:
@@ -65,7 +73,7 @@ def search(
     if round_to > 1:
         kept = round_up(kept, mass, round_to)
     found = BlockMap.from_dense(kept, query_block=query_block, key_block=key_block, length=length)
-    return replace(found, recall=audit.recall(kept).mean(-1) if rows else _exact_recall(mass, kept, length[0], query_block))
+    return replace(found, recall=audit.recall(kept))
 
 
 def audit_map(
@@ -73,23 +81,30 @@ def audit_map(
     key: torch.Tensor,
     block_map: BlockMap,
     *,
-    rows: int = 64,
+    rows: int = _USUAL_ROWS,
     scale: float | None = None,
     key_mask: torch.Tensor | None = None,
     seed: int = 0,
-    confidence: float = 2.33,
+    error: float = 0.01,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(recall, its lower bound), each fp32 [b, h]: what a map keeps of these queries' and keys' mass, on random rows.
 
-    recall of a row is exp(lse_sparse - lse_full); here both come from one pass over the sampled rows. Rows are spread
-    over all query blocks.
+    recall of a row is exp(lse_sparse - lse_full); here both come from one pass over the sampled rows. The bounds of all
+    heads hold at once, but for a probability of `error`. rows: of a head; `rows_to_show` says how many a recall takes.
+    Where that is half of the tokens or more, all are taken, and the bound is the recall itself.
     """
-    count = max(1, rows // block_map.shape[0])
-    tokens = sample_rows(query.shape[2], block_map.query_block, count, torch.Generator().manual_seed(seed)).flatten().to(query.device)
+    tokens, whole = _audit_tokens(query.shape[2], rows, torch.Generator().manual_seed(seed), query.device)
     mass, _ = row_mass(query, key, tokens, key_block=block_map.key_block, scale=scale, key_mask=key_mask)
     blocks = (tokens // block_map.query_block).expand(*query.shape[:2], -1)
-    kept = torch.where(block_map.keeps(blocks), mass, torch.zeros_like(mass)).sum(-1)
-    return lower_bound(kept, confidence)
+    kept = torch.where(block_map.keeps(blocks), mass, torch.zeros_like(mass)).sum(-1).clamp(max=1)
+    return kept.mean(-1), lower_bound(kept, 0.0 if whole else error / kept.shape[:2].numel())
+
+
+def _audit_tokens(length: int, rows: int, generator: torch.Generator, device: torch.device) -> tuple[torch.Tensor, bool]:
+    """(tokens drawn independently, False), or (all tokens, True) where so many are wanted."""
+    if 2 * rows >= length:
+        return torch.arange(length, device=device), True
+    return torch.randint(length, (rows,), generator=generator).to(device), False
 
 
 def default_query_block(device: torch.device) -> int:
@@ -97,26 +112,22 @@ def default_query_block(device: torch.device) -> int:
     return 256 if device.type == "cpu" else 128
 
 
-def _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, generator):  # type: ignore[no-untyped-def]
-    """(mass of each tile, rows summing to 1, [b, h, p, q]; the audit by other rows, or by all)."""
+def _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator):  # type: ignore[no-untyped-def]
+    """(mass of each tile, rows summing to 1, [b, h, p, q]; the audit by random rows, or by all)."""
     length = query.shape[2]
     p = block_count(length, query_block)
+    sizes = block_sizes(length, query_block, query.device)
     if rows is None:
         total, _ = block_mass(query, key, query_block=query_block, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
-        mass = total / block_sizes(length, query_block, query.device)[:, None]
-        return mass, Audit(mass, torch.arange(p, device=query.device), confidence=0.0)
-    control = max(1, -(-audit_rows // p))
-    tokens = sample_rows(length, query_block, rows + control, generator).to(query.device)
-    sampled, _ = row_mass(query, key, tokens.flatten(), key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
-    sampled = sampled.unflatten(2, tuple(tokens.shape))
-    ranking, control_mass = sampled[:, :, :, : tokens.shape[1] - control].mean(3), sampled[:, :, :, tokens.shape[1] - control :]
-    blocks = torch.arange(p, device=query.device).repeat_interleave(control_mass.shape[3])
-    return ranking, Audit(control_mass.flatten(2, 3).nan_to_num(0.0), blocks)
-
-
-def _exact_recall(mass: torch.Tensor, kept: torch.Tensor, length: int, query_block: int) -> torch.Tensor:
-    sizes = block_sizes(length, query_block, mass.device).float()
-    return (mass * kept).sum(-1) @ sizes / length
+        mass = total / sizes[:, None]
+        return mass, Audit(mass.nan_to_num(0.0), torch.arange(p, device=query.device), sizes.float() / length, error=0.0)
+    ranking = sample_rows(length, query_block, rows, generator).to(query.device)
+    tokens, whole = _audit_tokens(length, audit_rows, generator, query.device)
+    both = torch.cat([ranking.flatten(), tokens])
+    sampled, _ = row_mass(query, key, both, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+    mass = sampled[:, :, : ranking.numel()].unflatten(2, tuple(ranking.shape)).mean(3)
+    weights = torch.full((len(tokens),), 1 / len(tokens), device=query.device)
+    return mass, Audit(sampled[:, :, ranking.numel() :].nan_to_num(0.0), tokens // query_block, weights, 0.0 if whole else error)
 
 
 def _check(query, key, recall, sparsity, rows, query_block, key_block) -> None:  # type: ignore[no-untyped-def]
@@ -135,3 +146,11 @@ def _check(query, key, recall, sparsity, rows, query_block, key_block) -> None: 
         raise InputError(f"{shapes} must be [batch, heads, length, head_dim] of one batch and dim")
     if query.shape[1] % key.shape[1]:
         raise InputError(f"{query.shape[1]} query heads are no multiple of {key.shape[1]} key heads")
+    if 0 in (*query.shape, *key.shape):
+        raise InputError(f"query {list(query.shape)} and key {list(key.shape)} hold nothing")
+
+
+def _check_extras(query: torch.Tensor, key: torch.Tensor, lse: torch.Tensor | None, key_mask: torch.Tensor | None) -> None:
+    if lse is not None and lse.shape != query.shape[:3]:
+        raise InputError(f"lse is {list(lse.shape)}; for this query it must be {list(query.shape[:3])}")
+    check_key_mask(key_mask, key)

@@ -6,43 +6,38 @@ Shapes: b batch, h heads, p query blocks, q key blocks, n audit rows. `mass` is 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
 from videogen.core.errors import InputError
 
+from .confidence import exceeds
+
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows that were not used for ranking: what lists really keep is read off them.
+    """Rows by which lists are judged: what they really keep is read off these. Rows drawn at random, not those of the ranking.
 
-    mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block each row is of.
-    confidence: of the one-sided bound, as a normal quantile (2.33: 99 %).
+    mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block each row is of. weights: fp32 [n],
+    summing to 1, the share of the tokens that a row stands for. error: how often the bound of any head may be wrong; 0
+    where the rows are all there are.
     """
 
     mass: torch.Tensor
     blocks: torch.Tensor
-    confidence: float = 2.33
+    weights: torch.Tensor
+    error: float
 
     def recall(self, kept: torch.Tensor) -> torch.Tensor:
-        """Mass that a mask of blocks [b, h, p, q] keeps in each audit row: [b, h, n]."""
-        return (self.mass * kept[:, :, self.blocks]).sum(-1)
+        """Mass that a mask of blocks [b, h, p, q] keeps, mean over the rows: [b, h]."""
+        return (self.mass * kept[:, :, self.blocks]).sum(-1) @ self.weights
 
-    def bounds(self, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(mean recall of each head, what it is at least at this confidence), both [b, h]."""
-        return lower_bound(self.recall(kept), self.confidence)
-
-
-def lower_bound(recall: torch.Tensor, confidence: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(mean, one-sided lower bound of the mean) over the last axis, from the rows' own variance."""
-    count = recall.shape[-1]
-    mean = recall.mean(-1)
-    if count < 2:
-        return mean, torch.zeros_like(mean)
-    spread = recall.std(-1) / math.sqrt(count)
-    return mean, (mean - confidence * spread).clamp(0, 1)
+    def holds(self, kept_mass: torch.Tensor, target: float) -> torch.Tensor:
+        """Whether rows that keep `kept_mass` [b, h, n] show a recall of at least `target`: bool [b, h]."""
+        if self.error == 0:
+            return kept_mass @ self.weights >= target - 1e-6
+        return exceeds(kept_mass.clamp(0, 1), target, self.error / kept_mass.shape[:2].numel())
 
 
 def top_rows(mass: torch.Tensor, sparsity: float | torch.Tensor, forced: torch.Tensor) -> torch.Tensor:
@@ -77,10 +72,11 @@ def head_sparsity(mass: torch.Tensor, sparsity: float, forced: torch.Tensor, goo
 
 
 def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor) -> torch.Tensor:
-    """The cheapest lists whose recall is at least `target` in every head, by the audit's lower bound: bool [b, h, p, q].
+    """Lists whose recall the audit shows to be at least `target` in every head: bool [b, h, p, q].
 
     A head's blocks are taken from the heaviest down, over all its rows together: no other choice of as many blocks
-    holds more. mass: [b, h, p, q] with rows that sum to 1. Where no cut reaches the target, everything is kept.
+    holds more. How many is decided among 128 cuts. mass: [b, h, p, q] with rows that sum to 1. Where no cut reaches the
+    target, everything is kept.
     """
     b, h, p, q = mass.shape
     rank = _ranks(mass.masked_fill(forced, torch.inf).flatten(2)).view(mass.shape)
@@ -88,9 +84,14 @@ def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor)
     place = torch.bucketize(rank[:, :, audit.blocks], cuts, right=True)  # the first cut that keeps a block
     gained = torch.zeros(b, h, place.shape[2], len(cuts) + 1, device=mass.device)
     gained.scatter_add_(-1, place, audit.mass)
-    _, low = lower_bound(gained.cumsum(-1)[..., : len(cuts)].transpose(2, 3), audit.confidence)
-    reached = low >= target
-    first = torch.where(reached.any(-1), reached.to(torch.uint8).argmax(-1), len(cuts) - 1)
+    gained = gained.cumsum_(-1)
+    low, high = (torch.full((b, h), end, device=mass.device) for end in (0, len(cuts) - 1))
+    for _ in range(len(cuts).bit_length()):  # what a longer list keeps includes what a shorter one keeps
+        middle = (low + high) // 2
+        kept_mass = gained.gather(-1, middle[..., None, None].expand(b, h, gained.shape[2], 1)).squeeze(-1)
+        held = audit.holds(kept_mass, target)
+        low, high = torch.where(held, low, (middle + 1).clamp(max=len(cuts) - 1)), torch.where(held, middle, high)
+    first = torch.maximum(low, high)
     keep = (rank < cuts[first][..., None, None]) | forced
     # a row must keep something: its heaviest block
     return keep | (_ranks(mass) == 0)

@@ -11,8 +11,10 @@ import torch
 from .blockmap import Forced
 from .config import SparseAttention
 from .kernels.dense import attention_with_lse
+from .kernels.table import Case, choose
 from .order import TokenGrid, inverse, permutation
 from .policies import Call, Memory, Outcome, Policy, make_policy
+from .searching import default_query_block
 from .sparse import sparse_attention
 
 _TILE = (4, 4, 4)
@@ -67,6 +69,10 @@ class Site:
         key_mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, Record]:
         """The call's result, [b, h, l, d] in the model's own order of tokens, and its record."""
+        if self._config.backend != "auto":  # a kernel that was named and cannot is an error, even where the call would run dense
+            block = self._config.query_block or default_query_block(query.device)
+            shape = (query.shape[-1], value.shape[-1], block, self._config.key_block)
+            choose(Case(query.device.type, query.dtype, *shape, key_mask is not None), self._config.backend)
         order = self._order(grid, query.device)
         where = (moment.branch, ordinal, tuple(query.shape), tuple(key.shape), query.dtype)
         call = Call(
@@ -79,6 +85,10 @@ class Site:
         exact = self._exact(call, outcome) if self._config.audit == "full" and outcome.used is not None else None
         out = dense() if outcome.out is None else _reordered(outcome.out, None if order is None else inverse(order))
         return out, self._record(moment, query.shape[2], outcome, exact)
+
+    def refuse(self, moment: Moment, tokens: int, why: str) -> Record:
+        """The record of a call that stays dense."""
+        return Record(self.name, moment.step, moment.branch, tokens, 1.0, 1.0, 1.0, False, why)
 
     def _record(self, moment: Moment, tokens: int, outcome: Outcome, exact: float | None) -> Record:
         return Record(
@@ -117,8 +127,8 @@ def _reordered(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
 
 
 def _broken(value: torch.Tensor, block: int, order: torch.Tensor | None) -> tuple[tuple[int, int], ...]:
-    """Tokens whose value is NaN or Inf: every row sees them, as in dense attention. Looked for on a CPU, where it is free."""
-    if value.device.type != "cpu" or bool(value.isfinite().all()):
+    """Tokens whose value is NaN or Inf: every row sees them, as in dense attention."""
+    if bool(value.isfinite().all()):
         return ()
     bad = (~value.isfinite()).any(-1).any(1).any(0)
     if order is not None:

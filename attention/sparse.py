@@ -6,9 +6,9 @@ from typing import Literal, overload
 
 import torch
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
 
-from .blockmap import BlockMap
+from .blockmap import BlockMap, check_key_mask, visible_blocks
 from .kernels.table import Case, choose
 
 
@@ -46,7 +46,23 @@ def sparse_attention(
     _check(query, key, value, block_map, key_mask)
     kernel = choose(Case.of(query, value, block_map, key_mask), backend)
     out, lse = kernel.load()(query, key, value, block_map, scale=scale, key_mask=key_mask)
+    if key_mask is not None:
+        out, lse = _blind_rows_emptied(out, lse, block_map, key_mask)
     return (out, lse) if return_lse else out
+
+
+def _blind_rows_emptied(
+    out: torch.Tensor, lse: torch.Tensor, block_map: BlockMap, key_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that see padding alone give 0 and -inf, as SDPA does; each kernel would make something else of them."""
+    visible = visible_blocks(key_mask, block_map.key_block)[:, None, None, :].expand(*block_map.counts.shape, -1)
+    seen = visible.gather(-1, block_map.columns.long())
+    listed = torch.arange(seen.shape[-1], device=seen.device) < block_map.counts.unsqueeze(-1)
+    blind = ~(seen & listed).any(-1)
+    if not bool(blind.any()):
+        return out, lse
+    rows = blind.repeat_interleave(block_map.query_block, -1)[..., : block_map.query_length]
+    return out.masked_fill(rows.unsqueeze(-1), 0.0), lse.masked_fill(rows, -torch.inf)
 
 
 def _check(
@@ -59,7 +75,13 @@ def _check(
         raise InputError(
             f"key is {list(key.shape)} and value {list(value.shape)}; the map is for [{b}, heads, {block_map.key_length}, head_dim]"
         )
-    if h % key.shape[1]:
+    if not key.shape[1] or h % key.shape[1]:
         raise InputError(f"{h} query heads are no multiple of {key.shape[1]} key heads")
-    if key_mask is not None and (key_mask.dtype != torch.bool or key_mask.shape != (b, block_map.key_length)):
-        raise InputError(f"key_mask is {key_mask.dtype} {list(key_mask.shape)}; it must be bool [{b}, {block_map.key_length}]")
+    if not query.dtype == key.dtype == value.dtype or not query.is_floating_point():
+        raise InputError(f"query, key and value are {query.dtype}, {key.dtype} and {value.dtype}; they must be of one floating-point dtype")
+    if query.shape[-1] != key.shape[-1] or 0 in (*query.shape, *key.shape, *value.shape):
+        shapes = f"query {list(query.shape)}, key {list(key.shape)}, value {list(value.shape)}"
+        raise InputError(f"{shapes}: query and key need one head_dim, and none may be empty")
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+        raise UnsupportedError("sparse attention has no backward pass; call it within torch.no_grad()")
+    check_key_mask(key_mask, key)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import torch
 
+from ..blockmap import BlockMap
+from .table import has_triton
+
 _AT = torch.ops.aten
+_SCORES_BYTES = 256 << 20
 
 
 def attention_with_lse(
@@ -47,16 +51,30 @@ def _cpu_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
 
 
 def _cuda_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
-    if bias is not None:
+    if bias is None:
+        return _AT._scaled_dot_product_flash_attention(query, key, value, scale=scale)[:2]
+    if not has_triton():
         return _math(query, key, value, bias, scale)
-    return _AT._scaled_dot_product_flash_attention(query, key, value, scale=scale)[:2]
+    from .triton_blocks import triton_attention
+
+    full = BlockMap.full(*query.shape[:2], query_block=128, key_block=64, length=(query.shape[2], key.shape[2]), device=query.device)
+    return triton_attention(query, key, value, full, scale=scale, key_mask=bias[:, 0, 0] == 0)
 
 
 def _math(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
+    """In pieces of query rows, so that the scores never take more than `_SCORES_BYTES`."""
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    scores = (query.to(wide) * scale) @ key.to(wide).mT
+    keys, values = key.to(wide).mT, value.to(wide)
+    row_bytes = query.shape[0] * query.shape[1] * key.shape[2] * wide.itemsize
+    parts = [_piece(q.to(wide) * scale, keys, values, bias) for q in query.split(max(1, _SCORES_BYTES // row_bytes), 2)]
+    out, lse = (torch.cat(side, 2) for side in zip(*parts, strict=True))
+    return out.to(query.dtype), lse
+
+
+def _piece(query, keys, values, bias):  # type: ignore[no-untyped-def]
+    scores = query @ keys
     if bias is not None:
         scores += bias
     lse = scores.logsumexp(-1)
-    out = (scores - lse.unsqueeze(-1)).exp_() @ value.to(wide)
-    return out.to(query.dtype), lse
+    seen = lse != -torch.inf
+    return (scores - torch.where(seen, lse, 0.0).unsqueeze(-1)).exp_() @ values, lse

@@ -42,9 +42,10 @@ def gather_attention(
     for i in range(b):
         for j in range(h):
             if whole[i][j]:  # nothing is left out, so nothing is gathered
-                given = (x[i : i + 1, g : g + 1] for x, g in ((query, j), (key[:, :, :real], j // groups), (value[:, :, :real], j // groups)))
-                mask = None if key_mask is None else key_mask[i : i + 1]
-                out[i : i + 1, j : j + 1], lse[i : i + 1, j : j + 1] = attention_with_lse(*given, scale=scale, key_mask=mask)
+                g, one = j // groups, slice(i, i + 1)
+                k, v = (x[one, g : g + 1, :real] for x in (key, value))
+                mask = None if key_mask is None else key_mask[one]
+                out[one, j : j + 1], lse[one, j : j + 1] = attention_with_lse(query[one, j : j + 1], k, v, scale=scale, key_mask=mask)
                 continue
             head = _Head(query[i, j], key[i, j // groups], value[i, j // groups], None if valid is None else valid[i], out[i, j], lse[i, j])
             _attend(head, block_map.columns[i, j], block_map.counts[i, j], block_map, scale)

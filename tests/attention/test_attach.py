@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 from videogen import InputError, UnsupportedError
 from videogen.attention import SparseAttention, attach
+from videogen.attention.policies import AdaSpaPolicy
 
 TOKENS = 4 * 8 * 8
 
@@ -37,7 +40,7 @@ def call(model: nn.Module, timestep: float = 500.0, frames: int = 4, seed: int =
 
 
 def small(**options: object) -> SparseAttention:
-    return SparseAttention(**{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": 32, "rows": 4, **options})  # type: ignore[arg-type]
+    return SparseAttention(**{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": TOKENS, "rows": 4, **options})  # type: ignore[arg-type]
 
 
 def footprint(model: nn.Module) -> list[object]:
@@ -84,9 +87,10 @@ def test_close_leaves_no_trace() -> None:
 
 def test_an_error_within_the_model_leaves_it_usable() -> None:
     model = wan(8.0)
-    with attach(model, small()):
+    with attach(model, small()) as handle:
         with pytest.raises(RuntimeError):
             model(torch.zeros(1, 4, 4, 16, 16), torch.tensor([1.0]), torch.zeros(1, 8, 99), return_dict=False)
+        handle.reset()
         sparse = call(model)
     with attach(model, small()):
         assert torch.equal(call(model), sparse)
@@ -121,16 +125,25 @@ def test_adaspa_runs_by_its_calendar() -> None:
     with attach(model, config, steps=10) as handle:
         outputs = [call(model, 1000.0 - 100 * i, seed=i) for i in range(10)]
         report = handle.report()
-    searched = [1 if step in (2, 6) else 0 for step in range(10)]
+    searched = [1 if step in (1, 6) else 0 for step in range(10)]
     assert report["searches"] == [searched, searched]
-    assert [torch.equal(a, b) for a, b in zip(plain, outputs, strict=True)] == [True] * 3 + [False] * 7
-    assert report["density"][0][:3] == [1.0] * 3 and all(0.15 < d < 0.3 for d in report["density"][0][3:])
+    assert [torch.equal(a, b) for a, b in zip(plain, outputs, strict=True)] == [True] * 2 + [False] * 8
+    assert report["density"][0][:2] == [1.0] * 2 and all(0.15 < d < 0.3 for d in report["density"][0][2:])
 
 
-def records(run: Callable[[], None], model: nn.Module, config: SparseAttention) -> list[float]:
-    with attach(model, config) as handle:
-        run()
-        return [record.density for record in handle.records]
+@pytest.mark.parametrize(
+    ("options", "steps", "expected"),
+    [
+        ({}, 50, [9, 30]),
+        ({}, 4, [0, 2]),
+        ({"search_at": (0.5,)}, 2, [0]),
+        ({"dense_steps": 0.5}, 10, [4, 6]),
+        ({"search_at": (0.0, 0.6), "dense_steps": 0.0}, 50, [0, 30]),
+    ],
+    ids=["as published: 10 dense steps, searches in the last of them and at 30", "4 steps", "2 steps", "longer warm-up", "no warm-up"],
+)
+def test_adaspa_s_calendar(options: dict[str, Any], steps: int, expected: list[int]) -> None:
+    assert AdaSpaPolicy(SparseAttention.adaspa(0.8, **options))._search_steps(steps) == expected
 
 
 def test_guidance_branches_do_not_share_state() -> None:
@@ -151,7 +164,7 @@ def test_a_new_run_a_new_size_and_another_model_start_afresh() -> None:
         assert len(first.records) == 4 and len(second.records) == 2
         alone = call(two, 500.0)
         call(one, 900.0)  # a rising timestep: a new run
-        assert {record.step for record in first.records} == {0} and all(record.searched for record in first.records)
+        assert {record.step for record in first.records} == {0} and len(first.records) == 2
         call(one, 500.0, frames=3)  # another size within what looks like a run
         assert {record.tokens for record in first.records} == {3 * 64}
         assert len(second.records) == 4
@@ -167,11 +180,80 @@ def test_the_engine_s_own_words_for_step_and_branch_are_taken() -> None:
     assert {(record.step, record.branch) for record in handle.records} == {(3, "cond")}
 
 
-def test_gradients_causal_and_masked_attention_stay_dense() -> None:
+@pytest.mark.parametrize("timesteps", [(900.0, 600.0, 300.0), (0.0, 300.0, 600.0)], ids=["down", "up, as Mochi's"])
+def test_steps_are_told_from_timesteps_in_either_direction(timesteps: tuple[float, ...]) -> None:
     model = wan(8.0)
     with attach(model, small()) as handle:
-        model(torch.randn(1, 4, 4, 16, 16), torch.tensor([5.0]), torch.randn(1, 8, 16), return_dict=False)
-        assert not handle.records and handle.report()["untouched"]["blocks.0.attn1"] == "gradients are being recorded"
+        for _ in range(2):  # the second run starts afresh
+            for timestep in timesteps:
+                call(model, timestep)
+            assert [r.step for r in handle.records if r.site == "blocks.0.attn1"] == [0, 1, 2]
+
+
+def test_gradients_stay_dense_and_stand_in_the_report() -> None:
+    model = wan(8.0)
+    with attach(model, small()) as handle:
+        call(model, 900.0)
+        model(torch.randn(1, 4, 4, 16, 16), torch.tensor([500.0]), torch.randn(1, 8, 16), return_dict=False)
+        report = handle.report()
+    assert report["dense"] == {"gradients are being recorded": 2} and [row[1] for row in report["density"]] == [1.0, 1.0]
+
+
+class Lone(nn.Module):
+    """A model of one attention call, with the arguments that a test gives it."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.attention, self.options = LoneAttention(), options
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.attention(hidden_states, self.options)
+
+
+class LoneAttention(nn.Module):
+    processor = None
+
+    def forward(self, hidden_states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        x = hidden_states.unflatten(2, (2, -1)).transpose(1, 2)
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"is_causal": True}, "causal attention"),
+        ({"dropout_p": 0.5}, "dropout"),
+        ({"attn_mask": torch.ones(128, 128, dtype=torch.bool).tril()}, "more than key padding"),
+        ({"attn_mask": torch.zeros(128, 128)}, "more than key padding"),
+    ],
+    ids=["causal", "dropout", "triangular mask", "additive mask"],
+)
+def test_what_no_map_can_stand_for_stays_dense(options: dict[str, Any], reason: str) -> None:
+    model, x = Lone(**options), torch.randn(1, 128, 32)
+    with torch.no_grad(), attach(model, small()) as handle:
+        torch.manual_seed(0)
+        attached = model(x)
+        (told,) = handle.report()["dense"]
+    torch.manual_seed(0)
+    assert reason in told and torch.equal(attached, model(x))
+
+
+def test_a_second_handle_a_compiled_model_and_copies_are_refused() -> None:
+    model = wan()
+    with attach(model, small()) as handle:
+        with pytest.raises(InputError, match="already"):
+            attach(model, small())
+        for use in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(InputError, match=r"close\(\) the handle"):
+                use(model)
+        handle.close()
+        handle.close()
+    copy.deepcopy(model)
+    model.compile(backend="eager")
+    with pytest.raises(InputError, match="compiled"):
+        attach(model, small())
+    with pytest.raises(InputError, match="compiled"):
+        attach(torch.compile(wan(), backend="eager"), small())
 
 
 def test_a_named_backend_that_cannot_is_an_error() -> None:
@@ -186,9 +268,13 @@ def test_another_attention_backend_is_set_aside_and_put_back() -> None:
     model = wan(8.0)
     for block in model.blocks:
         block.attn1.processor._attention_backend = AttentionBackendName._NATIVE_MATH
+    plain = call(model)
+    with attach(model, small(min_length=10**4)):
+        assert torch.equal(call(model), plain)  # what stays dense stays with its own backend
     with attach(model, small()) as handle:
         call(model)
         assert len(handle.records) == 2
+        handle.close()
     assert all(block.attn1.processor._attention_backend == AttentionBackendName._NATIVE_MATH for block in model.blocks)
 
 
@@ -199,10 +285,13 @@ def test_another_attention_backend_is_set_aside_and_put_back() -> None:
         (object(), None, "no attention processors"),
         (wan(), SparseAttention.adaspa(), r"steps=N"),
         (wan(), SparseAttention(dense_steps=0.2), r"steps=N"),
+        (wan(), "dense", "nothing attached"),
+        (wan(), "adaptiv", "is unknown"),
+        (wan(), 0.95, "must be a SparseAttention"),
     ],
-    ids=["a plain module", "no model", "adaspa without steps", "dense steps without steps"],
+    ids=["a plain module", "no model", "adaspa without steps", "dense steps without steps", "dense", "unknown word", "a number"],
 )
-def test_what_cannot_be_attached_is_refused(target: object, config: SparseAttention | None, match: str) -> None:
+def test_what_cannot_be_attached_is_refused(target: object, config: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):
         attach(target, config)
 

@@ -46,13 +46,8 @@ def test_lists_are_as_small_as_they_can_be() -> None:
     assert small.columns.shape[-1] == int(small.counts.max())
 
 
-def test_union_keeps_both() -> None:
-    a, b = random_map(64, 64, 500), random_map(64, 64, 500, share=0.1)
-    assert torch.equal(a.union(b).to_dense(), a.to_dense() | b.to_dense())
-
-
 def test_forced_ranges_reach_every_block_they_touch() -> None:
-    mask = Forced(rows=[(60, 70)], columns=[(0, 1), (990, 1000)]).apply(torch.zeros(1, 1, 16, 16, dtype=torch.bool), 64, 64)
+    mask = Forced(rows=[(60, 70)], columns=[(0, 1), (990, 1000)]).apply(torch.zeros(1, 1, 16, 16, dtype=torch.bool), 64, 64, (1000, 1000))
     assert mask[0, 0, :2].all() and mask[0, 0, :, 0].all() and mask[0, 0, :, 15].all()
     assert int(mask.sum()) == 2 * 16 + 2 * 14
 

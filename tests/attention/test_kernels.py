@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,13 @@ import torch.nn.functional as F
 
 from tests.attention.test_block_maps import random_map
 from videogen import InputError, UnsupportedError
-from videogen.attention import BlockMap, block_mass, error_bound, merge, row_mass, sparse_attention
+from videogen.attention import BlockMap, Forced, SparseAttention, block_mass, error_bound, merge, row_mass, sparse_attention
+from videogen.attention.config import BACKENDS
+from videogen.attention.kernels import dense
 from videogen.attention.kernels.dense import attention_with_lse
 from videogen.attention.kernels.flex_blocks import flex_attention
 from videogen.attention.kernels.table import KERNELS, Case, choose, reasons
+from videogen.attention.policies import Call, Memory, make_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -218,3 +222,63 @@ def test_heads_that_leave_nothing_out_stand_beside_sparse_ones(padding: bool) ->
     out, lse = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True, backend="torch")
     reference, reference_lse = expected(row, q, k, v, mask, block_map)
     assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_rows_that_see_padding_alone_give_zero_and_minus_infinity(dtype: torch.dtype) -> None:
+    q, k, v, _ = inputs(Row("", length=256), dtype)
+    mask = torch.ones(2, 256, dtype=torch.bool)
+    mask[:, 64:128] = False
+    kept = torch.zeros(2, 4, 4, 4, dtype=torch.bool)
+    kept[..., 0, 1] = True  # the first query block sees padding alone
+    kept[..., 1:, 1:3] = True
+    block_map = BlockMap.from_dense(kept, query_block=64, key_block=64, length=256)
+    out, lse = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True)
+    assert (out[:, :, :64] == 0).all() and (lse[:, :, :64] == -torch.inf).all()
+    expected_out = F.scaled_dot_product_attention(q, k, v, attn_mask=block_map.expand() & mask[:, None, None])
+    assert torch.allclose(out, expected_out, atol=2e-2 if dtype == torch.bfloat16 else 1e-5)
+
+
+def test_a_window_never_looks_at_padding_alone() -> None:
+    q, k, v, _ = inputs(Row("", length=512))
+    mask = torch.arange(512).expand(2, -1) < 200
+    config = SparseAttention(recall=None, sparsity=0.8, window=True, query_block=64)
+    outcome = make_policy(config).attend(Call(q, k, v, None, mask, Forced(), 0, 4, 1), Memory())
+    assert outcome.out is not None and (outcome.out.abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"dtype": torch.int32}, "floating-point"),
+        ({"mixed": True}, "one floating-point dtype"),
+        ({"grad": True}, "no backward"),
+    ],
+    ids=["integers", "two dtypes", "gradients"],
+)
+def test_what_no_kernel_is_meant_for_is_refused(change: dict[str, Any], match: str) -> None:
+    x = torch.randn(1, 2, 128, 8).to(change.get("dtype", torch.float32))
+    value = x.double() if change.get("mixed") else x.clone().requires_grad_() if change.get("grad") else x
+    full = BlockMap.full(1, 2, query_block=64, key_block=64, length=128)
+    with pytest.raises((InputError, UnsupportedError), match=match):
+        sparse_attention(x, x, value, full)
+
+
+@pytest.mark.parametrize("block", [0, 192, 64.0, True], ids=str)
+def test_blocks_are_powers_of_two(block: Any) -> None:
+    with pytest.raises(InputError, match="power of two"):
+        BlockMap.from_dense(torch.ones(1, 1, 2, 2, dtype=torch.bool), query_block=block, key_block=64, length=128)
+    with pytest.raises(InputError, match="power of two"):
+        BlockMap(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1), 64, block, 64, 64)
+
+
+def test_plain_mathematics_in_pieces_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v, mask = inputs(Row("", length=300, padding=True), torch.float64)
+    whole = attention_with_lse(q, k, v, key_mask=mask)
+    monkeypatch.setattr(dense, "_SCORES_BYTES", 8 * 8 * 300 * 7)
+    pieces = attention_with_lse(q, k, v, key_mask=mask)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(whole, pieces, strict=True))
+
+
+def test_the_configuration_knows_the_kernels_names() -> None:
+    assert set(BACKENDS) == {"auto", *(kernel.name for kernel in KERNELS)}

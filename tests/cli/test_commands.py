@@ -107,7 +107,7 @@ def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
 
 
 def start(tiny: Path, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "videogen.cli", "render", "a red ball", "--model", str(tiny), "--frames", "5",
+    command = [sys.executable, "-m", "videogen", "render", "a red ball", "--model", str(tiny), "--frames", "5",
                "--size", "32x32", "--steps", "900", "-o", "out.mp4"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.Popen(command, cwd=folder, env=environment, **streams)

@@ -197,6 +197,8 @@ def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: E
         ({"guidance_scale": 1.0, "negative_prompt": "dull"}, "no effect"),
         ({"steps": True}, "steps=True must be int"),
         ({"solver": 3}, "solver=3 must be str"),
+        ({"attention": None}, "attention=None must be"),
+        ({"attention": {"recal": 0.9}}, "did you mean 'recall'"),
     ],
     ids=lambda v: str(v)[:40],
 )

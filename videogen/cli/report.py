@@ -85,7 +85,7 @@ def _heat_map(sites: Sequence[str], density: Sequence[Sequence[float | None]]) -
 
 
 def _curves(report: dict[str, Any]) -> str:
-    """Promised, measured, and the bound that the sample proves; exact where a full audit ran."""
+    """Promised, measured, and what it is at least; exact where a full audit ran."""
     lines = {name: _by_step(report[name]) for name in ("recall", "bound", "exact")}
     known = [v for line in lines.values() for v in line if v is not None]
     if not known:
@@ -104,11 +104,13 @@ def _curves(report: dict[str, Any]) -> str:
     if (recall := report["promised"].get("recall")) is not None:
         drawn.append(f'<polyline points="{point(0, recall)} {point(steps, recall)}" fill="none" stroke="#c33" stroke-dasharray="5 4"/>')
     for name, line in lines.items():
-        points = " ".join(point(step, value) for step, value in enumerate(line) if value is not None)
+        points = [point(step, value) for step, value in enumerate(line) if value is not None]
         if points:
             style = f'fill="none" stroke="{colours[name]}" stroke-width="2"'
-            drawn.append(f'<polyline points="{points}" {style}><title>{name}</title></polyline>')
-    legend = "red: promised; blue: measured; pale: proved at 99 %; green: against full dense attention"
+            drawn.append(f'<polyline points="{" ".join(points)}" {style}><title>{name}</title></polyline>')
+        for x, y in (p.split(",") for p in points):
+            drawn.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colours[name]}"/>')
+    legend = "red: promised; blue: measured on random rows; pale: at least this, 99 % sure a call; green: against full dense attention"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">{"".join(drawn)}</svg><p class="note">{legend}</p>'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import torch
 
@@ -41,7 +41,7 @@ class GenerateOptions(TypedDict, total=False):
     guidance_mode: str | None
     guidance_scale_2: float | None
     vae_tiling: bool
-    attention: str | SparseAttention
+    attention: str | dict[str, Any] | SparseAttention
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
@@ -98,7 +98,7 @@ class Engine:
         guidance_mode: str | None = None,
         guidance_scale_2: float | None = None,
         vae_tiling: bool = False,
-        attention: str | SparseAttention = "dense",
+        attention: str | dict[str, Any] | SparseAttention = "dense",
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -107,7 +107,7 @@ class Engine:
 
         frames: count; size: (width, height) in px; None: as the model has it. solver: a name of
         `videogen.schedulers.solver_names()`, None: the checkpoint's own. attention: `dense`, `adaptive`,
-        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`. preview_every: steps between previews in
+        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -118,7 +118,7 @@ class Engine:
                 prompt=text, negative_prompt=negative_prompt, frames=frames, width=width, height=height,
                 steps=steps, guidance_scale=guidance_scale, guidance_scale_2=guidance_scale_2,
                 seed=seed + i, solver=solver, fps=fps, noise=noise, guidance_mode=guidance_mode, vae_tiling=vae_tiling,
-                attention=attention if isinstance(attention, str) else asdict(attention),
+                attention=_attention(attention),
             )
             for i, text in enumerate(prompts)
         ]  # fmt: skip
@@ -174,6 +174,14 @@ def _sides(size: tuple[int, int] | None) -> tuple[int | None, int | None]:
     except (TypeError, ValueError):
         raise InputError(f"size={size!r} must be (width, height) in px, such as (832, 480)") from None
     return width, height
+
+
+def _attention(asked: object) -> str | dict[str, Any]:
+    if isinstance(asked, SparseAttention):
+        return asdict(asked)
+    if not isinstance(asked, str | dict):
+        raise InputError(f"attention={asked!r} must be a word such as 'adaptive', a SparseAttention, or a dict of its fields")
+    return asked
 
 
 def _prompts(prompt: object) -> list[str]:

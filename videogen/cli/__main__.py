@@ -1,7 +1,0 @@
-"""`python -m videogen.cli`."""
-
-import sys
-
-from . import entry
-
-sys.exit(entry())
