@@ -122,6 +122,11 @@ class BlockMap:
         """Which heads leave nothing out, bool [b, h]."""
         return (self.counts == self.shape[1]).all(-1)
 
+    def of_heads(self, heads: torch.Tensor) -> BlockMap:
+        """The map of some heads (int64 [n]) alone."""
+        recall = None if self.recall is None else self.recall[:, heads]
+        return replace(self, columns=self.columns[:, heads], counts=self.counts[:, heads], recall=recall)
+
     def like(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
         """Another mask of blocks over the same tokens."""
         return BlockMap.from_dense(

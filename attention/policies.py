@@ -5,7 +5,8 @@ A policy holds no state; what a site remembers between steps is its `Memory`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -47,13 +48,13 @@ class Call:
 
 @dataclass
 class Memory:
-    """What one site remembers: its map, the lse of its dense pass, the searches that AdaSpa has done, and, where a
-    search found too little to leave out, the step from which it is worth another try."""
+    """What one site remembers: its map, the lse of its dense pass, the searches that AdaSpa has done, and the step from
+    which another search is due, at ever longer intervals (`patience`)."""
 
     block_map: BlockMap | None = None
     lse: torch.Tensor | None = None
     searches: int = 0
-    retry_at: int = 0
+    search_at: int = 0
     patience: int = 1
 
 
@@ -90,11 +91,9 @@ class _Base:
     def _options(self, call: Call) -> dict[str, object]:
         """What every search shares."""
         block = self.config.query_block or default_query_block(call.query.device)
-        # Lists of few different lengths run in few batches.
         return {
             "query_block": block, "key_block": self.config.key_block, "forced": call.forced, "scale": call.scale,
             "key_mask": call.key_mask, "seed": call.seed,
-            "round_to": max(1, block_count(call.key.shape[2], self.config.key_block) // 32),
         }  # fmt: skip
 
     def _sparse(self, call: Call, block_map: BlockMap) -> torch.Tensor:
@@ -107,7 +106,8 @@ class _Base:
 
 
 class RecallPolicy(_Base):
-    """The cheapest map that holds the promised recall; audited before every use, searched anew where it would miss.
+    """The cheapest map that holds the promised recall: searched at steps 0, 1, 3, 7, ..., audited before every use,
+    searched anew where it would miss.
 
     The audit comes before the sparse call, so a miss never reaches the output: the heads that miss get a new search, a
     wider one if that misses too, and dense attention at the last.
@@ -125,11 +125,12 @@ class RecallPolicy(_Base):
             return Outcome(None, recall=1.0, bound=1.0, why="dense steps")
         if config.recall == 1:
             return Outcome(None, recall=1.0, bound=1.0, why="recall 1 leaves nothing out")
-        if call.step < memory.retry_at:
+        if memory.block_map is None and call.step < memory.search_at:
             return Outcome(None, recall=1.0, bound=1.0, why="attention too diffuse")
-        searched, found = False, memory.block_map
-        if found is None:
-            found, searched = self._search(call, config.recall), True
+        searched = call.step >= memory.search_at
+        if searched:
+            memory.search_at, memory.patience = call.step + memory.patience, 2 * memory.patience
+        found = self._search(call, config.recall) if searched or memory.block_map is None else memory.block_map
         recall, bound = self._audit(call, found, 0)
         for attempt in (1, 2, 3):
             missed = (~(bound >= config.recall)).any(0)  # NaN is a miss
@@ -138,43 +139,52 @@ class RecallPolicy(_Base):
             wanted = 1 - (1 - config.recall) / 2 ** (attempt - 1) if attempt < 3 else 1.0
             found, searched = self._refresh(call, found, missed, wanted), True
             recall, bound = self._audit(call, found, attempt)
-        memory.block_map = found = _full_where_dense(found) if searched else found
-        low, least = (float(value.masked_fill(found.whole_heads(), 1.0).amin()) for value in (recall, bound))
         if found.density == 1:
-            memory.block_map, memory.retry_at, memory.patience = None, call.step + 1 + memory.patience, 2 * memory.patience
+            memory.block_map = None
             return Outcome(None, searched=searched, recall=1.0, bound=1.0, why="attention too diffuse")
-        return Outcome(self._sparse(call, found), found.density, searched, low, least, used=found)
+        memory.block_map = found
+        return Outcome(self._sparse(call, found), found.density, searched, float(recall.amin()), float(bound.amin()), used=found)
 
     def _rows(self, call: Call) -> int:
-        """As many as the promise takes, whatever this map aims at."""
+        """As many as the promise takes; of a long sequence more, whose audit costs less and whose map may be the sparser."""
         assert self.config.recall is not None
-        return self.config.audit_rows or rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
+        needed = rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
+        return self.config.audit_rows or max(needed, math.isqrt(40 * call.query.shape[2]))
 
     def _search(self, call: Call, recall: float) -> BlockMap:
         aim = recall + self.margin * (1 - recall)
         options = {**self._options(call), "rows": self.config.rows, "audit_rows": self._rows(call)}
-        return search(call.query, call.key, recall=aim, **options)  # type: ignore[arg-type]
+        return _full_where_dense(search(call.query, call.key, recall=aim, **options))  # type: ignore[arg-type]
 
     def _audit(self, call: Call, block_map: BlockMap, attempt: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(recall, its bound) of each head; those that leave nothing out need no look."""
         if self.config.audit == "off":
             assert block_map.recall is not None
             return block_map.recall, torch.ones_like(block_map.recall)
-        return audit_map(
-            call.query, call.key, block_map, rows=self._rows(call), scale=call.scale, key_mask=call.key_mask,
-            seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
-        )  # fmt: skip
+        whole = block_map.whole_heads()
+        recall, bound = torch.ones(whole.shape, device=whole.device), torch.ones(whole.shape, device=whole.device)
+        heads = (~whole).any(0).nonzero().squeeze(1)
+        if len(heads):
+            recall[:, heads], bound[:, heads] = audit_map(
+                *_heads(call, heads), block_map.of_heads(heads), rows=self._rows(call), scale=call.scale, key_mask=call.key_mask,
+                seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
+            )  # fmt: skip
+        return recall, bound
 
     def _refresh(self, call: Call, old: BlockMap, missed: torch.Tensor, recall: float) -> BlockMap:
         """A new map for the heads that missed; the others keep theirs."""
-        groups = call.query.shape[1] // call.key.shape[1]
         heads = missed.nonzero().squeeze(1)
-        part = Call(
-            call.query[:, heads], call.key[:, heads // groups], call.value, call.scale, call.key_mask, call.forced,
-            call.step, call.steps, call.seed + 104729,
-        )  # fmt: skip
+        query, key = _heads(call, heads)
+        part = replace(call, query=query, key=key, seed=call.seed + 104729)
         mask = old.to_dense()
         mask[:, heads] = self._search(part, recall).to_dense()
         return old.like(mask)
+
+
+def _heads(call: Call, heads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys of some heads, grouped or not."""
+    groups = call.query.shape[1] // call.key.shape[1]
+    return call.query[:, heads], call.key[:, heads // groups]
 
 
 def _full_where_dense(found: BlockMap) -> BlockMap:
@@ -214,7 +224,7 @@ class AdaSpaPolicy(_Base):
     def _search(self, call: Call, lse: torch.Tensor | None) -> BlockMap:
         sparsity = self.config.sparsity
         assert sparsity is not None
-        options = {**self._options(call), "round_to": 1, "rows": self.config.rows}
+        options = {**self._options(call), "rows": self.config.rows}
         return search(call.query, call.key, sparsity=sparsity, lse=lse, head_adaptive=sparsity >= 1 / 3, **options)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ from .blockmap import BlockMap, Forced, block_count, block_sizes, check_key_mask
 from .confidence import lower_bound, rows_to_show
 from .config import check_block
 from .mass import block_mass, row_mass, sample_rows
-from .select import Audit, cover, head_sparsity, round_up, top_rows
+from .select import Audit, cover, head_sparsity, top_rows
 
 _USUAL_ROWS = 128
 
@@ -36,7 +36,6 @@ def search(
     scale: float | None = None,
     key_mask: torch.Tensor | None = None,
     audit_rows: int | None = None,
-    round_to: int = 1,
     seed: int = 0,
     error: float = 0.01,
 ) -> BlockMap:
@@ -47,7 +46,7 @@ def search(
     any of them; or `sparsity` in [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's shares of heads).
     rows: query rows a block by which blocks are ranked; None for all of them, which is exact. audit_rows: random rows of
     a head by which lists are judged; None for as many as showing the recall takes. lse: of an earlier step [b, h, l].
-    query_block: tokens; None for 256 on a CPU and 128 elsewhere. round_to: list lengths are multiples of this.
+    query_block: tokens; None for 256 on a CPU and 128 elsewhere.
     The map's `recall` [b, h] is measured: over all rows, or the sample's mean. NaN or Inf in the inputs gives full rows.
     Raises InputError.
     """
@@ -70,8 +69,6 @@ def search(
         assert sparsity is not None
         shares = head_sparsity(mass, sparsity, must) if head_adaptive else sparsity
         kept = top_rows(mass, shares, must)
-    if round_to > 1:
-        kept = round_up(kept, mass, round_to)
     found = BlockMap.from_dense(kept, query_block=query_block, key_block=key_block, length=length)
     return replace(found, recall=audit.recall(kept))
 

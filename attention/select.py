@@ -97,15 +97,6 @@ def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor)
     return keep | (_ranks(mass) == 0)
 
 
-def round_up(kept: torch.Tensor, mass: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Lists lengthened to a multiple of `multiple` blocks by the next heaviest: fewer different lengths, larger batches."""
-    q = mass.shape[-1]
-    counts = kept.sum(-1, keepdim=True)
-    wanted = ((counts + multiple - 1) // multiple * multiple).clamp(max=q)
-    rank = _ranks(mass.masked_fill(kept, torch.inf))
-    return rank < wanted
-
-
 def _ranks(mass: torch.Tensor) -> torch.Tensor:
     """The place of each value in its row, 0 the largest; earlier first among equals."""
     order = mass.argsort(dim=-1, descending=True, stable=True)
