@@ -270,8 +270,6 @@ def model_row(name: str, build: Callable[[], tuple[Any, dict[str, torch.Tensor]]
             with attach(model, SparseAttention(recall=None, sparsity=1 - density, window=True, audit="off")) as handle:
                 seconds |= in_turns({f"density {density}": lambda: model(**inputs, return_dict=False)}, rounds, "cuda")
                 tokens = handle.report()["tokens"]
-    del model
-    torch.cuda.empty_cache()
     row = {"model": name, "tokens": tokens, "dense_s": round(statistics.median(seconds["dense"]), 4)}
     row |= {"speedup": {label: ratio(seconds, "dense", label) for label in seconds if label != "dense"}}
     print(json.dumps(row), file=sys.stderr)
