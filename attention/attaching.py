@@ -12,7 +12,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -22,17 +21,16 @@ from torch.overrides import TorchFunctionMode
 
 from videogen.core.errors import InputError
 
+from .clock import Clock
 from .config import SparseAttention
+from .layout import guess_grid, key_mask_of, layout_of
 from .order import TokenGrid
 from .report import summarise
-from .site import Moment, Record, Site, grid_of
+from .site import Moment, Record, Site
 
 _log = logging.getLogger("videogen.attention")
 _SDPA = torch.nn.functional.scaled_dot_product_attention
 _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-#: Processors whose joint sequences begin with the text; with others that this file does not know, both ends count as text.
-_TEXT_FIRST = ("CogVideoX", "EasyAnimate")
-_VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
 
 
 def attach(
@@ -64,7 +62,7 @@ class Handle:
         self.config = config
         self.records: list[Record] = []
         self._scheduler = getattr(target, "scheduler", None)
-        self._steps, self._clock = steps, _Clock()
+        self._steps, self._clock = steps, Clock()
         self._told: set[str] = set()
         models = _denoisers(target)
         for model in models.values():
@@ -105,7 +103,7 @@ class Handle:
 
     def reset(self) -> None:
         """Forget all maps and records: the next call is of a new run."""
-        self._clock = _Clock()
+        self._clock = Clock()
         self._forget()
 
     def _forget(self) -> None:
@@ -155,35 +153,6 @@ def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
 
 
-@dataclass
-class _Clock:
-    """Steps told from the timesteps that a pipeline's models are called with, all experts on one clock: a new value is a
-    new step, a turn back a new run. Most models count down, some (Mochi) up: the second value shows which."""
-
-    timestep: float | None = None
-    shape: tuple[int, ...] | None = None
-    upwards: bool | None = None
-    step: int = 0
-    calls: int = 0
-
-    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
-        """Whether a new run begins with this call."""
-        if self.timestep is None or timestep is None or shape != self.shape or self._turns(timestep):
-            self.step, self.calls, self.upwards = 0, 0, None
-            self.timestep, self.shape = timestep, shape
-            return True
-        if timestep == self.timestep:
-            self.calls += 1
-            return False
-        self.upwards = timestep > self.timestep
-        self.step, self.calls, self.timestep = self.step + 1, 0, timestep
-        return False
-
-    def _turns(self, timestep: float) -> bool:
-        assert self.timestep is not None
-        return self.upwards is not None and timestep != self.timestep and (timestep > self.timestep) != self.upwards
-
-
 class _AttachedModel:
     """The hooks on one model."""
 
@@ -208,12 +177,12 @@ class _AttachedModel:
             self._now = self._handle.tick(value, None if latents is None else tuple(latents.shape))
         else:
             self._now = self.moment
-        self._grid = self._given_grid or _guess_grid(self._model, latents)
+        self._grid = self._given_grid or guess_grid(self._model, latents)
         for site in self._sites.values():
             site.ordinal = 0
 
     def attend(self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int) -> Any:
-        grid = _layout(self._grid, text, query.shape[2], site.processor_name)
+        grid = layout_of(self._grid, text, query.shape[2], site.processor_name)
         out, record = site.site.attend(self._now, site.ordinal, grid, dense, query, key, value, scale, mask)
         site.ordinal += 1
         self._handle.record(record)
@@ -295,7 +264,7 @@ class _AttachedSite(TorchFunctionMode):
         text = query.shape[2] - self._video if self._text and self._video < query.shape[2] <= self._video + self._text else 0
         return self._owner.attend(
             self, lambda: func(*args, **kwargs), query, key, call["value"], call.get("scale"),
-            _key_mask(call.get("attn_mask"), query, key), text,
+            key_mask_of(call.get("attn_mask"), query, key), text,
         )  # fmt: skip
 
     def _refusal(self, call: dict[str, Any]) -> str:
@@ -309,7 +278,7 @@ class _AttachedSite(TorchFunctionMode):
             return "dropout"
         if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or call["value"].requires_grad):
             return "gradients are being recorded"
-        if mask is not None and _key_mask(mask, query, key) is None:
+        if mask is not None and key_mask_of(mask, query, key) is None:
             return f"a mask {list(mask.shape)} that is more than key padding"
         return ""
 
@@ -338,69 +307,3 @@ def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
             processor._attention_backend = before
 
     return restore
-
-
-def _key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
-    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other.
-
-    A square mask that hides the same tokens as queries and as keys (HunyuanVideo 1.5) counts as one: what a hidden
-    query would give, nobody reads.
-    """
-    if mask is None or mask.dtype != torch.bool:
-        return None
-    while mask.ndim < 4:
-        mask = mask.unsqueeze(0)
-    if mask.shape[1] != 1 or mask.shape[3] != key.shape[2]:
-        return None
-    if mask.shape[2] == 1:
-        return mask[:, 0, 0].expand(query.shape[0], -1)
-    if mask.shape[2] != mask.shape[3]:
-        return None
-    seen = mask[:, 0].diagonal(dim1=1, dim2=2)
-    wanted = seen * seen.sum(-1, keepdim=True)  # row and column sums that only the outer product of `seen` has
-    if not (torch.equal(mask[:, 0].sum(1), wanted) and torch.equal(mask[:, 0].sum(2), wanted)):
-        return None
-    return seen.expand(query.shape[0], -1)
-
-
-def _guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
-    """The grid of a model's input [b, c, f, h, w] (or [b, f, c, h, w]) under its configured patch size."""
-    config = getattr(model, "config", None)
-    if latents is None or config is None:
-        return None
-    frames, (height, width) = latents.shape[2], latents.shape[3:]
-    channels = getattr(config, "in_channels", None)
-    if channels is not None and latents.shape[2] == channels and latents.shape[1] != channels:
-        frames = latents.shape[1]
-    patch = getattr(config, "patch_size", 1)
-    t, h, w = patch if isinstance(patch, list | tuple) and len(patch) == 3 else (getattr(config, "patch_size_t", None) or 1, *_pair(patch))
-    return TokenGrid(frames // t, height // h, width // w)
-
-
-def _pair(patch: Any) -> tuple[int, int]:
-    return (int(patch[0]), int(patch[1])) if isinstance(patch, list | tuple) else (int(patch or 1), int(patch or 1))
-
-
-def _layout(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
-    """Where the video and the text of a joint sequence lie, as far as is known.
-
-    `text` tokens of the module's own text input are at one end. Where it is not known at which, or where the text is
-    packed into the video's input, as many tokens count as text at both ends. None: all tokens are alike.
-    """
-    found = grid_of(length, grid)
-    if found is not None:
-        return found
-    if text == 0:
-        packed = 0 if grid is None else length - grid.video_tokens
-        return _line(length, packed, packed) if 0 < 2 * packed < length else None
-    known = grid is not None and grid.video_tokens + text == length
-    if processor.startswith(_TEXT_FIRST):
-        return replace(grid, before=text, after=0) if grid and known else _line(length, text, 0)
-    if processor.startswith(_VIDEO_FIRST):
-        return replace(grid, before=0, after=text) if grid and known else _line(length, 0, text)
-    return _line(length, text, text) if 2 * text < length else None
-
-
-def _line(length: int, before: int, after: int) -> TokenGrid:
-    """Tokens of which only the ends are known: history frames or other conditions lie among the video's."""
-    return TokenGrid(1, 1, length - before - after, before, after)

@@ -1,0 +1,85 @@
+"""How the tokens of a diffusers model lie: its video's grid, its text's place in a joint sequence, its padding.
+
+What is read off configurations and shapes here is all that this library knows of families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from .order import TokenGrid
+from .site import grid_of
+
+#: Processors whose joint sequences begin with the text; with others that this file does not know, both ends count as text.
+_TEXT_FIRST = ("CogVideoX", "EasyAnimate")
+_VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
+
+
+def key_mask_of(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
+    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other.
+
+    A square mask that hides the same tokens as queries and as keys (HunyuanVideo 1.5) counts as one: what a hidden
+    query would give, nobody reads.
+    """
+    if mask is None or mask.dtype != torch.bool:
+        return None
+    while mask.ndim < 4:
+        mask = mask.unsqueeze(0)
+    if mask.shape[1] != 1 or mask.shape[3] != key.shape[2]:
+        return None
+    if mask.shape[2] == 1:
+        return mask[:, 0, 0].expand(query.shape[0], -1)
+    if mask.shape[2] != mask.shape[3]:
+        return None
+    seen = mask[:, 0].diagonal(dim1=1, dim2=2)
+    wanted = seen * seen.sum(-1, keepdim=True)  # row and column sums that only the outer product of `seen` has
+    if not (torch.equal(mask[:, 0].sum(1), wanted) and torch.equal(mask[:, 0].sum(2), wanted)):
+        return None
+    return seen.expand(query.shape[0], -1)
+
+
+def guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
+    """The grid of a model's input [b, c, f, h, w] (or [b, f, c, h, w]) under its configured patch size."""
+    config = getattr(model, "config", None)
+    if latents is None or config is None:
+        return None
+    frames, (height, width) = latents.shape[2], latents.shape[3:]
+    channels = getattr(config, "in_channels", None)
+    if channels is not None and latents.shape[2] == channels and latents.shape[1] != channels:
+        frames = latents.shape[1]
+    patch = getattr(config, "patch_size", 1)
+    t, h, w = patch if isinstance(patch, list | tuple) and len(patch) == 3 else (getattr(config, "patch_size_t", None) or 1, *_pair(patch))
+    return TokenGrid(frames // t, height // h, width // w)
+
+
+def _pair(patch: Any) -> tuple[int, int]:
+    return (int(patch[0]), int(patch[1])) if isinstance(patch, list | tuple) else (int(patch or 1), int(patch or 1))
+
+
+def layout_of(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
+    """Where the video and the text of a joint sequence lie, as far as is known.
+
+    `text` tokens of the module's own text input are at one end. Where it is not known at which, or where the text is
+    packed into the video's input, as many tokens count as text at both ends. None: all tokens are alike.
+    """
+    found = grid_of(length, grid)
+    if found is not None:
+        return found
+    if text == 0:
+        packed = 0 if grid is None else length - grid.video_tokens
+        return _line(length, packed, packed) if 0 < 2 * packed < length else None
+    known = grid is not None and grid.video_tokens + text == length
+    if processor.startswith(_TEXT_FIRST):
+        return replace(grid, before=text, after=0) if grid and known else _line(length, text, 0)
+    if processor.startswith(_VIDEO_FIRST):
+        return replace(grid, before=0, after=text) if grid and known else _line(length, 0, text)
+    return _line(length, text, text) if 2 * text < length else None
+
+
+def _line(length: int, before: int, after: int) -> TokenGrid:
+    """Tokens of which only the ends are known: history frames or other conditions lie among the video's."""
+    return TokenGrid(1, 1, length - before - after, before, after)
