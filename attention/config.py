@@ -51,7 +51,7 @@ class SparseAttention:
     query_block: int | None = None
     key_block: int = 64
     order: str = "raster"
-    rows: int | None = 8
+    rows: int | None = 4
     audit: str = "sampled"
     audit_rows: int | None = None
     tail: bool = False

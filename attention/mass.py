@@ -57,7 +57,7 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
     cached = None if lse is None else lse.index_select(2, rows).float()
     mass = torch.empty(b, h, len(rows), q, device=query.device)
     found = torch.empty(b, h, len(rows), device=query.device)
-    step = len(rows) if query.device.type != "cpu" else max(8, _CHUNK // length)
+    step = len(rows) if query.device.type != "cpu" else max(8, _CHUNK * torch.get_num_threads() // length)
     for i in range(b):
         hidden = None if key_mask is None else ~key_mask[i]
         for g in range(key.shape[1]):

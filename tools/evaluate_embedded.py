@@ -2,7 +2,7 @@
 
 First the judge is proved on the world's own clips and against decoys (a wrong prompt must score at chance); then each
 model renders the 64 held-out prompts, `--seeds` times, and is scored on colour, shape and motion with 95 % Wilson
-intervals. Writes one JSON report and, for each model, a contact sheet.
+intervals, and its VAE on clips that it never saw. Writes one JSON report and, for each model, a contact sheet.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 if __package__ in (None, ""):
@@ -23,6 +24,7 @@ if __package__ in (None, ""):
 from tools.judge import Verdict, judge
 from tools.world import Scene, caption, held_out, render, sample_scene
 from videogen import Engine
+from videogen.metrics.fidelity import psnr_db
 
 ATTRIBUTES = ("colour", "shape", "motion")
 WORLD_FPS = 16
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         result, sheet = evaluate(name, options.prompts, options.seeds, options.steps, options.guidance)
         label = Path(name).name
         report["models"][label] = result
-        Image.fromarray(sheet).save(options.out / f"held-out-{label}.png")
+        Image.fromarray(sheet).save(options.out / f"held-out-{label}.jpg", quality=88)
         print(json.dumps({label: result["accuracy"]}), file=sys.stderr)
     path = options.out / "embedded-quality.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -108,7 +110,21 @@ def evaluate(
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
     sheet = np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1)
     seconds = (time.perf_counter() - begun) / len(clips)
-    return {"clips": len(clips), "accuracy": accuracy, "seconds_a_clip": round(seconds, 2), "seen": clips}, sheet
+    report = {"clips": len(clips), "accuracy": accuracy, "vae": vae_quality(engine), "seconds_a_clip": round(seconds, 2), "seen": clips}
+    return report, sheet
+
+
+def vae_quality(engine: Engine, count: int = 8) -> dict[str, float]:
+    """PSNR in dB of full-length clips of fresh scenes, encoded and decoded: the mean and the worst."""
+    defaults = engine.backbone.defaults
+    stride = WORLD_FPS / defaults.fps
+    values = []
+    for seed in range(4_000_000, 4_000_000 + count):
+        frames = render(sample_scene(seed), defaults.frames, defaults.height, stride=stride).frames
+        with torch.inference_mode():
+            pixels = engine.backbone.decode(engine.backbone.encode(torch.from_numpy(frames)[None]))
+        values.append(psnr_db((pixels[0] * 255).round().to(torch.uint8).numpy(), frames))
+    return {"psnr_db": round(float(np.mean(values)), 2), "least_psnr_db": round(min(values), 2), "clips": count}
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

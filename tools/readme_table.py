@@ -38,6 +38,8 @@ def quality_rows(data: dict[str, Any]) -> Iterator[Row]:
             share, low, high = (f"{100 * figure[key]:.1f}" for key in ("accuracy", "low", "high"))
             what = f"`{name}`: right {attribute}, {result['clips']} clips of prompts never trained on"
             yield what, f"{share} % (95 % interval {low} to {high})"
+        vae = result["vae"]
+        yield f"`{name}`: its VAE on {vae['clips']} unseen full-length clips", f"{vae['psnr_db']:.1f} dB (least {vae['least_psnr_db']:.1f})"
 
 
 def kernel_rows(data: dict[str, Any]) -> Iterator[Row]:

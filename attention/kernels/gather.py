@@ -14,7 +14,7 @@ import torch
 from ..blockmap import BlockMap
 from .dense import attention_with_lse
 
-_CHUNK_BYTES = 2 << 20  # of gathered keys and values: more falls out of the caches before it is read
+_CHUNK_BYTES = 2 << 20  # of gathered keys and values, a thread: more falls out of the caches before it is read
 
 # Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
 
@@ -74,6 +74,12 @@ def _attend(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map:
         chosen = columns[rows, :blocks].long().flatten()
         k, v = (room.take(x, chosen).view(len(rows), 1, blocks * n, -1)[:, :, :kept] for room, x in zip(rooms, (keys, values), strict=True))
         mask = None if valid is None else valid.index_select(0, chosen).view(len(rows), -1)[:, :kept]
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first + 1 == len(rows):  # neighbours, as most batches are: no copy of queries
+            q = queries[first : last + 1].unsqueeze(1)
+            part, part_lse = attention_with_lse(q, k, v, scale=scale, key_mask=mask)
+            out[first : last + 1], lse[first : last + 1] = part.squeeze(1), part_lse.squeeze(1)
+            continue
         part, part_lse = attention_with_lse(queries.index_select(0, rows).unsqueeze(1), k, v, scale=scale, key_mask=mask)
         out.index_copy_(0, rows, part.squeeze(1))
         lse.index_copy_(0, rows, part_lse.squeeze(1).to(lse.dtype))
@@ -108,7 +114,8 @@ def _batches(
     for value in label.unique().tolist():
         blocks, short = value // 2, missing if value % 2 else 0
         size = 2 * blocks * n * key.shape[-1] * key.element_size()
-        step = max(torch.get_num_threads() if key.device.type == "cpu" else 64, _CHUNK_BYTES // size)
+        threads = torch.get_num_threads() if key.device.type == "cpu" else 64
+        step = max(threads, _CHUNK_BYTES * threads // size)
         for rows in (label == value).nonzero().squeeze(1).split(step):
             yield rows, blocks, blocks * n - short
 

@@ -24,7 +24,9 @@ RENDER = {
         }
     },
 }
-QUALITY = {"models": {"embedded": {"clips": 128, "accuracy": {"colour": {"accuracy": 0.98, "low": 0.95, "high": 0.99}}}}}
+ACCURACY = {"colour": {"accuracy": 0.98, "low": 0.95, "high": 0.99}}
+VAE = {"psnr_db": 32.1, "least_psnr_db": 30.2, "clips": 8}
+QUALITY = {"models": {"embedded": {"clips": 128, "vae": VAE, "accuracy": ACCURACY}}}
 
 
 def test_the_readme_holds_the_commands_table() -> None:
