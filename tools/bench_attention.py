@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lengths", type=int, nargs="*", default=None, help="tokens (default: 8192 16384; GPU: 32768 118800)")
     parser.add_argument("--frames", type=int, default=129, help="of the rendered clip")
     parser.add_argument("--side", type=int, default=256, help="of the rendered clip, px")
-    parser.add_argument("--steps", type=int, default=8, help="of the render")
+    parser.add_argument("--steps", type=int, default=6, help="of the render")
     parser.add_argument("--model", default="embedded", help="of the render")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args(argv)
