@@ -192,7 +192,8 @@ def _full_where_dense(found: BlockMap) -> BlockMap:
     dense = found.head_density() > DENSE_ABOVE
     if bool((dense == found.whole_heads()).all()):
         return found
-    return found.like(found.to_dense() | dense[:, :, None, None])
+    recall = None if found.recall is None else found.recall.masked_fill(dense, 1.0)
+    return found.like(found.to_dense() | dense[:, :, None, None], recall)
 
 
 class AdaSpaPolicy(_Base):

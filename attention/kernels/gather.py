@@ -75,14 +75,9 @@ def _attend(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map:
         k, v = (room.take(x, chosen).view(len(rows), 1, blocks * n, -1)[:, :, :kept] for room, x in zip(rooms, (keys, values), strict=True))
         mask = None if valid is None else valid.index_select(0, chosen).view(len(rows), -1)[:, :kept]
         first, last = int(rows[0]), int(rows[-1])
-        if last - first + 1 == len(rows):  # neighbours, as most batches are: no copy of queries
-            q = queries[first : last + 1].unsqueeze(1)
-            part, part_lse = attention_with_lse(q, k, v, scale=scale, key_mask=mask)
-            out[first : last + 1], lse[first : last + 1] = part.squeeze(1), part_lse.squeeze(1)
-            continue
-        part, part_lse = attention_with_lse(queries.index_select(0, rows).unsqueeze(1), k, v, scale=scale, key_mask=mask)
-        out.index_copy_(0, rows, part.squeeze(1))
-        lse.index_copy_(0, rows, part_lse.squeeze(1).to(lse.dtype))
+        where = slice(first, last + 1) if last - first + 1 == len(rows) else rows  # neighbours need no copy of their queries
+        part, part_lse = attention_with_lse(queries[where].unsqueeze(1), k, v, scale=scale, key_mask=mask)
+        out[where], lse[where] = part.squeeze(1), part_lse.squeeze(1).to(lse.dtype)
 
 
 class _Room:

@@ -216,6 +216,14 @@ def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
     assert outcome.recall is not None and outcome.recall >= 0.9
 
 
+def test_an_unaudited_promise_stands_by_its_search() -> None:
+    query, key = smooth()
+    query[:, 0] *= 0.0  # a head that is made whole
+    config = SparseAttention(recall=0.9, query_block=64, audit="off")
+    outcome = make_policy(config).attend(Call(query, key, key, None, None, Forced(), 0, 4, 1), Memory())
+    assert outcome.used is not None and outcome.recall is not None and outcome.recall >= 0.9
+
+
 def test_the_bound_is_wrong_no_more_often_than_it_says() -> None:
     """Rows that hit or miss, rarely: where a normal approximation sees no miss in its sample and is sure that there is none."""
     generator = torch.Generator().manual_seed(0)
