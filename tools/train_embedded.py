@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
     parser.add_argument("--large", action="store_true", help="parts `vae` and `dit`: 128x128 px, 65 frames, 4,352 tokens")
     parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
-    parser.add_argument("--decoder-only", action="store_true", help="part `vae`: sharpen the decoder for latents that stay")
+    parser.add_argument("--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     options = parser.parse_args(argv)
     if options.threads:

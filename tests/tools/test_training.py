@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, AutoencoderKLWan
 
 from tools import train_embedded
 from tools.training import vae as video_vae
@@ -36,6 +37,19 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     longer = [model, "--steps", "3", "--out", str(out), "--batch", "1", "--vae", str(tmp_path / vae / "vae")]
     assert train_embedded.main(longer) == 0
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
+
+
+@pytest.mark.parametrize("part", ["vae", "frame-vae"])
+def test_decoder_only_leaves_the_latents_as_they_were(tmp_path: Path, part: str) -> None:
+    kind = AutoencoderKLWan if part == "vae" else AutoencoderKL
+    assert train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "first"), "--batch", "1"]) == 0
+    more = ["--decoder-only", "--init", str(tmp_path / "first" / "vae")]
+    assert train_embedded.main([part, "--steps", "2", "--out", str(tmp_path / "second"), "--batch", "1", *more]) == 0
+    before, after = (kind.from_pretrained(tmp_path / name / "vae") for name in ("first", "second"))
+    assert dict(before.config) | {"_name_or_path": ""} == dict(after.config) | {"_name_or_path": ""}
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    changed = {name.split(".")[0] for (name, a), b in pairs if not a.equal(b)}
+    assert "decoder" in changed and not changed & {"encoder", "quant_conv"}
 
 
 def test_the_large_format_trains_and_can_be_rendered(tmp_path: Path) -> None:

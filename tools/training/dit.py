@@ -98,11 +98,12 @@ class VideoDit:
         return hidden * tokens.attention_mask.unsqueeze(-1)
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
-        """(latent frames, samples a batch) at this step: a fresh model sees single images first, then all lengths in turn."""
+        """(latent frames, samples a batch): a fresh model sees single images first, then all lengths in turn; a trained one
+        mostly whole clips."""
         if self.fresh and progress < 0.25:
             return 1, 8 * self.batch
         full = self.form.slots
-        slots = (full, 3, full, 1, full, 5)[step % 6]
+        slots = ((full, 3, full, 1, full, 5) if self.fresh else (full, full, 5, full, full, 1))[step % 6]
         return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:

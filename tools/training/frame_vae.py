@@ -36,9 +36,15 @@ class FrameVae:
     name = "frame-vae"
     learning_rate = 2e-3
 
-    def __init__(self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 8) -> None:
-        self.device, self.form, self.batch = device, form, batch
+    def __init__(
+        self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 8, decoder_only: bool = False
+    ) -> None:
+        self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
         self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
+        if decoder_only:  # latents stay what a denoiser has learned; only their picture gets sharper
+            self.learning_rate = 6e-4
+            for module in (self.vae.encoder, self.vae.quant_conv):
+                module.requires_grad_(False)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"vae": self.vae}
@@ -62,6 +68,8 @@ class FrameVae:
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         vae = ema["vae"]
+        if self.decoder_only:
+            return save_clean(vae, folder / "vae")
         batch = clips([2**30 + i for i in range(128)], 1, self.form.size, device=self.device)
         with torch.no_grad():
             latents = vae.encode(batch.pixels[:, :, 0]).latent_dist.mode()

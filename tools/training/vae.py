@@ -130,6 +130,8 @@ class VideoVae:
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         vae = ema["vae"]
+        if self.decoder_only:
+            return save_clean(vae, folder / "vae")
         batch = self._whole([2**30 + i for i in range(24)])
         with torch.no_grad():
             latents = torch.cat([vae.encode(p[None]).latent_dist.mode() for p in batch.pixels])

@@ -102,6 +102,12 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     speed = render.add_argument_group("attention (for long clips: at 8,000 tokens it hardly pays yet)")
     speed.add_argument("--attention", metavar="MODE", help="dense, adaptive (holds --recall), adaspa:SPARSITY, window:SPARSITY")
     speed.add_argument("--recall", type=float, metavar="R", help="share of the attention that adaptive keeps everywhere (default 0.95)")
+    steps = render.add_argument_group("propagation (fewer evaluations of the model; what it saved and cost stands in the manifest)")
+    steps.add_argument(
+        "--propagate", metavar="RULE",
+        help="off, max_error:E (hold this error of the result, such as 0.02), fd (Faster Diffusion's list), every:N, deepcache:N, "
+        "or a cache of diffusers: first-block, magcache, taylorseer, fastercache, pab, seacache",
+    )  # fmt: skip
     model = render.add_argument_group("model and machine")
     model.add_argument("--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)")
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from .report_propagation import propagation_section
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:2rem}table{border-collapse:collapse}
@@ -21,12 +23,18 @@ def page(manifest: dict[str, Any]) -> str:
     parts = [f"<h1>{escape(str(request['prompt']))}</h1>", _table(_shown(request)), _stages(manifest.get("timings_s", {}))]
     attention = manifest.get("measured", {}).get("attention")
     parts += _attention(attention) if attention else ["<h2>Attention</h2><p>Dense: nothing was left out.</p>"]
+    propagation = manifest.get("measured", {}).get("propagation")
+    if propagation:
+        parts += propagation_section(propagation)
     body = "\n".join(parts)
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>videogen report</title><style>{_STYLE}</style>{body}</html>\n'
 
 
 def _shown(request: dict[str, Any]) -> list[tuple[str, Any]]:
-    keys = ("model", "frames", "width", "height", "steps", "guidance_scale", "seed", "solver", "attention", "recall", "dtype", "device")
+    keys = (
+        "model", "frames", "width", "height", "steps", "guidance_scale", "seed", "solver", "attention", "recall", "propagate",
+        "dtype", "device",
+    )  # fmt: skip
     return [(key, request[key]) for key in keys if request.get(key) is not None]
 
 

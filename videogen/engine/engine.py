@@ -14,10 +14,14 @@ from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.errors import InputError
 from videogen.media.video import Video
+from videogen.propagation import EncoderPropagation
+from videogen.propagation.caches import LibraryCache
 
 from .attention import SparseAttentionTechnique
 from .events import ProgressCallback
 from .guards import memory_errors
+from .library import LibraryCacheTechnique
+from .propagation import PropagationTechnique
 from .request import RenderRequest
 from .run import Run
 from .techniques import Technique
@@ -42,6 +46,7 @@ class GenerateOptions(TypedDict, total=False):
     guidance_scale_2: float | None
     vae_tiling: bool
     attention: str | dict[str, Any] | SparseAttention
+    propagate: str | dict[str, Any] | EncoderPropagation
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
@@ -99,6 +104,7 @@ class Engine:
         guidance_scale_2: float | None = None,
         vae_tiling: bool = False,
         attention: str | dict[str, Any] | SparseAttention = "dense",
+        propagate: str | dict[str, Any] | EncoderPropagation = "off",
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -107,7 +113,9 @@ class Engine:
 
         frames: count; size: (width, height) in px; None: as the model has it. solver: a name of
         `videogen.schedulers.solver_names()`, None: the checkpoint's own. attention: `dense`, `adaptive`,
-        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. preview_every: steps between previews in
+        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. propagate: `off`, `max_error:E`, `fd`,
+        `every:N`, `deepcache:N`, a cache of diffusers such as `first-block:0.08`, or a
+        `videogen.propagation.EncoderPropagation`, also as a dict. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -118,7 +126,7 @@ class Engine:
                 prompt=text, negative_prompt=negative_prompt, frames=frames, width=width, height=height,
                 steps=steps, guidance_scale=guidance_scale, guidance_scale_2=guidance_scale_2,
                 seed=seed + i, solver=solver, fps=fps, noise=noise, guidance_mode=guidance_mode, vae_tiling=vae_tiling,
-                attention=_attention(attention),
+                attention=_words("attention", attention), propagate=_words("propagate", propagate),
             )
             for i, text in enumerate(prompts)
         ]  # fmt: skip
@@ -147,9 +155,7 @@ class Engine:
         if not requests:
             return []
         run = Run(self.backbone, [r.resolve(self.backbone) for r in requests], progress)
-        sparse = requests[0].sparse_attention()
-        if sparse is not None:
-            techniques = [*techniques, SparseAttentionTechnique(sparse)]  # innermost: it must see every model call
+        techniques = [*techniques, *_asked_for(run.first)]
         try:
             text = run.stage("encode", lambda: run.encode_text())
             latents, measured = run.stage(
@@ -166,6 +172,19 @@ class Engine:
         return self._preview
 
 
+def _asked_for(request: RenderRequest) -> list[Technique]:
+    """The techniques that a request names, outermost first: attention must see every model call."""
+    sparse, propagation = request.sparse_attention(), request.propagation()
+    found: list[Technique] = []
+    if isinstance(propagation, LibraryCache):
+        found.append(LibraryCacheTechnique(propagation, one_branch_a_call=request.guidance_mode == "sequential" or not request.guided))
+    elif propagation is not None:
+        found.append(PropagationTechnique(propagation, sparse))
+    if sparse is not None:
+        found.append(SparseAttentionTechnique(sparse))
+    return found
+
+
 def _sides(size: tuple[int, int] | None) -> tuple[int | None, int | None]:
     if size is None:
         return None, None
@@ -176,11 +195,12 @@ def _sides(size: tuple[int, int] | None) -> tuple[int | None, int | None]:
     return width, height
 
 
-def _attention(asked: object) -> str | dict[str, Any]:
-    if isinstance(asked, SparseAttention):
+def _words(name: str, asked: object) -> str | dict[str, Any]:
+    """A technique's configuration as a request holds it."""
+    if isinstance(asked, SparseAttention | EncoderPropagation):
         return asdict(asked)
     if not isinstance(asked, str | dict):
-        raise InputError(f"attention={asked!r} must be a word such as 'adaptive', a SparseAttention, or a dict of its fields")
+        raise InputError(f"{name}={asked!r} must be a word, a configuration object, or a dict of its fields")
     return asked
 
 

@@ -67,8 +67,12 @@ def denoise(
     mode: str,
     techniques: Sequence[Technique] = (),
 ) -> Iterator[LoopState]:
-    """Yield the state after each step that is left. Closing the iterator between steps stops the run."""
-    for row in plan[state.index :]:
+    """Yield the state after each step that is left. Closing the iterator between steps stops the run.
+
+    A technique may answer a step with an earlier state: the run then goes on from there.
+    """
+    while state.index < len(plan):
+        row = plan[state.index]
         timestep = state.solver.timesteps[row.index]
         scaled = _scale_input(state.solver, state.latents, timestep)
         evaluate = partial(_evaluate, backbone, timestep, row, techniques)

@@ -12,13 +12,17 @@ from .request import RenderRequest
 
 @dataclass(frozen=True)
 class StepRow:
-    """A step: its timestep and sigma as the solver has them, the expert that predicts, and the guidance it gets."""
+    """A step: its timestep and sigma as the solver has them, the expert that predicts, and the guidance it gets.
+
+    key: whether the model was evaluated whole, where propagation decides that; it is filled in while the plan runs.
+    """
 
     index: int
     timestep: float
     sigma: float | None
     expert: int
     guidance_scale: float
+    key: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

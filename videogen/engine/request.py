@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError, nearest
+from videogen.propagation.caches import LibraryCache
+from videogen.propagation.config import EncoderPropagation
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
@@ -24,7 +26,8 @@ class RenderRequest:
     """A render. None means: as the model has it. Sizes in px; `noise="diffusers"` draws as the library's pipelines do.
 
     attention: `dense`, `adaptive` (promises `recall`), `adaspa:SPARSITY`, `window:SPARSITY`, or the fields of
-    `videogen.attention.SparseAttention` as a dict.
+    `videogen.attention.SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache
+    of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
     """
 
     prompt: str
@@ -47,6 +50,7 @@ class RenderRequest:
     vae_tiling: bool = False
     attention: str | dict[str, Any] = "dense"
     recall: float | None = None
+    propagate: str | dict[str, Any] = "off"
 
     def __post_init__(self) -> None:
         """InputError for what is wrong whatever the model."""
@@ -69,6 +73,7 @@ class RenderRequest:
             if value is not None and value not in options:
                 raise InputError(f"{name}={value!r} is unknown; use {' or '.join(options)}")
         self.sparse_attention()
+        self.propagation()
 
     @property
     def guided(self) -> bool:
@@ -90,6 +95,12 @@ class RenderRequest:
         if self.recall is not None:
             raise InputError(f"recall={self.recall} is given beside attention={self.attention}; put it into that")
         return SparseAttention.from_dict(self.attention)
+
+    def propagation(self) -> EncoderPropagation | LibraryCache | None:
+        """What `propagate` asks for; None for off."""
+        if isinstance(self.propagate, str):
+            return LibraryCache.parse(self.propagate) or EncoderPropagation.parse(self.propagate)
+        return EncoderPropagation.from_dict(self.propagate)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
@@ -152,6 +163,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "vae_tiling": (bool,),
     "attention": (str, dict),
     "recall": (int, float),
+    "propagate": (str, dict),
 }
 
 
@@ -165,7 +177,7 @@ def _plain(request: RenderRequest, name: str) -> Any:
 
 
 def _check_type(name: str, value: Any) -> None:
-    if value is None and name not in ("prompt", "seed", "noise", "vae_tiling", "attention"):
+    if value is None and name not in ("prompt", "seed", "noise", "vae_tiling", "attention", "propagate"):
         return
     allowed = _TYPES.get(name, (str,))
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

@@ -36,6 +36,7 @@ class Technique:
         return prediction
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
+        """The state to go on from; an earlier one (a `snapshot`) takes the run back to it."""
         return state
 
     def end(self) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""Propagation in the loop and in the library's own pipelines, on every family: exact where it must be, and told in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.families import VARIANTS
+from videogen import Engine, InputError, UnsupportedError
+from videogen.propagation import EncoderPropagation, attach
+from videogen.schedulers import make_solver
+
+EngineOf = Callable[[str], Engine]
+STEPS = 6
+each_family = pytest.mark.parametrize("name", VARIANTS)
+
+
+def render(name: str, engine: Engine, **more: Any) -> Any:
+    count, width, height = VARIANTS[name].clips[0]
+    return engine.generate("a red ball moves right", frames=count, size=(width, height), **({"steps": STEPS} | more))
+
+
+def told(video: Any) -> dict[str, Any]:
+    found: dict[str, Any] = video.manifest["measured"]["propagation"]
+    return found
+
+
+@each_family
+@pytest.mark.parametrize("guidance", ["batched", "sequential"])
+def test_every_step_a_key_is_plain(name: str, guidance: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    plain = render(name, engine, guidance_mode=guidance).frames
+    exact = render(name, engine, guidance_mode=guidance, propagate={"keys": list(range(STEPS))})
+    assert np.array_equal(exact.frames, plain) and told(exact)["keys"] == list(range(STEPS))
+    kept = render(name, engine, guidance_mode=guidance, propagate="every:3")
+    assert not np.array_equal(kept.frames, plain) and set(told(kept)["keys"]) >= {0, 3}
+    assert np.array_equal(render(name, engine, guidance_mode=guidance, propagate="off").frames, plain)
+
+
+@each_family
+def test_the_promise_its_keys_and_its_savings_stand_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+    video = render(name, engine_of(name), steps=20, propagate="max_error:0.05")
+    found = told(video)
+    assert found["promised"]["max_error"] == 0.05 and found["boundary"] == ["output"]
+    assert found["keys"][:2] == [0, 1] and found["keys"][-1] == 19 and len(found["keys"]) < 20
+    assert [row["index"] for row in video.manifest["plan"] if row["key"]] == found["keys"]
+    assert found["estimated_error"] <= 0.05 * 1.5 and set(found["seconds"]) == {"key", "propagated", "saved"}
+    assert video.manifest["request"]["propagate"] == "max_error:0.05"
+
+
+def test_an_expert_switch_is_a_key(engine_of: EngineOf) -> None:
+    video = render("wan-2.2-experts", engine_of("wan-2.2-experts"), propagate={"keys": [0]})
+    experts = [row["expert"] for row in video.manifest["plan"]]
+    switch = experts.index(1)
+    assert told(video)["keys"] == [0, switch] and told(video)["forced"] == {str(switch): "another expert"}
+
+
+def test_attention_that_turns_sparse_is_a_key(engine_of: EngineOf) -> None:
+    sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16, "dense_steps": 0.5}
+    video = render("wan-2.1", engine_of("wan-2.1"), attention=sparse, propagate={"keys": [0], "boundary": "blocks:1,0"})
+    assert told(video)["forced"] == {"3": "attention turns sparse"} and video.manifest["measured"]["attention"]["steps"] == STEPS
+
+
+def test_fd_ahead_in_a_batch_and_one_by_one_agree_under_sparse_attention_too(engine_of: EngineOf) -> None:
+    engine = engine_of("animatediff")
+    ahead, alone = (render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (None, 1))
+    assert np.abs(ahead.frames.astype(int) - alone.frames.astype(int)).max() <= 1
+    sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
+    both = render("animatediff", engine, propagate="fd", attention=sparse)
+    assert set(both.manifest["measured"]) >= {"propagation", "attention"}
+
+
+@each_family
+def test_bad_words_and_misfits_are_refused(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    with pytest.raises(InputError, match="use one of off, max_error"):
+        render(name, engine, propagate="fast")
+    with pytest.raises(InputError, match="must be above 0"):
+        render(name, engine, propagate="max_error:0")
+    with pytest.raises(InputError, match=f"out of range for {STEPS} steps"):
+        render(name, engine, propagate={"keys": [0, STEPS]})
+    if name != "animatediff":
+        with pytest.raises(UnsupportedError, match="no encoder and decoder"):
+            render(name, engine, propagate="fd")
+        with pytest.raises(UnsupportedError, match="twice in some steps"):
+            render(name, engine, propagate="every:2", solver="heun")
+    else:
+        with pytest.raises(UnsupportedError, match="twice in some steps"):
+            render(name, engine, propagate="every:2", solver="pndm")
+    assert np.array_equal(render(name, engine).frames, render(name, engine, propagate={"keys": list(range(STEPS))}).frames)
+
+
+def test_prior_noise_is_off_unless_asked_for(engine_of: EngineOf) -> None:
+    engine = engine_of("animatediff")
+    base: dict[str, Any] = {"keys": list(range(STEPS))}
+    plain = render("animatediff", engine).frames
+    assert np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.0}).frames, plain)
+    assert not np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.05}).frames, plain)
+    assert np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.05, "prior_noise_below": 0.0}).frames, plain)
+
+
+@each_family
+def test_key_steps_may_compute_some_frames_only(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    base: dict[str, Any] = {"keys": list(range(STEPS)), "frames_gate": 0.0}
+    plain = render(name, engine).frames
+    assert np.array_equal(render(name, engine, propagate=base | {"frames": 1}).frames, plain)
+    if name == "wan-2.2-expand":  # its timesteps are given for each token
+        assert told(render(name, engine, propagate=base | {"frames": 2}))["frames_computed"] < 1
+        return
+    some = render(name, engine, propagate=base | {"frames": 2})
+    assert 0.5 <= told(some)["frames_computed"] < 1 and not np.array_equal(some.frames, plain)
+    assert np.array_equal(render(name, engine).frames, plain)
+
+
+SOLVERS = {"wan-2.1": (None, "unipc", "dpm++2m"), "animatediff": ("ddim", "euler", "dpm++2m", "unipc"), "wan-2.2-experts": (None,)}
+
+
+@pytest.mark.parametrize(("name", "solver"), [(name, solver) for name, solvers in SOLVERS.items() for solver in solvers])
+def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoint: Callable[[str], Path]) -> None:
+    """All keys bitwise; propagated runs repeat, tell their runs apart, and FD ahead equals FD step by step."""
+    variant = VARIANTS[name]
+    pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_solver(solver, pipeline.scheduler)
+    frames, width, height = variant.clips[0]
+
+    def run(prompt: str, steps: int = STEPS) -> np.ndarray:
+        return np.asarray(pipeline(
+            prompt=prompt, num_frames=frames, width=width, height=height, num_inference_steps=steps, guidance_scale=4.0,
+            generator=torch.Generator().manual_seed(1), output_type="np", **variant.call,
+        ).frames)  # fmt: skip
+
+    plain = run("a red ball")
+    with attach(pipeline, EncoderPropagation(keys=tuple(range(STEPS)))) as handle:
+        assert np.array_equal(run("a red ball"), plain) and handle.report()["keys"] == list(range(STEPS))
+    rule = EncoderPropagation.parse("fd" if name == "animatediff" else "every:2")
+    with attach(pipeline, rule) as handle:
+        kept = run("a red ball")
+        keys = handle.report()["keys"]
+        assert 0 in keys and len(keys) < STEPS and not np.array_equal(kept, plain)
+        run("a blue square")
+        run("a red ball", STEPS - 2)
+        assert handle.report()["steps"] == STEPS - 2
+        assert np.array_equal(run("a red ball"), kept)
+    if name == "animatediff":
+        with attach(pipeline, EncoderPropagation(keys="fd", boundary="fd", predictor="hold", micro_batch=1)):
+            assert np.abs(run("a red ball") - kept).max() < 1e-4
+    assert np.array_equal(run("a red ball"), plain)
+
+
+def test_the_engine_and_a_pipeline_propagate_alike(checkpoint: Callable[[str], Path], engine_of: EngineOf) -> None:
+    variant = VARIANTS["animatediff"]
+    frames, width, height = variant.clips[0]
+    ours = engine_of("animatediff").generate(
+        "a red ball", frames=frames, size=(width, height), steps=STEPS, guidance_scale=4.0, seed=3, noise="diffusers", propagate="every:2"
+    ).frames  # fmt: skip
+    pipeline = diffusers.AnimateDiffPipeline.from_pretrained(checkpoint("animatediff"))
+    pipeline.set_progress_bar_config(disable=True)
+    with attach(pipeline, "every:2"):
+        theirs = pipeline(
+            prompt="a red ball", num_frames=frames, width=width, height=height, num_inference_steps=STEPS, guidance_scale=4.0,
+            generator=torch.Generator().manual_seed(3), output_type="np",
+        ).frames[0]  # fmt: skip
+    assert np.array_equal(ours, np.round(255 * np.asarray(theirs)).astype(np.uint8))

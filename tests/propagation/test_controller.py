@@ -1,0 +1,80 @@
+"""Key steps under a budget, on error laws that are known: the estimate covers what is propagated, and cheap runs stay cheap."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from videogen.propagation.controller import ErrorControl, FixedKeys
+from videogen.schedulers.levels import NoiseLevel
+
+STEPS = 40
+
+
+def levels(steps: int = STEPS) -> list[NoiseLevel]:
+    angles = [math.pi / 2 * (1 - i / steps) for i in range(steps + 1)]
+    return [NoiseLevel(math.cos(a), math.sin(a)) for a in angles]
+
+
+def drive(control: ErrorControl, rate: float, surge: range = range(0), roll_back: bool = False) -> tuple[list[int], float]:
+    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (keys, the true sum of what was propagated)."""
+    keys: list[int] = []
+    truth: dict[int, float] = {}
+    step = 0
+    while step < control.steps:
+        if control.is_key(step):
+            if keys:
+                here = rate * (10 if step in surge else 1)
+                error = here * control._distance_of(keys[-1], step) ** (control.order + 1)
+                back = control.overshot(step, error) if roll_back else None
+                if back is not None:
+                    control.rolled_back(back, error)
+                    truth = {i: e for i, e in truth.items() if i < back}
+                    step = back
+                    continue
+                control.measured(step, error)
+            else:
+                control.measured(step, None)
+            keys.append(step)
+        else:
+            here = rate * (10 if step in surge else 1)
+            gain = control.levels[step].step_gain(control.levels[step + 1])
+            truth[step] = gain * here * control._distance_of(keys[-1], step) ** (control.order + 1)
+        step += 1
+    return keys, sum(truth.values())
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("rate", [0.002, 0.02, 0.2, 2.0])
+@pytest.mark.parametrize("max_error", [0.01, 0.05])
+def test_a_law_that_holds_keeps_the_promise(order: int, rate: float, max_error: float) -> None:
+    control = ErrorControl(max_error, 1.0, levels(), order, first=2, last=1)
+    keys, truth = drive(control, rate)
+    assert truth <= max_error * (1 + 1e-9) and truth == pytest.approx(control.spent, rel=1e-6, abs=1e-12)
+    assert keys[:2] == [0, 1] and keys[-1] == STEPS - 1
+
+
+def test_less_error_means_fewer_keys() -> None:
+    counts = [len(drive(ErrorControl(0.02, 1.0, levels(), 1, 2, 1), rate)[0]) for rate in (2.0, 0.2, 0.02, 0.002)]
+    assert counts == sorted(counts, reverse=True) and counts[-1] < STEPS / 4
+
+
+def test_a_larger_promise_needs_fewer_keys_and_the_factor_divides_it() -> None:
+    loose, tight = (len(drive(ErrorControl(e, 1.0, levels(), 1, 2, 1), 0.2)[0]) for e in (0.1, 0.01))
+    assert loose < tight
+    assert drive(ErrorControl(0.1, 10.0, levels(), 1, 2, 1), 0.2)[0] == drive(ErrorControl(0.01, 1.0, levels(), 1, 2, 1), 0.2)[0]
+
+
+def test_a_surge_is_undone_by_going_back() -> None:
+    surge = range(20, 26)
+    without = drive(ErrorControl(0.03, 1.0, levels(), 1, 2, 1), 0.05, surge)
+    control = ErrorControl(0.03, 1.0, levels(), 1, 2, 1)
+    keys, truth = drive(control, 0.05, surge, roll_back=True)
+    assert control.forced and truth < without[1] and set(control.forced) <= set(keys)
+
+
+def test_fixed_keys_know_what_comes_next() -> None:
+    fixed = FixedKeys((0, 1, 4), 6)
+    assert [fixed.is_key(i) for i in range(6)] == [True, True, False, False, True, False]
+    assert [fixed.next_key(i) for i in range(6)] == [1, 4, 4, 4, 6, 6]

@@ -1,0 +1,193 @@
+"""The frame lattice of transformers: queries of some frames, keys and values of all."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import closing
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.attention.models import COLUMNS, COSMOS, FRAMES, ROWS, VIDEO, WAN, Tiny, build, latents, noise
+from tests.propagation.frames_cases import (
+    ALL,
+    BY_NAME,
+    DITS,
+    EVEN,
+    LAYERS,
+    ODD,
+    model_of,
+    moved,
+    named,
+    run,
+    subset,
+    untouched,
+)
+from videogen.attention.attaching import attach as attach_sparse
+from videogen.attention.config import SparseAttention
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.propagation.blocks import MiddleBlocks
+from videogen.propagation.frames import make_lattice
+
+
+@named(DITS)
+def test_a_transformer_without_anything_kept_computes_all_frames(tiny: Tiny) -> None:
+    model, inputs = model_of(tiny.name), tiny.inputs()
+    plain = run(model, inputs)
+    with closing(make_lattice(model)) as lattice:
+        assert not lattice.ready("a")
+        assert torch.equal(subset(lattice, model, inputs), plain)
+        assert lattice.ready("a") and not lattice.ready("b") and lattice.kept_bytes() > 0
+        lattice.forget("a")
+        assert torch.equal(subset(lattice, model, moved(inputs)), run(model, moved(inputs)))
+
+
+@named(DITS)
+def test_only_the_chosen_frames_tokens_go_through_blocks(tiny: Tiny) -> None:
+    model: Any = model_of(tiny.name)
+    blocks = getattr(model, "blocks", None) or model.transformer_blocks
+    feeds = [getattr(block, "ffn", None) or block.ff for block in blocks]
+    with closing(make_lattice(model)) as lattice:
+        subset(lattice, model, tiny.inputs(), ALL)
+        seen = set()
+        hooks = [feed.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1])) for feed in feeds]
+        subset(lattice, model, tiny.inputs(), (2,))
+        for hook in hooks:
+            hook.remove()
+    assert seen == {VIDEO // FRAMES}
+
+
+def settles(model: nn.Module, inputs: dict[str, Any]) -> None:
+    """At unchanged inputs a subset changes nothing; after a change, turns reach the full evaluation in a known number of calls."""
+    then, turns = moved(inputs, 3.0), (EVEN, ODD)
+    wanted = run(model, then)
+    with closing(make_lattice(model)) as lattice:
+        full = subset(lattice, model, inputs, ALL)
+        for fresh in (EVEN, ODD, (1,)):
+            assert (subset(lattice, model, inputs, fresh) - full).abs().max() < 1e-5
+        count = (LAYERS + 1) * (len(turns) - 1) + 1
+        errors = [float((subset(lattice, model, then, turns[i % 2]) - wanted).abs().max()) for i in range(count)]
+    assert min(errors[:-1]) > 2e-5 and errors[-1] < 1e-5
+    assert untouched(model)
+
+
+@named(DITS)
+def test_turns_reach_the_full_evaluation(tiny: Tiny) -> None:
+    settles(model_of(tiny.name), tiny.inputs())
+
+
+def per_frame() -> Tensor:
+    return torch.tensor([100.0, 300.0, 500.0, 700.0])
+
+
+def per_token() -> Tensor:
+    return per_frame().repeat_interleave(ROWS * COLUMNS).unsqueeze(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "more"),
+    [
+        pytest.param("WanTransformer3DModel", None, lambda: {"timestep": per_token()}, id="Wan 2.2: a timestep for each token"),
+        pytest.param("LTXVideoTransformer3DModel", None, lambda: {"timestep": per_token()}, id="LTX: a timestep for each token"),
+        pytest.param(
+            "SkyReelsV2Transformer3DModel", None, lambda: {"timestep": per_frame()[None], "enable_diffusion_forcing": True},
+            id="SkyReels: a timestep for each frame",
+        ),
+        pytest.param(
+            "SkyReelsV2Transformer3DModel", {**WAN, "num_frame_per_block": 2}, dict, id="SkyReels: attention causal in blocks of frames"
+        ),
+        pytest.param(
+            "CosmosTransformer3DModel", None, lambda: {"timestep": per_frame()[None, None, :, None, None]},
+            id="Cosmos: a timestep for each frame",
+        ),
+        pytest.param(
+            "CosmosTransformer3DModel", {**COSMOS, "controlnet_block_every_n": 1},
+            lambda: {"block_controlnet_hidden_states": [noise(1, VIDEO, 32, seed=s) for s in (5, 6)]},
+            id="Cosmos: residuals of a ControlNet",
+        ),
+        pytest.param(
+            "WanTransformer3DModel", None, lambda: {"encoder_hidden_states": noise(1, VIDEO, 16)}, id="as much text as video"
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_given_for_each_token_is_cut_as_well(name: str, config: Any, more: Any) -> None:
+    model = model_of(name) if config is None else build(name, config)
+    settles(model, {**BY_NAME[name].inputs(), **more()})
+
+
+def test_frames_of_latents_that_share_tokens_are_fresh_together() -> None:
+    model: Any = build("WanTransformer3DModel", {**WAN, "patch_size": (2, 2, 2)})
+    inputs = BY_NAME["WanTransformer3DModel"].inputs() | {"hidden_states": latents(frames=2 * FRAMES)}
+    full, seen = run(model, inputs), set()
+    with closing(make_lattice(model)) as lattice:
+        with lattice.on(range(8), 8, "a"):
+            assert torch.equal(run(model, inputs), full)
+        hook = model.blocks[0].ffn.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1]))
+        with lattice.on((2, 3, 7), 8, "a"):
+            assert torch.allclose(run(model, inputs), full, atol=1e-4)
+        hook.remove()
+    assert seen == {2 * ROWS * COLUMNS}
+
+
+def test_another_size_computes_all_frames_again() -> None:
+    tiny = BY_NAME["WanTransformer3DModel"]
+    model, inputs = model_of(tiny.name), tiny.inputs()
+    narrow = {**inputs, "hidden_states": inputs["hidden_states"][..., :8].contiguous()}
+    with closing(make_lattice(model)) as lattice:
+        subset(lattice, model, inputs, ALL)
+        assert torch.equal(subset(lattice, model, narrow), run(model, narrow))
+
+
+def test_attention_that_cannot_be_seen_is_refused() -> None:
+    model: Any = BY_NAME["WanTransformer3DModel"].build()
+    model.blocks[1].attn1.processor = lambda attn, hidden, *rest: hidden
+    with closing(make_lattice(model)) as lattice, pytest.raises(UnsupportedError, match=r"set_attention_backend.*frames=1"):
+        subset(lattice, model, BY_NAME["WanTransformer3DModel"].inputs(), ALL)
+
+
+@pytest.mark.parametrize("sparse_first", [True, False])
+def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> None:
+    tiny = BY_NAME["WanTransformer3DModel"]
+    model, inputs = model_of(tiny.name), tiny.inputs()
+    config = SparseAttention(min_length=64)
+    handle = attach_sparse(model, config, steps=8) if sparse_first else None
+    lattice = make_lattice(model)
+    handle = handle or attach_sparse(model, config, steps=8)
+    for step, fresh in enumerate((ALL, EVEN, ODD, ALL)):
+        with handle.at(step, "a"):
+            subset(lattice, model, inputs, fresh)
+    selfish = [record for record in handle.records if "attn1" in record.site]
+    assert {(record.step, record.tokens) for record in selfish} == {(0, VIDEO), (3, VIDEO)}
+    assert not any("attn1" in site for model in handle._models for site in model.untouched())
+    if sparse_first:
+        lattice.close()
+        handle.close()
+    else:
+        handle.close()
+        lattice.close()
+    assert untouched(model)
+
+
+@named(DITS)
+def test_a_boundary_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
+    model, inputs = model_of(tiny.name), tiny.inputs()
+    with closing(make_lattice(model)) as lattice:
+        full = subset(lattice, model, inputs, ALL)
+        with closing(MiddleBlocks(model, 1, 0, 0, False)) as boundary:
+
+            def forward(copies: int, timesteps: Tensor | None) -> Any:
+                return run(model, inputs)
+
+            with lattice.on(EVEN, FRAMES, "a"):
+                key = boundary.key("a", 0.0, forward, torch.zeros(()))[0]
+            again = boundary.replay("a", (0.0,), forward, torch.zeros(()))
+    assert (key - full).abs().max() < 1e-5 and (again - key).abs().max() < 1e-5
+    assert untouched(model)
+
+
+def test_a_model_is_not_copied_meanwhile() -> None:
+    model = model_of("WanTransformer3DModel")
+    with closing(make_lattice(model)), pytest.raises(InputError, match=r"close\(\)"):
+        copy.deepcopy(model)

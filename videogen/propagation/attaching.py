@@ -1,0 +1,348 @@
+"""Attaching propagation to a diffusers model or pipeline, and taking it off again without a trace.
+
+The model's `forward` is replaced on the instance; it decides for each call whether it is a key. Steps are told by the
+engine's loop (`at`) or, in a pipeline that the user drives, from the timesteps that the model is called with. Where
+predictions between keys do not depend on the latents, they are made ahead in one batch and handed out in the order in
+which the pipeline asks, so that any solver sees its normal sequence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as tree
+
+from videogen.attention.clock import Clock
+from videogen.core.errors import InputError, UnsupportedError
+
+from .boundary import Boundary
+from .calls import Call, same
+from .config import EncoderPropagation
+from .keyframes import KeyFrames
+from .keys import Schedule, make_controller, read_schedule
+from .making import make_boundary
+from .report import Evaluated, summarise
+from .stubs import Replaced
+from .supervision import Moment, Supervision
+
+_AUDITED = (1, 2, 3, 5, 9, 17, 33)  # keys, counted from 0, at which a boundary that costs something is checked
+
+_log = logging.getLogger("videogen.propagation")
+
+
+def attach(target: Any, config: EncoderPropagation | str | None = None, *, scheduler: Any = None) -> Handle:
+    """Propagate in a model, or in all of a pipeline's denoisers, until `close()`.
+
+    target: a diffusers UNet or video transformer, or a pipeline. config: what is promised, or the command line's word for
+    it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's own; a bare model without one can only
+    follow `every:N` or a list of steps. Also a context manager. A model is compiled, copied or saved before or after, not
+    while. Raises InputError, UnsupportedError.
+    """
+    if isinstance(config, str):
+        config = EncoderPropagation.parse(config)
+        if config is None:
+            raise InputError("propagation 'off' needs nothing attached")
+    if not isinstance(config, EncoderPropagation | None):
+        raise InputError(f"config={config!r} must be an EncoderPropagation or a word such as 'fd'")
+    return Handle(target, config or EncoderPropagation(), scheduler)
+
+
+class Handle:
+    """Propagation on one model or pipeline. `report()` says what it did; `close()` takes it off."""
+
+    def __init__(self, target: Any, config: EncoderPropagation, scheduler: Any) -> None:
+        self.config = config
+        self._pipeline = None if isinstance(target, nn.Module) else target
+        self._scheduler = scheduler if scheduler is not None else getattr(target, "scheduler", None)
+        models = _denoisers(target)
+        for model in models.values():
+            _check_free(model)
+        self._told: Moment | None = None
+        self._clock = Clock()
+        self._given: dict[int, str] = {}
+        self._models: list[_AttachedModel] = []
+        try:
+            for name, model in models.items():
+                self._models.append(_AttachedModel(name, model, self))
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        """A run begins: nothing is kept, nothing is decided."""
+        self.schedule: Schedule = read_schedule(self._scheduler, self.config)
+        self.controller = make_controller(self.config, self.schedule, self._models[0].boundary)
+        self._supervision = Supervision(self.schedule.kind)
+        self._step, self._is_key = -1, True
+        self.evaluated: list[Evaluated] = []
+        self.ahead_s = 0.0
+        self.errors: dict[int, float | None] = {}
+        self.rolled_back: list[tuple[int, int]] = []
+        self.forced: dict[int, str] = dict(self._given)
+        for model in self._models:
+            model.forget()
+
+    @contextmanager
+    def at(self, step: int, branch: str, guidance_scale: float = 1.0) -> Iterator[None]:
+        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed."""
+        self._told = Moment(step, branch, guidance_scale)
+        try:
+            yield
+        finally:
+            self._told = None
+
+    def force(self, steps: Mapping[int, str]) -> None:
+        """These steps are keys in every run from now on, whatever else is decided, each with the reason."""
+        self._given.update(steps)
+        self.forced.update(steps)
+
+    def moment(self, call: Call) -> Moment:
+        """Which step and branch a call is of; a new run begins where the timesteps turn back or the schedule is another."""
+        if self._told is not None:
+            return self._told
+        stale = self._scheduler is not None and not self.schedule.is_of(self._scheduler)
+        if self._clock.tick(call.timestep, tuple(call.latents.shape)) or stale:
+            self._begin()
+        scale = getattr(self._pipeline, "guidance_scale", None)
+        guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
+        return Moment(self._clock.step, str(self._clock.calls), float(scale) if scale and guided else 1.0)
+
+    def is_key(self, moment: Moment) -> bool:
+        """Decided once a step, for all its branches."""
+        if moment.step != self._step:
+            if self._told is not None and moment.step == 0:
+                self._begin()
+            self.finish_step()
+            self._step = moment.step
+            self._is_key = moment.step in self.forced or self.controller.is_key(moment.step)
+        return self._is_key
+
+    @property
+    def was_key(self) -> bool:
+        """Whether the step that was last called is a key."""
+        return self._is_key
+
+    def audits(self, model: nn.Module) -> bool:
+        """Whether the present key step is also evaluated as if it were none: at the first few, then ever more seldom."""
+        return self.config.max_error is not None and len(self.errors) in _AUDITED and not _attends_sparsely(model)
+
+    def supervise(self, moment: Moment, expected: Any, fresh: Any, latents: torch.Tensor, drift: float | None) -> None:
+        """At a key: what propagation would have given beside what the model gave, or the change of its features alone."""
+        if self.schedule.levels is None:
+            return
+        self._supervision.drifted(drift)
+        if expected is not None:
+            level = self.schedule.levels[moment.step]
+            self._supervision.note(first_tensor(expected), first_tensor(fresh), latents, level, moment)
+
+    def finish_step(self, roll_back: bool = False) -> int | None:
+        """All branches of the present step were called. Learns from it where it is a key.
+
+        Where `roll_back` is allowed and the error is far above its estimate: the step to go on from, which will be a key.
+        """
+        step, levels = self._step, self.schedule.levels
+        if step < 0 or not self._is_key or step in self.errors or levels is None:
+            return None
+        error = self._supervision.error(levels[step])
+        back = self.controller.overshot(step, error) if roll_back else None
+        if back is None:
+            self.errors[step] = error
+            self.controller.measured(step, error)
+            return None
+        assert error is not None
+        self.controller.rolled_back(back, error)
+        self.rolled_back.append((step, back))
+        for model in self._models:
+            model.boundary.drop_newest()
+        self._step = back - 1
+        return back
+
+    def close(self) -> None:
+        """The model is as it was before."""
+        for model in self._models:
+            model.close()
+
+    def report(self) -> dict[str, Any]:
+        """What was promised and reached, and what it saved, for a manifest."""
+        self.finish_step()
+        return summarise(self)
+
+    @property
+    def boundaries(self) -> list[Boundary]:
+        return [model.boundary for model in self._models]
+
+    @property
+    def key_frames(self) -> list[KeyFrames]:
+        """Of each model, where key steps compute some frames only."""
+        return [model.key_frames for model in self._models if model.key_frames]
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _denoisers(target: Any) -> dict[str, nn.Module]:
+    if isinstance(target, nn.Module):
+        return {"model": target}
+    components: Mapping[str, Any] = getattr(target, "components", {})
+    found = {n: part for n, part in components.items() if isinstance(part, nn.Module) and n.startswith(("transformer", "unet"))}
+    if not found:
+        raise InputError(f"{type(target).__name__} has no UNet or transformer; give a diffusers model or pipeline")
+    return found
+
+
+def _check_free(model: nn.Module) -> None:
+    if isinstance(getattr(vars(model).get("forward"), "__self__", None), _AttachedModel):
+        raise InputError(f"{type(model).__name__} has propagation attached already; close() that handle first")
+    if hasattr(model, "_orig_mod") or any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
+        raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
+    if getattr(model, "is_cache_enabled", False):
+        raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")
+
+
+class _AttachedModel:
+    """One denoiser: its boundary, and what was made ahead for it."""
+
+    def __init__(self, name: str, model: nn.Module, owner: Handle) -> None:
+        self.name, self._owner, self._model = name, owner, model
+        self._signature = inspect.signature(model.forward)
+        config = owner.config
+        self.key_frames = KeyFrames(model, config.frames, config.frames_gate) if config.frames > 1 else None  # innermost
+        try:
+            self.boundary = make_boundary(model, config)
+        except BaseException:
+            if self.key_frames:
+                self.key_frames.close()
+            raise
+        self._conditions: dict[str, dict[str, Any]] = {}
+        self._ahead: dict[tuple[str, int], Any] = {}
+        self._replaced = Replaced(model, self._forward)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled() and self._model.training:
+            raise UnsupportedError("propagation is for inference; put the model into eval() or close() the handle")
+        call = Call(self._signature, args, kwargs)
+        moment = self._owner.moment(call)
+        key = self._owner.is_key(moment)
+        key = self._checked(moment, call) or key
+        begun = _now(call.latents)
+        output = self._key(moment, call) if key else self._between(moment, call)
+        done = _now(call.latents)
+        self._owner.evaluated.append(Evaluated(moment.step, moment.branch, key, done - begun))
+        if key and self._decode_ahead(moment, call):
+            self._owner.ahead_s += _now(call.latents) - done
+        return output
+
+    def _checked(self, moment: Moment, call: Call) -> bool:
+        """Whether this call must be a key, because nothing is kept that it could stand on."""
+        conditions = call.conditions()
+        before = self._conditions.get(moment.branch)
+        self._conditions[moment.branch] = conditions
+        if before is not None and not same(before, conditions):
+            self._owner.forced.setdefault(moment.step, "a condition changed")
+            self._forget(moment.branch)
+        if self.boundary.ready(moment.branch):
+            return False
+        if moment.step not in self._owner.forced and not self._owner.is_key(moment):
+            self._owner.forced[moment.step] = "nothing was kept yet"
+        return True
+
+    def _key(self, moment: Moment, call: Call) -> Any:
+        at, boundary, owner = self._owner.schedule.place(moment.step, call.timestep), self.boundary, self._owner
+        expected = None
+        if boundary.ready(moment.branch) and (boundary.costs_nothing or owner.audits(self._model)):
+            expected = boundary.replay(moment.branch, (at,), self._run(call), call.latents)
+        with self.key_frames.on(moment.branch, call.latents) if self.key_frames else nullcontext():
+            output, drift = boundary.key(moment.branch, at, self._run(call), call.latents)
+        owner.supervise(moment, expected, output, call.latents, drift)
+        if self.key_frames:
+            level = owner.schedule.levels[moment.step] if owner.schedule.levels else None
+            self.key_frames.note(moment.branch, call.latents, first_tensor(output), level, owner.schedule.kind)
+        return output
+
+    def _between(self, moment: Moment, call: Call) -> Any:
+        made = self._ahead.pop((moment.branch, moment.step), None)
+        if made is not None:
+            return made
+        at = self._owner.schedule.place(moment.step, call.timestep)
+        return self.boundary.replay(moment.branch, (at,), self._run(call), call.latents)
+
+    def _decode_ahead(self, moment: Moment, call: Call) -> bool:
+        """All steps up to the next key, in one batch or several; whether there were any."""
+        owner, after = self._owner, self._owner.controller.next_key(moment.step)
+        timesteps = owner.schedule.timesteps
+        if self.boundary.reads_latents or after is None or timesteps is None or not call.repeats:
+            return False
+        forced = [step for step in owner.forced if step > moment.step]
+        steps = list(range(moment.step + 1, min([after, *forced])))
+        size = owner.config.micro_batch or len(steps) or 1
+        if size == 1 or _attends_sparsely(self._model):
+            return False
+        for part in (steps[i : i + size] for i in range(0, len(steps), size)):
+            at = [owner.schedule.place(step, float(timesteps[step])) for step in part]
+            many = self.boundary.replay(moment.branch, at, self._run(call), call.latents, timesteps[part])
+            leaves, form = tree.tree_flatten(many)
+            chunks = [leaf.chunk(len(part)) for leaf in leaves]
+            for index, step in enumerate(part):
+                self._ahead[moment.branch, step] = tree.tree_unflatten([chunk[index] for chunk in chunks], form)
+        return bool(steps)
+
+    def _run(self, call: Call) -> Any:
+        return lambda copies, timesteps: call.run(self._replaced.original, copies, timesteps)
+
+    def _forget(self, branch: str) -> None:
+        self.boundary.forget(branch)
+        if self.key_frames:
+            self.key_frames.forget(branch)
+        for made in [place for place in self._ahead if place[0] == branch]:
+            del self._ahead[made]
+
+    def forget(self) -> None:
+        self.boundary.forget()
+        if self.key_frames:
+            self.key_frames.forget()
+        self._conditions.clear()
+        self._ahead.clear()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
+
+    def __reduce__(self) -> Any:
+        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
+
+    def close(self) -> None:
+        self.forget()
+        self._replaced.close()
+        self.boundary.close()
+        if self.key_frames:
+            self.key_frames.close()
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The prediction in a model's output, whatever holds it."""
+    found: torch.Tensor = next(leaf for leaf in tree.tree_leaves(output) if isinstance(leaf, torch.Tensor))
+    return found
+
+
+def _now(latents: torch.Tensor) -> float:
+    """Seconds, when the device that holds these has done its work."""
+    if latents.is_cuda:
+        torch.cuda.synchronize(latents.device)
+    return time.perf_counter()
+
+
+def _attends_sparsely(model: nn.Module) -> bool:
+    """Whether sparse attention is attached, whose block maps are of one batch size."""
+    owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
+    return any(type(owner).__module__ == "videogen.attention.attaching" for owner in owners)

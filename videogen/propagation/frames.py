@@ -1,0 +1,57 @@
+"""Propagation across frames: which frames a key step computes, and the lattice that makes a model compute only those.
+
+Frames are chosen in turn, f = t mod m, so that each is computed every m-th key step, and besides those that differ too
+much from the frame that would carry them, judged on the predicted clean latents: noise tells nothing about content. Not
+from a paper; the gate is a cosine, not a promise of an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from videogen.core.errors import InputError
+
+from .frames_dit import DitLattice
+from .frames_unet import UnetLattice
+from .lattice import Lattice
+from .unet import is_unet
+
+__all__ = ["Lattice", "choose_frames", "make_lattice"]
+
+
+def make_lattice(model: Any) -> Lattice:
+    """Attach a frame lattice to a diffusers UNet or video transformer, before any other propagation is attached.
+
+    Raises UnsupportedError for a model whose frames cannot be computed apart, InputError where something else was first.
+    """
+    return UnetLattice(model) if is_unet(model) else DitLattice(model)
+
+
+def choose_frames(every: int, count: int, frames: int, clean: torch.Tensor | None = None, gate: float = 0.8) -> tuple[int, ...]:
+    """The frames that the `count`-th key step computes, ascending, at least one.
+
+    every: m, each frame's turn comes every m-th time; 1 chooses all. clean: [b, c, f, h, w], the predicted clean latents
+    of the last step; a frame whose cosine similarity to the nearest frame chosen in turn is under `gate` (-1..1), or is
+    not finite, in any sample of the batch is chosen as well. Raises InputError.
+    """
+    if every < 1 or count < 0 or frames < 1:
+        raise InputError(f"every={every} and frames={frames} must be above 0, count={count} not under 0")
+    if not -1.0 <= gate <= 1.0:
+        raise InputError(f"gate={gate} is a cosine similarity; use a value from -1 to 1, such as 0.8")
+    turn = count % every
+    chosen = tuple(range(turn, frames, every)) or (turn % frames,)
+    if clean is None or len(chosen) == frames:
+        return chosen
+    if clean.ndim != 5 or clean.shape[2] != frames:
+        raise InputError(f"clean={list(clean.shape)} must be [batch, channel, frame, height, width] with {frames} frames")
+    nearest = [min(chosen, key=lambda near: abs(near - f)) for f in range(frames)]
+    similar = _similarity(clean, clean[:, :, nearest])
+    return tuple(f for f in range(frames) if f in chosen or not similar[f] >= gate)
+
+
+def _similarity(one: torch.Tensor, other: torch.Tensor) -> list[float]:
+    """Of two [b, c, f, h, w], for each frame: the least cosine similarity over the batch."""
+    a, b = (x.float().transpose(1, 2).flatten(2) for x in (one, other))
+    return torch.cosine_similarity(a, b, dim=2).amin(0).tolist()
