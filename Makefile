@@ -47,6 +47,9 @@ types: $(STAMP)  ## mypy in strict mode over the installed layout
 bench: $(STAMP)  ## time the embedded models against diffusers' own pipelines
 	$(BIN)/python tools/bench.py --out benchmarks/render.json
 	$(BIN)/python tools/bench_attention.py kernels render --out benchmarks
+	for model in embedded embedded-unet; do for part in fidelity promise; do \
+		$(BIN)/python tools/bench_propagation.py $$part $$model || exit; done; done
+	$(BIN)/python tools/bench_propagation.py together embedded
 	$(BIN)/python tools/readme_table.py
 
 evaluate: $(STAMP)  ## judge the embedded models on prompts they never saw

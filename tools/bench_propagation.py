@@ -27,7 +27,7 @@ if __package__ in (None, ""):
 from tools.bench import machine
 from tools.judge import judge
 from tools.world import caption, held_out, sample_scene
-from videogen import Engine
+from videogen import Engine, InputError, UnsupportedError
 from videogen.engine.techniques import Technique
 from videogen.metrics.fidelity import psnr_db, ssim
 
@@ -92,7 +92,7 @@ def fidelity(options: argparse.Namespace) -> dict[str, Any]:
                 continue
             try:
                 video, _, taken = render(engine, caption(scene), index, **rival.options)
-            except NotImplementedError as error:
+            except (InputError, UnsupportedError) as error:
                 refused[rival.name] = str(error)
                 continue
             _note(found, rival.name, video, plain, seconds / taken, scene)

@@ -74,6 +74,10 @@ JOBS: tuple[Job, ...] = (
         "attention", ALONE, "sparse attention: kernels, and models of real shapes",
         "{python} tools/bench_attention.py gpu --out {out}", reserve_s=240.0,
     ),
+    Job(
+        "propagation", ALONE, "propagation: UNets and a DiT of real shapes",
+        "{python} tools/bench_propagation_models.py --device {device} --out {out}", reserve_s=180.0,
+    ),
 )  # fmt: skip
 
 

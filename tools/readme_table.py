@@ -66,11 +66,36 @@ def attention_render_rows(data: dict[str, Any]) -> Iterator[Row]:
     yield f"{what}, recall {audit['promised']} under a full audit (every step and layer, worst head)", least
 
 
+def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/bench_propagation.py, all of its parts."""
+    model = data["model"]
+    for name, row in data.get("rivals", {}).items():
+        if name == "plain":
+            continue
+        right = ", ".join(f"{what} {100 * share:.0f} %" for what, share in row["right"].items())
+        near = f"{row['psnr_db']:.1f} dB to plain (5 % of the clips under {row['psnr_5_percent_db']:.1f})"
+        figure = f"{row['speedup']:.2f}x, {near}; right {right}"
+        yield f"`{model}`, {data['steps']} steps, {data['clips']} held-out prompts: {name}", figure
+    for promised, row in data.get("promises", {}).items():
+        figure = f"kept in {100 * row['kept']:.0f} % (90 % of them under {row['90_percent_error']:.4f}), {row['keys']:.0f} keys"
+        yield f"`{model}`, {data['steps']} steps, {data['renders']} renders: max_error {promised} of the final latents", figure
+    for name, row in data.get("rows", {}).items():
+        clip = data["clip"]
+        what = f"`{model}`, {clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]}, {clip['steps']} steps: {name}"
+        yield what, f"{row['speedup']:.2f}x, {row['psnr_db']:.1f} dB to plain"
+
+
 READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
     "attention-kernels.json": (None, kernel_rows),
     "attention-render.json": (None, attention_render_rows),
     "embedded-quality.json": ("python tools/evaluate_embedded.py", quality_rows),
     "render.json": (None, render_rows),
+}
+#: Of files that there are several of, one a model.
+PREFIXES: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
+    "propagation-fidelity-": (None, propagation_rows),
+    "propagation-promise-": (None, propagation_rows),
+    "propagation-together-": (None, propagation_rows),
 }
 
 
@@ -79,9 +104,10 @@ def table(folder: Path) -> str:
     lines = ["| measured | figure | command |", "|---|---|---|"]
     for path in sorted(folder.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
-        command, reader = READERS.get(path.name, (None, lambda found: iter(found["rows"])))
+        known = READERS.get(path.name) or next((PREFIXES[prefix] for prefix in PREFIXES if path.name.startswith(prefix)), None)
+        command, reader = known or (None, lambda found: iter(found["rows"]))
         command = command or data.get("command")
-        if command is None or (path.name not in READERS and "rows" not in data):
+        if command is None or (known is None and "rows" not in data):
             raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a row in READERS of {Path(__file__).name}")
         lines += [f"| {what} | {figure} | `{command}` |" for what, figure in reader(data)]
     return "\n".join(lines)

@@ -27,6 +27,12 @@ RENDER = {
 ACCURACY = {"colour": {"accuracy": 0.98, "low": 0.95, "high": 0.99}}
 VAE = {"psnr_db": 32.1, "least_psnr_db": 30.2, "clips": 8}
 QUALITY = {"models": {"embedded": {"clips": 128, "vae": VAE, "accuracy": ACCURACY}}}
+RIVAL = {"speedup": 2.04, "psnr_db": 41.2, "psnr_5_percent_db": 38.0, "ssim": 0.99, "keys": 24.0, "right": {"colour": 1.0}}
+FIDELITY = {"command": "a", "model": "embedded", "steps": 50, "clips": 32, "rivals": {"plain": RIVAL, "fd": RIVAL}}
+PROMISE = {
+    "command": "a", "model": "embedded", "steps": 50, "renders": 64,
+    "promises": {"0.02": {"kept": 0.97, "median_error": 0.01, "90_percent_error": 0.015, "keys": 21.0}},
+}  # fmt: skip
 
 
 def test_the_readme_holds_the_commands_table() -> None:
@@ -38,6 +44,8 @@ def test_the_readme_holds_the_commands_table() -> None:
     [
         pytest.param("render.json", RENDER, ["9.0 s (encode 0.01 s, denoise 7.00 s) | `make bench`", "0.98x"], id="renders"),
         pytest.param("embedded-quality.json", QUALITY, ["98.0 % (95 % interval 95.0 to 99.0)", "evaluate_embedded"], id="judge"),
+        pytest.param("propagation-fidelity-a.json", FIDELITY, ["fd | 2.04x, 41.2 dB to plain (5 % of the clips under 38.0)"], id="rivals"),
+        pytest.param("propagation-promise-a.json", PROMISE, ["max_error 0.02", "kept in 97 % (90 % of them under 0.0150)"], id="promise"),
         pytest.param("other.json", {"command": "a", "rows": [["b", "c"]]}, ["| b | c | `a` |"], id="any other file's own rows"),
     ],
 )

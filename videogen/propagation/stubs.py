@@ -95,11 +95,15 @@ class Replaced:
 
 
 class Stub:
-    """One module that is not run at steps between keys. cell: where its output is kept; None: nobody reads its output."""
+    """One module that is not run at steps between keys.
+
+    cell: where its output is kept; None: nobody reads its output. clone: somebody writes into it.
+    """
 
     def __init__(self, module: nn.Module, now: Now, cell: Cell | None, clone: bool = False) -> None:
         self._now, self._cell, self._clone = now, cell, clone
         self._in_tuple, self._shape = False, torch.Size()
+        self._kind: tuple[torch.dtype, torch.device] = (torch.float32, torch.device("cpu"))
         self._replaced = Replaced(module, self._forward)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,7 +117,7 @@ class Stub:
         return output
 
     def _record(self, fresh: torch.Tensor) -> None:
-        self._shape = fresh.shape
+        self._shape, self._kind = fresh.shape, (fresh.dtype, fresh.device)
         if self._cell is None:
             return
         now = self._now
@@ -124,7 +128,9 @@ class Stub:
     def _replay(self) -> torch.Tensor:
         now = self._now
         if self._cell is None:  # only its shape is looked at
-            return torch.zeros(1).expand(self._shape[0] * len(now.weights), *self._shape[1:])
+            shape = (self._shape[0] * len(now.weights), *self._shape[1:])
+            blank = torch.zeros(1, dtype=self._kind[0], device=self._kind[1])
+            return blank.expand(shape).clone() if self._clone else blank.expand(shape)
         copies = [self._cell.predict(now.branch, weights) for weights in now.weights]
         if len(copies) > 1:
             return torch.cat(copies)

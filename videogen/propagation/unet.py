@@ -60,7 +60,7 @@ class UnetCut(Boundary):
         cell = Cell(self.order + 1) if kept else None
         self._cells += [cell] if cell else []
         for module in modules[:-1]:
-            self._stubs.append(Stub(module, self.now, None))
+            self._stubs.append(Stub(module, self.now, None, self._clone))
         self._stubs.append(Stub(modules[-1], self.now, cell, self._clone))
 
     def close(self) -> None:

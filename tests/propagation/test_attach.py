@@ -1,0 +1,148 @@
+"""What attaching refuses, and what of a model's own machinery goes on working while propagation is attached."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.attention.models import TINY, Tiny, text
+from tests.propagation.models import STEPS, TRANSFORMERS, UNETS, Timesteps, equal, inputs_at, run, tensors
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.propagation import EncoderPropagation, attach
+
+MOTION = next(tiny for tiny in UNETS if tiny.name == "UNetMotionModel")
+UNET_3D = next(tiny for tiny in UNETS if tiny.name == "UNet3DConditionModel")
+WAN = TRANSFORMERS[0]
+
+
+class Twice(Timesteps):
+    def __init__(self) -> None:
+        super().__init__()
+        self.timesteps = self.timesteps.repeat_interleave(2)
+
+
+REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
+    ("no number", MOTION, lambda: EncoderPropagation(max_error=0), InputError, "max_error=0 must be above 0"),
+    ("infinite", MOTION, lambda: EncoderPropagation(max_error=float("inf")), InputError, "max_error=inf"),
+    ("both", MOTION, lambda: EncoderPropagation(max_error=0.1, keys="fd"), InputError, "are both given"),
+    ("a list without 0", MOTION, lambda: EncoderPropagation(keys=(1, 2)), InputError, "begin with 0"),
+    ("an unsorted list", MOTION, lambda: EncoderPropagation(keys=(0, 3, 2)), InputError, "must rise"),
+    ("a list of no numbers", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
+    ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
+    ("an unknown boundary", MOTION, lambda: EncoderPropagation(boundary="half"), InputError, "boundary='half' is none"),
+    ("an unknown predictor", MOTION, lambda: EncoderPropagation(predictor="lineer"), InputError, "did you mean 'linear'"),
+    ("a probe without blocks", MOTION, lambda: EncoderPropagation(boundary="fd", predictor="probe"), InputError, "blocks:1,1"),
+    ("a cut too deep", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="cut:9,1"), InputError, "use cut:0..4,1..4"),
+    ("a branch too deep", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="deepcache:4"), InputError, "branches are 0 to 3"),
+    ("blocks of a UNet", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"), UnsupportedError, "no list of blocks"),
+    ("fd of a transformer", WAN, lambda: EncoderPropagation(keys=(0,), boundary="fd"), UnsupportedError, "no encoder and decoder to cut"),
+    ("no blocks left", WAN, lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"), InputError, "leaves nothing of 2 blocks"),
+    ("a promise without a schedule", WAN, lambda: EncoderPropagation(max_error=0.1), InputError, "give attach(..., scheduler=)"),
+    ("a list that must be scaled", MOTION, lambda: EncoderPropagation.parse("fd"), InputError, "give attach(..., scheduler=)"),
+    ("frames of a joint model", TRANSFORMERS[5], lambda: EncoderPropagation(keys=(0,), frames=2), UnsupportedError, "frames=1"),
+    ("no frames at all", MOTION, lambda: EncoderPropagation(frames=0), InputError, "frames=0 must be a whole number of at least 1"),
+    ("a gate beyond", MOTION, lambda: EncoderPropagation(frames_gate=2), InputError, "frames_gate=2 must be from 0 to 1"),
+    ("no batch", MOTION, lambda: EncoderPropagation(micro_batch=0), InputError, "micro_batch=0 must be"),
+]
+
+
+@pytest.mark.parametrize(("tiny", "config", "error", "says"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
+def test_refused(tiny: Tiny, config: Callable[[], Any], error: type[Exception], says: str) -> None:
+    model = tiny.build()
+    with pytest.raises(error, match=says.replace("(", r"\(").replace(")", r"\)")):
+        attach(model, config())
+    assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_a_solver_that_calls_twice_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="twice in some steps"):
+        attach(WAN.build(), "every:2", scheduler=Twice())
+
+
+def test_one_handle_a_model_and_no_copies_while_it_is_attached() -> None:
+    model = WAN.build()
+    with attach(model, "every:2") as handle:
+        with pytest.raises(InputError, match="attached already"):
+            attach(model, "every:3")
+        with pytest.raises(InputError, match="cannot be copied"):
+            copy.deepcopy(model)
+    handle.close()  # a second time does no harm
+    copy.deepcopy(model)
+    with pytest.raises(InputError, match="needs nothing attached"):
+        attach(model, "off")
+    with pytest.raises(InputError, match="must be an EncoderPropagation"):
+        attach(model, 3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="has no UNet or transformer"):
+        attach(object(), "every:2")
+
+
+@pytest.mark.parametrize("boundary", ["fd", "cut:1,1", "cut:1,2"])
+def test_freeu_writes_into_nothing_that_is_kept(boundary: str) -> None:
+    model = UNET_3D.build()
+    model.enable_freeu(s1=0.9, s2=0.2, b1=1.4, b2=1.6)
+    plain = run(model, UNET_3D)
+    with attach(model, EncoderPropagation(keys=tuple(range(STEPS)), boundary=boundary)):
+        assert all(map(equal, plain, run(model, UNET_3D)))
+    with attach(model, EncoderPropagation(keys=(0,), boundary=boundary, micro_batch=1)) as handle, torch.inference_mode():
+        with handle.at(0, "cond"):
+            key = tensors(model(**inputs_at(UNET_3D, 0)))
+        for step in (1, 2):
+            with handle.at(step, "cond"):
+                assert equal(key, tensors(model(**inputs_at(UNET_3D, 0))))
+
+
+def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None:
+    model = UNET_3D.build()
+    sizes: list[torch.Size] = []
+    makers = [model.conv_in, *(layer for block in model.down_blocks for layer in (*block.resnets, *(block.downsamplers or ())))]
+    hooks = [layer.register_forward_hook(lambda _, args, out: sizes.append(out.shape)) for layer in makers]
+    with torch.inference_mode():
+        model(**inputs_at(UNET_3D, 0))
+    for hook in hooks:
+        hook.remove()
+
+    def residuals(scale: float) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(5)
+        return {"down_block_additional_residuals": tuple(scale * torch.randn(size, generator=generator) for size in sizes)}
+
+    first, second = residuals(0.1), residuals(0.3)
+    with attach(model, EncoderPropagation(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle, torch.inference_mode():
+        plainly = []
+        for step, more in ((0, first), (1, first), (2, second)):
+            plainly.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
+        assert [call.key for call in handle.evaluated] == [True, False, False] and handle.ahead_s == 0.0
+        assert handle.forced == {}
+    assert not equal(plainly[1], plainly[2])
+
+
+def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
+    """A dictionary of conditions goes through decoding ahead as it goes through single steps."""
+    from diffusers import UNetMotionModel
+
+    torch.manual_seed(0)
+    model = UNetMotionModel(**(dict(MOTION.build().config) | {
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 8 + 6 * 4,
+    })).eval()  # fmt: skip
+    added = {"text_embeds": text(1, 8, seed=9)[:, 0], "time_ids": torch.arange(6.0).unsqueeze(0)}
+    found = []
+    for micro_batch in (1, None):
+        config = EncoderPropagation(keys=(0, 2), boundary="fd", micro_batch=micro_batch)
+        with attach(model, config, scheduler=Timesteps()):
+            found.append(run(model, MOTION, added_cond_kwargs=added))
+    for one, ahead in zip(*found, strict=True):
+        torch.testing.assert_close(one[0], ahead[0], rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("tiny", [tiny for tiny in TINY if tiny.name in ("UNetMotionModel", "WanTransformer3DModel")], ids=lambda t: t.name)
+def test_a_promise_keeps_time_and_memory_in_its_report(tiny: Tiny) -> None:
+    model = tiny.build()
+    with attach(model, EncoderPropagation(max_error=0.5, first=2), scheduler=Timesteps()) as handle:
+        run(model, tiny)
+        report = handle.report()
+    assert report["keys"][:2] == [0, 1] and report["keys"][-1] == STEPS - 1 and report["steps"] == STEPS
+    assert report["kept_bytes"] > 0 and report["estimated_error"] >= 0 and report["factor"] > 0
+    assert report["drift"]["0"] is None and all(value >= 0 for step, value in report["drift"].items() if step != "0")
