@@ -28,8 +28,11 @@ from tools.bench import machine
 from tools.judge import judge
 from tools.world import caption, held_out, sample_scene
 from videogen import Engine, InputError, UnsupportedError
+from videogen.engine.library import LibraryCacheTechnique
 from videogen.engine.techniques import Technique
 from videogen.metrics.fidelity import psnr_db, ssim
+from videogen.propagation.caches import LibraryCache
+from videogen.propagation.library import calibrate_magcache
 
 STEPS = 50
 CALIBRATION = Path(__file__).resolve().parents[1] / "videogen" / "propagation" / "calibration.json"
@@ -75,19 +78,47 @@ class Watch(Technique):
 def render(engine: Engine, prompt: str, seed: int, **options: Any) -> tuple[Any, torch.Tensor, float]:
     """(video, final latents, seconds of denoising)."""
     watch = Watch()
-    video = engine.generate(prompt, seed=seed, techniques=[watch], **({"steps": STEPS} | options))
+    techniques = [watch, *([options.pop("technique")] if "technique" in options else [])]
+    video = engine.generate(prompt, seed=seed, techniques=techniques, **({"steps": STEPS} | options))
     return video, watch.latents, video.manifest["timings_s"]["denoise"]
+
+
+class Told(Technique):
+    """Tells a handle of diffusers' caches each step, and leaves it attached."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    def evaluate(self, row: Any, branch: str, latents: Any, text: Any, call: Any) -> Any:
+        with self.handle.at(row.index, branch, timestep=row.timestep, sigma=row.sigma):
+            return call(latents, text)
+
+
+def magcache_rivals(engine: Engine) -> Iterator[Rival]:
+    """MagCache with ratios measured on this model, which its own table does not hold."""
+    prompt = caption(sample_scene(6_000_000, pairs=0, cameras=0))
+
+    def run(handle: Any) -> None:
+        engine.generate(prompt, seed=1, steps=STEPS, techniques=[Told(handle)])
+
+    ratios = calibrate_magcache(engine.backbone.pipeline, run, steps=STEPS)
+    for threshold in (0.03, 0.06, 0.12):
+        technique = LibraryCacheTechnique(LibraryCache("magcache", threshold), one_branch_a_call=True, mag_ratios=ratios)
+        yield Rival(f"magcache:{threshold}", {"technique": technique})
 
 
 def fidelity(options: argparse.Namespace) -> dict[str, Any]:
     engine = Engine.load(options.model, device=options.device)
+    competing = [*rivals(options.model)]
+    if engine.backbone.native_guidance == "sequential":
+        competing += magcache_rivals(engine)
     found: dict[str, dict[str, list[Any]]] = {}
     scenes = held_out()[: options.prompts]
     refused: dict[str, str] = {}
     for index, scene in enumerate(scenes):
         plain, _, seconds = render(engine, caption(scene), index)
         _note(found, "plain", plain, plain, 1.0, scene)
-        for rival in rivals(options.model):
+        for rival in competing:
             if rival.name in refused:
                 continue
             try:

@@ -31,6 +31,7 @@ def test_rivals_promises_and_long_clips(tiny: Path, tmp_path: Path, monkeypatch:
     fidelity, promise, together = (json.loads((tmp_path / f"propagation-{part}-tiny.json").read_text()) for part in parts)
     assert "leaves nothing of 2 blocks" in fidelity["refused"]["blocks:1,1, max_error:0.02"]
     assert fidelity["rivals"]["plain"]["psnr_db"] == 99 and fidelity["rivals"]["plain, 25 steps"]["psnr_db"] < 99
+    assert fidelity["rivals"]["magcache:0.12"]["psnr_db"] <= 99 and fidelity["rivals"]["taylorseer:3"]["psnr_db"] < 99
     assert 1 < fidelity["rivals"]["max_error:0.05"]["keys"] <= 12
     assert set(fidelity["rivals"]["plain"]["right"]) == {"colour", "shape", "motion"}
     assert set(promise["promises"]) == {"0.01", "0.02", "0.05"} and set(together["rows"]) == {"propagation", "sparse attention", "both"}

@@ -32,7 +32,7 @@ class PropagationTechnique(Technique):
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._handle = attach(backbone.pipeline, self.config, scheduler=state.solver)
+        self._handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
         self._handle.force(forced_keys(plan, self._sparse))
         self._plan, self._span = plan, []
         self._inject = prior_noise(self.config, state) if self.config.prior_noise else None

@@ -38,13 +38,15 @@ _AUDITED = (1, 2, 3, 5, 9, 17, 33)  # keys, counted from 0, at which a boundary 
 _log = logging.getLogger("videogen.propagation")
 
 
-def attach(target: Any, config: EncoderPropagation | str | None = None, *, scheduler: Any = None) -> Handle:
+def attach(
+    target: Any, config: EncoderPropagation | str | None = None, *, scheduler: Any = None, calibrated_as: str | None = None
+) -> Handle:
     """Propagate in a model, or in all of a pipeline's denoisers, until `close()`.
 
     target: a diffusers UNet or video transformer, or a pipeline. config: what is promised, or the command line's word for
     it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's own; a bare model without one can only
-    follow `every:N` or a list of steps. Also a context manager. A model is compiled, copied or saved before or after, not
-    while. Raises InputError, UnsupportedError.
+    follow `every:N` or a list of steps. calibrated_as: the model's name in `calibration`. Also a context manager. A model
+    is compiled, copied or saved before or after, not while. Raises InputError, UnsupportedError.
     """
     if isinstance(config, str):
         config = EncoderPropagation.parse(config)
@@ -52,14 +54,14 @@ def attach(target: Any, config: EncoderPropagation | str | None = None, *, sched
             raise InputError("propagation 'off' needs nothing attached")
     if not isinstance(config, EncoderPropagation | None):
         raise InputError(f"config={config!r} must be an EncoderPropagation or a word such as 'fd'")
-    return Handle(target, config or EncoderPropagation(), scheduler)
+    return Handle(target, config or EncoderPropagation(), scheduler, calibrated_as)
 
 
 class Handle:
     """Propagation on one model or pipeline. `report()` says what it did; `close()` takes it off."""
 
-    def __init__(self, target: Any, config: EncoderPropagation, scheduler: Any) -> None:
-        self.config = config
+    def __init__(self, target: Any, config: EncoderPropagation, scheduler: Any, calibrated_as: str | None) -> None:
+        self.config, self.calibrated_as = config, calibrated_as
         self._pipeline = None if isinstance(target, nn.Module) else target
         self._scheduler = scheduler if scheduler is not None else getattr(target, "scheduler", None)
         models = _denoisers(target)
@@ -80,7 +82,7 @@ class Handle:
     def _begin(self) -> None:
         """A run begins: nothing is kept, nothing is decided."""
         self.schedule: Schedule = read_schedule(self._scheduler, self.config)
-        self.controller = make_controller(self.config, self.schedule, self._models[0].boundary)
+        self.controller = make_controller(self.config, self.schedule, self._models[0].boundary, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key = -1, True
         self.evaluated: list[Evaluated] = []

@@ -61,14 +61,14 @@ def read_schedule(scheduler: Any, config: EncoderPropagation) -> Schedule:
     return Schedule(timesteps, noise_levels(scheduler), prediction_kind(scheduler), by_sigma)
 
 
-def make_controller(config: EncoderPropagation, schedule: Schedule, boundary: Boundary) -> Controller:
-    """InputError where the configuration needs a schedule that is not known, or does not fit it."""
+def make_controller(config: EncoderPropagation, schedule: Schedule, boundary: Boundary, model: str | None) -> Controller:
+    """model: the name under which it was calibrated. InputError where the configuration misfits the schedule, or needs one."""
     keys, steps = config.keys, schedule.steps
     if config.max_error is not None:
         if schedule.levels is None or steps is None:
             raise InputError("max_error needs each step's noise; give attach(..., scheduler=) with timesteps set, or use every:N")
         first = math.ceil(steps * _SETTLING) if config.first is None else config.first
-        factor = factor_of(boundary.name)
+        factor = factor_of(boundary.name, model)
         return ErrorControl(config.max_error, factor, schedule.levels, boundary.order, first, config.last)
     if isinstance(keys, str) and keys.startswith("every:"):
         return FixedKeys(uniform_keys(int(keys[6:]), steps or 100_000), steps or 100_000)

@@ -37,7 +37,7 @@ def summarise(handle: Handle) -> dict[str, Any]:
         "drift": {str(step): None if e is None else round(e, 6) for step, e in handle.errors.items()},
         "estimated_error": None if spent is None or factor is None else round(spent * factor, 6),
         "factor": factor,
-        "calibrated": factor is None or all(is_calibrated(boundary.name) for boundary in handle.boundaries),
+        "calibrated": factor is None or all(is_calibrated(b.name, handle.calibrated_as) for b in handle.boundaries),
         "seconds": _seconds(calls, handle.ahead_s),
         "kept_bytes": sum(b.kept_bytes() for b in handle.boundaries) + sum(k.lattice.kept_bytes() for k in handle.key_frames),
         **_frames(handle),
