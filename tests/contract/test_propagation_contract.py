@@ -14,6 +14,7 @@ import torch
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, UnsupportedError
 from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation.controller import ErrorControl
 from videogen.schedulers import make_solver
 
 EngineOf = Callable[[str], Engine]
@@ -74,6 +75,31 @@ def test_fd_ahead_in_a_batch_and_one_by_one_agree_under_sparse_attention_too(eng
     sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
     both = render("animatediff", engine, propagate="fd", attention=sparse)
     assert set(both.manifest["measured"]) >= {"propagation", "attention"}
+
+
+STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "dpm++2m-sde"), ("animatediff", None)]
+
+
+@pytest.mark.parametrize(("name", "solver"), STATEFUL)
+def test_going_back_gives_the_run_that_knew_better(
+    name: str, solver: str | None, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended earlier."""
+    engine, config = engine_of(name), {"max_error": 0.9, "first": 2}
+    overshot, undone = ErrorControl.overshot, []
+
+    def once(self: ErrorControl, step: int, error: float | None) -> int | None:
+        if undone or len(self._span) < 3:
+            return overshot(self, step, None)
+        undone.append(self._span[1])
+        return self._span[1]
+
+    monkeypatch.setattr(ErrorControl, "overshot", once)
+    video = render(name, engine, steps=16, solver=solver, propagate=config)
+    assert undone and told(video)["rolled_back"][0][1] == undone[0] and undone[0] in told(video)["keys"]
+    row_keys = [row["index"] for row in video.manifest["plan"] if row["key"]]
+    fixed = render(name, engine, steps=16, solver=solver, propagate={"keys": row_keys})
+    assert np.array_equal(video.frames, fixed.frames) and row_keys == told(video)["keys"]
 
 
 @each_family

@@ -165,7 +165,7 @@ class Handle:
         self.rolled_back.append((step, back))
         for model in self._models:
             model.boundary.drop_newest()
-        self._step = back - 1
+        self._step, self._is_key = back - 1, False
         return back
 
     def close(self) -> None:

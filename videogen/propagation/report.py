@@ -24,13 +24,14 @@ class Evaluated:
 
 def summarise(handle: Handle) -> dict[str, Any]:
     calls = handle.evaluated
-    keys = sorted({call.step for call in calls if call.key})
+    last = {call.step: call.key for call in calls}  # a step that was taken back counts as it was in the end
+    keys = sorted(step for step, key in last.items() if key)
     spent = getattr(handle.controller, "spent", None)
     factor = getattr(handle.controller, "factor", None)
     return {
         "promised": {k: v for k, v in asdict(handle.config).items() if v is not None},
         "boundary": sorted({boundary.name for boundary in handle.boundaries}),
-        "steps": len({call.step for call in calls}),
+        "steps": len(last),
         "keys": keys,
         "rolled_back": [list(pair) for pair in handle.rolled_back],
         "forced": {str(step): why for step, why in sorted(handle.forced.items())},

@@ -1,0 +1,79 @@
+"""How things move: optical flow, flow files, and one motion specification that compiles to maps, masks, flow and tracks.
+
+    from videogen.motion import Camera, Drag, compile
+    plan = compile(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
+    plan.flow, plan.masks, plan.tracks, plan.preview()
+
+Positions everywhere are in px, x right, y down, and the pixel of column 3 and row 5 has its centre at (3, 5) (OpenCV's
+convention). `compile` says how layers lie on each other. Reads no video: a driving clip comes as frames, or by a reader passed in.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .camera import Camera
+    from .compiling import compile
+    from .drag import CutDrag, Drag, Sprite
+    from .flow import FlowPair, consistent, estimate, flow_both_ways
+    from .flow_files import FlowStack, read_flow, write_flow
+    from .plan import MotionPlan
+    from .sources import Flow, Tracks, Transfer
+    from .spec import Compose, Motion
+    from .text import load_plan, parse_camera, parse_drag
+
+_HOMES = {
+    "Camera": "camera",
+    "Compose": "spec",
+    "CutDrag": "drag",
+    "Drag": "drag",
+    "Flow": "sources",
+    "FlowPair": "flow",
+    "FlowStack": "flow_files",
+    "Motion": "spec",
+    "MotionPlan": "plan",
+    "Sprite": "drag",
+    "Tracks": "sources",
+    "Transfer": "sources",
+    "compile": "compiling",
+    "consistent": "flow",
+    "estimate": "flow",
+    "flow_both_ways": "flow",
+    "load_plan": "text",
+    "parse_camera": "text",
+    "parse_drag": "text",
+    "read_flow": "flow_files",
+    "write_flow": "flow_files",
+}
+
+__all__ = [
+    "Camera",
+    "Compose",
+    "CutDrag",
+    "Drag",
+    "Flow",
+    "FlowPair",
+    "FlowStack",
+    "Motion",
+    "MotionPlan",
+    "Sprite",
+    "Tracks",
+    "Transfer",
+    "compile",
+    "consistent",
+    "estimate",
+    "flow_both_ways",
+    "load_plan",
+    "parse_camera",
+    "parse_drag",
+    "read_flow",
+    "write_flow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,122 @@
+"""A camera's movement as one homography a frame, for planes that face the first frame's camera.
+
+Pan, tilt, roll and zoom need no depth. Truck, dolly and orbit move the camera itself: a layer at depth d (the background is
+1) answers by the plane's homography K (R + t n^T / d) K^-1 (Hartley and Zisserman, Multiple View Geometry, 13.1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from videogen.core.errors import InputError
+
+from .ease import check_ease, progress
+from .spec import Motion, check_number
+
+_DEFAULT_FOV = 50.0
+
+
+@dataclass(frozen=True)
+class Camera(Motion):
+    """What the camera has done at the last frame; `ease` spreads it over the clip (see `ease.progress`).
+
+    pan, tilt: px that the picture's centre shifts because the camera turns right (what it sees goes left) or up (goes down).
+    roll: degrees that the camera turns clockwise (what it sees turns the other way). zoom: magnification about the centre,
+    spread geometrically; above 1 zooms in. truck: px that the background goes left because the camera moves right; a layer
+    at depth d goes truck / d. dolly: share of the way to the background that the camera moves forward, below 1; a layer at
+    depth d grows by d / (d - dolly). orbit: degrees that the camera swings to the right around the background's centre.
+    fov: the lens' horizontal angle in degrees; None: pan and tilt shift the picture evenly, as a long lens does, and orbit
+    and truck see at 50 degrees. Given, pan and tilt turn the camera, with the perspective of that lens.
+    Order of the parts: orbit, truck and dolly, zoom, roll, pan and tilt, so that a pan's px are the screen's.
+    """
+
+    pan: float = 0.0
+    tilt: float = 0.0
+    roll: float = 0.0
+    zoom: float = 1.0
+    truck: float = 0.0
+    dolly: float = 0.0
+    orbit: float = 0.0
+    ease: str = "linear"
+    fov: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("pan", "tilt", "roll", "truck"):
+            check_number(name, getattr(self, name))
+        check_number("zoom", self.zoom, 0.0)
+        check_number("dolly", self.dolly, high=1.0)
+        check_number("orbit", self.orbit, -90.0, 90.0)
+        if self.fov is not None:
+            check_number("fov", self.fov, 1.0, 170.0)
+        check_ease(self.ease)
+
+    def homographies(self, frames: int, height: int, width: int, depth: float = 1.0) -> np.ndarray:
+        """float64 [frames, 3, 3]: where the screen shows, at each frame, what stood at (x, y, 1) in the first.
+
+        depth: of the layer, the background being 1. InputError where the camera passes the layer or sees it edge on.
+        """
+        if self.dolly >= depth:
+            raise InputError(f"dolly={self.dolly:g} moves the camera through a layer at depth {depth:g}; keep it below the depth")
+        shares = progress(self.ease, frames)
+        lens = width / 2 / math.tan(math.radians((self.fov or _DEFAULT_FOV) / 2))
+        centre = _shift((width - 1) / 2, (height - 1) / 2)
+        inside = np.stack([self._about_centre(share, lens, depth) for share in shares])
+        maps = centre @ inside @ np.linalg.inv(centre)
+        _check_in_front(maps, height, width)
+        return maps / maps[:, 2:, 2:]
+
+    def _about_centre(self, share: float, lens: float, depth: float) -> np.ndarray:
+        zoom = self.zoom**share
+        return (
+            self._turn(share, lens)
+            @ _rotation(2, -math.radians(self.roll * share))
+            @ np.diag([zoom, zoom, 1.0])
+            @ self._travel(share, lens, depth)
+        )
+
+    def _turn(self, share: float, lens: float) -> np.ndarray:
+        """Pan and tilt."""
+        if self.fov is None:
+            return _shift(-self.pan * share, self.tilt * share)
+        turned = _rotation(0, -math.atan(self.tilt * share / lens)) @ _rotation(1, -math.atan(self.pan * share / lens))
+        return _lens(lens) @ turned @ _lens(1 / lens)
+
+    def _travel(self, share: float, lens: float, depth: float) -> np.ndarray:
+        """Orbit, then truck and dolly, for a plane at `depth` whose normal is the first frame's line of sight."""
+        angle = math.radians(self.orbit * share)
+        turned = _rotation(1, angle)
+        orbit = np.array([math.sin(angle), 0.0, 1 - math.cos(angle)])
+        moved = np.array([self.truck * share / lens, 0.0, self.dolly * share])
+        normal = np.array([0.0, 0.0, 1.0])
+        plane = turned @ (depth * np.eye(3) - np.outer(orbit, normal)) - np.outer(moved, normal)
+        return _lens(lens) @ plane @ _lens(1 / lens) / depth
+
+
+def _shift(x: float, y: float) -> np.ndarray:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def _lens(focal: float) -> np.ndarray:
+    return np.diag([focal, focal, 1.0])
+
+
+def _rotation(axis: int, angle: float) -> np.ndarray:
+    """Right-handed about x (0), y (1) or z (2), with x right, y down and z ahead: about z it is clockwise on the screen."""
+    i, j = [k for k in range(3) if k != axis]
+    if axis == 1:
+        i, j = j, i
+    matrix = np.eye(3)
+    matrix[i, i] = matrix[j, j] = math.cos(angle)
+    matrix[i, j], matrix[j, i] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+def _check_in_front(maps: np.ndarray, height: int, width: int) -> None:
+    corners = np.array([[x, y, 1.0] for x in (0, width - 1) for y in (0, height - 1)]).T
+    # both ways: what was seen must stay ahead, and what is seen must have stood ahead
+    ahead = ((maps @ corners)[:, 2].min(1) > 0) & ((np.linalg.inv(maps) @ corners)[:, 2].min(1) > 0)
+    if not ahead.all():
+        raise InputError(f"at frame {int(np.argmin(ahead))} the camera sees past the layer's plane; turn less (orbit, pan, tilt) or narrow fov")

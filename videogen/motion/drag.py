@@ -1,0 +1,106 @@
+"""Things that are dragged: a part of the first frame, or a cut-out picture, along a path, growing and turning."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from videogen.core.errors import InputError
+
+from .ease import along, check_ease, progress
+from .region import check_region
+from .spec import Motion, Point, check_number, check_points
+
+_DISC_SHARE = 6  # a drag without a region takes a disc of the shorter side over this
+
+
+@dataclass(frozen=True)
+class Drag(Motion):
+    """A region of the first frame moves along a path; what lies under it stays.
+
+    region: mask [height, width] or its picture's path, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y, radius), or
+    None: a disc about the path's start, a sixth of the picture's shorter side in radius. path: points in px, of which only
+    the way from the first matters; crossed at constant speed under `ease`; one point holds the region in place. scale, rotate:
+    size and degrees (clockwise) reached at the last frame, about the region's centroid. depth: 1 as far as the background,
+    less is nearer (matters to a Camera's truck, dolly and orbit).
+    """
+
+    region: Any = None
+    path: tuple[Point, ...] = ()
+    scale: float = 1.0
+    rotate: float = 0.0
+    ease: str = "linear"
+    depth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.region is not None:
+            object.__setattr__(self, "region", check_region(self.region))
+        object.__setattr__(self, "path", check_points("path", self.path, 1))
+        check_number("scale", self.scale, 0.0)
+        check_number("rotate", self.rotate)
+        check_number("depth", self.depth, 0.0)
+        check_ease(self.ease)
+
+    def region_or_disc(self, height: int, width: int) -> Any:
+        """The region, or the disc that stands for None."""
+        return self.region if self.region is not None else (*self.path[0], max(1.0, min(height, width) / _DISC_SHARE))
+
+    def check_path(self, height: int, width: int, *, starts_inside: bool = True) -> None:
+        """InputError for a path that begins outside the picture, or strays further than a whole picture from it."""
+        x, y = self.path[0]
+        if starts_inside and not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            raise InputError(f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} picture; begin on what is to be moved")
+        for x, y in self.path:
+            if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
+                raise InputError(f"path point ({x:g}, {y:g}) lies more than a whole picture outside {width}x{height}")
+
+    def homographies(self, frames: int, centre: np.ndarray) -> np.ndarray:
+        """float64 [frames, 3, 3]: where each frame shows what stood at (x, y, 1) in the first. centre: the pivot (x, y), px."""
+        shares = progress(self.ease, frames)
+        moved = along(self.path, shares) - np.asarray(self.path[0])
+        maps = np.zeros((frames, 3, 3))
+        for matrix, share, shift in zip(maps, shares, moved, strict=True):
+            angle, size = math.radians(self.rotate * share), self.scale**share
+            linear = size * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+            matrix[:2, :2], matrix[:2, 2], matrix[2, 2] = linear, centre + shift - linear @ centre, 1.0
+        return maps
+
+
+@dataclass(frozen=True)
+class Sprite(Drag):
+    """A Drag whose pixels may come from elsewhere.
+
+    picture: uint8 RGBA [height, width, 4] or an RGBA picture's path; it stands with its centre on the path's start, which may
+    lie outside the clip's picture, and `region` stays None. Without it the region is cut from the first frame.
+    """
+
+    picture: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.picture is None:
+            return
+        if self.region is not None:
+            raise InputError("a sprite has a picture or a region of the first frame, not both")
+        if isinstance(self.picture, str | os.PathLike):
+            return
+        shape = getattr(self.picture, "shape", ())
+        if getattr(self.picture, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 4 or 0 in shape:
+            raise InputError(f"a sprite's picture must be uint8 RGBA [height, width, 4], not {list(shape)}")
+
+
+@dataclass(frozen=True)
+class CutDrag(Motion):
+    """Sprites, the lowest first, each on its own path."""
+
+    sprites: tuple[Drag, ...]
+
+    def __post_init__(self) -> None:
+        sprites = tuple(self.sprites) if isinstance(self.sprites, list | tuple) else (self.sprites,)
+        if not sprites or not all(isinstance(sprite, Drag) for sprite in sprites):
+            raise InputError("CutDrag needs sprites: CutDrag((Sprite(region, path), ...))")
+        object.__setattr__(self, "sprites", sprites)

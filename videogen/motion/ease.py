@@ -1,0 +1,42 @@
+"""How a motion's progress runs over a clip: from 0 at the first frame to 1 at the last, and where on a path that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from videogen.core.errors import unknown
+
+from .spec import Point
+
+EASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda t: t,
+    "in": lambda t: t**2,
+    "out": lambda t: 1 - (1 - t) ** 2,
+    "in_out": lambda t: t**2 * (3 - 2 * t),
+}
+
+
+def check_ease(name: str) -> str:
+    """The name of a curve; InputError, with the nearest name, for any other."""
+    if name not in EASES:
+        raise unknown("ease", str(name), EASES)
+    return name
+
+
+def progress(ease: str, frames: int) -> np.ndarray:
+    """Share of the whole motion that is done at each frame: float64 [frames], 0 at the first, 1 at the last, never falling.
+
+    ease: `linear`, `in` (starts slowly), `out` (ends slowly), `in_out`. A single frame has done nothing yet.
+    """
+    return EASES[check_ease(ease)](np.linspace(0, 1, frames) if frames > 1 else np.zeros(frames))
+
+
+def along(path: Sequence[Point], shares: np.ndarray) -> np.ndarray:
+    """Points [n, 2] at shares [n] (0..1) of a path's length: constant speed over all of its straight pieces."""
+    corners = np.asarray(path, np.float64)
+    reached = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(corners, axis=0).T))])
+    if reached[-1] == 0:
+        return np.repeat(corners[:1], len(shares), axis=0)
+    return np.stack([np.interp(shares * reached[-1], reached, corners[:, axis]) for axis in (0, 1)], axis=-1)

@@ -1,0 +1,62 @@
+"""What every part of a motion specification is: a `Motion`, and `+`, which lays parts in order, later ones on top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from videogen.core.errors import InputError
+
+Point = tuple[float, float]
+
+
+class Motion:
+    """A part of a motion specification. `a + b` lays b over a."""
+
+    def __add__(self, other: Motion) -> Compose:
+        if not isinstance(other, Motion):
+            return NotImplemented
+        return Compose((*parts_of(self), *parts_of(other)))
+
+
+@dataclass(frozen=True)
+class Compose(Motion):
+    """Parts in order, the lowest first; what `+` makes."""
+
+    parts: tuple[Motion, ...]
+
+    def __post_init__(self) -> None:
+        flat = tuple(part for item in self.parts for part in parts_of(item))
+        if not flat:
+            raise InputError("a motion needs at least one part, such as Camera(pan=8)")
+        object.__setattr__(self, "parts", flat)
+
+
+def parts_of(motion: Motion) -> tuple[Motion, ...]:
+    """The parts of a motion, lowest first; InputError for what is none."""
+    if not isinstance(motion, Motion):
+        raise InputError(f"{type(motion).__name__} is no motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them")
+    return motion.parts if isinstance(motion, Compose) else (motion,)
+
+
+def check_number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a float strictly between low and high; InputError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{name}={value!r} must be a finite number")
+    if not low < value < high:
+        bounds = " and ".join(word for word in (f"above {low:g}" * math.isfinite(low), f"below {high:g}" * math.isfinite(high)) if word)
+        raise InputError(f"{name}={value!r} must be {bounds}")
+    return float(value)
+
+
+def check_points(name: str, points: object, least: int) -> tuple[Point, ...]:
+    """Points ((x, y), ...) as floats; InputError where they are none or fewer than `least`."""
+    if isinstance(points, str) or not isinstance(points, Sequence):
+        raise InputError(f"{name}={points!r} must be a list of (x, y) points")
+    if len(points) < least:
+        raise InputError(f"{name} has {len(points)} points and needs at least {least}")
+    for point in points:
+        if isinstance(point, str) or not isinstance(point, Sequence) or len(point) != 2:
+            raise InputError(f"{name} holds {point!r}, which is no (x, y) point")
+    return tuple((check_number(f"{name} x", x), check_number(f"{name} y", y)) for x, y in points)
