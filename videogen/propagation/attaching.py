@@ -8,34 +8,28 @@ which the pipeline asks, so that any solver sees its normal sequence.
 
 from __future__ import annotations
 
-import inspect
-import logging
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as tree
 
 from videogen.attention.clock import Clock
-from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.errors import InputError
 
+from .attached import AttachedModel, attends_sparsely, first_tensor
 from .boundary import Boundary
-from .calls import Call, same
+from .calls import Call
 from .config import EncoderPropagation
 from .keyframes import KeyFrames
 from .keys import Schedule, make_controller, read_schedule
-from .making import make_boundary
 from .report import Evaluated, summarise
-from .stubs import Replaced
 from .supervision import Moment, Supervision
 
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)  # keys, counted from 0, at which a boundary that costs something is checked
 
-_log = logging.getLogger("videogen.propagation")
 
 
 def attach(
@@ -70,10 +64,10 @@ class Handle:
         self._told: Moment | None = None
         self._clock = Clock()
         self._given: dict[int, str] = {}
-        self._models: list[_AttachedModel] = []
+        self._models: list[AttachedModel] = []
         try:
             for name, model in models.items():
-                self._models.append(_AttachedModel(name, model, self))
+                self._models.append(AttachedModel(name, model, self))
             self._begin()
         except BaseException:
             self.close()
@@ -135,7 +129,7 @@ class Handle:
 
     def audits(self, model: nn.Module) -> bool:
         """Whether the present key step is also evaluated as if it were none: at the first few, then ever more seldom."""
-        return self.config.max_error is not None and len(self.errors) in _AUDITED and not _attends_sparsely(model)
+        return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
 
     def supervise(self, moment: Moment, expected: Any, fresh: Any, latents: torch.Tensor, drift: float | None) -> None:
         """At a key: what propagation would have given beside what the model gave, or the change of its features alone."""
@@ -205,146 +199,9 @@ def _denoisers(target: Any) -> dict[str, nn.Module]:
 
 
 def _check_free(model: nn.Module) -> None:
-    if isinstance(getattr(vars(model).get("forward"), "__self__", None), _AttachedModel):
+    if isinstance(getattr(vars(model).get("forward"), "__self__", None), AttachedModel):
         raise InputError(f"{type(model).__name__} has propagation attached already; close() that handle first")
     if hasattr(model, "_orig_mod") or any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
         raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
     if getattr(model, "is_cache_enabled", False):
         raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")
-
-
-class _AttachedModel:
-    """One denoiser: its boundary, and what was made ahead for it."""
-
-    def __init__(self, name: str, model: nn.Module, owner: Handle) -> None:
-        self.name, self._owner, self._model = name, owner, model
-        self._signature = inspect.signature(model.forward)
-        config = owner.config
-        self.key_frames = KeyFrames(model, config.frames, config.frames_gate) if config.frames > 1 else None  # innermost
-        try:
-            self.boundary = make_boundary(model, config)
-        except BaseException:
-            if self.key_frames:
-                self.key_frames.close()
-            raise
-        self._conditions: dict[str, dict[str, Any]] = {}
-        self._ahead: dict[tuple[str, int], Any] = {}
-        self._replaced = Replaced(model, self._forward)
-
-    def _forward(self, *args: Any, **kwargs: Any) -> Any:
-        if torch.is_grad_enabled() and self._model.training:
-            raise UnsupportedError("propagation is for inference; put the model into eval() or close() the handle")
-        call = Call(self._signature, args, kwargs)
-        moment = self._owner.moment(call)
-        key = self._owner.is_key(moment)
-        key = self._checked(moment, call) or key
-        begun = _now(call.latents)
-        output = self._key(moment, call) if key else self._between(moment, call)
-        done = _now(call.latents)
-        self._owner.evaluated.append(Evaluated(moment.step, moment.branch, key, done - begun))
-        if key and self._decode_ahead(moment, call):
-            self._owner.ahead_s += _now(call.latents) - done
-        return output
-
-    def _checked(self, moment: Moment, call: Call) -> bool:
-        """Whether this call must be a key, because nothing is kept that it could stand on."""
-        conditions = call.conditions()
-        before = self._conditions.get(moment.branch)
-        self._conditions[moment.branch] = conditions
-        if before is not None and not same(before, conditions):
-            self._owner.forced.setdefault(moment.step, "a condition changed")
-            self._forget(moment.branch)
-        if self.boundary.ready(moment.branch):
-            return False
-        if moment.step not in self._owner.forced and not self._owner.is_key(moment):
-            self._owner.forced[moment.step] = "nothing was kept yet"
-        return True
-
-    def _key(self, moment: Moment, call: Call) -> Any:
-        at, boundary, owner = self._owner.schedule.place(moment.step, call.timestep), self.boundary, self._owner
-        expected = None
-        if boundary.ready(moment.branch) and (boundary.costs_nothing or owner.audits(self._model)):
-            expected = boundary.replay(moment.branch, (at,), self._run(call), call.latents)
-        with self.key_frames.on(moment.branch, call.latents) if self.key_frames else nullcontext():
-            output, drift = boundary.key(moment.branch, at, self._run(call), call.latents)
-        owner.supervise(moment, expected, output, call.latents, drift)
-        if self.key_frames:
-            level = owner.schedule.levels[moment.step] if owner.schedule.levels else None
-            self.key_frames.note(moment.branch, call.latents, first_tensor(output), level, owner.schedule.kind)
-        return output
-
-    def _between(self, moment: Moment, call: Call) -> Any:
-        made = self._ahead.pop((moment.branch, moment.step), None)
-        if made is not None:
-            return made
-        at = self._owner.schedule.place(moment.step, call.timestep)
-        return self.boundary.replay(moment.branch, (at,), self._run(call), call.latents)
-
-    def _decode_ahead(self, moment: Moment, call: Call) -> bool:
-        """All steps up to the next key, in one batch or several; whether there were any."""
-        owner, after = self._owner, self._owner.controller.next_key(moment.step)
-        timesteps = owner.schedule.timesteps
-        if self.boundary.reads_latents or after is None or timesteps is None or not call.repeats:
-            return False
-        forced = [step for step in owner.forced if step > moment.step]
-        steps = list(range(moment.step + 1, min([after, *forced])))
-        size = owner.config.micro_batch or len(steps) or 1
-        if size == 1 or _attends_sparsely(self._model):
-            return False
-        for part in (steps[i : i + size] for i in range(0, len(steps), size)):
-            at = [owner.schedule.place(step, float(timesteps[step])) for step in part]
-            many = self.boundary.replay(moment.branch, at, self._run(call), call.latents, timesteps[part])
-            leaves, form = tree.tree_flatten(many)
-            chunks = [leaf.chunk(len(part)) for leaf in leaves]
-            for index, step in enumerate(part):
-                self._ahead[moment.branch, step] = tree.tree_unflatten([chunk[index] for chunk in chunks], form)
-        return bool(steps)
-
-    def _run(self, call: Call) -> Any:
-        return lambda copies, timesteps: call.run(self._replaced.original, copies, timesteps)
-
-    def _forget(self, branch: str) -> None:
-        self.boundary.forget(branch)
-        if self.key_frames:
-            self.key_frames.forget(branch)
-        for made in [place for place in self._ahead if place[0] == branch]:
-            del self._ahead[made]
-
-    def forget(self) -> None:
-        self.boundary.forget()
-        if self.key_frames:
-            self.key_frames.forget()
-        self._conditions.clear()
-        self._ahead.clear()
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
-
-    def close(self) -> None:
-        self.forget()
-        self._replaced.close()
-        self.boundary.close()
-        if self.key_frames:
-            self.key_frames.close()
-
-
-def first_tensor(output: Any) -> torch.Tensor:
-    """The prediction in a model's output, whatever holds it."""
-    found: torch.Tensor = next(leaf for leaf in tree.tree_leaves(output) if isinstance(leaf, torch.Tensor))
-    return found
-
-
-def _now(latents: torch.Tensor) -> float:
-    """Seconds, when the device that holds these has done its work."""
-    if latents.is_cuda:
-        torch.cuda.synchronize(latents.device)
-    return time.perf_counter()
-
-
-def _attends_sparsely(model: nn.Module) -> bool:
-    """Whether sparse attention is attached, whose block maps are of one batch size."""
-    owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
-    return any(type(owner).__module__ == "videogen.attention.attaching" for owner in owners)
