@@ -69,6 +69,13 @@ def prediction_kind(scheduler: Any) -> str:
     return FLOW if is_flow else str(kind)
 
 
+def is_stochastic(scheduler: Any) -> bool:
+    """Whether a diffusers scheduler adds fresh noise at each step."""
+    name, config = type(scheduler).__name__, scheduler.config
+    noisy = any(word in name for word in ("Ancestral", "LCM", "DDPM", "TCD", "SDE", "EDMDPM"))
+    return noisy or str(config.get("algorithm_type", "")).startswith("sde")
+
+
 def check_solver(name: str | None, kind: str | None = None) -> None:
     """InputError for an unknown name; UnsupportedError, with the list that fits, for one that misfits `kind`."""
     if name is None:

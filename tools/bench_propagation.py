@@ -213,7 +213,10 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
                 shares.append(relative(latents, plain) / (told["estimated_error"] / told["factor"]))
         print(json.dumps({"done": index + 1, "shares": shares[-3:]}), file=sys.stderr)
     rank = min(len(shares) - 1, int(np.ceil((len(shares) + 1) * 0.9)) - 1)
-    return {"factor": round(sorted(shares)[rank], 4), "renders": len(shares), "median": round(statistics.median(shares), 4)}
+    return {
+        "factor": round(sorted(shares)[rank], 4), "renders": len(shares), "median": round(statistics.median(shares), 4),
+        "solver": type(engine.backbone.scheduler).__name__, "steps": STEPS,
+    }  # fmt: skip
 
 
 PARTS = {"fidelity": fidelity, "promise": promise, "together": together, "calibrate": calibrate}

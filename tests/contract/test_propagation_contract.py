@@ -46,13 +46,14 @@ def test_every_step_a_key_is_plain(name: str, guidance: str, engine_of: EngineOf
 
 @each_family
 def test_the_promise_its_keys_and_its_savings_stand_in_the_manifest(name: str, engine_of: EngineOf) -> None:
-    video = render(name, engine_of(name), steps=20, propagate="max_error:0.05")
+    video = render(name, engine_of(name), steps=50, propagate="max_error:0.5")
     found = told(video)
-    assert found["promised"]["max_error"] == 0.05 and found["boundary"] == ["output"]
-    assert found["keys"][:2] == [0, 1] and found["keys"][-1] == 19 and len(found["keys"]) < 20
+    assert found["promised"]["max_error"] == 0.5 and found["boundary"] == ["output"]
+    assert found["keys"][:5] == [0, 1, 2, 3, 4] and found["keys"][-1] == 49 and len(found["keys"]) < 50
     assert [row["index"] for row in video.manifest["plan"] if row["key"]] == found["keys"]
-    assert found["estimated_error"] <= 0.05 * 1.5 and set(found["seconds"]) == {"key", "propagated", "saved"}
-    assert video.manifest["request"]["propagate"] == "max_error:0.05"
+    assert found["within_promise"] == (found["estimated_error"] <= 0.5) and found["calibrated"] is False
+    assert found["drift"].keys() == found["predicted_drift"].keys() and set(found["seconds"]) == {"key", "propagated", "saved"}
+    assert video.manifest["request"]["propagate"] == "max_error:0.5"
 
 
 def test_an_expert_switch_is_a_key(engine_of: EngineOf) -> None:
@@ -70,14 +71,14 @@ def test_attention_that_turns_sparse_is_a_key(engine_of: EngineOf) -> None:
 
 def test_fd_ahead_in_a_batch_and_one_by_one_agree_under_sparse_attention_too(engine_of: EngineOf) -> None:
     engine = engine_of("animatediff")
-    ahead, alone = (render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (None, 1))
+    ahead, alone = (render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (4, 1))
     assert np.abs(ahead.frames.astype(int) - alone.frames.astype(int)).max() <= 1
     sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
     both = render("animatediff", engine, propagate="fd", attention=sparse)
     assert set(both.manifest["measured"]) >= {"propagation", "attention"}
 
 
-STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "dpm++2m-sde"), ("animatediff", None)]
+STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "unipc"), ("animatediff", None)]
 
 
 @pytest.mark.parametrize(("name", "solver"), STATEFUL)
@@ -85,20 +86,20 @@ def test_going_back_gives_the_run_that_knew_better(
     name: str, solver: str | None, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended earlier."""
-    engine, config = engine_of(name), {"max_error": 0.9, "first": 2}
+    engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
     overshot, undone = ErrorControl.overshot, []
 
     def once(self: ErrorControl, step: int, error: float | None) -> int | None:
-        if undone or len(self._span) < 3:
+        if undone or len(self._span) < 2:
             return overshot(self, step, None)
         undone.append(self._span[1])
         return self._span[1]
 
     monkeypatch.setattr(ErrorControl, "overshot", once)
-    video = render(name, engine, steps=16, solver=solver, propagate=config)
+    video = render(name, engine, steps=50, solver=solver, propagate=config)
     assert undone and told(video)["rolled_back"][0][1] == undone[0] and undone[0] in told(video)["keys"]
     row_keys = [row["index"] for row in video.manifest["plan"] if row["key"]]
-    fixed = render(name, engine, steps=16, solver=solver, propagate={"keys": row_keys})
+    fixed = render(name, engine, steps=50, solver=solver, propagate={"keys": row_keys})
     assert np.array_equal(video.frames, fixed.frames) and row_keys == told(video)["keys"]
 
 

@@ -44,8 +44,11 @@ REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
     ("a promise without a schedule", WAN, lambda: EncoderPropagation(max_error=0.1), InputError, "give attach(..., scheduler=)"),
     ("a list that must be scaled", MOTION, lambda: EncoderPropagation.parse("fd"), InputError, "give attach(..., scheduler=)"),
     ("frames of a joint model", TRANSFORMERS[5], lambda: EncoderPropagation(keys=(0,), frames=2), UnsupportedError, "frames=1"),
-    ("no frames at all", MOTION, lambda: EncoderPropagation(frames=0), InputError, "frames=0 must be a whole number of at least 1"),
+    ("no frames at all", MOTION, lambda: EncoderPropagation(keys="fd", frames=0), InputError, "frames=0 must be a whole number"),
     ("a gate beyond", MOTION, lambda: EncoderPropagation(frames_gate=2), InputError, "frames_gate=2 must be from 0 to 1"),
+    ("frames under a promise", MOTION, lambda: EncoderPropagation(max_error=0.1, frames=2), InputError, "such as every:2"),
+    ("noise under a promise", MOTION, lambda: EncoderPropagation(prior_noise=0.1), InputError, "give keys, such as every:2"),
+    ("a word for a switch", MOTION, lambda: EncoderPropagation.from_dict({"roll_back": "no"}), InputError, "true or"),
     ("no batch", MOTION, lambda: EncoderPropagation(micro_batch=0), InputError, "micro_batch=0 must be"),
 ]
 
@@ -129,7 +132,7 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
     })).eval()  # fmt: skip
     added = {"text_embeds": text(1, 8, seed=9)[:, 0], "time_ids": torch.arange(6.0).unsqueeze(0)}
     found = []
-    for micro_batch in (1, None):
+    for micro_batch in (1, 4):
         config = EncoderPropagation(keys=(0, 2), boundary="fd", micro_batch=micro_batch)
         with attach(model, config, scheduler=Timesteps()):
             found.append(run(model, MOTION, added_cond_kwargs=added))

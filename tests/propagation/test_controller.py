@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -78,3 +79,28 @@ def test_fixed_keys_know_what_comes_next() -> None:
     fixed = FixedKeys((0, 1, 4), 6)
     assert [fixed.is_key(i) for i in range(6)] == [True, True, False, False, True, False]
     assert [fixed.next_key(i) for i in range(6)] == [1, 4, 4, 4, 6, 6]
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), None])
+def test_what_cannot_be_measured_is_never_built_on(error: float | None) -> None:
+    control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
+    for step in range(4):
+        assert control.is_key(step)
+        control.measured(step, error)
+    assert control.is_key(4)
+
+
+def test_an_error_of_nothing_does_not_end_the_checks() -> None:
+    control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
+    keys, _ = drive(control, 0.0)
+    assert max(after - before for before, after in pairwise(keys)) <= 12
+
+
+def test_a_step_that_became_a_key_after_all_costs_nothing() -> None:
+    control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
+    for step in range(3):
+        control.is_key(step)
+        control.measured(step, 1e-6 if step else None)
+    assert not control.is_key(3)
+    control.retract(3)
+    assert control._estimated == 0.0 and control._span == []

@@ -31,16 +31,15 @@ def test_all_keys_is_plain_and_closing_leaves_nothing(tiny: Tiny, boundary: str)
 @pytest.mark.parametrize(("tiny", "boundary"), CASES)
 def test_decoding_a_key_step_is_bit_identical(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    with attach(model, EncoderPropagation(keys=(0,), boundary=boundary)), torch.inference_mode():
+    with torch.inference_mode():
         key = tensors(model(**inputs_at(tiny, 0)))
-        again = tensors(model(**inputs_at(tiny, 0), **({})))  # the same timestep: told as another branch of the step
     with attach(model, EncoderPropagation(keys=(0,), boundary=boundary)) as handle, torch.inference_mode():
         with handle.at(0, "cond"):
             model(**inputs_at(tiny, 0))
         with handle.at(1, "cond"):
             decoded = tensors(model(**inputs_at(tiny, 0)))
         assert handle.evaluated[-1].key is False
-    assert equal(key, decoded) and equal(key, again)
+    assert equal(key, decoded)
 
 
 @pytest.mark.parametrize(("tiny", "boundary"), CASES)
@@ -68,7 +67,7 @@ def _more(model: torch.nn.Module, tiny: Tiny, begin: int, end: int) -> list[obje
 @pytest.mark.parametrize("predictor", ["hold", "linear"])
 def test_decoding_ahead_in_a_batch_equals_step_by_step(tiny: Tiny, predictor: str) -> None:
     model, found = tiny.build(), []
-    for micro_batch in (1, None, 2):
+    for micro_batch in (1, 4, 2):
         config = EncoderPropagation(keys=(0, 1), boundary="fd", predictor=predictor, micro_batch=micro_batch)
         with attach(model, config, scheduler=Timesteps()) as handle:
             found.append(run(model, tiny))
@@ -91,8 +90,7 @@ def test_only_cuts_with_fresh_encoder_layers_read_the_latents(tiny: Tiny, bounda
             return tensors(model(**moved))[0]
 
     one, two = second(1.0), second(0.5)
-    shared = one.shape == inputs_at(tiny, 0)["sample"].shape  # else `output` cannot follow the latents
-    assert torch.equal(one, two) is not (reads and (boundary != "output" or shared))
+    assert torch.equal(one, two) is not reads
 
 
 @pytest.mark.parametrize(("tiny", "boundary"), CASES)

@@ -105,8 +105,8 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     steps = render.add_argument_group("propagation (fewer evaluations of the model; what it saved and cost stands in the manifest)")
     steps.add_argument(
         "--propagate", metavar="RULE",
-        help="off, max_error:E (hold this error of the result, such as 0.02), fd (Faster Diffusion's list), every:N, deepcache:N, "
-        "or a cache of diffusers: first-block, magcache, taylorseer, fastercache, pab, seacache",
+        help="off, max_error:E (hold this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), every:N, "
+        "deepcache:N (both for 50 steps rather than 20), or a cache of diffusers: first-block, taylorseer, fastercache, pab, seacache",
     )  # fmt: skip
     model = render.add_argument_group("model and machine")
     model.add_argument("--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)")

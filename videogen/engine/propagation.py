@@ -21,7 +21,8 @@ from .techniques import Call, Technique
 
 
 class PropagationTechnique(Technique):
-    """Every denoiser under one configuration. sparse: the sparse attention of the same run, whose switches force keys."""
+    """Every denoiser under one configuration. sparse: the sparse attention of the same run: its switches force keys, and its
+    maps cannot be taken back, so that with it no step is."""
 
     def __init__(self, config: EncoderPropagation, sparse: SparseAttention | None = None) -> None:
         self.config, self._sparse = config, sparse
@@ -29,12 +30,14 @@ class PropagationTechnique(Technique):
         self._plan: list[StepRow] = []
         self._span: list[LoopState] = []  # before each step since the last key
         self._back: int | None = None
+        self._may_go_back = False
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self._handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
         self._handle.force(forced_keys(plan, self._sparse))
         self._plan, self._span = plan, []
+        self._may_go_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
         self._inject = prior_noise(self.config, state) if self.config.prior_noise else None
 
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
@@ -45,9 +48,9 @@ class PropagationTechnique(Technique):
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         assert self._handle is not None
         key = self._handle.was_key
-        self._back = self._handle.finish_step(roll_back=self.config.roll_back and bool(self._span))
+        self._back = self._handle.finish_step(roll_back=self._may_go_back and bool(self._span))
         self._plan[row.index] = replace(row, key=key)
-        if not key and self.config.roll_back and self.config.max_error is not None:
+        if not key and self._may_go_back:
             self._span.append(state.snapshot())
         return prediction
 

@@ -40,35 +40,50 @@ class AttachedModel:
             raise
         self._conditions: dict[str, dict[str, Any]] = {}
         self._ahead: dict[tuple[str, int], Any] = {}
+        self._called = True
         self._replaced = Replaced(model, self._forward)
+        self._hooks = [model.register_forward_pre_hook(self._before), model.register_forward_hook(self._after)]
+
+    def _before(self, *_: Any) -> None:
+        self._called = False
+
+    def _after(self, *_: Any) -> None:
+        """Offloading puts its own forward in our place between runs; from the next call on ours is back, around it."""
+        if not self._called:
+            self._replaced = Replaced(self._model, self._forward)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        self._called = True
         if torch.is_grad_enabled() and self._model.training:
             raise UnsupportedError("propagation is for inference; put the model into eval() or close() the handle")
         call = Call(self._signature, args, kwargs)
         moment = self._owner.moment(call)
         key = self._owner.is_key(moment)
-        key = self._checked(moment, call) or key
+        key = self._must_be_key(moment, call) or key
         begun = _now(call.latents)
-        output = self._key(moment, call) if key else self._between(moment, call)
+        try:
+            output = self._key(moment, call) if key else self._between(moment, call)
+        except BaseException:
+            self._forget(moment.branch)  # what was half recorded is worth nothing
+            raise
         done = _now(call.latents)
         self._owner.evaluated.append(Evaluated(moment.step, moment.branch, key, done - begun))
         if key and self._decode_ahead(moment, call):
             self._owner.ahead_s += _now(call.latents) - done
         return output
 
-    def _checked(self, moment: Moment, call: Call) -> bool:
+    def _must_be_key(self, moment: Moment, call: Call) -> bool:
         """Whether this call must be a key, because nothing is kept that it could stand on."""
-        conditions = call.conditions()
+        freeu = [getattr(block, "s1", None) for block in getattr(self._model, "up_blocks", ())]
+        conditions = call.conditions() | {"the latents' shape": tuple(call.latents.shape), "freeu": freeu}
         before = self._conditions.get(moment.branch)
         self._conditions[moment.branch] = conditions
-        if before is not None and not same(before, conditions):
-            self._owner.forced.setdefault(moment.step, "a condition changed")
+        changed = before is not None and not same(before, conditions)
+        if changed:
             self._forget(moment.branch)
         if self.boundary.ready(moment.branch):
             return False
-        if moment.step not in self._owner.forced and not self._owner.is_key(moment):
-            self._owner.forced[moment.step] = "nothing was kept yet"
+        self._owner.make_key(moment, "a condition changed" if changed else "nothing was kept yet")
         return True
 
     def _key(self, moment: Moment, call: Call) -> Any:
@@ -93,13 +108,15 @@ class AttachedModel:
 
     def _decode_ahead(self, moment: Moment, call: Call) -> bool:
         """All steps up to the next key, in one batch or several; whether there were any."""
-        owner, after = self._owner, self._owner.controller.next_key(moment.step)
+        owner = self._owner
+        assert owner.controller is not None
+        after = owner.controller.next_key(moment.step)
         timesteps = owner.schedule.timesteps
         if self.boundary.reads_latents or after is None or timesteps is None or not call.repeats:
             return False
         forced = [step for step in owner.forced if step > moment.step]
         steps = list(range(moment.step + 1, min([after, *forced])))
-        size = owner.config.micro_batch or len(steps) or 1
+        size = owner.config.micro_batch
         if size == 1 or attends_sparsely(self._model):
             return False
         for part in (steps[i : i + size] for i in range(0, len(steps), size)):
@@ -136,6 +153,8 @@ class AttachedModel:
 
     def close(self) -> None:
         self.forget()
+        for hook in self._hooks:
+            hook.remove()
         self._replaced.close()
         self.boundary.close()
         if self.key_frames:

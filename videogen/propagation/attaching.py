@@ -23,8 +23,9 @@ from .attached import AttachedModel, attends_sparsely, first_tensor
 from .boundary import Boundary
 from .calls import Call
 from .config import EncoderPropagation
+from .controller import Controller
 from .keyframes import KeyFrames
-from .keys import Schedule, make_controller, read_schedule
+from .keys import Schedule, is_set, make_controller, read_schedule
 from .report import Evaluated, summarise
 from .supervision import Moment, Supervision
 
@@ -57,7 +58,8 @@ class Handle:
     def __init__(self, target: Any, config: EncoderPropagation, scheduler: Any, calibrated_as: str | None) -> None:
         self.config, self.calibrated_as = config, calibrated_as
         self._pipeline = None if isinstance(target, nn.Module) else target
-        self._scheduler = scheduler if scheduler is not None else getattr(target, "scheduler", None)
+        self._scheduler = scheduler
+        self._calls = 0
         models = _denoisers(target)
         for model in models.values():
             _check_free(model)
@@ -73,15 +75,23 @@ class Handle:
             self.close()
             raise
 
-    def _begin(self) -> None:
-        """A run begins: nothing is kept, nothing is decided."""
-        self.schedule: Schedule = read_schedule(self._scheduler, self.config)
-        self.controller = make_controller(self.config, self.schedule, self._models[0].boundary, self.calibrated_as)
+    @property
+    def scheduler(self) -> Any:
+        """Whose timesteps are run: what was given, or the pipeline's present one."""
+        return self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
+
+    def _begin(self, first: float | None = None) -> None:
+        """A run begins, at this timestep: nothing is kept, nothing is decided."""
+        self.schedule: Schedule = read_schedule(self.scheduler, self.config.predictor == "sigma", first)
+        self.controller: Controller | None = None
+        if self.scheduler is None or is_set(self.scheduler):  # else the pipeline has still to set its timesteps
+            self.controller = make_controller(self.config, self.schedule, self._models[0].boundary, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key = -1, True
         self.evaluated: list[Evaluated] = []
         self.ahead_s = 0.0
         self.errors: dict[int, float | None] = {}
+        self.expected: dict[int, float | None] = {}
         self.rolled_back: list[tuple[int, int]] = []
         self.forced: dict[int, str] = dict(self._given)
         for model in self._models:
@@ -102,25 +112,49 @@ class Handle:
         self.forced.update(steps)
 
     def moment(self, call: Call) -> Moment:
-        """Which step and branch a call is of; a new run begins where the timesteps turn back or the schedule is another."""
+        """Which step and branch a call is of. A new run begins where the timesteps are another tensor, or turn back."""
         if self._told is not None:
             return self._told
-        stale = self._scheduler is not None and not self.schedule.is_of(self._scheduler)
-        if self._clock.tick(call.timestep, tuple(call.latents.shape)) or stale:
-            self._begin()
+        if self.scheduler is None:
+            if self._clock.tick(call.timestep, tuple(call.latents.shape)):
+                self._begin()
+            return Moment(self._clock.step, str(self._clock.calls), 1.0)
+        step = None if self.schedule.whole is not self.scheduler.timesteps else self.schedule.step_of(call.timestep)
+        if step is None or step < self._step or self.controller is None:
+            self._begin(call.timestep)
+            step = 0
+        self._calls = self._calls + 1 if step == self._step else 0
+        return Moment(step, str(self._calls), self._guidance_scale())
+
+    def _guidance_scale(self) -> float:
+        """The pipeline's, 1 where it guides nothing; the largest where each frame has its own."""
         scale = getattr(self._pipeline, "guidance_scale", None)
         guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
-        return Moment(self._clock.step, str(self._clock.calls), float(scale) if scale and guided else 1.0)
+        return float(torch.as_tensor(scale).max()) if scale is not None and guided else 1.0
 
     def is_key(self, moment: Moment) -> bool:
         """Decided once a step, for all its branches."""
+        assert self.controller is not None
         if moment.step != self._step:
             if self._told is not None and moment.step == 0:
                 self._begin()
             self.finish_step()
             self._step = moment.step
+            self.expected[moment.step] = self.controller.expected(moment.step)
             self._is_key = moment.step in self.forced or self.controller.is_key(moment.step)
         return self._is_key
+
+    def make_key(self, moment: Moment, why: str) -> None:
+        """Nothing is there to propagate from: this step is a key after all, and if a branch of it was not, the next one too."""
+        assert self.controller is not None
+        if self._is_key:
+            return
+        self.forced.setdefault(moment.step, why)
+        if any(call.step == moment.step for call in self.evaluated[-len(self._models) * 4 :]):
+            self.forced.setdefault(moment.step + 1, f"{why} at the step before, in one branch")
+        else:
+            self.controller.retract(moment.step)
+            self._is_key = True
 
     @property
     def was_key(self) -> bool:
@@ -146,7 +180,7 @@ class Handle:
         Where `roll_back` is allowed and the error is far above its estimate: the step to go on from, which will be a key.
         """
         step, levels = self._step, self.schedule.levels
-        if step < 0 or not self._is_key or step in self.errors or levels is None:
+        if step < 0 or not self._is_key or step in self.errors or levels is None or self.controller is None:
             return None
         error = self._supervision.error(levels[step])
         back = self.controller.overshot(step, error) if roll_back else None

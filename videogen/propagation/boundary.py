@@ -66,7 +66,7 @@ class Boundary(ABC):
         """After a key step: its place is kept, and how far a line may be trusted until the next."""
         points = self._points.setdefault(branch, [])
         points.insert(0, at)
-        del points[2:]
+        del points[self.order + 1 :]
         reach = None if self.whole_lines else self.now.reach()
         if reach is not None:
             self._trust[branch] = min(1.0, max(_LEAST_TRUST, self._trust.get(branch, 1.0) * reach))

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from videogen.core.errors import InputError, nearest, unknown
 from videogen.schedulers.keysteps import PUBLISHED
 
 PREDICTORS = ("auto", "hold", "linear", "sigma", "probe")
-WORDS = "off, max_error:E, fd, fd-dpm, every:N, deepcache:N, or diffusers' first-block, magcache, seacache, taylorseer, pab, fastercache"
+WORDS = "off, max_error:E, fd, fd-dpm, every:N, deepcache:N, or diffusers' first-block, seacache, taylorseer, pab, fastercache"
 _NUMBER = r"(\d+)"
 _BOUNDARIES = {
     "auto": re.compile("auto"), "fd": re.compile("fd"), "output": re.compile("output"),
@@ -32,11 +33,11 @@ class EncoderPropagation:
     predictor: `hold`, `linear` (in the log signal-to-noise ratio), `sigma` (linear in sigma), `probe` (blocks only), `auto`.
     first, last: steps at either end that are always keys under `max_error`; first None: a tenth of the steps, in which a clip's
     content is settled. micro_batch: steps that are decoded in one batch where the
-    boundary allows it; 1: one by one; None: as many as there are. roll_back: go back to a snapshot where a key step shows
+    boundary allows it, each with its own copy of what is kept; 1: one by one. roll_back: go back to a snapshot where a key step shows
     an error far above its estimate (in the engine's loop).
     frames: at a key step, run the encoder's spatial layers on every `frames`-th frame and propagate to its neighbours;
     frames_gate: least similarity of the predicted clean latents for that.
-    prior_noise: alpha of z += alpha * z_T at steps between keys, below the share `prior_noise_below` of the noise.
+    prior_noise: alpha of z += alpha * z_T after each step below the share `prior_noise_below` of the noise.
     """
 
     max_error: float | None = None
@@ -45,7 +46,7 @@ class EncoderPropagation:
     predictor: str = "auto"
     first: int | None = None
     last: int = 1
-    micro_batch: int | None = None
+    micro_batch: int = 4
     roll_back: bool = True
     frames: int = 1
     frames_gate: float = 0.8
@@ -59,6 +60,9 @@ class EncoderPropagation:
             object.__setattr__(self, "max_error", 0.02)
         if self.max_error is not None and self.keys is not None:
             raise InputError(f"max_error={self.max_error} and keys={self.keys!r} are both given; one of them decides the key steps")
+        if self.max_error is not None and (self.frames > 1 or self.prior_noise):
+            what = f"frames={self.frames}" if self.frames > 1 else f"prior_noise={self.prior_noise}"
+            raise InputError(f"with {what} key steps are not the plain model's, so no max_error is promised; give keys, such as every:2")
         if self.max_error is not None:
             _check_number("max_error", self.max_error, 0.0, 1.0)
         _check_keys(self.keys)
@@ -67,15 +71,15 @@ class EncoderPropagation:
             raise unknown("predictor", str(self.predictor), PREDICTORS)
         if self.predictor == "probe" and not self.boundary.startswith(("auto", "blocks")):
             raise InputError(f"predictor 'probe' needs the front blocks of a transformer, not boundary {self.boundary!r}; use blocks:1,1")
-        for name, least in (("first", 1), ("last", 0), ("frames", 1)):
+        for name, least in (("first", 1), ("last", 0), ("frames", 1), ("micro_batch", 1)):
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < least):
                 raise InputError(f"{name}={value!r} must be a whole number of at least {least}")
-        if self.micro_batch is not None and (not _whole(self.micro_batch) or self.micro_batch < 1):
-            raise InputError(f"micro_batch={self.micro_batch!r} must be a whole number above 0")
+        if not isinstance(self.roll_back, bool):
+            raise InputError(f"roll_back={self.roll_back!r} must be true or false")
         for name, high in (("frames_gate", 1.0), ("prior_noise", 1.0), ("prior_noise_below", 1.0)):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= high:
+            if not _number_like(value) or not 0 <= value <= high:
                 raise InputError(f"{name}={value!r} must be from 0 to {high:g}")
 
     @classmethod
@@ -131,7 +135,8 @@ def _check_keys(keys: object) -> None:
 
 def _every(word: str, rest: str) -> int:
     if not rest.isdecimal() or int(rest) < 1:
-        raise InputError(f"{word!r} needs a whole number of at least 1 after the colon, such as every:3")
+        name = word.partition(":")[0]
+        raise InputError(f"{word!r} needs a whole number of at least 1 after the colon, such as {name}:3")
     return int(rest)
 
 
@@ -142,9 +147,13 @@ def _number(word: str, rest: str) -> float:
         raise InputError(f"{word!r} needs a number after the colon, such as max_error:0.02") from None
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low < value < high:
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    if not _number_like(value) or not math.isfinite(value) or not low < value < high:
         raise InputError(f"{name}={value!r} must be above {low:g} and below {high:g}, such as 0.02")
+
+
+def _number_like(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _whole(value: object) -> bool:

@@ -12,6 +12,7 @@ multistep solver does. `factor` is calibrated (see `calibration`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from videogen.schedulers.levels import NoiseLevel
 
 _SMOOTHING = 0.5  # of the last rate, where the new one is less
 _SKIPPED = 0.6  # the share of steps that a good run propagates: the budget is divided among these
+_LONGEST = 10  # steps of a span
 _FAR_ABOVE = 2.0  # measured over estimated, from which a roll-back pays
 
 
@@ -33,6 +35,14 @@ class Controller(Protocol):
 
     def measured(self, step: int, error: float | None) -> None:
         """The error that propagation would have made at this key step; None where nothing was there to compare."""
+        ...
+
+    def expected(self, step: int) -> float | None:
+        """The error that propagation is estimated to make at this step."""
+        ...
+
+    def retract(self, step: int) -> None:
+        """This step was to be propagated, and is a key after all."""
         ...
 
     def overshot(self, step: int, error: float | None) -> int | None:
@@ -57,6 +67,12 @@ class FixedKeys:
         return next((k for k in range(step + 1, self._steps) if k in self._keys), self._steps)
 
     def measured(self, step: int, error: float | None) -> None:
+        pass
+
+    def expected(self, step: int) -> float | None:
+        return None
+
+    def retract(self, step: int) -> None:
         pass
 
     def overshot(self, step: int, error: float | None) -> int | None:
@@ -94,6 +110,8 @@ class ErrorControl:
     def is_key(self, step: int) -> bool:
         if step < self.first or step >= self.steps - self.last or step in self.forced or self.rate is None:
             return True
+        if step - self._key > _LONGEST:
+            return True
         cost = self._cost(step, self.rate)
         left = self.budget - self.spent - self._estimated
         share = left / max(1.0, _SKIPPED * (self.steps - self.last - step))
@@ -108,14 +126,24 @@ class ErrorControl:
 
     def measured(self, step: int, error: float | None) -> None:
         distance = self._distance(step)
-        if error is not None and distance > 0:
+        if error is None or not math.isfinite(error):  # nothing is known of what comes: the next step is a key too
+            self.spent, self.rate = self.spent + self._estimated, None
+        elif distance > 0:
             rate = error / distance ** (self.order + 1)
             self.spent += sum(self._cost(i, rate) for i in self._span)
             self.rate = max(rate, _SMOOTHING * self.rate) if self.rate is not None else rate
         self._key, self._span, self._estimated = step, [], 0.0
 
+    def expected(self, step: int) -> float | None:
+        return None if self.rate is None else self.rate * self._distance(step) ** (self.order + 1)
+
+    def retract(self, step: int) -> None:
+        if self._span and self._span[-1] == step and self.rate is not None:
+            self._span.pop()
+            self._estimated -= self._cost(step, self.rate)
+
     def overshot(self, step: int, error: float | None) -> int | None:
-        if error is None or self.rate is None or len(self._span) < 2:
+        if error is None or not math.isfinite(error) or self.rate is None or not self._span:
             return None
         distance = self._distance(step)
         rate = error / max(distance, 1e-9) ** (self.order + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.schedulers.keysteps import checked_keys, published_keys, uniform_keys
 from videogen.schedulers.levels import NoiseLevel, noise_levels
-from videogen.schedulers.solvers import prediction_kind
+from videogen.schedulers.solvers import is_stochastic, prediction_kind
 
 from .boundary import Boundary
 from .calibration import factor_of
@@ -19,16 +19,23 @@ from .config import EncoderPropagation
 from .controller import Controller, ErrorControl, FixedKeys
 
 _SETTLING = 0.1  # share of the steps, from the noisiest, that are keys: errors there grow most
+_FEWEST = 4  # of them
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """timesteps [steps] of a run; levels: noise before each step and after the last; kind of prediction. None: not known."""
+    """One run. timesteps [steps], from the first that is run; levels: noise before each step and after the last; kind of prediction.
+
+    None: not known. whole: the scheduler's own tensor, a new one for each run.
+    """
 
     timesteps: torch.Tensor | None
     levels: list[NoiseLevel] | None
     kind: str
     by_sigma: bool
+    whole: torch.Tensor | None = None
+    solver: str = ""
+    stochastic: bool = False
 
     @property
     def steps(self) -> int | None:
@@ -41,24 +48,31 @@ class Schedule:
         level = self.levels[step]
         return -level.sigma / (level.sigma + level.alpha) if self.by_sigma else level.log_snr
 
-    def is_of(self, scheduler: Any) -> bool:
-        """Whether a scheduler still has these timesteps."""
-        now = getattr(scheduler, "timesteps", None)
-        if now is None or self.timesteps is None:
-            return now is self.timesteps
-        return now is self.timesteps or (now.shape == self.timesteps.shape and bool(torch.equal(now, self.timesteps)))
+    def step_of(self, timestep: float) -> int | None:
+        """Which step has this timestep; None where none has."""
+        if self.timesteps is None:
+            return None
+        gaps = (self.timesteps.double() - timestep).abs()
+        nearest = int(gaps.argmin())
+        return nearest if float(gaps[nearest]) <= 1e-3 * max(1.0, abs(timestep)) else None
 
 
-def read_schedule(scheduler: Any, config: EncoderPropagation) -> Schedule:
-    """Of a diffusers scheduler whose timesteps are set. UnsupportedError where a solver calls the model twice a step."""
-    by_sigma = config.predictor == "sigma"
-    timesteps = getattr(scheduler, "timesteps", None)
-    if timesteps is None or getattr(scheduler, "num_inference_steps", 1) is None:
-        return Schedule(timesteps, None, "epsilon", by_sigma)
-    if len(torch.unique(timesteps)) < len(timesteps):
-        name = type(scheduler).__name__
+def is_set(scheduler: Any) -> bool:
+    """Whether a diffusers scheduler knows its run's timesteps."""
+    return getattr(scheduler, "timesteps", None) is not None and getattr(scheduler, "num_inference_steps", 1) is not None
+
+
+def read_schedule(scheduler: Any, by_sigma: bool, first: float | None = None) -> Schedule:
+    """Of a diffusers scheduler, from the timestep `first` on. UnsupportedError where a solver calls the model twice a step."""
+    if not is_set(scheduler):
+        return Schedule(None, None, "epsilon", by_sigma)
+    timesteps, name = scheduler.timesteps, type(scheduler).__name__
+    if getattr(scheduler, "order", 1) > 1 or len(torch.unique(timesteps)) < len(timesteps):
         raise UnsupportedError(f"{name} calls the model twice in some steps, which propagation must not split; use a solver such as unipc")
-    return Schedule(timesteps, noise_levels(scheduler), prediction_kind(scheduler), by_sigma)
+    whole = Schedule(timesteps, noise_levels(scheduler), prediction_kind(scheduler), by_sigma, timesteps, name, is_stochastic(scheduler))
+    begin = 0 if first is None else whole.step_of(first) or 0
+    levels = None if whole.levels is None else whole.levels[begin:]
+    return replace(whole, timesteps=timesteps[begin:], levels=levels)
 
 
 def make_controller(config: EncoderPropagation, schedule: Schedule, boundary: Boundary, model: str | None) -> Controller:
@@ -67,8 +81,10 @@ def make_controller(config: EncoderPropagation, schedule: Schedule, boundary: Bo
     if config.max_error is not None:
         if schedule.levels is None or steps is None:
             raise InputError("max_error needs each step's noise; give attach(..., scheduler=) with timesteps set, or use every:N")
-        first = math.ceil(steps * _SETTLING) if config.first is None else config.first
-        factor = factor_of(boundary.name, model)
+        if schedule.stochastic:
+            raise UnsupportedError(f"{schedule.solver} adds noise at each step, for which no error can be promised; use every:N, or unipc")
+        factor = factor_of(boundary.name, model, schedule.solver, steps)
+        first = max(_FEWEST, math.ceil(steps * _SETTLING)) if config.first is None else config.first
         return ErrorControl(config.max_error, factor, schedule.levels, boundary.order, first, config.last)
     if isinstance(keys, str) and keys.startswith("every:"):
         return FixedKeys(uniform_keys(int(keys[6:]), steps or 100_000), steps or 100_000)

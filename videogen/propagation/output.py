@@ -15,10 +15,11 @@ from torch.utils import _pytree as tree
 from .boundary import Boundary, Forward
 from .predictor import combine
 from .stubs import Cell
+from .supervision import noisy_part
 
 
 class WholeOutput(Boundary):
-    """Keeps (output - latents), or the output itself where the two have different shapes."""
+    """Keeps (output - latents), or the output itself where the latents cannot be told from the input."""
 
     name = "output"
     costs_nothing = True
@@ -59,9 +60,8 @@ class WholeOutput(Boundary):
         kept = cell.values[branch]
         entered = self._entered[branch][-len(kept) :] if len(self._entered[branch]) > len(kept) else self._entered[branch]
         output = combine(kept, weights)
-        if latents.shape != kept[0].shape:
-            return output
-        return output + (latents - combine(entered, weights)).to(output.dtype)
+        now, then = noisy_part(latents, kept[0]), noisy_part(combine(entered, weights), kept[0])
+        return output if now is None or then is None else output + (now - then).to(output.dtype)
 
     def drop_newest(self) -> None:
         super().drop_newest()

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 
-PREDICTORS = ("hold", "linear", "sigma", "probe")
 _FARTHEST = 4.0  # spans beyond the last that a line is trusted for
 _STEEPEST = 2.0  # of the probe's gain
 

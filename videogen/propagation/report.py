@@ -28,21 +28,34 @@ def summarise(handle: Handle) -> dict[str, Any]:
     keys = sorted(step for step, key in last.items() if key)
     spent = getattr(handle.controller, "spent", None)
     factor = getattr(handle.controller, "factor", None)
+    error = None if spent is None or factor is None else round(spent * factor, 6)
     return {
         "promised": {k: v for k, v in asdict(handle.config).items() if v is not None},
         "boundary": sorted({boundary.name for boundary in handle.boundaries}),
         "steps": len(last),
+        "evaluated": f"{len(keys)} of {len(last)} steps",
         "keys": keys,
         "rolled_back": [list(pair) for pair in handle.rolled_back],
         "forced": {str(step): why for step, why in sorted(handle.forced.items())},
-        "drift": {str(step): None if e is None else round(e, 6) for step, e in handle.errors.items()},
-        "estimated_error": None if spent is None or factor is None else round(spent * factor, 6),
+        "drift": {str(step): _rounded(e) for step, e in handle.errors.items()},
+        "predicted_drift": {str(step): _rounded(handle.expected.get(step)) for step in handle.errors},
+        "estimated_error": error,
         "factor": factor,
-        "calibrated": factor is None or all(is_calibrated(b.name, handle.calibrated_as) for b in handle.boundaries),
+        "calibrated": None if factor is None else _calibrated(handle),
+        "within_promise": None if error is None else error <= (handle.config.max_error or 0.0),
         "seconds": _seconds(calls, handle.ahead_s),
         "kept_bytes": sum(b.kept_bytes() for b in handle.boundaries) + sum(k.lattice.kept_bytes() for k in handle.key_frames),
         **_frames(handle),
     }
+
+
+def _calibrated(handle: Handle) -> bool:
+    schedule = handle.schedule
+    return all(is_calibrated(b.name, handle.calibrated_as, schedule.solver, schedule.steps or 0) for b in handle.boundaries)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _frames(handle: Handle) -> dict[str, float]:

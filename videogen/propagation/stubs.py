@@ -97,10 +97,10 @@ class Replaced:
 class Stub:
     """One module that is not run at steps between keys.
 
-    cell: where its output is kept; None: nobody reads its output. clone: somebody writes into it.
+    cell: where its output is kept; None: nobody reads its output. clone: whether somebody writes into it.
     """
 
-    def __init__(self, module: nn.Module, now: Now, cell: Cell | None, clone: bool = False) -> None:
+    def __init__(self, module: nn.Module, now: Now, cell: Cell | None, clone: Callable[[], bool]) -> None:
         self._now, self._cell, self._clone = now, cell, clone
         self._in_tuple, self._shape = False, torch.Size()
         self._kind: tuple[torch.dtype, torch.device] = (torch.float32, torch.device("cpu"))
@@ -123,18 +123,18 @@ class Stub:
         now = self._now
         if now.weights and self._cell.values.get(now.branch):
             now.compare(self._cell.predict(now.branch, now.weights[0]), self._cell.values[now.branch][0], fresh)
-        self._cell.record(now.branch, fresh.clone() if self._clone else fresh)
+        self._cell.record(now.branch, fresh.clone() if self._clone() else fresh)
 
     def _replay(self) -> torch.Tensor:
         now = self._now
         if self._cell is None:  # only its shape is looked at
             shape = (self._shape[0] * len(now.weights), *self._shape[1:])
             blank = torch.zeros(1, dtype=self._kind[0], device=self._kind[1])
-            return blank.expand(shape).clone() if self._clone else blank.expand(shape)
+            return blank.expand(shape).clone() if self._clone() else blank.expand(shape)
         copies = [self._cell.predict(now.branch, weights) for weights in now.weights]
         if len(copies) > 1:
             return torch.cat(copies)
-        return copies[0].clone() if self._clone else copies[0]
+        return copies[0].clone() if self._clone() else copies[0]
 
     def __deepcopy__(self, memo: Any) -> Any:
         raise InputError("a model cannot be copied while propagation is attached; close() the handle first")

@@ -32,7 +32,7 @@ class Supervision:
     _per_drift: float = 1.0  # the error of the clean latents for a relative change of 1 in the kept features
     _errors: list[torch.Tensor] = field(default_factory=list)
     _positive_first: bool = True
-    _size: float = 0.0  # rms of the clean latents, the largest seen in this run
+    _size: float = 0.0  # rms of the clean latents, the largest seen in this run; 0: not to be told, so taken as 1
 
     def note(self, expected: torch.Tensor, fresh: torch.Tensor, latents: torch.Tensor, level: NoiseLevel, moment: Moment) -> None:
         """One call at a key step: what propagation would have given and what the model gave, [batch, ...] alike."""
@@ -40,8 +40,9 @@ class Supervision:
             self._positive_first = not moment.branch.startswith("uncond")
             self._scale = moment.guidance_scale
         self._errors.append((fresh - expected).float())
-        if latents.shape == fresh.shape:
-            self._size = max(self._size, float(clean_latents(latents.float(), fresh.float(), level, self.kind).square().mean().sqrt()))
+        noisy = noisy_part(latents, fresh)
+        if noisy is not None:
+            self._size = max(self._size, float(clean_latents(noisy.float(), fresh.float(), level, self.kind).square().mean().sqrt()))
 
     def drifted(self, drift: float | None) -> None:
         """By how much the kept features of one call had changed against what propagation would have given."""
@@ -57,7 +58,7 @@ class Supervision:
         drift, self._drifts = max(self._drifts, default=None), []
         if not errors:
             return None if drift is None else drift * self._per_drift
-        error = self._guided(errors) * level.clean_error(self.kind) / max(self._size, 1e-6)
+        error = self._guided(errors) * level.clean_error(self.kind) / (self._size or 1.0)
         if drift:
             self._per_drift = error / drift
         return error
@@ -73,6 +74,18 @@ class Supervision:
         else:
             total = torch.cat(errors) * max(1.0, scale if len(errors) > 1 else 1.0)
         return float(total.square().mean().sqrt())
+
+
+def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor | None:
+    """What of a model's input is the latents that it denoises: all, or the first channels where a condition follows them."""
+    if latents.shape == prediction.shape:
+        return latents
+    if latents.ndim != prediction.ndim:
+        return None
+    differ = [axis for axis in range(latents.ndim) if latents.shape[axis] != prediction.shape[axis]]
+    if len(differ) != 1 or latents.shape[differ[0]] < prediction.shape[differ[0]]:
+        return None
+    return latents.narrow(differ[0], 0, prediction.shape[differ[0]])
 
 
 def clean_latents(latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel, kind: str) -> torch.Tensor:

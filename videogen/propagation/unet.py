@@ -41,7 +41,7 @@ class UnetCut(Boundary):
         self.encoder, self.decoder, self.reads_latents = encoder, decoder, encoder > 0
         self._cells: list[Cell] = []
         self._stubs: list[Stub] = []
-        self._clone = any(getattr(block, "s1", None) is not None for block in model.up_blocks)  # FreeU writes into its inputs
+        self._ups = model.up_blocks
         for index in range(encoder, total):
             self._stand_in(layers[index], kept=index < decoder)
         self._stand_in([model.mid_block], kept=decoder == total)
@@ -54,6 +54,10 @@ class UnetCut(Boundary):
 
     def cells(self) -> list[Cell]:
         return self._cells
+
+    def _clone(self) -> bool:
+        """FreeU writes into its inputs."""
+        return any(getattr(block, "s1", None) is not None for block in self._ups)
 
     def _stand_in(self, modules: list[nn.Module], kept: bool) -> None:
         """Stubs for the modules of one layer; the last one's output is kept if a fresh layer reads it."""

@@ -1,0 +1,164 @@
+"""Pipelines that the user drives, where they are not as simple as a fresh run from pure noise to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from tests.attention.models import TINY
+from tests.contract.families import VARIANTS
+from tests.propagation.models import Timesteps, inputs_at, run
+from videogen.core.errors import UnsupportedError
+from videogen.propagation import EncoderPropagation, attach
+
+STEPS = 8
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pipelines") / "animatediff"
+    VARIANTS["animatediff"].build(path)
+    return path
+
+
+@pytest.fixture
+def pipeline(folder: Path) -> Any:
+    found = diffusers.AnimateDiffPipeline.from_pretrained(folder)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def call(pipeline: Any, seed: int = 1, steps: int = STEPS, **more: Any) -> torch.Tensor:
+    given = {"num_frames": 4, "width": 16, "height": 16, "num_inference_steps": steps, "guidance_scale": 4.0, "output_type": "latent"}
+    return pipeline(prompt="a red ball", generator=torch.Generator().manual_seed(seed), **(given | more)).frames
+
+
+def test_a_promise_on_a_pipeline_that_was_never_run(pipeline: Any) -> None:
+    with attach(pipeline, "max_error:0.5") as handle:
+        call(pipeline, steps=50)
+        assert handle.report()["keys"][:5] == [0, 1, 2, 3, 4] and handle.report()["steps"] == 50
+
+
+@pytest.mark.parametrize("boundary", ["output", "fd", "cut:1,1"])
+def test_an_aborted_run_leaves_nothing_to_the_next(pipeline: Any, boundary: str) -> None:
+    rule = EncoderPropagation(keys="every:3", boundary=boundary)
+    with attach(pipeline, rule):
+        fresh = call(pipeline, seed=2)
+
+    def stop(*_: Any) -> dict[str, Any]:
+        raise Stop
+
+    with attach(pipeline, rule) as handle:
+        with pytest.raises(Stop):
+            call(pipeline, callback_on_step_end=stop)
+        assert torch.equal(call(pipeline, seed=2), fresh)
+        assert handle.report()["keys"] == [0, 3, 6]
+        for _ in range(3):
+            call(pipeline, steps=1)
+        assert handle.report()["keys"] == [0] and {call.branch for call in handle.evaluated} == {"0"}
+
+
+def test_a_schedule_that_begins_in_its_middle(folder: Path, pipeline: Any) -> None:
+    """Video to video: steps count from the first that is run, and decoding ahead takes the timesteps that come next."""
+    import numpy as np
+    from PIL import Image
+
+    video = diffusers.AnimateDiffVideoToVideoPipeline(**pipeline.components)
+    video.set_progress_bar_config(disable=True)
+    frames = [Image.fromarray(np.full((16, 16, 3), 40 * i, np.uint8)) for i in range(4)]
+
+    def half() -> torch.Tensor:
+        given = {"video": frames, "prompt": "a red ball", "strength": 0.5, "num_inference_steps": 20, "guidance_scale": 4.0}
+        return video(**given, width=16, height=16, generator=torch.Generator().manual_seed(1), output_type="latent").frames
+
+    found = []
+    for micro_batch in (1, 4):
+        with attach(video, EncoderPropagation(keys=(0, 3, 6), boundary="fd", micro_batch=micro_batch)) as handle:
+            found.append(half())
+            assert handle.report()["keys"] == [0, 3, 6] and handle.report()["steps"] == 10
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+def test_another_scheduler_and_freeu_while_attached(pipeline: Any) -> None:
+    with attach(pipeline, "fd"):
+        call(pipeline)
+        pipeline.unet.enable_freeu(s1=0.9, s2=0.2, b1=1.4, b2=1.6)
+        with_freeu = call(pipeline)
+        pipeline.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+        call(pipeline, steps=20)
+    pipeline.scheduler = diffusers.DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)
+    with attach(pipeline, "fd"):
+        assert torch.equal(call(pipeline), with_freeu)
+
+
+def test_offloading_between_runs_does_not_take_it_off(pipeline: Any) -> None:
+    pipeline.enable_model_cpu_offload(device="cpu")
+    with attach(pipeline, "every:3") as handle:
+        for _ in range(2):
+            call(pipeline)
+            assert len(handle.report()["keys"]) < handle.report()["steps"] and handle.report()["steps"] >= STEPS - 1
+    plain = call(pipeline)
+    assert torch.equal(plain, call(pipeline))
+
+
+@pytest.mark.parametrize("solver", ["KDPM2DiscreteScheduler", "HeunDiscreteScheduler"])
+def test_two_calls_a_step_are_refused(pipeline: Any, solver: str) -> None:
+    pipeline.scheduler = getattr(diffusers, solver)()
+    with pytest.raises(UnsupportedError, match="twice in some steps"), attach(pipeline, "every:2"):
+        call(pipeline)
+
+
+@pytest.mark.parametrize("solver", ["LCMScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler"])
+def test_no_error_is_promised_where_each_step_adds_noise(pipeline: Any, solver: str) -> None:
+    pipeline.scheduler = getattr(diffusers, solver)()
+    with attach(pipeline, "max_error:0.1"), pytest.raises(UnsupportedError, match="adds noise at each step"):
+        call(pipeline)
+
+
+def test_a_guidance_scale_for_each_frame_and_channels_that_carry_a_condition() -> None:
+    """As Stable Video Diffusion has both: 8 channels go in, 4 come out, and frames are guided each by its own scale."""
+    tiny = next(tiny for tiny in TINY if tiny.name == "UNetSpatioTemporalConditionModel")
+    model = tiny.build()
+
+    pipeline = SimpleNamespace(
+        scheduler=Timesteps(12), components={"unet": model}, do_classifier_free_guidance=True,
+        guidance_scale=torch.linspace(1, 3, 4).view(1, 4, 1, 1, 1),
+    )  # fmt: skip
+    with attach(pipeline, EncoderPropagation(keys="every:2")) as handle:
+        run(model, tiny, 6)
+        drift = [value for value in handle.report()["drift"].values() if value is not None]
+    assert drift and max(drift) < 100
+    assert handle.boundaries and inputs_at(tiny, 0)["sample"].shape[2] == 8
+
+
+@pytest.fixture
+def wan(tmp_path: Path) -> Callable[[], Any]:
+    def make() -> Any:
+        VARIANTS["wan-2.2-experts"].build(tmp_path / "wan")
+        found = diffusers.WanPipeline.from_pretrained(tmp_path / "wan")
+        found.set_progress_bar_config(disable=True)
+        return found
+
+    return make
+
+
+def test_an_expert_that_takes_over_in_a_pipeline_is_a_key_that_is_learned_from(wan: Callable[[], Any]) -> None:
+    pipeline = wan()
+    with attach(pipeline, EncoderPropagation(keys=(0,))) as handle:
+        pipeline(
+            prompt="a red ball", num_frames=5, width=32, height=32, num_inference_steps=STEPS, guidance_scale=4.0, output_type="latent",
+            max_sequence_length=16, generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+        report = handle.report()
+    assert len(report["keys"]) == 2 and report["forced"] == {str(report["keys"][1]): "nothing was kept yet"}
+    assert set(report["drift"]) == {str(key) for key in report["keys"]}
