@@ -1,10 +1,11 @@
-"""Which noise, which steps: solvers by name (from diffusers) and addressed noise. Installed as `videogen.schedulers`.
+"""Which noise, which steps: solvers by name (from diffusers), addressed and warped noise. Installed as `videogen.schedulers`.
 
 Knows no model family, no pipeline and no video file.
 """
 
 from .noise import AddressedNoise, DiffusersNoise, NoiseSource
 from .solvers import SOLVERS, Solver, make_solver, prediction_kind, solver_names
+from .warped import WarpedNoise, warped_noise
 
 __all__ = [
     "SOLVERS",
@@ -12,7 +13,9 @@ __all__ = [
     "DiffusersNoise",
     "NoiseSource",
     "Solver",
+    "WarpedNoise",
     "make_solver",
     "prediction_kind",
     "solver_names",
+    "warped_noise",
 ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 LEVELS = 1 << 16  # quantiles of the table: the largest value is 4.33, the variance is 1
+_HALF = 1 << 15
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B  # lowbias32's multipliers
 
 
@@ -25,20 +26,23 @@ class HashField:
 
     def __init__(self, seed: int, stream: str) -> None:
         self.seed, self.stream = seed, stream
-        self._keys = [_signed(address(seed, f"hash/{stream}", index)) for index in range(5)]
+        self._keys = [_signed(address(seed, f"hash/{stream}", index)) for index in range(4)]
 
     def cells(self, layer: torch.Tensor | int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """One well mixed word [n] for each cell; x, y and layer are int32 [n] (any layer number, also negative).
 
-        Cells of a layer within 65,536 of each other in x and y never share a word.
+        Cells of a layer with x and y from -32,768 to 32,767 never share a word.
         """
         import torch
 
-        level = layer if isinstance(layer, torch.Tensor) else torch.full_like(x[:1], layer)
-        far = mix((x >> 16) ^ mix((y >> 16) ^ self._keys[0]))
-        level = mix(mix(level ^ self._keys[1]) ^ self._keys[2])
-        word = (y << 16) | (x & 0xFFFF)
-        return mix(mix(word ^ level ^ far) + mix(level ^ self._keys[3]))
+        level = layer if isinstance(layer, torch.Tensor) else x.new_full((1,), layer)
+        level = mix(mix(level ^ self._keys[0]) ^ self._keys[1])
+        word = ((y & 0xFFFF) << 16) | (x & 0xFFFF)
+        x_far, y_far = (x + _HALF) >> 16, (y + _HALF) >> 16
+        if not bool((x_far | y_far).any()):  # all in the middle block of 65,536 x 65,536, number 0, 0: no need to mix it in n times
+            x_far, y_far = x_far[:1], y_far[:1]
+        level = mix(mix(level ^ x_far) ^ y_far ^ self._keys[2])
+        return mix(mix(word ^ level) + mix(level ^ self._keys[3]))
 
     def values(self, cells: torch.Tensor, channels: int) -> torch.Tensor:
         """Noise [c, n] in fp32 at these cells' words [n]."""
@@ -48,7 +52,9 @@ class HashField:
         pairs = (channels + 1) // 2
         keys = torch.tensor([_signed(address(self.seed, f"hash/{self.stream}/channels", p)) for p in range(pairs)], dtype=torch.int32)
         words = mix(cells[None] ^ keys.to(cells.device)[:, None])
-        halves = torch.stack([(words >> 16) & 0xFFFF, words & 0xFFFF], 1)
+        halves = words.new_empty(pairs, 2, words.shape[1])
+        torch.bitwise_and(words >> 16, 0xFFFF, out=halves[:, 0])
+        torch.bitwise_and(words, 0xFFFF, out=halves[:, 1])
         return table.index_select(0, halves.reshape(-1)).view(2 * pairs, -1)[:channels]
 
     def at(self, layer: torch.Tensor | int, x: torch.Tensor, y: torch.Tensor, channels: int) -> torch.Tensor:

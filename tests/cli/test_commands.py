@@ -91,6 +91,23 @@ def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path:
     assert "attention promised" in run("inspect", "a.mp4").out
 
 
+def test_propagation_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
+    long = ("--frames", "5", "--size", "32x32", "--steps", "50")
+    asked = ("--propagate", "max_error:0.5", "-o", "a.mp4", "--report", "r.html", "--json")
+    made = run("render", "a red ball", "--model", tiny, *long, *asked)
+    told = json.loads(made.out)["manifest"]["measured"]["propagation"]
+    assert told["promised"]["max_error"] == 0.5 and told["calibrated"] is False and len(told["keys"]) < told["steps"] == 50
+    page = (tmp_path / "r.html").read_text()
+    assert "Key steps and their measured drift" in page and "predicted" in page and "a more cautious factor" in page and "http" not in page
+    assert run("render", "--like", "a.mp4", "-o", "b.mp4").code == 0
+    assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, Video.open(tmp_path / "b.mp4").frames)
+    assert "propagation evaluated" in run("inspect", "a.mp4").out
+    listed = run("render", "a red ball", "--model", tiny, *SMALL, "--propagate", "every:2", "-o", "c.mp4", "--report", "s.html")
+    assert listed.code == 0 and "the key steps were given" in (tmp_path / "s.html").read_text()
+    cache = run("render", "a red ball", "--model", tiny, *SMALL, "--propagate", "taylorseer:2", "-o", "d.mp4", "--report", "t.html")
+    assert cache.code == 0 and "a cache of diffusers" in (tmp_path / "t.html").read_text()
+
+
 def test_models_and_doctor_answer(run: Run) -> None:
     listed = run("models")
     assert listed.code == 0 and "wan" in listed.out and "animatediff" in listed.out and "embedded" in listed.out

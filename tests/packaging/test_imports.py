@@ -34,6 +34,7 @@ THIRD_PARTY_HOMES = {
     "transformers": ("backbones/", "tools/"),
     "accelerate": ("backbones/",),
     "av": ("media/",),
+    "cv2": ("motion/",),
     "imageio": ("media/",),
     "decord": ("media/",),
     "PIL": ("media/", "tools/"),
@@ -43,7 +44,7 @@ THIRD_PARTY_HOMES = {
     "comfy": ("comfyui/",),
     "comfy_api": ("comfyui/",),
     "ray": ("cluster/",),
-    "torchvision": (),
+    "torchvision": ("motion/flow_raft.py",),
 }
 
 
@@ -126,6 +127,8 @@ def test_top_packages_are_imported_by_their_installed_name(name: str, path: Path
         pytest.param("videogen.schedulers", ("torch", "diffusers"), id="nor do the solvers' names"),
         pytest.param("videogen.engine.request", ("torch", "diffusers"), id="nor does a request"),
         pytest.param("videogen.backbones.registry", ("torch", "diffusers"), id="nor do the families"),
+        pytest.param("videogen.motion", ("torch", "cv2", "numpy"), id="nor does motion"),
+        pytest.param("videogen.motion.text, videogen.motion.flow", ("torch", "cv2", "torchvision"), id="nor its words, nor flow"),
         pytest.param(
             "videogen, videogen.attention, videogen.schedulers, videogen.configs, videogen.engine.engine",
             ("attention", "schedulers", "configs", "torchvision", "triton", "xformers", "ray"),

@@ -29,7 +29,7 @@ def test_rivals_promises_and_long_clips(tiny: Path, tmp_path: Path, monkeypatch:
     assert bench_propagation.main(["together", *common, "--frames", "9", "--side", "64", "--steps", "3"]) == 0
     parts = ("fidelity", "promise", "together")
     fidelity, promise, together = (json.loads((tmp_path / f"propagation-{part}-tiny.json").read_text()) for part in parts)
-    assert "leaves nothing of 2 blocks" in fidelity["refused"]["blocks:1,1, max_error:0.02"]
+    assert "leaves nothing of 2 blocks" in fidelity["refused"]["blocks:1,1, max_error:0.1"]
     assert fidelity["rivals"]["plain"]["psnr_db"] == 99 and fidelity["rivals"]["plain, 25 steps"]["psnr_db"] < 99
     assert fidelity["rivals"]["magcache:0.12"]["psnr_db"] <= 99 and fidelity["rivals"]["taylorseer:3"]["psnr_db"] < 99
     assert 1 < fidelity["rivals"]["max_error:0.05"]["keys"] <= 12

@@ -62,13 +62,15 @@ class Camera(Motion):
             raise InputError(f"dolly={self.dolly:g} moves the camera through a layer at depth {depth:g}; keep it below the depth")
         shares = progress(self.ease, frames)
         lens = width / 2 / math.tan(math.radians((self.fov or _DEFAULT_FOV) / 2))
-        centre = _shift((width - 1) / 2, (height - 1) / 2)
+        centre = _shift(width / 2, height / 2)
         inside = np.stack([self._about_centre(share, lens, depth) for share in shares])
         maps = centre @ inside @ np.linalg.inv(centre)
         _check_in_front(maps, height, width)
         return maps / maps[:, 2:, 2:]
 
     def _about_centre(self, share: float, lens: float, depth: float) -> np.ndarray:
+        if share == 0:
+            return np.eye(3)
         zoom = self.zoom**share
         return (
             self._turn(share, lens)
@@ -86,6 +88,8 @@ class Camera(Motion):
 
     def _travel(self, share: float, lens: float, depth: float) -> np.ndarray:
         """Orbit, then truck and dolly, for a plane at `depth` whose normal is the first frame's line of sight."""
+        if not (self.orbit or self.truck or self.dolly):
+            return np.eye(3)  # exactly: the lens' product rounds
         angle = math.radians(self.orbit * share)
         turned = _rotation(1, angle)
         orbit = np.array([math.sin(angle), 0.0, 1 - math.cos(angle)])
@@ -115,8 +119,9 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
 
 
 def _check_in_front(maps: np.ndarray, height: int, width: int) -> None:
-    corners = np.array([[x, y, 1.0] for x in (0, width - 1) for y in (0, height - 1)]).T
+    corners = np.array([[x, y, 1.0] for x in (0, width) for y in (0, height)]).T
     # both ways: what was seen must stay ahead, and what is seen must have stood ahead
     ahead = ((maps @ corners)[:, 2].min(1) > 0) & ((np.linalg.inv(maps) @ corners)[:, 2].min(1) > 0)
     if not ahead.all():
-        raise InputError(f"at frame {int(np.argmin(ahead))} the camera sees past the layer's plane; turn less (orbit, pan, tilt) or narrow fov")
+        frame = int(np.argmin(ahead))
+        raise InputError(f"at frame {frame} the camera sees past the layer's plane; turn less (orbit, pan, tilt) or narrow fov")

@@ -52,7 +52,7 @@ class Drag(Motion):
     def check_path(self, height: int, width: int, *, starts_inside: bool = True) -> None:
         """InputError for a path that begins outside the picture, or strays further than a whole picture from it."""
         x, y = self.path[0]
-        if starts_inside and not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+        if starts_inside and not (0 <= x <= width and 0 <= y <= height):
             raise InputError(f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} picture; begin on what is to be moved")
         for x, y in self.path:
             if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
@@ -88,7 +88,7 @@ class Sprite(Drag):
             raise InputError("a sprite has a picture or a region of the first frame, not both")
         if isinstance(self.picture, str | os.PathLike):
             return
-        shape = getattr(self.picture, "shape", ())
+        shape: tuple[int, ...] = getattr(self.picture, "shape", ())
         if getattr(self.picture, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 4 or 0 in shape:
             raise InputError(f"a sprite's picture must be uint8 RGBA [height, width, 4], not {list(shape)}")
 

@@ -30,7 +30,8 @@ def read_picture(path: str | os.PathLike[str], channels: int) -> np.ndarray:
     if found is None:
         raise InputError(f"{path} is not a picture that can be read; give a PNG")
     if found.dtype != np.uint8 or max(found.shape[:2]) > _LARGEST_SIDE:
-        raise InputError(f"{path} is {found.dtype} {found.shape[1]}x{found.shape[0]}; give 8 bits a channel, at most {_LARGEST_SIDE} px a side")
+        size = f"{found.dtype} {found.shape[1]}x{found.shape[0]}"
+        raise InputError(f"{path} is {size}; give 8 bits a channel, at most {_LARGEST_SIDE} px a side")
     return found if channels == 1 else _rgba(found)
 
 

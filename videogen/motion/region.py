@@ -62,7 +62,7 @@ def coverage(region: Any, height: int, width: int) -> np.ndarray:
 def centre_of(covered: np.ndarray) -> np.ndarray:
     """Centroid (x, y) of coverage [height, width], in px."""
     ys, xs = np.mgrid[0 : covered.shape[0], 0 : covered.shape[1]]
-    return np.array([(xs * covered).sum(), (ys * covered).sum()]) / covered.sum()
+    return np.array([(xs * covered).sum(), (ys * covered).sum()]) / covered.sum() + 0.5
 
 
 def _of_mask(mask: Any, height: int, width: int) -> np.ndarray:
@@ -86,8 +86,8 @@ def _of_box(box: tuple[float, ...], height: int, width: int) -> np.ndarray:
 
 def _of_shape(shape: Any, height: int, width: int) -> np.ndarray:
     """A polygon or disc, sampled `_FINE` times an axis within each pixel."""
-    xs = (np.arange(width * _FINE) + 0.5) / _FINE - 0.5
-    ys = ((np.arange(height * _FINE) + 0.5) / _FINE - 0.5)[:, None]
+    xs = (np.arange(width * _FINE) + 0.5) / _FINE
+    ys = ((np.arange(height * _FINE) + 0.5) / _FINE)[:, None]
     if isinstance(shape[0], tuple):
         inside = _in_polygon(np.asarray(shape), xs, ys)
     else:

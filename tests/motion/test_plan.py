@@ -1,0 +1,227 @@
+"""Layers: drags, sprites, how they lie on each other, and that maps, flow, masks and tracks say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from videogen import InputError
+from videogen.motion import Camera, Compose, CutDrag, Drag, Flow, Motion, MotionPlan, Sprite, Tracks, Transfer, compile
+from videogen.motion.sampling import bilinear, pixel_grid
+
+F, H, W = 9, 48, 64
+BOX = (4, 16, 16, 28)
+MASK = np.zeros((H, W), bool)
+MASK[16:28, 4:16] = True
+PICTURE = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+RGBA = np.full((8, 8, 4), 255, np.uint8)
+RIGHT = [(10, 22), (42, 22)]
+TRACKS = np.stack([np.array([[x + 2.0 * f, y] for x in (10, 30, 50) for y in (10, 40)]) for f in range(F)])
+
+
+def plan(motion: Motion, frames: int = F) -> MotionPlan:
+    return compile(motion, frames, H, W)
+
+
+MOTIONS = [
+    pytest.param(Camera(pan=8, zoom=1.2, roll=10), id="camera"),
+    pytest.param(Camera(orbit=20, dolly=0.2, fov=60), id="camera in space"),
+    pytest.param(Drag(BOX, RIGHT, 1.3, 40), id="drag"),
+    pytest.param(Drag(BOX, RIGHT) + Camera(pan=6), id="drag before camera"),
+    pytest.param(Camera(tilt=6) + Drag(BOX, RIGHT, ease="in"), id="drag after camera"),
+    pytest.param(CutDrag((Sprite(BOX, RIGHT), Sprite(None, [(-9, 9), (60, 9)], picture=RGBA))), id="sprites"),
+    pytest.param(Flow(np.tile(np.float32([1.25, -0.5])[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8), id="flow and camera"),
+]
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_maps_and_flow_agree(motion: Motion) -> None:
+    """Follow the flow for one step: it must show the same place of the same layer."""
+    made, grid = plan(motion), pixel_grid(H, W)
+    for f in range(F - 1):
+        ids, where = made.address(grid, f)
+        later = grid + np.moveaxis(made.flow()[f], 0, -1)
+        same, there = made.address(later, f + 1)
+        seen = (same == ids) & (later > 1).all(-1) & (later < (W - 1, H - 1)).all(-1)
+        assert np.abs(there - where)[seen].max() < 1e-3 and seen.mean() > 0.5
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_what_every_plan_is(motion: Motion) -> None:
+    made = plan(motion)
+    count = len(made.layers)
+    assert made.maps().shape == (count, F, H, W, 2) and made.masks().shape == (count, F, H, W)
+    assert made.flow().shape == (F - 1, 2, H, W) and made.flow().dtype == np.float32
+    np.testing.assert_allclose(made.masks().sum(0), 1, atol=1e-5)
+    assert made.mask().shape == (F, H, W) and made.mask().min() >= 0 and made.mask().max() <= 1
+    assert np.array_equal(made.map_at(0), pixel_grid(H, W)), "the first frame stands as it is"
+    assert made.tracks().shape[1:] == (F, 2)
+    for first in (None, PICTURE):
+        shown = made.preview(first)
+        assert shown.shape == (F, H, W, 3) and shown.dtype == np.uint8
+    u, v = (torch.from_numpy(pixel_grid(H, W)[..., axis].reshape(-1)) for axis in (0, 1))
+    ids, x, y = made.texture(3, u, v)
+    expected = made.address(pixel_grid(H, W), 3)
+    assert np.array_equal(ids, expected[0].reshape(-1)) and np.array_equal(torch.stack([x, y], -1), expected[1].reshape(-1, 2))
+
+
+def test_a_drag_moves_its_region_alone() -> None:
+    made = plan(Drag(BOX, RIGHT))
+    assert made.tracks()[0].tolist() == [[10 + 4 * f, 22] for f in range(F)]
+    moved = np.roll(MASK, 32, axis=1)
+    assert np.array_equal(made.masks()[1, -1] > 0.5, moved) and np.array_equal(made.mask()[-1] > 0.5, moved)
+    assert np.array_equal(made.holes_at(F - 1), MASK), "where it stood nothing is known"
+    assert np.array_equal(made.flow()[0, 0] == 4, MASK) and (made.flow()[0, 1] == 0).all()
+    still = np.arange(H) < 12
+    assert np.array_equal(made.preview(PICTURE, arrows=False)[-1][still], PICTURE[still])
+    assert np.array_equal(made.preview(PICTURE, arrows=False)[-1][16:28, 36:48], PICTURE[16:28, 4:16])
+
+
+def test_scale_and_rotation_are_reached_at_the_end_about_the_centroid() -> None:
+    made = plan(Drag(BOX, [(30, 5)], scale=2, rotate=90))
+    np.testing.assert_allclose(made.follow(np.array([[10, 22], [16, 22]]), layer=1)[:, -1], [[10, 22], [10, 34]], atol=1e-5)
+
+
+REGIONS = [
+    pytest.param(MASK, 144, id="mask"),
+    pytest.param(MASK.astype(np.uint8) * 255, 144, id="mask of 0 and 255"),
+    pytest.param(BOX, 144, id="box"),
+    pytest.param((4.5, 16, 5.0, 18), 1, id="box of half a pixel's width"),
+    pytest.param(((4, 16), (16, 16), (16, 28), (4, 28)), 144, id="polygon"),
+    pytest.param(((0, 0), (20, 0), (0, 20)), 200, id="triangle"),
+    pytest.param((30, 20, 10), np.pi * 100, id="disc"),
+    pytest.param(None, np.pi * 64, id="none: a disc of a sixth"),
+]
+
+
+@pytest.mark.parametrize(("region", "area"), REGIONS)
+def test_regions_have_their_area(region: object, area: float) -> None:
+    covered = plan(Drag(region, [(30, 20)])).layers[1].coverage
+    assert covered is not None and covered.sum() == pytest.approx(area, rel=0.02)
+
+
+def test_masks_from_files(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask.png"), MASK.astype(np.uint8) * 255)
+    assert plan(Drag(tmp_path / "mask.png", RIGHT)).layers[1].coverage.sum() == 144  # type: ignore[union-attr]
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match="is not a picture that can be read"):
+        plan(Drag(tmp_path / "broken.png", RIGHT))
+    with pytest.raises(InputError, match="cannot read the picture"):
+        plan(Drag(tmp_path / "absent.png", RIGHT))
+
+
+def test_a_camera_moves_what_stands_before_it() -> None:
+    inside, screen = plan(Drag(BOX, RIGHT) + Camera(pan=8)), plan(Camera(pan=8) + Drag(BOX, RIGHT))
+    np.testing.assert_allclose(inside.tracks()[0, -1], (34, 22), atol=1e-5)
+    np.testing.assert_allclose(screen.tracks()[0, -1], (42, 22), atol=1e-5)
+    assert np.array_equal(inside.map_at(F - 1), screen.map_at(F - 1))
+    both = plan(Camera(zoom=2) + Camera(pan=8))
+    np.testing.assert_allclose(both.map_at(F - 1), plan(Camera(zoom=2, pan=8)).map_at(F - 1), atol=1e-4)
+
+
+def test_later_layers_lie_on_top() -> None:
+    crossing = Drag((40, 16, 52, 28), [(46, 22), (10, 22)])
+    made = plan(Drag(BOX, RIGHT) + crossing, frames=17)
+    ids, _ = made.address(pixel_grid(H, W), 8)
+    assert ids[22, 28] == 2 and made.masks()[1, 8].sum() < 144 == made.masks()[2, 8].sum()
+    overlap = plan(Drag(BOX, RIGHT) + Drag((10, 16, 22, 28), [(16, 22), (16, 40)]))
+    assert overlap.masks()[1, 0].sum() == 72, "the upper layer has the pixels that both ask for"
+
+
+def test_addition_is_flat_and_ordered() -> None:
+    a, b, c = Camera(pan=1), Drag(None, [(3, 3)]), Camera(zoom=2)
+    assert (a + b) + c == a + (b + c) == Compose((a, b, c)) and Compose((a + b, c)).parts == (a, b, c)
+    with pytest.raises(TypeError):
+        a + 3  # type: ignore[operator]
+    with pytest.raises(InputError, match="at least one part"):
+        Compose(())
+
+
+def test_sprites_bring_their_pixels(tmp_path: Path) -> None:
+    rgba = RGBA.copy()
+    rgba[..., :3], rgba[0, :, 3] = (200, 100, 50), 0
+    cv2.imwrite(str(tmp_path / "s.png"), rgba[..., [2, 1, 0, 3]])
+    for picture in (rgba, tmp_path / "s.png"):
+        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], picture=picture),)))
+        shown = made.preview(PICTURE, arrows=False)
+        assert np.array_equal(shown[0], PICTURE) and (shown[-1][17:24, 16:24] == (200, 100, 50)).all()
+        assert np.array_equal(shown[-1][16], PICTURE[16]) and not made.holes_at(F - 1).any()
+
+
+def test_preview_fills_what_comes_in_and_draws_arrows() -> None:
+    flat = np.full((H, W, 3), (90, 140, 60), np.uint8)
+    made = plan(Camera(pan=20))
+    assert (made.preview(flat, arrows=False) == flat).all() and (made.preview(flat) != flat).any()
+    assert made.holes_at(F - 1).sum() == 20 * H and made.mask()[-1].sum() == (W - 20) * H
+    assert plan(Camera(pan=20), frames=1).preview().shape == (1, H, W, 3)
+    with pytest.raises(InputError, match=r"the first frame must be uint8 \[48, 64, 3\] as the plan is, not uint8 \[40, 64, 3\]"):
+        made.preview(PICTURE[:40])
+
+
+def test_a_grid_moves_as_asked() -> None:
+    shown = plan(Camera(pan=8)).preview(arrows=False).astype(int)
+    np.testing.assert_allclose(shown[-1][:, :-8], shown[0][:, 8:], atol=1)
+    back = bilinear(shown[0].astype(float), plan(Camera(zoom=1.5)).map_at(F - 1))
+    assert np.abs(back - plan(Camera(zoom=1.5)).preview(arrows=False)[-1]).mean() < 4
+
+
+EMPTY = np.zeros((H, W), bool)
+BAD = [
+    pytest.param(Drag(EMPTY, RIGHT), "the mask covers no pixel of the 64x48 picture", id="empty mask"),
+    pytest.param(Drag((70, 5, 90, 9), RIGHT), "covers no pixel of the 64x48 picture", id="box out of frame"),
+    pytest.param(Drag(((-9, -9), (-2, -9), (-2, -2)), RIGHT), "covers no pixel", id="polygon out of frame"),
+    pytest.param(Drag(MASK[:40], RIGHT), "the mask is 64x40, the clip is 64x48", id="mask of another size"),
+    pytest.param(Drag(MASK * 3.0, RIGHT), "values go from 0 to 3", id="mask's values"),
+    pytest.param(Drag(BOX, [(70, 20), (30, 20)]), r"the path begins at \(70, 20\), outside the 64x48 picture", id="path begins outside"),
+    pytest.param(Drag(BOX, [(10, 20), (500, 20)]), r"point \(500, 20\) lies more than a whole picture outside", id="path far out"),
+    pytest.param(CutDrag((Sprite(None, [(-99, 0)], picture=RGBA),)), "more than a whole picture outside", id="sprite far out"),
+    pytest.param(CutDrag((Sprite(None, [(9, 9)], picture=RGBA * 0),)), "wholly transparent", id="transparent sprite"),
+    pytest.param(Drag(BOX, RIGHT) + Drag(MASK, RIGHT[::-1]), "contradicts Drag .part 2.: the same pixels", id="one region twice"),
+    pytest.param(Drag(BOX, RIGHT) + Transfer(np.stack([PICTURE] * F)), "moves the whole picture .* put it first", id="over a drag"),
+    pytest.param(Camera(pan=3) + Tracks(TRACKS), "Tracks .part 2. moves the whole picture", id="over a camera"),
+    pytest.param(Tracks(TRACKS) + Tracks(TRACKS), "put it first, or give it a region", id="two for the whole picture"),
+    pytest.param(Motion(), "Motion is no motion that can be compiled", id="no motion"),
+    pytest.param("pan=8", "str is no motion; use Camera", id="text"),
+]
+
+
+@pytest.mark.parametrize(("motion", "message"), BAD)
+def test_bad_plans(motion: Motion, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(motion)
+
+
+BAD_PARTS = [
+    pytest.param(lambda: Drag(BOX), "path has 0 points and needs at least 1", id="no path"),
+    pytest.param(lambda: Drag(BOX, [(1, 2, 3)]), r"path holds \(1, 2, 3\), which is no \(x, y\) point", id="no point"),
+    pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),
+    pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box turned over"),
+    pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of nothing"),
+    pytest.param(lambda: Drag((9, 9), RIGHT), "has 2 numbers; a box has 4", id="two numbers"),
+    pytest.param(lambda: Drag(((1, 1), (2, 2)), RIGHT), "polygon has 2 points and needs at least 3", id="line"),
+    pytest.param(lambda: Drag(np.zeros((3, 3, 3)), RIGHT), r"a mask must be \[height, width\]", id="coloured mask"),
+    pytest.param(lambda: Drag(7, RIGHT), "region 7 is none", id="a number"),
+    pytest.param(lambda: Drag(BOX, RIGHT, scale=-1), "scale=-1 must be above 0", id="scale"),
+    pytest.param(lambda: Drag(BOX, RIGHT, depth=0), "depth=0 must be above 0", id="depth"),
+    pytest.param(lambda: Sprite(BOX, RIGHT, picture=RGBA), "not both", id="picture and region"),
+    pytest.param(lambda: Sprite(path=RIGHT, picture=PICTURE), "uint8 RGBA", id="picture without alpha"),
+    pytest.param(lambda: CutDrag(()), "CutDrag needs sprites", id="no sprites"),
+    pytest.param(lambda: CutDrag((Camera(),)), "CutDrag needs sprites", id="a camera for a sprite"),  # type: ignore[arg-type]
+    pytest.param(lambda: Transfer(3), "video=int must be frames, a clip or a path", id="a number for a clip"),
+    pytest.param(lambda: Tracks(3), "file=int must be a path or tracks", id="a number for tracks"),
+    pytest.param(lambda: Flow(3), "file=int must be a path or flow", id="a number for flow"),
+    pytest.param(lambda: compile(Camera(), 0, 8, 8), "frames=0 must be a whole number of at least 1", id="no frames"),
+    pytest.param(lambda: compile(Camera(), 3, 8.5, 8), "height=8.5 must be a whole number", id="half a pixel"),  # type: ignore[arg-type]
+    pytest.param(lambda: plan(Camera()).map_at(F), "frame 9 is not in this plan of 9 frames", id="frame after the last"),
+    pytest.param(lambda: plan(Camera()).follow(np.zeros(2)), r"points must be \[n, 2\]", id="one bare point"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_PARTS)
+def test_bad_parts(call, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()

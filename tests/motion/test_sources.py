@@ -1,0 +1,148 @@
+"""Transfer, Tracks and Flow: against the world's exact motion, and what does not fit the clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tools.world.geometry import flow as exact_flow
+from tools.world.render import render
+from tools.world.scene import Scene, Thing
+from videogen import InputError
+from videogen.motion import Camera, Flow, Motion, Tracks, Transfer, compile, write_flow
+from videogen.motion.sampling import pixel_grid
+from videogen.motion.splines import thin_plate
+from videogen.motion.tracing import invert
+
+F = 13
+SCENE = Scene((Thing("star", "red", "moves right"),), "noisy", None, 3)
+CLIP, EXACT = render(SCENE, F, 64), exact_flow(SCENE, F, 64)
+PANNED = render(Scene((Thing("ball", "red", "stays still"),), "noisy", "pans left", 5), F, 64)
+GRID = pixel_grid(64, 64)
+REGION = CLIP.masks[0, 0]
+
+
+def test_exact_flow_traces_the_world() -> None:
+    """The thing's pixels lead back to where they were; the ground's, wherever it was seen, to themselves; the rest is new."""
+    plan = compile(Flow(EXACT), F, 64, 64)
+    where, births = plan.layers[0].texture(GRID, F - 1)
+    on, off = CLIP.masks[0, -1] > 0.9, CLIP.masks[0, -1] < 0.01
+    travel = CLIP.tracks[0, -1] - CLIP.tracks[0, 0]
+    assert (births[on] == 0).mean() > 0.98
+    assert np.abs(where - (GRID - travel))[on & (births == 0)].max() < 0.15
+    assert np.abs(where - GRID)[off & (births == 0)].max() == 0
+    uncovered = off & (CLIP.masks[0].max(0) > 0.9)
+    assert (births[uncovered] > 0).mean() > 0.9 and plan.holes_at(F - 1)[uncovered].mean() > 0.9
+    np.testing.assert_allclose(plan.follow(CLIP.tracks[0, :1])[0], CLIP.tracks[0], atol=1e-3)
+
+
+def test_inverse_flow_is_one() -> None:
+    ys, xs = np.mgrid[0:40, 0:40] / 40
+    forward = np.stack([3 * np.sin(3 * xs) + ys, 2 * np.cos(4 * ys)])[None].astype(np.float32)
+    back, valid = invert(forward, np.ones((1, 40, 40), bool))
+    there = pixel_grid(40, 40) + np.moveaxis(back[0], 0, -1)
+    from videogen.motion.sampling import bilinear
+
+    again = there + bilinear(np.moveaxis(forward[0], 0, -1).astype(float), there)
+    assert valid.mean() > 0.95 and np.abs(again - pixel_grid(40, 40))[valid[0]].max() < 0.02
+
+
+def test_a_region_carries_its_motion_over_still_ground() -> None:
+    plan = compile(Flow(EXACT, region=REGION), F, 64, 64)
+    overlap = np.minimum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum() / np.maximum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
+    assert overlap > 0.85 and np.array_equal(plan.map_at(F - 1), GRID)
+    np.testing.assert_allclose(plan.tracks()[0, -1], CLIP.tracks[0, -1], atol=1)
+
+
+@pytest.mark.parametrize("video", [PANNED.frames, SimpleNamespace(frames=PANNED.frames)], ids=["frames", "clip"])
+def test_transfer_measures_the_camera(video: object) -> None:
+    plan = compile(Transfer(video), F, 64, 64)
+    asked = 0.45 * (F - 1)
+    middle = plan.map_at(F - 1)[16:48, 16:48] - GRID[16:48, 16:48]
+    assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(0, abs=0.4)
+
+
+def test_sources_are_scaled_to_the_clip() -> None:
+    path = {"clip.mp4": PANNED.frames}
+    wide = compile(Transfer("clip.mp4"), F, 96, 96, read_video=lambda name: path[str(name)])
+    small = compile(Transfer(PANNED.frames), F, 64, 64)
+    assert np.median(wide.flow()[:, 0]) == pytest.approx(1.5 * np.median(small.flow()[:, 0]), rel=0.1)
+    twice = compile(Flow(EXACT), F, 128, 128)
+    assert twice.flow()[0].max() == pytest.approx(2 * EXACT[0].max(), rel=1e-3)
+
+
+def test_a_camera_sees_moving_ground() -> None:
+    plan = compile(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
+    np.testing.assert_allclose(plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4)
+    u, births = plan.layers[0].texture(np.array([[20.0, 24.0]]), 4)
+    np.testing.assert_allclose(u, [[10, 20]], atol=1e-4)
+    assert births.tolist() == [0]
+
+
+def moved(frames: int = F, **rest: object) -> dict[str, object]:
+    start = np.array([[x, y] for x in (8.0, 32.0, 56.0) for y in (8.0, 32.0, 56.0)])
+    return {"tracks": np.stack([32 + (start - 32) * (1 + 0.02 * f) + (f, 0) for f in range(frames)]), **rest}
+
+
+def test_tracks_of_affine_motion_are_followed_exactly(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", **moved())
+    plan = compile(Tracks(tmp_path / "t.npz"), F, 64, 64)
+    zoom = 1 + 0.02 * (F - 1)
+    np.testing.assert_allclose(plan.map_at(F - 1), (GRID - 32 - (F - 1, 0)) / zoom + 32, atol=1e-3)
+    asked = np.moveaxis(np.array(moved()["tracks"]), 0, 1)
+    inside = (asked < 64).all((1, 2))  # what has left goes on as the border does
+    assert inside.sum() == 6
+    np.testing.assert_allclose(plan.tracks()[inside], asked[inside], atol=1e-3)
+    np.savez(tmp_path / "half.npz", **moved(size=(32, 32)))
+    assert compile(Tracks(tmp_path / "half.npz"), F, 64, 64).tracks()[0, 0] == pytest.approx((16, 16))
+    assert compile(Tracks(moved()["tracks"]), F, 640, 640).map_at(2).shape == (640, 640, 2)
+
+
+def test_hidden_points_do_not_count() -> None:
+    tracks, visible = np.array(moved()["tracks"]), np.ones((F, 9), bool)
+    tracks[5:, 0], visible[5:, 0] = np.nan, False
+    plan = compile(Tracks(tracks), F, 64, 64)
+    np.testing.assert_allclose(plan.map_at(F - 1), compile(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3)
+
+
+def test_few_points_move_all_alike() -> None:
+    for count in (1, 2):
+        values = thin_plate(np.array([[3.0, 4.0], [30.0, 9.0]])[:count], np.tile([5.0, -1.0], (count, 1)), GRID)
+        np.testing.assert_allclose(values, np.broadcast_to((5.0, -1.0), GRID.shape), atol=1e-6)
+
+
+def saved(folder: Path, **arrays: object) -> Path:
+    np.savez(folder / "t.npz", **arrays)  # type: ignore[arg-type]
+    return folder / "t.npz"
+
+
+NAN_TRACKS = np.where(np.arange(9)[:, None] == 4, np.nan, np.array(moved()["tracks"]))
+HIDDEN = np.repeat(np.arange(F)[:, None] < 6, 9, axis=1)
+BAD = [
+    pytest.param(lambda p: Transfer(CLIP.frames[:9]), "the driving video has 9 frames, the clip 13", id="driving clip too short"),
+    pytest.param(lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"),
+    pytest.param(lambda p: Transfer(CLIP.frames / 255), "a driving video must be uint8", id="driving clip of floats"),
+    pytest.param(lambda p: Transfer("clip.mp4"), "nothing here reads 'clip.mp4'; pass its frames, or compile", id="no reader"),
+    pytest.param(lambda p: Transfer(CLIP.frames, np.zeros((64, 64))), "covers no pixel", id="empty region"),
+    pytest.param(lambda p: Flow(EXACT[:5]), "the given array has 5 flow fields, 13 frames need 12", id="too little flow"),
+    pytest.param(lambda p: Flow(EXACT[..., :32]), "the given array is 32x64, the clip 64x64: another shape", id="flow's shape"),
+    pytest.param(lambda p: Flow(EXACT * np.nan), "the given flow holds NaN", id="flow of NaN"),
+    pytest.param(lambda p: Flow(write_flow(p / "a.flo", EXACT[0])), "a.flo has 1 flow fields, 13 frames need 12", id="one field"),
+    pytest.param(lambda p: Tracks(saved(p, points=1)), "has no 'tracks'", id="archive of something else"),
+    pytest.param(lambda p: Tracks(p / "none.npz"), "cannot read tracks", id="no file"),
+    pytest.param(lambda p: Tracks(saved(p, **moved(7))), "tracks 7 frames, the clip has 13", id="tracks too short"),
+    pytest.param(lambda p: Tracks(saved(p, tracks=np.zeros((F, 4)))), r"they are \[frame, point, 2\]", id="tracks of another shape"),
+    pytest.param(lambda p: Tracks(saved(p, tracks=NAN_TRACKS)), "NaN or infinite positions of visible points", id="tracks of NaN"),
+    pytest.param(lambda p: Tracks(saved(p, **moved(visibility=HIDDEN))), "no point .* frame 6", id="all hidden"),
+    pytest.param(lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48, the clip 64x64", id="tracked in another shape"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_what_does_not_fit(make, message: str, tmp_path: Path) -> None:
+    motion: Motion = make(tmp_path)
+    with pytest.raises(InputError, match=message):
+        compile(motion, F, 64, 64)

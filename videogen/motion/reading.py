@@ -1,0 +1,115 @@
+"""Driving clips, tracks and flow files as fields over a clip: read, checked against its length and size, scaled to it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from videogen.core.errors import InputError
+
+from .flow import flow_both_ways
+from .flow_files import FlowStack, check_flow, read_flow
+from .layer import Field
+from .sampling import resize_flow, resize_mask
+from .sources import Flow, Tracks, Transfer
+from .splines import TrackField
+from .tracing import flow_field, invert
+
+if TYPE_CHECKING:
+    from .compiling import Clip
+
+_SHAPE_TOLERANCE = 0.02
+
+
+def field_of(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.ndarray | None]:
+    """The field of a source, and the points [n, 2] that stand for it (tracks have their own)."""
+    if isinstance(part, Transfer):
+        return _of_clip(part, clip), None
+    if isinstance(part, Flow):
+        return _of_flow(part, clip), None
+    return _of_tracks(part, clip)
+
+
+def _of_clip(part: Transfer, clip: Clip) -> Field:
+    frames = _opened(part.video, clip)
+    if len(frames) < clip.frames:
+        raise InputError(f"the driving video has {len(frames)} frames, the clip {clip.frames}; give a longer one or render fewer frames")
+    _check_shape("the driving video", frames.shape[1], frames.shape[2], clip)
+    pair = flow_both_ways(frames[: clip.frames])
+    forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (pair.forward, pair.backward))
+    return flow_field(forward, backward, resize_mask(pair.backward_valid, clip.height, clip.width))
+
+
+def _opened(video: Any, clip: Clip) -> np.ndarray:
+    if isinstance(video, str | os.PathLike):
+        if clip.read_video is None:
+            raise InputError(f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)")
+        video = clip.read_video(video)
+    frames = getattr(video, "frames", video)
+    shape: tuple[int, ...] = getattr(frames, "shape", ())
+    if getattr(frames, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
+        raise InputError(f"a driving video must be uint8 [frame, height, width, 3], not {list(shape)}")
+    return frames
+
+
+def _of_flow(part: Flow, clip: Clip) -> Field:
+    array = part.file if isinstance(part.file, np.ndarray) else None
+    stack = FlowStack(*check_flow(array)) if array is not None else read_flow(part.file)
+    count, _, height, width = stack.flow.shape
+    if count < clip.frames - 1:
+        raise InputError(f"{_told(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}")
+    _check_shape(_told(part.file), height, width, clip)
+    known = resize_mask(stack.valid[: clip.frames - 1], clip.height, clip.width)
+    forward = resize_flow(np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], clip.height, clip.width)
+    return flow_field(forward, *invert(forward, known))
+
+
+def _of_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
+    told = _told(part.file)
+    tracks, visible, size = _read_tracks(part.file)
+    if tracks.ndim != 3 or tracks.shape[2] != 2 or tracks.shape[1] == 0 or visible.shape != tracks.shape[:2]:
+        shapes = f"tracks {list(tracks.shape)} and visibility {list(visible.shape)}"
+        raise InputError(f"{told} holds {shapes}; they are [frame, point, 2] and [frame, point], with at least one point")
+    if len(tracks) < clip.frames:
+        raise InputError(f"{told} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames")
+    tracks, visible = tracks[: clip.frames].astype(np.float64), visible[: clip.frames].astype(bool)
+    if not np.isfinite(tracks[visible]).all():
+        raise InputError(f"{told} holds NaN or infinite positions of visible points")
+    if size is not None:
+        _check_shape(told, size[1], size[0], clip)
+        tracks = tracks * (np.array([clip.width, clip.height]) / size)
+    for frame in range(clip.frames):
+        if not (visible[0] & visible[frame]).any() or not (visible[frame] & visible[max(frame - 1, 0)]).any():
+            raise InputError(f"{told} has no point that is visible at frame {frame} and at the first and the previous frame")
+    tracks = np.where(visible[..., None], tracks, 0.0)
+    return TrackField(tracks, visible, clip.height, clip.width), tracks[0][visible[0]]
+
+
+def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    if isinstance(file, np.ndarray):
+        return file, np.asarray(np.isfinite(file).all(-1)), None
+    try:
+        with np.load(Path(file), allow_pickle=False) as archive:
+            tracks = archive["tracks"]
+            visible = archive["visibility"] if "visibility" in archive else np.ones(tracks.shape[:2], bool)
+            size = np.asarray(archive["size"], np.float64).reshape(2) if "size" in archive else None
+    except KeyError as error:
+        raise InputError(f"{file} has no 'tracks'; it is an .npz with tracks [frame, point, 2] and visibility [frame, point]") from error
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read tracks from {str(file)!r}: {error}") from error
+    return tracks, visible, size
+
+
+def _check_shape(told: str, height: float, width: float, clip: Clip) -> None:
+    if abs(width * clip.height / (height * clip.width) - 1) > _SHAPE_TOLERANCE:
+        raise InputError(
+            f"{told} is {width:g}x{height:g}, the clip {clip.width}x{clip.height}: another shape; crop it to the clip's shape first"
+        )
+
+
+def _told(file: Any) -> str:
+    return "the given array" if isinstance(file, np.ndarray) else str(file)
