@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.attention.models import TINY, Tiny
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.propagation import library
+from videogen.propagation import library_checks
 from videogen.propagation.library import LibraryCache, LibraryHandle, attach_library, calibrate_magcache
 
 STEPS = 8
@@ -301,7 +301,7 @@ def test_hints_between_blocks_would_be_added_twice(monkeypatch: pytest.MonkeyPat
     row = ROWS["WanVACETransformer3DModel"]
     model = row.build()
     plain = model(**row.inputs())[0]
-    monkeypatch.setattr(library, "_BETWEEN_BLOCKS", {})
+    monkeypatch.setattr(library_checks, "_BETWEEN_BLOCKS", {})
     with attach(model, "first-block:9") as handle:
         for step in range(2):
             with at(handle, step):
@@ -338,7 +338,7 @@ def test_what_a_cache_needs_to_know() -> None:
         attach(model, "pab", mag_ratios=[1.0])
     with pytest.raises(InputError, match="steps=0"):
         attach(model, "pab", steps=0)
-    with pytest.raises(InputError, match="has no denoiser"):
+    with pytest.raises(InputError, match="has no UNet or transformer"):
         attach(object(), "pab")
 
 

@@ -138,4 +138,4 @@ class VideoDit:
 
 
 def _defaults(form: Format) -> dict[str, float]:
-    return {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 6.0}
+    return {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}

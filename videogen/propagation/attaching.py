@@ -28,6 +28,7 @@ from .keyframes import KeyFrames
 from .keys import Schedule, is_set, make_controller, read_schedule
 from .report import Evaluated, summarise
 from .supervision import Moment, Supervision
+from .targets import denoisers, is_compiled
 
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)  # keys, counted from 0, at which a boundary that costs something is checked
 
@@ -60,7 +61,7 @@ class Handle:
         self._pipeline = None if isinstance(target, nn.Module) else target
         self._scheduler = scheduler
         self._calls = 0
-        models = _denoisers(target)
+        models = denoisers(target)
         for model in models.values():
             _check_free(model)
         self._told: Moment | None = None
@@ -222,20 +223,10 @@ class Handle:
         self.close()
 
 
-def _denoisers(target: Any) -> dict[str, nn.Module]:
-    if isinstance(target, nn.Module):
-        return {"model": target}
-    components: Mapping[str, Any] = getattr(target, "components", {})
-    found = {n: part for n, part in components.items() if isinstance(part, nn.Module) and n.startswith(("transformer", "unet"))}
-    if not found:
-        raise InputError(f"{type(target).__name__} has no UNet or transformer; give a diffusers model or pipeline")
-    return found
-
-
 def _check_free(model: nn.Module) -> None:
     if isinstance(getattr(vars(model).get("forward"), "__self__", None), AttachedModel):
         raise InputError(f"{type(model).__name__} has propagation attached already; close() that handle first")
-    if hasattr(model, "_orig_mod") or any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
+    if is_compiled(model):
         raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
     if getattr(model, "is_cache_enabled", False):
         raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,12 +20,9 @@ from torch import nn
 from videogen.core.errors import InputError, UnsupportedError, unknown
 
 from .caches import KINDS, LibraryCache
+from .library_checks import APART, INSTEAD, check_halves, check_latents, check_works, hooks_of, library_blocks, make_config
+from .targets import denoisers
 
-#: Models that add something between their blocks: a kept change of all blocks holds it already, so it would be added twice.
-_BETWEEN_BLOCKS = {"WanVACETransformer3DModel": "control hints", "WanAnimateTransformer3DModel": "face features"}
-_INSTEAD = "use propagation 'max_error:0.02' or 'every:N' instead"
-_OTHERS = "use pab or taylorseer, or propagation 'max_error:0.02' or 'every:N'"
-_APART = "for one call a guidance branch give attach_library(..., is_guidance_distilled=True)"
 _OWN = ("forward", "_diffusers_hook", "_cache_config")  # attributes that enabling a cache may leave on a module
 
 
@@ -47,7 +42,7 @@ def attach_library(
         raise unknown("cache", str(cache), KINDS)
     if found.name == "magcache" and mag_ratios is None:
         raise UnsupportedError("magcache needs this model's magnitude ratios; measure them with calibrate_magcache and give mag_ratios")
-    return LibraryHandle(target, _Wish(found, steps, None if mag_ratios is None else tuple(mag_ratios), is_guidance_distilled))
+    return LibraryHandle(target, Wish(found, steps, None if mag_ratios is None else tuple(mag_ratios), is_guidance_distilled))
 
 
 def calibrate_magcache(target: Any, run: Callable[[LibraryHandle], object], *, steps: int) -> list[float]:
@@ -56,7 +51,7 @@ def calibrate_magcache(target: Any, run: Callable[[LibraryHandle], object], *, s
     run: makes one whole run of `steps` steps, nothing skipped, with `handle.at(...)` around each model call (or with a pipeline that
     opens the library's cache contexts itself). Ratios belong to one checkpoint and one schedule of steps. Raises as `attach_library`.
     """
-    with LibraryHandle(target, _Wish(LibraryCache("magcache"), steps, None, False)) as handle:
+    with LibraryHandle(target, Wish(LibraryCache("magcache"), steps, None, False)) as handle:
         run(handle)
         found = handle.ratios
     if sorted(found) != list(range(steps)):
@@ -65,7 +60,7 @@ def calibrate_magcache(target: Any, run: Callable[[LibraryHandle], object], *, s
 
 
 @dataclass(frozen=True)
-class _Wish:
+class Wish:
     """What was asked for; magcache without ratios: to measure them."""
 
     cache: LibraryCache
@@ -100,13 +95,13 @@ class _Moment(NamedTuple):
 class LibraryHandle:
     """One of the library's caches on one model or pipeline. `at` says where a run is; `close()` takes the cache off."""
 
-    def __init__(self, target: Any, wish: _Wish) -> None:
+    def __init__(self, target: Any, wish: Wish) -> None:
         self._wish, self._closed = wish, False
         self.ratios: dict[int, list[float]] = {}  # step -> what a calibrating run of magcache measured, one a branch
         self._steps_of: dict[str, int] = {}  # branch -> the step of its latest call
-        models = _denoisers(target)
+        models = denoisers(target)
         for model in models.values():
-            _check(model, wish)
+            check_works(model, wish)
         self._models: list[_Attached] = []
         try:
             for name, model in models.items():
@@ -146,7 +141,7 @@ class LibraryHandle:
         if name == "seacache" and (sigma is None or not 0 <= sigma <= 1):
             raise InputError(f"sigma={sigma!r}: seacache needs the share of noise, from 0 to 1; give at(..., sigma=s)")
         if name == "fastercache" and not self._wish.distilled and any(other != branch for other in self._steps_of):
-            raise InputError(f"a second branch {branch!r}: fastercache expects both halves of the guidance in one batch; {_APART}")
+            raise InputError(f"a second branch {branch!r}: fastercache expects both halves of the guidance in one batch; {APART}")
         return _Moment(step, branch, None if timestep is None else float(torch.as_tensor(timestep).max()))
 
     def reset(self) -> None:
@@ -179,22 +174,23 @@ class LibraryHandle:
 class _Attached:
     """The cache on one model: the library's hooks, and around the model's call a few of our own."""
 
-    def __init__(self, name: str, model: Any, wish: _Wish, ratios: dict[int, list[float]]) -> None:
+    def __init__(self, name: str, model: Any, wish: Wish, ratios: dict[int, list[float]]) -> None:
         self.name, self._model, self._wish, self._ratios = name, model, wish, ratios
         self.calls: dict[str, list[int]] = {}  # branch -> [computed, reused]
         self.moment: _Moment | None = None
         self._full: dict[str, int] = {}  # branch -> the batch of a whole call, as `_rows` has it
         self._before, cls = _Snapshot(model), type(model).__name__
         try:
-            config = _config(model, wish, self._timestep)
+            config = make_config(model, wish, self._timestep)
             try:
                 model.enable_cache(config)
             except Exception as error:
-                raise UnsupportedError(f"diffusers' {wish.name} cannot be enabled on {cls} ({error}); {_INSTEAD}") from error
+                raise UnsupportedError(f"diffusers' {wish.name} cannot be enabled on {cls} ({error}); {INSTEAD}") from error
             added = self._before.added()
-            inner = [module for module, _ in added if module is not model] or (_blocks(model) if KINDS[wish.name].keeps_blocks else [])
+            inner = [module for module, _ in added if module is not model]
+            inner = inner or (library_blocks(model) if KINDS[wish.name].keeps_blocks else [])
             if not inner:
-                raise UnsupportedError(f"{cls} has no attention that diffusers' {wish.name} knows; {_INSTEAD}")
+                raise UnsupportedError(f"{cls} has no attention that diffusers' {wish.name} knows; {INSTEAD}")
         except BaseException:
             self._before.restore(self._before.added())
             raise
@@ -232,9 +228,9 @@ class _Attached:
     def _begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._rows = 0
         if self._wish.name == "seacache" and "hidden_states" in self._signature.parameters:
-            _check_latents(model, self._signature.bind_partial(*args, **kwargs).arguments, "seacache")
+            check_latents(model, self._signature.bind_partial(*args, **kwargs).arguments, "seacache")
         if self._wish.name == "fastercache" and not self._wish.distilled:
-            _check_halves(model, self._signature.bind_partial(*args, **kwargs).arguments)
+            check_halves(model, self._signature.bind_partial(*args, **kwargs).arguments)
         if self._wish.name == "magcache" and (step := self._told("step", "step_index")) is not None:
             for manager in self._managers.values():  # it counts the calls of this model, which is wrong where two share a run
                 manager.get_state().step_index = step
@@ -279,161 +275,20 @@ class _Snapshot:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._own = {module: {key for key in _OWN if key in vars(module)} for module in model.modules()}
-        self._names = {module: _hooks(module).keys() for module in self._own}
+        self._names = {module: hooks_of(module).keys() for module in self._own}
 
     def added(self) -> list[tuple[nn.Module, str]]:
         """(module, name of the library's hook) of all that came since, in the order of the modules."""
-        return [(module, name) for module, names in self._names.items() for name in _hooks(module) if name not in names]
+        return [(module, name) for module, names in self._names.items() for name in hooks_of(module) if name not in names]
 
     def restore(self, added: list[tuple[nn.Module, str]]) -> None:
         if self._model.is_cache_enabled:
             self._model.disable_cache()
         for module, name in reversed(added):
-            if name in _hooks(module):  # enabling failed half way
+            if name in hooks_of(module):  # enabling failed half way
                 vars(module)["_diffusers_hook"].remove_hook(name, recurse=False)
         for module, own in self._own.items():
-            for key in set(_OWN) - own if not _hooks(module) else ():  # others' hooks may have come meanwhile
+            for key in set(_OWN) - own if not hooks_of(module) else ():  # others' hooks may have come meanwhile
                 vars(module).pop(key, None)
             if "_diffusers_hook" in vars(module):
                 vars(module)["_diffusers_hook"]._child_registries_cache = None
-
-
-def _hooks(module: nn.Module) -> dict[str, Any]:
-    """The library's hooks on a module, by name; a copy, as of now."""
-    registry = vars(module).get("_diffusers_hook")
-    return {} if registry is None else dict(registry.hooks)
-
-
-def _denoisers(target: Any) -> dict[str, nn.Module]:
-    if isinstance(target, nn.Module):
-        return {"model": target}
-    parts = getattr(target, "components", {}).items()
-    found = {name: part for name, part in parts if isinstance(part, nn.Module) and name.startswith(("transformer", "unet"))}
-    if not found:
-        raise InputError(f"{type(target).__name__} has no denoiser; give a diffusers transformer or pipeline")
-    return found
-
-
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The blocks that the library looks at, in its order."""
-    from diffusers.hooks._common import _ALL_TRANSFORMER_BLOCK_IDENTIFIERS as names
-
-    return [block for name, part in model.named_children() if name in names and isinstance(part, nn.ModuleList) for block in part]
-
-
-def _check(model: nn.Module, wish: _Wish) -> None:
-    """UnsupportedError where this cache does not work for this model."""
-    cls = type(model).__name__
-    if not hasattr(model, "enable_cache") or not hasattr(model, "cache_context"):
-        if any("unet" in base.__name__.lower() for base in type(model).__mro__):
-            raise UnsupportedError(f"{cls}: diffusers has no cache for UNets; use propagation 'fd', 'deepcache:N' or 'max_error:0.02'")
-        raise UnsupportedError(f"{cls} has none of diffusers' caches, as it is no CacheMixin; {_INSTEAD}")
-    if hasattr(model, "_orig_mod") or any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
-        raise UnsupportedError(f"{cls} is compiled, so no hook of a cache would run; attach first, then compile")
-    kinds = {type(hook).__module__.rpartition(".")[2] for module in model.modules() for hook in _hooks(module).values()}
-    if getattr(model, "is_cache_enabled", False) or any("cache" in kind or "pyramid" in kind for kind in kinds):
-        raise UnsupportedError(f"{cls} has a cache of diffusers enabled already; close its handle or call disable_cache() first")
-    if KINDS[wish.name].keeps_blocks:
-        _check_blocks(model, wish.name)
-
-
-def _check_blocks(model: Any, name: str) -> None:
-    """UnsupportedError where the library cannot pass over this model's blocks, or passes over them wrongly."""
-    cls, blocks = type(model).__name__, _blocks(model)
-    if len(blocks) < (2 if name == "first-block" else 1):
-        raise UnsupportedError(f"{cls} has {len(blocks)} blocks, too few for {name}; {_INSTEAD}")
-    between = next((what for base in type(model).__mro__ if (what := _BETWEEN_BLOCKS.get(base.__name__))), None)
-    if between:
-        raise UnsupportedError(f"{cls} adds {between} between its blocks, which {name} would add twice; {_OTHERS}")
-    if "temporal_transformer_blocks" in dict(model.named_children()):
-        raise UnsupportedError(f"{cls}: spatial and temporal blocks alternate, on different shapes, which breaks {name}; {_OTHERS}")
-    for block in {type(block) for block in blocks}:
-        _check_block(cls, block, name)
-    inputs = inspect.signature(model.forward).parameters
-    if name == "seacache" and "hidden_states" in inputs and ("num_frames" in inputs or not hasattr(model.config, "in_channels")):
-        raise UnsupportedError(f"{cls} shows seacache no latents of known channels, frames and size to filter; {_OTHERS}")
-
-
-def _check_block(cls: str, block: Any, name: str) -> None:
-    """A class of blocks: the library must know its argument positions, under the names that the cache asks for."""
-    from diffusers.hooks._helpers import TransformerBlockRegistry
-
-    try:
-        metadata = TransformerBlockRegistry.get(block)
-    except ValueError:
-        raise UnsupportedError(f"{cls}: its {block.__name__} is not in diffusers' registry, so {name} raises; {_OTHERS}") from None
-    wanted = ["hidden_states" if name == "first-block" else metadata.hidden_states_argument_name]
-    if metadata.return_encoder_hidden_states_index is not None:
-        wanted.append(metadata.encoder_hidden_states_argument_name if name == "seacache" else "encoder_hidden_states")
-    missing = [argument for argument in wanted if argument not in inspect.signature(block.forward).parameters]
-    if missing:
-        raise UnsupportedError(f"{cls}: its {block.__name__} takes no {missing[0]!r}, which diffusers' {name} asks for; {_OTHERS}")
-
-
-def _check_latents(model: nn.Module, given: dict[str, Any], name: str) -> int:
-    """The batch of latents that must have five axes, for a cache that transforms them."""
-    shape = list(getattr(given.get("hidden_states"), "shape", ()))
-    if len(shape) != 5:
-        raise UnsupportedError(f"{type(model).__name__} is given latents {shape}; {name} needs 5 axes; use first-block or pab")
-    return int(shape[0])
-
-
-def _check_halves(model: nn.Module, given: dict[str, Any]) -> None:
-    """FasterCache halves a few named inputs along the batch, and nothing else."""
-    from diffusers.hooks.faster_cache import _UNCOND_COND_INPUT_KWARGS_IDENTIFIERS as halved
-
-    batch = _check_latents(model, given, "fastercache with guidance")
-    if batch % 2:
-        raise InputError(f"a batch of {batch} is no pair of guidance halves, which fastercache expects; {_APART}")
-    for name, value in given.items():
-        size = value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else 0
-        if name in halved and size != batch:
-            raise InputError(f"fastercache halves {name} along the batch of {batch}, but it is {type(value).__name__} of {size}; {_APART}")
-        if name not in halved and size == batch:
-            raise UnsupportedError(f"fastercache does not halve {name} of {type(model).__name__} with the guidance's halves; {_APART}")
-
-
-def _config(model: nn.Module, wish: _Wish, timestep: Callable[[], float]) -> Any:
-    """The library's settings for this model."""
-    from diffusers import hooks
-
-    make = getattr(hooks, KINDS[wish.name].config, None)
-    if make is None:
-        raise UnsupportedError(f"the installed diffusers has no {wish.name}; update diffusers to 0.42 or use first-block or pab")
-    value = wish.cache.value or 0
-    if wish.name == "first-block":
-        return make(threshold=value)
-    if wish.name == "seacache":
-        plain = "hidden_states" in inspect.signature(model.forward).parameters  # others the library reads by itself, or refuses
-        return make(threshold=value, raw_vision_callback=_raw_vision if plain else None)
-    if wish.name == "magcache" and wish.mag_ratios is None:  # never at its end, where the library would print and forget the ratios
-        return make(calibrate=True, num_inference_steps=sys.maxsize)
-    if wish.name == "magcache":
-        return make(threshold=value, num_inference_steps=wish.steps, mag_ratios=list(wish.mag_ratios or ()))
-    if wish.name == "taylorseer":
-        return make(cache_interval=value, taylor_factors_dtype=next(model.parameters()).dtype, cache_identifiers=_taylor_names(model))
-    spatial_temporal = {f"{kind}_attention_block_skip_range": value for kind in ("spatial", "temporal")}
-    if wish.name == "pab":
-        return make(current_timestep_callback=timestep, cross_attention_block_skip_range=value, **spatial_temporal)
-    return make(
-        current_timestep_callback=timestep, attention_weight_callback=lambda _: 0.5, is_guidance_distilled=wish.distilled,
-        unconditional_batch_skip_range=1 if value == 1 else 2 * value + 1, **spatial_temporal,
-    )  # fmt: skip
-
-
-def _taylor_names(model: nn.Module) -> list[str]:
-    """Patterns of the attention and feed-forward modules in a model's blocks; the library's own pattern misses `attn1` and `attn2`."""
-    from diffusers.hooks._common import _ATTENTION_CLASSES, _FEEDFORWARD_CLASSES
-
-    within = {module for block in _blocks(model) for module in block.modules()}
-    kinds = (*_ATTENTION_CLASSES, *_FEEDFORWARD_CLASSES)
-    return [re.escape(name) for name, module in model.named_modules() if module in within and isinstance(module, kinds)]
-
-
-def _raw_vision(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor] | None:
-    """SeaCache's latents: one [channel, frame, height, width] a sample, of the noisy channels alone, which come first."""
-    latents = inspect.signature(type(model).forward).bind_partial(model, *args, **kwargs).arguments["hidden_states"]
-    channels = model.config.in_channels
-    axis = 2 if latents.shape[1] != channels and latents.shape[2] == channels else 1
-    noisy = min(channels, getattr(model.config, "out_channels", None) or channels)
-    return list(latents.movedim(axis, 1).narrow(1, 0, noisy).unbind(0))
