@@ -40,7 +40,7 @@ def test_rivals_promises_and_long_clips(tiny: Path, tmp_path: Path, monkeypatch:
 
 
 def test_calibration_is_a_quantile_of_renders(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_propagation, "STEPS", 12)
+    monkeypatch.setattr(bench_propagation, "BUDGETS", (0.9, 0.95, 0.99))
     monkeypatch.setattr(bench_propagation, "CALIBRATION", tmp_path / "calibration.json")
     assert bench_propagation.main(["calibrate", str(tiny), "--device", "cpu", "--renders", "1"]) == 0
     found = json.loads((tmp_path / "calibration.json").read_text())["output"]["tiny"]
