@@ -222,6 +222,13 @@ def calibrate(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _counted(options: argparse.Namespace) -> str:
+    """The option that says how much was measured, where it is not the usual amount."""
+    usual = {"fidelity": ("prompts", 32), "promise": ("renders", 64)}
+    name, count = usual.get(options.part, ("", 0))
+    return f" --{name} {getattr(options, name)}" if name and getattr(options, name) != count else ""
+
+
 PARTS = {"fidelity": fidelity, "promise": promise, "together": together, "calibrate": calibrate}
 
 
@@ -251,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"propagation-{options.part}-{label}.json"
-    command = f"python tools/bench_propagation.py {options.part} {label}"
+    command = f"python tools/bench_propagation.py {options.part} {label}{_counted(options)}"
     result = {"command": command, "machine": machine(options.device), "model": label, **found}
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(path)
