@@ -59,23 +59,23 @@ def test_only_the_chosen_frames_tokens_go_through_blocks(tiny: Tiny) -> None:
     assert seen == {VIDEO // FRAMES}
 
 
-def settles(model: nn.Module, inputs: dict[str, Any]) -> None:
-    """At unchanged inputs a subset changes nothing; after a change, turns reach the full evaluation in a known number of calls."""
+def errors_of_turns(model: nn.Module, inputs: dict[str, Any]) -> list[float]:
+    """After a change of the inputs: how far each call of a half of the frames, in turn, is from the full evaluation."""
     then, turns = moved(inputs, 3.0), (EVEN, ODD)
     wanted = run(model, then)
     with closing(make_lattice(model)) as lattice:
         full = subset(lattice, model, inputs, ALL)
-        for fresh in (EVEN, ODD, (1,)):
+        for fresh in (EVEN, ODD, (1,)):  # at unchanged inputs a subset changes nothing
             assert (subset(lattice, model, inputs, fresh) - full).abs().max() < 1e-5
         count = (LAYERS + 1) * (len(turns) - 1) + 1
-        errors = [float((subset(lattice, model, then, turns[i % 2]) - wanted).abs().max()) for i in range(count)]
-    assert min(errors[:-1]) > 2e-5 and errors[-1] < 1e-5
-    assert untouched(model)
+        return [float((subset(lattice, model, then, turns[i % 2]) - wanted).abs().max()) for i in range(count)]
 
 
 @named(DITS)
 def test_turns_reach_the_full_evaluation(tiny: Tiny) -> None:
-    settles(model_of(tiny.name), tiny.inputs())
+    model = model_of(tiny.name)
+    *before, last = errors_of_turns(model, tiny.inputs())
+    assert min(before) > 2e-5 and last < 1e-5 and untouched(model)
 
 
 def per_frame() -> Tensor:
@@ -114,7 +114,8 @@ def per_token() -> Tensor:
 )  # fmt: skip
 def test_what_is_given_for_each_token_is_cut_as_well(name: str, config: Any, more: Any) -> None:
     model = model_of(name) if config is None else build(name, config)
-    settles(model, {**BY_NAME[name].inputs(), **more()})
+    *before, last = errors_of_turns(model, {**BY_NAME[name].inputs(), **more()})
+    assert min(before) > 2e-5 and last < 1e-5 and untouched(model)
 
 
 def test_frames_of_latents_that_share_tokens_are_fresh_together() -> None:

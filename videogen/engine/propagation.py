@@ -12,21 +12,21 @@ import torch
 from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone
 from videogen.propagation import EncoderPropagation, attach
-from videogen.propagation.attaching import Handle
 from videogen.schedulers.levels import NoiseLevel, noise_levels
 
 from .loop import LoopState
 from .plan import StepRow
-from .techniques import Call, Technique
+from .techniques import AttachedTechnique, Call
 
 
-class PropagationTechnique(Technique):
+class PropagationTechnique(AttachedTechnique):
     """Every denoiser under one configuration. sparse: the sparse attention of the same run: its switches force keys, and its
     maps cannot be taken back, so that with it no step is."""
 
+    section = "propagation"
+
     def __init__(self, config: EncoderPropagation, sparse: SparseAttention | None = None) -> None:
         self.config, self._sparse = config, sparse
-        self._handle: Handle | None = None
         self._plan: list[StepRow] = []
         self._span: list[LoopState] = []  # before each step since the last key
         self._back: int | None = None
@@ -34,21 +34,21 @@ class PropagationTechnique(Technique):
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
-        self._handle.force(forced_keys(plan, self._sparse))
+        self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
+        self.handle.force(forced_keys(plan, self._sparse))
         self._plan, self._span = plan, []
         self._may_go_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
         self._inject = prior_noise(self.config, state) if self.config.prior_noise else None
 
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
-        assert self._handle is not None
-        with self._handle.at(row.index, branch, row.guidance_scale):
+        assert self.handle is not None
+        with self.handle.at(row.index, branch, row.guidance_scale):
             return call(latents, text)
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        assert self._handle is not None
-        key = self._handle.was_key
-        self._back = self._handle.finish_step(roll_back=self._may_go_back and bool(self._span))
+        assert self.handle is not None
+        key = self.handle.was_key
+        self._back = self.handle.finish_step(roll_back=self._may_go_back and bool(self._span))
         self._plan[row.index] = replace(row, key=key)
         if not key and self._may_go_back:
             self._span.append(state.snapshot())
@@ -65,12 +65,8 @@ class PropagationTechnique(Technique):
         return self._inject(state) if self._inject else state
 
     def end(self) -> dict[str, Any]:
-        if self._handle is None:
-            return {}
-        report = self._handle.report()
-        self._handle.close()
-        self._handle, self._span = None, []
-        return {"propagation": report}
+        self._span = []
+        return super().end()
 
 
 def forced_keys(plan: list[StepRow], sparse: SparseAttention | None) -> dict[int, str]:

@@ -42,3 +42,18 @@ class Technique:
     def end(self) -> dict[str, Any]:
         """After the last step, or an error: detach. What it returns stands in the manifest under `measured`."""
         return {}
+
+
+class AttachedTechnique(Technique):
+    """Base of what hangs on the model for one run: `begin` sets `handle`, which is reported under `section` and closed at the end."""
+
+    section: str
+    handle: Any = None
+
+    def end(self) -> dict[str, Any]:
+        if self.handle is None:
+            return {}
+        report = self.handle.report()
+        self.handle.close()
+        self.handle = None
+        return {self.section: report}

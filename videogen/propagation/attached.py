@@ -11,20 +11,20 @@ import torch
 from torch import nn
 from torch.utils import _pytree as tree
 
-from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.errors import UnsupportedError
 
 from .calls import Call, same
 from .keyframes import KeyFrames
 from .making import make_boundary
 from .report import Evaluated
-from .stubs import Replaced
+from .stubs import Replaced, Uncopied
 from .supervision import Moment
 
 if TYPE_CHECKING:
     from .attaching import Handle
 
 
-class AttachedModel:
+class AttachedModel(Uncopied):
     """One denoiser: its boundary, and what was made ahead for it."""
 
     def __init__(self, name: str, model: nn.Module, owner: Handle) -> None:
@@ -144,12 +144,6 @@ class AttachedModel:
             self.key_frames.forget()
         self._conditions.clear()
         self._ahead.clear()
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
 
     def close(self) -> None:
         self.forget()

@@ -19,7 +19,7 @@ from videogen.core.errors import InputError, UnsupportedError
 
 from .boundary import Boundary, Forward
 from .predictor import combine, probe_gain
-from .stubs import Cell, Replaced
+from .stubs import Cell, Replaced, Uncopied
 
 _LISTS = (
     "blocks", "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks", "temporal_transformer_blocks",
@@ -128,7 +128,7 @@ class _Blank:
         return torch.zeros(1, dtype=self.dtype, device=self.device).expand(self.shape)
 
 
-class _Block:
+class _Block(Uncopied):
     """One transformer block: runs, or stands in for itself."""
 
     def __init__(self, module: nn.Module, owner: MiddleBlocks) -> None:
@@ -164,12 +164,6 @@ class _Block:
             fits = next((i for i, s in enumerate(left) if isinstance(part, _Blank) and s.shape == part.shape), None)
             parts.append(left.pop(fits) if fits is not None else part.make() if isinstance(part, _Blank) else part)
         return tuple(parts) if self._many else parts[0]
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
 
     def close(self) -> None:
         self._replaced.close()

@@ -17,7 +17,7 @@ from torch import nn
 
 from videogen.core.errors import InputError
 
-from .stubs import Replaced
+from .stubs import Replaced, Uncopied
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def check_first(module: nn.Module) -> None:
         )
 
 
-class LayerStub(ABC):
+class LayerStub(Uncopied, ABC):
     """Stands in for one module's `forward` and keeps its signature, which other tools read. Attached before all others."""
 
     def __init__(self, module: nn.Module, lattice: Lattice) -> None:
@@ -71,12 +71,6 @@ class LayerStub(ABC):
     def stream(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
         """The call's first argument, however it was given: the hidden states."""
         return args[0] if args else kwargs[next(iter(self.__signature__.parameters))]
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
 
     def close(self) -> None:
         self._replaced.close()

@@ -79,6 +79,16 @@ class Cell:
         self.values.clear()
 
 
+class Uncopied:
+    """What hangs on one model: with it the model can be neither copied nor saved as a whole. Raises InputError."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
+
+    def __reduce__(self) -> Any:
+        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
+
+
 class Replaced:
     """An instance's `forward`, replaced until `close()`."""
 
@@ -94,7 +104,7 @@ class Replaced:
             self._module.forward = self._own
 
 
-class Stub:
+class Stub(Uncopied):
     """One module that is not run at steps between keys.
 
     cell: where its output is kept; None: nobody reads its output. clone: whether somebody writes into it.
@@ -135,12 +145,6 @@ class Stub:
         if len(copies) > 1:
             return torch.cat(copies)
         return copies[0].clone() if self._clone() else copies[0]
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while propagation is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while propagation is attached; close() the handle first")
 
     def close(self) -> None:
         self._replaced.close()
