@@ -13,7 +13,7 @@ from videogen.core.errors import UnsupportedError
 _LATENTS = ("sample", "hidden_states")
 _TIMESTEPS = ("timestep", "timesteps")
 #: Inputs that a ControlNet makes anew at every step: they are no condition that must stay, and cannot be known ahead.
-_PER_STEP = ("additional_residual", "controlnet", "control_hidden_states_list")
+_PER_STEP = ("additional_residual", "controlnet")
 
 
 class Call:
