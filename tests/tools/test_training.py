@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan
 
 from tools import train_embedded
 from tools.training import vae as video_vae
+from tools.training.dit import degraded, moving_scene
 from tools.training.formats import FORMATS
-from tools.training.pool import LatentPool
+from tools.training.pool import LatentPool, WarpedPool, scene_noise
 from videogen import Engine
 
 
@@ -76,3 +78,26 @@ def test_pool_encodes_once_and_draws_what_it_holds() -> None:
     pool.grow(6)
     pool.grow(6)
     assert len(pool) == 12 and [seed for call in calls for seed in call] == list(range(5, 17))
+
+
+def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
+    form = FORMATS["small"]
+    pool = WarpedPool(lambda seeds: torch.zeros(len(seeds), 6, form.slots, 8, 8), form, 3, 8, moving_scene)
+    pool.grow(2)
+    own = torch.stack([scene_noise(moving_scene(seed), form, 6, seed) for seed in (3, 4)])
+    _, captions, noise = pool.draw_warped(64, np.random.default_rng(0))
+    assert noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64
+    gram = torch.einsum("ncfhw,ncgij->nfhwgij", noise[:1], noise[:1])
+    grams = torch.einsum("ncfhw,ncgij->nfhwgij", own, own)
+    assert min(float((gram - one).abs().max()) for one in grams) < 0.05  # fp16: the same noise but for a rotation of channels
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_degradation_keeps_the_variance_and_mixes_by_its_own_share() -> None:
+    noise = torch.randn(64, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    mixed = degraded(noise, np.random.default_rng(0))
+    assert abs(float(mixed.var()) - 1) < 0.03
+    kept = (mixed * noise).mean((1, 2, 3, 4))
+    gamma = np.random.default_rng(0).random(64)
+    expected = (1 - gamma) / np.sqrt((1 - gamma) ** 2 + gamma**2)
+    assert np.abs(kept.numpy() - expected).max() < 0.12

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from tools.world import BACKGROUNDS, CAMERAS, COLOURS, MOTIONS, SHAPES, Scene, Thing, caption, flow, held_out, render, sample_scene
+from tools.world import (
+    BACKGROUNDS,
+    CAMERAS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    Scene,
+    Thing,
+    caption,
+    flow,
+    held_out,
+    render,
+    sample_scene,
+    without_motion,
+)
 from tools.world.captions import vocabulary
+from tools.world.geometry import layer_maps
 from tools.world.scene import is_held_out
+from tools.world.texture import SceneMaps
 
 
 def scene(motion: str = "moves right", camera: str | None = None, background: str = "black", shape: str = "ball") -> Scene:
@@ -51,6 +68,39 @@ def test_tracks_follow_the_words(motion: str, dx: int, dy: int) -> None:
     track = render(scene(motion)).tracks[0]
     travel = track[-1] - track[0]
     assert (np.sign(np.round(travel)) == (dx, dy)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_untold_scenes_move_as_no_caption_tells(seed: int) -> None:
+    asked = sample_scene(seed, untold=True, cameras=0.4)
+    words = caption(asked, np.random.default_rng(seed)).replace(",", "").split()
+    told = {word for motion in (*MOTIONS, *CAMERAS) for word in motion.split()} - {"in", "a"}
+    assert not told & set(words) - {"stays", "still"} and "camera" not in words
+    silent = caption(without_motion(asked)).split()
+    assert not told & set(silent) and set(silent) <= set(caption(asked).split())
+    ground, things = layer_maps(asked, 33, 64)
+    moved = [np.ptp(layer.x) + np.ptp(layer.y) for layer in (ground, *things)]
+    assert max(moved) > 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_untold_things_stay_in_the_picture(seed: int) -> None:
+    clip = render(sample_scene(seed, untold=True, cameras=0.0, pairs=0.0))
+    assert (clip.masks.sum((2, 3)) > 60).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 5])
+def test_texture_maps_agree_with_the_flow(seed: int) -> None:
+    """What a pixel shows in one frame, it shows in the next where the exact flow takes it."""
+    asked = sample_scene(seed, untold=True, cameras=0.4)
+    maps, moved = SceneMaps(asked, 5, 64), torch.from_numpy(flow(asked, 5, 64))
+    ys, xs = torch.meshgrid(torch.arange(64.0) + 0.5, torch.arange(64.0) + 0.5, indexing="ij")
+    here = maps.texture(2, xs, ys)
+    there = maps.texture(3, xs + moved[2, 0], ys + moved[2, 1])
+    same = here[0] == there[0]
+    assert same.float().mean() > 0.97  # all but outlines
+    for a, b in zip(here[1:], there[1:], strict=True):
+        torch.testing.assert_close(a[same], b[same], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tools.world import caption, render, sample_scene
+from tools.world import Scene, caption, render, sample_scene
 from tools.world.geometry import CLIP_FRAMES
 
 
@@ -20,12 +21,21 @@ class Batch:
     captions: list[str]
 
 
-def clips(seeds: list[int], frames: int, size: int, *, stride: float = 1, whole: bool = False, device: str = "cpu") -> Batch:
-    """Training clips. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning."""
+def clips(
+    seeds: list[int],
+    frames: int,
+    size: int,
+    *,
+    stride: float = 1,
+    whole: bool = False,
+    device: str = "cpu",
+    scenes: Callable[[int], Scene] = sample_scene,
+) -> Batch:
+    """Training clips of `scenes(seed)`. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning."""
     pixels, weights, captions = [], [], []
     for seed in seeds:
         rng = np.random.default_rng((seed, 9))
-        scene = sample_scene(seed)
+        scene = scenes(seed)
         last = CLIP_FRAMES - (frames - 1) * stride
         start = 0 if whole or last <= 1 else int(rng.integers(int(last)))
         clip = render(scene, frames, size, stride=stride, start=start)

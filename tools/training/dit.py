@@ -1,11 +1,13 @@
 """The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's latents.
 
-Single images first (large batches), then clips of 9, 17 and all frames.
+Single images first (large batches), then clips of 9, 17 and all frames. Half of the whole clips come with noise that moves as
+they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its noise as well as by words.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from torch import nn
 
+from tools.world import Scene, sample_scene
+
 from .data import clips
 from .formats import FORMATS, Format
-from .pool import LatentPool
+from .pool import LatentPool, WarpedPool, scene_noise, worded
 from .saving import save_clean
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
@@ -59,13 +63,15 @@ class VideoDit:
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
         self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames), 1_000_000, 12_000)
+        self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer, "text_encoder": self.text_encoder}
 
-    def _latents(self, seeds: list[int], frames: int) -> torch.Tensor:
+    def _latents(self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
-        pixels = clips(seeds, frames, self.form.size, stride=self.form.stride, whole=True, device=self.device).pixels
+        form = self.form
+        pixels = clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels
         with torch.no_grad():
             latents = encode(self.vae, pixels).chunk(2, 1)[0].cpu()
         return (latents - self.mean) / self.std
@@ -73,22 +79,34 @@ class VideoDit:
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
-        pool = self.images if slots == 1 else self.clips
-        if not len(pool):
-            pool.skip(step * count)
-        pool.grow(count if len(pool) < 6 * count else (count // 8 if slots == 1 else 8 if len(pool) < 3000 else 2))
-        latents, captions = pool.draw(count, rng)
-        return self._flow_loss(latents[:, :, :slots].to(self.device), captions, rng), {"slots": slots, "pool": len(pool)}
+        whole = slots == self.form.slots and not (self.fresh and progress < 0.5)
+        pool, plain = (self.images if slots == 1 else self.clips), count - count // 2 if whole else count
+        _fill(pool, step, plain, most=3000)
+        latents, captions = pool.draw(plain, rng)
+        latents = latents[:, :, :slots]
+        noise = torch.randn_like(latents)
+        if whole:
+            _fill(self.warped, step, count - plain, most=3000)
+            moving, told, warped = self.warped.draw_warped(count - plain, rng)
+            latents, captions = torch.cat([latents, moving]), captions + told
+            noise = torch.cat([noise, degraded(warped, rng)])
+        losses = self._flow_losses(latents.to(self.device), captions, noise.to(self.device), rng)
+        figures = {"slots": slots, "pool": len(pool)}
+        if whole:
+            figures |= {"plain": float(losses[:plain].detach().mean()), "warped": float(losses[plain:].detach().mean())}
+        return losses.mean(), figures
 
-    def _flow_loss(self, x0: torch.Tensor, captions: list[str], rng: np.random.Generator) -> torch.Tensor:
+    def _flow_losses(
+        self, x0: torch.Tensor, captions: list[str], noise: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Flow-matching loss [b] of each sample, at noise levels spread evenly over the schedule."""
         uniform = torch.from_numpy((rng.permutation(len(x0)) + rng.random(len(x0))) / len(x0)).float().to(self.device)
         sigma = (SHIFT * uniform / (1 + (SHIFT - 1) * uniform)).clamp(1e-3, 1)
-        noise = torch.randn_like(x0)
         s = sigma.view(-1, 1, 1, 1, 1)
         prediction = self.transformer(
             (1 - s) * x0 + s * noise, sigma * 1000, self.encode_text(captions), return_dict=False
         )[0]
-        return (prediction.float() - (noise - x0)).square().mean()
+        return (prediction.float() - (noise - x0)).square().flatten(1).mean(1)
 
     def encode_text(self, captions: list[str]) -> torch.Tensor:
         """Embeddings [b, length, width], zero past the words, as WanPipeline makes them."""
@@ -103,20 +121,36 @@ class VideoDit:
         if self.fresh and progress < 0.25:
             return 1, 8 * self.batch
         full = self.form.slots
-        slots = ((full, 3, full, 1, full, 5) if self.fresh else (full, full, 5, full, full, 1))[step % 6]
+        turns = (full, 3, full, 1, full, 5) if self.fresh else (full, full, 5, full, full, full, full, 1)
+        slots = turns[step % len(turns)]
         return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """Flow loss on unseen scenes and fixed noise."""
+        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with warped noise."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
-        latents = self._latents([2**31 + i for i in range(8)], self.form.frames).to(self.device)
-        captions = [self.clips._caption(2**31 + i, np.random.default_rng(1)) for i in range(8)]
+        seeds = [2**31 + i for i in range(8)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
-            loss = self._flow_loss(latents, captions, np.random.default_rng(1))
+            told, untold = self._latents(seeds, self.form.frames), self._latents(seeds, self.form.frames, _untold_scene)
+            plain = torch.randn_like(told)
+            warped = torch.stack([scene_noise(_untold_scene(s), self.form, told.shape[1], s) for s in seeds])
+            cases = {
+                "held_out_loss": (told, sample_scene, plain),
+                "untold_loss": (untold, _untold_scene, plain),
+                "warped_loss": (untold, _untold_scene, warped),
+            }
+            figures = {
+                name: float(self._flow_losses(
+                    latents.to(self.device),
+                    [worded(scenes(seed), np.random.default_rng(1)) for seed in seeds],
+                    noise.to(self.device),
+                    np.random.default_rng(1),
+                ).mean())
+                for name, (latents, scenes, noise) in cases.items()
+            }  # fmt: skip
         self.transformer, self.text_encoder = transformer, text_encoder
-        return {"held_out_loss": float(loss)}
+        return figures
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         """A whole pipeline folder in fp16, as the package carries it."""
@@ -135,6 +169,28 @@ class VideoDit:
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
         (folder / "defaults.json").write_text(json.dumps(_defaults(self.form), indent=2) + "\n", encoding="utf-8")
+
+
+def moving_scene(seed: int) -> Scene:
+    """A scene for warped noise: every second one moves as no caption tells."""
+    return _untold_scene(seed) if seed % 2 else sample_scene(seed)
+
+
+def _untold_scene(seed: int) -> Scene:
+    return sample_scene(seed, cameras=0.25, untold=True)
+
+
+def degraded(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Warped noise mixed with plain noise, each sample by its own share, uniform in 0..1 (Go-with-the-Flow, section 3.3)."""
+    gamma = torch.from_numpy(rng.random((len(noise), 1, 1, 1, 1))).float()
+    return ((1 - gamma) * noise + gamma * torch.randn_like(noise)) / ((1 - gamma) ** 2 + gamma**2).sqrt()
+
+
+def _fill(pool: LatentPool, step: int, count: int, most: int) -> None:
+    """Let a pool grow by a step's share, ahead of its need at first."""
+    if not len(pool):
+        pool.skip(step * count)
+    pool.grow(count if len(pool) < 6 * count else 4 if len(pool) < most else 1)
 
 
 def _defaults(form: Format) -> dict[str, float]:

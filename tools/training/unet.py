@@ -13,9 +13,11 @@ import torch
 from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMotionModel
 from torch import nn
 
+from tools.world import sample_scene
+
 from .data import clips
 from .formats import FORMATS, Format
-from .pool import LatentPool
+from .pool import LatentPool, worded
 from .saving import save_clean
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 
@@ -102,7 +104,7 @@ class VideoUnet:
         unet, text_encoder = self.unet, self.text_encoder
         self.unet, self.text_encoder = ema["unet"], ema["text_encoder"]
         latents = self._latents([2**31 + i for i in range(8)], FRAMES)
-        captions = [self.clips._caption(2**31 + i, np.random.default_rng(1)) for i in range(8)]
+        captions = [worded(sample_scene(2**31 + i), np.random.default_rng(1)) for i in range(8)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
             loss = self._v_loss(latents, captions, np.random.default_rng(1))

@@ -18,6 +18,7 @@ from .scene import (
     Thing,
     held_out,
     sample_scene,
+    without_motion,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "layer_maps",
     "render",
     "sample_scene",
+    "without_motion",
 ]

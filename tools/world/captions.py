@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .scene import Scene, Thing
+from .scene import DRIFTS, WANDERS, Scene, Thing
 
 _SHAPE_WORDS = {
     "ball": ("ball", "ball", "circle", "disc"),
@@ -30,7 +30,7 @@ def caption(scene: Scene, rng: np.random.Generator | None = None) -> str:
     """The canonical caption, or with `rng` a random paraphrase of it."""
     subjects = " and ".join(_subject(thing, rng) for thing in scene.things)
     ground = _pick(_GROUND_WORDS, rng).format(scene.background)
-    camera = f"the camera {scene.camera}" if scene.camera else ""
+    camera = f"the camera {scene.camera}" if scene.camera and scene.camera != DRIFTS else ""
     if rng is not None and rng.random() < 0.3:
         text = f"{ground}, {subjects}"
         return f"{text}, {camera}" if camera else text
@@ -54,6 +54,8 @@ def _subject(thing: Thing, rng: np.random.Generator | None) -> str:
     noun = f"a {thing.colour} {_pick(_SHAPE_WORDS[thing.shape], rng)}"
     if noun.startswith("a orange"):
         noun = f"an{noun[1:]}"
+    if thing.motion == WANDERS:
+        return noun
     verb = _pick(_MOTION_WORDS[thing.motion], rng)
     if not thing.speed or thing.motion == "stays still":
         return f"{noun} {verb}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scene import SPEEDS, Scene, Thing
+from .scene import DRIFTS, SPEEDS, WANDERS, Scene, Thing
 
 CLIP_FRAMES = 33  # the length that travel is planned for: nothing leaves the picture within it
 _UNIT = 64.0  # lengths below are for a picture of 64 px and scale with the picture
@@ -49,7 +49,7 @@ def layer_maps(scene: Scene, frames: int, size: int, stride: float = 1, start: i
     """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second)."""
     time = start + stride * np.arange(frames, dtype=np.float64)
     unit = size / _UNIT
-    camera = _camera_map(scene.camera, time, size, unit)
+    camera = _drift_map(scene, time, size, unit) if scene.camera == DRIFTS else _camera_map(scene.camera, time, size, unit)
     things = []
     for index, thing in enumerate(scene.things):
         rng = np.random.default_rng((scene.seed, 2, index))
@@ -100,8 +100,38 @@ def _camera_map(camera: str | None, time: np.ndarray, size: int, unit: float) ->
     return LayerMap(scale, still, x, y)
 
 
+def _drift_map(scene: Scene, time: np.ndarray, size: int, unit: float) -> LayerMap:
+    """A pan in any direction, and in half of the clips a zoom."""
+    rng = np.random.default_rng((scene.seed, 6))
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6) * unit
+    zoom = rng.uniform(-0.016, 0.016) if rng.random() < 0.5 else 0.0
+    since = time - CLIP_FRAMES / 2
+    centre = size / 2
+    return LayerMap(
+        np.exp(zoom * since), np.zeros_like(time), centre + speed * np.cos(angle) * since, centre + speed * np.sin(angle) * since
+    )
+
+
+def _wander_map(rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int) -> LayerMap:
+    """A curve between two random places, at even or eased speed, with some growth or turn in a third of the clips each."""
+    share = np.clip(time / (CLIP_FRAMES - 1), 0, 1)
+    if rng.random() < 0.4:
+        share = share * share * (3 - 2 * share)
+    home = np.array([0.0 if count == 1 else (-15.0 if index == 0 else 15.0), 0.0])
+    reach = np.array([17.0, 17.0]) if count == 1 else np.array([6.0, 17.0])
+    begin, end = home + rng.uniform(-1, 1, (2, 2)) * reach
+    bend = (begin + end) / 2 + rng.normal(0, 5, 2) * (rng.random() < 0.5)
+    path = np.outer((1 - share) ** 2, begin) + np.outer(2 * share * (1 - share), bend) + np.outer(share**2, end)
+    growth = rng.uniform(-0.6, 0.6) if rng.random() < 0.33 else 0.0
+    turn = rng.uniform(-2.4, 2.4) if rng.random() < 0.33 else 0.0
+    angle = rng.uniform(-0.25, 0.25) + turn * share
+    return LayerMap(np.exp(growth * (share - 0.5)), angle, path[:, 0] * unit, path[:, 1] * unit)
+
+
 def _thing_map(thing: Thing, rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int) -> LayerMap:
     """Map from a thing's plane to the world's, whose origin is the picture's centre."""
+    if thing.motion == WANDERS:
+        return _wander_map(rng, time, unit, index, count)
     speed = SPEEDS[thing.speed]
     half = CLIP_FRAMES / 2
     still = np.zeros_like(time)

@@ -6,7 +6,7 @@ Not here: words (`captions`), trajectories (`geometry`), pixels (`render`).
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +43,7 @@ MOTIONS = (
 )
 SPEEDS = {"slowly": 0.65, "": 1.0, "quickly": 1.45}
 CAMERAS = ("pans left", "pans right", "pans up", "pans down", "zooms in", "zooms out")
+WANDERS, DRIFTS = "wanders", "drifts"  # a thing and a camera that move as no caption tells: their motion is to be read elsewhere
 
 HELD_OUT_COUNT = 64
 _HELD_OUT_SEED = 20261121
@@ -98,10 +99,11 @@ def is_held_out(thing: Thing, background: str) -> bool:
     return (thing.shape, thing.colour, thing.motion, background) in _held_out_keys()
 
 
-def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1) -> Scene:
+def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1, untold: bool = False) -> Scene:
     """A training scene: a pure function of `seed`.
 
-    `pairs` and `cameras` are the shares of clips with two objects and with a moving camera (over a texture).
+    `pairs` and `cameras` are the shares of clips with two objects and with a moving camera (over a texture). untold: things
+    wander and cameras drift instead, which captions are silent about.
     """
     rng = np.random.default_rng((seed, 1))
     kind = rng.random()
@@ -116,7 +118,20 @@ def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1) -> Scen
             background = str(rng.choice(TEXTURES))
             things = [Thing(things[0].shape, things[0].colour, "stays still", things[0].speed)]
         if not any(is_held_out(thing, background) for thing in things):
-            return Scene(tuple(things), background, camera, seed)
+            scene = Scene(tuple(things), background, camera, seed)
+            return _untold(scene) if untold else scene
+
+
+def _untold(scene: Scene) -> Scene:
+    """The same scene, moving as no caption tells."""
+    if scene.camera:
+        return replace(scene, camera=DRIFTS)
+    return replace(scene, things=tuple(replace(thing, motion=WANDERS, speed="") for thing in scene.things))
+
+
+def without_motion(scene: Scene) -> Scene:
+    """The scene as a caption that is silent about motion sees it."""
+    return replace(scene, camera=None, things=tuple(replace(thing, motion=WANDERS, speed="") for thing in scene.things))
 
 
 _BACKGROUND_SHARES = (0.19, 0.19, 0.19, 0.19, 0.08, 0.08, 0.08)

@@ -1,0 +1,44 @@
+"""A scene's motion as the exact maps that noise warping asks for (`videogen.schedulers.warp_maps.TextureMaps`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .geometry import LayerMap, layer_maps, radius_px
+from .render import SIGNED_DISTANCE
+from .scene import Scene
+
+
+class SceneMaps:
+    """Each thing is a layer of its own over the background's.
+
+    margin: how far a thing's layer reaches past its outline, as a share of its radius; disc: a disc of 1 + margin radii instead
+    of the outline, as somebody would mark it who does not know the shape.
+    """
+
+    def __init__(self, scene: Scene, frames: int, size: int, *, stride: float = 1, margin: float = 0.0, disc: bool = False) -> None:
+        self.frames = self.height = self.width = 0
+        self.frames, self.height, self.width = frames, size, size
+        self._ground, self._things = layer_maps(scene, frames, size, stride)
+        self._radii = [radius_px(scene, index, size) for index in range(len(scene.things))]
+        self._outlines = [SIGNED_DISTANCE["ball" if disc else thing.shape] for thing in scene.things]
+        self._margin = margin
+
+    def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Layer (0 background, then the things in order), u and v of screen points [n], in px of frame 0."""
+        xs, ys = x.cpu().numpy(), y.cpu().numpy()
+        u, v = _at_first_size(self._ground, frame, xs, ys)
+        layer = np.zeros(xs.shape, np.int32)
+        for index, (thing, radius, outline) in enumerate(zip(self._things, self._radii, self._outlines, strict=True)):
+            plane = thing.to_plane(frame, xs, ys)
+            inside = outline(*plane, radius) <= self._margin * radius
+            layer[inside] = index + 1
+            for own, value in zip((u, v), plane, strict=True):
+                own[inside] = (value * thing.scale[0])[inside]
+        return tuple(torch.from_numpy(values).to(x.device) for values in (layer, u.astype(np.float32), v.astype(np.float32)))  # type: ignore[return-value]
+
+
+def _at_first_size(layer: LayerMap, frame: int, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    u, v = layer.to_plane(frame, xs, ys)
+    return u * layer.scale[0], v * layer.scale[0]
