@@ -78,15 +78,20 @@ def test_untold_scenes_move_as_no_caption_tells(seed: int) -> None:
     assert not told & set(words) - {"stays", "still"} and "camera" not in words
     silent = caption(without_motion(asked)).split()
     assert not told & set(silent) and set(silent) <= set(caption(asked).split())
-    ground, things = layer_maps(asked, 33, 64)
-    moved = [np.ptp(layer.x) + np.ptp(layer.y) for layer in (ground, *things)]
-    assert max(moved) > 2
+
+
+def test_untold_scenes_move_much() -> None:
+    moved = []
+    for seed in range(40):
+        ground, things = layer_maps(sample_scene(seed, untold=True, cameras=0.4), 33, 64)
+        moved.append(max(np.hypot(np.ptp(layer.x), np.ptp(layer.y)) for layer in (ground, *things)))
+    assert np.median(moved) > 12 and max(moved) > 25
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_untold_things_stay_in_the_picture(seed: int) -> None:
     clip = render(sample_scene(seed, untold=True, cameras=0.0, pairs=0.0))
-    assert (clip.masks.sum((2, 3)) > 60).all()
+    assert (clip.masks.sum((2, 3)) > 100).all()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 4, 5])
