@@ -66,7 +66,11 @@ def _near(value: int, multiple: int, offset: int = 0) -> str:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets where it says nothing."""
+    """What a request gets where it says nothing, and what a model was trained for.
+
+    warped_noise: trained with noise that moves as its clips do; dual_clock: the noise levels (weak, strong) between which
+    dual-clock sampling holds a motion, as shares of the training timesteps.
+    """
 
     frames: int
     width: int
@@ -75,16 +79,26 @@ class Defaults:
     steps: int
     guidance_scale: float
     negative_prompt: str = ""
+    warped_noise: bool = False
+    dual_clock: tuple[float, float] = (0.95, 0.85)
 
     @classmethod
     def fits(cls, values: object) -> bool:
         """Whether a file's content can stand in for some of these."""
         if not isinstance(values, dict) or not set(values) <= {field.name for field in fields(cls)}:
             return False
-        texts = isinstance(values.get("negative_prompt", ""), str)
-        numbers = [value for key, value in values.items() if key != "negative_prompt"]
-        whole = [value for key, value in values.items() if key not in ("negative_prompt", "guidance_scale")]
-        return texts and all(type(n) in (int, float) and n > 0 for n in numbers) and all(type(n) is int for n in whole)
+        return all(_fits(key, value) for key, value in values.items())
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key == "negative_prompt":
+        return isinstance(value, str)
+    if key == "warped_noise":
+        return isinstance(value, bool)
+    if key == "dual_clock":
+        numbers = isinstance(value, list) and len(value) == 2 and all(type(n) is float for n in value)
+        return numbers and 0 < value[1] <= value[0] < 1
+    return type(value) in ((int, float) if key == "guidance_scale" else (int,)) and value > 0
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _no_defaults(path: Path, values: object) -> dict[str, Any]:
     from .base import Defaults
 
     known = ", ".join(field.name for field in fields(Defaults))
-    rule = f"its keys may be {known}, each a number above 0 or a text"
+    rule = f"its keys may be {known}: numbers above 0, a text, true or false, and two noise levels"
     raise CheckpointError(f"{path} holds {str(values)[:120]!r}; {rule}; mend or delete it")
 
 

@@ -26,7 +26,7 @@ class WanBackbone(Backbone):
     native_guidance = "sequential"
 
     def usual_defaults(self) -> dict[str, Any]:
-        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0}
+        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0, "dual_clock": (0.98, 0.95)}
 
     @property
     def capabilities(self) -> Capabilities:

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from videogen.core.errors import InputError, nearest
 from videogen.schedulers.solvers import SOLVERS
 
+from . import motion
+
 _MAIN = """Make videos with video diffusion models: the embedded one (offline, on a CPU) or any Wan or AnimateDiff checkpoint."""
 _MAIN_EXAMPLES = """examples:
   videogen render "a red ball moves right on a black background" -o ball.mp4
@@ -24,6 +26,8 @@ examples:
   videogen render "a green square moves up on a navy background"
   videogen render "a white ball spins" -o ball.webm --frames 49 --seed 3 --solver euler
   videogen render "a cat on a boat" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers --size 832x480 --offload model
+  videogen render "a red ball on a black background" --drag "12,32>50,40"
+  videogen render "a white star on a checkered background" --camera "pan=12,zoom=1.2" --motion-preview plan.mp4
   videogen render --config ball.toml --preset draft --json
 """
 
@@ -108,6 +112,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
         help="off, max_error:E (hold this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), every:N, "
         "deepcache:N (both for 50 steps rather than 20), or a cache of diffusers: first-block, taylorseer, fastercache, pab, seacache",
     )  # fmt: skip
+    motion.add_options(render)
     model = render.add_argument_group("model and machine")
     model.add_argument("--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)")
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")

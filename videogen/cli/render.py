@@ -16,6 +16,7 @@ from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.engine.request import RenderRequest
 
+from .motion import write_preview
 from .progress import Bar
 from .settings import default_output, gather
 from .text import printable
@@ -32,6 +33,11 @@ def run(options: argparse.Namespace) -> int:
     overwrite = bool(output.get("overwrite"))
     if options.preview is not None:
         _check_side_file("preview", options.preview, (".png", ".jpg"), overwrite)
+    if options.motion_preview is not None:
+        write_preview(request, options.motion_preview, overwrite)
+        if options.prompt is None and options.like is None and options.config is None:
+            print(options.motion_preview)
+            return 0
     if options.report is not None:
         _check_side_file("report", options.report, (".html", ".htm"), overwrite)
     bar = Bar(show=not (options.quiet or options.json), preview=options.preview)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from .report_motion import motion_section
 from .report_propagation import propagation_section
 
 _STYLE = """
@@ -26,6 +27,9 @@ def page(manifest: dict[str, Any]) -> str:
     propagation = manifest.get("measured", {}).get("propagation")
     if propagation:
         parts += propagation_section(propagation)
+    motion = manifest.get("measured", {}).get("motion")
+    if motion:
+        parts += motion_section(motion, (request["width"], request["height"]))
     body = "\n".join(parts)
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>videogen report</title><style>{_STYLE}</style>{body}</html>\n'
 

@@ -14,6 +14,8 @@ from videogen.core.errors import InputError, nearest
 from videogen.core.manifest import Manifest
 from videogen.engine.request import RenderRequest
 
+from . import motion
+
 _OUTPUT_KEYS: dict[str, tuple[type, ...]] = {"output": (str, Path), "overwrite": (bool,), "quality": (int,)}
 _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
@@ -34,6 +36,8 @@ def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], 
     for key, value in output.items():
         if not isinstance(value, _OUTPUT_KEYS[key]) or (isinstance(value, bool) and key != "overwrite"):
             raise InputError(f"{key}={value!r} must be {_OUTPUT_KEYS[key][0].__name__}, not {type(value).__name__}")
+    if "prompt" not in values and options.motion_preview is not None:
+        values["prompt"] = "a motion's preview"
     if "prompt" not in values:
         raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
     return RenderRequest.from_dict(values), output, like
@@ -41,6 +45,7 @@ def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], 
 
 def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
     values = {f.name: getattr(options, f.name, None) for f in fields(RenderRequest)}
+    values["motion"] = motion.from_flags(options)
     if options.size is not None:
         match = _SIZE.fullmatch(options.size.strip())
         if match is None:
@@ -66,7 +71,21 @@ def _from_file(path: Path) -> dict[str, Any]:
         if key not in known:
             guess = nearest(key, known)
             raise InputError(f"{path}: unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
-    return values
+    return values | _of_folder(values, path.parent)
+
+
+def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The files that a configuration names, relative to its own folder."""
+    from videogen.motion.layers import from_layers, to_layers
+    from videogen.motion.text import load_plan
+
+    found: dict[str, Any] = {}
+    asked = values.get("motion")
+    if asked is not None:
+        found["motion"] = to_layers(load_plan(folder / asked) if isinstance(asked, str) else from_layers(asked, folder))
+    if isinstance(values.get("motion_picture"), str):
+        found["motion_picture"] = str(folder / values["motion_picture"])
+    return found
 
 
 def _from_video(path: Path) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import torch
@@ -14,13 +14,16 @@ from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.errors import InputError
 from videogen.media.video import Video
+from videogen.motion.spec import Motion
 from videogen.propagation import EncoderPropagation
 from videogen.propagation.caches import LibraryCache
 
 from .attention import SparseAttentionTechnique
+from .dual_clock import DualClockTechnique
 from .events import ProgressCallback
 from .guards import memory_errors
 from .library import LibraryCacheTechnique
+from .motion import PlannedMotion, first_picture, plan_motion
 from .propagation import PropagationTechnique
 from .request import RenderRequest
 from .run import Run
@@ -47,6 +50,10 @@ class GenerateOptions(TypedDict, total=False):
     vae_tiling: bool
     attention: str | dict[str, Any] | SparseAttention
     propagate: str | dict[str, Any] | EncoderPropagation
+    motion: Motion | list[dict[str, Any]] | str | None
+    motion_strength: float | None
+    motion_backend: str | None
+    motion_picture: str | None
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
@@ -105,6 +112,10 @@ class Engine:
         vae_tiling: bool = False,
         attention: str | dict[str, Any] | SparseAttention = "dense",
         propagate: str | dict[str, Any] | EncoderPropagation = "off",
+        motion: Motion | list[dict[str, Any]] | str | None = None,
+        motion_strength: float | None = None,
+        motion_backend: str | None = None,
+        motion_picture: str | None = None,
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -115,7 +126,9 @@ class Engine:
         `videogen.schedulers.solver_names()`, None: the checkpoint's own. attention: `dense`, `adaptive`,
         `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. propagate: `off`, `max_error:E`, `fd`,
         `every:N`, `deepcache:N`, a cache of diffusers such as `first-block:0.08`, or a
-        `videogen.propagation.EncoderPropagation`, also as a dict. preview_every: steps between previews in
+        `videogen.propagation.EncoderPropagation`, also as a dict. motion: how things or the camera move, such as
+        `Drag((32, 32, 10), [(12, 32), (50, 32)])`, see `videogen.motion`; motion_strength, motion_backend and motion_picture:
+        see `RenderRequest`. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -127,6 +140,7 @@ class Engine:
                 steps=steps, guidance_scale=guidance_scale, guidance_scale_2=guidance_scale_2,
                 seed=seed + i, solver=solver, fps=fps, noise=noise, guidance_mode=guidance_mode, vae_tiling=vae_tiling,
                 attention=_words("attention", attention), propagate=_words("propagate", propagate),
+                motion=motion, motion_strength=motion_strength, motion_backend=motion_backend, motion_picture=motion_picture,
             )
             for i, text in enumerate(prompts)
         ]  # fmt: skip
@@ -154,8 +168,12 @@ class Engine:
     ) -> list[Video]:
         if not requests:
             return []
-        run = Run(self.backbone, [r.resolve(self.backbone) for r in requests], progress)
+        resolved = [r.resolve(self.backbone) for r in requests]
+        motion = plan_motion(resolved[0], self.backbone)
+        run = Run(self.backbone, resolved, progress, motion)
         techniques = [*techniques, *_asked_for(run.first)]
+        if motion is not None and motion.control.backend == "dual_clock":
+            techniques.insert(0, run.stage("reference", lambda: self._dual_clock(resolved, motion)))
         try:
             text = run.stage("encode", lambda: run.encode_text())
             latents, measured = run.stage(
@@ -165,6 +183,14 @@ class Engine:
         finally:
             self.backbone.release()
         return [run.video(i, frames[i].cpu(), measured) for i in range(len(requests))]
+
+    def _dual_clock(self, requests: list[RenderRequest], motion: PlannedMotion) -> DualClockTechnique:
+        """It moves each clip's first frame: the picture that is named, or a plain render's."""
+        named = first_picture(requests[0], motion.plan)
+        if named is not None:
+            return DualClockTechnique(motion, [named] * len(requests), self.backbone)
+        plain = [replace(r, motion=None, motion_strength=None, motion_backend=None) for r in requests]
+        return DualClockTechnique(motion, [video.frames[0] for video in self._render(plain, (), None, 0)], self.backbone)
 
     def _make_preview(self) -> LatentPreview:
         if self._preview is None:

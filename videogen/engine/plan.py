@@ -15,6 +15,7 @@ class StepRow:
     """A step: its timestep and sigma as the solver has them, the expert that predicts, and the guidance it gets.
 
     key: whether the model was evaluated whole, where propagation decides that; it is filled in while the plan runs.
+    motion: under dual-clock sampling `skipped`, `held` (the told parts are put back after it) or `free`.
     """
 
     index: int
@@ -23,6 +24,7 @@ class StepRow:
     expert: int
     guidance_scale: float
     key: bool | None = None
+    motion: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -35,7 +35,7 @@ class PropagationTechnique(AttachedTechnique):
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
-        self.handle.force(forced_keys(plan, self._sparse))
+        self.handle.force(forced_keys(plan, self._sparse) | ({state.index: "the first step"} if state.index else {}))
         self._plan, self._span = plan, []
         self._may_go_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
         self._inject = prior_noise(self.config, state) if self.config.prior_noise else None

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError, nearest
+from videogen.motion.control import MotionControl
+from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import EncoderPropagation
 
@@ -28,6 +30,9 @@ class RenderRequest:
     attention: `dense`, `adaptive` (promises `recall`), `adaspa:SPARSITY`, `window:SPARSITY`, or the fields of
     `videogen.attention.SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache
     of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
+    motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0 to 1, how
+    much of it is kept; motion_backend: `warped_noise[:METHOD]` or `dual_clock[:WEAK,STRONG]` (`motion.control`); motion_picture: the
+    file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
     """
 
     prompt: str
@@ -51,6 +56,10 @@ class RenderRequest:
     attention: str | dict[str, Any] = "dense"
     recall: float | None = None
     propagate: str | dict[str, Any] = "off"
+    motion: Motion | list[dict[str, Any]] | str | None = None
+    motion_strength: float | None = None
+    motion_backend: str | None = None
+    motion_picture: str | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong whatever the model."""
@@ -74,6 +83,7 @@ class RenderRequest:
                 raise InputError(f"{name}={value!r} is unknown; use {' or '.join(options)}")
         self.sparse_attention()
         self.propagation()
+        self._check_motion()
 
     @property
     def guided(self) -> bool:
@@ -102,6 +112,27 @@ class RenderRequest:
             return LibraryCache.parse(self.propagate) or EncoderPropagation.parse(self.propagate)
         return EncoderPropagation.from_dict(self.propagate)
 
+    def motion_spec(self) -> Motion | None:
+        """What `motion` asks for; None for none."""
+        from videogen.motion.layers import as_motion
+
+        return None if self.motion is None else as_motion(self.motion)
+
+    def motion_control(self) -> MotionControl | None:
+        """What `motion_backend` asks for; None: as the model can."""
+        return None if self.motion_backend is None else MotionControl.parse(self.motion_backend)
+
+    def _check_motion(self) -> None:
+        self.motion_spec()
+        self.motion_control()
+        strength = self.motion_strength
+        if strength is not None and not 0 <= strength <= 1:
+            raise InputError(f"motion_strength={strength} must be from 0 (none of it) to 1 (all)")
+        if self.motion is None:
+            for name in ("motion_strength", "motion_backend", "motion_picture"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"{name}={getattr(self, name)!r} is given without a motion; say what moves: motion, camera or drag")
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
         """From a configuration file or manifest; an unknown key is an error that names the nearest."""
@@ -115,7 +146,16 @@ class RenderRequest:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data; a motion as its layers, see `videogen.motion.to_layers`."""
+        from videogen.motion.layers import to_layers
+
+        motion = self.motion_spec()
+        return asdict(replace(self, motion=None, motion_strength=None, motion_backend=None, motion_picture=None)) | {
+            "motion": None if motion is None else to_layers(motion),
+            "motion_strength": self.motion_strength,
+            "motion_backend": self.motion_backend,
+            "motion_picture": self.motion_picture,
+        }
 
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
@@ -164,6 +204,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "attention": (str, dict),
     "recall": (int, float),
     "propagate": (str, dict),
+    "motion": (Motion, list, str),
+    "motion_strength": (int, float),
 }
 
 

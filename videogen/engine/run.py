@@ -21,6 +21,8 @@ from videogen.schedulers.solvers import make_solver
 from .events import Progress, ProgressCallback, report
 from .guards import check_finite, check_not_flat, memory_errors
 from .loop import LoopState, denoise
+from .motion import PlannedMotion
+from .motion_report import measure_motion
 from .plan import StepRow, make_plan
 from .request import RenderRequest
 from .techniques import Technique
@@ -35,6 +37,7 @@ class Run:
     backbone: Backbone
     requests: list[RenderRequest]
     progress: ProgressCallback | None
+    motion: PlannedMotion | None = None
     plan: list[StepRow] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -78,6 +81,7 @@ class Run:
         try:
             for technique in techniques:
                 technique.begin(self.backbone, self.plan, state)
+                state = technique.start(state)
             mode = self.first.guidance_mode or self.backbone.native_guidance
             for state in denoise(self.backbone, state, self.plan, text, mode, techniques):  # noqa: B020
                 elapsed = time.perf_counter() - begun
@@ -95,11 +99,16 @@ class Run:
         solver = make_solver(request.solver, self.backbone.scheduler)
         solver.set_timesteps(request.steps, device=self.backbone.device)
         _, channels, count, height, width = self.backbone.geometry.shape(request.frames, request.height, request.width)
-        sources: list[NoiseSource] = [
-            DiffusersNoise(r.seed) if r.noise == "diffusers" else AddressedNoise(r.seed) for r in self.requests
-        ]
+        sources = [self._noise(r) for r in self.requests]
         noise = torch.cat([source.frames(range(count), (channels, height, width)) for source in sources])
         return LoopState(self.backbone.start(noise, solver), 0, solver, sources)
+
+    def _noise(self, request: RenderRequest) -> NoiseSource:
+        if request.noise == "diffusers":
+            return DiffusersNoise(request.seed)
+        if self.motion is not None and self.motion.control.backend == "warped_noise":
+            return self.motion.noise(self.backbone, request.seed)
+        return AddressedNoise(request.seed)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """uint8 [batch, frame, height, width, 3]: round(255 x)."""
@@ -117,6 +126,8 @@ class Run:
         reading = self.backbone.read_prompt(request.prompt)
         for note in reading.notes():
             _log.warning("%s", note)
+        if self.motion is not None:
+            measured = {**measured, "motion": self.motion.told() | measure_motion(frames.numpy(), self.motion.plan)}
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
         request = replace(request, device=str(self.backbone.device), dtype=str(self.backbone.dtype).removeprefix("torch."))

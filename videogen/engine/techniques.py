@@ -27,6 +27,10 @@ class Technique:
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         """Before the first step: attach, and extend the plan."""
 
+    def start(self, state: LoopState) -> LoopState:
+        """The state to begin from, asked once after `begin`; its index may be past steps that are to be left out."""
+        return state
+
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
         """One model evaluation of one guidance branch; `call` is the model, or the next technique."""
         return call(latents, text)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .drag import CutDrag, Drag, Sprite
     from .flow import FlowPair, consistent, estimate, flow_both_ways
     from .flow_files import FlowStack, read_flow, write_flow
+    from .layers import from_layers, to_layers
     from .plan import MotionPlan
     from .sources import Flow, Tracks, Transfer
     from .spec import Compose, Motion
@@ -41,10 +42,12 @@ _HOMES = {
     "consistent": "flow",
     "estimate": "flow",
     "flow_both_ways": "flow",
+    "from_layers": "layers",
     "load_plan": "text",
     "parse_camera": "text",
     "parse_drag": "text",
     "read_flow": "flow_files",
+    "to_layers": "layers",
     "write_flow": "flow_files",
 }
 
@@ -65,10 +68,12 @@ __all__ = [
     "consistent",
     "estimate",
     "flow_both_ways",
+    "from_layers",
     "load_plan",
     "parse_camera",
     "parse_drag",
     "read_flow",
+    "to_layers",
     "write_flow",
 ]
 

@@ -64,11 +64,12 @@ def load_plan(path: str | os.PathLike[str]) -> Motion:
     layers = values.get("layer", [])
     if not isinstance(layers, list) or not layers:
         raise InputError(f"{path} has no layer; begin one with [[layer]] and kind = 'camera'")
-    made = tuple(_layer(layer, Path(path).parent, f"{path}, layer {i}") for i, layer in enumerate(layers, 1))
+    made = tuple(layer_of(layer, Path(path).parent, f"{path}, layer {i}") for i, layer in enumerate(layers, 1))
     return made[0] if len(made) == 1 else Compose(made)
 
 
-def _layer(values: Any, folder: Path, told: str) -> Motion:
+def layer_of(values: Any, folder: Path, told: str) -> Motion:
+    """One layer from its dict; `told` begins its errors."""
     kind = values.get("kind") if isinstance(values, dict) else None
     if kind is None:
         raise InputError(f"{told} has no kind; use one of {', '.join(_KINDS)}")

@@ -1,0 +1,76 @@
+"""The motion flags of `render`: from words to a motion's layers, and its preview, which needs no model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from videogen.core.errors import InputError
+from videogen.engine.request import RenderRequest
+
+
+def add_options(render: argparse.ArgumentParser) -> None:
+    group = render.add_argument_group("motion (say how things move; what was reached stands in the manifest, in px)")
+    group.add_argument("--camera", metavar="MOVE", help="what the camera has done at the end: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)")
+    group.add_argument(
+        "--drag", action="append", metavar="PATH",
+        help="move what is at the first point along a path in px: '10,32>50,32', then ;radius=12;scale=1.2;rotate=30 (may be repeated)",
+    )  # fmt: skip
+    group.add_argument("--motion-from", type=Path, metavar="VIDEO", help="move as this video moves")
+    group.add_argument("--motion", metavar="FILE.toml", help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...")
+    group.add_argument("--motion-strength", type=float, metavar="S", help="0 to 1, how much of it is kept (default 0.9)")
+    group.add_argument(
+        "--motion-backend", metavar="NAME",
+        help="warped_noise (models trained for it, the embedded DiT is), dual_clock or dual_clock:WEAK,STRONG (any model)",
+    )
+    group.add_argument("--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)")
+    group.add_argument("--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that")
+
+
+def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """The layers that the flags ask for, lowest first: plan, driving video, drags, then the camera that sees them."""
+    from videogen.motion.layers import to_layers
+    from videogen.motion.sources import Transfer
+    from videogen.motion.text import load_plan, parse_camera, parse_drag
+
+    parts = []
+    if options.motion is not None:
+        parts += to_layers(load_plan(options.motion))
+    if options.motion_from is not None:
+        parts += to_layers(Transfer(options.motion_from))
+    for text in options.drag or ():
+        parts += to_layers(parse_drag(text))
+    if options.camera is not None:
+        parts += to_layers(parse_camera(options.camera))
+    return parts or None
+
+
+def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
+    """The request's motion as a clip of its own size and length."""
+    from fractions import Fraction
+
+    from videogen.media.video import Video
+    from videogen.motion import compile
+
+    motion = request.motion_spec()
+    if motion is None:
+        raise InputError("--motion-preview has no motion to show; add --camera, --drag, --motion-from or --motion")
+    frames, height, width, fps = _clip(request)
+    plan = compile(motion, frames, height, width, read_video=Video.open)
+    Video(plan.preview(), Fraction(fps).limit_denominator(1001)).save(path, overwrite=overwrite)
+
+
+def _clip(request: RenderRequest) -> tuple[int, int, int, float]:
+    """frames, height, width and rate: what is asked for, or else as the model's folder says, without loading it."""
+    from videogen.backbones.registry import locate
+
+    source = locate(request.model or "embedded")
+    path = source / "defaults.json" if isinstance(source, Path) else None
+    values = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    frames, height, width = (getattr(request, name) or values.get(name) for name in ("frames", "height", "width"))
+    if not (frames and height and width):
+        told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
+        raise InputError(f"{told}; add --size and --frames")
+    return int(frames), int(height), int(width), float(request.fps or values.get("fps", 16))

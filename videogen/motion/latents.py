@@ -1,0 +1,27 @@
+"""A plan on a model's latent grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from videogen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from .plan import MotionPlan
+
+
+def latent_mask(plan: MotionPlan, *, spatial: int, temporal: int, single_first: bool) -> np.ndarray:
+    """Where the plan says what is to be seen, on latents: float32 [latent frame, height / spatial, width / spatial] in 0..1.
+
+    A latent cell holds the share of its pixels that are told, at that frame of its group which has most: a thing that passes
+    within a group is not lost. spatial, temporal, single_first: as in the model's latent geometry. InputError where it does not fit.
+    """
+    if (plan.frames - single_first) % temporal or plan.height % spatial or plan.width % spatial:
+        raise InputError(
+            f"a plan of {plan.frames} frames of {plan.width}x{plan.height} does not lie on latents of 1/{spatial} and 1/{temporal}"
+        )
+    cells = plan.mask().reshape(plan.frames, plan.height // spatial, spatial, plan.width // spatial, spatial).mean((2, 4))
+    groups = cells[int(single_first) :].reshape(-1, temporal, *cells.shape[1:]).max(1)
+    return np.concatenate([cells[:1], groups]) if single_first else groups
