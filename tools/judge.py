@@ -32,6 +32,23 @@ class Verdict:
     measured: dict[str, float]
 
 
+@dataclass(frozen=True)
+class ObjectTracks:
+    """Where the object is: centres [f, 2] in px of the clip, coverage [f, h, w] in 0..1."""
+
+    centres: np.ndarray
+    coverage: np.ndarray
+
+
+def object_tracks(frames: np.ndarray) -> ObjectTracks | None:
+    """The object of a clip uint8 [f, h, w, 3], frame by frame; None where none is seen throughout."""
+    seen = _segment(frames.astype(np.float32))
+    if seen is None:
+        return None
+    coverage = seen[1]
+    return ObjectTracks(_centres(coverage, coverage.sum((1, 2))), coverage)
+
+
 def judge(frames: np.ndarray, *, stride: float = 1) -> Verdict:
     """Judge a clip: frames uint8 [f, h, w, 3], `stride` world frames apart."""
     frames = frames.astype(np.float32)

@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
     parser.add_argument("--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
+    parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -56,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments["decoder_only"] = True
     if options.part in ("dit", "unet"):
         arguments["vae"] = options.vae
+    if options.part == "dit":
+        arguments["warped"] = options.warped
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
     print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps))))
     return 0

@@ -1,6 +1,6 @@
 """The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's latents.
 
-Single images first (large batches), then clips of 9, 17 and all frames. Half of the whole clips come with noise that moves as
+Single images first (large batches), then clips of 9, 17 and all frames. A share of the whole clips comes with noise that moves as
 they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its noise as well as by words.
 """
 
@@ -49,8 +49,16 @@ class VideoDit:
     learning_rate = 1e-3
 
     def __init__(
-        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 16
+        self,
+        device: str,
+        vae: Path,
+        form: Format = FORMATS["small"],
+        init: Path | None = None,
+        batch: int = 16,
+        warped: float = 0.5,
     ) -> None:
+        """warped: the share of whole clips whose noise moves with them."""
+        self.warped_share = warped
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -80,19 +88,19 @@ class VideoDit:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
         whole = slots == self.form.slots and not (self.fresh and progress < 0.5)
-        pool, plain = (self.images if slots == 1 else self.clips), count - count // 2 if whole else count
+        pool, plain = (self.images if slots == 1 else self.clips), count - round(count * self.warped_share * whole)
         _fill(pool, step, plain, most=3000)
         latents, captions = pool.draw(plain, rng)
         latents = latents[:, :, :slots]
         noise = torch.randn_like(latents)
-        if whole:
+        if plain < count:
             _fill(self.warped, step, count - plain, most=3000)
             moving, told, warped = self.warped.draw_warped(count - plain, rng)
             latents, captions = torch.cat([latents, moving]), captions + told
             noise = torch.cat([noise, degraded(warped, rng)])
         losses = self._flow_losses(latents.to(self.device), captions, noise.to(self.device), rng)
         figures = {"slots": slots, "pool": len(pool)}
-        if whole:
+        if plain < count:
             figures |= {"plain": float(losses[:plain].detach().mean()), "warped": float(losses[plain:].detach().mean())}
         return losses.mean(), figures
 

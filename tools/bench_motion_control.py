@@ -1,0 +1,223 @@
+"""How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py WHAT`.
+
+`control`: an object dragged along a straight path that is drawn at random, for each held-out prompt without its motion words, by
+warped noise at several strengths, by dual-clock sampling, by words alone and not at all, with the same seeds. `camera`: pans and
+zooms over textured grounds, against what was asked. `transfer`: the motion of a rendered clip and of a given video.
+One run, one JSON; what is measured is the object's centre (the judge's) and the background's flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.judge import object_tracks
+from tools.world import TEXTURES, Scene, Thing, caption, held_out, render, sample_scene, without_motion
+from videogen import Engine
+from videogen.metrics.camera import fitted_camera
+from videogen.metrics.motion import end_point_error
+from videogen.motion import Camera, Drag, Transfer, compile, estimate
+
+SIZE, REACH = 64, (14.0, 50.0)  # px; where paths begin and end
+STRENGTHS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+CAMERAS = {
+    "pan right": {"pan": 12.0}, "pan left": {"pan": -12.0}, "tilt up": {"tilt": 12.0}, "tilt down": {"tilt": -12.0},
+    "zoom in": {"zoom": 1.35}, "zoom out": {"zoom": 0.75}, "pan and zoom": {"pan": 8.0, "tilt": -6.0, "zoom": 1.2},
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("control", "camera", "transfer"))
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--prompts", type=int, default=64, help="how many of the 64 held-out prompts")
+    parser.add_argument("--steps", type=int, default=None, help="default: the model's own")
+    parser.add_argument("--strengths", type=float, nargs="*", default=STRENGTHS)
+    parser.add_argument("--dual-clock", nargs="*", default=["dual_clock"], help="noise levels to try, such as dual_clock:0.9,0.6")
+    parser.add_argument("--video", type=Path, action="append", default=[], help="transfer: a driving video (may be repeated)")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    options = parser.parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    engine = Engine.load(options.model)
+    begun = time.perf_counter()
+    report = {"control": control, "camera": camera, "transfer": transfer}[options.what](engine, options)
+    report |= {"model": engine.backbone.name, "model_hash": engine.backbone.digest, "seconds": round(time.perf_counter() - begun, 1)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"motion-{options.what}-{Path(options.model).name}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(path)
+    return 0
+
+
+def control(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
+    """Rows by way of control: errors in px over the clips."""
+    cases = [(scene, drag_of(index)) for index, scene in enumerate(held_out()[: options.prompts])]
+    ways: dict[str, Callable[[Scene, Drag, int], Any]] = {"words alone": lambda s, d, i: _words(engine, s, d, i, options.steps)}
+    for strength in options.strengths if engine.backbone.defaults.warped_noise else ():
+        ways[f"warped noise {strength:g}"] = lambda s, d, i, k=strength: _warped(engine, s, d, i, k, options.steps)
+    for backend in options.dual_clock:
+        ways[backend.replace("_", " ")] = lambda s, d, i, b=backend: _dual_clock(engine, s, d, i, b, options.steps)
+    rows = {}
+    for name, way in ways.items():
+        rows[name] = summary([way(scene, drag, index) for index, (scene, drag) in enumerate(cases)])
+        print(json.dumps({name: rows[name]}), file=sys.stderr)
+    return {"prompts": len(cases), "steps": options.steps or engine.backbone.defaults.steps, "px_of": SIZE, "ways": rows}
+
+
+def drag_of(index: int) -> Drag:
+    """A straight path of 10 to 36 px, of a disc as large as the world's things."""
+    rng = np.random.default_rng((index, 31))
+    while True:
+        begin, end = rng.uniform(*REACH, (2, 2))
+        if 10 <= np.linalg.norm(end - begin) <= 36:
+            return Drag((float(begin[0]), float(begin[1]), 13.0), [tuple(map(float, begin)), tuple(map(float, end))])
+
+
+def _warped(engine: Engine, scene: Scene, drag: Drag, seed: int, strength: float, steps: int | None) -> dict[str, float] | None:
+    video = engine.generate(
+        caption(without_motion(scene)), seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
+    )
+    return errors(video.frames, *np.asarray(drag.path))
+
+
+def _dual_clock(engine: Engine, scene: Scene, drag: Drag, seed: int, backend: str, steps: int | None) -> dict[str, float] | None:
+    """The plain render's object is dragged by the same displacement, less what would leave the picture."""
+    prompt = caption(without_motion(scene))
+    found = object_tracks(engine.generate(prompt, seed=seed, steps=steps).frames)
+    if found is None:
+        return None
+    begin = found.centres[0]
+    begun, ended = np.asarray(drag.path)
+    end = np.clip(begin + ended - begun, REACH[0] - 4, REACH[1] + 4)
+    moved = Drag(found.coverage[0] > 0.3, [tuple(map(float, begin)), tuple(map(float, end))])
+    video = engine.generate(prompt, seed=seed, steps=steps, motion=moved, motion_backend=backend)
+    return errors(video.frames, begin, end)
+
+
+def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int | None) -> dict[str, float] | None:
+    """The nearest of the world's four directions, said in the prompt."""
+    dx, dy = np.asarray(drag.path[1]) - np.asarray(drag.path[0])
+    words = ("right" if dx > 0 else "left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
+    told = replace(scene, things=(replace(scene.things[0], motion=f"moves {words}"),))
+    return errors(engine.generate(caption(told), seed=seed, steps=steps).frames, *np.asarray(drag.path))
+
+
+def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> dict[str, float] | None:
+    """px between the object's centre and the path: place (mean over frames), move (the same less the first frame's), end of it."""
+    found = object_tracks(frames)
+    if found is None:
+        return None
+    path = begin + np.linspace(0, 1, len(frames))[:, None] * (end - begin)
+    away = found.centres - path
+    moved = away - away[0]
+    lengths = [float(np.linalg.norm(a, axis=1).mean()) for a in (away, moved)]
+    return {"place_px": lengths[0], "move_px": lengths[1], "end_px": float(np.linalg.norm(moved[-1]))}
+
+
+def summary(found: list[dict[str, float] | None]) -> dict[str, Any]:
+    """Medians and 90 % quantiles over the clips in which an object was seen, and how many those are."""
+    seen = [f for f in found if f is not None]
+    result: dict[str, Any] = {"clips": len(found), "seen": len(seen)}
+    for name in seen[0] if seen else ():
+        values = [f[name] for f in seen]
+        result[name] = {"median": round(float(np.median(values)), 2), "p90": round(float(np.quantile(values, 0.9)), 2)}
+    return result
+
+
+def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
+    """What the background did, against what was asked, over textured grounds; and the measuring's own error on a moved picture."""
+    rows = {}
+    for name, asked in CAMERAS.items():
+        spec = Camera(**asked)
+        fits, floors = [], []
+        for index in range(max(1, options.prompts // len(CAMERAS))):
+            thing = Thing(("ball", "square", "triangle", "star")[index % 4], ("red", "blue", "yellow")[index % 3], "stays still")
+            prompt = caption(without_motion(Scene((thing,), TEXTURES[index % 3])))
+            video = engine.generate(prompt, seed=index, steps=options.steps, motion=spec, motion_backend="warped_noise")
+            plan = compile(spec, len(video), SIZE, SIZE)
+            fits.append(_fit(video.frames))
+            floors.append(_fit(plan.preview(video.frames[0], arrows=False)))
+        rows[name] = {"asked": asked, "measured": _median(fits), "measured_on_the_plan": _median(floors), "clips": len(fits)}
+        rows[name]["off"] = _off(asked, rows[name]["measured"])
+        print(json.dumps({name: rows[name]}), file=sys.stderr)
+    return {"cameras": rows}
+
+
+def _fit(frames: np.ndarray) -> dict[str, float]:
+    flow = np.stack([estimate(a, b, preset="fast") for a, b in pairwise(frames)])
+    return vars(fitted_camera(flow))
+
+
+def _median(fits: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.median([fit[name] for fit in fits])), 3) for name in fits[0]}
+
+
+def _off(asked: dict[str, float], measured: dict[str, float]) -> dict[str, float]:
+    """Relative error of each asked part; of a zoom, of its logarithm."""
+    names = {"pan": "pan_px", "tilt": "tilt_px", "zoom": "zoom"}
+    scale = {"zoom": np.log}
+    off = {}
+    for part, value in asked.items():
+        of = scale.get(part, float)
+        off[part] = round(float(abs(of(measured[names[part]]) - of(value)) / abs(of(value))), 3)
+    return off
+
+
+def transfer(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
+    """Flow of the result against the driving clip's, where that moves; each with strength 0 beside it."""
+    defaults = engine.backbone.defaults
+    scenes = [sample_scene(seed, untold=True, cameras=0.3) for seed in range(8)]
+    drivers = {f"world clip {scene.seed}": render(scene, defaults.frames, SIZE).frames for scene in scenes}
+    for path in options.video:
+        drivers[path.stem] = shrunk(path, defaults.frames)
+    rows = {}
+    for name, frames in drivers.items():
+        rows[name] = {f"strength {s:g}": _transferred(engine, frames, s, options.steps) for s in (0.0, 0.5, 0.9)}
+        print(json.dumps({name: rows[name]}), file=sys.stderr)
+    return {"drivers": rows}
+
+
+def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int | None) -> dict[str, float]:
+    video = engine.generate(
+        "a white star on a noisy background", steps=steps, seed=5, motion=Transfer(frames), motion_backend="warped_noise",
+        motion_strength=strength,
+    )  # fmt: skip
+    flow, target = (np.stack([estimate(a, b, preset="fast") for a, b in pairwise(f)]) for f in (video.frames, frames))
+    moving = np.linalg.norm(target, axis=1) > 0.2
+    if not moving.any():
+        moving[:] = True
+    error = end_point_error(flow, target, moving)
+    still = end_point_error(np.zeros_like(target), target, moving)
+    return {"error_px": round(error.mean_px, 3), "of_standing_still_px": round(still.mean_px, 3)}
+
+
+def shrunk(path: Path, frames: int) -> np.ndarray:
+    """The middle square of a video's first frames, at the model's size."""
+    import cv2
+
+    from videogen import Video
+
+    clip = Video.open(path).frames[:frames]
+    side = min(clip.shape[1:3])
+    top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2
+    cut = clip[:, top : top + side, left : left + side]
+    return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in cut])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
