@@ -72,9 +72,9 @@ def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
     for name, row in data.get("rivals", {}).items():
         if name == "plain":
             continue
-        right = ", ".join(f"{what} {100 * share:.0f} %" for what, share in row["right"].items())
+        right = "judged as plain" if row["right"] == data["rivals"]["plain"]["right"] else _shares(row["right"])
         near = f"{row['psnr_db']:.1f} dB to plain (5 % of the clips under {row['psnr_5_percent_db']:.1f})"
-        figure = f"{row['speedup']:.2f}x, {near}; right {right}"
+        figure = f"{row['speedup']:.2f}x, {near}; {right}"
         yield f"`{model}`, {data['steps']} steps, {data['clips']} held-out prompts: {name}", figure
     for promised, row in data.get("promises", {}).items():
         figure = f"kept in {100 * row['kept']:.0f} % (90 % of them under {row['90_percent_error']:.4f}), {row['keys']:.0f} keys"
@@ -83,6 +83,10 @@ def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
         clip = data["clip"]
         what = f"`{model}`, {clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]}, {clip['steps']} steps: {name}"
         yield what, f"{row['speedup']:.2f}x, {row['psnr_db']:.1f} dB to plain"
+
+
+def _shares(right: dict[str, float]) -> str:
+    return "right " + ", ".join(f"{what} {100 * share:.0f} %" for what, share in right.items())
 
 
 READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {

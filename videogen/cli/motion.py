@@ -23,7 +23,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group.add_argument("--motion-strength", type=float, metavar="S", help="0 to 1, how much of it is kept (default 0.9)")
     group.add_argument(
         "--motion-backend", metavar="NAME",
-        help="warped_noise (models trained for it, the embedded DiT is), dual_clock or dual_clock:WEAK,STRONG (any model)",
+        help="warped_noise (for models trained with it), dual_clock or dual_clock:WEAK,STRONG (any model); default: as the model can",
     )
     group.add_argument("--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)")
     group.add_argument("--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that")
