@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from videogen.core.errors import InputError
 
 from .warp_flow import Origin, Sheet, traced_back
+from .warp_seams import seams
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ class FlowMaps:
             raise InputError(f"backward flow {list(self.backward.shape)} must have the forward flow's shape {list(self.forward.shape)}")
         self.frames, self.height, self.width = len(self.forward) + 1, *self.forward.shape[2:]
         self._sheet: Sheet | None = None
+        self._seams: dict[int, torch.Tensor] = {}
         self._frame = 0
 
     def flow(self) -> torch.Tensor:
@@ -68,9 +70,17 @@ class FlowMaps:
 
     def origin(self, step: int, device: torch.device) -> Origin:
         """Where the pixels of frame step + 1 were in frame `step`."""
-        forward = self.forward[step].to(device)
+        later = min(step + 1, len(self.forward) - 1)
+        forward, following = (self.forward[t].to(device) for t in (step, later))
         given = None if self.backward is None else self.backward[step].to(device)
-        return traced_back(forward, given, self.forward[min(step + 1, len(self.forward) - 1)].to(device))
+        own, next_own = self._seams_of(step, forward), self._seams_of(later, following) if given is None else seams(given)
+        return traced_back(forward, given, following, own, next_own)
+
+    def _seams_of(self, step: int, flow: torch.Tensor) -> torch.Tensor:
+        """Seams of the forward flow of a step, kept as long as the next step may ask for them again."""
+        if step not in self._seams or self._seams[step].device != flow.device:
+            self._seams = {t: found for t, found in self._seams.items() if t == step - 1} | {step: seams(flow)}
+        return self._seams[step]
 
     def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         layer, dx, dy = self._at(frame, x.device).sample(x, y)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -208,15 +209,13 @@ def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int
 
 def shrunk(path: Path, frames: int) -> np.ndarray:
     """The middle square of a video's first frames, at the model's size."""
-    import cv2
-
     from videogen import Video
 
     clip = Video.open(path).frames[:frames]
     side = min(clip.shape[1:3])
     top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2
     cut = clip[:, top : top + side, left : left + side]
-    return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in cut])
+    return np.stack([np.asarray(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BOX)) for frame in cut])
 
 
 if __name__ == "__main__":

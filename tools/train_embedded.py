@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
+    parser.add_argument("--hard", type=float, default=0.0, help="`dit`: share of clips of what is learned last: spins and stars")
+    parser.add_argument("--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)")
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -58,8 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.part in ("dit", "unet"):
         arguments["vae"] = options.vae
     if options.part == "dit":
-        arguments["warped"] = options.warped
+        arguments |= {"warped": options.warped, "hard": options.hard}
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
+    if options.learning_rate:
+        part.learning_rate = options.learning_rate
     print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps))))
     return 0
 

@@ -31,11 +31,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_flags_compose_in_the_order_of_layers(here: Path) -> None:
     (here / "plan.toml").write_text(PLAN)
-    flags = ["--motion", "plan.toml", "--drag", "8,8>20,20;radius=5", "--drag", "50,50>40,40", "--camera", "pan=4"]
+    assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "5"]) == 0
+    flags = ["--motion", "plan.toml", "--motion-from", "p.mp4", "--camera", "pan=4"]
+    flags += ["--drag", "8,8>20,20;radius=5", "--drag", "50,50>40,40"]
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--quiet", *flags]) == 0
     manifest = read_manifest(here / "a.mp4")
     assert manifest is not None
-    assert [layer["kind"] for layer in manifest["request"]["motion"]] == ["drag", "camera", "drag", "drag", "camera"]
+    assert [layer["kind"] for layer in manifest["request"]["motion"]] == ["transfer", "drag", "camera", "drag", "drag", "camera"]
     assert manifest["measured"]["motion"]["backend"] in ("warped_noise", "dual_clock")
 
 
@@ -54,7 +56,7 @@ def test_a_driving_video_and_its_own_render_again(here: Path) -> None:
     assert main(["render", "--like", "a.mp4", "-o", "b.mp4", "--quiet"]) == 0
     assert (Video.open(here / "a.mp4").frames == Video.open(here / "b.mp4").frames).all()
     page = (here / "a.html").read_text()
-    assert "Motion</h2>" in page and "dual_clock, from 0.9 to 0.5" in page and "<polyline" in page
+    assert "Motion</h2>" in page and "dual_clock:0.9,0.5" in page and "<polyline" in page
 
 
 def test_a_configuration_holds_a_motion_beside_itself(here: Path) -> None:
@@ -80,6 +82,8 @@ WRONG = [
     pytest.param(["--camera", "pan=3", "--motion-backend", "warp"], "warped_noise", id="no backend"),
     pytest.param(["--drag", "32,32>33,33;radius=0"], "radius", id="an empty region"),
     pytest.param(["--motion-preview", "p.mp4"], "no motion to show", id="a preview of nothing"),
+    pytest.param(["--camera", "pan=3", "--motion-preview", "a.mp4"], "two results", id="one file for two results"),
+    pytest.param(["--drag", "8,8>9,9;radius=1e200"], "beyond", id="a radius beyond all bounds"),
     pytest.param(["--camera", "pan=3", "--motion-preview", "p.xyz"], ".xyz", id="a preview of no format"),
 ]
 
@@ -94,4 +98,23 @@ def test_wrong_motion_says_what_and_leaves_nothing(flags: list[str], message: st
 
 def test_json_holds_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--json", "--camera", "pan=3"]) == 0
-    assert json.loads(capsys.readouterr().out)["manifest"]["measured"]["motion"]["camera"]["zoom"] > 0
+    figures = json.loads(capsys.readouterr().out)["manifest"]["measured"]
+    assert set(figures["motion"]["camera"]) == {"pan_px", "tilt_px", "zoom", "roll_deg"} and figures["dual_clock"]["held_steps"] == 1
+
+
+def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    for value in (0, 255):
+        Image.new("RGB", (64, 64), (value, 9, 9)).save(here / "first.png")
+        if value == 0:
+            flags = ["--camera", "pan=3", "--motion-picture", "first.png", "--motion-backend", "dual_clock"]
+            assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "3", "--quiet", *flags]) == 0
+    assert main(["render", "--like", "a.mp4", "-o", "b.mp4"]) == 2
+    assert "first.png has changed" in capsys.readouterr().err and not (here / "b.mp4").exists()
+
+
+def test_a_configuration_without_a_prompt_is_previewed_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "move.toml").write_text('frames = 5\n[[motion]]\nkind = "camera"\npan = 4\n')
+    assert main(["render", "--config", "move.toml", "--motion-preview", "p.mp4"]) == 0
+    assert capsys.readouterr().out.strip() == "p.mp4" and sorted(p.name for p in here.iterdir()) == ["move.toml", "p.mp4"]

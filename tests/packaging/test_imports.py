@@ -128,6 +128,7 @@ def test_top_packages_are_imported_by_their_installed_name(name: str, path: Path
         pytest.param("videogen.engine.request", ("torch", "diffusers"), id="nor does a request"),
         pytest.param("videogen.backbones.registry", ("torch", "diffusers"), id="nor do the families"),
         pytest.param("videogen.motion", ("torch", "cv2", "numpy"), id="nor does motion"),
+        pytest.param("videogen.longvideo.story, videogen.longvideo.job", ("torch", "diffusers", "av"), id="nor do stories"),
         pytest.param("videogen.motion.text, videogen.motion.flow", ("torch", "cv2", "torchvision"), id="nor its words, nor flow"),
         pytest.param(
             "videogen, videogen.attention, videogen.schedulers, videogen.configs, videogen.engine.engine",

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.schedulers.noise_statistics import correlation, faults, ideal_texture
+from tests.schedulers.noise_statistics import ideal_texture
 from tools.world.geometry import flow as world_flow
 from tools.world.geometry import layer_maps, radius_px
 from tools.world.scene import Scene, Thing
 from videogen.core.errors import InputError
+from videogen.metrics.coherence import correlation
+from videogen.metrics.noise import noise_faults as faults
 from videogen.schedulers import AddressedNoise, NoiseSource, WarpedNoise, warped_noise
 from videogen.schedulers.hash_noise import HashField, mix
 from videogen.schedulers.warp_maps import UNKNOWN, FlowMaps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,9 @@ class VideoDit:
         init: Path | None = None,
         batch: int = 16,
         warped: float = 0.5,
+        hard: float = 0.0,
     ) -> None:
-        """warped: the share of whole clips whose noise moves with them."""
+        """warped: the share of whole clips whose noise moves with them; hard: of clips of what is learned last, see `told_scene`."""
         self.warped_share = warped
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
@@ -70,7 +72,8 @@ class VideoDit:
         self.mean = torch.tensor(self.vae.config.latents_mean).view(-1, 1, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames), 1_000_000, 12_000)
+        told = partial(told_scene, hard=hard)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, told), 1_000_000, 12_000, told)
         self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -177,6 +180,19 @@ class VideoDit:
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
         (folder / "defaults.json").write_text(json.dumps(_defaults(self.form), indent=2) + "\n", encoding="utf-8")
+
+
+def told_scene(seed: int, hard: float) -> Scene:
+    """A scene as its caption tells; a share of them things whose turning shows, and stars, on any ground."""
+    if np.random.default_rng((seed, 10)).random() >= hard:
+        return sample_scene(seed)
+    wanted = (sample_scene(5_000_000_000 + 200 * seed + k, pairs=0, cameras=0) for k in range(200))
+    turns = bool(seed % 3)
+    for scene in wanted:
+        thing = scene.things[0]
+        if (thing.motion == "spins" and thing.shape != "ball") if turns else thing.shape == "star":
+            return scene
+    return sample_scene(seed)
 
 
 def moving_scene(seed: int) -> Scene:

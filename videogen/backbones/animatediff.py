@@ -11,6 +11,7 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 
 from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .streaming import FramewiseDecoder, StreamDecoder
 
 _DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
 
@@ -69,6 +70,9 @@ class AnimateDiffBackbone(Backbone):
         flat = latents.permute(0, 2, 1, 3, 4).flatten(0, 1)
         parts = [vae.decode(part, return_dict=False)[0] for part in flat.split(_DECODE_FRAMES)]
         return to_unit_range(torch.cat(parts).unflatten(0, (batch, -1)).transpose(1, 2).float())
+
+    def stream_decoder(self) -> StreamDecoder:
+        return FramewiseDecoder(self.decode, _DECODE_FRAMES, self.geometry.spatial)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         vae = self.pipeline.vae

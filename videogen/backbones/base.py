@@ -17,6 +17,8 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 from videogen.core.errors import InputError
 
+from .streaming import StreamDecoder
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -218,6 +220,10 @@ class Backbone(ABC):
     @abstractmethod
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels [batch, frame, height, width, 3], fp32 in 0..1."""
+
+    @abstractmethod
+    def stream_decoder(self) -> StreamDecoder:
+        """Decodes one clip's latents as they come: its pixels are `decode`'s, bit for bit. Tiled if the VAE is set so now."""
 
     @abstractmethod
     def encode(self, frames: torch.Tensor) -> torch.Tensor:

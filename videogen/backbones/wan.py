@@ -15,6 +15,8 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 
 from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .streaming import StreamDecoder
+from .wan_streaming import WanStreamDecoder
 
 _LONGEST_TEXT = 512
 
@@ -98,10 +100,15 @@ class WanBackbone(Backbone):
         return (ones * timestep).unsqueeze(0).expand(latents.shape[0], -1)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        vae = self.pipeline.vae
-        latents = latents.to(self.device, vae.dtype)
+        return to_unit_range(self.pipeline.vae.decode(self._vae_latents(latents), return_dict=False)[0])
+
+    def stream_decoder(self) -> StreamDecoder:
+        return WanStreamDecoder(self.pipeline.vae, self._vae_latents)
+
+    def _vae_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        latents = latents.to(self.device, self.pipeline.vae.dtype)
         mean, inverse_std = self._statistics(latents)
-        return to_unit_range(vae.decode(latents / inverse_std + mean, return_dict=False)[0])
+        return latents / inverse_std + mean
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         vae = self.pipeline.vae

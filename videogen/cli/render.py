@@ -16,7 +16,7 @@ from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.engine.request import RenderRequest
 
-from .motion import write_preview
+from .motion import check_motion, write_preview
 from .progress import Bar
 from .settings import default_output, gather
 from .text import printable
@@ -28,18 +28,21 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Check everything that needs no model, then load, render and save."""
     request, output, like = gather(options)
+    if output.get("preview_only"):
+        write_preview(request, options.motion_preview, bool(output.get("overwrite")))
+        print(options.motion_preview)
+        return 0
     path = _checked_output(Path(output.get("output") or default_output(request)), output, request.fps)
     _check_names(request)
     overwrite = bool(output.get("overwrite"))
     if options.preview is not None:
         _check_side_file("preview", options.preview, (".png", ".jpg"), overwrite)
-    if options.motion_preview is not None:
-        write_preview(request, options.motion_preview, overwrite)
-        if options.prompt is None and options.like is None and options.config is None:
-            print(options.motion_preview)
-            return 0
     if options.report is not None:
         _check_side_file("report", options.report, (".html", ".htm"), overwrite)
+    _check_apart(path, options.preview, options.report, options.motion_preview)
+    check_motion(request)
+    if options.motion_preview is not None:
+        write_preview(request, options.motion_preview, overwrite)
     bar = Bar(show=not (options.quiet or options.json), preview=options.preview)
     begun = time.perf_counter()
     try:
@@ -87,6 +90,14 @@ def _check_side_file(what: str, path: Path, suffixes: tuple[str, ...], overwrite
     check_output(path, overwrite)
 
 
+def _check_apart(*paths: Path | None) -> None:
+    """InputError where two results would go to one file."""
+    named = [path.absolute() for path in paths if path is not None]
+    twice = next((path for path in named if named.count(path) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice} is named for two results; give each a file of its own")
+
+
 def _write_report(path: Path, manifest: dict[str, Any]) -> None:
     from .report import page
 
@@ -104,12 +115,22 @@ def _compare(like: Manifest | None, engine: Engine, options: argparse.Namespace)
             f"{like.model.get('name')} has other weights than when {options.like} was made ({then[:8]} then, {now[:8]} now), "
             "so its frames cannot be made again; to render with the model as it is, name it with --model"
         )
+    _compare_files(like, options)
     versions = collect_versions()
     changed = [f"{k} {v} (now {versions.get(k, 'not installed')})" for k, v in like.versions.items() if versions.get(k) != v]
     notes = [f"{options.like} was made with {', '.join(changed)}: frames may differ in the last bit"] if changed else []
     if "batch" in like.measured:
         notes.append(f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255")
     return notes
+
+
+def _compare_files(like: Manifest, options: argparse.Namespace) -> None:
+    """InputError where a file that the motion was read from has changed."""
+    from videogen.core.files import digest
+
+    for name, then in like.measured.get("motion", {}).get("files", {}).items():
+        if digest(Path(name)) != then:
+            raise InputError(f"{name} has changed since {options.like} was made, so its frames cannot be made again; bring the file back")
 
 
 def _announce(options: argparse.Namespace, path: Path, video: Any, notes: list[str], seconds: dict[str, float]) -> None:

@@ -29,7 +29,7 @@ def page(manifest: dict[str, Any]) -> str:
         parts += propagation_section(propagation)
     motion = manifest.get("measured", {}).get("motion")
     if motion:
-        parts += motion_section(motion, (request["width"], request["height"]))
+        parts += motion_section(motion, request)
     body = "\n".join(parts)
     return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>videogen report</title><style>{_STYLE}</style>{body}</html>\n'
 

@@ -17,18 +17,18 @@ _ABOUT = {
 }
 
 
-def motion_section(report: dict[str, Any], size: tuple[int, int]) -> list[str]:
-    """Pieces of HTML. size: width and height of the clip, px."""
-    backend = report["backend"]
-    how = f"{report['method']}" if backend == "warped_noise" else f"from {report['weak']:g} to {report['strong']:g}"
-    rows = [("backend", f"{backend}, {how}"), ("strength", f"{report['strength']:g}")]
+def motion_section(report: dict[str, Any], request: dict[str, Any]) -> list[str]:
+    """Pieces of HTML from what was measured, and the request."""
+    rows = [("backend", str(request["motion_backend"])), ("strength", f"{report['strength']:g}")]
     rows += [(about, f"{report[key]:g}") for key, about in _ABOUT.items() if key in report]
     if "camera" in report:
         rows.append(("camera, measured", ", ".join(f"{name} {value:g}" for name, value in report["camera"].items())))
     table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     parts = ["<h2>Motion</h2>", f"<table>{table}</table>"]
     tracks = report.get("tracks")
-    return [*parts, _paths(tracks["planned"], tracks["measured"], *size)] if tracks else parts
+    if not tracks:
+        return parts
+    return [*parts, _paths(tracks["planned"], tracks["measured"], request["width"], request["height"])]
 
 
 def _paths(planned: Sequence[Any], measured: Sequence[Any], width: int, height: int) -> str:

@@ -21,7 +21,10 @@ _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
 
 def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], Manifest | None]:
-    """The request, the output settings (`output`, `overwrite`, `quality`), and the manifest of the video to repeat."""
+    """The request, the output settings, and the manifest of the video to repeat.
+
+    The settings are `output`, `overwrite`, `quality`, and `preview_only` where a motion's preview is all that can be made.
+    """
     values: dict[str, Any] = {}
     like = None if options.like is None else _from_video(options.like)
     if like is not None:
@@ -38,6 +41,7 @@ def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], 
             raise InputError(f"{key}={value!r} must be {_OUTPUT_KEYS[key][0].__name__}, not {type(value).__name__}")
     if "prompt" not in values and options.motion_preview is not None:
         values["prompt"] = "a motion's preview"
+        output["preview_only"] = True
     if "prompt" not in values:
         raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
     return RenderRequest.from_dict(values), output, like
@@ -84,7 +88,7 @@ def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     if asked is not None:
         found["motion"] = to_layers(load_plan(folder / asked) if isinstance(asked, str) else from_layers(asked, folder))
     if isinstance(values.get("motion_picture"), str):
-        found["motion_picture"] = str(folder / values["motion_picture"])
+        found["motion_picture"] = str((folder / values["motion_picture"]).absolute())
     return found
 
 

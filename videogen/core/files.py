@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +15,18 @@ from .errors import InputError
 
 #: What a folder that videogen wrote holds; only such a folder, or an empty one, is ever replaced.
 _OURS = ("frame_*.png", "manifest.json")
+
+
+def digest(path: Path) -> str:
+    """A short hash of a file's content; of a folder's files, names and contents. InputError where it cannot be read."""
+    found = hashlib.sha256()
+    try:
+        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if part.is_file() or not path.is_dir():
+                found.update(part.name.encode() + part.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}") from error
+    return found.hexdigest()[:16]
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:

@@ -7,18 +7,24 @@ sampling goes on by itself. So where things go is held long, and what is only fi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.core.errors import InputError
 from videogen.motion.latents import latent_mask
 
 from .loop import LoopState
 from .motion import PlannedMotion
 from .plan import StepRow
 from .techniques import Technique
+
+_log = logging.getLogger("videogen")
+_NEAR = 0.05  # of the noise level: a step further off is worth a word
 
 
 class DualClockTechnique(Technique):
@@ -33,30 +39,39 @@ class DualClockTechnique(Technique):
         self._mask = torch.from_numpy(mask * motion.strength).to(self._reference)
         self._noise = torch.zeros(0)
         self._held = range(0)
+        self._levels = (0.0, 0.0)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         control, solver = self._motion.control, state.solver
         assert control.weak is not None and control.strong is not None
         train = solver.config.num_train_timesteps
-        first, last = (_nearest(plan, level * train) for level in (control.weak, control.strong))
-        last = min(last, max((row.index for row in plan if row.expert == plan[0].expert), default=last))
-        self._held = range(first, max(first, last) + 1)
+        self._held = _held_steps(plan, control.weak * train, control.strong * train, solver)
+        first, stop = self._held.start, self._held.stop
+        self._levels = (plan[first].timestep / train, plan[stop - 1].timestep / train)
+        if abs(self._levels[1] - control.strong) > _NEAR:
+            _log.warning("dual_clock holds the motion to noise level %.3f, not %g: no step lies there", self._levels[1], control.strong)
         for row in plan:
-            told = "skipped" if row.index < first else "held" if row.index < self._held.stop - 1 else "free"
+            told = "skipped" if row.index < first else "held" if row.index < stop - 1 else "free"
             plan[row.index] = replace(row, motion=told)
-        self._noise = state.latents / float(getattr(solver, "init_noise_sigma", 1.0))
+        self._noise = state.latents.float() / float(getattr(solver, "init_noise_sigma", 1.0))
 
     def start(self, state: LoopState) -> LoopState:
         first = self._held.start
         if hasattr(state.solver, "set_begin_index"):
             state.solver.set_begin_index(first)
-        return replace(state, latents=self._at(state, first), index=first)
+        return replace(state, latents=self._at(state, first).to(state.latents.dtype), index=first)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        if state.index not in self._held:
+        if state.index not in self._held or _within_step(state):
             return state
         kept = torch.lerp(state.latents.float(), self._at(state, state.index), self._mask)
+        if hasattr(state.solver, "disable_corrector"):  # UniPC's corrector goes back to what was before the latents were changed
+            state.solver.disable_corrector = [*state.solver.disable_corrector, state.index - 1]
         return replace(state, latents=kept.to(state.latents.dtype))
+
+    def end(self) -> dict[str, Any]:
+        """The noise levels between which the motion was held, as shares of the training timesteps."""
+        return {"dual_clock": {"weak": round(self._levels[0], 4), "strong": round(self._levels[1], 4), "held_steps": len(self._held) - 1}}
 
     def _at(self, state: LoopState, index: int) -> torch.Tensor:
         """The reference with the clip's own noise at the level before step `index`, as the solver's latents are scaled."""
@@ -68,6 +83,25 @@ class DualClockTechnique(Technique):
         return add(self._reference, self._noise, timestep.expand(len(self._reference)))
 
 
-def _nearest(plan: list[StepRow], timestep: float) -> int:
-    """The step whose timestep is nearest."""
-    return min(plan, key=lambda row: abs(row.timestep - timestep)).index
+def _held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) -> range:
+    """The steps before which the reference is put in: the first where sampling begins. At least two, all of one expert.
+
+    weak, strong: timesteps; of each the nearest step is taken. InputError where there are no two.
+    """
+    if hasattr(solver, "ets"):
+        raise InputError("dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m")
+    after = [row.timestep for row in plan[1:]]
+    whole = [row for row in plan if row.index >= len(after) or row.timestep != after[row.index]]  # not within a step of two calls (Heun)
+    first = min(whole, key=lambda row: abs(row.timestep - weak))
+    own = [row for row in whole if row.expert == first.expert and row.index >= first.index]
+    if len(own) < 2:
+        what = "the second expert's steps begin there" if plan[-1].expert != first.expert else f"there are {len(plan)} steps"
+        raise InputError(f"dual_clock cannot hold a motion from noise level {weak / solver.config.num_train_timesteps:g} on: {what}; "
+                         "use more steps or a higher weak level")  # fmt: skip
+    last = min(own[1:], key=lambda row: abs(row.timestep - strong))
+    return range(first.index, last.index + 1)
+
+
+def _within_step(state: LoopState) -> bool:
+    """Whether the solver is between the two calls of one step (Heun)."""
+    return not getattr(state.solver, "state_in_first_order", True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
+import numpy as np
 import torch
 
 from videogen.attention import SparseAttention
@@ -50,10 +52,10 @@ class GenerateOptions(TypedDict, total=False):
     vae_tiling: bool
     attention: str | dict[str, Any] | SparseAttention
     propagate: str | dict[str, Any] | EncoderPropagation
-    motion: Motion | list[dict[str, Any]] | str | None
+    motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None
     motion_strength: float | None
     motion_backend: str | None
-    motion_picture: str | None
+    motion_picture: str | PathLike[str] | None
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
@@ -112,10 +114,10 @@ class Engine:
         vae_tiling: bool = False,
         attention: str | dict[str, Any] | SparseAttention = "dense",
         propagate: str | dict[str, Any] | EncoderPropagation = "off",
-        motion: Motion | list[dict[str, Any]] | str | None = None,
+        motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None = None,
         motion_strength: float | None = None,
         motion_backend: str | None = None,
-        motion_picture: str | None = None,
+        motion_picture: str | PathLike[str] | None = None,
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -172,25 +174,29 @@ class Engine:
         motion = plan_motion(resolved[0], self.backbone)
         run = Run(self.backbone, resolved, progress, motion)
         techniques = [*techniques, *_asked_for(run.first)]
-        if motion is not None and motion.control.backend == "dual_clock":
-            techniques.insert(0, run.stage("reference", lambda: self._dual_clock(resolved, motion)))
         try:
-            text = run.stage("encode", lambda: run.encode_text())
-            latents, measured = run.stage(
-                "denoise", lambda: run.denoise(text, techniques, preview_every, self._make_preview)
-            )
+            if motion is not None and not motion.warps() and motion.strength:
+                pictures = self._first_pictures(run, motion)
+                techniques.insert(0, run.stage("reference", lambda: DualClockTechnique(motion, pictures, self.backbone)))
+            latents, measured = self._latents(run, techniques, preview_every)
             frames = run.stage("decode", lambda: run.decode(latents))
         finally:
             self.backbone.release()
         return [run.video(i, frames[i].cpu(), measured) for i in range(len(requests))]
 
-    def _dual_clock(self, requests: list[RenderRequest], motion: PlannedMotion) -> DualClockTechnique:
-        """It moves each clip's first frame: the picture that is named, or a plain render's."""
-        named = first_picture(requests[0], motion.plan)
+    def _latents(self, run: Run, techniques: Sequence[Technique], preview_every: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        text = run.stage("encode", lambda: run.encode_text())
+        return run.stage("denoise", lambda: run.denoise(text, techniques, preview_every, self._make_preview))  # type: ignore[no-any-return]
+
+    def _first_pictures(self, run: Run, motion: PlannedMotion) -> list[np.ndarray]:
+        """Each clip's first frame, uint8 [height, width, 3]: the picture that is named, or a plain render's."""
+        named = first_picture(run.first, motion.plan)
         if named is not None:
-            return DualClockTechnique(motion, [named] * len(requests), self.backbone)
-        plain = [replace(r, motion=None, motion_strength=None, motion_backend=None) for r in requests]
-        return DualClockTechnique(motion, [video.frames[0] for video in self._render(plain, (), None, 0)], self.backbone)
+            return [named] * len(run.requests)
+        plain = Run(self.backbone, run.requests, run.progress)
+        latents, _ = self._latents(plain, (), 0)
+        run.timings_s["draft"] = sum(plain.timings_s.values())
+        return list(plain.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
 
     def _make_preview(self) -> LatentPreview:
         if self._preview is None:

@@ -9,7 +9,7 @@ import numpy as np
 from videogen.metrics.camera import fitted_camera
 from videogen.metrics.motion import background_error, dynamic_degree, end_point_error, track_error
 from videogen.motion import MotionPlan, estimate
-from videogen.motion.sampling import bilinear
+from videogen.motion.sampling import bilinear, inside
 
 _PRESET = "fast"  # of DIS: sees things of 12 px, and takes a fifth of medium's time
 _TRACKS = 16  # at most so many stand in the manifest
@@ -18,9 +18,10 @@ _TRACKS = 16  # at most so many stand in the manifest
 def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
     """Figures in px for a clip uint8 [frame, height, width, 3] rendered under a plan of its size.
 
-    error_px: mean end-point error of DIS flow where the plan says what is to be seen, floor_px: that of DIS on a clip which moves
-    just as planned; background_px: motion of what should rest; track_px: distance of points carried along by the measured
-    flow from the plan's tracks; camera: what the background did, where the plan moves it. Empty for a single frame.
+    error_px: mean end-point error of DIS flow where the plan says what is to be seen; floor_px: the same of DIS on a clip which
+    moves just as planned; background_px: motion of what should rest; track_px: distance of points carried along by the measured
+    flow from the plan's tracks, while both are on the picture; camera: what the background did, where the plan moves it.
+    Empty for a single frame.
     """
     if plan.frames < 2:
         return {}
@@ -31,17 +32,25 @@ def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
     if told.any():
         error = end_point_error(flow, target, told, reference=floor)
         result |= {"error_px": round(error.mean_px, 3), "floor_px": round(error.floor_px or 0.0, 3)}
-    moves = plan.layers[0].moves
-    if not moves and not told.all():
+    ground = plan.masks()[0, :-1] > 0.5
+    if not plan.layers[0].moves and not told.all():
         result["background_px"] = round(background_error(flow, told).mean_px, 3)
-    if moves:
-        camera = fitted_camera(flow, plan.masks()[0, :-1] > 0.5)
-        result["camera"] = {name: round(value, 3) for name, value in vars(camera).items()}
-    tracks = plan.tracks()[:_TRACKS]
+    if plan.layers[0].moves and ground.any((1, 2)).all():
+        result["camera"] = {name: round(value, 3) for name, value in vars(fitted_camera(flow, ground)).items()}
+    return result | _tracked(flow, plan)
+
+
+def _tracked(flow: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
+    """Distance of what is carried along by the flow from the plan's tracks, while both are on the picture."""
+    tracks = plan.tracks()
+    tracks = tracks[inside(tracks[:, 0], plan.height, plan.width)][:_TRACKS]
+    if not len(tracks):
+        return {}
     followed = _followed(flow, tracks[:, 0])
-    distance = track_error(followed, tracks)
-    result |= {"track_px": round(distance.mean_px, 3), "final_px": round(distance.final_px, 3)}
-    return result | {"tracks": {"planned": _rounded(tracks), "measured": _rounded(followed)}}
+    seen = np.logical_and.accumulate(inside(tracks, plan.height, plan.width) & inside(followed, plan.height, plan.width), axis=1)
+    distance = track_error(followed, tracks, seen)
+    figures = {"track_px": round(distance.mean_px, 3), "final_px": round(distance.final_px, 3)}
+    return figures | {"tracks": {"planned": _rounded(tracks), "measured": _rounded(followed)}}
 
 
 def _flow(frames: np.ndarray) -> np.ndarray:

@@ -35,10 +35,16 @@ class PropagationTechnique(AttachedTechnique):
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
-        self.handle.force(forced_keys(plan, self._sparse) | ({state.index: "the first step"} if state.index else {}))
+        self.handle.force(forced_keys(plan, self._sparse))
         self._plan, self._span = plan, []
         self._may_go_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
         self._inject = prior_noise(self.config, state) if self.config.prior_noise else None
+
+    def start(self, state: LoopState) -> LoopState:
+        assert self.handle is not None
+        if state.index:
+            self.handle.force({state.index: "the first step"})
+        return state
 
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
         assert self.handle is not None

@@ -5,13 +5,16 @@ Every field is also a key of a configuration file or preset, and stands resolved
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError, nearest
-from videogen.motion.control import MotionControl
+from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import EncoderPropagation
@@ -30,8 +33,9 @@ class RenderRequest:
     attention: `dense`, `adaptive` (promises `recall`), `adaspa:SPARSITY`, `window:SPARSITY`, or the fields of
     `videogen.attention.SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache
     of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
-    motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0 to 1, how
-    much of it is kept; motion_backend: `warped_noise[:METHOD]` or `dual_clock[:WEAK,STRONG]` (`motion.control`); motion_picture: the
+    motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0 (the
+    plain render) to 1: the correlation kept with the warped noise (0.9 where nothing is said), or how far dual_clock puts the
+    moved picture back (1); motion_backend: `warped_noise[:METHOD]` or `dual_clock[:WEAK,STRONG]` (`motion.control`); motion_picture: the
     file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
     """
 
@@ -56,13 +60,15 @@ class RenderRequest:
     attention: str | dict[str, Any] = "dense"
     recall: float | None = None
     propagate: str | dict[str, Any] = "off"
-    motion: Motion | list[dict[str, Any]] | str | None = None
+    motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None = None
     motion_strength: float | None = None
     motion_backend: str | None = None
-    motion_picture: str | None = None
+    motion_picture: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        """InputError for what is wrong whatever the model."""
+        """InputError for what is wrong whatever the model. A motion becomes a `Motion`, its files' names absolute."""
+        if isinstance(self.motion_picture, str | PathLike):
+            object.__setattr__(self, "motion_picture", str(Path(self.motion_picture).expanduser().absolute()))
         for field in fields(self):
             _check_type(field.name, _plain(self, field.name))
         if not self.prompt.strip():
@@ -114,16 +120,19 @@ class RenderRequest:
 
     def motion_spec(self) -> Motion | None:
         """What `motion` asks for; None for none."""
-        from videogen.motion.layers import as_motion
-
-        return None if self.motion is None else as_motion(self.motion)
+        assert self.motion is None or isinstance(self.motion, Motion)
+        return self.motion
 
     def motion_control(self) -> MotionControl | None:
         """What `motion_backend` asks for; None: as the model can."""
         return None if self.motion_backend is None else MotionControl.parse(self.motion_backend)
 
     def _check_motion(self) -> None:
-        self.motion_spec()
+        from videogen.motion.layers import as_motion, to_layers
+
+        if self.motion is not None:
+            object.__setattr__(self, "motion", as_motion(self.motion))
+            to_layers(self.motion_spec())  # type: ignore[arg-type]
         self.motion_control()
         strength = self.motion_strength
         if strength is not None and not 0 <= strength <= 1:
@@ -150,12 +159,8 @@ class RenderRequest:
         from videogen.motion.layers import to_layers
 
         motion = self.motion_spec()
-        return asdict(replace(self, motion=None, motion_strength=None, motion_backend=None, motion_picture=None)) | {
-            "motion": None if motion is None else to_layers(motion),
-            "motion_strength": self.motion_strength,
-            "motion_backend": self.motion_backend,
-            "motion_picture": self.motion_picture,
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return copy.deepcopy(values | {"motion": None if motion is None else to_layers(motion)})
 
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
@@ -175,6 +180,11 @@ class RenderRequest:
             model=backbone.name,
         )
         self._check_loaded(backbone)
+        if self.motion is not None:
+            asked = self.motion_control() or MotionControl("warped_noise" if defaults.warped_noise else "dual_clock")
+            control = asked.with_clocks(*defaults.dual_clock)
+            strength = STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength
+            filled = replace(filled, motion_backend=str(control), motion_strength=strength)
         if not filled.guided:
             if (self.negative_prompt or "").strip():
                 raise InputError(f"a negative prompt has no effect with guidance_scale={filled.guidance_scale:g}; raise it above 1")
@@ -204,7 +214,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "attention": (str, dict),
     "recall": (int, float),
     "propagate": (str, dict),
-    "motion": (Motion, list, str),
+    "motion": (Motion, list, dict, str, PathLike),
     "motion_strength": (int, float),
 }
 

@@ -81,11 +81,13 @@ class Run:
         try:
             for technique in techniques:
                 technique.begin(self.backbone, self.plan, state)
+            for technique in techniques:
                 state = technique.start(state)
+            skipped = state.index
             mode = self.first.guidance_mode or self.backbone.native_guidance
             for state in denoise(self.backbone, state, self.plan, text, mode, techniques):  # noqa: B020
                 elapsed = time.perf_counter() - begun
-                left = elapsed / state.index * (len(self.plan) - state.index)
+                left = elapsed / max(1, state.index - skipped) * (len(self.plan) - state.index)
                 picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
                 report(self.progress, Progress("denoise", state.index, len(self.plan), elapsed, left, picture))
         finally:
@@ -106,7 +108,7 @@ class Run:
     def _noise(self, request: RenderRequest) -> NoiseSource:
         if request.noise == "diffusers":
             return DiffusersNoise(request.seed)
-        if self.motion is not None and self.motion.control.backend == "warped_noise":
+        if self.motion is not None and self.motion.warps():
             return self.motion.noise(self.backbone, request.seed)
         return AddressedNoise(request.seed)
 

@@ -1,6 +1,6 @@
 """The fixed points at which the loop asks a technique. A technique is an object, never a branch in the loop.
 
-Sparse attention, propagation, continuity and warped noise derive from `Technique` and override what they need; with
+Sparse attention, propagation, continuity and dual-clock sampling derive from `Technique` and override what they need; with
 no technique the loop does exactly what it does without this file.
 """
 
@@ -28,7 +28,7 @@ class Technique:
         """Before the first step: attach, and extend the plan."""
 
     def start(self, state: LoopState) -> LoopState:
-        """The state to begin from, asked once after `begin`; its index may be past steps that are to be left out."""
+        """The state to begin from, asked once when all have begun; its index may be past steps that are to be left out."""
         return state
 
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:

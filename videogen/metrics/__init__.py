@@ -1,1 +1,1 @@
-"""Figures that need no downloaded weights: fidelity now; motion, seams and drift come here."""
+"""Figures that need no downloaded weights: fidelity, motion, cameras; seams, drift, repetition and freezing of long clips."""

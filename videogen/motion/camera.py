@@ -14,7 +14,7 @@ import numpy as np
 from videogen.core.errors import InputError
 
 from .ease import check_ease, progress
-from .spec import Motion, check_number
+from .spec import LEAST_SCALE, Motion, check_number
 
 _DEFAULT_FOV = 50.0
 
@@ -46,7 +46,7 @@ class Camera(Motion):
     def __post_init__(self) -> None:
         for name in ("pan", "tilt", "roll", "truck"):
             check_number(name, getattr(self, name))
-        check_number("zoom", self.zoom, 0.0)
+        check_number("zoom", self.zoom, LEAST_SCALE)
         check_number("dolly", self.dolly, high=1.0)
         check_number("orbit", self.orbit, -90.0, 90.0)
         if self.fov is not None:

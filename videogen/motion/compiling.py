@@ -54,6 +54,9 @@ def compile(motion: Motion, frames: int, height: int, width: int, *, read_video:
     layers = [_still(clip, "background")]
     for index, part in enumerate(parts_of(motion), 1):
         layers = _add(layers, part, clip, f"{type(part).__name__} (part {index})")
+    for layer in layers:
+        if not np.isfinite(layer.to_screen).all() or not np.isfinite(np.linalg.inv(layer.to_screen)).all():
+            raise InputError(f"{layer.name} goes out of all bounds in this clip; give smaller moves")
     _check_layers(layers)
     return MotionPlan(clip.frames, clip.height, clip.width, tuple(layers))
 

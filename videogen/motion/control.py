@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from videogen.core.errors import InputError, unknown
 from videogen.schedulers.warped import METHODS
 
 BACKENDS = ("warped_noise", "dual_clock")
-
-
+STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked for
 
 @dataclass(frozen=True)
 class MotionControl:
@@ -37,6 +36,17 @@ class MotionControl:
             raise InputError("dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8")
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
             raise InputError(f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the told parts end last")
+
+    def __str__(self) -> str:
+        """The words that `parse` reads."""
+        if self.backend == "warped_noise":
+            return f"{self.backend}:{self.method}"
+        return self.backend if self.weak is None else f"{self.backend}:{self.weak:g},{self.strong:g}"
+
+    def with_clocks(self, weak: float, strong: float) -> MotionControl:
+        """With a model's own noise levels, where they are its to say."""
+        open_ = self.backend == "dual_clock" and self.weak is None
+        return replace(self, weak=weak, strong=strong) if open_ else self
 
     @classmethod
     def parse(cls, text: str) -> MotionControl:

@@ -13,7 +13,7 @@ from videogen.core.errors import InputError
 
 from .ease import along, check_ease, progress
 from .region import check_region
-from .spec import Motion, Point, check_number, check_points
+from .spec import LEAST_SCALE, Motion, Point, check_number, check_points
 
 _DISC_SHARE = 6  # a drag without a region takes a disc of the shorter side over this
 
@@ -40,7 +40,7 @@ class Drag(Motion):
         if self.region is not None:
             object.__setattr__(self, "region", check_region(self.region))
         object.__setattr__(self, "path", check_points("path", self.path, 1))
-        check_number("scale", self.scale, 0.0)
+        check_number("scale", self.scale, LEAST_SCALE)
         check_number("rotate", self.rotate)
         check_number("depth", self.depth, 0.0)
         check_ease(self.ease)

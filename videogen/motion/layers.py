@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.files import digest
 
 from .camera import Camera
-from .drag import CutDrag, Drag
+from .drag import CutDrag, Drag, Sprite
 from .sources import Flow, Tracks, Transfer
 from .spec import Compose, Motion, parts_of
 from .text import layer_of, load_plan
 
-_KIND = {Camera: "camera", Drag: "drag", CutDrag: "cut_drag", Transfer: "transfer", Tracks: "tracks", Flow: "flow"}
+_KINDS = {Camera: "camera", Drag: "drag", CutDrag: "cut_drag", Transfer: "transfer", Tracks: "tracks", Flow: "flow"}
+_FILES = ("mask", "picture", "video", "file")  # keys whose words are names of files
 _ARRAY = "array "  # how a value begins that was an array and is not in the description
 
 
@@ -50,17 +52,34 @@ def as_motion(motion: object) -> Motion:
     return from_layers(motion)
 
 
+def digests(motion: Motion, *more: str | os.PathLike[str] | None) -> dict[str, str]:
+    """The content's hash of each file that a motion reads, and of `more`: by absolute name. A folder's is that of its files."""
+    named = [value for layer in to_layers(motion) for part in (layer, *layer.get("sprites", ())) for value in _named(part)]
+    return {name: digest(Path(name)) for name in (*named, *(str(path) for path in more if path is not None))}
+
+
+def _named(layer: Mapping[str, Any]) -> list[str]:
+    return [layer[key] for key in _FILES if isinstance(layer.get(key), str) and not layer[key].startswith(_ARRAY)]
+
+
 def _checked(layer: Any, told: str) -> Any:
     """InputError for a layer whose arrays are not in its description."""
-    values = layer.values() if isinstance(layer, Mapping) else ()
-    for value in (*values, *(v for s in (layer.get("sprites") or () if values else ()) for v in s.values())):
-        if isinstance(value, str) and value.startswith(_ARRAY):
+    sprites = layer.get("sprites") if isinstance(layer, Mapping) else None
+    for part in (layer, *(sprites if isinstance(sprites, list) else ())):
+        for value in part.values() if isinstance(part, Mapping) else ():
+            if not (isinstance(value, str) and value.startswith(_ARRAY)):
+                continue
             raise InputError(f"{told} was given an {value} from Python, which its description does not hold; give the motion again")
     return layer
 
 
 def _described(part: Motion) -> dict[str, Any]:
-    return {"kind": _KIND[type(part)], **_values(part)}
+    if isinstance(part, Sprite):
+        part = CutDrag((part,))
+    kind = next((name for sort, name in _KINDS.items() if isinstance(part, sort)), None)
+    if kind is None:
+        raise InputError(f"{type(part).__name__} is no motion that can be told; use {', '.join(sort.__name__ for sort in _KINDS)}")
+    return {"kind": kind, **_values(part)}
 
 
 def _values(part: Any) -> dict[str, Any]:
@@ -74,29 +93,23 @@ def _values(part: Any) -> dict[str, Any]:
         elif field.name == "sprites":
             found["sprites"] = [_values(sprite) for sprite in value]
         else:
-            found[field.name] = _plain(value)
+            found[field.name] = _plain(value, field.name in _FILES)
     return found
 
 
 def _region(region: Any) -> dict[str, Any]:
     if isinstance(region, np.ndarray | str | os.PathLike):
-        return {"mask": _plain(region)}
+        return {"mask": _plain(region, is_file=True)}
     key = "polygon" if isinstance(region[0], tuple) else {4: "box", 3: "disc"}[len(region)]
     return {key: _plain(region)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, is_file: bool = False) -> Any:
     value = getattr(value, "frames", value)  # a clip
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
         return f"{_ARRAY}{'x'.join(map(str, value.shape))} {value.dtype} {digest}"
-    if isinstance(value, str | os.PathLike) and not _is_word(value):
+    if is_file:
         return str(Path(value).expanduser().absolute())
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _is_word(value: Any) -> bool:
-    from .ease import EASES
-
-    return isinstance(value, str) and value in EASES
 

@@ -71,8 +71,9 @@ def _of_flow(part: Flow, clip: Clip) -> Field:
 def _of_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
     told = _told(part.file)
     tracks, visible, size = _read_tracks(part.file)
-    if tracks.ndim != 3 or tracks.shape[2] != 2 or tracks.shape[1] == 0 or visible.shape != tracks.shape[:2]:
-        shapes = f"tracks {list(tracks.shape)} and visibility {list(visible.shape)}"
+    fits = tracks.ndim == 3 and tracks.shape[2] == 2 and tracks.shape[1] > 0 and visible.shape == tracks.shape[:2]
+    if not fits or not np.issubdtype(tracks.dtype, np.number):
+        shapes = f"tracks {tracks.dtype} {list(tracks.shape)} and visibility {list(visible.shape)}"
         raise InputError(f"{told} holds {shapes}; they are [frame, point, 2] and [frame, point], with at least one point")
     if len(tracks) < clip.frames:
         raise InputError(f"{told} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from videogen.core.errors import InputError
 
 Point = tuple[float, float]
+LEAST_SCALE = 1e-3  # a zoom or scale must be above
+LARGEST = 1e5  # px, degrees or times: anything larger is a slip
 
 
 class Motion:
@@ -44,6 +46,8 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     """`value` as a float strictly between low and high; InputError that names it."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{name}={value!r} must be a finite number")
+    if abs(value) > LARGEST:
+        raise InputError(f"{name}={value!r} is beyond {LARGEST:g}")
     if not low < value < high:
         bounds = " and ".join(word for word in (f"above {low:g}" * math.isfinite(low), f"below {high:g}" * math.isfinite(high)) if word)
         raise InputError(f"{name}={value!r} must be {bounds}")

@@ -73,7 +73,7 @@ def layer_of(values: Any, folder: Path, told: str) -> Motion:
     kind = values.get("kind") if isinstance(values, dict) else None
     if kind is None:
         raise InputError(f"{told} has no kind; use one of {', '.join(_KINDS)}")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise unknown("kind of layer", str(kind), _KINDS)
     known, make = _KINDS[kind]
     rest = {key: value for key, value in values.items() if key != "kind"}
@@ -98,7 +98,10 @@ def _drag(values: dict[str, Any], folder: Path, make: type[Drag] = Drag) -> Drag
 
 def _cut_drag(values: dict[str, Any], folder: Path) -> CutDrag:
     sprites = []
-    for sprite in values.get("sprites", ()):
+    given = values.get("sprites", ())
+    if not isinstance(given, list | tuple) or not all(isinstance(sprite, dict) for sprite in given):
+        raise InputError(f"sprites={given!r} must be a list of tables, each with a picture or a region, and a path")
+    for sprite in given:
         _check_keys(sprite, (*_MOVED, "picture"), "a sprite")
         sprites.append(_drag(sprite, folder, Sprite))
     return CutDrag(tuple(sprites))

@@ -1,0 +1,270 @@
+"""Streaming decode: bit-equal to a whole decode for any cutting, in tiles, after warming and from a state; the model untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+
+from videogen import InputError, ResumeError
+from videogen.backbones.base import Backbone, to_unit_range
+from videogen.backbones.registry import load
+from videogen.backbones.streaming import FramewiseDecoder, StreamDecoder
+from videogen.backbones.wan_streaming import WanStreamDecoder
+
+Make = Callable[[], StreamDecoder]
+WAN = {
+    "wan-2.1": {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 2, "temperal_downsample": [False, True, True]},
+    "wan-2.2": {
+        "base_dim": 4, "decoder_base_dim": 8, "z_dim": 6, "dim_mult": [1, 2, 2], "num_res_blocks": 1, "patch_size": 2, "in_channels": 12,
+        "out_channels": 12, "is_residual": True, "temperal_downsample": [True, True], "scale_factor_spatial": 8,
+    },
+}  # fmt: skip
+
+
+@lru_cache
+def vae_of(name: str) -> Any:
+    """A tiny random VAE of Wan's class, its weights strong enough for pictures that are not flat."""
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    width = WAN[name]["z_dim"]
+    vae = AutoencoderKLWan(latents_mean=[0.0] * width, latents_std=[1.0] * width, **WAN[name]).eval().requires_grad_(False)
+    return vae
+
+
+@lru_cache
+def backbone(name: str) -> Backbone:
+    return load(name, device="cpu")
+
+
+def latents(channels: int, frames: int, side: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn((1, channels, frames, side, side + 2), generator=torch.Generator().manual_seed(seed))
+
+
+def make_of(name: str) -> tuple[Make, Callable[[torch.Tensor], torch.Tensor], int]:
+    """(a new decoder, the whole decode, latent channels) of a tiny VAE or an embedded model."""
+    if name in WAN:
+        vae = vae_of(name)
+        return lambda: WanStreamDecoder(vae, lambda z: z), lambda z: to_unit_range(vae.decode(z, return_dict=False)[0]), vae.config.z_dim
+    loaded = backbone(name)
+
+    def whole(z: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return loaded.decode(z)
+
+    return loaded.stream_decoder, whole, loaded.geometry.channels
+
+
+def pieces(frames: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Cuts of so many frames whose sizes repeat."""
+    start, turn = 0, 0
+    while start < frames:
+        stop = min(frames, start + sizes[turn % len(sizes)])
+        yield start, stop
+        start, turn = stop, turn + 1
+
+
+def streamed(decoder: StreamDecoder, z: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+    first = decoder.taken
+    parts = [decoder.push(z[:, :, a:b], start=first + a) for a, b in pieces(z.shape[2], sizes)]
+    return torch.cat([*parts, decoder.finish()], 1)
+
+
+CUTS = [
+    pytest.param(name, frames, sizes, id=f"{name}-{frames} by {','.join(map(str, sizes))}")
+    for name, frames, cuts in [
+        ("wan-2.1", 9, [(1,), (2, 3), (9,)]),
+        ("wan-2.2", 9, [(1,), (4,), (1, 5, 2)]),
+        ("wan-2.2", 1, [(1,)]),
+        ("embedded", 6, [(1,), (4,)]),
+        ("embedded-unet", 35, [(1,), (7, 20), (16,), (35,)]),
+        ("embedded-unet", 3, [(2,)]),
+    ]
+    for sizes in cuts
+]
+
+
+@pytest.mark.parametrize(("name", "frames", "sizes"), CUTS)
+def test_any_cutting_is_one_decode_bit_for_bit(name: str, frames: int, sizes: tuple[int, ...]) -> None:
+    make, whole, channels = make_of(name)
+    z, decoder = latents(channels, frames), make()
+    expected, pixels = whole(z), streamed(decoder, z, sizes)
+    assert torch.equal(pixels, expected) and pixels.dtype == expected.dtype
+    assert expected.std() > 1e-3  # a flat picture would prove nothing
+    assert (decoder.taken, decoder.given) == (frames, expected.shape[1])
+
+
+@pytest.mark.parametrize("name", WAN)
+@pytest.mark.parametrize(("height", "width"), [(9, 6), (3, 11), (8, 8), (2, 6)], ids=["3x2", "1x3", "2x2", "small, no tile"])
+def test_tiles_are_those_of_the_vae_when_it_began(name: str, height: int, width: int) -> None:
+    plain, vae = vae_of(name), deepcopy(vae_of(name))
+    z = torch.randn((1, vae.config.z_dim, 4, height, width), generator=torch.Generator().manual_seed(1))
+    vae.enable_tiling(48, 48, 32, 32)
+    expected, decoder = to_unit_range(vae.decode(z, return_dict=False)[0]), WanStreamDecoder(vae, lambda x: x)
+    vae.disable_tiling()
+    assert torch.equal(streamed(decoder, z, (1, 2)), expected)
+    assert torch.equal(expected, to_unit_range(plain.decode(z, return_dict=False)[0])) == (max(height, width) <= 6)
+
+
+def test_the_modules_own_cache_is_left_alone() -> None:
+    vae = deepcopy(vae_of("wan-2.2"))
+    z = latents(6, 5)
+    vae.decode(z)
+    vae._feat_map, vae._conv_idx = ["theirs"], ["theirs"]
+    before = {key: value for key, value in vars(vae).items() if "conv" in key or "feat" in key}
+    weights = {name: value.clone() for name, value in vae.state_dict().items()}
+    streamed(WanStreamDecoder(vae, lambda x: x), z, (2,))
+    after = {key: value for key, value in vars(vae).items() if "conv" in key or "feat" in key}
+    assert after == before and {"_feat_map", "_conv_idx"} <= set(after) and vae._feat_map == ["theirs"]
+    assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
+
+
+def test_an_offloaded_vae_is_brought_as_for_a_whole_decode() -> None:
+    class Hook:
+        calls = 0
+
+        def pre_forward(self, module: torch.nn.Module) -> None:
+            self.calls += 1
+
+    vae = deepcopy(vae_of("wan-2.2"))
+    vae._hf_hook = hook = Hook()
+    z = latents(6, 4)
+    streamed(WanStreamDecoder(vae, lambda x: x), z, (2,))
+    assert hook.calls == 2
+    vae.decode(z)
+    assert hook.calls == 3
+
+
+@pytest.mark.parametrize("name", ["wan-2.1", "embedded", "embedded-unet"])
+def test_decoders_in_turn_and_a_whole_decode_between_do_not_disturb_each_other(name: str) -> None:
+    make, whole, channels = make_of(name)
+    clips = [latents(channels, 5, seed=seed) for seed in (1, 2)]
+    expected = [whole(z) for z in clips]
+    decoders, parts = [make(), make()], [[], []]
+    for a, b in pieces(5, (1, 2)):
+        for which in (0, 1):
+            parts[which].append(decoders[which].push(clips[which][:, :, a:b]))
+            whole(clips[1 - which][:, :, :2])
+    for which in (0, 1):
+        assert torch.equal(torch.cat([*parts[which], decoders[which].finish()], 1), expected[which])
+
+
+# Of Wan 2.1's real decoder 38 is a published measurement; the tiny one has its layers.
+REACH = {"wan-2.1": 38, "wan-2.2": 28, "embedded": 28, "embedded-unet": 15}
+
+
+@pytest.mark.parametrize(
+    ("name", "position"),
+    [
+        ("wan-2.1", 39), ("wan-2.1", 3), ("wan-2.2", 31), ("embedded", 29),
+        ("embedded-unet", 21), ("embedded-unet", 16), ("embedded-unet", 2),
+    ],
+)  # fmt: skip
+def test_a_warmed_decoder_goes_on_exactly(name: str, position: int) -> None:
+    make, whole, channels = make_of(name)
+    z = latents(channels, position + (20 if name == "embedded-unet" else 2))
+    decoder, expected = make(), whole(z)
+    assert decoder.context == REACH[name]
+    needed = min(position, decoder.context)
+    decoder.warm(z[:, :, position - needed : position], position)
+    assert decoder.taken == position
+    begun = decoder.given
+    pixels = torch.cat([decoder.push(z[:, :, position:], start=position), decoder.finish()], 1)
+    assert torch.equal(pixels, expected[:, begun:]) and 0 < begun + pixels.shape[1] == expected.shape[1] == decoder.given
+
+
+def test_one_latent_less_than_the_context_is_not_exact() -> None:
+    make, whole, channels = make_of("wan-2.2")
+    z, decoder = latents(channels, 32), make()
+    decoder.push(z[:, :, 31 - (REACH["wan-2.2"] - 1) : 31])
+    pixels, expected = decoder.push(z[:, :, 31:]), whole(z)[:, -4:]
+    assert not torch.equal(pixels, expected) and torch.allclose(pixels, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["wan-2.1", "wan-2.2", "embedded-unet"])
+@pytest.mark.parametrize("position", [0, 1, 2, 5])
+def test_a_state_goes_on_in_another_decoder(name: str, position: int) -> None:
+    make, whole, channels = make_of(name)
+    z, first, second = latents(channels, 18 if name == "embedded-unet" else 7), make(), make()
+    parts = [first.push(z[:, :, :position])] if position else []
+    state = first.state()
+    first.push(z[:, :, position:])  # going on does not change a state that was taken
+    second.load_state(state)
+    assert (second.taken, second.given) == (position, sum(part.shape[1] for part in parts))
+    assert torch.equal(torch.cat([*parts, streamed(second, z[:, :, position:], (3,))], 1), whole(z))
+
+
+@pytest.mark.parametrize("name", ["wan-2.2", "embedded-unet"])
+def test_what_is_kept_does_not_grow(name: str) -> None:
+    make, _, channels = make_of(name)
+    decoder, sizes = make(), []
+    for start in range(0, 36, 3):
+        decoder.push(latents(channels, 3, 2, seed=start))
+        sizes.append(sum(tensor.untyped_storage().nbytes() for tensor in decoder.state().values()))
+    assert 0 < max(sizes[6:]) <= max(sizes[:6])
+
+
+def test_after_a_failure_a_decoder_is_not_used_again() -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    decoder = FramewiseDecoder(fail, group=2, spatial=8)
+    decoder.push(latents(4, 1))
+    with pytest.raises(MemoryError):
+        decoder.push(latents(4, 1))
+    for call in (lambda: decoder.push(latents(4, 1)), decoder.state, decoder.finish):
+        with pytest.raises(InputError, match="failed midway; ask the backbone for a new one"):
+            call()
+
+
+def used(*pushes: torch.Tensor, finish: bool = False) -> StreamDecoder:
+    decoder = make_of("wan-2.2")[0]()
+    for z in pushes:
+        decoder.push(z)
+    if finish:
+        decoder.finish()
+    return decoder
+
+
+def unet() -> StreamDecoder:
+    return make_of("embedded-unet")[0]()
+
+
+Z = latents(6, 2)
+BAD = [
+    pytest.param(lambda: used().push(Z[0]), InputError, r"latents \[6, 2, 4, 6\] cannot", id="four axes"),
+    pytest.param(lambda: used().push(Z.repeat(2, 1, 1, 1, 1)), InputError, r"it takes \[1, channel, frame", id="a batch"),
+    pytest.param(lambda: used().push(Z[:, :, :0]), InputError, "cannot be decoded", id="no frame"),
+    pytest.param(lambda: used(Z).push(Z[..., :4]), InputError, r"\[6, 4, 4\] were pushed after \[6, 4, 6\]", id="another size"),
+    pytest.param(lambda: used(Z).push(Z, start=1), InputError, "from 1 on were pushed, the next is 2", id="twice"),
+    pytest.param(lambda: used(Z).push(Z, start=5), InputError, "from 5 on were pushed, the next is 2", id="a gap"),
+    pytest.param(lambda: used().finish(), InputError, "push at least one", id="nothing pushed"),
+    pytest.param(lambda: used(Z, finish=True).push(Z), InputError, "has finished; ask the backbone", id="after the end"),
+    pytest.param(lambda: used(Z, finish=True).finish(), InputError, "has finished", id="two ends"),
+    pytest.param(lambda: used(Z).warm(Z, 2), InputError, "this decoder took 2 latents", id="warming a used one"),
+    pytest.param(lambda: used().warm(Z, 3), InputError, "cannot warm a decoder at 3; give the 3 before", id="little context"),
+    pytest.param(lambda: used().warm(Z, 1), InputError, "cannot warm a decoder at 1", id="more latents than there were"),
+    pytest.param(lambda: used().warm(Z, 0), InputError, "cannot warm a decoder at 0", id="before the first"),
+    pytest.param(lambda: used(Z).load_state(used(Z).state()), InputError, "this decoder took 2", id="state into a used one"),
+    pytest.param(lambda: used().load_state({}), ResumeError, "it has no 'counts'", id="no state"),
+    pytest.param(lambda: used().load_state(make_state("wan-2.1")), ResumeError, "this VAE, tiled or not", id="state of another VAE"),
+    pytest.param(lambda: unet().load_state(used(Z).state()), ResumeError, "another model's", id="state of another family"),
+]  # fmt: skip
+
+
+def make_state(name: str) -> dict[str, torch.Tensor]:
+    make, _, channels = make_of(name)
+    decoder = make()
+    decoder.push(latents(channels, 2))
+    return decoder.state()
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD)
+def test_refusals(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,89 @@
+"""A process that writes journals in children, to be killed: `python -m tests.longvideo.crashing`.
+
+It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the child's pid at once
+and the child's exit code when it ended. Jobs: `fill` goes on to COUNT chunks, `replace` puts another chunk 1 in place, `hold` opens the
+journal and waits, `finish` finishes it. STEP: the write step before which the child kills itself; -1: none.
+AFTER_S: seconds after which the child is killed; -1: never.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.longvideo.chunks import REQUEST, chunk_of
+from videogen.longvideo import Journal, disk
+
+STEPS = ("open", "write", "fsync", "close", "replace", "unlink")
+SIDE = 96  # chunks of some hundred kB, so that writing one takes a while
+
+
+class Steps(SimpleNamespace):
+    """`os` as the journal's disk module sees it, with something done before its n-th write step."""
+
+    def __init__(self, strike: Any, at: int) -> None:
+        super().__init__(**{name: getattr(os, name) for name in dir(os) if not name.startswith("__")})
+        self.count = 0
+        for name in STEPS:
+            setattr(self, name, self._counted(getattr(os, name), strike, at))
+
+    def _counted(self, call: Any, strike: Any, at: int) -> Any:
+        def step(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            if self.count == at + 1:
+                strike()
+            return call(*arguments, **options)
+
+        return step
+
+
+def work(job: str, folder: Path, count: int, step: int) -> None:
+    with Journal.open(folder, REQUEST) as journal:
+        if step >= 0:
+            disk.os = Steps(lambda: os.kill(os.getpid(), signal.SIGKILL), step)  # type: ignore[attr-defined]
+        if job == "fill":
+            for index in range(len(journal), count):
+                journal.append(chunk_of(index, SIDE))
+        elif job == "replace":
+            journal.replace(chunk_of(1, SIDE, version=1))
+        elif job == "finish":
+            journal.finish()
+        else:
+            say("held")
+            time.sleep(60)
+
+
+def say(line: object) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def main() -> None:
+    for line in sys.stdin:
+        job, folder, count, step, after_s = line.split()
+        told, tell = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.read(told, 1)  # the pid is said before anything the child says
+            try:
+                work(job, Path(folder), int(count), int(step))
+            except BaseException as error:
+                os.write(2, f"{error!r}\n".encode())
+                os._exit(1)
+            os._exit(0)
+        say(pid)
+        os.write(tell, b"!")
+        os.close(told)
+        os.close(tell)
+        if float(after_s) >= 0:
+            time.sleep(float(after_s))
+            os.kill(pid, signal.SIGKILL)  # ours until waited for, dead or not
+        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+if __name__ == "__main__":
+    main()

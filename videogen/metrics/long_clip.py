@@ -1,0 +1,126 @@
+"""A long clip judged while it is made: seams, drift, repetition and freezing, in memory that holds no more than a few frames.
+
+    meter = LongClip(fps=16, window=33, beat=4)
+    for chunk in chunks:
+        meter.add(chunk.frames, joins=not chunk.begins_with_a_cut)      # uint8 [n, h, w, 3]
+    report = meter.report()
+
+What grows with length are small figures: 432 for each frame (its thumbnail), one for each pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from videogen.core.errors import InputError
+
+from .drift import Drift, Segment, describe, drift, joined
+from .freeze import Freeze, changes, freeze
+from .pictures import check_clip
+from .repetition import Repetition, repetition, thumbnails
+from .seams import Seam, least, reach, seam
+
+SEGMENT_S = 1.0
+
+
+@dataclass(frozen=True)
+class LongClipReport:
+    """A clip's figures. drift, repetition: None where the clip is too short to show them."""
+
+    frames: int
+    seams: tuple[Seam, ...]
+    freeze: Freeze
+    drift: Drift | None
+    repetition: Repetition | None
+
+    @property
+    def median_ratio(self) -> float | None:
+        """The median seam ratio; None without joins."""
+        return float(np.median([found.ratio for found in self.seams])) if self.seams else None
+
+    def faults(self) -> tuple[str, ...]:
+        """All limits broken, each once, such as `jump at 33` or `colour drifts`."""
+        at_joins = [f"{name} at {found.frame}" for found in self.seams for name in found.faults()]
+        drifts = [f"{name} drifts" for name in self.drift.faults()] if self.drift else []
+        return (*at_joins, *drifts, *(self.repetition.faults() if self.repetition else ()), *self.freeze.faults())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest."""
+        return {**asdict(self), "median_ratio": self.median_ratio, "faults": self.faults()}
+
+
+class LongClip:
+    """Takes frames in order. window: frames that the model makes in one go, within which likeness is no repetition; beat: frames a
+    latent, see `seams.seam`."""
+
+    def __init__(self, *, fps: float, window: int, beat: int = 1) -> None:
+        if not fps > 0 or window < 2 or beat < 1:
+            raise InputError(f"fps={fps}, window={window}, beat={beat}: the rate must be above 0, window at least 2 and beat at least 1")
+        self.fps, self.window, self.beat, self.count = fps, window, beat, 0
+        self._kept: np.ndarray | None = None  # the last frames seen, ending at `count`
+        self._waiting: list[int] = []  # joins whose later frames are not all there
+        self._seams: list[Seam] = []
+        self._changes: list[np.ndarray] = []
+        self._thumbnails: list[np.ndarray] = []
+        self._segments: list[Segment] = []
+        self._parts: list[tuple[Segment, int]] = []
+
+    def add(self, frames: np.ndarray, *, joins: bool = True) -> list[Seam]:
+        """Take the next frames, uint8 [n, h, w, 3]; joins: they are to go on without a seam from those before.
+
+        Returns the seams that can be judged now; a seam waits for the `reach` frames after it.
+        """
+        check_clip(frames, 1)
+        if self._kept is not None and frames.shape[1:] != self._kept.shape[1:]:
+            raise InputError(f"frames of {list(frames.shape[1:])} follow others of {list(self._kept.shape[1:])}; a clip has one size")
+        if joins and self.count:
+            self._waiting.append(self.count)
+        last = frames[:0] if self._kept is None else self._kept[-1:]
+        self._changes.append(changes(np.concatenate([last, frames])))
+        self._thumbnails.append(thumbnails(frames))
+        self._describe(frames)
+        self._kept = frames if self._kept is None else np.concatenate([self._kept, frames])
+        self.count += len(frames)
+        settled = self._judged(reach(self.beat))
+        self._seams += settled
+        self._waiting = [at for at in self._waiting if at + reach(self.beat) > self.count]
+        oldest = min([self.count, *self._waiting]) - reach(self.beat)
+        self._kept = self._kept[max(0, len(self._kept) - (self.count - oldest)) :].copy()
+        return settled
+
+    def report(self) -> LongClipReport:
+        """The figures of all frames so far. Joins with fewer than `least` frames on a side are left out."""
+        if self.count < 2:
+            raise InputError(f"{self.count} frames show nothing; add at least 2")
+        found = (*self._seams, *self._judged(least(self.beat)))
+        small, changed = np.concatenate(self._thumbnails), np.concatenate(self._changes)
+        repeated = repetition(small, self.window) if len(small) >= 1.5 * self.window else None
+        trend = drift(self._segments, len(self._segments) * self._segment / self.fps) if len(self._segments) > 2 else None
+        return LongClipReport(self.count, found, freeze(changed, self.fps), trend, repeated)
+
+    @property
+    def _segment(self) -> int:
+        """Frames of a segment."""
+        return max(1, round(SEGMENT_S * self.fps))
+
+    def _describe(self, frames: np.ndarray) -> None:
+        while len(frames):
+            room = self._segment - sum(count for _, count in self._parts)
+            part, frames = frames[:room], frames[room:]
+            self._parts.append((describe(part), len(part)))
+            if len(part) == room:
+                self._segments.append(joined(self._parts))
+                self._parts = []
+
+    def _judged(self, after: int) -> list[Seam]:
+        """Of the joins that wait, those with so many frames after them."""
+        assert self._kept is not None
+        first, found = self.count - len(self._kept), []
+        for at in self._waiting:
+            if at - first >= least(self.beat) and at + after <= self.count:
+                begin = max(0, at - first - reach(self.beat))
+                found.append(replace(seam(self._kept[begin:], at - first - begin, self.beat), frame=at))
+        return found
