@@ -2,7 +2,7 @@
 
 fidelity: 32 held-out prompts, the plain render and every rival with the same seeds, in turn: speedup of the denoising
 (median of the paired ratios), PSNR against the plain frames (mean and 5 % quantile), and the judge's accuracy.
-promise: 64 renders at each max_error; the share whose final latents lie within it.
+promise: 64 renders at each max_error; the share whose final latents lie within it. Both go on where they were cut off.
 together: propagation, sparse attention and both on one long clip. calibrate: the factor between the controller's sum and
 the final error, on prompts that the other parts never use, into videogen/propagation/calibration.json.
 """
@@ -25,6 +25,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.bench import machine
+from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import caption, held_out, sample_scene
 from videogen import Engine, InputError, UnsupportedError
@@ -111,12 +112,13 @@ def fidelity(options: argparse.Namespace) -> dict[str, Any]:
     competing = [*rivals(options.model)]
     if engine.backbone.native_guidance == "sequential":
         competing += magcache_rivals(engine)
-    found: dict[str, dict[str, list[Any]]] = {}
     scenes = held_out()[: options.prompts]
+    what = {"part": "fidelity", "hash": engine.backbone.digest, "rivals": [r.name for r in competing], "steps": STEPS}
+    kept = Rows(report_path(options), what)
     refused: dict[str, str] = {}
-    for index, scene in enumerate(scenes):
+    for index, scene in list(enumerate(scenes))[len(kept.rows) :]:
         plain, _, seconds = render(engine, caption(scene), index)
-        _note(found, "plain", plain, plain, 1.0, scene)
+        row = {"plain": _noted(plain, plain, 1.0, scene)}
         for rival in competing:
             if rival.name in refused:
                 continue
@@ -125,23 +127,29 @@ def fidelity(options: argparse.Namespace) -> dict[str, Any]:
             except (InputError, UnsupportedError) as error:
                 refused[rival.name] = str(error)
                 continue
-            _note(found, rival.name, video, plain, seconds / taken, scene)
+            row[rival.name] = _noted(video, plain, seconds / taken, scene)
+        kept.add({"found": row, "refused": refused})
         print(json.dumps({"done": index + 1}), file=sys.stderr)
-    return {"clips": len(scenes), "steps": STEPS, "rivals": {name: _summary(values) for name, values in found.items()}, "refused": refused}
+    rows = kept.rows[: len(scenes)]
+    summaries = {name: _summary([row["found"][name] for row in rows]) for name in rows[0]["found"]}
+    return {"clips": len(scenes), "steps": STEPS, "rivals": summaries, "refused": rows[0]["refused"]}
 
 
-def _note(found: dict[str, dict[str, list[Any]]], name: str, video: Any, plain: Any, ratio: float, scene: Any) -> None:
-    values = found.setdefault(name, {"speedup": [], "psnr": [], "ssim": [], "keys": [], "right": []})
+def _noted(video: Any, plain: Any, ratio: float, scene: Any) -> dict[str, Any]:
+    """What is kept of one render."""
     verdict = judge(video.frames, stride=16 / float(video.fps))
     thing = scene.things[0]
-    values["right"].append([getattr(verdict, what) == getattr(thing, what) for what in ("colour", "shape", "motion")])
-    values["speedup"].append(ratio)
-    values["psnr"].append(min(99.0, psnr_db(video.frames, plain.frames)))
-    values["ssim"].append(ssim(video.frames, plain.frames))
-    values["keys"].append(len(video.manifest["measured"].get("propagation", {}).get("keys", video.manifest["plan"])))
+    return {
+        "speedup": ratio,
+        "psnr": min(99.0, psnr_db(video.frames, plain.frames)),
+        "ssim": ssim(video.frames, plain.frames),
+        "keys": len(video.manifest["measured"].get("propagation", {}).get("keys", video.manifest["plan"])),
+        "right": [getattr(verdict, what) == getattr(thing, what) for what in ("colour", "shape", "motion")],
+    }
 
 
-def _summary(values: dict[str, list[Any]]) -> dict[str, Any]:
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    values = {name: [row[name] for row in rows] for name in rows[0]}
     right = np.asarray(values["right"]).mean(0)
     return {
         "speedup": round(statistics.median(values["speedup"]), 3),
@@ -155,25 +163,30 @@ def _summary(values: dict[str, list[Any]]) -> dict[str, Any]:
 
 def promise(options: argparse.Namespace) -> dict[str, Any]:
     engine = Engine.load(options.model, device=options.device)
-    errors: dict[float, list[float]] = {e: [] for e in PROMISES}
-    keys: dict[float, list[int]] = {e: [] for e in PROMISES}
-    for index, scene in enumerate(held_out()[: options.renders]):
+    kept = Rows(report_path(options), {"part": "promise", "hash": engine.backbone.digest, "promises": PROMISES, "steps": STEPS})
+    for index, scene in list(enumerate(held_out()[: options.renders]))[len(kept.rows) :]:
         _, plain, _ = render(engine, caption(scene), 500 + index)
+        row = []
         for e in PROMISES:
             video, latents, _ = render(engine, caption(scene), 500 + index, propagate=f"max_error:{e}")
-            errors[e].append(relative(latents, plain))
-            keys[e].append(len(video.manifest["measured"]["propagation"]["keys"]))
-        print(json.dumps({"done": index + 1, "errors": [errors[e][-1] for e in PROMISES]}), file=sys.stderr)
+            row.append({"error": relative(latents, plain), "keys": len(video.manifest["measured"]["propagation"]["keys"])})
+        kept.add(row)
+        print(json.dumps({"done": index + 1, "errors": [one["error"] for one in row]}), file=sys.stderr)
+    rows = kept.rows[: options.renders]
     return {
-        "renders": options.renders, "steps": STEPS,
-        "promises": {
-            str(e): {
-                "kept": round(float(np.mean([x <= e for x in errors[e]])), 4), "median_error": round(statistics.median(errors[e]), 5),
-                "90_percent_error": round(float(np.quantile(errors[e], 0.9)), 5), "keys": round(float(np.mean(keys[e])), 1),
-            }
-            for e in PROMISES
-        },
+        "renders": len(rows), "steps": STEPS,
+        "promises": {str(e): _held(e, [row[i] for row in rows]) for i, e in enumerate(PROMISES)},
     }  # fmt: skip
+
+
+def _held(promised: float, rows: list[dict[str, Any]]) -> dict[str, float]:
+    errors = [row["error"] for row in rows]
+    return {
+        "kept": round(float(np.mean([error <= promised for error in errors])), 4),
+        "median_error": round(statistics.median(errors), 5),
+        "90_percent_error": round(float(np.quantile(errors, 0.9)), 5),
+        "keys": round(float(np.mean([row["keys"] for row in rows])), 1),
+    }
 
 
 def relative(latents: torch.Tensor, plain: torch.Tensor) -> float:
@@ -227,6 +240,10 @@ def _counted(options: argparse.Namespace) -> str:
     return f" --{name} {getattr(options, name)}" if name and getattr(options, name) != count else ""
 
 
+def report_path(options: argparse.Namespace) -> Path:
+    return Path(options.out) / f"propagation-{options.part}-{Path(options.model).name}.json"
+
+
 PARTS = {"fidelity": fidelity, "promise": promise, "together": together, "calibrate": calibrate}
 
 
@@ -255,10 +272,11 @@ def main(argv: list[str] | None = None) -> int:
         print(CALIBRATION)
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"propagation-{options.part}-{label}.json"
+    path = report_path(options)
     command = f"python tools/bench_propagation.py {options.part} {label}{_counted(options)}"
     result = {"command": command, "machine": machine(options.device), "model": label, **found}
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    path.with_suffix(".part.jsonl").unlink(missing_ok=True)
     print(path)
     return 0
 
