@@ -1,4 +1,4 @@
-"""How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py WHAT`.
+"""How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py WHAT [MODEL]`.
 
 `control`: an object dragged along a straight path that is drawn at random, for each held-out prompt without its motion words, by
 warped noise at several strengths, by dual-clock sampling, by words alone and not at all, with the same seeds. `camera`: pans and
@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ CAMERAS = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("control", "camera", "transfer"))
-    parser.add_argument("--model", default="embedded")
+    parser.add_argument("model", nargs="?", default="embedded")
     parser.add_argument("--prompts", type=int, default=64, help="how many of the 64 held-out prompts")
     parser.add_argument("--steps", type=int, default=None, help="default: the model's own")
     parser.add_argument("--strengths", type=float, nargs="*", default=STRENGTHS)
@@ -57,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine = Engine.load(options.model)
     begun = time.perf_counter()
     report = {"control": control, "camera": camera, "transfer": transfer}[options.what](engine, options)
-    report |= {"model": engine.backbone.name, "model_hash": engine.backbone.digest, "seconds": round(time.perf_counter() - begun, 1)}
+    label = Path(options.model).name
+    report |= {"model": label, "model_hash": engine.backbone.digest, "seconds": round(time.perf_counter() - begun, 1)}
+    fewer = f" --prompts {options.prompts}" if options.prompts != 64 else ""
+    report["command"] = f"python tools/bench_motion_control.py {options.what} {label}{fewer}"
+    report["rows"] = [[f"`{label}`, {what}", figure] for what, figure in ROWS[options.what](report)]
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"motion-{options.what}-{Path(options.model).name}.json"
+    path = options.out / f"motion-{options.what}-{label}.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(path)
     return 0
@@ -87,6 +91,31 @@ def drag_of(index: int) -> Drag:
         begin, end = rng.uniform(*REACH, (2, 2))
         if 10 <= np.linalg.norm(end - begin) <= 36:
             return Drag((float(begin[0]), float(begin[1]), 13.0), [tuple(map(float, begin)), tuple(map(float, end))])
+
+
+def _control_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, row in report["ways"].items():
+        if "move_px" not in row:
+            continue
+        end, path, place = (row[key]["median"] for key in ("end_px", "move_px", "place_px"))
+        figure = f"medians, px of {SIZE}: its end {end:.1f} off, the way there {path:.1f}, place included {place:.1f}"
+        yield f"{row['seen']} of {row['clips']} drags that the prompt does not tell, {name}", figure
+
+
+def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, row in report["cameras"].items():
+        off = ", ".join(f"{part} {100 * value:.0f} %" for part, value in row["off"].items())
+        yield f"camera over textures, {name}, {row['clips']} clips", f"off by (medians): {off}"
+
+
+def _transfer_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, row in report["drivers"].items():
+        told = ", ".join(f"{strength}: {found['error_px']:.2f}" for strength, found in row.items())
+        still = next(iter(row.values()))["of_standing_still_px"]
+        yield f"motion taken from {name}", f"flow error in px a frame, {told} (standing still: {still:.2f})"
+
+
+ROWS = {"control": _control_rows, "camera": _camera_rows, "transfer": _transfer_rows}
 
 
 def _warped(engine: Engine, scene: Scene, drag: Drag, seed: int, strength: float, steps: int | None) -> dict[str, float] | None:

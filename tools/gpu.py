@@ -78,6 +78,7 @@ JOBS: tuple[Job, ...] = (
         "propagation", ALONE, "propagation: UNets and a DiT of real shapes",
         "{python} tools/bench_propagation_models.py --device {device} --out {out}", reserve_s=180.0,
     ),
+    Job("motion", ALONE, "warped noise: speed, against bipartite", "{python} tools/bench_motion.py speed --out {out}", reserve_s=60.0),
 )  # fmt: skip
 
 
