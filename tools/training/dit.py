@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
 SHIFT = 3.0
+HELD_OUT = 8  # clips that the held-out losses are measured on
 
 
 def build(channels: int, form: Format = FORMATS["small"]) -> WanTransformer3DModel:
@@ -140,7 +142,7 @@ class VideoDit:
         """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with warped noise."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
-        seeds = [2**31 + i for i in range(8)]
+        seeds = [2**31 + i for i in range(HELD_OUT)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
             told, untold = self._latents(seeds, self.form.frames), self._latents(seeds, self.form.frames, _untold_scene)
@@ -217,5 +219,6 @@ def _fill(pool: LatentPool, step: int, count: int, most: int) -> None:
     pool.grow(count if len(pool) < 6 * count else 4 if len(pool) < most else 1)
 
 
-def _defaults(form: Format) -> dict[str, float]:
-    return {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}
+def _defaults(form: Format) -> dict[str, Any]:
+    clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps}
+    return clip | {"steps": 20, "guidance_scale": 3.0, "dual_clock": [0.85, 0.45]}
