@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,12 +93,11 @@ def _held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) ->
         raise InputError("dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m")
     after = [row.timestep for row in plan[1:]]
     whole = [row for row in plan if row.index >= len(after) or row.timestep != after[row.index]]  # not within a step of two calls (Heun)
-    first = min(whole, key=lambda row: abs(row.timestep - weak))
+    starts = [row for row, after in pairwise(whole) if after.expert == row.expert]
+    if not starts:
+        raise InputError(f"dual_clock cannot hold a motion in {len(plan)} steps: it needs two of one expert; use more steps")
+    first = min(starts, key=lambda row: abs(row.timestep - weak))
     own = [row for row in whole if row.expert == first.expert and row.index >= first.index]
-    if len(own) < 2:
-        what = "the second expert's steps begin there" if plan[-1].expert != first.expert else f"there are {len(plan)} steps"
-        raise InputError(f"dual_clock cannot hold a motion from noise level {weak / solver.config.num_train_timesteps:g} on: {what}; "
-                         "use more steps or a higher weak level")  # fmt: skip
     last = min(own[1:], key=lambda row: abs(row.timestep - strong))
     return range(first.index, last.index + 1)
 
