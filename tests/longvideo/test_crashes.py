@@ -171,6 +171,7 @@ def test_a_disk_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: pytest.
     fill(tmp_path / "job", 2)
     monkeypatch.undo()
     with Journal.open(tmp_path / "job", REQUEST) as journal:
+        assert len(journal) == 2 and journal.notes == []
         check(journal, 2)
 
 

@@ -23,11 +23,11 @@ PLAIN = [
     pytest.param(Drag((1, 2, 30), [(12, 32)], rotate=30), id="disc"),
     pytest.param(Drag(((1, 2), (30, 2), (9, 40)), [(12, 32), (5, 5)]), id="polygon"),
     pytest.param(Drag(None, [(12, 32), (5, 5)]), id="no region"),
-    pytest.param(Drag("/tmp/mask.png", [(12, 32)]), id="mask file"),
-    pytest.param(CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], picture="/tmp/cat.png"))), id="sprites"),
-    pytest.param(Transfer("/tmp/clip.mp4", (0, 0, 9, 9)) + Drag(None, [(1, 1), (2, 2)]) + Camera(pan=1), id="a sum"),
-    pytest.param(Flow("/tmp/flow"), id="flow"),
-    pytest.param(Tracks("/tmp/tracks.npz"), id="tracks"),
+    pytest.param(Drag("/films/mask.png", [(12, 32)]), id="mask file"),
+    pytest.param(CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], picture="/films/cat.png"))), id="sprites"),
+    pytest.param(Transfer("/films/clip.mp4", (0, 0, 9, 9)) + Drag(None, [(1, 1), (2, 2)]) + Camera(pan=1), id="a sum"),
+    pytest.param(Flow("/films/flow"), id="flow"),
+    pytest.param(Tracks("/films/tracks.npz"), id="tracks"),
 ]
 
 
