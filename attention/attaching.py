@@ -23,7 +23,8 @@ from videogen.core.errors import InputError
 
 from .clock import Clock
 from .config import SparseAttention
-from .layout import guess_grid, key_mask_of, layout_of
+from .keepframes import Frames, Spans, check_within, checked_frames, frame_tokens, one_frame_each
+from .layout import frames_a_token, guess_grid, key_mask_of, layout_of
 from .order import TokenGrid
 from .report import summarise
 from .site import Moment, Record, Site
@@ -77,9 +78,14 @@ class Handle:
         return self._steps if self._steps is not None or timesteps is None else len(timesteps)
 
     @contextmanager
-    def at(self, step: int, branch: str) -> Iterator[None]:
-        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed."""
-        moment = Moment(step, self.steps, branch)
+    def at(self, step: int, branch: str, keep_frames: Frames = ()) -> Iterator[None]:
+        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed.
+
+        Calls of several windows are branches of their own. keep_frames: latent frames of what the model is called with,
+        single ones and ranges [start, stop), whose tokens every query sees. Where it is not known how they lie, the call
+        stays dense. Raises InputError.
+        """
+        moment = Moment(step, self.steps, branch, checked_frames(keep_frames))
         for model in self._models:
             model.moment = moment
         try:
@@ -160,6 +166,7 @@ class _AttachedModel:
         self.moment: Moment | None = None
         self._handle, self._model, self._given_grid = handle, model, grid
         self._grid: TokenGrid | None = None
+        self._batch = 0  # of the latents; 0: not seen
         self._now = Moment(0, None, "0")
         self._sites: dict[str, _AttachedSite] = {}
         self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
@@ -178,13 +185,22 @@ class _AttachedModel:
         else:
             self._now = self.moment
         self._grid = self._given_grid or guess_grid(self._model, latents)
+        self._batch = 0 if latents is None else latents.shape[0]
+        if self._now.keep_frames:
+            check_within(self._now.keep_frames, frames_a_token(self._model), self._grid)
         for site in self._sites.values():
             site.ordinal = 0
 
     def attend(self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int) -> Any:
         grid = layout_of(self._grid, text, query.shape[2], site.processor_name)
-        out, record = site.site.attend(self._now, site.ordinal, grid, dense, query, key, value, scale, mask)
+        keep: Spans | None = ()
+        if self._now.keep_frames and not one_frame_each(self._grid, self._batch, query):
+            keep = frame_tokens(self._now.keep_frames, frames_a_token(self._model), self._grid, grid)
         site.ordinal += 1
+        if keep is None:
+            self.refuse(site, query.shape[2], "where the frames of keep_frames lie is not known; give attach(..., grid=)")
+            return dense()
+        out, record = site.site.attend(self._now, site.ordinal - 1, grid, dense, query, key, value, scale, mask, keep)
         self._handle.record(record)
         return out
 

@@ -174,18 +174,20 @@ class BlockMap:
 class Forced:
     """Token ranges that are always attended, [start, stop): text, a condition, the first frame.
 
-    rows: query tokens that see everything; columns: key tokens that everything sees.
+    rows: query tokens that see everything; columns: key tokens that everything sees; beside: such as are no part of what
+    a sparsity keeps, so that however many they are, they take no other block's place.
     """
 
     rows: Sequence[tuple[int, int]] = ()
     columns: Sequence[tuple[int, int]] = ()
+    beside: Sequence[tuple[int, int]] = ()
 
     def apply(self, mask: torch.Tensor, query_block: int, key_block: int, length: tuple[int, int]) -> torch.Tensor:
-        """A mask of blocks [b, h, p, q] with every block that a range touches switched on. length: (query, key) tokens.
+        """A mask of blocks [b, h, p, q] with every block that rows and columns touch switched on. length: (query, key) tokens.
 
         Raises InputError for a range that is not within them.
         """
-        for spans, tokens in ((self.rows, length[0]), (self.columns, length[1])):
+        for spans, tokens in ((self.rows, length[0]), (self.columns, length[1]), (self.beside, length[1])):
             for start, stop in spans:
                 if not 0 <= start <= stop <= tokens:
                     raise InputError(f"forced range [{start}, {stop}) is not within the {tokens} tokens that there are")
@@ -193,6 +195,13 @@ class Forced:
         for start, stop in self.rows:
             mask[..., start // query_block : block_count(stop, query_block), :] = True
         for start, stop in self.columns:
+            mask[..., start // key_block : block_count(stop, key_block)] = True
+        return mask
+
+    def add_beside(self, mask: torch.Tensor, key_block: int) -> torch.Tensor:
+        """The same for `beside`, whose ranges `apply` has checked; the mask itself where there are none."""
+        mask = mask.clone() if self.beside else mask
+        for start, stop in self.beside:
             mask[..., start // key_block : block_count(stop, key_block)] = True
         return mask
 

@@ -51,9 +51,20 @@ def guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | No
     channels = getattr(config, "in_channels", None)
     if channels is not None and latents.shape[2] == channels and latents.shape[1] != channels:
         frames = latents.shape[1]
-    patch = getattr(config, "patch_size", 1)
-    t, h, w = patch if isinstance(patch, list | tuple) and len(patch) == 3 else (getattr(config, "patch_size_t", None) or 1, *_pair(patch))
+    t, h, w = _patch(config)
     return TokenGrid(frames // t, height // h, width // w)
+
+
+def frames_a_token(model: nn.Module) -> int:
+    """Latent frames in one frame of tokens, as the model's configuration says."""
+    return int(_patch(getattr(model, "config", None))[0])
+
+
+def _patch(config: Any) -> tuple[int, int, int]:
+    patch = getattr(config, "patch_size", 1)
+    if isinstance(patch, list | tuple) and len(patch) == 3:
+        return int(patch[0]), int(patch[1]), int(patch[2])
+    return (getattr(config, "patch_size_t", None) or 1, *_pair(patch))
 
 
 def _pair(patch: Any) -> tuple[int, int]:

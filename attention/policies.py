@@ -251,5 +251,5 @@ class WindowPolicy(_Base):
             nearness = nearness.masked_fill(~visible_blocks(call.key_mask, self.config.key_block)[:, None, None], -torch.inf)
         nothing = torch.zeros(b, h, p, q, dtype=torch.bool, device=call.query.device)
         forced = call.forced.apply(nothing, block, self.config.key_block, (length, call.key.shape[2]))
-        mask = top_rows(nearness, self.config.sparsity, forced)
+        mask = call.forced.add_beside(top_rows(nearness, self.config.sparsity, forced), self.config.key_block)
         return BlockMap.from_dense(mask, query_block=block, key_block=self.config.key_block, length=(length, call.key.shape[2]))

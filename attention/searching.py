@@ -62,13 +62,14 @@ def search(
     mass, audit = _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator)
     broken = ~mass.isfinite().all(-1, keepdim=True)
     mass = mass.nan_to_num(0.0)
-    must = (forced or Forced()).apply(broken.expand_as(mass), query_block, key_block, length)
+    forced = forced or Forced()
+    must = forced.apply(broken.expand_as(mass), query_block, key_block, length)
     if recall is not None:
-        kept = cover(mass, audit, recall, must)
+        kept = cover(mass, audit, recall, forced.add_beside(must, key_block))
     else:
         assert sparsity is not None
         shares = head_sparsity(mass, sparsity, must) if head_adaptive else sparsity
-        kept = top_rows(mass, shares, must)
+        kept = forced.add_beside(top_rows(mass, shares, must), key_block)
     found = BlockMap.from_dense(kept, query_block=query_block, key_block=key_block, length=length)
     return replace(found, recall=audit.recall(kept))
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .blockmap import Forced
+from .blockmap import Forced, visible_blocks
 from .config import SparseAttention
+from .keepframes import Spans
 from .kernels.dense import attention_with_lse
 from .kernels.table import Case, choose
 from .order import TokenGrid, inverse, permutation
@@ -22,11 +23,13 @@ _TILE = (4, 4, 4)
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in a run a call happens. branch: the guidance branch, or the how-manieth model call at this step."""
+    """Where in a run a call happens. branch: the guidance branch, or the how-manieth model call at this step; keep_frames:
+    latent frames that every query sees, ascending."""
 
     step: int
     steps: int | None
     branch: str
+    keep_frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Record:
 
 
 class Site:
-    """Self-attention of one module. State is keyed by guidance branch, ordinal of the call, and shape."""
+    """Self-attention of one module. State is keyed by guidance branch, ordinal of the call, shape, and kept tokens."""
 
     def __init__(self, name: str, config: SparseAttention) -> None:
         self.name, self._config = name, config
@@ -67,8 +70,10 @@ class Site:
         value: torch.Tensor,
         scale: float | None,
         key_mask: torch.Tensor | None,
+        keep: Spans = (),
     ) -> tuple[torch.Tensor, Record]:
-        """The call's result, [b, h, l, d] in the model's own order of tokens, and its record."""
+        """The call's result, [b, h, l, d] in the model's own order of tokens, and its record. keep: tokens in that order
+        that every query sees."""
         if self._config.backend != "auto":  # a kernel that was named and cannot is an error, even where the call would run dense
             block = self._config.query_block or default_query_block(query.device)
             shape = (query.shape[-1], value.shape[-1], block, self._config.key_block)
@@ -78,10 +83,11 @@ class Site:
         call = Call(
             _reordered(query, order), _reordered(key, order), _reordered(value, order),
             scale=scale, key_mask=key_mask if key_mask is None or order is None else key_mask[:, order],
-            forced=self._forced(grid, value, order), step=moment.step, steps=moment.steps,
+            forced=replace(self._forced(grid, value, order), beside=self._kept(keep, query.shape[2], order)),
+            step=moment.step, steps=moment.steps,
             seed=zlib.crc32(f"{self.name} {moment.step} {where}".encode()),
         )  # fmt: skip
-        outcome = self._policy.attend(call, self._memories.setdefault(where, Memory()))
+        outcome = self._policy.attend(call, self._memories.setdefault((*where, keep), Memory()))
         exact = self._exact(call, outcome) if self._config.audit == "full" and outcome.used is not None else None
         out = dense() if outcome.out is None else _reordered(outcome.out, None if order is None else inverse(order))
         return out, self._record(moment, query.shape[2], outcome, exact)
@@ -111,6 +117,19 @@ class Site:
             slab = 1 if order is None else min(_TILE[0], grid.frames)
             columns += ((grid.before, grid.before + slab * grid.height * grid.width),)
         return Forced(rows=ends, columns=columns + _broken(value, self._config.key_block, order))
+
+    def _kept(self, keep: Spans, length: int, order: torch.Tensor | None) -> Spans:
+        """Ranges, in the order of tokens that blocks are cut from, of all key blocks that hold one of these tokens."""
+        if order is None or not keep:
+            return keep
+        kept = torch.zeros(length, dtype=torch.bool, device=order.device)
+        for start, stop in keep:
+            kept[start:stop] = True
+        block = self._config.key_block
+        touched = visible_blocks(kept[order].unsqueeze(0), block)[0].int()
+        edges = torch.nn.functional.pad(touched, (1, 1)).diff()
+        starts, stops = (edges == 1).nonzero().squeeze(1).tolist(), (edges == -1).nonzero().squeeze(1).tolist()
+        return tuple((start * block, min(stop * block, length)) for start, stop in zip(starts, stops, strict=True))
 
     def _exact(self, call: Call, outcome: Outcome) -> float:
         """The recall against full dense attention: exp(lse_sparse - lse_full), mean over rows, the worst head."""

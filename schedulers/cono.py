@@ -87,7 +87,7 @@ class LookBack:
     frames: of each clip; n1, n2: frames guided from the left and from the right. release: steps, from the first on, in which
     guided frames copy. right_release: the same for B's hold on M, None: `release`. handover: M's last frames that guide D,
     None: n2; M is kept up to there. mean_of: `adjacent`, each clip is pulled to the one before it, or `first`, to the video's
-    first clip.
+    first clip. anchor: of the frames that M and D share, how many are M's in the video: 1 where a clip's first latent is a picture.
     """
 
     frames: int
@@ -97,6 +97,7 @@ class LookBack:
     right_release: int | None = None
     handover: int | None = None
     mean_of: str = MEANS[0]
+    anchor: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n1", "n2"):
@@ -110,6 +111,8 @@ class LookBack:
             )
         if self.handover is not None and not 1 <= self.handover <= self.frames - self.n1:
             raise InputError(f"handover:{self.handover} must lie between 1 and {self.frames - self.n1}, what n1:{self.n1} leaves of M")
+        if not 0 <= self.anchor <= self.handed:
+            raise InputError(f"anchor:{self.anchor} must lie between 0 and {self.handed}, the frames that M and D share")
         if self.mean_of not in MEANS:
             raise unknown("mean to pull to", self.mean_of, MEANS)
 
@@ -134,8 +137,8 @@ class LookBack:
         begun = Guide(range(handed), "M", range(frames - handed, frames), self.release)
         return (
             Clip("B", SOURCE, tuple(extend(frames, n1)), (left,), pulls[0], range(0)),
-            Clip("M", "B", tuple(internal(frames, n1, n2)), (left, held), pulls[1], range(n1, frames - handed)),
-            Clip("D", "M", tuple(extend(frames, handed)), (begun,), pulls[2], range(frames)),
+            Clip("M", "B", tuple(internal(frames, n1, n2)), (left, held), pulls[1], range(n1, frames - handed + self.anchor)),
+            Clip("D", "M", tuple(extend(frames, handed)), (begun,), pulls[2], range(self.anchor, frames)),
         )
 
     @property
@@ -168,8 +171,8 @@ class LookBack:
         if at_least("frame", frame, 0) < self.frames:
             return 0, SOURCE, frame
         extension, within = divmod(frame - self.frames, self.new_frames)
-        middle = self.frames - self.n1 - self.handed
-        return (extension, "M", self.n1 + within) if within < middle else (extension, "D", within - middle)
+        middle = self.frames - self.n1 - self.handed  # of M, before D begins
+        return (extension, "M", self.n1 + within) if within < middle + self.anchor else (extension, "D", within - middle)
 
 
 def look_back(frames: int, steps: int, share: float = 0.8) -> LookBack:

@@ -50,7 +50,7 @@ class ConoNoise(NoiseStream):
             raise unknown("clip of an extension", name, (SOURCE, *CLIPS))
         return NoiseWindow(self, tuple(self._source(extension, name, slot) for slot in range(self.plan.frames)))
 
-    def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         chain = [source]
         while not self._is_known(chain[-1], shape):
             chain.append(self._parent(chain[-1]))
@@ -77,9 +77,11 @@ class ConoNoise(NoiseStream):
         return self._source(extension, clip.noise_source, clip.order[slot])
 
     def _is_known(self, source: int, shape: Sequence[int]) -> bool:
-        return source < self.plan.frames or (source, tuple(shape)) in self._recent
+        return source < self.plan.frames or source in self._attempts or (source, tuple(shape)) in self._recent
 
     def _known(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+        if source in self._attempts:
+            return self.noise(source, shape)
         if source < self.plan.frames:
             return normal(address(self.seed, "initial", source), shape)
         self._recent.move_to_end((source, tuple(shape)))

@@ -30,14 +30,32 @@ if TYPE_CHECKING:
 
 
 class NoiseStream(ABC):
-    """Base of the streams; itself a `NoiseSource` for the whole video. A subclass says what noise each source has."""
+    """Base of the streams; itself a `NoiseSource` for the whole video. A subclass says what noise each source has (`_noise`)."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._attempts: dict[int, int] = {}
 
-    @abstractmethod
     def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         """Standard normal noise [channels, height, width] in fp32 on the CPU, of a source that `source` gave."""
+        attempt = self._attempts.get(source)
+        return self._noise(source, shape) if attempt is None else normal(address(self.seed, f"attempt {attempt}", source), shape)
+
+    def redraw(self, sources: Iterable[int], attempt: int) -> None:
+        """Give these sources independent noise, and other solver noise, of an attempt's own; 0 takes it back."""
+        for source in sources:
+            self._attempts.pop(source, None)
+            if attempt:
+                self._attempts[source] = attempt
+
+    def solver_seed(self, source: int, step: int) -> int:
+        """What a stochastic solver's generator begins with, for a source at a step."""
+        attempt = self._attempts.get(source)
+        return address(self.seed, "solver" if attempt is None else f"solver, attempt {attempt}", source, step)
+
+    @abstractmethod
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+        """As `noise`, of what was not redrawn."""
 
     def source(self, frame: int) -> int:
         """What stands for a latent frame of the video (counted from 0) in every address."""
@@ -71,7 +89,7 @@ class NoiseWindow:
     def generators(self, step: int, frames: int) -> list[torch.Generator]:
         import torch
 
-        seeds = [address(self.stream.seed, "solver", self._at(index), step) for index in range(frames)]
+        seeds = [self.stream.solver_seed(self._at(index), step) for index in range(frames)]
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def _at(self, index: int) -> int:
@@ -83,7 +101,7 @@ class NoiseWindow:
 class IidNoise(NoiseStream):
     """`AddressedNoise`, bit for bit: independent frames."""
 
-    def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return normal(address(self.seed, "initial", source), shape)
 
 
@@ -100,7 +118,7 @@ class FreeNoise(NoiseStream):
         if stride > window:
             raise InputError(f"stride:{stride} must be at most window:{window}, whose noise it shuffles")
 
-    def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return normal(address(self.seed, "initial", self.origin(source)), shape)
 
     def origin(self, frame: int) -> int:
@@ -127,7 +145,7 @@ class WarpedStream(NoiseStream):
         super().__init__(warped.seed)
         self.warped, self.offset = warped, at_least("offset", offset, 0)
 
-    def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         local, frames = source - self.offset, self.warped.latent_frames
         if not 0 <= local < frames:
             raise InputError(

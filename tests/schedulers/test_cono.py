@@ -29,6 +29,8 @@ PLANS = [
     pytest.param(LookBack(16, 6, 8, 5, handover=6), id="D begins with n1 of M's frames"),
     pytest.param(LookBack(16, 6, 8, 5, handover=10), id="D begins with all that is not A's in M"),
     pytest.param(LookBack(16, 6, 8, 5, right_release=3), id="B lets M go earlier"),
+    pytest.param(LookBack(9, 3, 4, 5, anchor=1), id="D's first frame is shown from M"),
+    pytest.param(LookBack(9, 3, 4, 5, handover=2, anchor=2), id="all that they share is shown from M"),
 ]
 OWN = {
     "epsilon": DDIMScheduler(clip_sample=False),
@@ -147,6 +149,7 @@ def test_lengths_and_places(plan: LookBack) -> None:
         pytest.param((16, 6, 8, 5, -2), "right_release:-2", id="the same on the right"),
         pytest.param((16, 6, 8, 5, None, 11), "handover:11 must lie between 1 and 10", id="D takes A's frames"),
         pytest.param((16, 6, 8, 5, None, 0), "handover:0", id="D takes none"),
+        pytest.param((16, 6, 8, 5, None, None, "adjacent", 9), "anchor:9 must lie between 0 and 8", id="more of M than D shares"),
         pytest.param((16, 6, 8, 5, None, None, "adjacant"), "did you mean 'adjacent'", id="mean misspelt"),
     ],
 )

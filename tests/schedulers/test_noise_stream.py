@@ -264,3 +264,16 @@ def test_warped_noise_goes_on_from_its_offset() -> None:
 def test_bad_input_says_what_to_do(call: Callable[[], NoiseStream], says: str) -> None:
     with pytest.raises(InputError, match=says):
         call()
+
+
+@pytest.mark.parametrize("row", ["iid", "freenoise", "cono"])
+def test_a_redrawn_source_has_other_noise_and_the_rest_keep_theirs(row: str) -> None:
+    name, settings = ROWS[row]
+    plain, redrawn = (noise_stream(name, 3, **settings) for _ in range(2))
+    redrawn.redraw([redrawn.source(20)], 1)
+    before, after = (stream.frames(range(18, 21), SHAPE) for stream in (plain, redrawn))
+    assert torch.equal(before[:, :, :2], after[:, :, :2]) and not torch.equal(before[:, :, 2], after[:, :, 2])
+    drawn = [seeds(stream.window([20]).generators(2, 1)) for stream in (plain, redrawn)]
+    assert drawn[0] != drawn[1]
+    redrawn.redraw([redrawn.source(20)], 0)
+    assert torch.equal(redrawn.frames(range(18, 21), SHAPE), before)

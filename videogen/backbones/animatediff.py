@@ -48,6 +48,16 @@ class AnimateDiffBackbone(Backbone):
         unet = self.pipeline.unet
         return [unet.conv_in, *unet.down_blocks, unet.mid_block], [*unet.up_blocks]
 
+    def temporal_blocks(self) -> list[nn.Module]:
+        from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+
+        motion = (m for m in self.pipeline.unet.modules() if isinstance(m, AnimateDiffTransformer3D))
+        return [block for module in motion for block in module.transformer_blocks]
+
+    @property
+    def temporal_positions(self) -> int | None:
+        return int(self.pipeline.unet.config.motion_max_seq_length)
+
     def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
         return TokenGrid(latents_shape[2], latents_shape[3], latents_shape[4])
 
@@ -61,6 +71,7 @@ class AnimateDiffBackbone(Backbone):
         return noise.to(self.device, self.dtype) * solver.init_noise_sigma
 
     def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+        self.frame_timesteps(latents, timestep)  # refuses all but a scalar
         per_frame = text.repeat_interleave(latents.shape[2], dim=0)
         return self.pipeline.unet(latents, timestep, encoder_hidden_states=per_frame, return_dict=False)[0]
 

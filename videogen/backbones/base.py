@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from videogen.attention.order import TokenGrid
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
 
 from .streaming import StreamDecoder
 
@@ -104,11 +104,32 @@ def _fits(key: str, value: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """A further prompt. positive [batch, tokens, width]; share [batch, frames]: of each latent frame's prediction, 0 to 1."""
+
+    positive: torch.Tensor
+    share: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Conditioning:
-    """Encoded text: positive and negative [batch, tokens, width]; negative is None without guidance."""
+    """Encoded text: positive and negative [batch, tokens, width]; negative is None without guidance.
+
+    blends: further prompts, each frame by frame in its share; the rest is the positive's.
+    """
 
     positive: torch.Tensor
     negative: torch.Tensor | None = None
+    blends: tuple[Blend, ...] = ()
+
+    def within(self, slots: slice) -> Conditioning:
+        """For some of the clip's latent frames: the prompts that have a share there, the greatest first."""
+        if not self.blends:
+            return self
+        shares = [blend.share[:, slots] for blend in self.blends]
+        ranked = [(1 - torch.stack(shares).sum(0), self.positive), *zip(shares, (blend.positive for blend in self.blends), strict=True)]
+        ranked = sorted((pair for pair in ranked if bool((pair[0] > 0).any())), key=lambda pair: -float(pair[0].sum()))
+        return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, share) for share, text in ranked[1:]))
 
 
 @dataclass(frozen=True)
@@ -190,6 +211,18 @@ class Backbone(ABC):
     def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Which of the denoiser's modules are its encoder and which its decoder, in order."""
 
+    def temporal_blocks(self) -> list[nn.Module]:
+        """Modules that mix frames within a sequence over frames, positions counted from 0; none where time has no layers of its own.
+
+        Each one's forward takes `hidden_states` [n, frames, channels] first and returns the same shape.
+        """
+        return []
+
+    @property
+    def temporal_positions(self) -> int | None:
+        """How many frames the temporal blocks' position tables hold; None: any number."""
+        return None
+
     @property
     def text_limit(self) -> int:
         """How many tokens of a prompt the model reads."""
@@ -215,7 +248,27 @@ class Backbone(ABC):
 
     @abstractmethod
     def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
-        """One model evaluation: the prediction for latents at a scalar timestep, text [batch, tokens, width]."""
+        """One model evaluation: the prediction for latents at a timestep, text [batch, tokens, width].
+
+        timestep: a scalar; or one a latent frame, [frames] or [batch, frames], for models that have `per_frame_timesteps`.
+        Raises UnsupportedError where a model takes one alone, InputError where frames and timesteps do not match.
+        """
+
+    def frame_timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor | None:
+        """Each latent frame's timestep, fp32 [batch, frames]; None where one scalar is given for all. Raises as `predict`."""
+        if timestep.ndim == 0:
+            return None
+        if not self.capabilities.per_frame_timesteps:
+            raise UnsupportedError(
+                f"timesteps {list(timestep.shape)} are one a latent frame, and {self.name!r} takes one for the whole clip; give a scalar"
+            )
+        batch, frames = latents.shape[0], latents.shape[2]
+        if tuple(timestep.shape) not in ((frames,), (batch, frames)):
+            raise InputError(
+                f"timesteps {list(timestep.shape)} do not fit latents of batch {batch} and {frames} frames; "
+                f"use a scalar, [{frames}] or [{batch}, {frames}]"
+            )
+        return timestep.to(latents.device, torch.float32).expand(batch, frames)
 
     @abstractmethod
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -28,10 +28,7 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     local = isinstance(source, Path)
     try:
         with _no_bars():
-            components = {
-                name: _component(source, name, library, kind, chosen)
-                for name, (library, kind) in _components(index).items()
-            }
+            components = {name: _component(source, name, library, kind, chosen) for name, (library, kind) in _components(index).items()}
             pipeline = pipeline_class.from_pretrained(
                 str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=local,
                 **{name: component for name, component in components.items() if component is not None},

@@ -61,9 +61,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
 
 
-def load(
-    name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None
-) -> Backbone:
+def load(name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None) -> Backbone:
     """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
 
     dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None picks the best there is;
@@ -178,9 +176,7 @@ def _refuse_pickles(folder: Path) -> None:
     for component in (p for p in folder.iterdir() if p.is_dir()):
         pickles = [p for pattern in _PICKLES for p in component.glob(pattern)]
         if pickles and not any(component.glob("*.safetensors")):
-            raise CheckpointError(
-                f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors"
-            )
+            raise CheckpointError(f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors")
 
 
 def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:

@@ -13,18 +13,20 @@ from .techniques import AttachedTechnique, Call
 
 
 class SparseAttentionTechnique(AttachedTechnique):
-    """Every denoiser's long self-attention under one configuration."""
+    """Every denoiser's long self-attention under one configuration. keep_frames: the clip's latent frames that stay in sight."""
 
     section = "attention"
 
-    def __init__(self, config: SparseAttention) -> None:
-        self.config = config
+    def __init__(self, config: SparseAttention, keep_frames: tuple[int, ...] = ()) -> None:
+        self.config, self.keep_frames = config, keep_frames
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        grid = backbone.token_grid(tuple(state.latents.shape))
+        grid = backbone.token_grid(state.seen_shape)
         self.handle = attach(backbone.pipeline, self.config, steps=len(plan), grid=grid)
 
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
         assert self.handle is not None
-        with self.handle.at(row.index, branch):
+        start = int(branch.partition("@")[2] or 0)  # of the window that is evaluated
+        seen = tuple(frame - start for frame in self.keep_frames if 0 <= frame - start < latents.shape[2])
+        with self.handle.at(row.index, branch, seen):
             return call(latents, text)

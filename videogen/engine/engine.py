@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from fractions import Fraction
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -14,19 +15,20 @@ from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.longvideo.continuity import Continuity
 from videogen.media.video import Video
 from videogen.motion.spec import Motion
 from videogen.propagation import EncoderPropagation
-from videogen.propagation.caches import LibraryCache
 
-from .attention import SparseAttentionTechnique
+from .asked import asked_for
 from .dual_clock import DualClockTechnique
 from .events import ProgressCallback
 from .guards import memory_errors
-from .library import LibraryCacheTechnique
+from .long_render import LongVideo, manifest_of, render_long
+from .long_run import LongRun
 from .motion import PlannedMotion, first_picture, plan_motion
-from .propagation import PropagationTechnique
+from .redo import redo
 from .request import RenderRequest
 from .run import Run
 from .techniques import Technique
@@ -56,6 +58,11 @@ class GenerateOptions(TypedDict, total=False):
     motion_strength: float | None
     motion_backend: str | None
     motion_picture: str | PathLike[str] | None
+    story: Any
+    seconds: float | None
+    continuity: str | dict[str, Any] | Continuity | None
+    window: int | None
+    retries: int
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
@@ -64,9 +71,9 @@ class GenerateOptions(TypedDict, total=False):
 class Engine:
     """A model, loaded once, that makes videos.
 
-        engine = Engine.load("embedded")
-        video = engine.generate("a red ball moves right on a black background", seed=1)
-        video.save("ball.mp4")
+    engine = Engine.load("embedded")
+    video = engine.generate("a red ball moves right on a black background", seed=1)
+    video.save("ball.mp4")
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -91,14 +98,14 @@ class Engine:
             return cls(load(str(name_or_path), dtype=dtype, device=device, offload=offload))
 
     @overload
-    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> Video: ...
+    def generate(self, prompt: str = "", **options: Unpack[GenerateOptions]) -> Video: ...
 
     @overload
     def generate(self, prompt: list[str] | tuple[str, ...], **options: Unpack[GenerateOptions]) -> list[Video]: ...
 
     def generate(
         self,
-        prompt: str | list[str] | tuple[str, ...],
+        prompt: str | list[str] | tuple[str, ...] = "",
         *,
         frames: int | None = None,
         size: tuple[int, int] | None = None,
@@ -118,6 +125,11 @@ class Engine:
         motion_strength: float | None = None,
         motion_backend: str | None = None,
         motion_picture: str | PathLike[str] | None = None,
+        story: Any = None,
+        seconds: float | None = None,
+        continuity: str | dict[str, Any] | Continuity | None = None,
+        window: int | None = None,
+        retries: int = 0,
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
@@ -130,7 +142,8 @@ class Engine:
         `every:N`, `deepcache:N`, a cache of diffusers such as `first-block:0.08`, or a
         `videogen.propagation.EncoderPropagation`, also as a dict. motion: how things or the camera move, such as
         `Drag((32, 32, 10), [(12, 32), (50, 32)])`, see `videogen.motion`; motion_strength, motion_backend and motion_picture:
-        see `RenderRequest`. preview_every: steps between previews in
+        see `RenderRequest`. story, seconds, continuity, window, retries: longer than the model's own clip, see there and
+        `render_long`, which writes to a file as it goes. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -143,6 +156,7 @@ class Engine:
                 seed=seed + i, solver=solver, fps=fps, noise=noise, guidance_mode=guidance_mode, vae_tiling=vae_tiling,
                 attention=_words("attention", attention), propagate=_words("propagate", propagate),
                 motion=motion, motion_strength=motion_strength, motion_backend=motion_backend, motion_picture=motion_picture,
+                story=story, seconds=seconds, continuity=continuity, window=window, retries=retries,
             )
             for i, text in enumerate(prompts)
         ]  # fmt: skip
@@ -171,9 +185,11 @@ class Engine:
         if not requests:
             return []
         resolved = [r.resolve(self.backbone) for r in requests]
+        if resolved[0].is_long:
+            return [self._long_in_memory(request, techniques, progress) for request in resolved]
         motion = plan_motion(resolved[0], self.backbone)
         run = Run(self.backbone, resolved, progress, motion)
-        techniques = [*techniques, *_asked_for(run.first)]
+        techniques = [*techniques, *asked_for(run.first)]
         try:
             if motion is not None and not motion.warps() and motion.strength:
                 pictures = self._first_pictures(run, motion)
@@ -183,6 +199,53 @@ class Engine:
         finally:
             self.backbone.release()
         return [run.video(i, frames[i].cpu(), measured) for i in range(len(requests))]
+
+    def render_long(
+        self,
+        request: RenderRequest,
+        output: str | PathLike[str],
+        *,
+        quality: int | None = None,
+        overwrite: bool = False,
+        keep_job: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> LongVideo:
+        """Make a video of any length straight into a file, in memory that does not grow with it.
+
+        Each finished piece is kept in `OUTPUT.job` beside the file: the same call goes on after a kill, and the frames are those
+        of an uninterrupted run. keep_job: keep that folder, so that single pieces can be made again. Raises as `generate`, and
+        ResumeError where the folder is the job of another request or another process is at it.
+        """
+        try:
+            resolved = request.resolve(self.backbone)
+            if not resolved.is_long:  # it would fit one clip: a long video of one piece
+                resolved = replace(request, continuity="replay").resolve(self.backbone)
+            return render_long(self.backbone, resolved, output, quality=quality, overwrite=overwrite, keep_job=keep_job, progress=progress)
+        finally:
+            self.backbone.release()
+
+    def redo(
+        self, output: str | PathLike[str], piece: int, *, attempt: int | None = None, progress: ProgressCallback | None = None
+    ) -> LongVideo:
+        """Make one piece of a long video again, between its neighbours, and write the video anew: see `engine.redo`."""
+        try:
+            return redo(self.backbone, output, piece, attempt=attempt, progress=progress)
+        finally:
+            self.backbone.release()
+
+    def _long_in_memory(self, request: RenderRequest, techniques: Sequence[Technique], progress: ProgressCallback | None) -> Video:
+        """A long video as a `Video`: no journal, all frames at once."""
+        if techniques:
+            raise UnsupportedError("techniques are for one clip; a long video attaches its own to each piece: use continuity='off'")
+        run = LongRun(self.backbone, request, progress)
+        try:
+            frames = np.concatenate(list(run.frames()))
+        finally:
+            self.backbone.release()
+        told = replace(request, device=str(self.backbone.device), dtype=str(self.backbone.dtype).removeprefix("torch."))
+        model = {"name": self.backbone.name, "family": self.backbone.family, "hash": self.backbone.digest}
+        assert request.fps
+        return Video(frames, Fraction(request.fps).limit_denominator(1001), manifest_of(run, told, model, {}).to_dict())
 
     def _latents(self, run: Run, techniques: Sequence[Technique], preview_every: int) -> tuple[torch.Tensor, dict[str, Any]]:
         text = run.stage("encode", lambda: run.encode_text())
@@ -202,19 +265,6 @@ class Engine:
         if self._preview is None:
             self._preview = LatentPreview(self.backbone)
         return self._preview
-
-
-def _asked_for(request: RenderRequest) -> list[Technique]:
-    """The techniques that a request names, outermost first: attention must see every model call."""
-    sparse, propagation = request.sparse_attention(), request.propagation()
-    found: list[Technique] = []
-    if isinstance(propagation, LibraryCache):
-        found.append(LibraryCacheTechnique(propagation, one_branch_a_call=request.guidance_mode == "sequential" or not request.guided))
-    elif propagation is not None:
-        found.append(PropagationTechnique(propagation, sparse))
-    if sparse is not None:
-        found.append(SparseAttentionTechnique(sparse))
-    return found
 
 
 def _sides(size: tuple[int, int] | None) -> tuple[int | None, int | None]:

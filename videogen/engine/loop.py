@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from einops import rearrange
 
 from videogen.backbones.base import Backbone, Conditioning
 from videogen.schedulers.noise import NoiseSource
+from videogen.schedulers.windows import Window, Windows
 
 from .guards import check_finite
-from .guidance import guided
+from .guidance import Evaluate, guided
 from .plan import StepRow
 from .techniques import Technique
 
@@ -24,12 +25,19 @@ from .techniques import Technique
 @dataclass(frozen=True)
 class LoopState:
     """Where a run stands. latents [b, c, f, h, w]; index: steps done; solver: its scheduler, with its history;
-    noise: one source a sample."""
+    noise: one source a sample. windows: where the model sees the clip piece by piece; None: whole."""
 
     latents: torch.Tensor
     index: int
     solver: Any
     noise: Sequence[NoiseSource]
+    windows: Windows | None = None
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """[b, c, f, h, w] of what the model sees at once."""
+        batch, channels, frames, *sides = self.latents.shape
+        return (batch, channels, frames if self.windows is None else self.windows.size, *sides)
 
     def snapshot(self) -> LoopState:
         """A copy that later steps do not touch: go on from it and get the same result."""
@@ -74,9 +82,10 @@ def denoise(
     while state.index < len(plan):
         row = plan[state.index]
         timestep = state.solver.timesteps[row.index]
-        scaled = _scale_input(state.solver, state.latents, timestep)
-        evaluate = partial(_evaluate, backbone, timestep, row, techniques)
-        prediction = guided(evaluate, scaled, text, row.guidance_scale, mode)
+        scaled = scale_input(state.solver, state.latents, timestep)
+        seen = reduce(lambda given, technique: technique.timestep(row, given), techniques, timestep)
+        evaluate = partial(_evaluate, backbone, seen, row, techniques)
+        prediction = _predict(evaluate, scaled, text, row, mode, state.windows)
         for technique in techniques:
             prediction = technique.prediction(row, state, prediction)
         check_finite(prediction, f"step {row.index + 1} of {len(plan)}", backbone.dtype)
@@ -84,6 +93,22 @@ def denoise(
         for technique in techniques:
             state = technique.after_step(row, state)
         yield state
+
+
+def _predict(
+    evaluate: Evaluate, latents: torch.Tensor, text: Conditioning, row: StepRow, mode: str, windows: Windows | None
+) -> torch.Tensor:
+    """The guided prediction: of the whole clip, or of each window, averaged where they overlap (a branch is then `cond@START`)."""
+    if windows is None:
+        return guided(evaluate, latents, text, row.guidance_scale, mode)
+
+    def seen(window: Window) -> torch.Tensor:
+        def within(latents: torch.Tensor, text: torch.Tensor, branch: str) -> torch.Tensor:
+            return evaluate(latents, text, f"{branch}@{window.start}")
+
+        return guided(within, latents[:, :, window.slots].contiguous(), text.within(window.slots), row.guidance_scale, mode)
+
+    return windows.fuse((seen(window) for window in windows.at(row.index)), row.index)
 
 
 def _evaluate(
@@ -110,7 +135,8 @@ def _through(technique: Technique, row: StepRow, branch: str, call: Any, latents
     return technique.evaluate(row, branch, latents, text, call)
 
 
-def _scale_input(solver: Any, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+def scale_input(solver: Any, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """Latents as the model sees them."""
     scale = getattr(solver, "scale_model_input", None)
     return latents if scale is None else scale(latents, timestep)
 

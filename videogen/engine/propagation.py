@@ -103,4 +103,3 @@ def prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopS
         return replace(state, latents=state.latents + config.prior_noise * grown * noise.to(state.latents))
 
     return inject
-

@@ -8,22 +8,26 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError, nearest
+from videogen.longvideo.continuity import AUTO, OFF, Continuity, automatic
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import EncoderPropagation
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.base import Backbone, LatentGeometry
+    from videogen.longvideo import LatentTimeline, Timeline
 
 NOISES = ("addressed", "diffusers")
 GUIDANCES = ("batched", "sequential")
+LONGER_THAN = 1.5  # of the model's own clip: beyond this a video is made of several
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,14 @@ class RenderRequest:
     plain render) to 1: the correlation kept with the warped noise (0.9 where nothing is said), or how far dual_clock puts the
     moved picture back (1); motion_backend: `warped_noise[:METHOD]` or `dual_clock[:WEAK,STRONG]` (`motion.control`); motion_picture: the
     file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
+
+    Longer than the model's own clip: story: what is shown when (any form of `videogen.longvideo.as_timeline`), in the prompt's
+    place; seconds: the length, in the place of frames; continuity: how the clips hang together, `auto`, `off` (one clip, however
+    long), a policy of `videogen.longvideo.Continuity`, or its fields as a dict; window: frames that the model makes at once
+    (None: its own length); retries: how often a piece whose seam shows is made again with other noise.
     """
 
-    prompt: str
+    prompt: str = ""
     negative_prompt: str | None = None
     model: str | None = None
     frames: int | None = None
@@ -64,6 +73,11 @@ class RenderRequest:
     motion_strength: float | None = None
     motion_backend: str | None = None
     motion_picture: str | PathLike[str] | None = None
+    story: Timeline | list[Any] | dict[Any, Any] | str | PathLike[str] | None = None
+    seconds: float | None = None
+    continuity: str | dict[str, Any] | Continuity | None = None
+    window: int | None = None
+    retries: int = 0
 
     def __post_init__(self) -> None:
         """InputError for what is wrong whatever the model. A motion becomes a `Motion`, its files' names absolute."""
@@ -71,13 +85,14 @@ class RenderRequest:
             object.__setattr__(self, "motion_picture", str(Path(self.motion_picture).expanduser().absolute()))
         for field in fields(self):
             _check_type(field.name, _plain(self, field.name))
+        self._check_long()
         if not self.prompt.strip():
             raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
-        for name in ("frames", "width", "height", "steps", "fps"):
+        for name in ("frames", "width", "height", "steps", "fps", "seconds", "window"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name}={value} must be above 0")
-        for name in ("guidance_scale", "guidance_scale_2", "fps", "recall"):
+        for name in ("guidance_scale", "guidance_scale_2", "fps", "recall", "seconds"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name}={value} must be a finite number of at least 0")
@@ -90,6 +105,56 @@ class RenderRequest:
         self.sparse_attention()
         self.propagation()
         self._check_motion()
+
+    @property
+    def moves(self) -> bool:
+        """Whether a motion is asked for, of the whole clip or of a shot."""
+        return self.motion is not None or (self.story is not None and any(shot.motion is not None for shot in self.timeline().shots))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether this resolved request is made of several clips."""
+        return self.continuity != OFF
+
+    def timeline(self) -> Timeline:
+        """What is shown when."""
+        from videogen.longvideo import Shot, Timeline
+
+        assert self.story is None or isinstance(self.story, Timeline)
+        return self.story or Timeline((Shot(self.prompt, Fraction(0), None),))
+
+    def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
+        """Of this resolved request, latent frame by latent frame; the last latent may reach beyond the clip's end."""
+        from videogen.longvideo import LatentClock
+
+        assert self.fps and self.frames
+        frames = LatentClock.of(geometry).fitting(self.frames)
+        return self.timeline().compile(fps=self.fps, frames=frames, geometry=geometry, seed=self.seed)
+
+    def continuity_for(self, clip: int) -> Continuity:
+        """How a resolved long request's clips of so many latent frames hang together."""
+        assert self.continuity is not None
+        return Continuity.of(self.continuity).for_clip(clip)
+
+    def _check_long(self) -> None:
+        """Make a story a `Timeline`, and its first prompt the request's; InputError for what does not fit together."""
+        from videogen.longvideo import as_timeline
+
+        if self.continuity not in (None, AUTO, OFF):
+            Continuity.of(self.continuity)  # type: ignore[arg-type]
+        if self.retries < 0:
+            raise InputError(f"retries={self.retries} must be 0 or more")
+        if self.seconds is not None and self.frames is not None:
+            raise InputError(f"frames={self.frames} and seconds={self.seconds:g} both say how long the clip is; give one of them")
+        if self.story is None:
+            return
+        object.__setattr__(self, "story", as_timeline(self.story))
+        if self.continuity == OFF:
+            raise InputError("a story has shots, which continuity='off' (one clip) cannot show; leave it out, or give one prompt")
+        first = self.timeline().shots[0].prompt
+        if self.prompt not in ("", first):
+            raise InputError(f"prompt {self.prompt!r} is given beside a story, which has its own; leave one of them out")
+        object.__setattr__(self, "prompt", first)
 
     @property
     def guided(self) -> bool:
@@ -137,7 +202,7 @@ class RenderRequest:
         strength = self.motion_strength
         if strength is not None and not 0 <= strength <= 1:
             raise InputError(f"motion_strength={strength} must be from 0 (none of it) to 1 (all)")
-        if self.motion is None:
+        if not self.moves:
             for name in ("motion_strength", "motion_backend", "motion_picture"):
                 if getattr(self, name) is not None:
                     raise InputError(f"{name}={getattr(self, name)!r} is given without a motion; say what moves: motion, camera or drag")
@@ -150,7 +215,7 @@ class RenderRequest:
             if key not in known:
                 guess = nearest(key, known)
                 raise InputError(f"unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
-        if "prompt" not in values:
+        if "prompt" not in values and values.get("story") is None:
             raise InputError("no prompt; say what the video shows")
         return cls(**values)
 
@@ -158,9 +223,12 @@ class RenderRequest:
         """Plain data; a motion as its layers, see `videogen.motion.to_layers`."""
         from videogen.motion.layers import to_layers
 
-        motion = self.motion_spec()
+        motion, story, continuity = self.motion_spec(), self.story, self.continuity
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return copy.deepcopy(values | {"motion": None if motion is None else to_layers(motion)})
+        values["motion"] = None if motion is None else to_layers(motion)
+        values["story"] = None if story is None else self.timeline().to_dict()
+        values["continuity"] = continuity.to_dict() if isinstance(continuity, Continuity) else continuity
+        return copy.deepcopy(values)
 
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
@@ -170,7 +238,9 @@ class RenderRequest:
         filled = replace(
             self,
             negative_prompt=defaults.negative_prompt if self.negative_prompt is None else self.negative_prompt,
-            frames=self.frames or defaults.frames,
+            frames=self._frames(backbone),
+            seconds=None,
+            window=self.window or defaults.frames,
             width=self.width or defaults.width,
             height=self.height or defaults.height,
             steps=self.steps or defaults.steps,
@@ -180,7 +250,10 @@ class RenderRequest:
             model=backbone.name,
         )
         self._check_loaded(backbone)
-        if self.motion is not None:
+        filled = filled._with_continuity(backbone)
+        if filled.is_long:
+            filled = filled._with_long_motion(backbone)
+        elif self.motion is not None:
             asked = self.motion_control() or MotionControl("warped_noise" if defaults.warped_noise else "dual_clock")
             control = asked.with_clocks(*defaults.dual_clock)
             strength = STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength
@@ -196,8 +269,66 @@ class RenderRequest:
         finest = backbone.scheduler.config.num_train_timesteps
         if filled.steps > finest:
             raise InputError(f"steps={filled.steps}: {backbone.name!r} was trained with {finest} noise levels; use at most {finest}")
-        backbone.geometry.check(filled.frames, filled.height, filled.width, backbone.name)
+        frames = filled.window if filled.is_long else filled.frames
+        assert frames
+        backbone.geometry.check(frames, filled.height, filled.width, backbone.name)
+        if filled.is_long:
+            filled.latent_timeline(backbone.geometry)
         return filled
+
+    def _frames(self, backbone: Backbone) -> int:
+        """The clip's length: as asked, the story's, or the model's own."""
+        from videogen.longvideo import LatentClock
+
+        fps, clock = self.fps or backbone.defaults.fps, LatentClock.of(backbone.geometry)
+        if self.seconds is not None:
+            return clock.fitting(round(self.seconds * fps))
+        if self.frames is None and self.story is not None:
+            told = self.timeline().frames(fps, backbone.geometry)
+            if told is None:
+                raise InputError("the story's last shot has no end, so nothing says how long the video is; give seconds or frames")
+            return told
+        return self.frames or backbone.defaults.frames
+
+    def _with_continuity(self, backbone: Backbone) -> RenderRequest:
+        """With the policy that this length gets: `off`, or all of its numbers."""
+        assert self.frames and self.window
+        asked, can = self.continuity or AUTO, backbone.capabilities
+        fits = self.frames <= LONGER_THAN * self.window
+        if asked == OFF or (asked == AUTO and fits and self.story is None):
+            return replace(self, continuity=OFF)
+        policy = automatic(per_frame_timesteps=can.per_frame_timesteps) if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
+        if self.moves and policy.noise == "iid":
+            policy = replace(policy, noise="warped")
+        if (policy.noise == "warped") != self.moves:
+            raise InputError(
+                f"continuity's noise={policy.noise} and {'a' if self.moves else 'no'} motion do not go together; use noise=iid"
+            )
+        policy.check_model(
+            per_frame_timesteps=can.per_frame_timesteps, first_frame=can.first_frame,
+            temporal_blocks=bool(backbone.temporal_blocks()), name=backbone.name,
+        )  # fmt: skip
+        if self.noise == "diffusers":
+            raise InputError("noise='diffusers' draws one clip's noise in order; a long video has noise by address: leave it out")
+        clip = backbone.geometry.shape(self.window, 0, 0)[2]
+        return replace(self, continuity=policy.for_clip(clip).to_dict())
+
+    def _with_long_motion(self, backbone: Backbone) -> RenderRequest:
+        """A long video's motion goes by warped noise, in every clip."""
+        if not self.moves:
+            return self
+        control = self.motion_control() or MotionControl("warped_noise")
+        if control.backend != "warped_noise" or self.motion_picture is not None:
+            raise UnsupportedError("dual_clock moves the first frame of a single clip; a long video's motion goes by warped_noise")
+        if self.motion_backend is None and not backbone.defaults.warped_noise:
+            raise UnsupportedError(
+                f"a long video's motion goes by warped noise, which {backbone.name!r} is not known to be trained with; say "
+                f"motion_backend='warped_noise' to try it, or render at most {int(LONGER_THAN * backbone.defaults.frames)} frames"
+            )
+        return replace(
+            self, motion_backend=str(control.with_clocks(*backbone.defaults.dual_clock)),
+            motion_strength=STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength,
+        )  # fmt: skip
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -216,6 +347,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "propagate": (str, dict),
     "motion": (Motion, list, dict, str, PathLike),
     "motion_strength": (int, float),
+    "story": (object,),
+    "seconds": (int, float),
+    "continuity": (str, dict, Continuity),
+    "window": (int,),
+    "retries": (int,),
 }
 
 
@@ -229,7 +365,7 @@ def _plain(request: RenderRequest, name: str) -> Any:
 
 
 def _check_type(name: str, value: Any) -> None:
-    if value is None and name not in ("prompt", "seed", "noise", "vae_tiling", "attention", "propagate"):
+    if value is None and name not in ("prompt", "seed", "noise", "vae_tiling", "attention", "propagate", "retries"):
         return
     allowed = _TYPES.get(name, (str,))
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

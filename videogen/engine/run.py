@@ -16,15 +16,15 @@ from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
 from videogen.schedulers.noise import AddressedNoise, DiffusersNoise, NoiseSource
-from videogen.schedulers.solvers import make_solver
 
 from .events import Progress, ProgressCallback, report
 from .guards import check_finite, check_not_flat, memory_errors
-from .loop import LoopState, denoise
+from .loop import LoopState
 from .motion import PlannedMotion
 from .motion_report import measure_motion
-from .plan import StepRow, make_plan
+from .plan import StepRow
 from .request import RenderRequest
+from .sampling import begin, sample
 from .techniques import Technique
 
 _log = logging.getLogger("videogen")
@@ -72,38 +72,20 @@ class Run:
         preview_every: int,
         make_preview: Callable[[], LatentPreview],
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        state = self._start()
-        self.plan = make_plan(self.backbone, state.solver, self.first)
+        frames = self.backbone.geometry.shape(self.first.frames or 0, 0, 0)[2]
+        state = begin(self.backbone, self.first, [self._noise(r) for r in self.requests], frames)
         preview = make_preview() if preview_every else None
         begun = time.perf_counter()
-        report(self.progress, Progress("denoise", 0, len(self.plan), 0.0))
-        measured: dict[str, Any] = {}
-        try:
-            for technique in techniques:
-                technique.begin(self.backbone, self.plan, state)
-            for technique in techniques:
-                state = technique.start(state)
-            skipped = state.index
-            mode = self.first.guidance_mode or self.backbone.native_guidance
-            for state in denoise(self.backbone, state, self.plan, text, mode, techniques):  # noqa: B020
-                elapsed = time.perf_counter() - begun
-                left = elapsed / max(1, state.index - skipped) * (len(self.plan) - state.index)
-                picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
-                report(self.progress, Progress("denoise", state.index, len(self.plan), elapsed, left, picture))
-        finally:
-            for technique in reversed(techniques):
-                measured.update(technique.end())
-        return state.latents, measured
 
-    def _start(self) -> LoopState:
-        request = self.first
-        assert request.frames and request.height and request.width and request.steps
-        solver = make_solver(request.solver, self.backbone.scheduler)
-        solver.set_timesteps(request.steps, device=self.backbone.device)
-        _, channels, count, height, width = self.backbone.geometry.shape(request.frames, request.height, request.width)
-        sources = [self._noise(r) for r in self.requests]
-        noise = torch.cat([source.frames(range(count), (channels, height, width)) for source in sources])
-        return LoopState(self.backbone.start(noise, solver), 0, solver, sources)
+        def told(state: LoopState, steps: int, skipped: int) -> None:
+            elapsed, done = time.perf_counter() - begun, state.index - skipped
+            if not done:
+                return report(self.progress, Progress("denoise", 0, steps, 0.0))
+            picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
+            return report(self.progress, Progress("denoise", state.index, steps, elapsed, elapsed / done * (steps - state.index), picture))
+
+        latents, self.plan, measured = sample(self.backbone, state, self.first, text, techniques, told)
+        return latents, measured
 
     def _noise(self, request: RenderRequest) -> NoiseSource:
         if request.noise == "diffusers":

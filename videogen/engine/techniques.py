@@ -31,6 +31,10 @@ class Technique:
         """The state to begin from, asked once when all have begun; its index may be past steps that are to be left out."""
         return state
 
+    def timestep(self, row: StepRow, timestep: torch.Tensor) -> torch.Tensor:
+        """What the model is told: the solver's timestep, or one a latent frame [frames] for models that take it."""
+        return timestep
+
     def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
         """One model evaluation of one guidance branch; `call` is the model, or the next technique."""
         return call(latents, text)

@@ -105,6 +105,10 @@ class Journal:
         record = self._record(index)
         return record.start, record.stop
 
+    def state(self, index: int) -> dict[str, Any]:
+        """A chunk's plain data, without its tensors."""
+        return dict(self._record(index).state)
+
     def read(self, index: int) -> Chunk:
         """A chunk, its tensors on the CPU. ResumeError where it was damaged since the journal was opened."""
         try:

@@ -19,6 +19,32 @@ def encode(manifest: dict[str, Any]) -> str:
     return json.dumps(manifest, ensure_ascii=True, sort_keys=True)
 
 
+def container_options(path: Path) -> dict[str, str]:
+    """How an mp4 or webm is muxed: mp4 keeps tags of its own naming, and its index stands first."""
+    return {} if path.suffix.lower() == ".webm" else {"movflags": "use_metadata_tags+faststart"}
+
+
+def retag(path: Path, text: str | None, fps: Fraction) -> None:
+    """Give a finished mp4 or webm another manifest (`encode`d; None: none). Packets are copied, so no frame changes.
+
+    fps: the file's constant rate, said again since webm rounds it and each frame's duration. The copy is made beside the
+    file, then takes its name.
+    """
+    import av
+
+    copy = path.with_name(f"retagged{path.suffix}")
+    with av.open(str(path)) as source, av.open(str(copy), "w", options=container_options(path)) as target:
+        if text is not None:
+            target.metadata[TAG] = text
+        stream = source.streams.video[0]
+        track = target.add_stream_from_template(stream, framerate=fps)
+        for packet in source.demux(stream):
+            if packet.size:  # an empty one marks the end
+                packet.stream, packet.duration = track, round(1 / (fps * packet.time_base))
+                target.mux(packet)
+    os.replace(copy, path)
+
+
 def write_folder_file(folder: Path, fps: Fraction, manifest: dict[str, Any] | None) -> None:
     """What a folder of PNGs cannot say itself."""
     (folder / FOLDER_FILE).write_text(encode({"fps": str(fps), "manifest": manifest}), encoding="utf-8")

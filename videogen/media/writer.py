@@ -1,16 +1,17 @@
 """Writing clips, frame by frame, into a file that is whole or absent.
 
 H.264 mp4, VP9 webm, GIF, or a folder of PNGs, by the name's suffix. yuv420p needs even sides: an odd size is written
-as yuv444p, never rescaled. Colours are converted and tagged as bt709.
+as yuv444p, never rescaled. Colours are converted and tagged as bt709. Memory does not grow with the clip, but for the
+container's index of some bytes a frame.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ import numpy as np
 from videogen.core.errors import InputError, MediaError
 from videogen.core.files import atomic_path, check_output
 
-from .metadata import TAG, encode, write_folder_file
+from .metadata import TAG, container_options, encode, retag, write_folder_file
 from .video import check_frames
 
 #: suffix -> (largest CRF, most frames a second); None: it has no quality setting
@@ -43,8 +44,9 @@ class _Sink(Protocol):
 class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
-    size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. On an error in the block
-    nothing is left behind. Raises InputError for what cannot be written, MediaError where the encoder or the disk fails.
+    size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be set
+    or changed until the block ends: the file carries what it is then. On an error in the block nothing is left behind.
+    Raises InputError for what cannot be written, MediaError where the encoder or the disk fails.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
 
 
 class _CodecSink:
-    """mp4 and webm through PyAV."""
+    """mp4 and webm through PyAV. The header goes out with the first packet; a manifest that changed since is put in at the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         import av
@@ -158,10 +160,9 @@ class _CodecSink:
         webm = partial.suffix.lower() == ".webm"
         width, height = writer.size
         crf = str(writer.quality if writer.quality is not None else (28 if webm else 16))
-        flags = {} if webm else {"movflags": "use_metadata_tags+faststart"}
-        self._container = av.open(str(partial), "w", options=flags)
-        if writer.manifest is not None:
-            self._container.metadata[TAG] = encode(writer.manifest)
+        self._partial, self._writer = partial, writer
+        self._begun, self._tag = False, _tag(writer)
+        self._container = av.open(str(partial), "w", options=container_options(partial))
         codec_options = {"crf": crf, "b:v": "0", "row-mt": "1"} if webm else {"crf": crf, "preset": "medium"}
         self._stream: Any = self._container.add_stream("libvpx-vp9" if webm else "libx264", rate=writer.fps, options=codec_options)
         self._stream.width, self._stream.height = width, height
@@ -185,51 +186,98 @@ class _CodecSink:
 
     def finish(self) -> None:
         self._send(None)
+        self._container.close()
+        if _tag(self._writer) != self._tag:
+            retag(self._partial, _tag(self._writer), self._writer.fps)
 
     def close(self) -> None:
         self._container.close()
 
     def _send(self, picture: Any) -> None:
         for packet in self._stream.encode(picture):
+            if not self._begun:
+                self._begin()
             self._container.mux(packet)
+
+    def _begin(self) -> None:
+        """The header gets the manifest as it is now."""
+        self._begun, self._tag = True, _tag(self._writer)
+        if self._tag is not None:
+            self._container.metadata[TAG] = self._tag
+
+
+def _tag(writer: VideoWriter) -> str | None:
+    return None if writer.manifest is None else encode(writer.manifest)
 
 
 class _GifSink:
-    """GIF through Pillow: at most 256 colours a frame, and times in hundredths of a second."""
+    """GIF through Pillow: at most 256 colours a frame, and times in hundredths of a second.
+
+    Pillow would hold all frames until the end. Each is encoded as it comes instead, the part that changed, into a spool:
+    the manifest, which stands before the frames, is known last.
+    """
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
-        self._partial, self._writer = partial, writer
-        self._frames: list[Any] = []
+        self._partial, self._writer, self._index = partial, writer, 0
+        self._first: Any = None
+        self._shown: Any = None
+        self._spool = partial.with_name("frames").open("w+b")
 
     def add(self, frame: np.ndarray) -> None:
         from PIL import Image
+        from PIL.GifImagePlugin import getdata
 
         picture = Image.fromarray(frame).quantize(256)
-        if len(self._frames) % 2:  # Pillow joins equal neighbours into one frame: one colour a level off keeps them apart
-            palette = picture.getpalette() or [0, 0, 0]
-            palette[0] ^= 1
-            picture.putpalette(palette)
-        self._frames.append(picture)
+        colours = np.asarray(picture.convert("RGB"))
+        begin, end = (round(100 * i / self._writer.fps) for i in (self._index, self._index + 1))
+        how: dict[str, Any] = {"duration": 10 * max(1, end - begin)}
+        if self._index == 0:  # its palette is the header's
+            self._first, corner = picture, (0, 0)
+        else:
+            picture, corner, clear = _changes(picture, (colours == self._shown).all(-1))
+            how |= {"include_color_table": True} | ({} if clear is None else {"transparency": clear})
+        self._spool.writelines(getdata(picture, corner, **how))
+        self._shown = colours
+        self._index += 1
 
     def finish(self) -> None:
-        comment = encode(self._writer.manifest).encode() if self._writer.manifest is not None else b""
-        times = [round(100 * i / self._writer.fps) for i in range(len(self._frames) + 1)]
-        durations = [10 * max(1, b - a) for a, b in pairwise(times)]
-        self._frames[0].save(
-            self._partial, save_all=True, append_images=self._frames[1:], duration=durations, loop=0, comment=comment
-        )
+        from PIL.GifImagePlugin import getheader
+
+        header, _ = getheader(self._first, info={"loop": 0, "comment": (_tag(self._writer) or "").encode()})
+        self._spool.seek(0)
+        with self._partial.open("wb") as file:
+            file.writelines(header)
+            shutil.copyfileobj(self._spool, file)
+            file.write(b";")
 
     def close(self) -> None:
-        self._frames.clear()
+        self._spool.close()
+
+
+def _changes(picture: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int | None]:
+    """Of a quantized picture, the part that is not the `same` [h, w] as before: its pixels, its corner (x, y) in px, and
+    the index that stands for "as before", one that no other pixel needs. One pixel where all is the same: the frame counts.
+    """
+    from PIL import Image
+
+    rows, columns = (np.flatnonzero(~same.all(axis)) for axis in (1, 0))
+    (top, bottom), (left, right) = ((n[0], n[-1] + 1) if len(n) else (0, 1) for n in (rows, columns))
+    pixels, palette = np.array(picture), picture.getpalette()
+    free = np.setdiff1d(np.arange(256), pixels[~same])
+    if len(free):
+        pixels[same] = free[0]
+        palette += [0] * (3 * int(free[0] + 1) - len(palette))
+    part = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    part.putpalette(palette)
+    return part, (int(left), int(top)), int(free[0]) if len(free) else None
 
 
 class _PngSink:
-    """A folder of PNGs, frame_00000.png on, with rate and manifest beside them."""
+    """A folder of PNGs, frame_00000.png on; at the end, rate and manifest beside them."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         partial.mkdir()
-        self._partial, self._index = partial, 0
-        write_folder_file(partial, writer.fps, writer.manifest)
+        self._partial, self._writer, self._index = partial, writer, 0
 
     def add(self, frame: np.ndarray) -> None:
         from PIL import Image
@@ -238,7 +286,7 @@ class _PngSink:
         self._index += 1
 
     def finish(self) -> None:
-        pass
+        write_folder_file(self._partial, self._writer.fps, self._writer.manifest)
 
     def close(self) -> None:
         pass

@@ -39,6 +39,8 @@ class AttachedModel(Uncopied):
                 self.key_frames.close()
             raise
         self._conditions: dict[str, dict[str, Any]] = {}
+        self._keyed: dict[str, list[int]] = {}  # of each branch, the steps at which it was evaluated whole
+        self._called_at: dict[str, int] = {}  # of each branch, the last step
         self._ahead: dict[tuple[str, int], Any] = {}
         self._called = True
         self._replaced = Replaced(model, self._forward)
@@ -58,8 +60,10 @@ class AttachedModel(Uncopied):
             raise UnsupportedError("propagation is for inference; put the model into eval() or close() the handle")
         call = Call(self._signature, args, kwargs)
         moment = self._owner.moment(call)
-        key = self._owner.is_key(moment)
+        key = self._owner.is_key(moment, self)
         key = self._must_be_key(moment, call) or key
+        stride = moment.step - self._called_at.get(moment.branch, moment.step - 1)  # windows may take turns
+        self._called_at[moment.branch] = moment.step
         begun = _now(call.latents)
         try:
             output = self._key(moment, call) if key else self._between(moment, call)
@@ -68,7 +72,7 @@ class AttachedModel(Uncopied):
             raise
         done = _now(call.latents)
         self._owner.evaluated.append(Evaluated(moment.step, moment.branch, key, done - begun))
-        if key and self._decode_ahead(moment, call):
+        if key and self._decode_ahead(moment, call, max(1, stride)):
             self._owner.ahead_s += _now(call.latents) - done
         return output
 
@@ -81,18 +85,31 @@ class AttachedModel(Uncopied):
         changed = before is not None and not same(before, conditions)
         if changed:
             self._forget(moment.branch)
-        if self.boundary.ready(moment.branch):
-            return False
-        self._owner.make_key(moment, "a condition changed" if changed else "nothing was kept yet")
-        return True
+        if not self.boundary.ready(moment.branch):
+            self._owner.make_key(moment, "a condition changed" if changed else "nothing was kept yet")
+            return True
+        return self._owner.joins(moment, self.last_key(moment.branch))
+
+    def last_key(self, branch: str) -> int | None:
+        """The step at which this branch was last evaluated whole; None: never in this run."""
+        steps = self._keyed.get(branch)
+        return steps[-1] if steps else None
+
+    def go_back(self, step: int) -> None:
+        """What was kept at this step and after it did not happen. Other windows' last keys may lie before, and stay."""
+        for branch, steps in self._keyed.items():
+            while steps and steps[-1] >= step:
+                steps.pop()
+                self.boundary.drop_newest(branch)
 
     def _key(self, moment: Moment, call: Call) -> Any:
         at, boundary, owner = self._owner.schedule.place(moment.step, call.timestep), self.boundary, self._owner
         expected = None
-        if boundary.ready(moment.branch) and (boundary.costs_nothing or owner.audits(self._model)):
+        if owner.was_key and boundary.ready(moment.branch) and (boundary.costs_nothing or owner.audits(self._model)):
             expected = boundary.replay(moment.branch, (at,), self._run(call), call.latents)
         with self.key_frames.on(moment.branch, call.latents) if self.key_frames else nullcontext():
             output, drift = boundary.key(moment.branch, at, self._run(call), call.latents)
+        self._keyed.setdefault(moment.branch, []).append(moment.step)
         owner.supervise(moment, expected, output, call.latents, drift)
         if self.key_frames:
             level = owner.schedule.levels[moment.step] if owner.schedule.levels else None
@@ -106,16 +123,17 @@ class AttachedModel(Uncopied):
         at = self._owner.schedule.place(moment.step, call.timestep)
         return self.boundary.replay(moment.branch, (at,), self._run(call), call.latents)
 
-    def _decode_ahead(self, moment: Moment, call: Call) -> bool:
-        """All steps up to the next key, in one batch or several; whether there were any."""
+    def _decode_ahead(self, moment: Moment, call: Call, stride: int) -> bool:
+        """All steps up to the next key at which this branch will be called, in one batch or several; whether there were any."""
         owner = self._owner
+        self._drop_ahead(moment.branch)  # what was not asked for, from an older key
         assert owner.controller is not None
         after = owner.controller.next_key(moment.step)
         timesteps = owner.schedule.timesteps
         if self.boundary.reads_latents or after is None or timesteps is None or not call.repeats:
             return False
         forced = [step for step in owner.forced if step > moment.step]
-        steps = list(range(moment.step + 1, min([after, *forced])))
+        steps = list(range(moment.step + stride, min([after, *forced]), stride))
         size = owner.config.micro_batch
         if size == 1 or attends_sparsely(self._model):
             return False
@@ -135,6 +153,10 @@ class AttachedModel(Uncopied):
         self.boundary.forget(branch)
         if self.key_frames:
             self.key_frames.forget(branch)
+        self._keyed.pop(branch, None)
+        self._drop_ahead(branch)
+
+    def _drop_ahead(self, branch: str) -> None:
         for made in [place for place in self._ahead if place[0] == branch]:
             del self._ahead[made]
 
@@ -142,8 +164,8 @@ class AttachedModel(Uncopied):
         self.boundary.forget()
         if self.key_frames:
             self.key_frames.forget()
-        self._conditions.clear()
-        self._ahead.clear()
+        for kept in (self._conditions, self._keyed, self._called_at, self._ahead):
+            kept.clear()
 
     def close(self) -> None:
         self.forget()

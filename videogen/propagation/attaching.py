@@ -31,7 +31,7 @@ from .supervision import Moment, Supervision
 from .targets import denoisers, is_compiled
 
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)  # keys, counted from 0, at which a boundary that costs something is checked
-
+_JOINED = "its windows were not evaluated at the last key"
 
 
 def attach(
@@ -89,6 +89,8 @@ class Handle:
             self.controller = make_controller(self.config, self.schedule, self._models[0].boundary, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key = -1, True
+        self._rounds: list[int] = []  # the keys that were decided; windows that take turns join a round at steps after it
+        self._before = 0  # of `evaluated`: calls before the present step
         self.evaluated: list[Evaluated] = []
         self.ahead_s = 0.0
         self.errors: dict[int, float | None] = {}
@@ -100,7 +102,12 @@ class Handle:
 
     @contextmanager
     def at(self, step: int, branch: str, guidance_scale: float = 1.0) -> Iterator[None]:
-        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed."""
+        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed.
+
+        Calls of several windows are branches of their own, `cond@0`, `cond@12`, in any order; windows may take turns from
+        step to step. A branch that comes first at a step between keys is evaluated whole, with all that follow at that step;
+        where others of the step were propagated before it, the next step is a key.
+        """
         self._told = Moment(step, branch, guidance_scale)
         try:
             yield
@@ -133,17 +140,36 @@ class Handle:
         guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
         return float(torch.as_tensor(scale).max()) if scale is not None and guided else 1.0
 
-    def is_key(self, moment: Moment) -> bool:
+    def is_key(self, moment: Moment, model: AttachedModel) -> bool:
         """Decided once a step, for all its branches."""
-        assert self.controller is not None
         if moment.step != self._step:
             if self._told is not None and moment.step == 0:
                 self._begin()
+            assert self.controller is not None
             self.finish_step()
-            self._step = moment.step
+            self._step, self._before = moment.step, len(self.evaluated)
+            last = model.last_key(moment.branch)
+            if last is not None:
+                self.controller.stands_on(last)
             self.expected[moment.step] = self.controller.expected(moment.step)
-            self._is_key = moment.step in self.forced or self.controller.is_key(moment.step)
+            if self._is_late(last):
+                self.forced.setdefault(moment.step, _JOINED)
+                self._is_key = True
+            else:
+                self._is_key = moment.step in self.forced or self.controller.is_key(moment.step)
+                self._rounds += [moment.step] if self._is_key else []
         return self._is_key
+
+    def _is_late(self, last: int | None) -> bool:
+        """Whether a branch, last evaluated whole at this step, has yet to follow the last key that was decided."""
+        return last is not None and bool(self._rounds) and last < self._rounds[-1]
+
+    def joins(self, moment: Moment, last: int | None) -> bool:
+        """Whether a branch that was absent at the last key is evaluated whole at a step whose other branches were not."""
+        if self._is_key or not self._is_late(last):
+            return False
+        self.forced.setdefault(moment.step, f"{_JOINED}, in some branches")
+        return True
 
     def make_key(self, moment: Moment, why: str) -> None:
         """Nothing is there to propagate from: this step is a key after all, and if a branch of it was not, the next one too."""
@@ -151,7 +177,7 @@ class Handle:
         if self._is_key:
             return
         self.forced.setdefault(moment.step, why)
-        if any(call.step == moment.step for call in self.evaluated[-len(self._models) * 4 :]):
+        if len(self.evaluated) > self._before:
             self.forced.setdefault(moment.step + 1, f"{why} at the step before, in one branch")
         else:
             self.controller.retract(moment.step)
@@ -168,7 +194,7 @@ class Handle:
 
     def supervise(self, moment: Moment, expected: Any, fresh: Any, latents: torch.Tensor, drift: float | None) -> None:
         """At a key: what propagation would have given beside what the model gave, or the change of its features alone."""
-        if self.schedule.levels is None:
+        if self.schedule.levels is None or not self._is_key:
             return
         self._supervision.drifted(drift)
         if expected is not None:
@@ -193,7 +219,8 @@ class Handle:
         self.controller.rolled_back(back, error)
         self.rolled_back.append((step, back))
         for model in self._models:
-            model.boundary.drop_newest()
+            model.go_back(back)
+        self._rounds = [key for key in self._rounds if key < back]
         self._step, self._is_key = back - 1, False
         return back
 

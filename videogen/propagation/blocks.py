@@ -45,8 +45,9 @@ class MiddleBlocks(Boundary):
         self.front, self.tail, self.probe, self.count = front, tail, probe, len(blocks)
         self.entry: tuple[torch.Tensor, ...] = ()  # what came into the first block of the middle, in this call
         self.ran = 0  # blocks that were called so far, in this call
-        self.places: list[int] = []  # of the token streams among that block's inputs
-        self.exit: int | None = None  # which block is the last of the middle
+        # Of each branch, since windows differ in length, and streams are told by their shapes:
+        self.places: dict[str, list[int]] = {}  # of the token streams among that block's inputs
+        self.exit: dict[str, int] = {}  # which block is the last of the middle
         self._fresh: tuple[torch.Tensor, ...] = ()
         self._inputs: list[Cell] = []
         self._outputs: list[Cell] = []
@@ -77,14 +78,14 @@ class MiddleBlocks(Boundary):
 
     def enter(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
         """At a key step: what came into the middle's first block; its streams are the inputs that its outputs carry on."""
-        self.places = [i for i in same_shapes(outputs, inputs) if i is not None]
-        self.entry = tuple(inputs[i] for i in self.places)
+        places = [i for i in same_shapes(outputs, inputs) if i is not None]
+        self.places[self.now.branch], self.entry = places, tuple(inputs[i] for i in places)
 
     def leave(self, index: int, outputs: Sequence[torch.Tensor]) -> None:
         """At a key step: what a block of the middle gave; the last that carries on all streams is the middle's end."""
         found = [outputs[i] for i in same_shapes(self.entry, outputs) if i is not None]
         if self.entry and len(found) == len(self.entry):
-            self._fresh, self.exit = tuple(found), index
+            self._fresh, self.exit[self.now.branch] = tuple(found), index
 
     def _keep(self, branch: str) -> None:
         self._inputs += [Cell(self.order + 1) for _ in self.entry[len(self._inputs) :]]
@@ -133,7 +134,7 @@ class _Block(Uncopied):
 
     def __init__(self, module: nn.Module, owner: MiddleBlocks) -> None:
         self._owner, self._many = owner, True
-        self._form: tuple[Any, ...] = ()
+        self._forms: dict[str, tuple[Any, ...]] = {}
         self._replaced = Replaced(module, self._forward)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -142,15 +143,16 @@ class _Block(Uncopied):
             return self._replaced.original(*args, **kwargs)
         index, owner.ran = owner.ran, owner.ran + 1
         inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
-        if owner.now.mode == "replay" and index >= owner.front and owner.exit is not None and index <= owner.exit:
+        branch = owner.now.branch
+        if owner.now.mode == "replay" and owner.front <= index <= owner.exit.get(branch, -1):
             if index == owner.front:
-                owner.entry = tuple(inputs[i] for i in owner.places)
-            return self._stand_in(owner.propagated(owner.now.branch) if index == owner.exit else ())
+                owner.entry = tuple(inputs[i] for i in owner.places[branch])
+            return self._stand_in(owner.propagated(branch) if index == owner.exit[branch] else ())
         output = self._replaced.original(*args, **kwargs)
         if owner.now.mode == "record" and owner.front <= index < owner.count - owner.tail:
             self._many = isinstance(output, tuple | list)
             parts = tuple(output) if self._many else (output,)
-            self._form = tuple(_Blank(p.shape, p.dtype, p.device) if isinstance(p, torch.Tensor) else p for p in parts)
+            self._forms[branch] = tuple(_Blank(p.shape, p.dtype, p.device) if isinstance(p, torch.Tensor) else p for p in parts)
             tensors = [p for p in parts if isinstance(p, torch.Tensor)]
             if index == owner.front:
                 owner.enter(inputs, tensors)
@@ -160,7 +162,7 @@ class _Block(Uncopied):
     def _stand_in(self, streams: tuple[torch.Tensor, ...]) -> Any:
         """An output of this block's form, with `streams` where their shapes fit."""
         left, parts = list(streams), []
-        for part in self._form:
+        for part in self._forms[self._owner.now.branch]:
             fits = next((i for i, s in enumerate(left) if isinstance(part, _Blank) and s.shape == part.shape), None)
             parts.append(left.pop(fits) if fits is not None else part.make() if isinstance(part, _Blank) else part)
         return tuple(parts) if self._many else parts[0]

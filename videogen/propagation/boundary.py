@@ -87,12 +87,11 @@ class Boundary(ABC):
         finally:
             self.now.mode = "off"
 
-    def drop_newest(self) -> None:
-        """Undo the last key step of every branch, as far as what was before it is still kept."""
-        for branch, points in self._points.items():
-            del points[:1]
-            for cell in self.cells():
-                cell.drop_newest(branch)
+    def drop_newest(self, branch: str) -> None:
+        """Undo the last key step of a branch, as far as what was before it is still kept."""
+        del self._points.get(branch, [])[:1]
+        for cell in self.cells():
+            cell.drop_newest(branch)
 
     def forget(self, branch: str | None = None) -> None:
         """Nothing is kept any more, of one branch or of all."""

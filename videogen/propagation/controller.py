@@ -27,6 +27,10 @@ _FAR_ABOVE = 2.0  # measured over estimated, from which a roll-back pays
 class Controller(Protocol):
     """Decides once a step, for all guidance branches together."""
 
+    def stands_on(self, key: int) -> None:
+        """The step that is asked about next goes on from this key, where that is not the last one: its windows are others'."""
+        ...
+
     def is_key(self, step: int) -> bool: ...
 
     def next_key(self, step: int) -> int | None:
@@ -59,6 +63,9 @@ class FixedKeys:
 
     def __init__(self, keys: tuple[int, ...], steps: int) -> None:
         self._keys, self._steps = frozenset(keys), steps
+
+    def stands_on(self, key: int) -> None:
+        pass
 
     def is_key(self, step: int) -> bool:
         return step in self._keys
@@ -96,7 +103,7 @@ class ErrorControl:
     rate: float | None = None
     spent: float = 0.0  # of the budget: estimated error of what was propagated so far, by what was measured since
     _key: int = 0
-    _span: list[int] = field(default_factory=list)  # propagated since the last key
+    _span: list[tuple[int, int]] = field(default_factory=list)  # propagated since the last key, each with the key it goes on from
     _estimated: float = 0.0  # error of those, as it was estimated when they were decided
 
     @property
@@ -107,17 +114,20 @@ class ErrorControl:
     def budget(self) -> float:
         return self.max_error / self.factor
 
+    def stands_on(self, key: int) -> None:
+        self._key = key
+
     def is_key(self, step: int) -> bool:
         if step < self.first or step >= self.steps - self.last or step in self.forced or self.rate is None:
             return True
         if step - self._key > _LONGEST:
             return True
-        cost = self._cost(step, self.rate)
+        cost = self._cost(step, self._key, self.rate)
         left = self.budget - self.spent - self._estimated
         share = left / max(1.0, _SKIPPED * (self.steps - self.last - step))
         if cost > min(share, left):
             return True
-        self._span.append(step)
+        self._span.append((step, self._key))
         self._estimated += cost
         return False
 
@@ -130,7 +140,7 @@ class ErrorControl:
             self.spent, self.rate = self.spent + self._estimated, None
         elif distance > 0:
             rate = error / distance ** (self.order + 1)
-            self.spent += sum(self._cost(i, rate) for i in self._span)
+            self.spent += sum(self._cost(i, key, rate) for i, key in self._span)
             self.rate = max(rate, _SMOOTHING * self.rate) if self.rate is not None else rate
         self._key, self._span, self._estimated = step, [], 0.0
 
@@ -138,29 +148,28 @@ class ErrorControl:
         return None if self.rate is None else self.rate * self._distance(step) ** (self.order + 1)
 
     def retract(self, step: int) -> None:
-        if self._span and self._span[-1] == step and self.rate is not None:
-            self._span.pop()
-            self._estimated -= self._cost(step, self.rate)
+        if self._span and self._span[-1][0] == step and self.rate is not None:
+            self._estimated -= self._cost(*self._span.pop(), self.rate)
 
     def overshot(self, step: int, error: float | None) -> int | None:
         if error is None or not math.isfinite(error) or self.rate is None or not self._span:
             return None
         distance = self._distance(step)
         rate = error / max(distance, 1e-9) ** (self.order + 1)
-        truth = self.spent + sum(self._cost(i, rate) for i in self._span)
+        truth = self.spent + sum(self._cost(i, key, rate) for i, key in self._span)
         if rate < _FAR_ABOVE * self.rate or truth <= self.budget * (step + 1) / self.steps:
             return None
-        return self._span[len(self._span) // 2]
+        return self._span[len(self._span) // 2][0]
 
     def rolled_back(self, step: int, error: float) -> None:
-        self.rate = error / max(self._distance_of(self._key, self._span[-1] + 1), 1e-9) ** (self.order + 1)
-        self._span = [i for i in self._span if i < step]
-        self._estimated = sum(self._cost(i, self.rate) for i in self._span)
+        self.rate = error / max(self._distance_of(self._key, self._span[-1][0] + 1), 1e-9) ** (self.order + 1)
+        self._span = [(i, key) for i, key in self._span if i < step]
+        self._estimated = sum(self._cost(i, key, self.rate) for i, key in self._span)
         self.forced.add(step)
 
-    def _cost(self, step: int, rate: float) -> float:
+    def _cost(self, step: int, key: int, rate: float) -> float:
         gain = self.levels[step].step_gain(self.levels[step + 1])
-        return gain * rate * self._distance(step) ** (self.order + 1)
+        return gain * rate * self._distance_of(key, step) ** (self.order + 1)
 
     def _distance(self, step: int) -> float:
         return self._distance_of(self._key, step)

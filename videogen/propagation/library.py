@@ -118,7 +118,7 @@ class LibraryHandle:
         of z = (1 - sigma) x + sigma noise; seacache needs it. Windows and stages of a step are branches of their own. Raises InputError.
         """
         moment = self._told(step, branch, timestep, sigma)
-        if step <= self._steps_of.get(branch, -1):
+        if step <= self._steps_of.get(branch, -1) or (step == 0 and any(self._steps_of.values())):
             if step > 0:
                 told = f"step {step} of branch {branch!r} comes after its step {self._steps_of[branch]}"
                 raise InputError(f"{told}; give windows and stages of a step branch names of their own, or reset() before a new run")

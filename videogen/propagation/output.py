@@ -63,10 +63,9 @@ class WholeOutput(Boundary):
         now, then = noisy_part(latents, kept[0]), noisy_part(combine(entered, weights), kept[0])
         return output if now is None or then is None else output + (now - then).to(output.dtype)
 
-    def drop_newest(self) -> None:
-        super().drop_newest()
-        for entered in self._entered.values():
-            del entered[:1]
+    def drop_newest(self, branch: str) -> None:
+        super().drop_newest(branch)
+        del self._entered.get(branch, [])[:1]
 
     def forget(self, branch: str | None = None) -> None:
         super().forget(branch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .calibration import is_calibrated
@@ -24,7 +25,8 @@ class Evaluated:
 
 def summarise(handle: Handle) -> dict[str, Any]:
     calls = handle.evaluated
-    last = {call.step: call.key for call in calls}  # a step that was taken back counts as it was in the end
+    # a step is a key where all its branches were; one that was taken back counts as it was in the end
+    last = {step: all(call.key for call in group) for step, group in groupby(calls, key=lambda call: call.step)}
     keys = sorted(step for step, key in last.items() if key)
     spent = getattr(handle.controller, "spent", None)
     factor = getattr(handle.controller, "factor", None)

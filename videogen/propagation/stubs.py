@@ -112,8 +112,8 @@ class Stub(Uncopied):
 
     def __init__(self, module: nn.Module, now: Now, cell: Cell | None, clone: Callable[[], bool]) -> None:
         self._now, self._cell, self._clone = now, cell, clone
-        self._in_tuple, self._shape = False, torch.Size()
-        self._kind: tuple[torch.dtype, torch.device] = (torch.float32, torch.device("cpu"))
+        self._in_tuple = False
+        self._shapes: dict[str, tuple[torch.Size, torch.dtype, torch.device]] = {}  # of each branch: windows differ in length
         self._replaced = Replaced(module, self._forward)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -127,7 +127,7 @@ class Stub(Uncopied):
         return output
 
     def _record(self, fresh: torch.Tensor) -> None:
-        self._shape, self._kind = fresh.shape, (fresh.dtype, fresh.device)
+        self._shapes[self._now.branch] = fresh.shape, fresh.dtype, fresh.device
         if self._cell is None:
             return
         now = self._now
@@ -138,8 +138,9 @@ class Stub(Uncopied):
     def _replay(self) -> torch.Tensor:
         now = self._now
         if self._cell is None:  # only its shape is looked at
-            shape = (self._shape[0] * len(now.weights), *self._shape[1:])
-            blank = torch.zeros(1, dtype=self._kind[0], device=self._kind[1])
+            (batch, *rest), dtype, device = self._shapes[now.branch]
+            shape = (batch * len(now.weights), *rest)
+            blank = torch.zeros(1, dtype=dtype, device=device)
             return blank.expand(shape).clone() if self._clone() else blank.expand(shape)
         copies = [self._cell.predict(now.branch, weights) for weights in now.weights]
         if len(copies) > 1:

@@ -1,7 +1,8 @@
 """What a key step teaches: by how much propagation would have been wrong there, as a share of the clean latents.
 
 Errors of the branches are combined as guidance combines them: refreshing one branch alone would multiply its error by
-the guidance scale, so all branches are judged, and refreshed, together.
+the guidance scale, so all branches are judged, and refreshed, together. Where a step evaluates several windows of a clip,
+a branch's name ends in `@` and its window, and each window is guided by itself.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ class Supervision:
     _scale: float = 1.0
     _drifts: list[float] = field(default_factory=list)
     _per_drift: float = 1.0  # the error of the clean latents for a relative change of 1 in the kept features
-    _errors: list[torch.Tensor] = field(default_factory=list)
-    _positive_first: bool = True
+    _errors: dict[str, list[tuple[str, torch.Tensor]]] = field(default_factory=dict)  # window -> (guidance branch, its error)
     _size: float = 0.0  # rms of the clean latents, the largest seen in this run; 0: not to be told, so taken as 1
 
     def note(self, expected: torch.Tensor, fresh: torch.Tensor, latents: torch.Tensor, level: NoiseLevel, moment: Moment) -> None:
         """One call at a key step: what propagation would have given and what the model gave, [batch, ...] alike."""
         if not self._errors:
-            self._positive_first = not moment.branch.startswith("uncond")
             self._scale = moment.guidance_scale
-        self._errors.append((fresh - expected).float())
+        branch, _, window = moment.branch.partition("@")
+        self._errors.setdefault(window, []).append((branch, (fresh - expected).float()))
         noisy = noisy_part(latents, fresh)
         if noisy is not None:
             self._size = max(self._size, float(clean_latents(noisy.float(), fresh.float(), level, self.kind).square().mean().sqrt()))
@@ -54,26 +54,34 @@ class Supervision:
 
         Where only the features were compared, their change times what an error was to a change when both were known.
         """
-        errors, self._errors = self._errors, []
+        errors, self._errors = self._errors, {}
         drift, self._drifts = max(self._drifts, default=None), []
         if not errors:
             return None if drift is None else drift * self._per_drift
-        error = self._guided(errors) * level.clean_error(self.kind) / (self._size or 1.0)
+        error = self._joint(list(errors.values())) * level.clean_error(self.kind) / (self._size or 1.0)
         if drift:
             self._per_drift = error / drift
         return error
 
-    def _guided(self, errors: list[torch.Tensor]) -> float:
-        """The rms error of the guided prediction."""
-        scale = self._scale
+    def _joint(self, windows: list[list[tuple[str, torch.Tensor]]]) -> float:
+        """The rms error of the guided prediction, over all windows; they may differ in size."""
+        if len(windows) == 1:
+            return float(self._guided(windows[0]).square().mean().sqrt())
+        totals = [self._guided(errors) for errors in windows]
+        return (sum(float(total.square().sum()) for total in totals) / sum(total.numel() for total in totals)) ** 0.5
+
+    def _guided(self, branches: list[tuple[str, torch.Tensor]]) -> torch.Tensor:
+        """The error of one window's guided prediction."""
+        scale, errors = self._scale, [error for _, error in branches]
+        if all(branch.startswith("cond") for branch, _ in branches):  # prompts that share a clip, and nothing to guide by
+            return torch.cat(errors)
+        positive_first = not branches[0][0].startswith("uncond")
         if len(errors) == 1 and scale > 1 and errors[0].shape[0] % 2 == 0:
-            errors, self._positive_first = list(errors[0].chunk(2)), False
+            errors, positive_first = list(errors[0].chunk(2)), False
         if len(errors) == 2:
-            positive, negative = errors if self._positive_first else errors[::-1]
-            total = negative + scale * (positive - negative)
-        else:
-            total = torch.cat(errors) * max(1.0, scale if len(errors) > 1 else 1.0)
-        return float(total.square().mean().sqrt())
+            positive, negative = errors if positive_first else errors[::-1]
+            return negative + scale * (positive - negative)
+        return torch.cat(errors) * max(1.0, scale if len(errors) > 1 else 1.0)
 
 
 def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor | None:

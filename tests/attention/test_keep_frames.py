@@ -1,0 +1,209 @@
+"""Kept frames are among the keys of every query block, whatever the order of tokens, the policy and the step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.attention.models import COLUMNS, FRAMES, ROWS, TEXT, TINY, VIDEO
+from tests.attention.test_attach import call, small, wan
+from videogen import InputError
+from videogen.attention import SparseAttention, TokenGrid, attach, inverse, permutation
+from videogen.attention.config import ORDERS
+from videogen.attention.policies import Outcome, Policy
+from videogen.attention.site import Moment, Site
+
+STEPS = 10
+POLICIES = {
+    "recall": {"recall": 0.6},
+    "recall, unaudited": {"recall": 0.6, "audit": "off"},
+    "adaspa": {"recall": None, "sparsity": 0.8, "search_at": (0.2, 0.6)},
+    "window": {"recall": None, "sparsity": 0.8, "window": True},
+}
+GRIDS = {
+    "video alone": TokenGrid(6, 5, 8),
+    "text before": TokenGrid(6, 5, 8, before=13),
+    "text after": TokenGrid(6, 5, 8, after=13),
+    "both": TokenGrid(6, 5, 8, before=3, after=10),
+}
+FRAME_SETS: dict[str, tuple[int, ...]] = {"one": (3,), "the first and the last": (0, 5), "neighbours": (1, 2), "most": (0, 1, 2, 4, 5)}
+
+
+class Recording:
+    """A policy, and the maps that it used."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy, self.outcomes = policy, []  # type: ignore[var-annotated]
+
+    def attend(self, *given: Any) -> Outcome:
+        self.outcomes.append(self._policy.attend(*given))
+        return self.outcomes[-1]
+
+
+def sharp(grid: TokenGrid, step: int) -> torch.Tensor:
+    """Queries and keys of which each frame looks at itself alone, so that no map keeps another frame by itself."""
+    frame = torch.arange(grid.length).sub(grid.before).div(grid.height * grid.width, rounding_mode="floor") + 1
+    x = 9.0 * nn.functional.one_hot(frame.clamp(0, 7), 16).float()
+    return (x + 0.1 * torch.randn(1, 2, grid.length, 16, generator=torch.Generator().manual_seed(step))).contiguous()
+
+
+def tokens_of(grid: TokenGrid, frames: tuple[int, ...]) -> torch.Tensor:
+    each = grid.height * grid.width
+    return torch.cat([torch.arange(grid.before + f * each, grid.before + (f + 1) * each) for f in frames])
+
+
+def spans_of(grid: TokenGrid, frames: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    each = grid.height * grid.width
+    return tuple((grid.before + f * each, grid.before + (f + 1) * each) for f in frames)
+
+
+def used(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[int, ...]]) -> list[Outcome]:
+    """What a site used at each step, where these frames are kept from a step on."""
+    site = Site("site", config)
+    site._policy = recording = Recording(site._policy)
+    now: tuple[int, ...] = ()
+    for step in range(STEPS):
+        now = frames.get(step, now)
+        x = sharp(grid, step)
+        site.attend(Moment(step, STEPS, "cond"), 0, grid, lambda x=x: x, x, x, x, None, None, spans_of(grid, now))
+    return recording.outcomes
+
+
+def seen_by_all(outcome: Outcome, grid: TokenGrid, order: str) -> torch.Tensor:
+    """Which tokens, in the model's order, every query of every head sees."""
+    if outcome.used is None:
+        return torch.ones(grid.length, dtype=torch.bool)
+    seen = outcome.used.expand().all(2).all(1).all(0)
+    return seen if order == "raster" else seen[inverse(permutation(grid))]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("layout", GRIDS)
+@pytest.mark.parametrize("which", FRAME_SETS)
+def test_every_map_holds_the_frames(order: str, policy: str, layout: str, which: str) -> None:
+    grid, frames = GRIDS[layout], FRAME_SETS[which]
+    config = small(order=order, **POLICIES[policy])
+    outcomes = used(config, grid, {0: frames})
+    assert all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in outcomes)
+    assert any(outcome.used is not None for outcome in outcomes) or which == "most"
+    without = used(config, grid, {})
+    assert not all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in without)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_frames_that_change_within_a_run_are_held_from_then_on(order: str, policy: str) -> None:
+    grid = GRIDS["text before"]
+    outcomes = used(small(order=order, **POLICIES[policy]), grid, {0: (), 4: (1,), 6: (4,), 8: (1,)})
+    for step, frames in enumerate([()] * 4 + [(1,)] * 2 + [(4,)] * 2 + [(1,)] * 2):
+        if frames:
+            assert seen_by_all(outcomes[step], grid, order)[tokens_of(grid, frames)].all()
+
+
+@pytest.mark.parametrize("policy", ["adaspa", "window"])
+def test_frames_take_no_other_block_s_place(policy: str) -> None:
+    """A sparsity's own choice stays, however many frames are kept: each frame goes on seeing itself."""
+    grid, config = GRIDS["video alone"], small(**POLICIES[policy])
+    plain, kept = used(config, grid, {})[-1].used, used(config, grid, {0: (0, 1, 2)})[-1].used
+    assert plain is not None and kept is not None
+    own, wide = plain.to_dense(), kept.to_dense()
+    assert (wide | own).equal(wide) and not wide.equal(own)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_nothing_kept_is_bit_identical_to_not_saying_so(order: str, policy: str) -> None:
+    model = wan(8.0)
+    found = []
+    for given in ({}, {"keep_frames": ()}):
+        with attach(model, small(order=order, **POLICIES[policy]), steps=4) as handle:
+            outputs = []
+            for step in range(4):
+                with handle.at(step, "cond", **given):
+                    outputs.append(call(model, 900.0 - 100 * step, seed=step))
+            found.append((outputs, handle.report()))
+    assert all(map(torch.equal, found[0][0], found[1][0])) and found[0][1] == found[1][1]
+
+
+def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
+    model = wan(8.0)
+    with attach(model, small(recall=None, sparsity=0.8, window=True), steps=4) as handle:
+        for branch, keep in (("cond@0", ()), ("cond@2", (0,)), ("cond@4", ((0, 2), 3)), ("cond@6", (range(4),))):
+            with handle.at(0, branch, keep_frames=keep):
+                call(model)
+        densities = [record.density for record in handle.records if record.site == "blocks.0.attn1"]
+    assert densities == sorted(set(densities)) and densities[-1] == 1.0 and densities[0] < 0.3
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", ["WanTransformer3DModel", "CogVideoXTransformer3DModel", "HunyuanVideoTransformer3DModel"])
+def test_a_model_s_joint_text_counts(order: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = next(tiny for tiny in TINY if tiny.name == name)
+    model, spans = tiny.build(), set()
+    original = Site.attend
+
+    def attend(self: Site, *given: Any) -> Any:
+        spans.add(given[-1])
+        return original(self, *given)
+
+    monkeypatch.setattr(Site, "attend", attend)
+    with torch.inference_mode(), attach(model, small(order=order, min_length=VIDEO), steps=2) as handle:
+        with handle.at(0, "cond", keep_frames=(1, 2)):
+            model(**tiny.inputs())
+        assert not any("keep_frames" in why for why in handle.report()["dense"])
+    start = TEXT if name.startswith("CogVideoX") else 0
+    assert spans == {((start + ROWS * COLUMNS, start + 3 * ROWS * COLUMNS),)}
+
+
+def test_frames_that_share_tokens_are_kept_together() -> None:
+    """CogVideoX 1.5 has two latent frames in one of tokens."""
+    from videogen.attention.keepframes import frame_tokens
+
+    grid = TokenGrid(3, 2, 2, before=5)
+    assert frame_tokens((1, 4), 2, TokenGrid(3, 2, 2), grid) == ((5, 9), (13, 17))
+    assert frame_tokens((1, 2), 2, TokenGrid(3, 2, 2), grid) == ((5, 13),)
+
+
+def test_where_frames_cannot_be_found_the_call_stays_dense_and_says_so() -> None:
+    model = wan(8.0)
+    plain = call(model)
+    clip = TokenGrid(40, 8, 8)  # the whole clip's, of which the model sees a window
+    with attach(model, small(), grid=clip) as handle, handle.at(0, "cond@0", keep_frames=(1,)):
+        assert torch.equal(call(model), plain)
+        assert any("keep_frames" in why for why in handle.report()["dense"])
+
+
+@pytest.mark.parametrize("name", [tiny.name for tiny in TINY if "UNet" in tiny.name])
+def test_attention_within_one_frame_has_no_other_to_keep(name: str) -> None:
+    tiny = next(tiny for tiny in TINY if tiny.name == name)
+    model, found = tiny.build(), []
+    for keep in ((), (1,)):
+        with torch.inference_mode(), attach(model, small(min_length=24), steps=2) as handle:
+            with handle.at(0, "cond", keep_frames=keep):
+                output = model(**tiny.inputs())[0]
+            found.append((output, handle.report()))
+    assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [
+        ("12", "must be a tuple of frames"), (3, "must be a tuple of frames"), (torch.tensor([1]), "must be a tuple of frames"),
+        ((-1,), "frames count from 0"), (((-2, 1),), "frames count from 0"), ((True,), "holds True"), ((1.0,), "holds 1.0"),
+        (((3, 3),), r"holds \(3, 3\)"), (((1, 2, 3),), r"holds \(1, 2, 3\)"), ((None,), "holds None"), ((4,), "frames 0 to 3"),
+        (((2, 5),), "frames 0 to 3"), ((range(9),), "frames 0 to 3"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_frames_are_refused(keep: Any, says: str) -> None:
+    model = wan()
+    assert FRAMES == 4
+    with attach(model, small()) as handle:
+        with pytest.raises(InputError, match=says), handle.at(0, "cond", keep_frames=keep):
+            call(model)
+        with handle.at(0, "cond", keep_frames=(3,)):
+            call(model)  # nothing is left of the refusal

@@ -1,0 +1,292 @@
+"""Long videos of every family: what a policy promises, bit for bit; nothing hangs on where a run was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.families import VARIANTS
+from videogen import Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
+from videogen.engine.long_run import LongRun
+from videogen.longvideo.journal import Journal
+
+PROMPT = "a red ball moves right"
+LENGTHS = {"animatediff": (6, 16, 23)}  # window, size, frames; Wan: see `asked`
+CHAINS = ("independent", "overlap", "replay", "cono")
+ALL = {
+    "wan-2.1": (*CHAINS, "replay:release=1", "replay:pull=0.5", "co_denoise", "freenoise"),
+    "wan-2.2-experts": ("replay", "cono"),
+    "wan-2.2-expand": ("clean_prefix", "i2v_prefix", "replay"),
+    "animatediff": (*CHAINS, "co_denoise:windows=2", "freenoise", "window_attention"),
+}
+ROWS = [(name, policy) for name, policies in ALL.items() for policy in policies]
+EngineOf = Callable[[str], Engine]
+
+
+def asked(name: str, policy: str | None = None, **more: Any) -> RenderRequest:
+    """A clip some windows long, whose length fills neither a latent nor a piece."""
+    window, side, frames = LENGTHS.get(name, (21, 32, 55))
+    values = {"prompt": PROMPT, "window": window, "frames": frames, "width": side, "height": side, "steps": 3, "continuity": policy}
+    return RenderRequest(**values | more)
+
+
+def run_of(engine: Engine, request: RenderRequest) -> LongRun:
+    return LongRun(engine.backbone, request.resolve(engine.backbone))
+
+
+def latents_of(run: LongRun, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
+    """All frames, and the latents of the whole job."""
+    with Journal.open(folder, {}) as journal:
+        frames = np.concatenate(list(run.frames(journal)))
+        return frames, journal.latents(0, journal.latents_done)
+
+
+@pytest.mark.parametrize(("name", "policy"), ROWS)
+def test_as_many_frames_as_asked_and_each_of_them_decoded_as_in_one_go(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    engine = engine_of(name)
+    run = run_of(engine, asked(name, policy, seed=3))
+    frames, latents = latents_of(run, tmp_path / "job")
+    whole = (engine.backbone.decode(latents)[0] * 255).round().to(torch.uint8).numpy()
+    assert len(run.pieces) > 1 and len(frames) == run.request.frames
+    assert np.array_equal(frames, whole[: len(frames)])
+
+
+@pytest.mark.parametrize(("name", "policy"), [row for row in ROWS if not row[1].startswith(("co_", "free", "window"))])
+def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    window = asked(name).window
+    assert window is not None
+    plain = engine.render(asked(name, "off", frames=window, seed=3)).frames
+    shown = window - 2 * engine.backbone.geometry.temporal if policy == "overlap" else window  # its last frames are cross-faded
+    assert np.array_equal(engine.render(asked(name, policy, seed=3)).frames[:shown], plain[:shown])
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        (name, policy)
+        for name, policy in ROWS
+        if policy in ("independent", "overlap", "replay", "cono", "clean_prefix", "i2v_prefix", "co_denoise")
+    ],
+)
+def test_a_run_cut_off_after_any_piece_goes_on_to_the_same_frames(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, request = engine_of(name), asked(name, policy, seed=3)
+    expected, _ = latents_of(run_of(engine, request), tmp_path / "whole")
+    pieces = len(run_of(engine, request).pieces)
+    for done in range(1, pieces + 1):
+        with Journal.open(tmp_path / "cut", {}) as journal:
+            cut = run_of(engine, request).frames(journal)
+            while len(journal) < done:
+                next(cut, None)
+            cut.close()  # type: ignore[attr-defined]
+    frames, _ = latents_of(run_of(engine, request), tmp_path / "cut")
+    assert np.array_equal(frames, expected)
+
+
+@pytest.mark.parametrize("solver", [None, "euler", "unipc", "dpm++2m", "heun"])
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_replayed_frames_end_where_their_source_ended(name: str, solver: str | None, engine_of: EngineOf) -> None:
+    """The trajectory is the same until release; with release=1 to the end, bit for bit."""
+    engine = engine_of(name)
+    run = run_of(engine, asked(name, "replay:release=1", solver=solver, seed=3))
+    with torch.inference_mode():
+        clips = _sampled(run, 3)
+    tie = run.continuity.overlap
+    assert tie is not None and len(clips) == 3
+    for before, after in pairwise(clips):
+        assert torch.equal(after[:, :, :tie], before[:, :, -tie:]) and not torch.equal(after[:, :, tie:], before[:, :, :-tie])
+
+
+def test_a_stochastic_solver_draws_the_same_for_replayed_frames(engine_of: EngineOf) -> None:
+    run = run_of(engine_of("animatediff"), asked("animatediff", "replay:release=1", solver="euler-a", seed=3))
+    with torch.inference_mode():
+        before, after = _sampled(run, 2)
+    assert torch.equal(after[:, :, :2], before[:, :, -2:])
+
+
+def _sampled(run: LongRun, count: int) -> list[torch.Tensor]:
+    """The last clip of each of the first pieces, before anything is cut away."""
+    from videogen.engine.continuity import Memory
+
+    run._begun, run._made = 0.0, 0
+    memory, found = Memory(), []
+    for piece in run.pieces[:count]:
+        latents, _, memory = run._denoise(piece, memory, None, [run.noise.of(piece, n) for n in range(len(piece.clips))])
+        found.append(latents[-1:])
+    return found
+
+
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_pull_at_nothing_changes_nothing_and_at_something_does(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    plain, none, some = (engine.render(asked(name, f"replay{pull}", seed=3)).frames for pull in ("", ":pull=0", ":pull=0.9"))
+    window = asked(name).window
+    assert np.array_equal(plain, none) and not np.array_equal(plain, some) and np.array_equal(plain[:window], some[:window])
+
+
+@pytest.mark.parametrize("policy", ["replay", "cono", "co_denoise"])
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_other_techniques_go_along(name: str, policy: str, engine_of: EngineOf) -> None:
+    """Every step a key step, and attention too small to be sparse: bit-identical. With some steps kept: another result, told."""
+    engine = engine_of(name)
+    plain = engine.render(asked(name, policy, seed=3, steps=4)).frames
+    same = engine.render(asked(name, policy, seed=3, steps=4, propagate="every:1", attention="adaptive"))
+    kept = engine.render(asked(name, policy, seed=3, steps=4, propagate="every:2"))
+    assert np.array_equal(plain, same.frames) and not np.array_equal(plain, kept.frames)
+    assert kept.manifest is not None
+    assert all(piece["propagation"]["keys"] for piece in kept.manifest["measured"]["long"]["pieces"])
+
+
+# --- stories ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["replay", "cono", "co_denoise"])
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_after_a_cut_nothing_hangs_on_what_was_before(name: str, policy: str, engine_of: EngineOf) -> None:
+    engine, frames = engine_of(name), 23 if name == "animatediff" else 56
+    fps = engine.backbone.defaults.fps
+    cut = 28 if name != "animatediff" else 10
+
+    def story(first: str) -> dict[str, Any]:
+        second = {"prompt": "a blue square", "start": f"{cut}/{fps}", "end": None, "transition": "cut", "seed": 5}
+        return {"unit": "seconds", "shots": [{"prompt": first, "start": "0", "end": f"{cut}/{fps}"}, second]}
+
+    red, blue = (engine.render(asked(name, policy, prompt="", story=story(p), frames=frames, seed=3)) for p in (PROMPT, "a blue ball"))
+    begins = cut + 1 if name != "animatediff" else cut  # a latent holds frames 25 to 28
+    assert len(red) == frames and np.array_equal(red.frames[begins:], blue.frames[begins:])
+    assert not np.array_equal(red.frames[:begins], blue.frames[:begins])
+
+
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_what_comes_later_changes_nothing_before(name: str, engine_of: EngineOf) -> None:
+    engine, (window, _, frames) = engine_of(name), LENGTHS.get(name, (21, 32, 56))
+    late = {0: PROMPT, 2 * window: "a blue square"}
+    one, other = (engine.render(asked(name, "replay", prompt="", story=s, frames=frames)).frames for s in (late, {0: PROMPT}))
+    assert np.array_equal(one[:window], other[:window]) and not np.array_equal(one[2 * window :], other[2 * window :])
+
+
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_one_prompt_in_many_shots_is_one_prompt(name: str, engine_of: EngineOf) -> None:
+    engine, (window, _, frames) = engine_of(name), LENGTHS.get(name, (21, 32, 56))
+    story = {0: PROMPT, window: PROMPT, 2 * window: PROMPT}
+    told = engine.render(asked(name, "replay", prompt="", story=story, frames=frames)).frames
+    assert np.array_equal(told, engine.render(asked(name, "replay", frames=frames)).frames)
+
+
+# --- retries, redo ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from videogen.metrics import seams
+
+    engine, request = engine_of("wan-2.1"), asked("wan-2.1", "independent", retries=2)
+    ratios = iter([3.0, 2.0, 2.5, 1.0, 1.0, 1.0])
+    clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
+    monkeypatch.setattr("videogen.engine.long_run.seam", lambda *_: replace(clean, ratio=next(ratios)))
+    video = engine.render(request)
+    assert video.manifest is not None
+    assert [piece["attempt"] for piece in video.manifest["measured"]["long"]["pieces"]][:3] == [0, 1, 0]
+    again = engine.render(replace(request, retries=0)).frames
+    window = request.window
+    assert np.array_equal(video.frames[:window], again[:window]) and not np.array_equal(video.frames[window:], again[window:])
+
+
+@pytest.mark.parametrize("policy", ["replay", "cono", "co_denoise"])
+@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+def test_redo_changes_one_piece_and_no_other(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, output = engine_of(name), tmp_path / "clip.mp4"
+    request = asked(name, policy, seed=3)
+    done = engine.render_long(request, output, keep_job=True)
+    spans = [(row["first_frame"], row["latents"]) for row in done.manifest["measured"]["long"]["pieces"]]
+    before = _latents(output)
+    told = engine.redo(output, 1)
+    after = _latents(output)
+    start = spans[0][1]
+    changed = slice(start, start + spans[1][1])
+    assert not torch.equal(before[:, :, changed], after[:, :, changed])
+    before[:, :, changed] = after[:, :, changed] = 0
+    assert torch.equal(before, after) and len(Video.open(output)) == request.frames
+    assert [row["attempt"] for row in told.manifest["measured"]["long"]["pieces"]][:2] == [0, 1]
+
+
+def _latents(output: Path) -> torch.Tensor:
+    from videogen.longvideo.job import job_folder, read_request
+
+    folder = job_folder(output)
+    with Journal.open(folder, read_request(folder)) as journal:
+        return journal.latents(0, journal.latents_done)
+
+
+def test_a_damaged_chunk_is_made_anew_and_the_frames_are_the_same(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, request = engine_of("wan-2.1"), asked("wan-2.1", "replay", frames=97, seed=3)
+    expected = engine.render_long(request, tmp_path / "a.mp4", keep_job=True)
+    for index in (1, len(expected.manifest["measured"]["long"]["pieces"]) - 1):
+        chunk = next((tmp_path / "a.mp4.job" / "chunks").glob(f"{index:06d}-*"))
+        data = bytearray(chunk.read_bytes())
+        data[-3] ^= 1
+        chunk.write_bytes(data)
+        again = engine.render_long(request, tmp_path / "a.mp4", overwrite=True, keep_job=True)
+        assert any("damaged" in note for note in again.notes) and again.resumed == index
+        assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, engine.render(request).frames) or index  # lossy: compared below
+    fresh = engine.render_long(request, tmp_path / "b.mp4")
+    assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, Video.open(fresh.path).frames)
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind", "says"),
+    [
+        pytest.param(
+            "wan-2.1", {"continuity": "clean_prefix"}, UnsupportedError, "does not take a timestep for each frame", id="no timesteps"
+        ),
+        pytest.param(
+            "wan-2.1", {"continuity": "window_attention"}, UnsupportedError, "temporal layers; use replay", id="no temporal layers"
+        ),
+        pytest.param("wan-2.1", {"continuity": "replay:overlap=9"}, InputError, "overlap=9 leaves nothing of a clip's 6", id="overlap"),
+        pytest.param("wan-2.1", {"continuity": "replay", "window": 5}, InputError, "2 latent frames is too short", id="window too short"),
+        pytest.param(
+            "wan-2.1", {"continuity": "replay", "window": 20}, InputError, "frames=20 is not 4k\\+1", id="window that does not fit"
+        ),
+        pytest.param("wan-2.1", {"continuity": "replay", "noise": "diffusers"}, InputError, "noise by address", id="consumed noise"),
+        pytest.param("wan-2.1", {"story": {0: "a", 9999: "b"}, "prompt": ""}, InputError, "starts at frame 9999", id="shot after the end"),
+        pytest.param("wan-2.1", {"story": {0: "a", 8: "b"}, "prompt": "", "frames": None}, InputError, "has no end", id="no length"),
+        pytest.param("wan-2.1", {"continuity": "replay", "motion": "CAMERA"}, UnsupportedError, "not known to be trained", id="motion"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(name: str, values: dict[str, Any], kind: type[Exception], says: str, engine_of: EngineOf) -> None:
+    from videogen.motion import Camera
+
+    values = {key: Camera(pan=4) if value == "CAMERA" else value for key, value in values.items()}
+    with pytest.raises(kind, match=says):
+        engine_of(name).render(asked(name, **values))
+
+
+def test_seeds_that_would_have_no_effect_are_refused(engine_of: EngineOf) -> None:
+    story = [{"prompt": "a", "seconds": 1.5}, {"prompt": "b", "seed": 4}]
+    with pytest.raises(UnsupportedError, match="shot 2's seed=4 has no effect under continuity look_back"):
+        engine_of("wan-2.1").render(asked("wan-2.1", "cono", prompt="", story=story))
+
+
+def test_a_changed_request_is_refused_by_the_field_s_name(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine = engine_of("wan-2.1")
+    engine.render_long(asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4", keep_job=True)
+    with pytest.raises(ResumeError, match=r"request\.seed was 3 and is 4"):
+        engine.render_long(asked("wan-2.1", "replay", seed=4), tmp_path / "a.mp4", overwrite=True)
+    with pytest.raises(ResumeError, match="holds no job"):
+        engine.redo(tmp_path / "other.mp4", 0)
+    with pytest.raises(InputError, match="piece 99 is not there"):
+        engine.redo(tmp_path / "a.mp4", 99)
+
+
+def test_every_variant_has_its_policies() -> None:
+    assert set(ALL) == set(VARIANTS)

@@ -1,0 +1,220 @@
+"""Measure long videos: `python tools/bench_long.py policies|length|story [MODEL]`.
+
+policies: held-out prompts at ten times the model's own length under every way of hanging clips together, with the same seeds: seams,
+drift, repetition, freezing, motion and cost; the judge looks at each stretch of one clip's length. length: one video of 200 and one
+of 2,000 frames, each in a fresh process: peak memory, seconds a frame as it goes, streamed decode against a whole one. story: prompts
+that change at a given second: when colour and motion change, and whether the rest stays. Goes on where it was cut off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.bench import machine, peak_memory_bytes
+from tools.bench_rows import Rows
+from tools.judge import judge
+from tools.world import Scene, caption, held_out
+from videogen import Engine, RenderRequest, Video
+from videogen.metrics.freeze import changes
+from videogen.metrics.seams import RATIO_LIMIT
+
+POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "cono")
+UNET_POLICIES = (*POLICIES, "window_attention")
+STEPS = 20
+STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
+
+
+# --- policies -----------------------------------------------------------------------------------------------------------------
+
+
+def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
+    names = options.policies or (UNET_POLICIES if engine.backbone.temporal_blocks() else POLICIES)
+    window = engine.backbone.defaults.frames
+    what = {"part": "policies", "hash": engine.backbone.digest, "policies": names, "steps": options.steps, "times": options.times}
+    kept = Rows(report_path(options), what)
+    for index, scene in list(enumerate(held_out()[: options.prompts]))[len(kept.rows) :]:
+        row: dict[str, Any] = {}
+        short = engine.generate(caption(scene), seed=index, frames=window, steps=options.steps, continuity="off")
+        per_frame = short.manifest["timings_s"]["denoise"] / window
+        row["one clip"] = judged(short.frames, scene, window, float(short.fps))
+        for name in names:
+            video = engine.generate(caption(scene), seed=index, frames=options.times * window, steps=options.steps, continuity=name)
+            row[name] = described(video, scene, window, per_frame)
+        kept.add(row)
+        print(
+            json.dumps({"done": index + 1, **{n: [round(float(np.median(row[n]["ratios"])), 2), row[n]["right"]] for n in names}}),
+            file=sys.stderr,
+        )
+    rows = kept.rows[: options.prompts]
+    short_motion = sum(row["one clip"]["motion"] for row in rows)
+    found = {name: summary([row[name] for row in rows], short_motion) for name in names}
+    return {"clips": len(rows), "frames": options.times * window, "steps": options.steps, "policies": found,
+            "one clip": {"right": np.mean([row["one clip"]["right"] for row in rows], 0).round(3).tolist()}}  # fmt: skip
+
+
+def described(video: Video, scene: Scene, window: int, per_frame: float) -> dict[str, Any]:
+    """What is kept of one long clip."""
+    assert video.manifest is not None
+    told = video.manifest["measured"]["long"]["report"]
+    return judged(video.frames, scene, window, float(video.fps)) | {
+        "ratios": [seam["ratio"] for seam in told["seams"]],
+        "colours_de": [seam["colour_de"] for seam in told["seams"]],
+        "drift_de": told["drift"]["colour_de"] if told["drift"] else 0.0,
+        "likeness": told["repetition"]["likeness"] if told["repetition"] else 0.0,
+        "still": told["freeze"]["share"],
+        "cost": video.manifest["timings_s"]["denoise"] / len(video) / per_frame,
+    }
+
+
+def judged(frames: np.ndarray, scene: Scene, window: int, fps: float) -> dict[str, Any]:
+    """right: the share of stretches with the prompt's colour, and shape; motion: how much changes from frame to frame."""
+    thing, right = scene.things[0], []
+    for start in range(0, len(frames) - window + 1, window):
+        verdict = judge(frames[start : start + window], stride=16 / fps)
+        right.append([verdict.colour == thing.colour, verdict.shape == thing.shape])
+    return {"right": np.mean(right, 0).tolist(), "motion": float(changes(frames).mean())}
+
+
+def summary(rows: list[dict[str, Any]], short_motion: float) -> dict[str, Any]:
+    ratios = np.concatenate([row["ratios"] for row in rows])
+    return {
+        "seam_ratio": round(float(np.median(ratios)), 3),
+        "seams_over_limit": round(float((ratios > RATIO_LIMIT).mean()), 3),
+        "seam_colour_de": round(float(np.median(np.concatenate([row["colours_de"] for row in rows]))), 3),
+        "right_colour": round(float(np.mean([row["right"][0] for row in rows])), 3),
+        "right_shape": round(float(np.mean([row["right"][1] for row in rows])), 3),
+        "motion": round(sum(row["motion"] for row in rows) / short_motion, 3),
+        "still": round(float(np.mean([row["still"] for row in rows])), 3),
+        "drift_de": round(median(row["drift_de"] for row in rows), 2),
+        "likeness": round(median(row["likeness"] for row in rows), 3),
+        "cost": round(median(row["cost"] for row in rows), 2),
+    }
+
+
+# --- length -------------------------------------------------------------------------------------------------------------------
+
+
+def length(options: argparse.Namespace) -> dict[str, Any]:
+    found = {}
+    for frames in (options.short, options.long):
+        command = [sys.executable, __file__, "length", options.model, "--one", str(frames), "--steps", str(options.steps)]
+        command += ["--threads", str(options.threads)] if options.threads else []
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{frames} frames failed: {done.stderr[-2000:]}")
+        found[str(frames)] = json.loads(done.stdout.splitlines()[-1])
+        print(json.dumps({frames: found[str(frames)]}), file=sys.stderr)
+    short, long = found[str(options.short)], found[str(options.long)]
+    return {"steps": options.steps, "runs": found, "memory_ratio": round(long["peak_bytes"] / short["peak_bytes"], 3)}
+
+
+def one_length(options: argparse.Namespace) -> dict[str, Any]:
+    """In this process: one long video to a file in a temporary folder."""
+    import tempfile
+
+    engine = Engine.load(options.model)
+    marks: list[tuple[float, int]] = []
+
+    def told(progress: Any) -> None:
+        if progress.stage == "denoise" and progress.step % options.steps == 0:
+            marks.append((time.process_time(), progress.step // options.steps))
+
+    with tempfile.TemporaryDirectory() as folder:
+        request = RenderRequest("a red ball moves in a circle on a black background", frames=options.one, steps=options.steps)
+        done = engine.render_long(request, Path(folder) / "clip.mp4", progress=told)
+        seconds = [after - before for (before, a), (after, b) in pairwise(marks) if b == a + 1]
+        peak = peak_memory_bytes()
+        return {"frames": done.frames, "peak_bytes": peak, "cpu_seconds_a_piece": round(median(seconds), 3), "slope": slope(seconds)}
+
+
+def slope(seconds: list[float]) -> float | None:
+    """By which share a piece at the end takes longer than one at the start, by the medians of the first and last thirds."""
+    third = len(seconds) // 3
+    return round(median(seconds[-third:]) / median(seconds[:third]) - 1, 4) if third >= 2 else None
+
+
+# --- story --------------------------------------------------------------------------------------------------------------------
+
+
+def story(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
+    """Colour changes, then motion, at given seconds; the ground and the shape are to stay."""
+    window, fps = engine.backbone.defaults.frames, engine.backbone.defaults.fps
+    shot = 3 * window
+    rows = []
+    for seed, shape in enumerate(("ball", "square", "triangle", "ball")[: options.prompts]):
+        prompts = {i * shot: f"a {colour} {shape} {motion} on a black background" for i, (colour, motion) in enumerate(STORY)}
+        video = engine.generate(story=prompts, frames=len(STORY) * shot, seed=seed, steps=options.steps)
+        rows.append(told_story(video.frames, shape, shot, window, fps))
+        print(json.dumps(rows[-1]), file=sys.stderr)
+    return {"clips": len(rows), "window": window, "steps": options.steps, "stories": rows,
+            "late_frames": {name: float(median(row[name] for row in rows)) for name in ("colour_late", "motion_late")},
+            "right_shape": round(float(np.mean([row["right_shape"] for row in rows])), 3)}  # fmt: skip
+
+
+def told_story(frames: np.ndarray, shape: str, shot: int, window: int, fps: int) -> dict[str, Any]:
+    """How many frames after the asked one colour and motion have changed; how many stretches show the shape."""
+    half = max(6, window // 4)
+    colours = [judge(frames[at : at + half]).colour for at in range(shot, 2 * shot - half)]
+    late = next((i for i, colour in enumerate(colours) if colour == STORY[1][0]), shot)
+    moving = changes(frames)
+    level = float(np.median(moving[shot : 2 * shot]))
+    calm = [float(np.median(moving[at : at + half])) for at in range(2 * shot, 3 * shot - half)]
+    stopped = next((i for i, value in enumerate(calm) if value < level / 2), shot)
+    stretches = [judge(frames[at : at + window], stride=16 / fps).shape == shape for at in range(0, len(frames) - window + 1, window)]
+    return {"colour_late": late, "motion_late": stopped, "right_shape": float(np.mean(stretches))}
+
+
+def report_path(options: argparse.Namespace) -> Path:
+    return Path(options.out) / f"long-{options.part}-{Path(options.model).name}.json"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("policies", "length", "story"))
+    parser.add_argument("model", nargs="?", default="embedded")
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--times", type=int, default=10, help="policies: of the model's own length")
+    parser.add_argument("--policies", nargs="*", help="policies: which, as --continuity takes them")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--short", type=int, default=200)
+    parser.add_argument("--long", type=int, default=2000)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    options = parser.parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.one:
+        print(json.dumps(one_length(options)))
+        return 0
+    work = {"policies": policies, "story": story}
+    found = length(options) if options.part == "length" else work[options.part](Engine.load(options.model), options)
+    path, label = report_path(options), Path(options.model).name
+    usual = parser.parse_args([options.part, options.model])
+    changed = [
+        f"--{name} {getattr(options, name)}" for name in ("prompts", "times", "steps") if getattr(options, name) != getattr(usual, name)
+    ]
+    command = " ".join([f"python tools/bench_long.py {options.part} {label}", *changed])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"command": command, "machine": machine(None), "model": label, **found}, indent=2) + "\n", encoding="utf-8")
+    path.with_suffix(".part.jsonl").unlink(missing_ok=True)
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

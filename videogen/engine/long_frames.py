@@ -1,0 +1,65 @@
+"""A long video's latents to its frames, as they come: one streaming decoder a scene, the leads left out, the joins known.
+
+Frames are those of decoding each scene whole, bit for bit (`backbones.streaming`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from videogen.backbones.base import Backbone
+from videogen.backbones.streaming import StreamDecoder
+from videogen.longvideo.clock import LatentClock
+from videogen.longvideo.pieces import Piece
+
+from .guards import check_finite
+
+
+class FrameStream:
+    """Takes each piece's latents in order. limit: frames of the video; what a last latent holds beyond is left out."""
+
+    def __init__(self, backbone: Backbone, limit: int) -> None:
+        self._backbone, self._left = backbone, limit
+        self._clock = LatentClock.of(backbone.geometry)
+        self._decoder: StreamDecoder | None = None
+        self._hidden = 0  # frames of the scene's lead that are still to come
+        self._joins: list[int] = []  # frames at which pieces meet, of those to come
+        self.given = 0
+        self.last: np.ndarray | None = None  # the last frame given, uint8 [h, w, 3]
+
+    def push(self, piece: Piece, latents: torch.Tensor) -> Iterator[tuple[np.ndarray, bool]]:
+        """(uint8 [n, h, w, 3], whether they go on at a join) of what is settled, split at the joins."""
+        if piece.first:
+            yield from self.finish()
+            self._decoder, self._hidden = self._backbone.stream_decoder(), piece.scene.lead
+        self._joins += [self._frame(piece, latent) for latent in piece.joins]
+        assert self._decoder is not None
+        yield from self._split(self._decoder.push(latents))
+
+    def finish(self) -> Iterator[tuple[np.ndarray, bool]]:
+        """What the scene's decoder held back."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            yield from self._split(decoder.finish())
+
+    def _frame(self, piece: Piece, latent: int) -> int:
+        """The video's first frame of a job latent."""
+        return self._clock.frames_of(piece.scene.video_latent(latent)).start
+
+    def _split(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, bool]]:
+        check_finite(pixels, "decode", self._backbone.dtype)
+        frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
+        hidden = min(self._hidden, len(frames))
+        self._hidden -= hidden
+        frames = frames[hidden : hidden + self._left]
+        while len(frames):
+            at_join = bool(self._joins) and self._joins[0] == self.given
+            if at_join:
+                self._joins.pop(0)
+            count = min(len(frames), self._joins[0] - self.given if self._joins else len(frames))
+            part, frames = frames[:count], frames[count:]
+            self.given, self._left, self.last = self.given + count, self._left - count, part[-1]
+            yield part, at_join

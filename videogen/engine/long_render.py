@@ -1,0 +1,101 @@
+"""A long video into a file: streamed as it is made, its pieces kept in a journal beside it, gone on with after a kill.
+
+    done = render_long(backbone, request, "clip.mp4")      # the same call again goes on where it was cut off
+
+The file has its name only once it is whole. On resuming, the finished pieces are decoded again from the journal, so its frames
+are those of an uninterrupted run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from videogen.backbones.base import Backbone
+from videogen.core.errors import InputError
+from videogen.core.files import check_output
+from videogen.core.manifest import Manifest, collect_versions
+from videogen.longvideo.job import job_folder
+from videogen.longvideo.journal import Journal
+from videogen.media.writer import VideoWriter, check_target
+
+from .events import ProgressCallback
+from .long_run import LongRun
+from .request import RenderRequest
+
+
+@dataclass(frozen=True)
+class LongVideo:
+    """A long video on disk. size: (width, height) in px; resumed: pieces that an earlier run had made; notes: what its journal told."""
+
+    path: Path
+    frames: int
+    fps: Fraction
+    size: tuple[int, int]
+    manifest: dict[str, Any]
+    resumed: int
+    notes: tuple[str, ...]
+
+
+def render_long(
+    backbone: Backbone,
+    request: RenderRequest,
+    output: str | os.PathLike[str],
+    *,
+    quality: int | None = None,
+    overwrite: bool = False,
+    keep_job: bool = False,
+    progress: ProgressCallback | None = None,
+    prepare: Callable[[LongRun, Journal], None] | None = None,
+) -> LongVideo:
+    """Render a resolved long request into a file, through the job folder beside it.
+
+    keep_job: leave the journal there when all is done, for `redo`. prepare: called with the opened journal before anything is
+    made. Raises what rendering raises; ResumeError where the job there is another request's, or another process has it.
+    """
+    assert request.fps and request.width and request.height
+    fps = Fraction(request.fps).limit_denominator(1001)
+    path = check_output(check_target(output, fps=float(fps), quality=quality), overwrite)
+    run = LongRun(backbone, request, progress)
+    told = replace(request, device=str(backbone.device), dtype=str(backbone.dtype).removeprefix("torch."))
+    model = {"name": backbone.name, "family": backbone.family, "hash": backbone.digest}
+    asked = {"request": told.to_dict(), "model": model, "output": {"quality": quality}}
+    with Journal.open(job_folder(path), asked) as journal:
+        if prepare is not None:
+            prepare(run, journal)
+        resumed = len(journal)
+        with VideoWriter(path, fps=fps, size=(request.width, request.height), quality=quality, overwrite=overwrite) as writer:
+            count = 0
+            for frames in run.frames(journal):
+                writer.write(frames)
+                count += len(frames)
+            writer.manifest = manifest_of(run, told, model, {"quality": quality}).to_dict()
+        if not keep_job:
+            journal.finish()
+        return LongVideo(path, count, fps, (request.width, request.height), writer.manifest, resumed, tuple(journal.notes))
+
+
+def manifest_of(run: LongRun, request: RenderRequest, model: dict[str, Any], output: dict[str, Any]) -> Manifest:
+    """How a long video was made; the plan is one piece's."""
+    from dataclasses import asdict
+
+    readings = [run.backbone.read_prompt(prompt) for prompt in run.shown.prompts]
+    return Manifest(
+        request=request.to_dict(), model=model, versions=collect_versions(), plan=[row.to_dict() for row in run.plan],
+        measured={"long": run.measured, "prompts": [asdict(reading) for reading in readings]},
+        output=output, timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},
+    )  # fmt: skip
+
+
+def request_of_job(output: str | os.PathLike[str]) -> tuple[RenderRequest, dict[str, Any]]:
+    """(the request, the output settings) of the job beside an output file, to go on with it. ResumeError where there is none."""
+    from videogen.longvideo.job import read_request
+
+    asked = read_request(job_folder(output))
+    if not {"request", "model", "output"} <= set(asked):
+        raise InputError(f"{job_folder(output)} is no render's job")
+    return RenderRequest.from_dict(asked["request"]), dict(asked["output"])

@@ -1,0 +1,103 @@
+"""The noise of a long video by its timeline: which stream each latent frame's noise comes from, and with which seed.
+
+Every shot's latents have the noise of its seed. CoNo's permutes the first clip's noise through a whole scene, so a seed of a
+shot that begins no scene would have no effect there and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, cast
+
+from videogen.core.errors import UnsupportedError
+from videogen.core.randomness import address
+from videogen.schedulers.cono_noise import ConoNoise
+from videogen.schedulers.noise_stream import NoiseStream, NoiseWindow, noise_stream
+
+from .continuity import Continuity
+from .latent_timeline import LatentTimeline
+from .pieces import Piece, Scene, look_back_of
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StoryNoise:
+    """The `NoiseSource` of each clip of each piece. seed: of shots that have none; warped: the stream of a shot, by number."""
+
+    def __init__(
+        self, shown: LatentTimeline, continuity: Continuity, clip: int, warped: Callable[[int], NoiseStream] | None = None
+    ) -> None:
+        self._shown, self._continuity, self._clip = shown, continuity, clip
+        if continuity.noise == "cono":
+            _check_seeds(shown)
+        self._stream = _Shots(shown, cache(warped or self._of_shot))
+        self._cono = lru_cache(maxsize=2)(self._of_scene)
+
+    def of(self, piece: Piece, number: int) -> NoiseWindow:
+        """The noise of clip `number` of a piece."""
+        if self._continuity.noise == "cono":
+            stream, extension = self._place(piece)
+            return stream.clip("A" if piece.first else piece.clips[number].name, extension)
+        return self._stream.window(piece.scene.video_latent(latent) for latent in piece.spans[number])
+
+    def redraw(self, piece: Piece, attempt: int) -> None:
+        """Give what the piece makes anew, not what it copies, an attempt's own noise; 0: the usual."""
+        for number, clip in enumerate(piece.clips):
+            copied = {slot for guide in clip.guides for slot in guide.slots}
+            window = self.of(piece, number)
+            free = [window.sources[slot] for slot in range(piece.frames) if slot not in copied and piece.spans[number][slot] >= piece.start]
+            window.stream.redraw(free, attempt)
+
+    def _of_shot(self, index: int) -> NoiseStream:
+        seed = self._shown.shots[index].seed
+        settings = {"window": self._clip, "stride": max(1, self._clip // 4)} if self._continuity.noise == "freenoise" else {}
+        return noise_stream(self._continuity.noise, seed, **settings)
+
+    def _place(self, piece: Piece) -> tuple[ConoNoise, int]:
+        before = piece.spans[0].start - piece.scene.start
+        stream = self._cono(piece.scene)
+        return stream, 0 if piece.first else (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
+
+    def _of_scene(self, scene: Scene) -> ConoNoise:
+        seed = self._shown.shot_at(scene.shown).seed
+        layout = look_back_of(self._continuity, self._clip, steps=1, anchor=0).layout
+        return ConoNoise(address(seed, "scene", scene.index) if scene.index else seed, **layout, refresh=self._continuity.refresh)
+
+
+class _Shots(NoiseStream):
+    """Each latent frame's noise from its shot's stream. Sources are the video's latent frames."""
+
+    def __init__(self, shown: LatentTimeline, stream_of: Callable[[int], NoiseStream]) -> None:
+        super().__init__(shown.shots[0].seed)
+        self._shown, self._stream_of = shown, stream_of
+
+    def _at(self, latent: int) -> NoiseStream:
+        """A clip may reach past the video's end: it goes on with the last shot's."""
+        return self._stream_of(self._shown.index_at(min(latent, self._shown.latents - 1)))
+
+    def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+        return self._at(source).noise(source, shape)
+
+    def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
+        return self._noise(source, shape)
+
+    def redraw(self, sources: object, attempt: int) -> None:
+        for source in cast(list[int], sources):
+            self._at(source).redraw([source], attempt)
+
+    def solver_seed(self, source: int, step: int) -> int:
+        return self._at(source).solver_seed(source, step)
+
+
+def _check_seeds(shown: LatentTimeline) -> None:
+    begun = {start for start, _ in shown.scenes()}
+    first = None
+    for number, shot in enumerate(shown.shots, 1):
+        first = shot.seed if shot.start in begun else first
+        if shot.seed != first:
+            raise UnsupportedError(
+                f"shot {number}'s seed={shot.seed} has no effect under continuity look_back, whose clips permute the noise of the "
+                "scene's first; leave it out, begin the shot with a cut, or use another continuity"
+            )
