@@ -71,7 +71,7 @@ def described(video: Video, scene: Scene, window: int, per_frame: float) -> dict
     assert video.manifest is not None
     told = video.manifest["measured"]["long"]["report"]
     return judged(video.frames, scene, window, float(video.fps)) | {
-        "ratios": [seam["ratio"] for seam in told["seams"]],
+        "ratios": told["ratios"],
         "colours_de": [seam["colour_de"] for seam in told["seams"]],
         "drift_de": told["drift"]["colour_de"] if told["drift"] else 0.0,
         "likeness": told["repetition"]["likeness"] if told["repetition"] else 0.0,

@@ -12,8 +12,8 @@ import pytest
 from tools.world import Scene, Thing, render
 from videogen import InputError
 from videogen.metrics.drift import Drift, Segment, describe, drift, joined, theil_sen
-from videogen.metrics.freeze import changes, dynamic, freeze
-from videogen.metrics.long_clip import LongClip
+from videogen.metrics.freeze import Freeze, changes, dynamic, freeze
+from videogen.metrics.long_clip import LongClip, LongClipReport
 from videogen.metrics.pictures import lab, luma, sharpness
 from videogen.metrics.repetition import repetition, thumbnails
 from videogen.metrics.seams import Seam, reach, seam, seams
@@ -328,3 +328,17 @@ def test_brightness_and_sharpness() -> None:
     assert luma(np.uint8([[[100, 100, 100], [0, 255, 0]]])).tolist() == [[pytest.approx(100), pytest.approx(0.7152 * 255)]]
     board = np.indices((8, 8)).sum(0) % 2 * 10
     assert sharpness(np.repeat(board[None, ..., None], 3, -1).astype(np.uint8))[0] == pytest.approx(40**2)
+
+
+@pytest.mark.parametrize(
+    ("frames", "beat", "found"),
+    [
+        pytest.param([8, 12, 16], 4, [3.0], id="a cross-fade is one place, as bad as its worst"),
+        pytest.param([8, 16, 24], 4, [1.0, 3.0, 2.0], id="two beats apart: places of their own"),
+        pytest.param([24, 8, 12], 4, [3.0, 1.0], id="in order of the frames"),
+    ],
+)
+def test_joins_a_beat_apart_are_one_place(frames: list[int], beat: int, found: list[float]) -> None:
+    seams = tuple(Seam(at, ratio, 1, 1, 0, 1) for at, ratio in zip(frames, (1.0, 3.0, 2.0), strict=True))
+    report = LongClipReport(40, seams, Freeze(0, 0, 0), None, None, beat)
+    assert report.ratios == found and report.median_ratio == pytest.approx(float(np.median(found)))

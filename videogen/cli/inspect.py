@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
@@ -22,10 +23,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False))
         return 0
-    _section("request", {k: v for k, v in manifest.request.items() if v is not None})
+    request = {k: v for k, v in manifest.request.items() if v is not None}
+    if "story" in request:
+        request["story"] = f"{len(request['story']['shots'])} shots (videogen story show {options.file})"
+    _section("request", request)
     _section("model", manifest.model)
     _section("versions", manifest.versions)
-    _section("measured", {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(figures).items()})
+    _section("measured", {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(what, figures).items()})
     _section("output", manifest.output)
     _section("seconds", manifest.timings_s)
     print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
@@ -40,8 +44,19 @@ def _section(title: str, values: Mapping[str, object]) -> None:
             print(f"  {name:<{width}}  {printable(value)}")
 
 
-def _brief(figures: object) -> dict[str, object]:
+def _brief(what: str, figures: object) -> dict[str, object]:
     """Single figures of a measurement; its tables are for `--json` and `--report`."""
+    if isinstance(figures, list):
+        return {"": len(figures)}
     if not isinstance(figures, Mapping):
         return {"": figures}
+    if what == "long":
+        return _long(figures)
     return {name: value for name, value in figures.items() if not isinstance(value, list | dict) or name == "promised"}
+
+
+def _long(figures: Mapping[str, Any]) -> dict[str, object]:
+    """Of a long video: how it hangs together, and what is wrong with it."""
+    report = figures["report"]
+    told = {"continuity": figures["continuity"]["policy"], "pieces": len(figures["pieces"])}
+    return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}

@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace, log_file: str) -> int:
         return _fail(error, error.exit_code, as_json)
     except KeyboardInterrupt as stop:
         code, word = (143, "terminated") if isinstance(stop, _Terminated) else (130, "interrupted")
-        return _fail(f"{word}; nothing was written", code, as_json)
+        return _fail(f"{word}; {str(stop) or 'nothing was written'}", code, as_json)
     except BrokenPipeError:  # the reader of our stdout went away: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

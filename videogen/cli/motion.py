@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,6 @@ def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
 
 def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """The request's motion as a clip of its own size and length."""
-    from fractions import Fraction
-
     from videogen.media.video import Video
     from videogen.motion import compile
 
@@ -85,7 +84,17 @@ def _clip(request: RenderRequest) -> tuple[int, int, int, float] | None:
     source = locate(request.model or "embedded")
     path = source / "defaults.json" if isinstance(source, Path) else None
     values = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
-    frames, height, width = (getattr(request, name) or values.get(name) for name in ("frames", "height", "width"))
+    fps = float(request.fps or values.get("fps", 16))
+    height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))
+    frames = request.frames or _told_length(request, fps) or values.get("frames")
     if not (frames and height and width):
         return None
-    return int(frames), int(height), int(width), float(request.fps or values.get("fps", 16))
+    return int(frames), int(height), int(width), fps
+
+
+def _told_length(request: RenderRequest, fps: float) -> int | None:
+    """Frames, where they are said in seconds or by a story."""
+    if request.seconds is not None:
+        return max(1, round(request.seconds * fps))
+    end = request.timeline().end
+    return None if end is None else request.timeline().frame(end, Fraction(fps))

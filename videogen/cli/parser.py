@@ -9,13 +9,14 @@ from typing import Any, NoReturn
 from videogen.core.errors import InputError, nearest
 from videogen.schedulers.solvers import SOLVERS
 
-from . import motion
+from . import long_options, motion
 
 _MAIN = """Make videos with video diffusion models: the embedded one (offline, on a CPU) or any Wan or AnimateDiff checkpoint."""
 _MAIN_EXAMPLES = """examples:
   videogen render "a red ball moves right on a black background" -o ball.mp4
   videogen render "a blue star spins on a gray background" --model embedded-unet --seed 7
   videogen render --like ball.mp4 -o again.mp4     the same frames, bit for bit
+  videogen render --story story.txt -o long.mp4    many shots; goes on after a kill (videogen story --help)
   videogen inspect ball.mp4                        how a video was made
   videogen doctor                                  what is installed and what is not
 """
@@ -28,6 +29,8 @@ examples:
   videogen render "a cat on a boat" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers --size 832x480 --offload model
   videogen render "a red ball on a black background" --drag "12,32>50,40"
   videogen render "a white star on a checkered background" --camera "pan=12,zoom=1.2" --motion-preview plan.mp4
+  videogen render "a red ball moves right" --seconds 60 -o long.mp4
+  videogen render --story story.toml --continuity cono --retries 2 -o story.mp4
   videogen render --config ball.toml --preset draft --json
 """
 
@@ -44,11 +47,12 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
-        if action.dest != "command" or action.choices is None or value in action.choices:
+        if action.dest not in ("command", "action") or action.choices is None or value in action.choices:
             return super()._check_value(action, value)
         guess = nearest(value, action.choices)
-        hint = f"did you mean {guess!r}?" if guess else f'a prompt comes after `render`: videogen render "{value[:40]}"'
-        raise InputError(f"unknown command {value!r}; {hint} commands: {', '.join(action.choices)}")
+        usual = "" if action.dest == "action" else f'a prompt comes after `render`: videogen render "{value[:40]}"'
+        hint = f"did you mean {guess!r}?" if guess else usual
+        raise InputError(f"unknown {action.dest} {value!r}; {hint} {action.dest}s: {', '.join(action.choices)}")
 
 
 def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
@@ -64,6 +68,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     parser.set_defaults(command=None, verbose=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     _add_render(commands, common)
+    long_options.add_story(commands, common, _Format)
     inspect = commands.add_parser(
         "inspect", parents=[common], formatter_class=_Format, help="print how a video was made",
         description="Print the manifest that a video carries: request, model, versions, step plan, measurements.",
@@ -95,9 +100,10 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     what.add_argument("--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`")
     what.add_argument("--preset", metavar="NAME", help="a named set of settings: draft, exact, balanced, fast, quality")
     clip = render.add_argument_group("clip")
-    clip.add_argument("--frames", type=int, metavar="N", help="length in frames")
+    clip.add_argument("--frames", type=int, metavar="N", help="length in frames (default: the model's own; long videos: any number)")
     clip.add_argument("--size", metavar="WxH", help="width and height in px, such as 832x480")
     clip.add_argument("--fps", type=float, metavar="RATE", help="frames a second of the file")
+    long_options.add_options(render)
     sampling = render.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps: more are slower and often better")
     sampling.add_argument("--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off")
@@ -123,7 +129,7 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     output.add_argument("-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs")
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")
-    output.add_argument("--preview", type=Path, metavar="FILE.png", help="keep a cheap preview of the running render here")
+    output.add_argument("--preview", type=Path, metavar="FILE.png", help="keep a cheap preview of the running render here (single clips)")
     output.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that draws what was promised and reached")
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     output.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -10,15 +10,22 @@ from typing import Any
 from videogen.core.files import atomic_path
 from videogen.engine.events import Progress
 
-_WORDS = {"load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving"}
+_WORDS = {
+    "load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving",
+    "resume": "decoding the done",
+}  # fmt: skip
 
 
 class Bar:
-    """A callback for the engine that draws one line, and keeps the preview picture where asked."""
+    """A callback for the engine that draws one line, and keeps the preview picture where asked.
+
+    steps_a_piece: of a long video, so that the line also tells the piece.
+    """
 
     def __init__(self, show: bool, preview: Path | None = None) -> None:
         self._show, self._preview = show and sys.stderr.isatty(), preview
         self._bar: Any = None
+        self.steps_a_piece: int | None = None
 
     def stage(self, name: str) -> None:
         """A stage that the engine does not report by itself."""
@@ -39,8 +46,16 @@ class Bar:
         if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
             self._bar.set_description_str(word, refresh=False)
+            self._bar.initial = progress.step  # what an earlier run did tells nothing of the speed
+        self._bar.set_postfix_str(self._piece(progress), refresh=False)
         self._bar.n = progress.step
         self._bar.refresh()
+
+    def _piece(self, progress: Progress) -> str:
+        if self.steps_a_piece is None or progress.stage != "denoise":
+            return ""
+        count = progress.steps // self.steps_a_piece
+        return f"piece {min(progress.step // self.steps_a_piece, count - 1)} of {count}"
 
     def close(self) -> None:
         if self._bar is not None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.engine.request import RenderRequest
 
+from . import long_video
+from .jobs import resumed
 from .motion import check_motion, write_preview
 from .progress import Bar
 from .settings import default_output, gather
@@ -25,14 +27,25 @@ if TYPE_CHECKING:
     from videogen.engine.engine import Engine
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What was written. size: (width, height) in px."""
+
+    frames: int
+    size: tuple[int, int]
+    fps: float
+    manifest: dict[str, Any]
+    notes: list[str]
+
+
 def run(options: argparse.Namespace) -> int:
     """Check everything that needs no model, then load, render and save."""
-    request, output, like = gather(options)
+    request, output, like = gather(options) if options.resume is None else (*resumed(options), None)
     if output.get("preview_only"):
         write_preview(request, options.motion_preview, bool(output.get("overwrite")))
         print(options.motion_preview)
         return 0
-    path = _checked_output(Path(output.get("output") or default_output(request)), output, request.fps)
+    path = _checked_output(Path(output.get("output") or default_output(request, output.get("story"))), output, request.fps)
     _check_names(request)
     overwrite = bool(output.get("overwrite"))
     if options.preview is not None:
@@ -47,7 +60,6 @@ def run(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     try:
         bar.stage("load")
-        from videogen.backbones.base import PromptReading
         from videogen.engine.engine import Engine
 
         adopt_third_parties(options.verbose)
@@ -55,18 +67,35 @@ def run(options: argparse.Namespace) -> int:
         notes = _compare(like, engine, options)
         request = replace(request, model=engine.backbone.name)
         loaded = time.perf_counter()
-        video = engine.render(request, progress=bar, preview_every=1 if options.preview else 0)
-        bar.stage("save")
-        assert video.manifest is not None
-        video.manifest["output"] = {"quality": output.get("quality")}
-        notes += PromptReading(**video.manifest["measured"]["prompt"]).notes()
-        video.save(path, quality=output.get("quality"), overwrite=overwrite)
+        made = _made(engine, request, path, output, options, bar)
         if options.report is not None:
-            _write_report(options.report, video.manifest or {})
+            _write_report(options.report, made.manifest)
     finally:
         bar.close()
-    _announce(options, path, video, notes, {"load": loaded - begun, "total": time.perf_counter() - begun})
+    _announce(options, path, made, notes + made.notes, {"load": loaded - begun, "total": time.perf_counter() - begun})
     return 0
+
+
+def _made(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], options: argparse.Namespace, bar: Bar) -> _Made:
+    """Render and save, as one clip or piece by piece."""
+    resolved = request.resolve(engine.backbone)
+    long_video.check_clip_only(options.keep_job, options.preview, resolved.is_long)
+    if not resolved.is_long:
+        return _clip(engine, request, path, output, options.preview is not None, bar)
+    video = long_video.render(engine, resolved, path, output, keep_job=options.keep_job, bar=bar)
+    return _Made(video.frames, video.size, float(video.fps), video.manifest, long_video.notes_of(video))
+
+
+def _clip(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], preview: bool, bar: Bar) -> _Made:
+    from videogen.backbones.base import PromptReading
+
+    video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
+    bar.stage("save")
+    assert video.manifest is not None
+    video.manifest["output"] = {"quality": output.get("quality")}
+    notes = PromptReading(**video.manifest["measured"]["prompt"]).notes()
+    video.save(path, quality=output.get("quality"), overwrite=bool(output.get("overwrite")))
+    return _Made(len(video), video.size, float(video.fps), video.manifest, notes)
 
 
 def _checked_output(path: Path, output: dict[str, Any], fps: float | None) -> Path:
@@ -121,6 +150,9 @@ def _compare(like: Manifest | None, engine: Engine, options: argparse.Namespace)
     notes = [f"{options.like} was made with {', '.join(changed)}: frames may differ in the last bit"] if changed else []
     if "batch" in like.measured:
         notes.append(f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255")
+    redone = [str(i) for i, piece in enumerate(like.measured.get("long", {}).get("pieces", ())) if piece.get("redone")]
+    if redone:
+        notes.append(f"in {options.like} these pieces were made again by `story redo`, which is not repeated: {', '.join(redone)}")
     return notes
 
 
@@ -133,12 +165,12 @@ def _compare_files(like: Manifest, options: argparse.Namespace) -> None:
             raise InputError(f"{name} has changed since {options.like} was made, so its frames cannot be made again; bring the file back")
 
 
-def _announce(options: argparse.Namespace, path: Path, video: Any, notes: list[str], seconds: dict[str, float]) -> None:
-    width, height = video.size
+def _announce(options: argparse.Namespace, path: Path, made: _Made, notes: list[str], seconds: dict[str, float]) -> None:
+    width, height = made.size
     if options.json:
         result = {
-            "path": str(path), "frames": len(video), "width": width, "height": height, "fps": float(video.fps),
-            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "notes": notes, "manifest": video.manifest,
+            "path": str(path), "frames": made.frames, "width": width, "height": height, "fps": made.fps,
+            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "notes": notes, "manifest": made.manifest,
         }  # fmt: skip
         print(json.dumps(result))
         return
@@ -146,5 +178,4 @@ def _announce(options: argparse.Namespace, path: Path, video: Any, notes: list[s
     if not options.quiet:
         for note in notes:
             print(f"note: {printable(note)}", file=sys.stderr)
-        note = f"{len(video)} frames, {width}x{height}, {float(video.fps):g} fps, in {seconds['total']:.1f} s"
-        print(note, file=sys.stderr)
+        print(f"{made.frames} frames, {width}x{height}, {made.fps:g} fps, in {seconds['total']:.1f} s", file=sys.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from .report_long import long_section
 from .report_motion import motion_section
 from .report_propagation import propagation_section
 
@@ -22,8 +23,14 @@ def page(manifest: dict[str, Any]) -> str:
     """The page's HTML."""
     request = manifest["request"]
     parts = [f"<h1>{escape(str(request['prompt']))}</h1>", _table(_shown(request)), _stages(manifest.get("timings_s", {}))]
+    long = manifest.get("measured", {}).get("long")
+    if long:
+        parts += long_section(long, request)
     attention = manifest.get("measured", {}).get("attention")
-    parts += _attention(attention) if attention else ["<h2>Attention</h2><p>Dense: nothing was left out.</p>"]
+    if attention:
+        parts += _attention(attention)
+    elif request.get("attention", "dense") == "dense":  # of a long video, what was left out stands with its pieces
+        parts += ["<h2>Attention</h2><p>Dense: nothing was left out.</p>"]
     propagation = manifest.get("measured", {}).get("propagation")
     if propagation:
         parts += propagation_section(propagation)

@@ -15,6 +15,7 @@ from .errors import InputError
 
 #: What a folder that videogen wrote holds; only such a folder, or an empty one, is ever replaced.
 _OURS = ("frame_*.png", "manifest.json")
+_WORK = ".partial-"
 
 
 def digest(path: Path) -> str:
@@ -63,8 +64,10 @@ def _check_writable(final: Path) -> None:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path in the final's folder, with its suffix; on success it becomes `path`, on error it is gone.
+
+    within: another folder of the same file system to work in, whose owner sweeps it (`sweep_partials`) after a kill.
 
     The body may make the path a file or a folder. A kill at any instant leaves the old file or the new one whole (of
     two folders, which no system exchanges at once, the old one may be left aside under a hidden name). Where something
@@ -74,7 +77,7 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
     final = check_output(path, overwrite)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{final.stem[:40]}-", dir=final.parent))
+        holder = Path(tempfile.mkdtemp(prefix=_WORK if within else f".{final.stem[:40]}-", dir=within or final.parent))
     except OSError as error:
         raise InputError(f"cannot write to {final.parent}: {error.strerror or error}; choose another folder") from error
     partial = holder / f"partial{final.suffix}"
@@ -87,6 +90,12 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
         shutil.rmtree(holder, ignore_errors=True)
     if reached != final:
         raise InputError(f"{final} was made by something else meanwhile and is left alone; the result is {reached}")
+
+
+def sweep_partials(folder: Path) -> None:
+    """Remove what kills left of `atomic_path(..., within=folder)`."""
+    for holder in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _commit(partial: Path, final: Path, holder: Path, overwrite: bool) -> Path:

@@ -35,7 +35,7 @@ class FrameStream:
         if piece.first:
             yield from self.finish()
             self._decoder, self._hidden = self._backbone.stream_decoder(), piece.scene.lead
-        self._joins += [self._frame(piece, latent) for latent in piece.joins]
+        self._joins += [self.frame_of(piece, latent) for latent in piece.joins]
         assert self._decoder is not None
         yield from self._split(self._decoder.push(latents))
 
@@ -45,7 +45,7 @@ class FrameStream:
         if decoder is not None:
             yield from self._split(decoder.finish())
 
-    def _frame(self, piece: Piece, latent: int) -> int:
+    def frame_of(self, piece: Piece, latent: int) -> int:
         """The video's first frame of a job latent."""
         return self._clock.frames_of(piece.scene.video_latent(latent)).start
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
-from videogen.core.files import check_output
+from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.longvideo.job import job_folder
 from videogen.longvideo.journal import Journal
@@ -68,7 +68,9 @@ def render_long(
         if prepare is not None:
             prepare(run, journal)
         resumed = len(journal)
-        with VideoWriter(path, fps=fps, size=(request.width, request.height), quality=quality, overwrite=overwrite) as writer:
+        sweep_partials(journal.folder)
+        size = (request.width, request.height)
+        with VideoWriter(path, fps=fps, size=size, quality=quality, overwrite=overwrite, within=journal.folder) as writer:
             count = 0
             for frames in run.frames(journal):
                 writer.write(frames)
@@ -76,7 +78,7 @@ def render_long(
             writer.manifest = manifest_of(run, told, model, {"quality": quality}).to_dict()
         if not keep_job:
             journal.finish()
-        return LongVideo(path, count, fps, (request.width, request.height), writer.manifest, resumed, tuple(journal.notes))
+        return LongVideo(path, count, fps, size, writer.manifest, resumed, tuple(journal.notes))
 
 
 def manifest_of(run: LongRun, request: RenderRequest, model: dict[str, Any], output: dict[str, Any]) -> Manifest:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import InputError
 from videogen.longvideo.continuity import Continuity
 from videogen.longvideo.journal import Journal
 from videogen.longvideo.latent_timeline import LatentTimeline
@@ -127,7 +126,7 @@ class LongRun:
         parts = [latents[number : number + 1, :, slot : slot + 1] for number, slot in piece.emitted]
         emitted = torch.cat(parts, 2).cpu()
         if piece.fade and memory.kept is not None:
-            emitted = _faded(memory.kept, emitted, piece.fade)
+            emitted = _faded(memory.kept, emitted, inner=piece.fade < (self.continuity.overlap or 0))
         check_finite(emitted, f"piece {piece.index} (the final latents)", self.backbone.dtype)
         state = {"attempt": attempt, "memory": True, **measured}
         return Chunk(piece.index, piece.start, emitted, remembered.tensors(), state)
@@ -146,7 +145,8 @@ class LongRun:
         with self._patched(piece):
             latents, self.plan, measured = sample(self.backbone, state, request, text, techniques, self._told(piece))
         self.timings_s["denoise"] += time.perf_counter() - begun
-        kept = latents[-1:, :, -overlap:].cpu() if overlap and policy.policy in ("overlap", "clean_prefix") else None
+        count = overlap if policy.policy == "clean_prefix" else policy.fade or 0
+        kept = latents[-1:, :, -count:].cpu() if count else None
         return latents, _shortened(measured), tie.memory(kept)
 
     def _prefix(self, piece: Piece, memory: Memory, last: np.ndarray | None) -> list[Technique]:
@@ -195,7 +195,7 @@ class LongRun:
             journal.replace(replace(kept, tensors={}, state={**kept.state, "memory": False}))
 
     def _decoded(self, stream: FrameStream, piece: Piece, chunk: Chunk) -> Iterator[np.ndarray]:
-        begun, first = time.perf_counter(), stream.given
+        begun, first = time.perf_counter(), stream.frame_of(piece, piece.start)
         with memory_errors("decode"):
             found = list(stream.push(piece, chunk.latents.to(self.backbone.device)))
         self.timings_s["decode"] += time.perf_counter() - begun
@@ -221,10 +221,11 @@ class LongRun:
         return told
 
 
-def _faded(before: torch.Tensor, after: torch.Tensor, count: int) -> torch.Tensor:
-    """`after` [1, c, f, h, w] whose first `count` frames come in over `before`'s; the first is all before's."""
-    count = min(count, after.shape[2])
-    share = (torch.arange(count) / before.shape[2]).view(-1, 1, 1).to(after)
+def _faded(before: torch.Tensor, after: torch.Tensor, inner: bool) -> torch.Tensor:
+    """`after` [1, c, f, h, w] that comes in over `before` [1, c, n, h, w]. inner: whether the clips share frames before these; else
+    the first is all before's, as a clip's first latent may be a picture."""
+    count = min(before.shape[2], after.shape[2])
+    share = ((torch.arange(count) + inner) / (before.shape[2] + inner)).view(-1, 1, 1).to(after)
     mixed = torch.lerp(before[:, :, :count].to(after), after[:, :, :count], share)
     return torch.cat([mixed, after[:, :, count:]], 2)
 
@@ -238,9 +239,3 @@ def _shortened(measured: dict[str, Any]) -> dict[str, Any]:
         told = measured["propagation"]
         found["propagation"] = {name: told[name] for name in ("keys", "estimated_error") if name in told}
     return found
-
-
-def check_long(request: RenderRequest) -> None:
-    """InputError for what a long render does not do."""
-    if request.noise == "diffusers":
-        raise InputError("noise='diffusers' draws one clip's noise in order; a long video needs noise by address: leave it out")

@@ -27,6 +27,7 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 POLICIES = ("independent", "overlap", "replay", "look_back", "co_denoise", "window_attention", "clean_prefix", "i2v_prefix")
 NOISES = ("iid", "freenoise", "cono", "warped")
 SECTIONED = ("co_denoise", "window_attention")
+FADING = ("overlap", "replay")
 COMBINED: dict[str, dict[str, Any]] = {
     "cono": {"policy": "look_back", "noise": "cono", "pull": 0.2},
     "freenoise": {"policy": "co_denoise", "noise": "freenoise"},
@@ -41,14 +42,16 @@ _SHARES = {  # of a clip's frames that are tied to those before
 class Continuity:
     """InputError for values that do not fit.
 
-    overlap: latent frames that a clip shares with what is before it (None: the policy's share of a clip). release: share of the
-    steps in which they copy. pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
+    overlap: latent frames that a clip shares with what is before it (None: the policy's share of a clip). fade: the last of these
+    that are cross-faded from the clip before to this one (None: as the policy has it). release: share of the steps in which
+    frames copy. pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
     not beyond a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or `warped` (follows a motion). refresh: new noise in
     cono's permutations, 0 to 1. windows: windows of a section that are denoised together.
     """
 
     policy: str = "replay"
     overlap: int | None = None
+    fade: int | None = None
     release: float = 0.8
     pull: float = 0.0
     noise: str = "iid"
@@ -63,7 +66,7 @@ class Continuity:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise InputError(f"continuity: {name}={value!r} must be a number from 0 to 1")
-        for name, least in (("overlap", 1), ("windows", 2)):
+        for name, least in (("overlap", 1), ("fade", 0), ("windows", 2)):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
                 raise InputError(f"continuity: {name}={value!r} must be a whole number of at least {least}")
@@ -74,6 +77,8 @@ class Continuity:
             raise InputError(
                 f"continuity: {self.policy} with noise={self.noise}; look_back and noise=cono belong together: its clips permute one noise"
             )
+        if self.fade and self.policy not in FADING:
+            raise InputError(f"continuity: fade={self.fade} is of {' and '.join(FADING)}, not of {self.policy}")
         if self.refresh and self.noise != "cono":
             raise InputError(f"continuity: refresh={self.refresh} is of noise=cono, not of {self.noise}")
         if self.pull and self.policy in ("independent", "clean_prefix", "i2v_prefix"):
@@ -117,13 +122,17 @@ class Continuity:
     def for_clip(self, frames: int) -> Continuity:
         """With an overlap that fits clips of so many latent frames; InputError where none does."""
         if self.policy in ("independent", "i2v_prefix"):
-            return replace(self, overlap=1 if self.policy == "i2v_prefix" else None)
+            return replace(self, overlap=1 if self.policy == "i2v_prefix" else None, fade=0)
         if frames < 3:
             raise InputError(f"a clip of {frames} latent frames is too short for continuity {self.policy}: it needs 3; use longer windows")
         overlap = self.overlap or max(1, round(frames * _SHARES[self.policy]))
         if overlap >= frames:
             raise InputError(f"continuity: overlap={overlap} leaves nothing of a clip's {frames} latent frames; use at most {frames - 1}")
-        return replace(self, overlap=min(overlap, frames - 1))
+        usual = overlap if self.policy in FADING else 0
+        fade = usual if self.fade is None else self.fade
+        if fade > overlap:
+            raise InputError(f"continuity: fade={fade} is more than the overlap={overlap} latent frames that clips share")
+        return replace(self, overlap=overlap, fade=fade)
 
     def check_model(self, *, per_frame_timesteps: bool, first_frame: bool, temporal_blocks: bool, name: str) -> None:
         """UnsupportedError where the model cannot do it."""

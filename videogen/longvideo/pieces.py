@@ -67,10 +67,10 @@ class Piece:
 
     @property
     def joins(self) -> list[int]:
-        """Job latents before which a seam could show: where it begins, where its cross-fade ends, where clips meet in it."""
+        """Job latents before which a seam could show: where it begins, all along its cross-fade, where clips meet in it."""
         clips = [number for number, _ in self.emitted]
         met = [self.start + i for i in range(1, len(clips)) if clips[i] != clips[i - 1]]
-        faded = [self.start + self.fade] if 0 < self.fade < len(clips) else []
+        faded = range(self.start + 1, self.start + min(self.fade, len(clips) - 1) + 1)
         return sorted({*([] if self.first else [self.start]), *faded, *met})
 
 
@@ -117,8 +117,7 @@ class _Cutter:
         elif self.continuity.policy in SECTIONED:
             yield from self._chain(scene, self._section_frames, fade=0)
         else:
-            fade = self.overlap if self.continuity.policy == "overlap" else 0
-            yield from self._chain(scene, lambda left: self.clip, fade)
+            yield from self._chain(scene, lambda left: self.clip, self.continuity.fade or 0)
 
     def _chain(self, scene: Scene, frames_for: Callable[[int], int], fade: int) -> Iterator[Piece]:
         """One clip after another, each sharing `overlap` latents with the one before. frames_for: a clip's, of so many left."""
@@ -126,7 +125,7 @@ class _Cutter:
         while start < scene.stop:
             first = start == scene.start
             shared = 0 if first else self.overlap or self.anchor  # independent clips leave out the picture that they begin with
-            begin = start - (0 if fade else shared)  # with a fade the last clip kept back what is shared
+            begin = start - max(0, shared - fade)  # the clip before kept back what is cross-faded
             frames = frames_for(scene.stop - begin)
             stop = begin + frames
             stop = scene.stop if stop >= scene.stop else stop - fade

@@ -45,7 +45,8 @@ class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
     size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be set
-    or changed until the block ends: the file carries what it is then. On an error in the block nothing is left behind.
+    or changed until the block ends: the file carries what it is then. within: see `core.files.atomic_path`. On an error in the
+    block nothing is left behind.
     Raises InputError for what cannot be written, MediaError where the encoder or the disk fails.
     """
 
@@ -58,15 +59,16 @@ class VideoWriter:
         quality: int | None = None,
         overwrite: bool = False,
         manifest: dict[str, Any] | None = None,
+        within: Path | None = None,
     ) -> None:
         self.path = check_target(path, fps=float(fps), quality=quality)
         check_output(self.path, overwrite)
         self.fps, self.size, self.quality, self.manifest = Fraction(fps).limit_denominator(1001), size, quality, manifest
-        self._overwrite, self._stack, self._count = overwrite, ExitStack(), 0
+        self._overwrite, self._within, self._stack, self._count = overwrite, within, ExitStack(), 0
         self._sink: _Sink | None = None
 
     def __enter__(self) -> VideoWriter:
-        partial = self._stack.enter_context(atomic_path(self.path, self._overwrite))
+        partial = self._stack.enter_context(atomic_path(self.path, self._overwrite, self._within))
         kinds: dict[str, Callable[[Path, VideoWriter], _Sink]] = {".gif": _GifSink, "": _PngSink}
         try:
             self._sink = kinds.get(self.path.suffix.lower(), _CodecSink)(partial, self)

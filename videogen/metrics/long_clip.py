@@ -35,11 +35,25 @@ class LongClipReport:
     freeze: Freeze
     drift: Drift | None
     repetition: Repetition | None
+    beat: int = 1
+
+    @property
+    def ratios(self) -> list[float]:
+        """The seam ratio of each place where chunks meet. Joins a beat apart are one place, a cross-fade, which is as bad as its worst."""
+        found: list[float] = []
+        last = None
+        for one in sorted(self.seams, key=lambda one: one.frame):
+            if last is not None and one.frame - last == self.beat:
+                found[-1] = max(found[-1], one.ratio)
+            else:
+                found.append(one.ratio)
+            last = one.frame
+        return found
 
     @property
     def median_ratio(self) -> float | None:
-        """The median seam ratio; None without joins."""
-        return float(np.median([found.ratio for found in self.seams])) if self.seams else None
+        """The median of `ratios`; None without joins."""
+        return float(np.median(self.ratios)) if self.seams else None
 
     def faults(self) -> tuple[str, ...]:
         """All limits broken, each once, such as `jump at 33` or `colour drifts`."""
@@ -49,7 +63,7 @@ class LongClipReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
-        return {**asdict(self), "median_ratio": self.median_ratio, "faults": self.faults()}
+        return {**asdict(self), "ratios": self.ratios, "median_ratio": self.median_ratio, "faults": self.faults()}
 
 
 class LongClip:
@@ -99,7 +113,7 @@ class LongClip:
         small, changed = np.concatenate(self._thumbnails), np.concatenate(self._changes)
         repeated = repetition(small, self.window) if len(small) >= 1.5 * self.window else None
         trend = drift(self._segments, len(self._segments) * self._segment / self.fps) if len(self._segments) > 2 else None
-        return LongClipReport(self.count, found, freeze(changed, self.fps), trend, repeated)
+        return LongClipReport(self.count, found, freeze(changed, self.fps), trend, repeated, self.beat)
 
     @property
     def _segment(self) -> int:

@@ -1,0 +1,146 @@
+"""Long videos from the command line: rendered piece by piece, stopped and gone on with, repeated, shown, made again in part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Outcome, Run
+from videogen import Video
+from videogen.cli.progress import Bar
+from videogen.cli.story import POLICIES, SETTINGS
+from videogen.engine.events import Progress
+from videogen.longvideo.continuity import AUTO, COMBINED, OFF, Continuity
+from videogen.longvideo.continuity import POLICIES as KNOWN
+from videogen.media.metadata import read_manifest
+
+BALL = "a red ball moves right on a black background"
+LONG = ("--model", "embedded", "--frames", "70", "--steps", "2", "--continuity", "replay", "--seed", "5")
+STORY = """[00:00-00:01.5] a red ball moves right on a black background
+[00:01.5-00:03, cut, seed=7] a blue zebra moves left on a black background
+"""
+
+
+def frames(path: str | Path) -> np.ndarray:
+    return Video.open(path).frames
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """The next render is stopped once so many denoising steps are done, counted over its pieces."""
+
+    def stopping(self: Bar, progress: Progress) -> None:
+        if progress.stage == "denoise" and progress.step >= step:
+            raise error
+
+    monkeypatch.setattr(Bar, "__call__", stopping)
+
+
+def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Outcome:
+    with monkeypatch.context() as patched:
+        stop_at(patched, 5)
+        return run("render", *arguments)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The video of `LONG`, its job kept."""
+    from videogen.cli.main import main
+
+    path = tmp_path_factory.mktemp("unbroken") / "long.mp4"
+    assert main(["render", BALL, *LONG, "-o", str(path), "--quiet", "--keep-job", "--report", str(path.with_suffix(".html"))]) == 0
+    return path
+
+
+def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) -> None:
+    assert frames(unbroken).shape == (70, 64, 64, 3)
+    found = (read_manifest(unbroken) or {})["measured"]["long"]
+    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [0, 33, 57]
+    page = unbroken.with_suffix(".html").read_text()
+    assert all(words in page for words in ("Long video</h2>", "Pieces</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle"))
+    assert page.count("<circle") == 2 and "http" not in page
+    told = run("inspect", unbroken).out
+    assert "long continuity" in told and "long faults" in told
+    shown = run("story", "show", unbroken)
+    assert shown.code == 0 and BALL in shown.out and "57-69" in shown.out and "story redo" in shown.out
+
+
+def test_a_stopped_render_says_what_is_kept_and_goes_on(run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = interrupted(run, monkeypatch, BALL, *LONG, "-o", "my clip.mp4")
+    assert stopped.code == 130 and stopped.out == ""
+    assert "interrupted; 2 of 3 pieces are kept in my clip.mp4.job: the same command" in stopped.err
+    assert "videogen render --resume 'my clip.mp4') goes on" in stopped.err and not Path("my clip.mp4").exists()
+    shown = run("story", "show", "my clip.mp4").out
+    assert "57-69" in shown and shown.count("done") == 3 and "2 of 3 pieces are done" in shown
+    other = run("render", BALL, *LONG[:-1], "6", "-o", "my clip.mp4")
+    assert other.code == 2 and "is the job of another request: request.seed was 5 and is 6" in other.err
+    again = run("render", BALL, *LONG, "-o", "my clip.mp4")
+    assert again.code == 0 and "note: went on from piece 2 of 3" in again.err
+    assert np.array_equal(frames("my clip.mp4"), frames(unbroken)) and not Path("my clip.mp4.job").exists()
+
+
+def test_resume_needs_the_output_alone(run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interrupted(run, monkeypatch, BALL, *LONG, "-o", "clip.mp4").code == 130
+    for extra, named in ((("--seed", "0"), "--seed"), ((BALL,), "the prompt"), (("-o", "b.mp4"), "--output")):
+        refused = run("render", "--resume", "clip.mp4", *extra)
+        assert refused.code == 2 and f"leave {named} out" in refused.err
+    done = json.loads(run("render", "--resume", "clip.mp4.job", "--json", "--keep-job").out)
+    assert done["frames"] == 70 and done["notes"] == ["went on from piece 2 of 3"] and done["manifest"]["measured"]["long"]
+    assert np.array_equal(frames("clip.mp4"), frames(unbroken)) and Path("clip.mp4.job").is_dir()
+
+
+def test_like_repeats_a_long_video(run: Run, unbroken: Path) -> None:
+    assert run("render", "--like", unbroken, "-o", "again.mp4").code == 0
+    assert np.array_equal(frames("again.mp4"), frames(unbroken))
+
+
+def test_a_length_takes_the_place_of_another_videos(run: Run, tiny: Path) -> None:
+    assert run("render", "a red ball", "--model", tiny, "--frames", "5", "--size", "32x32", "--steps", "1", "-o", "a.mp4").code == 0
+    longer = run("render", "--like", "a.mp4", "--seconds", "1", "--window", "9", "-o", "b.mp4", "--json")
+    request = json.loads(longer.out)["manifest"]["request"]
+    assert (request["frames"], request["window"], request["continuity"]["policy"]) == (17, 9, "replay")
+
+
+def test_a_story_of_a_config_has_its_shots_its_name_and_its_notes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "two.txt").write_text(STORY)
+    (tmp_path / "films" / "c.toml").write_text('story = "two.txt"\nsteps = 2\n')
+    made = run("render", "--config", "films/c.toml", "--report", "r.html")
+    assert made.code == 0 and made.out == f"{tmp_path}/out/two-0.mp4\n"
+    assert "note: 'a blue zebra moves left on a black backg': the model does not know 'zebra'" in made.err
+    manifest = read_manifest(tmp_path / "out" / "two-0.mp4") or {}
+    assert [shot["transition"] for shot in manifest["request"]["story"]["shots"]] == ["hold", "cut"]
+    assert "Shots</h2>" in (tmp_path / "r.html").read_text()
+    for what in ("films/two.txt", "out/two-0.mp4"):
+        shown = run("story", "show", what)
+        assert shown.code == 0 and "1.5-3" in shown.out and "zebra" in shown.out and "cut" in shown.out
+    assert "2 shots" in run("inspect", "out/two-0.mp4").out
+    prompted = run("render", BALL, "--like", "out/two-0.mp4", "-o", "b.mp4", "--json")
+    assert json.loads(prompted.out)["manifest"]["request"]["story"] is None
+
+
+def test_one_piece_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copy(unbroken, tmp_path / "clip.mp4")
+    shutil.copytree(f"{unbroken}.job", tmp_path / "clip.mp4.job")
+    redone = run("story", "redo", "1", "clip.mp4")
+    assert redone.code == 0 and redone.out == f"{tmp_path / 'clip.mp4'}\n"
+    assert "piece 1 made again, attempt 1, from frame 33 on" in redone.err
+    change = np.abs(frames(unbroken).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
+    assert change[:33].max() < 2 < change[36:54].min()  # before the piece, the file's compression alone
+    assert "made again by `story redo`" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
+    for arguments, message in ((("9", "clip.mp4"), "(0 to 2)"), (("1", "clip.mp4", "--attempt", "0"), "attempt=0 must be 1 or more")):
+        refused = run("story", "redo", *arguments)
+        assert refused.code == 2 and message in refused.err
+
+
+def test_policies_are_all_told(run: Run) -> None:
+    assert set(POLICIES) == {AUTO, OFF, *KNOWN, *COMBINED} and set(SETTINGS) == set(Continuity().to_dict()) - {"policy"}
+    told = run("story", "policies")
+    assert told.code == 0 and all(name in told.out for name in POLICIES) and max(map(len, told.out.splitlines())) <= 140
+    for arguments in ((), ("show",), ("redo",), ("policies",)):
+        assert run("story", *arguments, "--help").code == 0
+    assert "did you mean 'show'" in run("story", "shwo").err
