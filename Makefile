@@ -50,6 +50,10 @@ bench: $(STAMP)  ## time the embedded models against diffusers' own pipelines
 	for model in embedded embedded-unet; do for part in fidelity promise; do \
 		$(BIN)/python tools/bench_propagation.py $$part $$model || exit; done; done
 	$(BIN)/python tools/bench_propagation.py together embedded
+	for model in embedded embedded-unet; do for part in policies story; do \
+		$(BIN)/python tools/bench_long.py $$part $$model || exit; done; done
+	$(BIN)/python tools/bench_long.py length embedded
+	$(BIN)/python tools/kill_resume.py --kills 100
 	$(BIN)/python tools/bench_motion.py statistics speed --threads 2
 	for part in control camera transfer; do $(BIN)/python tools/bench_motion_control.py $$part embedded || exit; done
 	$(BIN)/python tools/readme_table.py

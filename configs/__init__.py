@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.resources import files
 from typing import Any
 
 from videogen.core.errors import unknown
+from videogen.core.tables import parse_toml
 
 _SUFFIX = ".toml"
 
@@ -21,8 +21,4 @@ def load_preset(name: str) -> dict[str, Any]:
     """A preset's settings, keys as in `RenderRequest`; InputError, with the nearest name, for one that is not there."""
     if name not in presets():
         raise unknown("preset", name, presets())
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads((files(__package__) / "presets" / f"{name}{_SUFFIX}").read_text(encoding="utf-8"))
+    return parse_toml((files(__package__) / "presets" / f"{name}{_SUFFIX}").read_text(encoding="utf-8"), f"preset {name!r}")

@@ -85,6 +85,37 @@ def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
         yield what, f"{row['speedup']:.2f}x, {row['psnr_db']:.1f} dB to plain"
 
 
+def long_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/bench_long.py, all of its parts."""
+    model = data["model"]
+    for name, row in data.get("policies", {}).items():
+        figure = (
+            f"seams {row['seam_ratio']:.2f} ({100 * row['seams_over_limit']:.0f} % over 1.25); "
+            f"right colour {100 * row['right_colour']:.0f} %, shape {100 * row['right_shape']:.0f} %; "
+            f"motion {row['motion']:.2f} of one clip's, still {100 * row['still']:.0f} %; "
+            f"drift {row['drift_de']:.1f} dE, likeness to itself {row['likeness']:.2f}; costs {row['cost']:.2f}x"
+        )
+        yield f"`{model}`, {data['clips']} prompts, {data['frames']} frames: {name}", figure
+    for frames, row in data.get("runs", {}).items():
+        slope = "" if row["slope"] is None else f"; the last third of the pieces takes {100 * row['slope']:+.1f} % of the first's time"
+        yield f"`{model}`, a video of {frames} frames", f"peak memory {row['peak_bytes'] / 2**20:.0f} MiB{slope}"
+    if "memory_ratio" in data:
+        yield f"`{model}`, peak memory of the long over the short", f"{data['memory_ratio']:.3f}"
+    if "stories" in data:
+        late = data["late_frames"]
+        figure = f"colour after {late['colour_late']:.0f} frames, motion after {late['motion_late']:.0f}, of a window of {data['window']}"
+        yield f"`{model}`, {data['clips']} stories: what changes, after the asked second (median)", figure
+        yield f"`{model}`, {data['clips']} stories: what stays (the shape), right in", f"{100 * data['right_shape']:.0f} % of the stretches"
+
+
+def kill_rows(data: dict[str, Any]) -> Iterator[Row]:
+    told = "no fault" if not data["faults"] else f"{len(data['faults'])} faults"
+    yield (
+        f"renders of {data['pieces']} pieces killed at random instants and begun again",
+        f"{data['kills']} kills, {data['finished']} files whole and of the same frames, {told}",
+    )
+
+
 def _shares(right: dict[str, float]) -> str:
     return "right " + ", ".join(f"{what} {100 * share:.0f} %" for what, share in right.items())
 
@@ -93,10 +124,12 @@ READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]]
     "attention-kernels.json": (None, kernel_rows),
     "attention-render.json": (None, attention_render_rows),
     "embedded-quality.json": ("python tools/evaluate_embedded.py", quality_rows),
+    "long-kills.json": (None, kill_rows),
     "render.json": (None, render_rows),
 }
 #: Of files that there are several of, one a model.
 PREFIXES: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
+    "long-": (None, long_rows),
     "propagation-fidelity-": (None, propagation_rows),
     "propagation-promise-": (None, propagation_rows),
     "propagation-together-": (None, propagation_rows),

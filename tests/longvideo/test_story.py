@@ -122,7 +122,7 @@ BAD = [
     pytest.param(text("[0-1] a", "[1-2, blend(0)] b"), "must blend over a whole number of frames above 0", id="blend of 0"),
     pytest.param(text("[0-1] a", "[1-2, blend(1.5)] b"), "must blend over a whole number of frames", id="blend of half a frame"),
     pytest.param(text("[0-1] a", "[1-2, blend(-3)] b"), "does not say over how much", id="negative blend"),
-    pytest.param(toml("[[shot]];prompt"), "story is no TOML", id="broken TOML"),
+    pytest.param(toml("[[shot]];prompt"), "story is not TOML", id="broken TOML"),
     pytest.param(toml("[[shots]];prompt='a'"), "story: unknown key 'shots'; did you mean 'shot'", id="shots"),
     pytest.param(toml("[[shot]];promt='a'"), "story, shot 1: unknown key 'promt'; did you mean 'prompt'", id="key"),
     pytest.param(toml("[[shot]];prompt='a';zzz=1"), "unknown key 'zzz'; known: prompt, seconds", id="key like none"),

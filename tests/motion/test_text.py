@@ -80,7 +80,7 @@ def test_names_are_relative_to_the_plan(text: str, make, tmp_path: Path) -> None
 
 
 BAD = [
-    pytest.param("[[layer]", "cannot read the motion plan", id="no TOML"),
+    pytest.param("[[layer]", "is not TOML", id="no TOML"),
     pytest.param("", r"has no layer; begin one with \[\[layer\]\]", id="empty"),
     pytest.param("[layer]\nkind = 'camera'", "has no layer", id="one bracket"),
     pytest.param("[[layers]]\nkind = 'camera'", "unknown key 'layers'; did you mean 'layer'", id="layers"),

@@ -25,7 +25,8 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "--motion-strength", type=float, metavar="S", help="0 to 1, how much of it is kept (default: 0.9 of warped_noise, 1 of dual_clock)"
     )
     group.add_argument(
-        "--motion-backend", metavar="NAME",
+        "--motion-backend",
+        metavar="NAME",
         help="warped_noise (for models trained with it), dual_clock or dual_clock:WEAK,STRONG (any model); default: as the model can",
     )
     group.add_argument("--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)")

@@ -60,9 +60,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
     verbose: dict[str, Any] = {"action": "store_true", "help": "show third parties' warnings and our tracebacks"}
     common.add_argument("-v", "--verbose", default=argparse.SUPPRESS, **verbose)
-    parser = _Parser(
-        "videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format
-    )
+    parser = _Parser("videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format)
     parser.add_argument("-v", "--verbose", **verbose)
     parser.add_argument("--version", action="version", version=f"videogen {version}")
     parser.set_defaults(command=None, verbose=False)

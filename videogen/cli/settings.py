@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from videogen.configs import load_preset
-from videogen.core.errors import InputError, nearest
+from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
+from videogen.core.tables import check_keys, parse_toml, read_text
 from videogen.engine.request import RenderRequest
 
 from . import motion
@@ -75,21 +75,8 @@ def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    known = [f.name for f in fields(RenderRequest)] + list(_OUTPUT_KEYS)
-    for key in values:
-        if key not in known:
-            guess = nearest(key, known)
-            raise InputError(f"{path}: unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
+    values = parse_toml(read_text(path), str(path))
+    check_keys(values, [*(f.name for f in fields(RenderRequest)), *_OUTPUT_KEYS], str(path))
     return values | _of_folder(values, path.parent)
 
 

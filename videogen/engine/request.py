@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
-from videogen.core.errors import InputError, UnsupportedError, nearest
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.tables import check_keys
 from videogen.longvideo.continuity import AUTO, OFF, Continuity, automatic
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.spec import Motion
@@ -210,11 +211,7 @@ class RenderRequest:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
         """From a configuration file or manifest; an unknown key is an error that names the nearest."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                guess = nearest(key, known)
-                raise InputError(f"unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
+        check_keys(values, [f.name for f in fields(cls)])
         if "prompt" not in values and values.get("story") is None:
             raise InputError("no prompt; say what the video shows")
         return cls(**values)

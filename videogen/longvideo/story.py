@@ -18,17 +18,17 @@ File names are relative to the story's folder.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
+from videogen.core.tables import check_keys, parse_toml, read_text
 
 from .beats import Beat, in_order, telling
 from .story_text import parse_story, parse_time
-from .timeline import Shot, Timeline, Transition, check_keys, exact
+from .timeline import Shot, Timeline, Transition, exact
 
 if TYPE_CHECKING:
     from videogen.motion.spec import Motion
@@ -57,10 +57,7 @@ def as_timeline(value: object, folder: str | os.PathLike[str] = ".") -> Timeline
 
 def read_story(path: str | os.PathLike[str]) -> Timeline:
     """The timeline in a file. InputError for one that cannot be read, or is wrong, with the place."""
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot read the story {str(path)[:200]!r}: {error}") from error
+    text = read_text(Path(path), "the story ")
     folder = Path(path).expanduser().parent
     with telling(str(path)):
         return _parse_toml(text, folder, "story") if str(path).lower().endswith(".toml") else parse_story(text, folder)
@@ -92,14 +89,7 @@ def from_list(shots: Sequence[Any]) -> Timeline:
 
 
 def _parse_toml(text: str, folder: Path, told: str) -> Timeline:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{told} is no TOML: {error}") from error
+    values = parse_toml(text, told)
     check_keys(values, ("shot",), told)
     shots = values.get("shot")
     if not isinstance(shots, list) or not shots:

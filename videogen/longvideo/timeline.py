@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.errors import InputError, nearest, unknown
+from videogen.core.errors import InputError, unknown
+from videogen.core.tables import check_keys
 
 if TYPE_CHECKING:
     from videogen.motion.spec import Motion
@@ -172,14 +173,6 @@ def exact(value: object, told: str) -> Fraction:
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise InputError(f"{told}={value!r} must be a finite number") from None
-
-
-def check_keys(values: Mapping[str, Any], known: tuple[str, ...], told: str) -> None:
-    """InputError that names the nearest key where one is not known."""
-    for key in values:
-        if key not in known:
-            guess = nearest(str(key), known)
-            raise InputError(f"{told}: unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
 
 
 def _shot_to_dict(shot: Shot) -> dict[str, Any]:

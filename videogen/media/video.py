@@ -51,9 +51,7 @@ class Video:
         self._check_can_be_written()
 
         height, width = self.frames.shape[1:3]
-        with VideoWriter(
-            path, fps=self.fps, size=(width, height), quality=quality, overwrite=overwrite, manifest=self.manifest
-        ) as writer:
+        with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, overwrite=overwrite, manifest=self.manifest) as writer:
             writer.write(self.frames)
         return writer.path
 

@@ -89,9 +89,7 @@ class VideoWriter:
                 self._sink.add(np.ascontiguousarray(frame))
             self._count += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             if error is None:
                 self._finish()

@@ -16,6 +16,7 @@ from .noise import checked_noise
 
 _POINTS = 4  # looked at in a pixel, along each axis
 
+
 @dataclass(frozen=True)
 class Coherence:
     """correlation: of a frame with the first one moved along; attainable: what that is for noise painted on what moves, less than 1

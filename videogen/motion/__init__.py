@@ -10,8 +10,9 @@ says how layers lie on each other. Reads no video: a driving clip comes as frame
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .camera import Camera
@@ -77,8 +78,4 @@ __all__ = [
     "write_flow",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy(__name__, _HOMES)

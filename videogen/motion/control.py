@@ -1,6 +1,6 @@
 """How a motion is made to happen: by warped noise, or by dual-clock sampling.
 
-    MotionControl.parse("warped_noise:bipartite")     MotionControl.parse("dual_clock:0.95,0.8")
+MotionControl.parse("warped_noise:bipartite")     MotionControl.parse("dual_clock:0.95,0.8")
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from videogen.schedulers.warped import METHODS
 
 BACKENDS = ("warped_noise", "dual_clock")
 STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked for
+
 
 @dataclass(frozen=True)
 class MotionControl:

@@ -47,9 +47,7 @@ def estimate(first: np.ndarray, second: np.ndarray, *, method: str = "dis", pres
     return _estimator(method, preset)(first, second)
 
 
-def flow_both_ways(
-    frames: np.ndarray, *, method: str = "dis", preset: str = "medium", cache: bool | FlowCache = True
-) -> FlowPair:
+def flow_both_ways(frames: np.ndarray, *, method: str = "dis", preset: str = "medium", cache: bool | FlowCache = True) -> FlowPair:
     """Flow between all neighbours of a clip uint8 [frame, height, width, 3], both ways, with what agrees.
 
     cache: keep each pair's flow on disk by the pictures' content (True: in the user's cache folder); False: compute anew.

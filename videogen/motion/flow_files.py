@@ -48,9 +48,7 @@ def read_flow(path: str | os.PathLike[str]) -> FlowStack:
     return FlowStack(*check_flow(flow[None], valid[None], told=str(path)))
 
 
-def write_flow(
-    path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False
-) -> Path:
+def write_flow(path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> Path:
     """Write flow by the name's suffix; whole or absent. Returns the path.
 
     flow: [2, height, width] or [n, 2, height, width], px; more than one field only as `.npz` or `.npy`. valid: bool [(n,) height,

@@ -112,4 +112,3 @@ def _plain(value: Any, is_file: bool = False) -> Any:
     if is_file:
         return str(Path(value).expanduser().absolute())
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-

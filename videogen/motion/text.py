@@ -16,13 +16,13 @@ Layers come lowest first. File names are relative to the TOML file's folder.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from videogen.core.errors import InputError, nearest, unknown
+from videogen.core.errors import InputError, unknown
+from videogen.core.tables import check_keys, parse_toml, read_text
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
@@ -52,15 +52,8 @@ def parse_drag(text: str) -> Drag:
 
 def load_plan(path: str | os.PathLike[str]) -> Motion:
     """The motion in a TOML file (see above). InputError for one that cannot be read, and for a key that is not known."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"cannot read the motion plan {str(path)!r}: {error}") from error
-    _check_keys(values, ("layer",), str(path))
+    values = parse_toml(read_text(Path(path), "the motion plan "), str(path))
+    check_keys(values, ("layer",), str(path))
     layers = values.get("layer", [])
     if not isinstance(layers, list) or not layers:
         raise InputError(f"{path} has no layer; begin one with [[layer]] and kind = 'camera'")
@@ -77,7 +70,7 @@ def layer_of(values: Any, folder: Path, told: str) -> Motion:
         raise unknown("kind of layer", str(kind), _KINDS)
     known, make = _KINDS[kind]
     rest = {key: value for key, value in values.items() if key != "kind"}
-    _check_keys(rest, known, told)
+    check_keys(rest, known, told)
     return _made(make, rest, folder, told)
 
 
@@ -102,7 +95,7 @@ def _cut_drag(values: dict[str, Any], folder: Path) -> CutDrag:
     if not isinstance(given, list | tuple) or not all(isinstance(sprite, dict) for sprite in given):
         raise InputError(f"sprites={given!r} must be a list of tables, each with a picture or a region, and a path")
     for sprite in given:
-        _check_keys(sprite, (*_MOVED, "picture"), "a sprite")
+        check_keys(sprite, (*_MOVED, "picture"), "a sprite")
         sprites.append(_drag(sprite, folder, Sprite))
     return CutDrag(tuple(sprites))
 
@@ -150,13 +143,6 @@ def _file(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise InputError(f"{value!r} is no file name")
     return folder / Path(value).expanduser()
-
-
-def _check_keys(values: dict[str, Any], known: tuple[str, ...], told: str) -> None:
-    for key in values:
-        if key not in known:
-            guess = nearest(key, known)
-            raise InputError(f"{told}: unknown key {key!r}; " + (f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"))
 
 
 def _options(text: str, kind: str, known: Any, separator: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The feature caches that diffusers ships, by name: which of them, and its one number. No torch here; `library` attaches them.
 
-    first-block   First Block Cache, after TeaCache (arXiv 2411.19108): the blocks' change is kept while the first block's is alike
-    magcache      MagCache (arXiv 2506.09045): kept while the product of measured magnitude ratios stays near 1
-    seacache      SeaCache (arXiv 2602.18993): kept while the spectrally filtered latents are alike
-    taylorseer    TaylorSeer (arXiv 2503.06923): attention and feed-forward outputs are extrapolated
-    pab           Pyramid Attention Broadcast (arXiv 2408.12588): attention outputs are kept
-    fastercache   FasterCache (arXiv 2410.19355): attention outputs are extrapolated, the unconditional half made from the other
+first-block   First Block Cache, after TeaCache (arXiv 2411.19108): the blocks' change is kept while the first block's is alike
+magcache      MagCache (arXiv 2506.09045): kept while the product of measured magnitude ratios stays near 1
+seacache      SeaCache (arXiv 2602.18993): kept while the spectrally filtered latents are alike
+taylorseer    TaylorSeer (arXiv 2503.06923): attention and feed-forward outputs are extrapolated
+pab           Pyramid Attention Broadcast (arXiv 2408.12588): attention outputs are kept
+fastercache   FasterCache (arXiv 2410.19355): attention outputs are extrapolated, the unconditional half made from the other
 """
 
 from __future__ import annotations
