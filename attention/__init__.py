@@ -12,8 +12,9 @@ Knows no model family, no pipeline and no video file. Importing this loads no to
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .attaching import Handle, attach
@@ -49,8 +50,4 @@ __all__ = [
     "sparse_attention",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy(__name__, _HOMES)

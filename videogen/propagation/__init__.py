@@ -9,8 +9,9 @@ For UNets and DiTs, in this engine's loop and in pipelines that the user drives.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .attaching import Handle, attach
@@ -20,8 +21,4 @@ _HOMES = {"EncoderPropagation": "config", "Handle": "attaching", "attach": "atta
 
 __all__ = ["EncoderPropagation", "Handle", "attach"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazy(__name__, _HOMES)
