@@ -29,6 +29,7 @@ from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import Scene, caption, held_out
 from videogen import Engine, RenderRequest, Video
+from videogen.engine.long_run import LongRun
 from videogen.metrics.freeze import changes
 from videogen.metrics.seams import RATIO_LIMIT
 
@@ -49,11 +50,10 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     for index, scene in list(enumerate(held_out()[: options.prompts]))[len(kept.rows) :]:
         row: dict[str, Any] = {}
         short = engine.generate(caption(scene), seed=index, frames=window, steps=options.steps, continuity="off")
-        per_frame = short.manifest["timings_s"]["denoise"] / window
         row["one clip"] = judged(short.frames, scene, window, float(short.fps))
         for name in names:
             video = engine.generate(caption(scene), seed=index, frames=options.times * window, steps=options.steps, continuity=name)
-            row[name] = described(video, scene, window, per_frame)
+            row[name] = described(video, scene, window)
         kept.add(row)
         print(
             json.dumps({"done": index + 1, **{n: [round(float(np.median(row[n]["ratios"])), 2), row[n]["right"]] for n in names}}),
@@ -61,12 +61,14 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
         )
     rows = kept.rows[: options.prompts]
     short_motion = sum(row["one clip"]["motion"] for row in rows)
-    found = {name: summary([row[name] for row in rows], short_motion) for name in names}
+    found = {
+        name: {**summary([row[name] for row in rows], short_motion), "cost": cost(engine, name, options.times * window)} for name in names
+    }
     return {"clips": len(rows), "frames": options.times * window, "steps": options.steps, "policies": found,
             "one clip": {"right": np.mean([row["one clip"]["right"] for row in rows], 0).round(3).tolist()}}  # fmt: skip
 
 
-def described(video: Video, scene: Scene, window: int, per_frame: float) -> dict[str, Any]:
+def described(video: Video, scene: Scene, window: int) -> dict[str, Any]:
     """What is kept of one long clip."""
     assert video.manifest is not None
     told = video.manifest["measured"]["long"]["report"]
@@ -76,8 +78,17 @@ def described(video: Video, scene: Scene, window: int, per_frame: float) -> dict
         "drift_de": told["drift"]["colour_de"] if told["drift"] else 0.0,
         "likeness": told["repetition"]["likeness"] if told["repetition"] else 0.0,
         "still": told["freeze"]["share"],
-        "cost": video.manifest["timings_s"]["denoise"] / len(video) / per_frame,
     }
+
+
+def cost(engine: Engine, policy: str, frames: int) -> float:
+    """Latent frames that the model evaluates at each step for one that is shown; a single clip's is 1."""
+    run = LongRun(engine.backbone, RenderRequest("a red ball", frames=frames, continuity=policy).resolve(engine.backbone))
+    seen = 0
+    for piece in run.pieces:
+        windows = 1 if piece.windows is None else len(piece.windows.at())
+        seen += len(piece.clips) * windows * (piece.frames if piece.windows is None else piece.windows.size)
+    return round(seen / run.pieces[-1].stop, 2)
 
 
 def judged(frames: np.ndarray, scene: Scene, window: int, fps: float) -> dict[str, Any]:
@@ -101,7 +112,6 @@ def summary(rows: list[dict[str, Any]], short_motion: float) -> dict[str, Any]:
         "still": round(float(np.mean([row["still"] for row in rows])), 3),
         "drift_de": round(median(row["drift_de"] for row in rows), 2),
         "likeness": round(median(row["likeness"] for row in rows), 3),
-        "cost": round(median(row["cost"] for row in rows), 2),
     }
 
 

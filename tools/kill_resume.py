@@ -43,7 +43,7 @@ class Tally:
 
 
 def request(steps: int = 2) -> RenderRequest:
-    return RenderRequest("a red ball moves right on a black background", frames=120, steps=steps, continuity="replay:fade=0", seed=4)
+    return RenderRequest("a red ball moves right on a black background", frames=120, steps=steps, continuity="replay", seed=4)
 
 
 def kill_and_resume(engine: Engine, folder: Path, kills: int, seed: int = 0) -> Tally:

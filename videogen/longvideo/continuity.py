@@ -33,6 +33,7 @@ COMBINED: dict[str, dict[str, Any]] = {
     "freenoise": {"policy": "co_denoise", "noise": "freenoise"},
 }
 OFF, AUTO = "off", "auto"
+_RELEASE = 0.8
 _SHARES = {  # of a clip's frames that are tied to those before
     "overlap": 3 / 8, "replay": 3 / 8, "look_back": 3 / 8, "co_denoise": 1 / 2, "window_attention": 3 / 4, "clean_prefix": 1 / 4,
 }  # fmt: skip
@@ -44,7 +45,7 @@ class Continuity:
 
     overlap: latent frames that a clip shares with what is before it (None: the policy's share of a clip). fade: the last of these
     that are cross-faded from the clip before to this one (None: as the policy has it). release: share of the steps in which
-    frames copy. pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
+    frames copy (None: all in replay, where what is copied then ends where it ended; 0.8 elsewhere, as CoNo published it). pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
     not beyond a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or `warped` (follows a motion). refresh: new noise in
     cono's permutations, 0 to 1. windows: windows of a section that are denoised together.
     """
@@ -52,7 +53,7 @@ class Continuity:
     policy: str = "replay"
     overlap: int | None = None
     fade: int | None = None
-    release: float = 0.8
+    release: float | None = None
     pull: float = 0.0
     noise: str = "iid"
     refresh: float = 0.0
@@ -64,6 +65,8 @@ class Continuity:
                 raise unknown(kind, str(name), known)
         for name in ("release", "pull", "refresh"):
             value = getattr(self, name)
+            if value is None and name == "release":
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise InputError(f"continuity: {name}={value!r} must be a number from 0 to 1")
         for name, least in (("overlap", 1), ("fade", 0), ("windows", 2)):
@@ -122,17 +125,18 @@ class Continuity:
     def for_clip(self, frames: int) -> Continuity:
         """With an overlap that fits clips of so many latent frames; InputError where none does."""
         if self.policy in ("independent", "i2v_prefix"):
-            return replace(self, overlap=1 if self.policy == "i2v_prefix" else None, fade=0)
+            return replace(self, overlap=1 if self.policy == "i2v_prefix" else None, fade=0, release=_RELEASE)
         if frames < 3:
             raise InputError(f"a clip of {frames} latent frames is too short for continuity {self.policy}: it needs 3; use longer windows")
         overlap = self.overlap or max(1, round(frames * _SHARES[self.policy]))
         if overlap >= frames:
             raise InputError(f"continuity: overlap={overlap} leaves nothing of a clip's {frames} latent frames; use at most {frames - 1}")
-        usual = overlap if self.policy in FADING else 0
-        fade = usual if self.fade is None else self.fade
+        release = (1.0 if self.policy == "replay" else _RELEASE) if self.release is None else self.release
+        differs = self.policy == "overlap" or (self.policy == "replay" and release < 1)  # what two clips show of the shared frames
+        fade = overlap * differs if self.fade is None else self.fade
         if fade > overlap:
             raise InputError(f"continuity: fade={fade} is more than the overlap={overlap} latent frames that clips share")
-        return replace(self, overlap=overlap, fade=fade)
+        return replace(self, overlap=overlap, fade=fade, release=release)
 
     def check_model(self, *, per_frame_timesteps: bool, first_frame: bool, temporal_blocks: bool, name: str) -> None:
         """UnsupportedError where the model cannot do it."""

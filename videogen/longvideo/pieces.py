@@ -95,7 +95,7 @@ def pieces(shown: LatentTimeline, continuity: Continuity, clip: int, steps: int)
 
 def look_back_of(continuity: Continuity, clip: int, steps: int, anchor: int) -> LookBack:
     """CoNo's schedule for clips of so many latent frames."""
-    usual = look_back(clip, steps, continuity.release)
+    usual = look_back(clip, steps, continuity.release or 0)
     n1 = continuity.overlap or usual.n1
     if n1 > clip - 2:
         raise InputError(f"continuity: overlap={n1} leaves look_back nothing of a clip's {clip} latent frames; use at most {clip - 2}")
@@ -108,7 +108,7 @@ class _Cutter:
     def __init__(self, continuity: Continuity, clip: int, steps: int, single_first: bool) -> None:
         self.continuity, self.clip, self.anchor = continuity, clip, int(single_first)
         self.overlap = continuity.overlap or 0
-        self.release = round(continuity.release * steps)
+        self.release = round((continuity.release or 0) * steps)
         self.look_back = look_back_of(continuity, clip, steps, self.anchor) if continuity.policy == "look_back" else None
 
     def cut(self, scene: Scene) -> Iterator[Piece]:
