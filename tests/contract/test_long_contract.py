@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from tests.contract.families import VARIANTS
-from videogen import Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
+from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
 from videogen.engine.long_run import LongRun
 from videogen.longvideo.journal import Journal
 
@@ -115,7 +116,7 @@ def _sampled(run: LongRun, count: int) -> list[torch.Tensor]:
     """The last clip of each of the first pieces, before anything is cut away."""
     from videogen.engine.continuity import Memory
 
-    run._begun, run._made = 0.0, 0
+    run._begun = 0.0
     memory, found = Memory(), []
     for piece in run.pieces[:count]:
         latents, _, memory = run._denoise(piece, memory, None, [run.noise.of(piece, n) for n in range(len(piece.clips))])
@@ -187,14 +188,17 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of
     from dataclasses import replace
 
     from videogen.metrics import seams
+    from videogen.metrics.freeze import Freeze
 
     engine, request = engine_of("wan-2.1"), asked("wan-2.1", "independent", retries=2)
     ratios = iter([3.0, 2.0, 2.5, 1.0, 1.0, 1.0])
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
-    monkeypatch.setattr("videogen.engine.long_run.seam", lambda *_: replace(clean, ratio=next(ratios)))
+    monkeypatch.setattr("videogen.engine.long_run.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
+    monkeypatch.setattr("videogen.engine.long_run.freeze", lambda *_: Freeze(0, 0, 0))
     video = engine.render(request)
     assert video.manifest is not None
-    assert [piece["attempt"] for piece in video.manifest["measured"]["long"]["pieces"]][:3] == [0, 1, 0]
+    rows = video.manifest["measured"]["long"]["pieces"]
+    assert [row["attempt"] for row in rows][:3] == [0, 1, 0] and rows[1]["faults"] == ["jump at 0"] and "faults" not in rows[2]
     again = engine.render(replace(request, retries=0)).frames
     window = request.window
     assert np.array_equal(video.frames[:window], again[:window]) and not np.array_equal(video.frames[window:], again[window:])
@@ -215,7 +219,7 @@ def test_redo_changes_one_piece_and_no_other(name: str, policy: str, engine_of: 
     assert not torch.equal(before[:, :, changed], after[:, :, changed])
     before[:, :, changed] = after[:, :, changed] = 0
     assert torch.equal(before, after) and len(Video.open(output)) == request.frames
-    assert [row["attempt"] for row in told.manifest["measured"]["long"]["pieces"]][:2] == [0, 1]
+    assert [row.get("redone", 0) for row in told.manifest["measured"]["long"]["pieces"]][:2] == [0, 1]
 
 
 def _latents(output: Path) -> torch.Tensor:
@@ -226,22 +230,103 @@ def _latents(output: Path) -> torch.Tensor:
         return journal.latents(0, journal.latents_done)
 
 
-def test_a_damaged_chunk_is_made_anew_and_the_frames_are_the_same(engine_of: EngineOf, tmp_path: Path) -> None:
-    engine, request = engine_of("wan-2.1"), asked("wan-2.1", "replay", frames=97, seed=3)
-    expected = engine.render_long(request, tmp_path / "a.mp4", keep_job=True)
-    for index in (1, len(expected.manifest["measured"]["long"]["pieces"]) - 1):
+def test_damaged_chunks_are_made_anew_and_the_frames_are_the_same(engine_of: EngineOf, tmp_path: Path) -> None:
+    """Far back, too, where what a piece leaves to the next is no longer kept; pieces redone by hand stay."""
+    engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "replay", frames=97, seed=3), tmp_path / "a.mp4"
+    pieces = len(engine.render_long(request, output, keep_job=True).manifest["measured"]["long"]["pieces"])
+    engine.redo(output, 1)
+    before = _latents(output)
+    assert pieces > 5
+    for index in (pieces - 1, 4):
         chunk = next((tmp_path / "a.mp4.job" / "chunks").glob(f"{index:06d}-*"))
         data = bytearray(chunk.read_bytes())
         data[-3] ^= 1
         chunk.write_bytes(data)
-        again = engine.render_long(request, tmp_path / "a.mp4", overwrite=True, keep_job=True)
-        assert any("damaged" in note for note in again.notes) and again.resumed == index
-        assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, engine.render(request).frames) or index  # lossy: compared below
-    fresh = engine.render_long(request, tmp_path / "b.mp4")
-    assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, Video.open(fresh.path).frames)
+        again = engine.render_long(request, output, overwrite=True, keep_job=True)
+        assert any("damaged" in note for note in again.notes)
+        assert again.resumed == (index if index > 4 else 1), "the memories of pieces 1 to 3 were let go"
+        assert torch.equal(_latents(output), before)
+
+
+def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(engine_of("wan-2.1"), asked("wan-2.1", "cono", retries=1))
+    piece = run.pieces[1]
+    generator = torch.Generator().manual_seed(0)
+    tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, piece.stop - piece.start))
+    with torch.inference_mode():
+        faults, worst = run._faults(piece, tail, made)
+        monkeypatch.setattr(run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5))
+        frozen, _ = run._faults(piece, tail, made)
+    assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in faults)
+    assert {"stops", "still"} & set(frozen)
+
+
+def test_a_kill_after_the_file_has_its_name_is_put_right(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4"
+    done = engine.render_long(request, output, keep_job=True)
+    again = engine.render_long(request, output)
+    assert again.notes == ("the video was whole already",)
+    assert json.dumps(again.manifest, sort_keys=True) == json.dumps(done.manifest, sort_keys=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    with pytest.raises(InputError, match="exists"):
+        engine.render_long(request, output)
+
+
+def test_a_job_of_which_nothing_was_done_takes_another_request(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine = engine_of("wan-2.1")
+    with pytest.raises(Cancelled, match=r"0 of \d+ pieces are kept in a\.mp4\.job"):
+        engine.render_long(asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4", progress=lambda progress: progress.step < 1)
+    done = engine.render_long(asked("wan-2.1", "replay", seed=4), tmp_path / "a.mp4")
+    assert done.resumed == 0 and any("no chunk was done" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "flow", "sample"])
+@pytest.mark.parametrize("solver", ["ddim", "euler", "euler-a", "unipc", "dpm++2m", "dpm++2m-sde", "heun", "lcm"])
+def test_fixed_frames_arrive_whatever_the_solver(solver: str, kind: str) -> None:
+    """In a straight line but for what a stochastic solver adds; at the end exactly."""
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+    from videogen.engine.continuity import StraightReplay
+    from videogen.engine.loop import LoopState, step
+    from videogen.engine.plan import StepRow
+    from videogen.schedulers import AddressedNoise, make_solver, solver_names
+
+    if solver not in solver_names(kind):
+        return
+    own = FlowMatchEulerDiscreteScheduler(shift=3.0) if kind == "flow" else DDIMScheduler(prediction_type=kind, clip_sample=False)
+    scheduler = make_solver(solver, own)
+    scheduler.set_timesteps(12)
+    known = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    scale = float(getattr(scheduler, "init_noise_sigma", 1.0))
+    source = AddressedNoise(5)
+    state = LoopState(source.frames(range(5), (4, 8, 8)) * scale, 0, scheduler, [source])
+    technique, steps = StraightReplay([0, 1, 2], known), len(scheduler.timesteps)
+    technique.begin(None, [None] * steps, state)  # type: ignore[list-item,arg-type]
+    for index in range(steps):
+        row = StepRow(index, float(scheduler.timesteps[index]), None, 0, 1.0)
+        seen = scheduler.scale_model_input(state.latents, scheduler.timesteps[index]) if hasattr(scheduler, "scale_model_input") else None
+        assert seen is None or bool(seen.isfinite().all())
+        state = step(state, technique.prediction(row, state, torch.zeros_like(state.latents)))
+        if index == steps - 1:
+            near = float((state.latents[:, :, :3] - known).norm() / known.norm())
+            assert near < 0.2, f"{near:.3f} off before it is put right"
+        state = technique.after_step(row, state)
+    assert torch.equal(state.latents[:, :, :3], known)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["replay", "overlap", "co_denoise", "window_attention"])
+def test_a_motion_goes_through_all_pieces(policy: str, engine_of: EngineOf) -> None:
+    """Also where the last clip reaches beyond the video's end; and what moves changes the frames."""
+    from videogen.motion import Camera
+
+    name = "animatediff" if policy == "window_attention" else "wan-2.1"
+    moving = asked(name, policy, motion=Camera(pan=8), motion_backend="warped_noise", seed=3)
+    still = asked(name, policy, seed=3)
+    frames = engine_of(name).render(moving).frames
+    assert len(frames) == moving.frames and not np.array_equal(frames, engine_of(name).render(still).frames)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +346,7 @@ def test_a_damaged_chunk_is_made_anew_and_the_frames_are_the_same(engine_of: Eng
         pytest.param("wan-2.1", {"continuity": "replay", "noise": "diffusers"}, InputError, "noise by address", id="consumed noise"),
         pytest.param("wan-2.1", {"story": {0: "a", 9999: "b"}, "prompt": ""}, InputError, "starts at frame 9999", id="shot after the end"),
         pytest.param("wan-2.1", {"story": {0: "a", 8: "b"}, "prompt": "", "frames": None}, InputError, "has no end", id="no length"),
+        pytest.param("wan-2.1", {"retries": 2, "frames": 21}, InputError, "retries=2 is for videos made", id="retries of one clip"),
         pytest.param("wan-2.1", {"continuity": "replay", "motion": "CAMERA"}, UnsupportedError, "not known to be trained", id="motion"),
     ],
 )

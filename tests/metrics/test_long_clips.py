@@ -342,3 +342,29 @@ def test_joins_a_beat_apart_are_one_place(frames: list[int], beat: int, found: l
     seams = tuple(Seam(at, ratio, 1, 1, 0, 1) for at, ratio in zip(frames, (1.0, 3.0, 2.0), strict=True))
     report = LongClipReport(40, seams, Freeze(0, 0, 0), None, None, beat)
     assert report.ratios == found and report.median_ratio == pytest.approx(float(np.median(found)))
+
+
+def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
+    dark, bright = (np.full((48, 16, 16, 3), level, np.uint8) for level in (40, 200))
+    told, untold = LongClip(fps=8, window=8), LongClip(fps=8, window=8)
+    for meter in (told, untold):
+        meter.add(dark)
+    told.add(bright, begins=True)
+    untold.add(bright)
+    assert (told.report().drift or Drift(9, 1, 1, 0, 0, 9, 9)).colour_de < 0.1 and untold.report().drift.colour_de > 5  # type: ignore[union-attr]
+
+
+def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarser, and still right: a clip that comes round is found."""
+    monkeypatch.setattr("videogen.metrics.long_clip._MOST_THUMBNAILS", 64)
+    monkeypatch.setattr("videogen.metrics.long_clip._MOST_SEGMENTS", 4)
+    meter = LongClip(fps=8, window=16)
+    rng = np.random.default_rng(0)
+    part = rng.integers(0, 255, (100, 4, 4, 3), dtype=np.uint8).repeat(3, 1).repeat(3, 2)
+    for clip in (part, part):
+        for start in range(0, 100, 7):
+            meter.add(clip[start : start + 7])
+    report = meter.report()
+    assert len(meter._thumbnails) <= 64 and len(meter._segments) < 4 and meter._every == 4
+    assert report.repetition is not None and report.repetition.likeness > 0.99
+    assert report.repetition.second - report.repetition.first == 100 and report.drift is not None

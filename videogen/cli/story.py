@@ -27,7 +27,7 @@ POLICIES = {
     OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
     "independent": "each clip by itself: the picture jumps where they meet",
     "overlap": "clips share the noise of the frames they share, which are cross-faded",
-    "replay": "a clip's first frames copy what was predicted for the last one's end, then go their own way",
+    "replay": "a clip's first frames copy what was predicted for the last one's end; the default",
     "look_back": "three clips in lock-step for each stretch, the middle one between what was and what comes (CoNo)",
     "co_denoise": "windows of one long clip, averaged at each step: smooth, and as many evaluations more as windows overlap",
     "window_attention": "one long clip whose temporal attention sees windows (FreeNoise): for UNets",
@@ -38,7 +38,8 @@ POLICIES = {
 }
 SETTINGS = {
     "overlap": "latent frames that a clip shares with what is before it",
-    "release": "share of the steps, 0 to 1, in which shared frames copy",
+    "fade": "the last of these that are cross-faded (overlap: all; replay: none where it copies to the end)",
+    "release": "share of the steps, 0 to 1, in which shared frames copy (replay: all; look_back: 0.8)",
     "pull": "how far a clip is drawn to the mean of the one before, 0 to 1; not beyond a cut",
     "noise": "iid, freenoise, cono (look_back's) or warped (follows a motion)",
     "refresh": "share of new noise in cono's, 0 to 1",
@@ -171,7 +172,7 @@ def _redo(options: argparse.Namespace) -> None:
         engine = Engine.load(request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload)
         video = engine.redo(output, options.chunk, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
-        stop.args = (f"{output} is as it was, and its pieces are kept",)
+        stop.args = (f"{output} is as it was; a piece that was made by then is shown by videogen render --resume {output} --overwrite",)
         raise
     finally:
         bar.close()
@@ -180,4 +181,4 @@ def _redo(options: argparse.Namespace) -> None:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
         row = video.manifest["measured"]["long"]["pieces"][options.chunk]
-        print(f"piece {options.chunk} made again, attempt {row['attempt']}, from frame {row['first_frame']} on", file=sys.stderr)
+        print(f"piece {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on", file=sys.stderr)

@@ -65,14 +65,17 @@ class ContinuityTechnique(Technique):
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         seen = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])
         outputs, means = self._of_before(row.index, prediction)
-        made = []
+        pulled = []
         for clip, own, latents in zip(self.piece.clips, prediction.split(1), seen.split(1), strict=True):
             if self.pull and clip.pull_source in means and self._levels is not None:
                 mean, mean_seen = means[clip.pull_source]
                 own = self._rule.apply(own, mean, self._levels[row.index], self._kind, latents, mean_seen)
-            own = replay(own, clip, outputs, row.index)
-            outputs[clip.name], means[clip.name] = own, (own, latents)
-            made.append(own)
+            means[clip.name] = own, latents
+            pulled.append(own)
+        made = []
+        for clip, own in zip(self.piece.clips, pulled, strict=True):
+            outputs[clip.name] = replay(own, clip, outputs, row.index)
+            made.append(outputs[clip.name])
         self._record(row.index, made[-1], seen[-1:])
         return torch.cat(made)
 
@@ -128,32 +131,42 @@ class CleanPrefix(Technique):
 
 
 class StraightReplay(Technique):
-    """Frames whose end is known go there in a straight line: at each step they get the prediction that leads to it.
+    """Frames whose end is known go there: at each step they get the prediction that leads from where they are to it.
 
-    slots: of the clip; latents [1, c, n, h, w]: how they end; noise: how they begin, as the clip's. Whatever the solver, they
-    arrive (its error apart), so that what lies between is made to fit both sides.
+    slots: of the clip; latents [1, c, n, h, w]: how they end. Whatever the solver and the kind of prediction: what it leaves is
+    put right after the last step, so that what lies between is made to fit them as they are.
     """
 
-    def __init__(self, slots: list[int], latents: torch.Tensor, noise: torch.Tensor) -> None:
-        self.slots, self.latents, self.noise = slots, latents, noise
+    def __init__(self, slots: list[int], latents: torch.Tensor) -> None:
+        self.slots, self.latents = slots, latents
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._kind = prediction_kind(state.solver)
-        levels = noise_levels(state.solver)
+        self._kind, levels, self._last = prediction_kind(state.solver), noise_levels(state.solver), len(plan) - 1
         if levels is None:
             raise UnsupportedError(f"{type(state.solver).__name__} does not tell its noise levels; redo with another solver")
         self._levels = levels
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        level = self._levels[row.index]
-        clean, noise = (x.to(prediction) for x in (self.latents, self.noise))
-        ideal = {
-            "epsilon": lambda: noise, "sample": lambda: clean, "flow": lambda: noise - clean,
-            "v_prediction": lambda: level.alpha * noise - level.sigma * clean,
-        }[self._kind]()  # fmt: skip
+        seen = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])[:, :, self.slots].float()
         told = prediction.clone()
-        told[:, :, self.slots] = ideal
+        told[:, :, self.slots] = self._leading(seen, self.latents.to(seen), self._levels[row.index]).to(told)
         return told
+
+    def _leading(self, seen: torch.Tensor, clean: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        """The prediction, of the model's kind, by which `seen` = alpha clean + sigma noise."""
+        if self._kind == "sample":
+            return clean
+        noise = (seen - level.alpha * clean) / max(level.sigma, 1e-6)
+        if self._kind == "epsilon":
+            return noise
+        return noise - clean if self._kind == "flow" else level.alpha * noise - level.sigma * clean
+
+    def after_step(self, row: StepRow, state: LoopState) -> LoopState:
+        if row.index < self._last:
+            return state
+        latents = state.latents.clone()
+        latents[:, :, self.slots] = self.latents.to(latents)
+        return replace(state, latents=latents)
 
 
 def kept_in_attention(piece: Piece) -> tuple[int, ...]:

@@ -218,8 +218,10 @@ class Engine:
         """
         try:
             resolved = request.resolve(self.backbone)
-            if not resolved.is_long:  # it would fit one clip: a long video of one piece
-                resolved = replace(request, continuity="replay").resolve(self.backbone)
+            if not resolved.is_long:
+                if request.continuity == "off":
+                    raise InputError("continuity='off' is one clip, which render() makes; leave it out here, or name a policy")
+                resolved = replace(request, continuity="replay").resolve(self.backbone)  # a long video of one piece
             return render_long(self.backbone, resolved, output, quality=quality, overwrite=overwrite, keep_job=keep_job, progress=progress)
         finally:
             self.backbone.release()

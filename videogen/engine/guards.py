@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+from videogen.backbones.base import Backbone
 from videogen.core.errors import NumericsError, OutOfMemoryError
 
 _FLAT = 2  # of 255
@@ -48,3 +50,18 @@ def memory_errors(stage: str) -> Iterator[None]:
         if "alloc" not in str(error).lower() or "memory" not in str(error).lower():
             raise
         raise OutOfMemoryError(f"out of memory at {stage}; {advice}") from error
+
+
+class Tiling:
+    """The VAE decodes in tiles within this block, where asked."""
+
+    def __init__(self, backbone: Backbone, on: bool) -> None:
+        self._vae: Any = backbone.components().get("vae") if on else None
+
+    def __enter__(self) -> None:
+        if self._vae is not None:
+            self._vae.enable_tiling()
+
+    def __exit__(self, *_: object) -> None:
+        if self._vae is not None:
+            self._vae.disable_tiling()

@@ -5,7 +5,8 @@ Frames are those of decoding each scene whole, bit for bit (`backbones.streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,11 +19,21 @@ from videogen.longvideo.pieces import Piece
 from .guards import check_finite
 
 
-class FrameStream:
-    """Takes each piece's latents in order. limit: frames of the video; what a last latent holds beyond is left out."""
+@dataclass(frozen=True)
+class Part:
+    """Some frames, uint8 [n, h, w, 3]. joins: they are to go on without a seam from those before; begins: a shot begins with them."""
 
-    def __init__(self, backbone: Backbone, limit: int) -> None:
-        self._backbone, self._left = backbone, limit
+    frames: np.ndarray
+    joins: bool
+    begins: bool
+
+
+class FrameStream:
+    """Takes each piece's latents in order. limit: frames of the video; what a last latent holds beyond is left out. breaks: the
+    frames with which shots begin."""
+
+    def __init__(self, backbone: Backbone, limit: int, breaks: Sequence[int] = ()) -> None:
+        self._backbone, self._left, self._breaks = backbone, limit, set(breaks)
         self._clock = LatentClock.of(backbone.geometry)
         self._decoder: StreamDecoder | None = None
         self._hidden = 0  # frames of the scene's lead that are still to come
@@ -30,8 +41,8 @@ class FrameStream:
         self.given = 0
         self.last: np.ndarray | None = None  # the last frame given, uint8 [h, w, 3]
 
-    def push(self, piece: Piece, latents: torch.Tensor) -> Iterator[tuple[np.ndarray, bool]]:
-        """(uint8 [n, h, w, 3], whether they go on at a join) of what is settled, split at the joins."""
+    def push(self, piece: Piece, latents: torch.Tensor) -> Iterator[Part]:
+        """What is settled, split at the joins and where shots begin."""
         if piece.first:
             yield from self.finish()
             self._decoder, self._hidden = self._backbone.stream_decoder(), piece.scene.lead
@@ -39,7 +50,7 @@ class FrameStream:
         assert self._decoder is not None
         yield from self._split(self._decoder.push(latents))
 
-    def finish(self) -> Iterator[tuple[np.ndarray, bool]]:
+    def finish(self) -> Iterator[Part]:
         """What the scene's decoder held back."""
         decoder, self._decoder = self._decoder, None
         if decoder is not None:
@@ -49,17 +60,17 @@ class FrameStream:
         """The video's first frame of a job latent."""
         return self._clock.frames_of(piece.scene.video_latent(latent)).start
 
-    def _split(self, pixels: torch.Tensor) -> Iterator[tuple[np.ndarray, bool]]:
+    def _split(self, pixels: torch.Tensor) -> Iterator[Part]:
         check_finite(pixels, "decode", self._backbone.dtype)
         frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
         hidden = min(self._hidden, len(frames))
         self._hidden -= hidden
         frames = frames[hidden : hidden + self._left]
         while len(frames):
-            at_join = bool(self._joins) and self._joins[0] == self.given
-            if at_join:
-                self._joins.pop(0)
-            count = min(len(frames), self._joins[0] - self.given if self._joins else len(frames))
+            at = self.given
+            ahead = [place - at for place in (*self._joins, *self._breaks) if place > at]
+            count = min([len(frames), *ahead])
             part, frames = frames[:count], frames[count:]
-            self.given, self._left, self.last = self.given + count, self._left - count, part[-1]
-            yield part, at_join
+            self.given, self._left, self.last = at + count, self._left - count, part[-1]
+            yield Part(part, at in self._joins, at in self._breaks)
+        self._joins = [place for place in self._joins if place >= self.given]

@@ -8,20 +8,24 @@ are those of an uninterrupted run, bit for bit.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import InputError
+from videogen.core.errors import Cancelled, InputError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.longvideo.job import job_folder
 from videogen.longvideo.journal import Journal
+from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
+from videogen.motion.layers import digests
 
 from .events import ProgressCallback
 from .long_run import LongRun
@@ -59,17 +63,19 @@ def render_long(
     """
     assert request.fps and request.width and request.height
     fps = Fraction(request.fps).limit_denominator(1001)
-    path = check_output(check_target(output, fps=float(fps), quality=quality), overwrite)
+    path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     run = LongRun(backbone, request, progress)
     told = replace(request, device=str(backbone.device), dtype=str(backbone.dtype).removeprefix("torch."))
     model = {"name": backbone.name, "family": backbone.family, "hash": backbone.digest}
-    asked = {"request": told.to_dict(), "model": model, "output": {"quality": quality}}
-    with Journal.open(job_folder(path), asked) as journal:
+    asked = {"request": told.to_dict(), "model": model, "output": {"quality": quality}, "files": _files(request)}
+    size = (request.width, request.height)
+    if not overwrite and (done := _finished(path, asked)) is not None:
+        return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
+    check_output(path, overwrite)
+    with Journal.open(job_folder(path), asked) as journal, _told_kept(path, journal, len(run.pieces)):
         if prepare is not None:
             prepare(run, journal)
-        resumed = len(journal)
         sweep_partials(journal.folder)
-        size = (request.width, request.height)
         with VideoWriter(path, fps=fps, size=size, quality=quality, overwrite=overwrite, within=journal.folder) as writer:
             count = 0
             for frames in run.frames(journal):
@@ -78,7 +84,38 @@ def render_long(
             writer.manifest = manifest_of(run, told, model, {"quality": quality}).to_dict()
         if not keep_job:
             journal.finish()
-        return LongVideo(path, count, fps, size, writer.manifest, resumed, tuple(journal.notes))
+        return LongVideo(path, count, fps, size, writer.manifest, run.made_from, (*journal.notes, *run.notes))
+
+
+def _files(request: RenderRequest) -> dict[str, str]:
+    """A digest of each file that a motion is read from."""
+    moving = [request.motion_spec(), *(shot.motion for shot in request.timeline().shots)]
+    return {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
+
+
+def _finished(path: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of the file, where it is this job's and only the job's folder was left to remove (a kill in between)."""
+    folder = job_folder(path)
+    if not path.exists() or not folder.exists():
+        return None
+    with suppress(VideogenError):
+        manifest = read_manifest(path)
+        if manifest is not None and manifest.get("request") == json.loads(json.dumps(asked["request"])):
+            with Journal.open(folder, asked) as journal:
+                journal.finish()
+            return manifest
+    return None
+
+
+@contextmanager
+def _told_kept(path: Path, journal: Journal, pieces: int) -> Iterator[None]:
+    """A `Cancelled` of the block says what is kept."""
+    try:
+        yield
+    except Cancelled as stop:
+        raise Cancelled(
+            f"stopped by the caller; {len(journal)} of {pieces} pieces are kept in {job_folder(path).name}: the same call goes on"
+        ) from stop
 
 
 def manifest_of(run: LongRun, request: RenderRequest, model: dict[str, Any], output: dict[str, Any]) -> Manifest:

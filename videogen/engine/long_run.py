@@ -6,8 +6,10 @@ are: `longvideo.pieces`. Into a file: `long_render`.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.core.errors import MediaError
+from videogen.core.manifest import collect_versions
 from videogen.longvideo.continuity import Continuity
 from videogen.longvideo.journal import Journal
 from videogen.longvideo.latent_timeline import LatentTimeline
@@ -23,21 +27,22 @@ from videogen.longvideo.records import Chunk
 from videogen.longvideo.story_noise import StoryNoise
 from videogen.longvideo.story_prompts import StoryPrompts
 from videogen.longvideo.window_attention import attach_window_attention
+from videogen.metrics.freeze import changes, freeze
 from videogen.metrics.long_clip import LongClip
-from videogen.metrics.seams import Seam, least, reach, seam
+from videogen.metrics.seams import least, reach, seam
 
 from .asked import asked_for
 from .continuity import CleanPrefix, ContinuityTechnique, Memory, kept_in_attention
 from .events import Progress, ProgressCallback, report
-from .guards import check_finite, check_not_flat, memory_errors
-from .long_frames import FrameStream
+from .guards import Tiling, check_finite, check_not_flat, memory_errors
+from .long_frames import FrameStream, Part
 from .long_motion import warped_streams
 from .plan import StepRow
 from .request import RenderRequest
-from .sampling import begin, sample, steps_of
+from .sampling import begin, plan_of, sample
 from .techniques import Technique
 
-_MEMORIES = 2  # last chunks that keep what the next needs: one to go on from, one if that is damaged
+_LAST, _EVERY = 2, 8  # chunks that keep what the next needs: the last ones, and of the others every so many
 
 
 @dataclass
@@ -47,7 +52,8 @@ class LongRun:
     backbone: Backbone
     request: RenderRequest
     progress: ProgressCallback | None = None
-    plan: list[StepRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    made_from: int = 0
     timings_s: dict[str, float] = field(default_factory=lambda: {"denoise": 0.0, "decode": 0.0})
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -57,29 +63,28 @@ class LongRun:
         self.shown: LatentTimeline = request.latent_timeline(geometry)
         self.clip = geometry.shape(request.window, 0, 0)[2]
         self.continuity: Continuity = request.continuity_for(self.clip)
-        self.pieces = pieces(self.shown, self.continuity, self.clip, steps_of(self.backbone, request))
+        self.pieces = pieces(self.shown, self.continuity, self.clip, len(plan_of(self.backbone, request)))
         self.noise = StoryNoise(self.shown, self.continuity, self.clip, warped_streams(request, self.shown, self.backbone))
         self.prompts = StoryPrompts(self.backbone, self.shown, (request.negative_prompt or "") if request.guided else None)
+        self.plan: list[StepRow] = plan_of(self.backbone, request)
         self.meter = LongClip(fps=float(request.fps), window=request.window, beat=geometry.temporal)
 
     @torch.inference_mode()
     def frames(self, journal: Journal | None = None) -> Iterator[np.ndarray]:
         """All frames, uint8 [n, h, w, 3] at a time. What the journal holds is not made again."""
-        request = self.request
-        assert request.frames
-        stream, made = FrameStream(self.backbone, request.frames), self._first_to_make(journal)
+        assert self.request.frames
+        breaks = [self.shown.clock.frames_of(shot.start).start for shot in self.shown.shots[1:]]
+        stream, self.made_from = FrameStream(self.backbone, self.request.frames, breaks), self._first_to_make(journal)
         memory, tail = Memory(), None
         self._begun = time.perf_counter()
-        self._made = made
         for piece in self.pieces:
             if piece.first:
                 memory, tail = Memory(), None
-            if journal is not None and piece.index < made:
+            if journal is not None and piece.index < self.made_from:
                 chunk = journal.read(piece.index)
-                self._redraw(piece, int(chunk.state["attempt"]))
+                self.noise.redraw(piece, int(chunk.state["attempt"]))
             else:
-                chunk = self._make(piece, memory, tail, stream.last)
-                self._keep(journal, chunk)
+                chunk = self._kept(journal, self._make(piece, memory, tail, stream.last))
             memory = Memory(**chunk.tensors)
             tail = chunk.latents if tail is None else torch.cat([tail, chunk.latents], 2)[:, :, -self.clip :]
             yield from self._decoded(stream, piece, chunk)
@@ -92,35 +97,55 @@ class LongRun:
             "continuity": self.continuity.to_dict(),
             "clip_latents": self.clip,
             "pieces": self.rows,
-            "report": self.meter.report().to_dict(),
+            "report": self.meter.report().to_dict() if self.meter.count > 1 else None,
         }
 
     def _first_to_make(self, journal: Journal | None) -> int:
         """The first piece that is not done, or whose forerunner's memory was let go (a later chunk was damaged)."""
-        index = 0 if journal is None else min(len(journal), len(self.pieces))
+        index = done = 0 if journal is None else min(len(journal), len(self.pieces))
         while (
             journal is not None and 0 < index < len(self.pieces) and not self.pieces[index].first and not journal.state(index - 1)["memory"]
         ):
             index -= 1
+        if journal is not None and index < done:
+            journal.note(f"to go on, what pieces {index} to {done - 1} leave to the next is made once more; their latents stay")
         return index
 
     def _make(self, piece: Piece, memory: Memory, tail: torch.Tensor | None, last: np.ndarray | None) -> Chunk:
-        """The piece; where its seam shows, again with other noise, as often as allowed: the best is taken."""
-        best: tuple[float, Chunk] | None = None
+        """The piece; where its seams show, again with other noise, as often as allowed: the best is taken."""
+        best: tuple[tuple[int, float], Chunk] | None = None
         for attempt in range(self.request.retries + 1):
-            self._redraw(piece, attempt)
+            self.noise.redraw(piece, attempt)
             chunk = self._sampled(piece, memory, last, attempt)
-            found = None if tail is None or not self.request.retries else self._seam(tail, chunk.latents)
-            if found is None or not found.faults():
-                return chunk
-            if best is None or found.ratio < best[0]:
-                best = found.ratio, chunk
+            faults, worst = self._faults(piece, tail, chunk.latents)
+            if best is None or (len(faults), worst) < best[0]:
+                best = (len(faults), worst), replace(chunk, state={**chunk.state, **({"faults": faults} if faults else {})})
+            if not faults:
+                break
         assert best is not None
-        self._redraw(piece, int(best[1].state["attempt"]))
+        self.noise.redraw(piece, int(best[1].state["attempt"]))
         return best[1]
+
+    def _faults(self, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
+        """(limits broken by a new piece's seams, or by its standing still; how far the worst seam is from 1), where that matters."""
+        if not self.request.retries:
+            return [], 0.0
+        temporal = self.backbone.geometry.temporal
+        context = 0 if tail is None else min(tail.shape[2], -(-reach(temporal) // temporal) + 1)
+        latents = made if tail is None or not context else torch.cat([tail[:, :, -context:], made], 2)
+        with Tiling(self.backbone, self.request.vae_tiling):
+            pixels = self.backbone.decode(latents.to(self.backbone.device))
+        frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
+        first = len(frames) - made.shape[2] * temporal
+        places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
+        found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
+        still = freeze(changes(frames), float(self.request.fps or 1)).faults() if len(frames) > 1 else ()
+        faults = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
+        return [*faults, *still], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 
     def _sampled(self, piece: Piece, memory: Memory, last: np.ndarray | None, attempt: int) -> Chunk:
         sources = [self.noise.of(piece, number) for number in range(len(piece.clips))]
+        begun = time.perf_counter()
         with memory_errors("denoise"):
             latents, measured, remembered = self._denoise(piece, memory, last, sources)
         parts = [latents[number : number + 1, :, slot : slot + 1] for number, slot in piece.emitted]
@@ -128,7 +153,8 @@ class LongRun:
         if piece.fade and memory.kept is not None:
             emitted = _faded(memory.kept, emitted, inner=piece.fade < (self.continuity.overlap or 0))
         check_finite(emitted, f"piece {piece.index} (the final latents)", self.backbone.dtype)
-        state = {"attempt": attempt, "memory": True, **measured}
+        seconds = round(time.perf_counter() - begun, 3)
+        state = {"attempt": attempt, "memory": True, "seconds": seconds, "versions": collect_versions(), **measured}
         return Chunk(piece.index, piece.start, emitted, remembered.tensors(), state)
 
     def _denoise(
@@ -141,13 +167,11 @@ class LongRun:
         tie = ContinuityTechnique(piece, memory, policy.pull, overlap if copied else 0)
         techniques: list[Technique] = [tie, *self._prefix(piece, memory, last), *asked_for(request, kept_in_attention(piece))]
         text = self.prompts.of(piece)
-        begun = time.perf_counter()
         with self._patched(piece):
-            latents, self.plan, measured = sample(self.backbone, state, request, text, techniques, self._told(piece))
-        self.timings_s["denoise"] += time.perf_counter() - begun
+            latents, _, measured = sample(self.backbone, state, request, text, techniques, self._told(piece))
         count = overlap if policy.policy == "clean_prefix" else policy.fade or 0
         kept = latents[-1:, :, -count:].cpu() if count else None
-        return latents, _shortened(measured), tie.memory(kept)
+        return latents, shortened(measured), tie.memory(kept)
 
     def _prefix(self, piece: Piece, memory: Memory, last: np.ndarray | None) -> list[Technique]:
         """What a clip begins with that is told to be clean."""
@@ -169,52 +193,52 @@ class LongRun:
             return nullcontext()
         return attach_window_attention(self.backbone, self.clip, self.continuity.overlap or 0)
 
-    def _redraw(self, piece: Piece, attempt: int) -> None:
-        self.noise.redraw(piece, attempt)
-
-    def _seam(self, before: torch.Tensor, after: torch.Tensor) -> Seam | None:
-        """How the join of two stretches of latents shows, decoded by themselves; None where one is too short to tell."""
-        temporal = self.backbone.geometry.temporal
-        reached = -(-reach(temporal) // temporal)
-        before, after = before[:, :, -reached - 1 :], after[:, :, :reached]
-        pixels = self.backbone.decode(torch.cat([before, after], 2))
-        frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
-        at = len(frames) - after.shape[2] * temporal
-        return seam(frames, at, temporal) if least(temporal) <= at <= len(frames) - least(temporal) else None
-
-    def _keep(self, journal: Journal | None, chunk: Chunk) -> None:
+    def _kept(self, journal: Journal | None, chunk: Chunk) -> Chunk:
+        """The chunk as the journal keeps it; one that was there keeps its latents, which may have been redone."""
         if journal is None:
-            return
+            return chunk
         if chunk.index < len(journal):
+            old = journal.read(chunk.index)
+            chunk = replace(chunk, latents=old.latents, state={**old.state, "memory": True})
             journal.replace(chunk)
         else:
             journal.append(chunk)
-        old = chunk.index - _MEMORIES
-        if old >= 0 and journal.state(old)["memory"]:
-            kept = journal.read(old)
-            journal.replace(replace(kept, tensors={}, state={**kept.state, "memory": False}))
+        let_go = chunk.index - _LAST
+        if let_go >= 0 and let_go % _EVERY and journal.state(let_go)["memory"]:
+            kept = journal.read(let_go)
+            with suppress(MediaError):  # a full disk: the memory stays
+                journal.replace(replace(kept, tensors={}, state={**kept.state, "memory": False}))
+        return chunk
 
     def _decoded(self, stream: FrameStream, piece: Piece, chunk: Chunk) -> Iterator[np.ndarray]:
         begun, first = time.perf_counter(), stream.frame_of(piece, piece.start)
-        with memory_errors("decode"):
+        with memory_errors("decode"), Tiling(self.backbone, self.request.vae_tiling):
             found = list(stream.push(piece, chunk.latents.to(self.backbone.device)))
         self.timings_s["decode"] += time.perf_counter() - begun
-        self.rows.append(
-            {"latents": chunk.latents.shape[2], "first_frame": first} | {k: v for k, v in chunk.state.items() if k != "memory"}
-        )
+        self.timings_s["denoise"] += chunk.state["seconds"]
+        told = {name: value for name, value in chunk.state.items() if name not in ("memory", "versions")}
+        self.rows.append({"latents": chunk.latents.shape[2], "first_frame": first, **told})
+        self._compare(piece, chunk.state["versions"])
         yield from self._judged(found)
 
-    def _judged(self, parts: Any) -> Iterator[np.ndarray]:
-        for frames, joins in parts:
-            if len(frames) >= 8:
-                check_not_flat(torch.from_numpy(frames))
-            self.meter.add(frames, joins=joins)
-            yield frames
+    def _compare(self, piece: Piece, versions: dict[str, str]) -> None:
+        """Note where a piece was made by other versions than these, once."""
+        now = collect_versions()
+        other = [f"{name} {was} (now {now.get(name, 'gone')})" for name, was in versions.items() if now.get(name) != was]
+        if other and not self.notes:
+            self.notes.append(f"piece {piece.index} was made with {', '.join(other)}: where it joins the later ones, frames may differ")
+
+    def _judged(self, parts: Iterable[Part]) -> Iterator[np.ndarray]:
+        for part in parts:
+            if len(part.frames) >= 8:
+                check_not_flat(torch.from_numpy(part.frames))
+            self.meter.add(part.frames, joins=part.joins, begins=part.begins)
+            yield part.frames
 
     def _told(self, piece: Piece) -> Callable[[Any, int, int], None]:
         def told(state: Any, steps: int, skipped: int) -> None:
             done, whole = piece.index * steps + state.index, len(self.pieces) * steps
-            elapsed, fresh = time.perf_counter() - self._begun, done - self._made * steps
+            elapsed, fresh = time.perf_counter() - self._begun, done - self.made_from * steps
             left = elapsed / fresh * (whole - done) if fresh > 0 else None
             report(self.progress, Progress("denoise", done, whole, elapsed, left))
 
@@ -230,7 +254,7 @@ def _faded(before: torch.Tensor, after: torch.Tensor, inner: bool) -> torch.Tens
     return torch.cat([mixed, after[:, :, count:]], 2)
 
 
-def _shortened(measured: dict[str, Any]) -> dict[str, Any]:
+def shortened(measured: dict[str, Any]) -> dict[str, Any]:
     """A piece's measurements by other techniques, in a line each."""
     found: dict[str, Any] = {}
     if "attention" in measured:

@@ -1,12 +1,15 @@
 """One piece of a kept long video made again, so that it fits the pieces on both sides, which stay as they are.
 
-The piece is denoised anew together with the last frames before it and the first frames after it. Those go in a straight line to
-what they are (`continuity.StraightReplay`), so it matters neither how they were made nor by which policy.
+The piece is denoised anew together with the last frames before it and the first frames after it. Those are led to what they are
+(`continuity.StraightReplay`), so it matters neither how they were made nor by which policy. Pieces that are still to be made
+go on from the predictions of the piece as it was first made.
 """
 
 from __future__ import annotations
 
+import operator
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,18 +17,17 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
-from videogen.core.randomness import address
 from videogen.longvideo.journal import Journal
 from videogen.longvideo.pieces import Piece
 from videogen.longvideo.records import Chunk
 from videogen.schedulers.cono import SOURCE, Clip
-from videogen.schedulers.noise import AddressedNoise
 from videogen.schedulers.windows import Windows
 
+from .asked import asked_for
 from .continuity import StraightReplay
 from .events import Progress, ProgressCallback, report
 from .long_render import LongVideo, render_long, request_of_job
-from .long_run import LongRun
+from .long_run import LongRun, shortened
 from .sampling import begin, sample
 
 
@@ -38,13 +40,13 @@ def redo(
     InputError where the piece is not there.
     """
     request, settings = request_of_job(output)
+    index = operator.index(index)
     request = replace(request, device=None, dtype=None).resolve(backbone)
 
     def remake(run: LongRun, journal: Journal) -> None:
         if not 0 <= index < len(journal):
             raise InputError(f"piece {index} is not there: the job has {len(journal)} of {len(run.pieces)} pieces, counted from 0")
-        state = journal.state(index)
-        number = int(state["attempt"]) + 1 if attempt is None else attempt
+        number = int(journal.state(index).get("redone", 0)) + 1 if attempt is None else operator.index(attempt)
         if number < 1:
             raise InputError(f"attempt={number} must be 1 or more")
         journal.replace(_between(run, journal, index, number, progress))
@@ -61,21 +63,22 @@ def _between(run: LongRun, journal: Journal, index: int, attempt: int, progress:
     old = journal.read(index)
     start, stop = _reach(run, piece, journal.latents_done)
     wide = _widened(run, piece, start, stop)
-    source = AddressedNoise(address(run.request.seed, "redo", index, attempt))
+    source = run.noise.between(wide, [slot for slot in range(stop - start) if piece.start <= start + slot < piece.stop], attempt)
     state = begin(run.backbone, run.request, [source], stop - start, wide.windows)
     fixed = [slot for slot in range(stop - start) if not piece.start <= start + slot < piece.stop]
-    shape = (state.latents.shape[1], *state.latents.shape[3:])
-    techniques: list[Any] = []
+    techniques = asked_for(run.request, tuple(fixed))
     if fixed:
-        known = journal.latents(start, stop)[:, :, fixed]
-        techniques.append(StraightReplay(fixed, known, source.frames(fixed, shape)))
+        techniques.insert(0, StraightReplay(fixed, journal.latents(start, stop)[:, :, fixed]))
 
     def told(state: Any, steps: int, skipped: int) -> None:
         report(progress, Progress("denoise", state.index, steps, 0.0))
 
-    latents, _, _ = sample(run.backbone, state, run.request, run.prompts.of(wide), techniques, told)
+    begun = time.perf_counter()
+    latents, _, measured = sample(run.backbone, state, run.request, run.prompts.of(wide), techniques, told)
     made = latents[:, :, piece.start - start : piece.stop - start].cpu()
-    return Chunk(index, old.start, made, old.tensors, {**old.state, "attempt": attempt, "redone": True})
+    kept = {name: value for name, value in old.state.items() if name in ("attempt", "memory", "versions")}
+    state_now = {**kept, "redone": attempt, "seconds": round(time.perf_counter() - begun, 3), **shortened(measured)}
+    return Chunk(index, old.start, made, old.tensors, state_now)
 
 
 def _reach(run: LongRun, piece: Piece, done: int) -> tuple[int, int]:

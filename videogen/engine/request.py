@@ -229,6 +229,7 @@ class RenderRequest:
 
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
+        from videogen.longvideo import LatentClock
         from videogen.schedulers.solvers import check_solver, prediction_kind
 
         defaults = backbone.defaults
@@ -248,6 +249,8 @@ class RenderRequest:
         )
         self._check_loaded(backbone)
         filled = filled._with_continuity(backbone)
+        if self.seconds is not None and not filled.is_long:
+            filled = replace(filled, frames=LatentClock.of(backbone.geometry).fitting(filled.frames or 1))
         if filled.is_long:
             filled = filled._with_long_motion(backbone)
         elif self.motion is not None:
@@ -275,16 +278,14 @@ class RenderRequest:
 
     def _frames(self, backbone: Backbone) -> int:
         """The clip's length: as asked, the story's, or the model's own."""
-        from videogen.longvideo import LatentClock
-
-        fps, clock = self.fps or backbone.defaults.fps, LatentClock.of(backbone.geometry)
+        fps = Fraction(self.fps or backbone.defaults.fps).limit_denominator(1001)
         if self.seconds is not None:
-            return clock.fitting(round(self.seconds * fps))
+            return max(1, round(self.seconds * fps))
         if self.frames is None and self.story is not None:
-            told = self.timeline().frames(fps, backbone.geometry)
-            if told is None:
+            timeline = self.timeline()
+            if timeline.end is None:
                 raise InputError("the story's last shot has no end, so nothing says how long the video is; give seconds or frames")
-            return told
+            return timeline.frame(timeline.end, fps)
         return self.frames or backbone.defaults.frames
 
     def _with_continuity(self, backbone: Backbone) -> RenderRequest:
@@ -293,6 +294,8 @@ class RenderRequest:
         asked, can = self.continuity or AUTO, backbone.capabilities
         fits = self.frames <= LONGER_THAN * self.window
         if asked == OFF or (asked == AUTO and fits and self.story is None):
+            if self.retries:
+                raise InputError(f"retries={self.retries} is for videos made of several clips; {self.frames} frames are one: leave it out")
             return replace(self, continuity=OFF)
         policy = automatic(per_frame_timesteps=can.per_frame_timesteps) if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
         if self.moves and policy.noise == "iid":

@@ -18,7 +18,7 @@ from videogen.media.video import Video
 from videogen.schedulers.noise import AddressedNoise, DiffusersNoise, NoiseSource
 
 from .events import Progress, ProgressCallback, report
-from .guards import check_finite, check_not_flat, memory_errors
+from .guards import Tiling, check_finite, check_not_flat, memory_errors
 from .loop import LoopState
 from .motion import PlannedMotion
 from .motion_report import measure_motion
@@ -97,7 +97,7 @@ class Run:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """uint8 [batch, frame, height, width, 3]: round(255 x)."""
         check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
-        with _Tiling(self.backbone, self.first.vae_tiling):
+        with Tiling(self.backbone, self.first.vae_tiling):
             pixels = self.backbone.decode(latents)
         check_finite(pixels, "decode", self.backbone.dtype)
         frames = (pixels * 255).round().to(torch.uint8)
@@ -125,18 +125,3 @@ class Run:
         )
         assert request.fps
         return Video(frames.numpy(), Fraction(request.fps).limit_denominator(1001), manifest.to_dict())
-
-
-class _Tiling:
-    """The VAE decodes in tiles within this block, where asked."""
-
-    def __init__(self, backbone: Backbone, on: bool) -> None:
-        self._vae: Any = backbone.components().get("vae") if on else None
-
-    def __enter__(self) -> None:
-        if self._vae is not None:
-            self._vae.enable_tiling()
-
-    def __exit__(self, *_: object) -> None:
-        if self._vae is not None:
-            self._vae.disable_tiling()

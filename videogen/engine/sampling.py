@@ -21,9 +21,9 @@ from .techniques import Technique
 Told = Callable[[LoopState, int, int], None]
 
 
-def steps_of(backbone: Backbone, request: RenderRequest) -> int:
-    """Steps of the plan: those that were asked for, or more with solvers that call the model twice."""
-    return len(_solver(backbone, request).timesteps)
+def plan_of(backbone: Backbone, request: RenderRequest) -> list[StepRow]:
+    """The plan of a resolved request before it runs: more rows than steps with solvers that call the model twice."""
+    return make_plan(backbone, _solver(backbone, request), request)
 
 
 def _solver(backbone: Backbone, request: RenderRequest) -> Any:

@@ -45,7 +45,8 @@ class Continuity:
 
     overlap: latent frames that a clip shares with what is before it (None: the policy's share of a clip). fade: the last of these
     that are cross-faded from the clip before to this one (None: as the policy has it). release: share of the steps in which
-    frames copy (None: all in replay, where what is copied then ends where it ended; 0.8 elsewhere, as CoNo published it). pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
+    frames copy (None: all in replay, where what is copied then ends where it ended; 0.8 elsewhere, as CoNo published it).
+    pull: how far each step draws a clip to the mean of the one before, 0 (off) to 1 (`schedulers.pull`);
     not beyond a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or `warped` (follows a motion). refresh: new noise in
     cono's permutations, 0 to 1. windows: windows of a section that are denoised together.
     """
@@ -110,7 +111,7 @@ class Continuity:
         for key in values:
             if key not in known:
                 raise unknown("setting of continuity", str(key), known)
-        return cls(**values)
+        return cls(**{key: value.item() if hasattr(value, "item") else value for key, value in values.items()})
 
     @classmethod
     def of(cls, asked: str | Mapping[str, Any] | Continuity) -> Continuity:

@@ -59,9 +59,11 @@ def begin_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
         job = None
         if known is None:
             notes.append(f"{folder / _JOB} was damaged and no chunk was done; the job begins anew")
-    if job is not None:
+    if job is not None and (known is not None or job["request"] == request):
         _check_same(folder, job["request"], request)
         return digest(job["request"])
+    if job is not None:
+        notes.append(f"{folder} was the job of another request, of which no chunk was done; it begins anew")
     if known not in (None, digest(request)):
         raise ResumeError(
             f"{folder / _JOB} is damaged or gone, and its chunks are not of this request (or of another version); give the command "

@@ -105,6 +105,11 @@ class Journal:
         record = self._record(index)
         return record.start, record.stop
 
+    def note(self, text: str) -> None:
+        """Add to `notes`, and to the log."""
+        self.notes.append(text)
+        _log.warning("%s", text)
+
     def state(self, index: int) -> dict[str, Any]:
         """A chunk's plain data, without its tensors."""
         return dict(self._record(index).state)

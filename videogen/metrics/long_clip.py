@@ -5,7 +5,7 @@
         meter.add(chunk.frames, joins=not chunk.begins_with_a_cut)      # uint8 [n, h, w, 3]
     report = meter.report()
 
-What grows with length are small figures: 432 for each frame (its thumbnail), one for each pair.
+What grows with length is one figure for each pair of frames; thumbnails and segments become coarser instead.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from .repetition import Repetition, repetition, thumbnails
 from .seams import Seam, least, reach, seam
 
 SEGMENT_S = 1.0
+_MOST_THUMBNAILS, _MOST_SEGMENTS = 4096, 512  # both even
 
 
 @dataclass(frozen=True)
 class LongClipReport:
-    """A clip's figures. drift, repetition: None where the clip is too short to show them."""
+    """A clip's figures. drift: the worst of its shots. drift, repetition: None where the clip is too short to show them."""
 
     frames: int
     seams: tuple[Seam, ...]
@@ -78,12 +79,19 @@ class LongClip:
         self._waiting: list[int] = []  # joins whose later frames are not all there
         self._seams: list[Seam] = []
         self._changes: list[np.ndarray] = []
-        self._thumbnails: list[np.ndarray] = []
+        self._thumbnails, self._every = np.zeros((0, 0), np.float32), 1  # of every 1st, 2nd, 4th, ... frame
+        self._drifts: list[Drift] = []  # of the shots before
+        self._begin()
+
+    def _begin(self) -> None:
+        """A shot: its colours are its own."""
         self._segments: list[Segment] = []
         self._parts: list[tuple[Segment, int]] = []
+        self._segment = max(1, round(SEGMENT_S * self.fps))  # frames of a segment
 
-    def add(self, frames: np.ndarray, *, joins: bool = True) -> list[Seam]:
-        """Take the next frames, uint8 [n, h, w, 3]; joins: they are to go on without a seam from those before.
+    def add(self, frames: np.ndarray, *, joins: bool = True, begins: bool = False) -> list[Seam]:
+        """Take the next frames, uint8 [n, h, w, 3]; joins: they are to go on without a seam from those before; begins: a shot begins
+        with them, so that its colours may differ.
 
         Returns the seams that can be judged now; a seam waits for the `reach` frames after it.
         """
@@ -94,7 +102,10 @@ class LongClip:
             self._waiting.append(self.count)
         last = frames[:0] if self._kept is None else self._kept[-1:]
         self._changes.append(changes(np.concatenate([last, frames])))
-        self._thumbnails.append(thumbnails(frames))
+        self._remember(frames)
+        if begins:
+            self._drifts += self._drift()
+            self._begin()
         self._describe(frames)
         self._kept = frames if self._kept is None else np.concatenate([self._kept, frames])
         self.count += len(frames)
@@ -110,15 +121,29 @@ class LongClip:
         if self.count < 2:
             raise InputError(f"{self.count} frames show nothing; add at least 2")
         found = (*self._seams, *self._judged(least(self.beat)))
-        small, changed = np.concatenate(self._thumbnails), np.concatenate(self._changes)
-        repeated = repetition(small, self.window) if len(small) >= 1.5 * self.window else None
-        trend = drift(self._segments, len(self._segments) * self._segment / self.fps) if len(self._segments) > 2 else None
-        return LongClipReport(self.count, found, freeze(changed, self.fps), trend, repeated, self.beat)
+        worst = max([*self._drifts, *self._drift()], key=lambda drift: (len(drift.faults()), drift.colour_de), default=None)
+        return LongClipReport(self.count, found, freeze(np.concatenate(self._changes), self.fps), worst, self._repetition(), self.beat)
 
-    @property
-    def _segment(self) -> int:
-        """Frames of a segment."""
-        return max(1, round(SEGMENT_S * self.fps))
+    def _drift(self) -> list[Drift]:
+        """The shot's, where it is long enough to show one."""
+        return [drift(self._segments, len(self._segments) * self._segment / self.fps)] if len(self._segments) > 2 else []
+
+    def _repetition(self) -> Repetition | None:
+        window, every = max(2, self.window // self._every), self._every
+        if len(self._thumbnails) < 1.5 * window:
+            return None
+        found = repetition(self._thumbnails, window)
+        return Repetition(found.likeness, found.first * every, found.second * every, found.frames * every)
+
+    def _remember(self, frames: np.ndarray) -> None:
+        """Thumbnails: so many at most, of fewer frames as the clip grows."""
+        skipped = -self.count % self._every
+        chosen = frames[skipped :: self._every]
+        if len(chosen):
+            new = thumbnails(chosen)
+            self._thumbnails = np.concatenate([self._thumbnails, new]) if len(self._thumbnails) else new
+        while len(self._thumbnails) > _MOST_THUMBNAILS:
+            self._thumbnails, self._every = self._thumbnails[::2].copy(), 2 * self._every
 
     def _describe(self, frames: np.ndarray) -> None:
         while len(frames):
@@ -128,6 +153,14 @@ class LongClip:
             if len(part) == room:
                 self._segments.append(joined(self._parts))
                 self._parts = []
+                self._thin()
+
+    def _thin(self) -> None:
+        """Segments twice as long, where there are many."""
+        if len(self._segments) >= _MOST_SEGMENTS:
+            pairs = zip(self._segments[::2], self._segments[1::2], strict=True)
+            self._segments = [joined([(a, 1), (b, 1)]) for a, b in pairs]
+            self._segment *= 2
 
     def _judged(self, after: int) -> list[Seam]:
         """Of the joins that wait, those with so many frames after them."""
