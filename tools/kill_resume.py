@@ -29,6 +29,7 @@ from videogen import Engine, RenderRequest, Video
 from videogen.longvideo import job_folder
 
 PIECES = 5
+POLICIES = {"replay": 120, "replay:release=0.8": 120, "cono": 205}  # and the frames that make five pieces
 
 
 @dataclass
@@ -42,14 +43,14 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
 
-def request(steps: int = 2) -> RenderRequest:
-    return RenderRequest("a red ball moves right on a black background", frames=120, steps=steps, continuity="replay", seed=4)
+def request(policy: str) -> RenderRequest:
+    return RenderRequest("a red ball moves right on a black background", frames=POLICIES[policy], steps=2, continuity=policy, seed=4)
 
 
-def kill_and_resume(engine: Engine, folder: Path, kills: int, seed: int = 0) -> Tally:
+def kill_and_resume(engine: Engine, folder: Path, policy: str, kills: int, seed: int = 0) -> Tally:
     """Until so many renders were killed and the one begun last has finished."""
     torch.set_num_threads(1)  # or a forked render would wait for threads that it has not
-    asked, dice, tally = request(), random.Random(seed), Tally()
+    asked, dice, tally = request(policy), random.Random(seed), Tally()
     begun = time.perf_counter()
     whole = engine.render_long(asked, folder / "whole.mp4")
     usual_s = time.perf_counter() - begun
@@ -111,9 +112,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        tally = kill_and_resume(Engine.load(options.model), Path(folder), options.kills)
-    result = {"command": f"python tools/kill_resume.py --kills {options.kills}", "pieces": PIECES, **vars(tally)}
+    tally, engine = Tally(), Engine.load(options.model)
+    for number, policy in enumerate(POLICIES):
+        with tempfile.TemporaryDirectory() as folder:
+            kills = options.kills * (number + 1) // len(POLICIES) - options.kills * number // len(POLICIES)
+            found = kill_and_resume(engine, Path(folder), policy, kills, number)
+        for name, value in vars(found).items():
+            setattr(tally, name, getattr(tally, name) + value)
+    result = {
+        "command": f"python tools/kill_resume.py --kills {options.kills}",
+        "pieces": PIECES,
+        "policies": list(POLICIES),
+        **vars(tally),
+    }
     path = options.out / "long-kills.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result))

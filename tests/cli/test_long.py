@@ -100,7 +100,7 @@ def test_a_length_takes_the_place_of_another_videos(run: Run, tiny: Path) -> Non
     assert run("render", "a red ball", "--model", tiny, "--frames", "5", "--size", "32x32", "--steps", "1", "-o", "a.mp4").code == 0
     longer = run("render", "--like", "a.mp4", "--seconds", "1", "--window", "9", "-o", "b.mp4", "--json")
     request = json.loads(longer.out)["manifest"]["request"]
-    assert (request["frames"], request["window"], request["continuity"]["policy"]) == (17, 9, "replay")
+    assert (request["frames"], request["window"], request["continuity"]["policy"]) == (16, 9, "replay")
 
 
 def test_a_story_of_a_config_has_its_shots_its_name_and_its_notes(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
     timeline = as_timeline("[00:00-00:04] a red ball moves right\\n[00:04-00:08, blend(8)] a blue ball moves right")
     shown = timeline.compile(fps=16, frames=129, geometry=backbone.geometry, seed=1)      # per latent frame: prompts, seed, cuts
 
-`story` reads a timeline from text, TOML, a dict or a list; `journal` keeps a render's finished chunks on disk.
+`story` reads a timeline from text, TOML, a dict or a list; `continuity` says how clips hang together and `pieces` cuts a timeline
+into them; `journal` keeps a render's finished chunks on disk. What renders them is `Engine.render_long`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .clock import LatentClock
+    from .continuity import Continuity
     from .job import job_folder, read_request
     from .journal import Journal
     from .latent_timeline import LatentShot, LatentTimeline
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Chunk": "records",
+    "Continuity": "continuity",
     "Journal": "journal",
     "LatentClock": "clock",
     "LatentShot": "latent_timeline",
@@ -43,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "Chunk",
+    "Continuity",
     "Journal",
     "LatentClock",
     "LatentShot",
