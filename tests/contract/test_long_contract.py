@@ -14,6 +14,7 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
+from videogen.engine.long_judging import faults
 from videogen.engine.long_run import LongRun
 from videogen.longvideo.journal import Journal
 
@@ -193,8 +194,8 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of
     engine, request = engine_of("wan-2.1"), asked("wan-2.1", "independent", retries=2)
     ratios = iter([3.0, 2.0, 2.5, 1.0, 1.0, 1.0])
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
-    monkeypatch.setattr("videogen.engine.long_run.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
-    monkeypatch.setattr("videogen.engine.long_run.freeze", lambda *_: Freeze(0, 0, 0))
+    monkeypatch.setattr("videogen.engine.long_judging.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
+    monkeypatch.setattr("videogen.engine.long_judging.freeze", lambda *_: Freeze(0, 0, 0))
     video = engine.render(request)
     assert video.manifest is not None
     rows = video.manifest["measured"]["long"]["pieces"]
@@ -254,10 +255,10 @@ def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(engine_of: Engi
     generator = torch.Generator().manual_seed(0)
     tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, piece.stop - piece.start))
     with torch.inference_mode():
-        faults, worst = run._faults(piece, tail, made)
+        broken, worst = faults(run.backbone, run.request, piece, tail, made)
         monkeypatch.setattr(run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5))
-        frozen, _ = run._faults(piece, tail, made)
-    assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in faults)
+        frozen, _ = faults(run.backbone, run.request, piece, tail, made)
+    assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in broken)
     assert {"stops", "still"} & set(frozen)
 
 

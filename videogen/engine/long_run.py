@@ -6,7 +6,6 @@ are: `longvideo.pieces`. Into a file: `long_render`.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -27,15 +26,14 @@ from videogen.longvideo.records import Chunk
 from videogen.longvideo.story_noise import StoryNoise
 from videogen.longvideo.story_prompts import StoryPrompts
 from videogen.longvideo.window_attention import attach_window_attention
-from videogen.metrics.freeze import changes, freeze
 from videogen.metrics.long_clip import LongClip
-from videogen.metrics.seams import least, reach, seam
 
 from .asked import asked_for
 from .continuity import CleanPrefix, ContinuityTechnique, Memory, kept_in_attention
 from .events import Progress, ProgressCallback, report
 from .guards import Tiling, check_finite, check_not_flat, memory_errors
 from .long_frames import FrameStream, Part
+from .long_judging import faded, faults
 from .long_motion import warped_streams
 from .plan import StepRow
 from .request import RenderRequest
@@ -117,31 +115,14 @@ class LongRun:
         for attempt in range(self.request.retries + 1):
             self.noise.redraw(piece, attempt)
             chunk = self._sampled(piece, memory, last, attempt)
-            faults, worst = self._faults(piece, tail, chunk.latents)
-            if best is None or (len(faults), worst) < best[0]:
-                best = (len(faults), worst), replace(chunk, state={**chunk.state, **({"faults": faults} if faults else {})})
-            if not faults:
+            broken, worst = faults(self.backbone, self.request, piece, tail, chunk.latents) if self.request.retries else ([], 0.0)
+            if best is None or (len(broken), worst) < best[0]:
+                best = (len(broken), worst), replace(chunk, state={**chunk.state, **({"faults": broken} if broken else {})})
+            if not broken:
                 break
         assert best is not None
         self.noise.redraw(piece, int(best[1].state["attempt"]))
         return best[1]
-
-    def _faults(self, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
-        """(limits broken by a new piece's seams, or by its standing still; how far the worst seam is from 1), where that matters."""
-        if not self.request.retries:
-            return [], 0.0
-        temporal = self.backbone.geometry.temporal
-        context = 0 if tail is None else min(tail.shape[2], -(-reach(temporal) // temporal) + 1)
-        latents = made if tail is None or not context else torch.cat([tail[:, :, -context:], made], 2)
-        with Tiling(self.backbone, self.request.vae_tiling):
-            pixels = self.backbone.decode(latents.to(self.backbone.device))
-        frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
-        first = len(frames) - made.shape[2] * temporal
-        places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
-        found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
-        still = freeze(changes(frames), float(self.request.fps or 1)).faults() if len(frames) > 1 else ()
-        faults = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
-        return [*faults, *still], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 
     def _sampled(self, piece: Piece, memory: Memory, last: np.ndarray | None, attempt: int) -> Chunk:
         sources = [self.noise.of(piece, number) for number in range(len(piece.clips))]
@@ -151,7 +132,7 @@ class LongRun:
         parts = [latents[number : number + 1, :, slot : slot + 1] for number, slot in piece.emitted]
         emitted = torch.cat(parts, 2).cpu()
         if piece.fade and memory.kept is not None:
-            emitted = _faded(memory.kept, emitted, inner=piece.fade < (self.continuity.overlap or 0))
+            emitted = faded(memory.kept, emitted, inner=piece.fade < (self.continuity.overlap or 0))
         check_finite(emitted, f"piece {piece.index} (the final latents)", self.backbone.dtype)
         seconds = round(time.perf_counter() - begun, 3)
         state = {"attempt": attempt, "memory": True, "seconds": seconds, "versions": collect_versions(), **measured}
@@ -243,15 +224,6 @@ class LongRun:
             report(self.progress, Progress("denoise", done, whole, elapsed, left))
 
         return told
-
-
-def _faded(before: torch.Tensor, after: torch.Tensor, inner: bool) -> torch.Tensor:
-    """`after` [1, c, f, h, w] that comes in over `before` [1, c, n, h, w]. inner: whether the clips share frames before these; else
-    the first is all before's, as a clip's first latent may be a picture."""
-    count = min(before.shape[2], after.shape[2])
-    share = ((torch.arange(count) + inner) / (before.shape[2] + inner)).view(-1, 1, 1).to(after)
-    mixed = torch.lerp(before[:, :, :count].to(after), after[:, :, :count], share)
-    return torch.cat([mixed, after[:, :, count:]], 2)
 
 
 def shortened(measured: dict[str, Any]) -> dict[str, Any]:

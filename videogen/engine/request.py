@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.tables import check_keys
-from videogen.longvideo.continuity import AUTO, OFF, Continuity, automatic
+from videogen.longvideo.continuity import AUTO, OFF, Continuity
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import EncoderPropagation
+
+from .long_request import asked_frames, with_continuity, with_long_motion
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone, LatentGeometry
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 NOISES = ("addressed", "diffusers")
 GUIDANCES = ("batched", "sequential")
-LONGER_THAN = 1.5  # of the model's own clip: beyond this a video is made of several
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class RenderRequest:
         filled = replace(
             self,
             negative_prompt=defaults.negative_prompt if self.negative_prompt is None else self.negative_prompt,
-            frames=self._frames(backbone),
+            frames=asked_frames(self, backbone),
             seconds=None,
             window=self.window or defaults.frames,
             width=self.width or defaults.width,
@@ -248,11 +249,11 @@ class RenderRequest:
             model=backbone.name,
         )
         self._check_loaded(backbone)
-        filled = filled._with_continuity(backbone)
+        filled = with_continuity(filled, backbone)
         if self.seconds is not None and not filled.is_long:
             filled = replace(filled, frames=LatentClock.of(backbone.geometry).fitting(filled.frames or 1))
         if filled.is_long:
-            filled = filled._with_long_motion(backbone)
+            filled = with_long_motion(filled, backbone)
         elif self.motion is not None:
             asked = self.motion_control() or MotionControl("warped_noise" if defaults.warped_noise else "dual_clock")
             control = asked.with_clocks(*defaults.dual_clock)
@@ -275,60 +276,6 @@ class RenderRequest:
         if filled.is_long:
             filled.latent_timeline(backbone.geometry)
         return filled
-
-    def _frames(self, backbone: Backbone) -> int:
-        """The clip's length: as asked, the story's, or the model's own."""
-        fps = Fraction(self.fps or backbone.defaults.fps).limit_denominator(1001)
-        if self.seconds is not None:
-            return max(1, round(self.seconds * fps))
-        if self.frames is None and self.story is not None:
-            timeline = self.timeline()
-            if timeline.end is None:
-                raise InputError("the story's last shot has no end, so nothing says how long the video is; give seconds or frames")
-            return timeline.frame(timeline.end, fps)
-        return self.frames or backbone.defaults.frames
-
-    def _with_continuity(self, backbone: Backbone) -> RenderRequest:
-        """With the policy that this length gets: `off`, or all of its numbers."""
-        assert self.frames and self.window
-        asked, can = self.continuity or AUTO, backbone.capabilities
-        fits = self.frames <= LONGER_THAN * self.window
-        if asked == OFF or (asked == AUTO and fits and self.story is None):
-            if self.retries:
-                raise InputError(f"retries={self.retries} is for videos made of several clips; {self.frames} frames are one: leave it out")
-            return replace(self, continuity=OFF)
-        policy = automatic(per_frame_timesteps=can.per_frame_timesteps) if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
-        if self.moves and policy.noise == "iid":
-            policy = replace(policy, noise="warped")
-        if (policy.noise == "warped") != self.moves:
-            raise InputError(
-                f"continuity's noise={policy.noise} and {'a' if self.moves else 'no'} motion do not go together; use noise=iid"
-            )
-        policy.check_model(
-            per_frame_timesteps=can.per_frame_timesteps, first_frame=can.first_frame,
-            temporal_blocks=bool(backbone.temporal_blocks()), name=backbone.name,
-        )  # fmt: skip
-        if self.noise == "diffusers":
-            raise InputError("noise='diffusers' draws one clip's noise in order; a long video has noise by address: leave it out")
-        clip = backbone.geometry.shape(self.window, 0, 0)[2]
-        return replace(self, continuity=policy.for_clip(clip).to_dict())
-
-    def _with_long_motion(self, backbone: Backbone) -> RenderRequest:
-        """A long video's motion goes by warped noise, in every clip."""
-        if not self.moves:
-            return self
-        control = self.motion_control() or MotionControl("warped_noise")
-        if control.backend != "warped_noise" or self.motion_picture is not None:
-            raise UnsupportedError("dual_clock moves the first frame of a single clip; a long video's motion goes by warped_noise")
-        if self.motion_backend is None and not backbone.defaults.warped_noise:
-            raise UnsupportedError(
-                f"a long video's motion goes by warped noise, which {backbone.name!r} is not known to be trained with; say "
-                f"motion_backend='warped_noise' to try it, or render at most {int(LONGER_THAN * backbone.defaults.frames)} frames"
-            )
-        return replace(
-            self, motion_backend=str(control.with_clocks(*backbone.defaults.dual_clock)),
-            motion_strength=STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength,
-        )  # fmt: skip
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

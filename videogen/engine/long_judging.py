@@ -1,0 +1,42 @@
+"""A new piece of a long video, held against what is before it: does a seam show, does it stand still? And how it is faded in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from videogen.backbones.base import Backbone
+from videogen.longvideo.pieces import Piece
+from videogen.metrics.freeze import changes, freeze
+from videogen.metrics.seams import least, reach, seam
+
+from .guards import Tiling
+from .request import RenderRequest
+
+
+def faults(
+    backbone: Backbone, request: RenderRequest, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor
+) -> tuple[list[str], float]:
+    """(limits broken by a new piece's seams or by its standing still, how far the worst seam is from 1). tail: the latents before."""
+    temporal = backbone.geometry.temporal
+    context = 0 if tail is None else min(tail.shape[2], -(-reach(temporal) // temporal) + 1)
+    latents = made if tail is None or not context else torch.cat([tail[:, :, -context:], made], 2)
+    with Tiling(backbone, request.vae_tiling):
+        pixels = backbone.decode(latents.to(backbone.device))
+    frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
+    first = len(frames) - made.shape[2] * temporal
+    places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
+    found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
+    still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
+    broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
+    return [*broken, *still], max((abs(math.log(at.ratio)) for at in found), default=0.0)
+
+
+def faded(before: torch.Tensor, after: torch.Tensor, inner: bool) -> torch.Tensor:
+    """`after` [1, c, f, h, w] that comes in over `before` [1, c, n, h, w]. inner: whether the clips share frames before these; else
+    the first is all before's, as a clip's first latent may be a picture."""
+    count = min(before.shape[2], after.shape[2])
+    share = ((torch.arange(count) + inner) / (before.shape[2] + inner)).view(-1, 1, 1).to(after)
+    mixed = torch.lerp(before[:, :, :count].to(after), after[:, :, :count], share)
+    return torch.cat([mixed, after[:, :, count:]], 2)
