@@ -33,7 +33,7 @@ from videogen.engine.long_run import LongRun
 from videogen.metrics.freeze import changes
 from videogen.metrics.seams import RATIO_LIMIT
 
-POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "cono")
+POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "replay:release=0.8", "cono")
 UNET_POLICIES = (*POLICIES, "window_attention")
 STEPS = 20
 STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
