@@ -97,7 +97,8 @@ def test_combinations_and_settings() -> None:
     assert Continuity.parse("cono") == Continuity("look_back", noise="cono", pull=0.2)
     assert Continuity.parse("cono:pull=0,refresh=0.3") == Continuity("look_back", noise="cono", refresh=0.3)
     assert Continuity.parse(" freenoise:overlap=4 ") == Continuity("co_denoise", noise="freenoise", overlap=4)
-    assert automatic(per_frame_timesteps=True).policy == "clean_prefix"
+    found = [automatic(per_frame_timesteps=a, temporal_blocks=b).policy for a, b in ((True, False), (False, True), (False, False))]
+    assert found == ["clean_prefix", "overlap", "replay"]
 
 
 def model(continuity: Continuity) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
-from videogen.longvideo.continuity import AUTO, COMBINED, OFF, automatic
+from videogen.longvideo.continuity import AUTO, COMBINED, OFF
 
 from . import long_video
 from .jobs import kept, output_of, read_job
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
-    AUTO: f"as the model can: {automatic(per_frame_timesteps=True).policy} where each frame takes a timestep of its own, else "
-    f"{automatic(per_frame_timesteps=False).policy}",
+    AUTO: "as the model can: clean_prefix where each frame takes a timestep of its own, overlap for UNets, replay for transformers",
     OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
     "independent": "each clip by itself: the picture jumps where they meet",
     "overlap": "clips share the noise of the frames they share, which are cross-faded",
-    "replay": "a clip's first frames copy what was predicted for the last one's end; the default",
+    "replay": "a clip's first frames copy what was predicted for the last one's end",
     "look_back": "three clips in lock-step for each stretch, the middle one between what was and what comes (CoNo)",
     "co_denoise": "windows of one long clip, averaged at each step: smooth, and as many evaluations more as windows overlap",
     "window_attention": "one long clip whose temporal attention sees windows (FreeNoise): for UNets",

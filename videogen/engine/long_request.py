@@ -42,14 +42,15 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
                 f"retries={request.retries} is for videos made of several clips; {request.frames} frames are one: leave it out"
             )
         return replace(request, continuity=OFF)
-    policy = automatic(per_frame_timesteps=can.per_frame_timesteps) if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
+    frames_apart, temporal = can.per_frame_timesteps, bool(backbone.temporal_blocks())
+    chosen = automatic(per_frame_timesteps=frames_apart, temporal_blocks=temporal)
+    policy = chosen if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
     if request.moves and policy.noise == "iid":
         policy = replace(policy, noise="warped")
     if (policy.noise == "warped") != request.moves:
         raise InputError(f"continuity's noise={policy.noise} and {'a' if request.moves else 'no'} motion do not go together; use noise=iid")
     policy.check_model(
-        per_frame_timesteps=can.per_frame_timesteps, first_frame=can.first_frame,
-        temporal_blocks=bool(backbone.temporal_blocks()), name=backbone.name,
+        per_frame_timesteps=frames_apart, first_frame=can.first_frame, temporal_blocks=temporal, name=backbone.name
     )  # fmt: skip
     if request.noise == "diffusers":
         raise InputError("noise='diffusers' draws one clip's noise in order; a long video has noise by address: leave it out")

@@ -147,9 +147,16 @@ class Continuity:
             raise UnsupportedError(f"continuity {self.policy}: {name!r} does not take {lacks[self.policy]}; use replay or co_denoise")
 
 
-def automatic(*, per_frame_timesteps: bool) -> Continuity:
-    """What a model gets that nothing was said of: as the project's own benchmark ranks the policies."""
-    return Continuity("clean_prefix") if per_frame_timesteps else Continuity()
+def automatic(*, per_frame_timesteps: bool, temporal_blocks: bool) -> Continuity:
+    """What a model gets that nothing was said of, as `tools/bench_long.py policies` ranks what it can.
+
+    A UNet's motion modules hardly carry copied frames over to the next (seams of 5): there a cross-fade shows least. A
+    transformer's replay keeps seams and motion both. With a timestep a frame no such detour is needed (not measured: no such
+    model comes with the project).
+    """
+    if per_frame_timesteps:
+        return Continuity("clean_prefix")
+    return Continuity("overlap" if temporal_blocks else "replay")
 
 
 def _number(text: str) -> int | float | str:
