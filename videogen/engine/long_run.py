@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,10 +61,10 @@ class LongRun:
         self.shown: LatentTimeline = request.latent_timeline(geometry)
         self.clip = geometry.shape(request.window, 0, 0)[2]
         self.continuity: Continuity = request.continuity_for(self.clip)
-        self.pieces = pieces(self.shown, self.continuity, self.clip, len(plan_of(self.backbone, request)))
+        self.plan: list[StepRow] = plan_of(self.backbone, request)
+        self.pieces = pieces(self.shown, self.continuity, self.clip, len(self.plan))
         self.noise = StoryNoise(self.shown, self.continuity, self.clip, warped_streams(request, self.shown, self.backbone))
         self.prompts = StoryPrompts(self.backbone, self.shown, (request.negative_prompt or "") if request.guided else None)
-        self.plan: list[StepRow] = plan_of(self.backbone, request)
         self.meter = LongClip(fps=float(request.fps), window=request.window, beat=geometry.temporal)
 
     @torch.inference_mode()
@@ -168,8 +168,6 @@ class LongRun:
 
     def _patched(self, piece: Piece) -> Any:
         """Temporal attention in windows, where that is the policy."""
-        from contextlib import nullcontext
-
         if self.continuity.policy != "window_attention" or piece.frames <= self.clip:
             return nullcontext()
         return attach_window_attention(self.backbone, self.clip, self.continuity.overlap or 0)
@@ -187,8 +185,9 @@ class LongRun:
         let_go = chunk.index - _LAST
         if let_go >= 0 and let_go % _EVERY and journal.state(let_go)["memory"]:
             kept = journal.read(let_go)
-            with suppress(MediaError):  # a full disk: the memory stays
-                journal.replace(replace(kept, tensors={}, state={**kept.state, "memory": False}))
+            if kept.tensors:
+                with suppress(MediaError):  # a full disk: the memory stays
+                    journal.replace(replace(kept, tensors={}, state={**kept.state, "memory": False}))
         return chunk
 
     def _decoded(self, stream: FrameStream, piece: Piece, chunk: Chunk) -> Iterator[np.ndarray]:
