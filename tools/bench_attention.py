@@ -174,7 +174,7 @@ def renders(options: argparse.Namespace) -> dict[str, Any]:
     from videogen import Engine
 
     engine = Engine.load(options.model, device="cpu")
-    clip = {"frames": options.frames, "size": (options.side, options.side), "steps": options.steps, "seed": 1}
+    clip = {"frames": options.frames, "size": (options.side, options.side), "steps": options.steps, "seed": 1, "continuity": "off"}
 
     def render(attention: SparseAttention | str) -> Any:
         return engine.generate(PROMPT, attention=attention, **clip)

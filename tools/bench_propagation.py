@@ -196,7 +196,7 @@ def relative(latents: torch.Tensor, plain: torch.Tensor) -> float:
 def together(options: argparse.Namespace) -> dict[str, Any]:
     """One long clip: dense, each technique by itself, both."""
     engine = Engine.load(options.model, device=options.device)
-    clip = {"frames": options.frames, "size": (options.side, options.side), "steps": options.steps}
+    clip = {"frames": options.frames, "size": (options.side, options.side), "steps": options.steps, "continuity": "off"}
     prompt = "a red ball moves right on a black background"
     plain, _, base = render(engine, prompt, 1, **clip)
     rows = {}
