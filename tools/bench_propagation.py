@@ -258,8 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--renders", type=int, default=64)
     parser.add_argument("--boundary", default="output", help="calibrate: for which boundary")
     parser.add_argument("--frames", type=int, default=129, help="together: the clip's length")
-    parser.add_argument("--side", type=int, default=256, help="together: its width and height in px")
-    parser.add_argument("--steps", type=int, default=12, help="together: its steps")
+    parser.add_argument("--side", type=int, default=128, help="together: its width and height in px")
+    parser.add_argument("--steps", type=int, default=50, help="together: its steps; below 50 little is propagated")
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
