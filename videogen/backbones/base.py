@@ -167,6 +167,11 @@ class Backbone(ABC):
         return torch.device(self.pipeline._execution_device)
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Which model this is, for manifests and journals."""
+        return {"name": self.name, "family": self.family, "hash": self.digest}
+
+    @property
     def scheduler(self) -> Any:
         """The checkpoint's own scheduler; the engine copies it, never steps it."""
         return self.pipeline.scheduler

@@ -244,10 +244,8 @@ class Engine:
             frames = np.concatenate(list(run.frames()))
         finally:
             self.backbone.release()
-        told = replace(request, device=str(self.backbone.device), dtype=str(self.backbone.dtype).removeprefix("torch."))
-        model = {"name": self.backbone.name, "family": self.backbone.family, "hash": self.backbone.digest}
         assert request.fps
-        return Video(frames, Fraction(request.fps).limit_denominator(1001), manifest_of(run, told, model, {}).to_dict())
+        return Video(frames, Fraction(request.fps).limit_denominator(1001), manifest_of(run, {}).to_dict())
 
     def _latents(self, run: Run, techniques: Sequence[Technique], preview_every: int) -> tuple[torch.Tensor, dict[str, Any]]:
         text = run.stage("encode", lambda: run.encode_text())

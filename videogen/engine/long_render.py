@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import Cancelled, InputError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
-from videogen.longvideo.job import job_folder
+from videogen.longvideo.job import job_folder, read_request
 from videogen.longvideo.journal import Journal
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
@@ -65,9 +65,12 @@ def render_long(
     fps = Fraction(request.fps).limit_denominator(1001)
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     run = LongRun(backbone, request, progress)
-    told = replace(request, device=str(backbone.device), dtype=str(backbone.dtype).removeprefix("torch."))
-    model = {"name": backbone.name, "family": backbone.family, "hash": backbone.digest}
-    asked = {"request": told.to_dict(), "model": model, "output": {"quality": quality}, "files": _files(request)}
+    asked = {
+        "request": request.as_run(backbone).to_dict(),
+        "model": backbone.identity,
+        "output": {"quality": quality},
+        "files": _files(request),
+    }
     size = (request.width, request.height)
     if not overwrite and (done := _finished(path, asked)) is not None:
         return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
@@ -81,7 +84,7 @@ def render_long(
             for frames in run.frames(journal):
                 writer.write(frames)
                 count += len(frames)
-            writer.manifest = manifest_of(run, told, model, {"quality": quality}).to_dict()
+            writer.manifest = manifest_of(run, {"quality": quality}).to_dict()
         if not keep_job:
             journal.finish()
         return LongVideo(path, count, fps, size, writer.manifest, run.made_from, (*journal.notes, *run.notes))
@@ -118,13 +121,12 @@ def _told_kept(path: Path, journal: Journal, pieces: int) -> Iterator[None]:
         ) from stop
 
 
-def manifest_of(run: LongRun, request: RenderRequest, model: dict[str, Any], output: dict[str, Any]) -> Manifest:
-    """How a long video was made; the plan is one piece's."""
-    from dataclasses import asdict
-
+def manifest_of(run: LongRun, output: dict[str, Any]) -> Manifest:
+    """How a long video was made, once all its frames are; the plan is one piece's. output: how the file was written."""
     readings = [run.backbone.read_prompt(prompt) for prompt in run.shown.prompts]
     return Manifest(
-        request=request.to_dict(), model=model, versions=collect_versions(), plan=[row.to_dict() for row in run.plan],
+        request=run.request.as_run(run.backbone).to_dict(), model=run.backbone.identity, versions=collect_versions(),
+        plan=[row.to_dict() for row in run.plan],
         measured={"long": run.measured, "prompts": [asdict(reading) for reading in readings]},
         output=output, timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},
     )  # fmt: skip
@@ -132,8 +134,6 @@ def manifest_of(run: LongRun, request: RenderRequest, model: dict[str, Any], out
 
 def request_of_job(output: str | os.PathLike[str]) -> tuple[RenderRequest, dict[str, Any]]:
     """(the request, the output settings) of the job beside an output file, to go on with it. ResumeError where there is none."""
-    from videogen.longvideo.job import read_request
-
     asked = read_request(job_folder(output))
     if not {"request", "model", "output"} <= set(asked):
         raise InputError(f"{job_folder(output)} is no render's job")

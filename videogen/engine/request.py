@@ -171,6 +171,10 @@ class RenderRequest:
             if asked is not None and asked != loaded:
                 raise InputError(f"the request asks for {name}={asked!r}, this engine holds {loaded!r}; load that, or set {name}=None")
 
+    def as_run(self, backbone: Backbone) -> RenderRequest:
+        """With the device and dtype that it ran on, for manifests and journals."""
+        return replace(self, device=str(backbone.device), dtype=str(backbone.dtype).removeprefix("torch."))
+
     def sparse_attention(self) -> SparseAttention | None:
         """What `attention` and `recall` ask for; None for dense."""
         if isinstance(self.attention, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -114,10 +114,9 @@ class Run:
             measured = {**measured, "motion": self.motion.told() | measure_motion(frames.numpy(), self.motion.plan)}
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
-        request = replace(request, device=str(self.backbone.device), dtype=str(self.backbone.dtype).removeprefix("torch."))
         manifest = Manifest(
-            request=request.to_dict(),
-            model={"name": self.backbone.name, "family": self.backbone.family, "hash": self.backbone.digest},
+            request=request.as_run(self.backbone).to_dict(),
+            model=self.backbone.identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
             measured={**measured, "prompt": asdict(reading)},
