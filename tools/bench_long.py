@@ -30,10 +30,12 @@ from tools.judge import judge
 from tools.world import Scene, caption, held_out
 from videogen import Engine, RenderRequest, Video
 from videogen.engine.long_run import LongRun
-from videogen.metrics.freeze import changes
+from videogen.metrics.freeze import changes, dynamic
+from videogen.metrics.motion import dynamic_degree
 from videogen.metrics.seams import RATIO_LIMIT
+from videogen.motion.flow import estimate
 
-POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "replay:release=0.8", "cono")
+POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "cono")
 UNET_POLICIES = (*POLICIES, "window_attention")
 STEPS = 20
 STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
@@ -60,12 +62,13 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
             file=sys.stderr,
         )
     rows = kept.rows[: options.prompts]
-    short_motion = sum(row["one clip"]["motion"] for row in rows)
+    short = [row["one clip"] for row in rows]
     found = {
-        name: {**summary([row[name] for row in rows], short_motion), "cost": cost(engine, name, options.times * window)} for name in names
+        name: {**summary([row[name] for row in rows], short), "cost": cost(engine, name, options.times * window)} for name in names
     }
     return {"clips": len(rows), "frames": options.times * window, "steps": options.steps, "policies": found,
-            "one clip": {"right": np.mean([row["one clip"]["right"] for row in rows], 0).round(3).tolist()}}  # fmt: skip
+            "one clip": {"right": np.mean([row["right"] for row in short], 0).round(3).tolist(),
+                         "dynamic": round(float(np.mean([row["dynamic"] for row in short])), 3)}}  # fmt: skip
 
 
 def described(video: Video, scene: Scene, window: int) -> dict[str, Any]:
@@ -92,15 +95,22 @@ def cost(engine: Engine, policy: str, frames: int) -> float:
 
 
 def judged(frames: np.ndarray, scene: Scene, window: int, fps: float) -> dict[str, Any]:
-    """right: the share of stretches with the prompt's colour, and shape; motion: how much changes from frame to frame."""
-    thing, right = scene.things[0], []
+    """right: the share of stretches with the prompt's colour, and shape; motion: how much changes from frame to frame; flow_px: how
+    far the fastest go; dynamic: the share of stretches that move by VBench's rule."""
+    thing, right, moving = scene.things[0], [], []
+    fastest = np.array([dynamic_degree(estimate(a, b, preset="fast")[None]).fastest_px for a, b in pairwise(frames)])
     for start in range(0, len(frames) - window + 1, window):
         verdict = judge(frames[start : start + window], stride=16 / fps)
         right.append([verdict.colour == thing.colour, verdict.shape == thing.shape])
-    return {"right": np.mean(right, 0).tolist(), "motion": float(changes(frames).mean())}
+        moving.append(dynamic(fastest[start : start + window - 1], height=frames.shape[1], width=frames.shape[2], fps=fps))
+    return {
+        "right": np.mean(right, 0).tolist(), "motion": float(changes(frames).mean()),
+        "flow_px": float(fastest.mean()), "dynamic": float(np.mean(moving)),
+    }  # fmt: skip
 
 
-def summary(rows: list[dict[str, Any]], short_motion: float) -> dict[str, Any]:
+def summary(rows: list[dict[str, Any]], short: list[dict[str, Any]]) -> dict[str, Any]:
+    """short: the same prompts' single clips."""
     ratios = np.concatenate([row["ratios"] for row in rows])
     return {
         "seam_ratio": round(float(np.median(ratios)), 3),
@@ -108,7 +118,9 @@ def summary(rows: list[dict[str, Any]], short_motion: float) -> dict[str, Any]:
         "seam_colour_de": round(float(np.median(np.concatenate([row["colours_de"] for row in rows]))), 3),
         "right_colour": round(float(np.mean([row["right"][0] for row in rows])), 3),
         "right_shape": round(float(np.mean([row["right"][1] for row in rows])), 3),
-        "motion": round(sum(row["motion"] for row in rows) / short_motion, 3),
+        "motion": round(sum(row["motion"] for row in rows) / sum(row["motion"] for row in short), 3),
+        "flow": round(sum(row["flow_px"] for row in rows) / sum(row["flow_px"] for row in short), 3),
+        "dynamic": round(float(np.mean([row["dynamic"] for row in rows])), 3),
         "still": round(float(np.mean([row["still"] for row in rows])), 3),
         "drift_de": round(median(row["drift_de"] for row in rows), 2),
         "likeness": round(median(row["likeness"] for row in rows), 3),

@@ -16,6 +16,7 @@ from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
 from videogen.engine.long_judging import faults
 from videogen.engine.long_run import LongRun
+from videogen.engine.long_trial import best, candidates
 from videogen.longvideo.journal import Journal
 
 PROMPT = "a red ball moves right"
@@ -196,6 +197,7 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
     monkeypatch.setattr("videogen.engine.long_judging.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
     monkeypatch.setattr("videogen.engine.long_judging.freeze", lambda *_: Freeze(0, 0, 0))
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", lambda *_, **__: ())
     video = engine.render(request)
     assert video.manifest is not None
     rows = video.manifest["measured"]["long"]["pieces"]
@@ -255,11 +257,78 @@ def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(engine_of: Engi
     generator = torch.Generator().manual_seed(0)
     tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, piece.stop - piece.start))
     with torch.inference_mode():
-        broken, worst = faults(run.backbone, run.request, piece, tail, made)
+        broken, worst = faults(run.backbone, run.request, piece, tail, made, run.meter, False)
         monkeypatch.setattr(run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5))
-        frozen, _ = faults(run.backbone, run.request, piece, tail, made)
+        frozen, _ = faults(run.backbone, run.request, piece, tail, made, run.meter, False)
     assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in broken)
     assert {"stops", "still"} & set(frozen)
+
+
+def test_a_piece_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def foretell(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
+        told.append(same_shot)
+        return ("colour strays",) if same_shot else ("repeats",)
+
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", foretell)
+    story = {0: PROMPT, 30: "a blue ball moves right"}
+    video = engine_of("wan-2.1").render(asked("wan-2.1", "replay", retries=1, prompt="", story=story))
+    assert video.manifest is not None
+    rows = video.manifest["measured"]["long"]["pieces"]
+    assert told[::2] == told[1::2] == [False, *[True] * (len(rows) - 2)] and len(rows) > 2
+    assert "repeats" in rows[1]["faults"] and "colour strays" in rows[2]["faults"] and "faults" not in rows[0]
+
+
+# --- the policy that is measured --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["wan-2.2-expand", "animatediff"])
+def test_measured_is_the_best_of_a_trial_and_then_that_policy_bit_for_bit(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    video = engine.render(asked(name, "measured", seed=3))
+    assert video.manifest is not None
+    trial, policy = video.manifest["measured"]["long"]["trial"], video.manifest["request"]["continuity"]
+    assert set(trial["policies"]) == set(candidates(engine.backbone)) and trial["chosen"] == best(trial["policies"])
+    assert ("clean_prefix" in trial["policies"]) == (name == "wan-2.2-expand")
+    named = engine.render(asked(name, trial["chosen"], seed=3))
+    assert np.array_equal(video.frames, named.frames)
+    assert named.manifest is not None and named.manifest["request"]["continuity"] == policy
+    assert "trial" not in named.manifest["measured"]["long"]
+
+
+def test_a_resumed_job_keeps_the_policy_of_its_trial(engine_of: EngineOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "measured", seed=3), tmp_path / "clip.mp4"
+    whole = engine.render_long(request, tmp_path / "whole.mp4")
+    done = lambda p: not (p.stage == "decode" or (p.stage == "denoise" and p.step >= 4 and p.steps > 6))  # noqa: E731
+    with pytest.raises(Cancelled):
+        engine.render_long(request, output, progress=done)
+    monkeypatch.setattr("videogen.engine.long_trial._tried", lambda *_: pytest.fail("tried again"))
+    again = engine.render_long(request, output)
+    assert again.resumed and np.array_equal(Video.open(output).frames, Video.open(tmp_path / "whole.mp4").frames)
+    chosen = [video.manifest["measured"]["long"]["trial"]["chosen"] for video in (whole, again)]
+    assert chosen[0] == chosen[1]
+
+
+def test_a_trial_takes_a_storys_first_prompt_and_a_short_clip_needs_none(engine_of: EngineOf) -> None:
+    story = {0: PROMPT, 30: "a blue ball moves right"}
+    video = engine_of("wan-2.1").render(asked("wan-2.1", "measured", prompt="", story=story))
+    assert video.manifest is not None and video.manifest["measured"]["long"]["trial"]["chosen"]
+    assert asked("wan-2.1", "measured", frames=21).resolve(engine_of("wan-2.1").backbone).continuity == "off"
+
+
+@pytest.mark.parametrize(
+    ("figures", "chosen"),
+    [
+        pytest.param({"a": (1.2, 0.9), "b": (1.1, 0.5), "c": (1.3, 1.2)}, "a", id="the least seam that moves"),
+        pytest.param({"a": (1.0, 0.5), "b": (2.0, 0.7)}, "b", id="nothing moves: what moves most"),
+        pytest.param({"a": (1.2, 0.8), "b": (1.2, 2.0)}, "a", id="alike: the cheaper one"),
+    ],
+)
+def test_the_best_of_a_trial(figures: dict[str, tuple[float, float]], chosen: str) -> None:
+    assert best({name: {"seam_ratio": ratio, "motion": motion} for name, (ratio, motion) in figures.items()}) == chosen
 
 
 def test_a_kill_after_the_file_has_its_name_is_put_right(engine_of: EngineOf, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from videogen.metrics.drift import Drift, Segment, describe, drift, joined, thei
 from videogen.metrics.freeze import Freeze, changes, dynamic, freeze
 from videogen.metrics.long_clip import LongClip, LongClipReport
 from videogen.metrics.pictures import lab, luma, sharpness
-from videogen.metrics.repetition import repetition, thumbnails
+from videogen.metrics.repetition import likeness, repetition, thumbnails
 from videogen.metrics.seams import Seam, reach, seam, seams
 
 WINDOW = 32
@@ -293,6 +293,44 @@ def test_a_meter_keeps_few_frames_and_knows_cuts() -> None:
     short = LongClip(fps=16, window=WINDOW)
     short.add(clip()[:20])
     assert (short.report().drift, short.report().repetition) == (None, None)
+
+
+def foretold(first: np.ndarray, after: np.ndarray, **options: bool) -> tuple[str, ...]:
+    meter = LongClip(fps=16, window=WINDOW)
+    meter.add(first)
+    return meter.foretell(after, **options)
+
+
+@pytest.mark.parametrize("scene", [(STILL, "noisy", 5, "pans left"), ("moves right", "checkered", 1)])
+def test_what_goes_on_foretells_nothing(scene: tuple[Any, ...]) -> None:
+    frames = clip(*scene)
+    assert foretold(frames[:64], frames[64:]) == () and foretold(frames[:8], frames[8:16]) == ()
+
+
+@pytest.mark.parametrize("scene", STEADY)
+@pytest.mark.parametrize(("spoil", "faults"), RAMPS[1:])
+def test_a_chunk_that_strays_from_the_shots_begin_is_foretold(
+    spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
+) -> None:
+    frames = spoil(clip(*scene))
+    assert {f"{name} strays" for name in faults} <= set(foretold(frames[:64], frames[80:]))
+    assert not any("strays" in fault for fault in foretold(frames[:64], frames[80:], same_shot=False))
+
+
+@pytest.mark.parametrize("back", [32, 40, 60])
+def test_a_chunk_that_was_shown_before_is_foretold(back: int) -> None:
+    frames = clip("moves right", "checkered", 1)
+    assert "repeats" in foretold(frames[:80], frames[80 - back : 96 - back])
+    assert "repeats" not in foretold(frames[:80], frames[80:96])
+
+
+def test_likeness_is_the_repetitions_own_figure() -> None:
+    values = np.random.default_rng(0).uniform(0, 255, (90, 30))
+    values[70:] = values[20:40] + np.random.default_rng(1).normal(0, 40, (20, 30))
+    whole = repetition(values, 40)
+    assert (whole.first, whole.second, whole.frames) == (20, 70, 20)
+    assert likeness(values[:70], values[70:], 40) == pytest.approx(whole.likeness)
+    assert likeness(values[:10], values[70:], 40) == -1 and likeness(values[:70], values[:0], 40) == -1
 
 
 CLIP = np.zeros((20, 8, 8, 3), np.uint8)

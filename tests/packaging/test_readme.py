@@ -23,7 +23,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "a blue star spins on a gray background" in shown and "decode 1 1" in shown
 
 
-@pytest.mark.parametrize("page", ["README.md", "tools/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "tools/README.md", "docs/figures.md"])
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         assert (ROOT / page).parent.joinpath(target).exists() or "://" in target, target

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tools import bench_motion, bench_motion_statistics
-from tools.readme_table import table
+from tools.readme_table import figures_page
 
 TINY_SPEED = ["--picture", "32", "48", "--frames", "5", "--channels", "2", "--repeats", "2", "--published-steps", "1"]
 
@@ -52,8 +52,8 @@ def test_both_methods_are_timed_in_turns(figures: dict[str, Any]) -> None:
     assert set(found["ratio_to_published"]) == {"pan", "zoom out"} and min(found["ratio_to_published"].values()) > 0
 
 
-def test_the_readmes_table_takes_its_rows(written: Path, figures: dict[str, Any]) -> None:
-    lines = table(written)
+def test_the_page_of_figures_takes_its_rows(written: Path, figures: dict[str, Any]) -> None:
+    lines = figures_page(written)
     assert figures["command"] == "python tools/bench_motion.py statistics speed" and lines.count(figures["command"]) == len(figures["rows"])
     assert "bilinear 0." in lines and "to 0.6 px a frame" in lines and "32" in lines and str(written) not in json.dumps(figures)
 

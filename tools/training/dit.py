@@ -18,6 +18,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, Wa
 from torch import nn
 
 from tools.world import Scene, sample_scene
+from tools.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SPEEDS, Thing, is_held_out
 
 from .data import clips
 from .formats import FORMATS, Format
@@ -185,16 +186,17 @@ class VideoDit:
 
 
 def told_scene(seed: int, hard: float) -> Scene:
-    """A scene as its caption tells; a share of them things whose turning shows, and stars, on any ground."""
-    if np.random.default_rng((seed, 10)).random() >= hard:
+    """A scene as its caption tells; `hard` is the share of those that are learned last: things that spin, and stars."""
+    rng = np.random.default_rng((seed, 10))
+    if rng.random() >= hard:
         return sample_scene(seed)
-    wanted = (sample_scene(5_000_000_000 + 200 * seed + k, pairs=0, cameras=0) for k in range(200))
-    turns = bool(seed % 3)
-    for scene in wanted:
-        thing = scene.things[0]
-        if (thing.motion == "spins" and thing.shape != "ball") if turns else thing.shape == "star":
-            return scene
-    return sample_scene(seed)
+    while True:
+        shape = str(rng.choice(("star", "square", "triangle"), p=(0.5, 0.3, 0.2)))
+        motion = "spins" if shape != "star" or rng.random() < 0.7 else str(rng.choice(MOTIONS))
+        thing = Thing(shape, str(rng.choice(list(COLOURS))), motion, str(rng.choice(list(SPEEDS))))
+        background = str(rng.choice(BACKGROUNDS))
+        if not is_held_out(thing, background):
+            return Scene((thing,), background, None, seed)
 
 
 def moving_scene(seed: int) -> Scene:

@@ -33,11 +33,14 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in the place of --frames")
     group.add_argument(
         "--continuity", metavar="POLICY",
-        help="how clips hang together: auto, off (one clip, however long), replay, cono, co_denoise:overlap=4, ... "
-        "(videogen story policies says what each does)",
+        help="how clips hang together: auto, measured (try all, take the best), off (one clip, however long), replay, cono, "
+        "co_denoise:overlap=4, ... (videogen story policies says what each does)",
     )  # fmt: skip
     group.add_argument("--window", type=int, metavar="N", help="frames that the model makes at once (default: its own length)")
-    group.add_argument("--retries", type=int, metavar="N", help="make a piece whose seam shows again, so often at most (default 0)")
+    group.add_argument(
+        "--retries", type=int, metavar="N",
+        help="make a piece again whose seam shows, or that stands still, strays or repeats, so often at most (default 0)",
+    )  # fmt: skip
     group.add_argument("--resume", type=Path, metavar="FILE", help="go on with the job of this output; takes no prompt and no settings")
     group.add_argument("--keep-job", action="store_true", help="keep OUTPUT.job when all is done, for videogen story redo")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import Cancelled, InputError
 from videogen.engine.request import RenderRequest
+from videogen.longvideo.continuity import MEASURED
 
 from .jobs import kept, told_on_interrupt
 from .progress import Bar
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def render(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], *, keep_job: bool, bar: Bar) -> LongVideo:
     """Make a resolved long request's video, or go on with it. An interruption says what is kept."""
-    overwrite, count = bool(output.get("overwrite")), len(pieces_of(request, engine.backbone))
+    overwrite = bool(output.get("overwrite"))
+    count = None if request.continuity == MEASURED else len(pieces_of(request, engine.backbone))
     bar.steps_a_piece = request.steps
     if kept(path):
         bar.stage("resume")

@@ -12,7 +12,7 @@ from videogen.engine.events import Progress
 
 _WORDS = {
     "load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving",
-    "resume": "decoding the done",
+    "resume": "decoding the done", "trial": "trying policies",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
-from videogen.longvideo.continuity import AUTO, COMBINED, OFF
+from videogen.longvideo.continuity import AUTO, COMBINED, MEASURED, OFF
 
 from . import long_video
 from .jobs import kept, output_of, read_job
@@ -24,6 +24,7 @@ _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
     AUTO: "as the model can: clean_prefix where each frame takes a timestep of its own, overlap for UNets, replay for transformers",
     OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
+    MEASURED: "the first seconds are rendered under each policy that the model can; the one whose joins show least is taken",
     "independent": "each clip by itself: the picture jumps where they meet",
     "overlap": "clips share the noise of the frames they share, which are cross-faded",
     "replay": "a clip's first frames copy what was predicted for the last one's end",

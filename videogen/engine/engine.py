@@ -27,6 +27,7 @@ from .events import ProgressCallback
 from .guards import memory_errors
 from .long_render import LongVideo, manifest_of, render_long
 from .long_run import LongRun
+from .long_trial import settled
 from .motion import PlannedMotion, first_picture, plan_motion
 from .redo import redo
 from .request import RenderRequest
@@ -239,8 +240,9 @@ class Engine:
         """A long video as a `Video`: no journal, all frames at once."""
         if techniques:
             raise UnsupportedError("techniques are for one clip; a long video attaches its own to each piece: use continuity='off'")
-        run = LongRun(self.backbone, request, progress)
         try:
+            request, trial = settled(self.backbone, request, progress)
+            run = LongRun(self.backbone, request, progress, trial)
             frames = np.concatenate(list(run.frames()))
         finally:
             self.backbone.release()

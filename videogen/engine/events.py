@@ -11,7 +11,7 @@ from videogen.core.errors import Cancelled
 if TYPE_CHECKING:
     import numpy as np
 
-STAGES = ("load", "encode", "denoise", "decode")
+STAGES = ("load", "encode", "trial", "denoise", "decode")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""A new piece of a long video, held against what is before it: does a seam show, does it stand still? And how it is faded in."""
+"""A new piece of a long video, held against what is before it: does a seam show, does it stand still, stray, repeat what was?
+
+And how it is faded in.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from videogen.backbones.base import Backbone
 from videogen.longvideo.pieces import Piece
 from videogen.metrics.freeze import changes, freeze
+from videogen.metrics.long_clip import LongClip
 from videogen.metrics.seams import least, reach, seam
 
 from .guards import Tiling
@@ -16,9 +20,18 @@ from .request import RenderRequest
 
 
 def faults(
-    backbone: Backbone, request: RenderRequest, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor
+    backbone: Backbone,
+    request: RenderRequest,
+    piece: Piece,
+    tail: torch.Tensor | None,
+    made: torch.Tensor,
+    meter: LongClip,
+    changes_shot: bool,
 ) -> tuple[list[str], float]:
-    """(limits broken by a new piece's seams or by its standing still, how far the worst seam is from 1). tail: the latents before."""
+    """(limits that a new piece breaks, how far its worst seam is from 1).
+
+    tail: the latents before; meter: has seen the frames before; changes_shot: whether a shot begins in the piece.
+    """
     temporal = backbone.geometry.temporal
     context = 0 if tail is None else min(tail.shape[2], -(-reach(temporal) // temporal) + 1)
     latents = made if tail is None or not context else torch.cat([tail[:, :, -context:], made], 2)
@@ -29,8 +42,9 @@ def faults(
     places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
     found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
     still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
+    strays = () if piece.first else meter.foretell(frames[max(0, first) :], same_shot=not changes_shot)
     broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
-    return [*broken, *still], max((abs(math.log(at.ratio)) for at in found), default=0.0)
+    return [*broken, *still, *strays], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 
 
 def faded(before: torch.Tensor, after: torch.Tensor, inner: bool) -> torch.Tensor:

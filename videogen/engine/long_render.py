@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import Cancelled, InputError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
+from videogen.longvideo.continuity import MEASURED
 from videogen.longvideo.job import job_folder, read_request
 from videogen.longvideo.journal import Journal
 from videogen.media.metadata import read_manifest
@@ -29,6 +30,7 @@ from videogen.motion.layers import digests
 
 from .events import ProgressCallback
 from .long_run import LongRun
+from .long_trial import settled
 from .request import RenderRequest
 
 
@@ -62,16 +64,24 @@ def render_long(
     made. Raises what rendering raises; ResumeError where the job there is another request's, or another process has it.
     """
     assert request.fps and request.width and request.height
+    size = (request.width, request.height)
     fps = Fraction(request.fps).limit_denominator(1001)
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
-    run = LongRun(backbone, request, progress)
+    begun = _begun(path)
+    if begun is None:
+        check_output(path, overwrite)
+    if request.continuity == MEASURED and begun is not None:  # what the job's trial found
+        request = replace(request, continuity=begun["request"]["continuity"])
+    request, trial = settled(backbone, request, progress)
+    trial = begun.get("trial") if trial is None and begun is not None else trial
+    run = LongRun(backbone, request, progress, trial)
     asked = {
         "request": request.as_run(backbone).to_dict(),
         "model": backbone.identity,
         "output": {"quality": quality},
         "files": _files(request),
+        **({} if trial is None else {"trial": trial}),
     }
-    size = (request.width, request.height)
     if not overwrite and (done := _finished(path, asked)) is not None:
         return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
     check_output(path, overwrite)
@@ -88,6 +98,13 @@ def render_long(
         if not keep_job:
             journal.finish()
         return LongVideo(path, count, fps, size, writer.manifest, run.made_from, (*journal.notes, *run.notes))
+
+
+def _begun(path: Path) -> dict[str, Any] | None:
+    """What the job beside an output was begun with; None where none can be read."""
+    with suppress(VideogenError):
+        return read_request(job_folder(path))
+    return None
 
 
 def _files(request: RenderRequest) -> dict[str, str]:

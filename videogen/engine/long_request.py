@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.longvideo.continuity import AUTO, OFF, Continuity, automatic
+from videogen.longvideo.continuity import AUTO, MEASURED, OFF, Continuity, automatic
 from videogen.motion.control import STRENGTHS, MotionControl
 
 if TYPE_CHECKING:
@@ -32,16 +32,20 @@ def asked_frames(request: RenderRequest, backbone: Backbone) -> int:
 
 
 def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest:
-    """With the policy that this length gets: `off`, or all of its numbers."""
+    """With the policy that this length gets: `off`, all of its numbers, or `measured`, which `long_trial` settles."""
     assert request.frames and request.window
     asked, can = request.continuity or AUTO, backbone.capabilities
     fits = request.frames <= LONGER_THAN * request.window
-    if asked == OFF or (asked == AUTO and fits and request.story is None):
+    if asked == OFF or (asked in (AUTO, MEASURED) and fits and request.story is None):
         if request.retries:
             raise InputError(
                 f"retries={request.retries} is for videos made of several clips; {request.frames} frames are one: leave it out"
             )
         return replace(request, continuity=OFF)
+    if request.noise == "diffusers":
+        raise InputError("noise='diffusers' draws one clip's noise in order; a long video has noise by address: leave it out")
+    if asked == MEASURED:
+        return replace(request, continuity=MEASURED)
     frames_apart, temporal = can.per_frame_timesteps, bool(backbone.temporal_blocks())
     chosen = automatic(per_frame_timesteps=frames_apart, temporal_blocks=temporal)
     policy = chosen if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
@@ -52,8 +56,6 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
     policy.check_model(
         per_frame_timesteps=frames_apart, first_frame=can.first_frame, temporal_blocks=temporal, name=backbone.name
     )  # fmt: skip
-    if request.noise == "diffusers":
-        raise InputError("noise='diffusers' draws one clip's noise in order; a long video has noise by address: leave it out")
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
     return replace(request, continuity=policy.for_clip(clip).to_dict())
 

@@ -45,11 +45,15 @@ _LAST, _EVERY = 2, 8  # chunks that keep what the next needs: the last ones, and
 
 @dataclass
 class LongRun:
-    """request: resolved, of a long video. `frames` yields them in order; `measured` is whole once they are all there."""
+    """request: resolved, of a long video. `frames` yields them in order; `measured` is whole once they are all there.
+
+    trial: what `long_trial` found, for the manifest.
+    """
 
     backbone: Backbone
     request: RenderRequest
     progress: ProgressCallback | None = None
+    trial: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     made_from: int = 0
     timings_s: dict[str, float] = field(default_factory=lambda: {"denoise": 0.0, "decode": 0.0})
@@ -96,6 +100,7 @@ class LongRun:
             "clip_latents": self.clip,
             "pieces": self.rows,
             "report": self.meter.report().to_dict() if self.meter.count > 1 else None,
+            **({} if self.trial is None else {"trial": self.trial}),
         }
 
     def _first_to_make(self, journal: Journal | None) -> int:
@@ -110,12 +115,13 @@ class LongRun:
         return index
 
     def _make(self, piece: Piece, memory: Memory, tail: torch.Tensor | None, last: np.ndarray | None) -> Chunk:
-        """The piece; where its seams show, again with other noise, as often as allowed: the best is taken."""
+        """The piece; where a seam shows, or it stands still, strays or repeats, again with other noise, as often as allowed: the best
+        is taken."""
         best: tuple[tuple[int, float], Chunk] | None = None
         for attempt in range(self.request.retries + 1):
             self.noise.redraw(piece, attempt)
             chunk = self._sampled(piece, memory, last, attempt)
-            broken, worst = faults(self.backbone, self.request, piece, tail, chunk.latents) if self.request.retries else ([], 0.0)
+            broken, worst = self._faults(piece, tail, chunk.latents) if self.request.retries else ([], 0.0)
             if best is None or (len(broken), worst) < best[0]:
                 best = (len(broken), worst), replace(chunk, state={**chunk.state, **({"faults": broken} if broken else {})})
             if not broken:
@@ -123,6 +129,11 @@ class LongRun:
         assert best is not None
         self.noise.redraw(piece, int(best[1].state["attempt"]))
         return best[1]
+
+    def _faults(self, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
+        shown = range(piece.scene.video_latent(piece.start), piece.scene.video_latent(piece.stop))
+        changes_shot = any(shot.start in shown for shot in self.shown.shots[1:])
+        return faults(self.backbone, self.request, piece, tail, made, self.meter, changes_shot)
 
     def _sampled(self, piece: Piece, memory: Memory, last: np.ndarray | None, attempt: int) -> Chunk:
         sources = [self.noise.of(piece, number) for number in range(len(piece.clips))]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.tables import check_keys
-from videogen.longvideo.continuity import AUTO, OFF, Continuity
+from videogen.longvideo.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
@@ -45,9 +45,10 @@ class RenderRequest:
     file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
 
     Longer than the model's own clip: story: what is shown when (any form of `videogen.longvideo.as_timeline`), in the prompt's
-    place; seconds: the length, in the place of frames; continuity: how the clips hang together, `auto`, `off` (one clip, however
-    long), a policy of `videogen.longvideo.Continuity`, or its fields as a dict; window: frames that the model makes at once
-    (None: its own length); retries: how often a piece whose seam shows is made again with other noise.
+    place; seconds: the length, in the place of frames; continuity: how the clips hang together, `auto`, `measured` (what a trial
+    of a few seconds finds best), `off` (one clip, however long), a policy of `videogen.longvideo.Continuity`, or its fields as a
+    dict; window: frames that the model makes at once (None: its own length); retries: how often a piece is made again with other
+    noise whose seam shows, or that stands still, strays or repeats.
     """
 
     prompt: str = ""
@@ -142,7 +143,7 @@ class RenderRequest:
         """Make a story a `Timeline`, and its first prompt the request's; InputError for what does not fit together."""
         from videogen.longvideo import as_timeline
 
-        if self.continuity not in (None, AUTO, OFF):
+        if self.continuity not in (None, AUTO, OFF, MEASURED):
             Continuity.of(self.continuity)  # type: ignore[arg-type]
         if self.retries < 0:
             raise InputError(f"retries={self.retries} must be 0 or more")

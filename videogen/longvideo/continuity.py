@@ -32,7 +32,7 @@ COMBINED: dict[str, dict[str, Any]] = {
     "cono": {"policy": "look_back", "noise": "cono", "pull": 0.2},
     "freenoise": {"policy": "co_denoise", "noise": "freenoise"},
 }
-OFF, AUTO = "off", "auto"
+OFF, AUTO, MEASURED = "off", "auto", "measured"
 _RELEASE = 0.8
 _SHARES = {  # of a clip's frames that are tied to those before
     "overlap": 3 / 8, "replay": 3 / 8, "look_back": 3 / 8, "co_denoise": 1 / 2, "window_attention": 3 / 4, "clean_prefix": 1 / 4,
@@ -96,7 +96,7 @@ class Continuity:
         if name == "look_back":
             values["noise"] = "cono"
         if values["policy"] not in POLICIES:
-            raise unknown("continuity", name, (AUTO, OFF, *POLICIES, *COMBINED))
+            raise unknown("continuity", name, (AUTO, OFF, MEASURED, *POLICIES, *COMBINED))
         for setting in filter(None, (part.strip() for part in settings.split(","))):
             key, sign, value = setting.partition("=")
             if not sign:

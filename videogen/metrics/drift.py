@@ -107,6 +107,14 @@ def drift(segments: Sequence[Segment], seconds: float) -> Drift:
     )
 
 
+def strayed(first: Segment, now: Segment) -> tuple[str, ...]:
+    """Which of a drift's limits one segment is beyond, held against the one that the shot began with."""
+    colour = float(np.linalg.norm(np.subtract(now.lab, first.lab)))
+    contrast = max(_LEAST_CONTRAST, now.contrast) / max(_LEAST_CONTRAST, first.contrast)
+    sharp = max(_LEAST_SHARPNESS, now.sharpness) / max(_LEAST_SHARPNESS, first.sharpness)
+    return Drift(colour, contrast, sharp, now.chroma - first.chroma, now.clipped - first.clipped, colour, colour).faults()
+
+
 def theil_sen(values: np.ndarray) -> float:
     """The median slope between all pairs of values [n] one apart: change a step."""
     before, after = np.triu_indices(len(values), 1)

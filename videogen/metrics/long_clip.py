@@ -17,10 +17,10 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .drift import Drift, Segment, describe, drift, joined
+from .drift import Drift, Segment, describe, drift, joined, strayed
 from .freeze import Freeze, changes, freeze
 from .pictures import check_clip
-from .repetition import Repetition, repetition, thumbnails
+from .repetition import REPETITION_LIMIT, Repetition, likeness, repetition, thumbnails
 from .seams import Seam, least, reach, seam
 
 SEGMENT_S = 1.0
@@ -115,6 +115,18 @@ class LongClip:
         oldest = min([self.count, *self._waiting]) - reach(self.beat)
         self._kept = self._kept[max(0, len(self._kept) - (self.count - oldest)) :].copy()
         return settled
+
+    def foretell(self, frames: np.ndarray, *, same_shot: bool = True) -> tuple[str, ...]:
+        """What would be wrong with these as the next frames: they stray from how the shot began, or show again what was shown.
+
+        same_shot: whether no shot begins in them. Seams and standing still need no past and are judged elsewhere.
+        """
+        check_clip(frames, 1)
+        found = [f"{name} strays" for name in strayed(self._segments[0], describe(frames))] if same_shot and self._segments else []
+        window = max(2, self.window // self._every)
+        if len(self._thumbnails) and likeness(self._thumbnails, thumbnails(frames[:: self._every]), window) > REPETITION_LIMIT:
+            found.append("repeats")
+        return tuple(found)
 
     def report(self) -> LongClipReport:
         """The figures of all frames so far. Joins with fewer than `least` frames on a side are left out."""

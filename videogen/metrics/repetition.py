@@ -63,6 +63,23 @@ def repetition(clip: np.ndarray, window: int) -> Repetition:
     return Repetition(min(1.0, best[0]), best[1] * stride, best[2] * stride, run * stride)
 
 
+def likeness(clip: np.ndarray, run: np.ndarray, window: int) -> float:
+    """How like the most similar earlier run of a clip of thumbnails [n, values] a new `run` [m, values] is that follows it.
+
+    Earlier runs end at least `window` frames before the new one's end; -1 where the clip is too short for one.
+    """
+    usable = clip[: max(0, len(clip) + len(run) - window)]
+    if not len(run) or len(usable) < len(run):
+        return -1.0
+    mean = np.concatenate([clip, run]).mean(0, dtype=np.float64)
+    new, old = run.astype(np.float64) - mean, usable.astype(np.float64) - mean
+    starts = np.arange(len(old) - len(new) + 1)
+    together = sum((old @ new.T)[starts + i, i] for i in range(len(new)))
+    power = _runs((old**2).sum(1), len(new)) + (new**2).sum()
+    quiet = 2 * len(new) * _QUIET_LEVELS**2 * clip.shape[1]
+    return float(np.where(power > quiet, 2 * together / np.maximum(power, 1e-9), 0.0).max())
+
+
 def _runs(values: np.ndarray, run: int) -> np.ndarray:
     """Sums over each `run` values in a row."""
     total = np.concatenate([[0.0], np.cumsum(values)])
