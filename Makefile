@@ -62,7 +62,7 @@ evaluate: $(STAMP)  ## judge the embedded models on prompts they never saw
 	$(BIN)/python tools/evaluate_embedded.py
 	$(BIN)/python tools/readme_table.py
 
-readme: $(STAMP)  ## write the README's table anew from benchmarks/*.json
+readme: $(STAMP)  ## write docs/figures.md and the README's headlines anew from benchmarks/*.json
 	$(BIN)/python tools/readme_table.py
 
 # No .venv here: a GPU machine has its torch. tools/README.md says which wheels must be carried.

@@ -1,15 +1,19 @@
-"""Fill README's table of measured figures from benchmarks/*.json: `python tools/readme_table.py [--check]`.
+"""Write all figures from benchmarks/*.json: `python tools/readme_table.py [--check]`.
 
-No figure in the README is typed. A file is read by its row in READERS, else by its own `command` and `rows`
-(a list of [what, figure]); a file that is neither is an error.
+The full table goes to docs/figures.md, its headlines to the README; no figure in either is typed. SUBJECTS says which files
+belong to which subject, what reads them, and which of their rows are headlines. A file without a reader there brings its own
+`command` and `rows` (a list of [what, figure]); one that is neither is an error, and so is a headline without its row.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +93,11 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
     """Of tools/bench_long.py, all of its parts."""
     model = data["model"]
     for name, row in data.get("policies", {}).items():
+        flow = f", by flow {row['flow']:.2f}" if {"flow", "dynamic"} <= row.keys() else ""
         figure = (
             f"seams {row['seam_ratio']:.2f} ({100 * row['seams_over_limit']:.0f} % over 1.25); "
             f"right colour {100 * row['right_colour']:.0f} %, shape {100 * row['right_shape']:.0f} %; "
-            f"motion {row['motion']:.2f} of one clip's, still {100 * row['still']:.0f} %; "
+            f"motion {row['motion']:.2f} of one clip's{flow}, still {100 * row['still']:.0f} %; "
             f"drift {row['drift_de']:.1f} dE, likeness to itself {row['likeness']:.2f}; costs {row['cost']:.2f}x"
         )
         yield f"`{model}`, {data['clips']} prompts, {data['frames']} frames: {name}", figure
@@ -109,6 +114,7 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
 
 
 def kill_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of tools/kill_resume.py."""
     told = "no fault" if not data["faults"] else f"{len(data['faults'])} faults"
     yield (
         f"renders of {data['pieces']} pieces killed at random instants and begun again",
@@ -116,38 +122,219 @@ def kill_rows(data: dict[str, Any]) -> Iterator[Row]:
     )
 
 
+def own_rows(data: dict[str, Any]) -> Iterator[Row]:
+    """Of a tool that writes its rows itself."""
+    return iter(data["rows"])
+
+
 def _shares(right: dict[str, float]) -> str:
     return "right " + ", ".join(f"{what} {100 * share:.0f} %" for what, share in right.items())
 
 
-READERS: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
-    "attention-kernels.json": (None, kernel_rows),
-    "attention-render.json": (None, attention_render_rows),
-    "embedded-quality.json": ("python tools/evaluate_embedded.py", quality_rows),
-    "long-kills.json": (None, kill_rows),
-    "render.json": (None, render_rows),
-}
-#: Of files that there are several of, one a model.
-PREFIXES: dict[str, tuple[str | None, Callable[[dict[str, Any]], Iterator[Row]]]] = {
-    "long-": (None, long_rows),
-    "propagation-fidelity-": (None, propagation_rows),
-    "propagation-promise-": (None, propagation_rows),
-    "propagation-together-": (None, propagation_rows),
-}
+@dataclass(frozen=True)
+class Source:
+    """Files that are read alike.
+
+    files: a pattern over their names (`*` and `?`); of several the first in SUBJECTS takes a file. headlines: regular expressions,
+    each of which finds exactly one row of each such file, by what is measured; they leave open what a new run may change (clips,
+    frames, the machine). command: of files that do not say it.
+    """
+
+    files: str
+    reader: Callable[[dict[str, Any]], Iterator[Row]] = own_rows
+    headlines: tuple[str, ...] = ()
+    command: str | None = None
 
 
-def table(folder: Path) -> str:
-    """The markdown table of all files in `folder`, by file name."""
-    lines = ["| measured | figure | command |", "|---|---|---|"]
-    for path in sorted(folder.glob("*.json")):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        known = READERS.get(path.name) or next((PREFIXES[prefix] for prefix in PREFIXES if path.name.startswith(prefix)), None)
-        command, reader = known or (None, lambda found: iter(found["rows"]))
-        command = command or data.get("command")
-        if command is None or (known is None and "rows" not in data):
-            raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a row in READERS of {Path(__file__).name}")
-        lines += [f"| {what} | {figure} | `{command}` |" for what, figure in reader(data)]
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Subject:
+    """A heading of docs/figures.md, how to read its rows, and where they come from, in order."""
+
+    title: str
+    reading: str
+    sources: tuple[Source, ...]
+
+
+SUBJECTS = (
+    Subject(
+        "Rendering",
+        "A clip's seconds are the median of renders after one to warm up, those of the first clip and the memory are of a process of "
+        "its own, and time against diffusers is the same clip by both in turns: above 1 the engine is slower.",
+        (
+            Source(
+                "render.json",
+                render_rows,
+                (
+                    r"^`embedded`: .* steps, on ",
+                    r"^`embedded`: the first clip",
+                    r"^`embedded`: peak memory",
+                    r"^`embedded`: time against diffusers",
+                ),
+            ),
+        ),
+    ),
+    Subject(
+        "Quality of the embedded models",
+        "A classical judge, proved on clips whose content is known, says for each clip whether colour, shape and motion are the "
+        "prompt's; the VAE's figure is the PSNR of clips that it encodes and decodes.",
+        (
+            Source(
+                "embedded-quality.json",
+                quality_rows,
+                (r"^`embedded`: right motion", r"^`embedded-unet`: right shape"),
+                command="python tools/evaluate_embedded.py",
+            ),
+        ),
+    ),
+    Subject(
+        "Sparse attention: kernels",
+        "Each call is timed against PyTorch's fastest dense attention in turns, over random block maps; efficiency is speed-up times "
+        "density, and 1 loses nothing to being sparse.",
+        (Source("attention-kernels.json", kernel_rows, (r"float32, 16,384 tokens, head dim 128$",)),),
+    ),
+    Subject(
+        "Sparse attention: a render and its recall",
+        "Density is the share of key blocks that is kept, speed that of the whole denoising, and the audit measures, against full "
+        "attention, how much of its softmax mass the worst head keeps.",
+        (
+            Source(
+                "attention-render.json",
+                attention_render_rows,
+                (r"frames of \d+x\d+\), recall$", r"recall [\d.]+ under a full audit"),
+            ),
+        ),
+    ),
+    Subject(
+        "Propagation: fidelity",
+        'Speed is that of the denoising, and dB the likeness of the frames (PSNR) to the plain 50-step render of the same seed; "judged '
+        'as plain" means that the judge finds colour, shape and motion right as often as there.',
+        (
+            Source("propagation-fidelity-embedded.json", propagation_rows, (r": max_error:0\.02$", r": plain, 25 steps$")),
+            Source("propagation-fidelity-*.json", propagation_rows),
+        ),
+    ),
+    Subject(
+        "Propagation: its promise",
+        "A promise is kept where the final latents lie within max_error of the plain run's (relative L2); keys are the steps of 50 that "
+        "run the whole model, on average.",
+        (
+            Source("propagation-promise-embedded.json", propagation_rows),
+            Source("propagation-promise-embedded-unet.json", propagation_rows, (r": max_error 0\.02 ",)),
+            Source("propagation-promise-*.json", propagation_rows),
+        ),
+    ),
+    Subject(
+        "Propagation and sparse attention together",
+        "Speed is that of the denoising and dB the likeness of the frames to the plain render, with each technique alone and with both.",
+        (Source("propagation-together-*.json", propagation_rows),),
+    ),
+    Subject(
+        "Motion that is drawn",
+        "The prompt tells no motion, so that only the drawing can; an object's centre is measured against the path that was drawn, and "
+        "less is better.",
+        (
+            Source("motion-control-embedded.json", headlines=(r"drags .*, words alone$", r"drags .*, dual clock$")),
+            Source("motion-control-*.json"),
+            Source("motion-camera-*.json"),
+            Source("motion-transfer-*.json"),
+        ),
+    ),
+    Subject(
+        "Warped noise",
+        "Noise that moves must stay white Gaussian noise (none told from it, where resampled noise fails the same tests) and keep its "
+        "values along the motion (correlation 1, or as much as the motion leaves).",
+        (Source("motion-noise.json", headlines=(r"told from white Gaussian noise$",)),),
+    ),
+    Subject(
+        "Long videos: how clips hang together",
+        "Seams are how far a join's step stands out from the steps around it (median; 1 is not at all, above 1.25 it is seen as a jump), "
+        "motion is what changes from frame to frame (by flow: how far the fastest parts go) against a single clip of the same prompt, "
+        "still is the share of frozen frames, drift how far the mean colour wanders over the video, likeness to itself 1 where it shows "
+        "again what it showed, and cost how many latent frames the model evaluates for each one shown.",
+        (
+            Source("long-policies-embedded.json", long_rows, (r"frames: replay$",)),
+            Source("long-policies-embedded-unet.json", long_rows, (r"frames: overlap$",)),
+            Source("long-policies-*.json", long_rows),
+        ),
+    ),
+    Subject(
+        "Long videos: memory and time",
+        "Peak memory is that of the whole process, the less of two runs, and stays the same if nothing grows with the video's length.",
+        (
+            Source("long-length-embedded.json", long_rows, (r"peak memory of the long over the short$",)),
+            Source("long-length-*.json", long_rows),
+        ),
+    ),
+    Subject(
+        "Long videos: kills",
+        "Renders are killed without warning and begun again until they finish; each file's frames must be those of an unbroken run, bit "
+        "for bit.",
+        (Source("long-kills.json", kill_rows, (r"^renders of \d+ pieces killed",)),),
+    ),
+    Subject(
+        "Long videos: stories",
+        "The prompts ask for another colour, then for rest, at given seconds: fewer frames until it is so are better, and the shape is "
+        "to stay.",
+        (Source("long-story-embedded.json", long_rows, (r"stories: what changes",)), Source("long-story-*.json", long_rows)),
+    ),
+    Subject("Other figures", "Each row says what it measures.", (Source("*.json"),)),
+)
+
+
+def grouped(folder: Path) -> Iterator[tuple[Subject, list[tuple[Path, Source]]]]:
+    """The subjects that `folder` has files of, with these files and what reads them."""
+    left = sorted(folder.glob("*.json"))
+    for subject in SUBJECTS:
+        taken = []
+        for source in subject.sources:
+            taken += [(path, source) for path in left if fnmatchcase(path.name, source.files)]
+            left = [path for path in left if not fnmatchcase(path.name, source.files)]
+        if taken:
+            yield subject, taken
+
+
+def rows_of(path: Path, source: Source) -> list[Row]:
+    """What each row of one file measures, and its line of the table."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    command = source.command or data.get("command")
+    if command is None or (source.reader is own_rows and "rows" not in data):
+        raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a Source in SUBJECTS of {Path(__file__).name}")
+    return [(what, f"| {what} | {figure} | `{command}` |") for what, figure in source.reader(data)]
+
+
+def headlines_of(path: Path, source: Source) -> Iterator[str]:
+    """The lines of one file that its source's headlines find, in the headlines' order."""
+    rows = rows_of(path, source)
+    for pattern in source.headlines:
+        found = [line for what, line in rows if re.search(pattern, what)]
+        if len(found) != 1:
+            raise ValueError(
+                f"the headline {pattern!r} finds {len(found)} rows of {path.name}, not one; mend it in SUBJECTS of {Path(__file__).name}. "
+                f"The file has: {'; '.join(what for what, _ in rows)}"
+            )
+        yield found[0]
+
+
+def as_table(lines: Iterable[str]) -> str:
+    """Lines under the table's head."""
+    return "\n".join(["| measured | figure | command |", "|---|---|---|", *lines])
+
+
+def headline_table(folder: Path) -> str:
+    """The README's table of all files in `folder`."""
+    return as_table(line for _, files in grouped(folder) for path, source in files for line in headlines_of(path, source))
+
+
+def figures_page(folder: Path) -> str:
+    """docs/figures.md: every row of all files in `folder`, by subject."""
+    parts = [
+        "# All figures",
+        "`make readme` writes this page from `benchmarks/*.json`; nothing here is typed. Each row ends with the command that measures it.",
+    ]
+    for subject, files in grouped(folder):
+        rows = as_table(line for path, source in files for _, line in rows_of(path, source))
+        parts += [f"## {subject.title}", subject.reading, rows]
+    return "\n\n".join(parts) + "\n"
 
 
 def filled(readme: str, figures: str) -> str:
@@ -159,18 +346,23 @@ def filled(readme: str, figures: str) -> str:
     return f"{head}{BEGIN}\n\n{figures}\n\n{END}{tail}"
 
 
+def wanted(root: Path) -> dict[Path, str]:
+    """What README.md and docs/figures.md are to hold, by path."""
+    readme, folder = root / "README.md", root / "benchmarks"
+    text = readme.read_text(encoding="utf-8")
+    return {readme: filled(text, headline_table(folder)), root / "docs" / "figures.md": figures_page(folder)}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the table is old")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where either file is old")
     options = parser.parse_args(argv)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    wanted = filled(text, table(ROOT / "benchmarks"))
+    old = {path: text for path, text in wanted(ROOT).items() if not path.exists() or path.read_text(encoding="utf-8") != text}
     if options.check:
-        return int(text != wanted)
-    if text != wanted:
-        readme.write_text(wanted, encoding="utf-8")
-    print(readme)
+        return int(bool(old))
+    for path, text in old.items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
     return 0
 
 

@@ -13,7 +13,7 @@ from videogen import Video
 from videogen.cli.progress import Bar
 from videogen.cli.story import POLICIES, SETTINGS
 from videogen.engine.events import Progress
-from videogen.longvideo.continuity import AUTO, COMBINED, OFF, Continuity
+from videogen.longvideo.continuity import AUTO, COMBINED, MEASURED, OFF, Continuity
 from videogen.longvideo.continuity import POLICIES as KNOWN
 from videogen.media.metadata import read_manifest
 
@@ -138,7 +138,7 @@ def test_one_piece_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> No
 
 
 def test_policies_are_all_told(run: Run) -> None:
-    assert set(POLICIES) == {AUTO, OFF, *KNOWN, *COMBINED} and set(SETTINGS) == set(Continuity().to_dict()) - {"policy"}
+    assert set(POLICIES) == {AUTO, OFF, MEASURED, *KNOWN, *COMBINED} and set(SETTINGS) == set(Continuity().to_dict()) - {"policy"}
     told = run("story", "policies")
     assert told.code == 0 and all(name in told.out for name in POLICIES) and max(map(len, told.out.splitlines())) <= 140
     for arguments in ((), ("show",), ("redo",), ("policies",)):
