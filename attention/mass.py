@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 
 from .blockmap import block_count, block_sizes
+from .kernels.sharing import room, share_out
 from .kernels.table import has_triton
 
 _CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
+_TALLEST = 512  # rows of them: the more, the seldomer a product packs its keys
 
 
 def row_mass(
@@ -50,36 +52,47 @@ def _triton(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[
 
 def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[no-untyped-def]
     b, h, _, d = query.shape
-    length, q = key.shape[2], block_count(key.shape[2], key_block)
-    scale = d**-0.5 if scale is None else scale
-    groups = h // key.shape[1]
-    picked = query.index_select(2, rows).float() * scale
+    length, q, groups = key.shape[2], block_count(key.shape[2], key_block), h // key.shape[1]
+    picked = query.index_select(2, rows).float() * (d**-0.5 if scale is None else scale)
     cached = None if lse is None else lse.index_select(2, rows).float()
+    tall, wide = _tile(len(rows), length, key_block, query.device)
+    spans = [slice(at, min(at + wide, length)) for at in range(0, length, wide)]
     mass = torch.empty(b, h, len(rows), q, device=query.device)
-    found = torch.empty(b, h, len(rows), device=query.device)
-    step = len(rows) if query.device.type != "cpu" else max(8, _CHUNK * torch.get_num_threads() // length)
-    for i in range(b):
-        hidden = None if key_mask is None else ~key_mask[i]
-        for g in range(key.shape[1]):
-            keys = key[i, g].float().mT
-            for j in range(g * groups, (g + 1) * groups):
-                for at in range(0, len(rows), step):
-                    piece = slice(at, at + step)
-                    scores = picked[i, j, piece] @ keys
-                    if hidden is not None:
-                        scores.masked_fill_(hidden, -torch.inf)
-                    origin = scores.amax(-1) if cached is None else cached[i, j, piece]
-                    sums = _block_sums(scores.sub_(origin[:, None]).exp_(), q, key_block)
-                    total = sums.sum(-1)
-                    mass[i, j, piece] = sums / total[:, None]
-                    found[i, j, piece] = origin + total.log()
-    return mass, found
+    origins = torch.empty(b, h, len(rows), len(spans), device=query.device)
+
+    def work(piece: tuple[int, int, slice, int]) -> None:
+        i, j, these, number = piece
+        span = spans[number]
+        own, keys = picked[i, j, these], key[i, j // groups, span].float()
+        scores = torch.mm(own, keys.mT, out=room("scores", len(own) * len(keys), own).view(len(own), -1))
+        if key_mask is not None:
+            scores.masked_fill_(~key_mask[i, span], -torch.inf)
+        origin = scores.amax(-1) if cached is None else cached[i, j, these]
+        weights = scores.sub_(origin.masked_fill(origin == -torch.inf, 0)[:, None]).exp_()
+        mass[i, j, these, span.start // key_block : -(-span.stop // key_block)] = _block_sums(weights, key_block)
+        origins[i, j, these, number] = origin
+
+    starts = range(0, len(rows), tall)
+    pieces = [(i, j, slice(at, at + tall), n) for i in range(b) for j in range(h) for n in range(len(spans)) for at in starts]
+    share_out(pieces, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
+    origin = origins.amax(-1)
+    mass *= (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]  # each span had its own
+    total = mass.sum(-1)
+    return mass.div_(total[..., None]), origin + total.log()
 
 
-def _block_sums(weights: torch.Tensor, count: int, block: int) -> torch.Tensor:
+def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[int, int]:
+    """(rows, keys) whose scores are made in one go: whole key blocks, and on a CPU no more than stay in its cache."""
+    if device.type != "cpu":
+        return rows, -(-keys // key_block) * key_block
+    tall = min(rows, _TALLEST)
+    return tall, max(1, _CHUNK // tall // key_block) * key_block
+
+
+def _block_sums(weights: torch.Tensor, block: int) -> torch.Tensor:
     whole = weights.shape[-1] // block
     sums = weights[:, : whole * block].unflatten(1, (whole, block)).sum(-1)
-    return sums if whole == count else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
+    return sums if whole * block == weights.shape[-1] else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
 
 
 def block_mass(

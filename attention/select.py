@@ -81,7 +81,7 @@ def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor)
     b, h, p, q = mass.shape
     rank = _ranks(mass.masked_fill(forced, torch.inf).flatten(2)).view(mass.shape)
     cuts = (torch.linspace(0, 1, 129, device=mass.device, dtype=torch.float64)[1:] ** 2 * p * q).ceil().long()
-    place = torch.bucketize(rank[:, :, audit.blocks], cuts, right=True)  # the first cut that keeps a block
+    place = torch.bucketize(rank, cuts, right=True)[:, :, audit.blocks]  # the first cut that keeps a block
     gained = torch.zeros(b, h, place.shape[2], len(cuts) + 1, device=mass.device)
     gained.scatter_add_(-1, place, audit.mass)
     gained = gained.cumsum_(-1)
@@ -93,8 +93,7 @@ def cover(mass: torch.Tensor, audit: Audit, target: float, forced: torch.Tensor)
         low, high = torch.where(held, low, (middle + 1).clamp(max=len(cuts) - 1)), torch.where(held, middle, high)
     first = torch.maximum(low, high)
     keep = (rank < cuts[first][..., None, None]) | forced
-    # a row must keep something: its heaviest block
-    return keep | (_ranks(mass) == 0)
+    return keep.scatter_(-1, mass.argmax(-1, keepdim=True), True)  # a row must keep something: its heaviest block
 
 
 def _ranks(mass: torch.Tensor) -> torch.Tensor:

@@ -7,14 +7,17 @@ blocks pay: with 256 query rows the gather is a few per cent of the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from ..blockmap import BlockMap
 from .dense import attention_with_lse
+from .sharing import room, share_out
 
-_CHUNK_BYTES = 2 << 20  # of gathered keys and values, a thread: more falls out of the caches before it is read
+_CHUNK_BYTES = 2 << 20  # of gathered keys and values in a piece: more falls out of the caches before it is read
+_PIECES = 4  # at least so many a thread, so that a slow one holds up little
 
 # Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
 
@@ -38,7 +41,10 @@ def gather_attention(
     out = torch.empty(b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device).transpose(1, 2)
     lse = torch.empty(b, h, p * block_map.query_block, dtype=wide, device=query.device)
     groups = h // key.shape[1]
+    threads = torch.get_num_threads() if query.device.type == "cpu" else 1
+    most = max(1, b * h * p // (_PIECES * threads)) if threads > 1 else p
     whole = block_map.whole_heads().tolist()
+    pieces: list[_Piece] = []
     for i in range(b):
         for j in range(h):
             if whole[i][j]:  # nothing is left out, so nothing is gathered
@@ -47,59 +53,64 @@ def gather_attention(
                 mask = None if key_mask is None else key_mask[one]
                 out[one, j : j + 1], lse[one, j : j + 1] = attention_with_lse(query[one, j : j + 1], k, v, scale=scale, key_mask=mask)
                 continue
-            head = _Head(query[i, j], key[i, j // groups], value[i, j // groups], None if valid is None else valid[i], out[i, j], lse[i, j])
-            _attend(head, block_map.columns[i, j], block_map.counts[i, j], block_map, scale)
+            theirs = key[i, j // groups], value[i, j // groups], None if valid is None else valid[i]
+            head = _Head.of(block_map, query[i, j], out[i, j], lse[i, j], *theirs)
+            pieces += _pieces(head, block_map.columns[i, j], block_map.counts[i, j], block_map, most)
+    share_out(pieces, partial(_attend, scale=scale), threads=threads)
     return out[:, :, :length], lse[:, :, :length]
 
 
 class _Head(NamedTuple):
-    """One head's tensors, padded to whole blocks, strided as they came: query, out [l, d], key, value [k, d], valid [k], lse [l]."""
+    """One head's tensors in whole blocks, strided as they came: query, out [p, m, d], lse [p, m], key, value [q, n, d], valid [q, n]."""
 
     query: torch.Tensor
+    out: torch.Tensor
+    lse: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor
     valid: torch.Tensor | None
-    out: torch.Tensor
-    lse: torch.Tensor
+
+    @classmethod
+    def of(cls, block_map: BlockMap, query, out, lse, key, value, valid) -> _Head:  # type: ignore[no-untyped-def]
+        """From tensors whose first axis is tokens."""
+        m, n = block_map.query_block, block_map.key_block
+        query, out, lse = (x.unflatten(0, (-1, m)) for x in (query, out, lse))
+        key, value = (x.unflatten(0, (-1, n)) for x in (key, value))
+        return cls(query, out, lse, key, value, None if valid is None else valid.unflatten(0, (-1, n)))
 
 
-def _attend(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, scale: float | None) -> None:
-    """Fill in one head's out and lse: columns [p, k_max], counts [p]."""
-    m, n = block_map.query_block, block_map.key_block
-    queries, out, lse = head.query.unflatten(0, (-1, m)), head.out.unflatten(0, (-1, m)), head.lse.unflatten(0, (-1, m))
-    keys, values = head.key.unflatten(0, (-1, n)), head.value.unflatten(0, (-1, n))
-    valid = None if head.valid is None else head.valid.unflatten(0, (-1, n))
-    rooms = (_Room(), _Room())
-    for rows, blocks, kept in _batches(columns, counts, block_map, head.key):
-        chosen = columns[rows, :blocks].long().flatten()
-        k, v = (room.take(x, chosen).view(len(rows), 1, blocks * n, -1)[:, :, :kept] for room, x in zip(rooms, (keys, values), strict=True))
-        mask = None if valid is None else valid.index_select(0, chosen).view(len(rows), -1)[:, :kept]
-        first, last = int(rows[0]), int(rows[-1])
-        where = slice(first, last + 1) if last - first + 1 == len(rows) else rows  # neighbours need no copy of their queries
-        part, part_lse = attention_with_lse(queries[where].unsqueeze(1), k, v, scale=scale, key_mask=mask)
-        out[where], lse[where] = part.squeeze(1), part_lse.squeeze(1).to(lse.dtype)
+class _Piece(NamedTuple):
+    """What is attended to in one go. rows: which query blocks, r of them; chosen: the key blocks of each in turn, int64 [r * blocks];
+    kept: keys of each."""
+
+    head: _Head
+    rows: torch.Tensor | slice
+    chosen: torch.Tensor
+    kept: int
 
 
-class _Room:
-    """One piece of memory that every batch gathers into: fresh pages cost as much as the copy."""
-
-    def __init__(self) -> None:
-        self._buffer: torch.Tensor | None = None
-
-    def take(self, source: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """source[chosen], which lasts until the next call."""
-        if self._buffer is None or len(self._buffer) < len(chosen):
-            self._buffer = source.new_empty(len(chosen), *source.shape[1:])
-        room = self._buffer[: len(chosen)]
-        return torch.index_select(source, 0, chosen, out=room)
+def _attend(piece: _Piece, scale: float | None) -> None:
+    """Fill in the piece's rows of its head's out and lse."""
+    head, rows = piece.head, piece.rows
+    query = head.query[rows].unsqueeze(1)
+    k, v = (_gathered(name, x, piece, len(query)) for name, x in (("keys", head.key), ("values", head.value)))
+    mask = None if head.valid is None else head.valid.index_select(0, piece.chosen).view(len(query), -1)[:, : piece.kept]
+    out, lse = attention_with_lse(query, k, v, scale=scale, key_mask=mask)
+    head.out[rows], head.lse[rows] = out.squeeze(1), lse.squeeze(1)
 
 
-def _batches(
-    columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, key: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, int, int]]:
-    """(query blocks int64 [r], key blocks that each keeps, keys in them): equal lengths together, in pieces that fit the budget.
+def _gathered(name: str, source: torch.Tensor, piece: _Piece, rows: int) -> torch.Tensor:
+    """A piece's keys or values, [rows, 1, kept, d], which last until the next of that name."""
+    count, (n, d) = len(piece.chosen), source.shape[1:]
+    into = room(name, count * n * d, source).view(count, n, d)
+    return torch.index_select(source, 0, piece.chosen, out=into).view(rows, 1, -1, d)[:, :, : piece.kept]
 
-    Rows that keep the ragged last key block have fewer keys, so they form batches of their own.
+
+def _pieces(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, most: int) -> Iterator[_Piece]:
+    """A head's query blocks, those that keep equally many keys together, in pieces of at most `most` that fit the budget.
+
+    columns [p, k_max], counts [p].
+    Rows that keep the ragged last key block have fewer keys, so they form pieces of their own.
     """
     n, q = block_map.key_block, block_map.shape[1]
     missing = q * n - block_map.key_length
@@ -108,11 +119,13 @@ def _batches(
     label = counts * 2 + ragged
     for value in label.unique().tolist():
         blocks, short = value // 2, missing if value % 2 else 0
-        size = 2 * blocks * n * key.shape[-1] * key.element_size()
-        threads = torch.get_num_threads() if key.device.type == "cpu" else 64
-        step = max(threads, _CHUNK_BYTES * threads // size)
+        size = 2 * blocks * n * head.key.shape[-1] * head.key.element_size()
+        step = max(1, min(most, _CHUNK_BYTES // size)) if head.key.device.type == "cpu" else max(64, 64 * _CHUNK_BYTES // size)
         for rows in (label == value).nonzero().squeeze(1).split(step):
-            yield rows, blocks, blocks * n - short
+            first, last = int(rows[0]), int(rows[-1])
+            together = last - first + 1 == len(rows)  # neighbours need no copy of their queries
+            chosen = columns[rows, :blocks].long().flatten()
+            yield _Piece(head, slice(first, last + 1) if together else rows, chosen, blocks * n - short)
 
 
 def _padded(x: torch.Tensor, length: int) -> torch.Tensor:

@@ -1,0 +1,102 @@
+"""Work shared out over threads: each piece once, errors told, nothing left changed."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+import torch
+
+from videogen.attention import BlockMap, search, sparse_attention
+from videogen.attention.kernels.sharing import room, share_out
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield  # type: ignore[misc]
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_piece_is_done_once_and_torch_keeps_its_threads(threads: int) -> None:
+    done: list[tuple[int, int]] = []
+    share_out(range(40), lambda piece: done.append((piece, torch.get_num_threads())), threads=threads)
+    assert sorted(piece for piece, _ in done) == list(range(40))
+    assert {count for _, count in done} == {2 if threads == 1 else 1}
+    assert torch.get_num_threads() == 2
+    seen: list[int] = []
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert seen == [2], "the workers' one thread must not become everybody's"
+
+
+def test_workers_see_the_callers_modes() -> None:
+    found: set[tuple[bool, bool]] = set()
+
+    def look(_: int) -> None:
+        found.add((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+
+    for context, expected in ((torch.inference_mode, (True, False)), (torch.no_grad, (False, False)), (torch.enable_grad, (False, True))):
+        found.clear()
+        with context():
+            share_out(range(9), look, threads=2)
+        assert found == {expected}
+
+
+def test_an_error_is_raised_and_the_next_call_works() -> None:
+    def fail(piece: int) -> None:
+        if piece == 3:
+            raise ValueError("piece 3")
+
+    with pytest.raises(ValueError, match="piece 3"):
+        share_out(range(8), fail, threads=2)
+    done: list[int] = []
+    share_out(range(8), done.append, threads=2)
+    assert sorted(done) == list(range(8))
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    share_out(range(4), lambda _: None, threads=2)
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        share_out(range(4), lambda _: None, threads=2)
+        os._exit(0)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        threading.Event().wait(0.05)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the child waits for its parent's threads")
+    assert status == 0
+
+
+def test_rooms_made_in_inference_mode_serve_outside_of_it() -> None:
+    like = torch.zeros(1)
+    with torch.inference_mode():
+        room("test", 10, like).fill_(1)
+    assert room("test", 8, like).fill_(2).tolist() == [2] * 8 and len(room("test", 20, like)) == 20
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_change_no_bit(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 3, 1500, 32, generator=generator).to(dtype) for _ in range(3))
+    block_map = search(query, key, recall=0.9, rows=4)
+    keep = torch.rand(1, 3, 6, 24, generator=generator) < 0.3
+    keep[..., 0] = True
+    ragged = BlockMap.from_dense(keep, query_block=256, key_block=64, length=1500)
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        again = search(query, key, recall=0.9, rows=4)
+        assert torch.equal(again.to_dense(), block_map.to_dense())
+        made.append([sparse_attention(query, key, value, found, return_lse=True, backend="torch") for found in (block_map, ragged)])
+    for one, two in zip(*made, strict=True):
+        assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
