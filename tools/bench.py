@@ -160,6 +160,14 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begun, result
 
 
+def identity(model: str) -> dict[str, str]:
+    """Which model a report is of, and which weights: `model`, `model_hash`."""
+    from videogen.backbones.loading import digest
+    from videogen.backbones.registry import EMBEDDED
+
+    return {"model": Path(model).name, "model_hash": digest(EMBEDDED.get(model) or Path(model))}
+
+
 def machine(device: str | None) -> dict[str, Any]:
     """What the figures were taken on, without naming anybody's computer."""
     import torch

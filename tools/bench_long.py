@@ -24,7 +24,7 @@ import torch
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.bench import machine, peak_memory_bytes
+from tools.bench import identity, machine, peak_memory_bytes
 from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import Scene, caption, held_out
@@ -245,7 +245,8 @@ def main(argv: list[str] | None = None) -> int:
     ]
     command = " ".join([f"python tools/bench_long.py {options.part} {label}", *changed])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": command, "machine": machine(None), "model": label, **found}, indent=2) + "\n", encoding="utf-8")
+    report = {"command": command, "machine": machine(None), **identity(options.model), **found}
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     path.with_suffix(".part.jsonl").unlink(missing_ok=True)
     print(path)
     return 0

@@ -1,8 +1,9 @@
 """How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py WHAT [MODEL]`.
 
 `control`: an object dragged along a straight path that is drawn at random, for each held-out prompt without its motion words, by
-warped noise at several strengths, by dual-clock sampling, by words alone and not at all, with the same seeds. `camera`: pans and
-zooms over textured grounds, against what was asked. `transfer`: the motion of a rendered clip and of a given video.
+warped noise (where the model was trained for it) and dual-clock sampling at several strengths, by words alone and not at all, with
+the same seeds. `camera`: pans and zooms over textured grounds, against what was asked. `transfer`: the motion of a rendered clip
+and of a given video.
 One run, one JSON; what is measured is the object's centre (the judge's) and the background's flow.
 """
 
@@ -12,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,15 +26,17 @@ from PIL import Image
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.bench import identity
 from tools.judge import object_tracks
 from tools.world import TEXTURES, Scene, Thing, caption, held_out, render, sample_scene, without_motion
-from videogen import Engine
+from videogen import Engine, Video
 from videogen.metrics.camera import fitted_camera
 from videogen.metrics.motion import end_point_error
 from videogen.motion import Camera, Drag, Transfer, compile, estimate
 
+Errors = dict[str, float] | None  # of one clip; None where no object is seen
 SIZE, REACH = 64, (14.0, 50.0)  # px; where paths begin and end
-STRENGTHS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+STRENGTHS = (0.3, 0.5, 0.7, 0.9, 1.0)
 CAMERAS = {
     "pan right": {"pan": 12.0}, "pan left": {"pan": -12.0}, "tilt up": {"tilt": 12.0}, "tilt down": {"tilt": -12.0},
     "zoom in": {"zoom": 1.35}, "zoom out": {"zoom": 0.75}, "pan and zoom": {"pan": 8.0, "tilt": -6.0, "zoom": 1.2},
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     begun = time.perf_counter()
     report = {"control": control, "camera": camera, "transfer": transfer}[options.what](engine, options)
     label = Path(options.model).name
-    report |= {"model": label, "model_hash": engine.backbone.digest, "seconds": round(time.perf_counter() - begun, 1)}
+    report |= identity(options.model) | {"seconds": round(time.perf_counter() - begun, 1)}
     fewer = f" --prompts {options.prompts}" if options.prompts != 64 else ""
     report["command"] = f"python tools/bench_motion_control.py {options.what} {label}{fewer}"
     report["rows"] = [[f"`{label}`, {what}", figure] for what, figure in ROWS[options.what](report)]
@@ -71,17 +74,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def control(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """Rows by way of control: errors in px over the clips."""
-    cases = [(scene, drag_of(index)) for index, scene in enumerate(held_out()[: options.prompts])]
-    ways: dict[str, Callable[[Scene, Drag, int], Any]] = {"words alone": lambda s, d, i: _words(engine, s, d, i, options.steps)}
+    steps, found = options.steps or engine.backbone.defaults.steps, []
+    for index, scene in enumerate(held_out()[: options.prompts]):
+        found.append(_ways(engine, scene, drag_of(index), index, steps, options))
+        print(json.dumps({"done": index + 1}), file=sys.stderr)
+    ways = {name: summary([clip[name] for clip in found]) for name in found[0]}
+    return {"prompts": len(found), "steps": steps, "px_of": SIZE, "ways": ways}
+
+
+def _ways(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int, options: argparse.Namespace) -> dict[str, Errors]:
+    """One drag by every way, with the same seed."""
+    path, prompt = np.asarray(drag.path), caption(without_motion(scene))
+    plain = engine.generate(prompt, seed=seed, steps=steps)
+    rows: dict[str, Errors] = {"plain noise": errors(plain.frames, *path), "words alone": _words(engine, scene, drag, seed, steps)}
     for strength in options.strengths if engine.backbone.defaults.warped_noise else ():
-        ways[f"warped noise {strength:g}"] = lambda s, d, i, k=strength: _warped(engine, s, d, i, k, options.steps)
+        moved = engine.generate(
+            prompt, seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
+        )  # fmt: skip
+        rows[f"warped noise {strength:g}"] = errors(moved.frames, *path)
     for backend in options.dual_clock:
-        ways[backend.replace("_", " ")] = lambda s, d, i, b=backend: _dual_clock(engine, s, d, i, b, options.steps)
-    rows = {}
-    for name, way in ways.items():
-        rows[name] = summary([way(scene, drag, index) for index, (scene, drag) in enumerate(cases)])
-        print(json.dumps({name: rows[name]}), file=sys.stderr)
-    return {"prompts": len(cases), "steps": options.steps or engine.backbone.defaults.steps, "px_of": SIZE, "ways": rows}
+        for strength in options.strengths:
+            name = backend.replace("_", " ") + ("" if strength == 1 else f" at strength {strength:g}")
+            rows[name] = _dual_clock(engine, plain, drag, seed, backend, steps, strength)
+    return rows
 
 
 def drag_of(index: int) -> Drag:
@@ -104,7 +119,8 @@ def _control_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in report["cameras"].items():
-        off = ", ".join(f"{part} {100 * value:.0f} %" for part, value in row["off"].items())
+        floor = row["floor"]
+        off = ", ".join(f"{part} {100 * value:.0f} % (its VAE alone {100 * floor[part]:.0f} %)" for part, value in row["off"].items())
         yield f"camera over textures, {name}, {row['clips']} clips", f"off by (medians): {off}"
 
 
@@ -118,28 +134,22 @@ def _transfer_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 ROWS = {"control": _control_rows, "camera": _camera_rows, "transfer": _transfer_rows}
 
 
-def _warped(engine: Engine, scene: Scene, drag: Drag, seed: int, strength: float, steps: int | None) -> dict[str, float] | None:
-    video = engine.generate(
-        caption(without_motion(scene)), seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
-    )
-    return errors(video.frames, *np.asarray(drag.path))
-
-
-def _dual_clock(engine: Engine, scene: Scene, drag: Drag, seed: int, backend: str, steps: int | None) -> dict[str, float] | None:
+def _dual_clock(engine: Engine, plain: Video, drag: Drag, seed: int, backend: str, steps: int, strength: float) -> Errors:
     """The plain render's object is dragged by the same displacement, less what would leave the picture."""
-    prompt = caption(without_motion(scene))
-    found = object_tracks(engine.generate(prompt, seed=seed, steps=steps).frames)
+    found = object_tracks(plain.frames)
     if found is None:
         return None
     begin = found.centres[0]
     begun, ended = np.asarray(drag.path)
     end = np.clip(begin + ended - begun, REACH[0] - 4, REACH[1] + 4)
     moved = Drag(found.coverage[0] > 0.3, [tuple(map(float, begin)), tuple(map(float, end))])
-    video = engine.generate(prompt, seed=seed, steps=steps, motion=moved, motion_backend=backend)
+    assert plain.manifest is not None
+    prompt = plain.manifest["request"]["prompt"]
+    video = engine.generate(prompt, seed=seed, steps=steps, motion=moved, motion_backend=backend, motion_strength=strength)
     return errors(video.frames, begin, end)
 
 
-def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int | None) -> dict[str, float] | None:
+def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int) -> Errors:
     """The nearest of the world's four directions, said in the prompt."""
     dx, dy = np.asarray(drag.path[1]) - np.asarray(drag.path[0])
     words = ("right" if dx > 0 else "left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
@@ -147,7 +157,7 @@ def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int | Non
     return errors(engine.generate(caption(told), seed=seed, steps=steps).frames, *np.asarray(drag.path))
 
 
-def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> dict[str, float] | None:
+def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Errors:
     """px between the object's centre and the path: place (mean over frames), move (the same less the first frame's), end of it."""
     found = object_tracks(frames)
     if found is None:
@@ -159,7 +169,7 @@ def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> dict[str, 
     return {"place_px": lengths[0], "move_px": lengths[1], "end_px": float(np.linalg.norm(moved[-1]))}
 
 
-def summary(found: list[dict[str, float] | None]) -> dict[str, Any]:
+def summary(found: list[Errors]) -> dict[str, Any]:
     """Medians and 90 % quantiles over the clips in which an object was seen, and how many those are."""
     seen = [f for f in found if f is not None]
     result: dict[str, Any] = {"clips": len(found), "seen": len(seen)}
@@ -170,7 +180,8 @@ def summary(found: list[dict[str, float] | None]) -> dict[str, Any]:
 
 
 def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
-    """What the background did, against what was asked, over textured grounds; and the measuring's own error on a moved picture."""
+    """What the background did, against what was asked, over textured grounds; beside it what is measured on a picture that was moved
+    exactly so and went through the model's VAE."""
     rows = {}
     for name, asked in CAMERAS.items():
         spec = Camera(**asked)
@@ -178,14 +189,21 @@ def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
         for index in range(max(1, options.prompts // len(CAMERAS))):
             thing = Thing(("ball", "square", "triangle", "star")[index % 4], ("red", "blue", "yellow")[index % 3], "stays still")
             prompt = caption(without_motion(Scene((thing,), TEXTURES[index % 3])))
-            video = engine.generate(prompt, seed=index, steps=options.steps, motion=spec, motion_backend="warped_noise")
+            video = engine.generate(prompt, seed=index, steps=options.steps, motion=spec)  # by what the model is used to
             plan = compile(spec, len(video), SIZE, SIZE)
             fits.append(_fit(video.frames))
-            floors.append(_fit(plan.preview(video.frames[0], arrows=False)))
+            floors.append(_fit(_decoded(engine, plan.preview(video.frames[0], arrows=False))))
         rows[name] = {"asked": asked, "measured": _median(fits), "measured_on_the_plan": _median(floors), "clips": len(fits)}
         rows[name]["off"] = _off(asked, rows[name]["measured"])
+        rows[name]["floor"] = _off(asked, rows[name]["measured_on_the_plan"])
         print(json.dumps({name: rows[name]}), file=sys.stderr)
     return {"cameras": rows}
+
+
+def _decoded(engine: Engine, frames: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        pixels = engine.backbone.decode(engine.backbone.encode(torch.from_numpy(frames)[None]))
+    return (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _fit(frames: np.ndarray) -> dict[str, float]:
@@ -224,8 +242,7 @@ def transfer(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
 
 def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int | None) -> dict[str, float]:
     video = engine.generate(
-        "a white star on a noisy background", steps=steps, seed=5, motion=Transfer(frames), motion_backend="warped_noise",
-        motion_strength=strength,
+        "a white star on a noisy background", steps=steps, seed=5, motion=Transfer(frames), motion_strength=strength,
     )  # fmt: skip
     flow, target = (np.stack([estimate(a, b, preset="fast") for a, b in pairwise(f)]) for f in (video.frames, frames))
     moving = np.linalg.norm(target, axis=1) > 0.2
@@ -238,8 +255,6 @@ def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int
 
 def shrunk(path: Path, frames: int) -> np.ndarray:
     """The middle square of a video's first frames, at the model's size."""
-    from videogen import Video
-
     clip = Video.open(path).frames[:frames]
     side = min(clip.shape[1:3])
     top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2

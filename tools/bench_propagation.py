@@ -24,7 +24,7 @@ import torch
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.bench import machine
+from tools.bench import identity, machine
 from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import caption, held_out, sample_scene
@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     path = report_path(options)
     command = f"python tools/bench_propagation.py {options.part} {label}{_counted(options)}"
-    result = {"command": command, "machine": machine(options.device), "model": label, **found}
+    result = {"command": command, "machine": machine(options.device), **identity(options.model), **found}
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     path.with_suffix(".part.jsonl").unlink(missing_ok=True)
     print(path)

@@ -14,10 +14,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+if __package__ in (None, ""):
+    sys.path.insert(0, str(ROOT))
+
 BEGIN, END = "<!-- figures: begin (make readme) -->", "<!-- figures: end -->"
 Row = tuple[str, str]
 
@@ -299,7 +303,18 @@ def rows_of(path: Path, source: Source) -> list[Row]:
     command = source.command or data.get("command")
     if command is None or (source.reader is own_rows and "rows" not in data):
         raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a Source in SUBJECTS of {Path(__file__).name}")
-    return [(what, f"| {what} | {figure} | `{command}` |") for what, figure in source.reader(data)]
+    now = _weights(data.get("model", ""))
+    older = " (earlier weights)" if now is not None and data.get("model_hash", now) != now else ""
+    return [(what, f"| {what} | {figure}{older} | `{command}` |") for what, figure in source.reader(data)]
+
+
+@cache
+def _weights(model: str) -> str | None:
+    """What identifies an embedded model's weights as they are now; None for a model that is not here."""
+    from videogen.backbones.loading import digest
+    from videogen.backbones.registry import EMBEDDED
+
+    return digest(EMBEDDED[model]) if model in EMBEDDED else None
 
 
 def headlines_of(path: Path, source: Source) -> Iterator[str]:

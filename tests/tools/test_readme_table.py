@@ -47,6 +47,17 @@ def test_readme_and_page_hold_what_the_command_writes() -> None:
     assert readme_table.main(["--check"]) == 0, "run `make readme`"
 
 
+@pytest.mark.parametrize(("given", "told"), [("old", True), (None, False), ("now", False)])
+def test_figures_of_earlier_weights_say_so(given: str | None, told: bool, tmp_path: Path) -> None:
+    from tools.bench import identity
+
+    of_weights = identity("embedded") if given == "now" else {"model": "embedded", **({"model_hash": given} if given else {})}
+    path = tmp_path / "long-policies-embedded.json"
+    path.write_text(json.dumps({**LONG, **of_weights}))
+    rows = readme_table.rows_of(path, readme_table.Source(path.name, readme_table.long_rows))
+    assert rows and all(("(earlier weights)" in line) == told for _, line in rows)
+
+
 def test_the_readme_has_a_few_of_the_pages_rows() -> None:
     folder = readme_table.ROOT / "benchmarks"
     lines = readme_table.headline_table(folder).splitlines()[2:]

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, Wa
 from torch import nn
 
 from tools.world import Scene, sample_scene
-from tools.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SPEEDS, Thing, is_held_out
+from tools.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SPEEDS, TEXTURES, Thing, is_held_out
 
 from .data import clips
 from .formats import FORMATS, Format
@@ -191,10 +191,10 @@ def told_scene(seed: int, hard: float) -> Scene:
     if rng.random() >= hard:
         return sample_scene(seed)
     while True:
-        shape = str(rng.choice(("star", "square", "triangle"), p=(0.5, 0.3, 0.2)))
+        shape = str(rng.choice(("star", "square", "triangle"), p=(0.45, 0.35, 0.2)))
         motion = "spins" if shape != "star" or rng.random() < 0.7 else str(rng.choice(MOTIONS))
         thing = Thing(shape, str(rng.choice(list(COLOURS))), motion, str(rng.choice(list(SPEEDS))))
-        background = str(rng.choice(BACKGROUNDS))
+        background = str(rng.choice(TEXTURES if rng.random() < 0.5 else BACKGROUNDS))
         if not is_held_out(thing, background):
             return Scene((thing,), background, None, seed)
 
