@@ -1,13 +1,18 @@
 """Dense attention that also gives the log-sum-exp of each row; what the sparse kernels and the search stand on.
 
-Each device's own fused kernel where it returns one, plain fp32 mathematics elsewhere.
+Each device's best fused kernel that returns one (`DENSE` says which can take a call, and why another cannot), plain fp32
+mathematics elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import torch
 
 from ..blockmap import BlockMap
+from . import flash, xformers_dense
 from .table import has_triton
 
 _AT = torch.ops.aten
@@ -34,16 +39,79 @@ def attention_with_lse(
     if key_mask is not None:
         bias = torch.zeros(key_mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~key_mask, -torch.inf)
         bias = bias[:, None, None, :]
-    return _best(query, value)(query, key, value, bias, scale)
+    kernel, _ = DENSE[choose_dense(DenseCase.of(query, value, bias))]
+    return kernel(query, key, value, bias, scale)
 
 
-def _best(query: torch.Tensor, value: torch.Tensor):  # type: ignore[no-untyped-def]
-    same_dim = query.shape[-1] == value.shape[-1]
-    if query.device.type == "cpu" and same_dim and query.dtype in (torch.float32, torch.bfloat16, torch.float16):
-        return _cpu_flash
-    if query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16) and same_dim and query.shape[-1] % 8 == 0:
-        return _cuda_flash if query.shape[-1] <= 256 else _math
-    return _math
+@dataclass(frozen=True)
+class DenseCase:
+    """What a dense call asks for. capability: of a CUDA device, (9, 0) on Hopper; (0, 0) elsewhere."""
+
+    device: str
+    capability: tuple[int, int]
+    dtype: torch.dtype
+    head_dim: int
+    value_dim: int
+    bias: bool
+
+    @classmethod
+    def of(cls, query: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None) -> DenseCase:
+        capability = torch.cuda.get_device_capability(query.device) if query.device.type == "cuda" else (0, 0)
+        return cls(query.device.type, capability, query.dtype, query.shape[-1], value.shape[-1], bias is not None)
+
+
+def choose_dense(case: DenseCase) -> str:
+    """The name of the first kernel of `DENSE` that can honour a call."""
+    return next(name for name, (_, refuses) in DENSE.items() if refuses(case) is None)
+
+
+def dense_reasons(case: DenseCase) -> dict[str, str | None]:
+    """For each kernel, why it cannot take the call; None where it can."""
+    return {name: refuses(case) for name, (_, refuses) in DENSE.items()}
+
+
+def _refuses_cpu(case: DenseCase) -> str | None:
+    if case.device != "cpu":
+        return f"it is for a CPU, the tensors are on {case.device}"
+    if case.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"{case.dtype} is not float32, bfloat16 or float16"
+    return _uneven(case)
+
+
+def _refuses_cuda(case: DenseCase) -> str | None:
+    if case.device != "cuda":
+        return f"it needs CUDA, the tensors are on {case.device}"
+    if case.bias:
+        return "it takes no key mask"
+    return None
+
+
+def _refuses_flash(case: DenseCase) -> str | None:
+    if reason := _refuses_cuda(case) or _uneven(case):
+        return reason
+    if case.dtype not in (torch.bfloat16, torch.float16):
+        return f"{case.dtype} is not bfloat16 or float16"
+    if case.capability < (8, 0):
+        return f"it needs compute capability 8.0, this device has {'.'.join(map(str, case.capability))}"
+    return None if case.head_dim % 8 == 0 and case.head_dim <= 256 else f"head dim {case.head_dim} is not a multiple of 8 up to 256"
+
+
+def _refuses_xformers(case: DenseCase) -> str | None:
+    if reason := _refuses_cuda(case) or xformers_dense.missing():
+        return reason
+    return None if case.dtype != torch.float64 else "float64 is not supported"
+
+
+def _refuses_masked(case: DenseCase) -> str | None:
+    if case.device != "cuda" or not case.bias:
+        return "it is for key masks on CUDA"
+    if not has_triton():
+        return "triton is not installed"
+    return _refuses_flash(replace(case, bias=False))
+
+
+def _uneven(case: DenseCase) -> str | None:
+    return None if case.head_dim == case.value_dim else f"head dims {case.head_dim} and {case.value_dim} must be equal"
 
 
 def _cpu_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
@@ -51,10 +119,10 @@ def _cpu_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
 
 
 def _cuda_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
-    if bias is None:
-        return _AT._scaled_dot_product_flash_attention(query, key, value, scale=scale)[:2]
-    if not has_triton():
-        return _math(query, key, value, bias, scale)
+    return _AT._scaled_dot_product_flash_attention(query, key, value, scale=scale)[:2]
+
+
+def _masked(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
     from .triton_blocks import triton_attention
 
     full = BlockMap.full(*query.shape[:2], query_block=128, key_block=64, length=(query.shape[2], key.shape[2]), device=query.device)
@@ -78,3 +146,14 @@ def _piece(query, keys, values, bias):  # type: ignore[no-untyped-def]
     lse = scores.logsumexp(-1)
     seen = lse != -torch.inf
     return (scores - torch.where(seen, lse, 0.0).unsqueeze(-1)).exp_() @ values, lse
+
+
+#: The dense kernels that give a log-sum-exp, best first: (query, key, value, bias, scale) -> (out, lse), and why one cannot.
+DENSE: dict[str, tuple[Callable[..., tuple[torch.Tensor, torch.Tensor]], Callable[[DenseCase], str | None]]] = {
+    "cpu-flash": (_cpu_flash, _refuses_cpu),
+    "flash-attn": (lambda q, k, v, bias, scale: flash.flash_attn(q, k, v, scale), lambda case: flash.missing() or _refuses_flash(case)),
+    "cuda-flash": (_cuda_flash, _refuses_flash),
+    "xformers": (lambda q, k, v, bias, scale: xformers_dense.xformers_attention(q, k, v, scale), _refuses_xformers),
+    "triton": (_masked, _refuses_masked),
+    "math": (_math, lambda case: None),
+}

@@ -71,15 +71,15 @@ def _flex(q, k, v):  # type: ignore[no-untyped-def]
 
 
 def _flash_attn(q, k, v):  # type: ignore[no-untyped-def]
-    from flash_attn import flash_attn_func
+    from .flash import flash_attn
 
-    return flash_attn_func(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    return flash_attn(q, k, v, q.shape[-1] ** -0.5)[0]
 
 
 def _xformers(q, k, v):  # type: ignore[no-untyped-def]
-    from xformers.ops import memory_efficient_attention
+    from .xformers_dense import xformers_attention
 
-    return memory_efficient_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    return xformers_attention(q, k, v, q.shape[-1] ** -0.5)[0]
 
 
 def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]

@@ -1,0 +1,37 @@
+"""The flash-attn package's dense kernel: version 3 (`flash_attn_interface`, Hopper) where it is installed, else version 2.
+
+Both take [batch, length, heads, head_dim] and give the natural log-sum-exp as [batch, heads, length].
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_MODULES = ("flash_attn_interface", "flash_attn")
+
+
+def missing() -> str | None:
+    """Why it cannot be called, or None."""
+    return None if _installed() else "flash-attn is not installed"
+
+
+def flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(out [b, h, l, d], lse fp32 [b, h, l]) of half-precision tensors [b, h, l, d] on CUDA."""
+    swapped = (x.transpose(1, 2) for x in (query, key, value))
+    out, lse, *_ = _function()(*swapped, softmax_scale=scale, return_attn_probs=True)
+    return out.transpose(1, 2), lse
+
+
+def _installed() -> str | None:
+    return next((name for name in _MODULES if importlib.util.find_spec(name) is not None), None)
+
+
+def _function() -> Callable[..., Any]:
+    name = _installed()
+    if name is None:
+        raise ImportError("No module named 'flash_attn'")
+    return importlib.import_module(name).flash_attn_func  # type: ignore[no-any-return]

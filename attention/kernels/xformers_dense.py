@@ -1,0 +1,23 @@
+"""xformers' dense kernel: CUDA GPUs and dtypes that flash kernels do not take (fp32, before Ampere).
+
+It takes [batch, length, heads, head_dim]; its log-sum-exp [batch, heads, length] may be padded along the length.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+
+def missing() -> str | None:
+    """Why it cannot be called, or None."""
+    return None if importlib.util.find_spec("xformers") is not None else "xformers is not installed"
+
+
+def xformers_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(out [b, h, l, d], lse fp32 [b, h, l]) of tensors [b, h, l, d] on CUDA."""
+    from xformers.ops.fmha import memory_efficient_attention_forward_requires_grad as forward
+
+    out, lse = forward(*(x.transpose(1, 2) for x in (query, key, value)), scale=scale)
+    return out.transpose(1, 2), lse[:, :, : query.shape[2]]
