@@ -16,6 +16,7 @@ _CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between th
 _TALLEST = 512  # rows of them: the more, the seldomer a product packs its keys
 
 
+@torch.no_grad()
 def row_mass(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -83,8 +84,8 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
 
 def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[int, int]:
     """(rows, keys) whose scores are made in one go: whole key blocks, and on a CPU no more than stay in its cache."""
-    if device.type != "cpu":
-        return rows, -(-keys // key_block) * key_block
+    if device.type != "cpu" or not rows:
+        return max(1, rows), -(-keys // key_block) * key_block
     tall = min(rows, _TALLEST)
     return tall, max(1, _CHUNK // tall // key_block) * key_block
 

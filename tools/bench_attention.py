@@ -24,7 +24,7 @@ import torch.nn.functional as F
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.bench import machine
+from tools.bench import identity, machine
 from videogen.attention import BlockMap, SparseAttention, audit_map, search, sparse_attention
 from videogen.attention.searching import default_query_block
 
@@ -49,15 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     if "kernels" in options.parts:
         write(options.out / "attention-kernels.json", "kernels", kernels("cpu", options))
     if "render" in options.parts:
-        write(options.out / "attention-render.json", "render", renders(options))
+        write(options.out / "attention-render.json", "render", renders(options), identity(options.model))
     if "gpu" in options.parts:
         name = torch.cuda.get_device_name().lower().replace("nvidia", "").strip().replace(" ", "-")
         write(options.out / f"attention-{name}.json", "gpu", {"kernels": kernels("cuda", options), "models": models(options)})
     return 0
 
 
-def write(path: Path, part: str, figures: dict[str, Any] | list[Any]) -> None:
-    content = {"command": f"python tools/bench_attention.py {part}", "machine": machine("cuda" if part == "gpu" else "cpu"), part: figures}
+def write(path: Path, part: str, figures: dict[str, Any] | list[Any], of: dict[str, str] | None = None) -> None:
+    """of: the model that was measured."""
+    where = machine("cuda" if part == "gpu" else "cpu")
+    content = {"command": f"python tools/bench_attention.py {part}", "machine": where, **(of or {}), part: figures}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(path)
 

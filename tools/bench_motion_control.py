@@ -62,14 +62,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = {"control": control, "camera": camera, "transfer": transfer}[options.what](engine, options)
     label = Path(options.model).name
     report |= identity(options.model) | {"seconds": round(time.perf_counter() - begun, 1)}
-    fewer = f" --prompts {options.prompts}" if options.prompts != 64 else ""
-    report["command"] = f"python tools/bench_motion_control.py {options.what} {label}{fewer}"
+    report["command"] = f"python tools/bench_motion_control.py {options.what} {label}{_changed(parser, options)}"
     report["rows"] = [[f"`{label}`, {what}", figure] for what, figure in ROWS[options.what](report)]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"motion-{options.what}-{label}.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(path)
     return 0
+
+
+def _changed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The settings that decide the figures, where they are not the usual ones."""
+    told = ""
+    for name in ("prompts", "steps", "strengths", "dual_clock"):
+        value = getattr(options, name)
+        if value != parser.get_default(name):
+            words = [str(value)] if not isinstance(value, list) else [f"{v:g}" if isinstance(v, float) else v for v in value]
+            told += f" --{name.replace('_', '-')} {' '.join(words)}"
+    return told
 
 
 def control(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:

@@ -7,9 +7,9 @@ core each, so a core that is busy elsewhere delays one piece, and nothing is wai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Lock, local
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Lock, local, main_thread
 from typing import TypeVar
 
 import torch
@@ -23,15 +23,16 @@ def share_out(pieces: Sequence[T], work: Callable[[T], None], *, threads: int) -
 
     The pieces must not touch each other's memory. The first error of any of them is raised, after all threads have stopped.
     """
-    threads = min(threads, len(pieces))
-    if threads < 2:
+    if min(threads, len(pieces)) < 2 or _closed():
         for piece in pieces:
             work(piece)
         return
-    left, lock = iter(pieces), Lock()
+    left: Iterator[T] = iter(pieces)
+    lock = Lock()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def taken() -> T | None:
+        nonlocal left
         with lock:
             return next(left, None)
 
@@ -41,10 +42,15 @@ def share_out(pieces: Sequence[T], work: Callable[[T], None], *, threads: int) -
                 work(piece)
 
     usual = torch.get_num_threads()
+    pool, running = _pool(threads), []
     try:
-        running = [_pool(threads).submit(run) for _ in range(threads)]
-        wait(running)
+        for _ in range(min(threads, len(pieces))):
+            running.append(pool.submit(run))
+        wait(running, return_when=FIRST_EXCEPTION)
     finally:
+        with lock:
+            left = iter(())  # after an error, or Ctrl-C, nothing more is begun
+        wait(running)
         torch.set_num_threads(usual)  # the workers' single thread would be the default of threads to come
     for done in running:
         done.result()
@@ -74,6 +80,11 @@ def room(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not live on in a child
+
+
+def _closed() -> bool:
+    """Whether the interpreter is ending, when no thread can be begun any more."""
+    return not main_thread().is_alive()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -39,6 +39,6 @@ def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path) -> None:
     few = ["--prompts", "1", "--strengths", "0.9", "--out", str(tmp_path / "out")]
     assert bench.main([what, str(tmp_path / "tiny"), *few]) == 0
     report = json.loads((tmp_path / "out" / f"motion-{what}-tiny.json").read_text())
-    assert report["command"].endswith("tiny --prompts 1") and str(tmp_path) not in json.dumps(report)
+    assert report["command"].endswith("tiny --prompts 1 --strengths 0.9") and str(tmp_path) not in json.dumps(report)
     if what == "camera":
         assert len(report["rows"]) == len(bench.CAMERAS)

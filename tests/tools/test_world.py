@@ -132,3 +132,17 @@ def test_masks_are_what_is_seen() -> None:
 def test_pixels_keep_their_place_at_another_size() -> None:
     small, large = render(scene(), 3, 64).tracks, render(scene(), 3, 128).tracks
     assert np.allclose(2 * small, large)
+
+
+def test_hard_scenes_spin_or_are_stars_and_are_never_held_out() -> None:
+    from tools.training.dit import told_scene
+    from tools.world.scene import TEXTURES, is_held_out
+
+    scenes = [told_scene(seed, 1.0) for seed in range(400)]
+    things = [scene.things[0] for scene in scenes]
+    assert all(thing.motion == "spins" or thing.shape == "star" for thing in things)
+    assert not any(is_held_out(scene.things[0], scene.background) or thing.shape == "ball" for scene, thing in zip(scenes, things, strict=True))
+    assert sum(thing.motion == "spins" for thing in things) > 250 and sum(scene.background in TEXTURES for scene in scenes) > 200
+    assert [told_scene(seed, 0.0) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
+    mixed = [told_scene(seed, 0.5) == sample_scene(seed) for seed in range(200)]
+    assert 60 < sum(mixed) < 140 and scenes == [told_scene(seed, 1.0) for seed in range(400)]

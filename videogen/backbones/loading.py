@@ -146,12 +146,16 @@ def place(pipeline: Any, target: str, offload: str | None) -> None:
 
 
 def digest(source: Path | str) -> str:
-    """What identifies the weights: a hash over each safetensors file's name, size, head and tail, and every config."""
+    """What identifies a model: a hash over each safetensors file's name, size, head and tail, and every config.
+
+    `defaults.json` is left out: what it says is in every request, resolved.
+    """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:
         return "unknown"
     state = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.is_file()):
+    files = (p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "defaults.json" and p.is_file())
+    for path in sorted(files):
         size = path.stat().st_size
         state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
         with open(path, "rb") as file:

@@ -59,4 +59,7 @@ def _long(figures: Mapping[str, Any]) -> dict[str, object]:
     """Of a long video: how it hangs together, and what is wrong with it."""
     report = figures["report"]
     told = {"continuity": figures["continuity"]["policy"], "pieces": len(figures["pieces"])}
+    if trial := figures.get("trial"):
+        ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
+        told["tried"] = ", ".join(f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items())
     return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}

@@ -33,7 +33,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in the place of --frames")
     group.add_argument(
         "--continuity", metavar="POLICY",
-        help="how clips hang together: auto, measured (try all, take the best), off (one clip, however long), replay, cono, "
+        help="how clips hang together: auto, measured (try several first), off (one clip, however long), replay, cono, "
         "co_denoise:overlap=4, ... (videogen story policies says what each does)",
     )  # fmt: skip
     group.add_argument("--window", type=int, metavar="N", help="frames that the model makes at once (default: its own length)")

@@ -27,6 +27,10 @@ def long_section(found: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
         ("continuity", f"{policy['policy']} ({numbers})"), ("clip", f"{request['window']} frames, {found['clip_latents']} latents"),
         ("pieces", str(len(found["pieces"]))), ("faults", ", ".join(report["faults"]) or "none"),
     ]  # fmt: skip
+    if trial := found.get("trial"):
+        for name, row in trial["policies"].items():
+            seams = "no joins to judge" if row["seam_ratio"] is None else f"seams {row['seam_ratio']:.2f}"
+            summary.append((f"tried: {name}", f"{seams}, motion {row['motion']:.2f} of a single clip's"))
     parts = ["<h2>Long video</h2>", _rows(summary)]
     if request.get("story"):
         parts += ["<h2>Shots</h2>", _shots(request["story"])]

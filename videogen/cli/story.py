@@ -24,7 +24,7 @@ _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
     AUTO: "as the model can: clean_prefix where each frame takes a timestep of its own, overlap for UNets, replay for transformers",
     OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
-    MEASURED: "the first seconds are rendered under each policy that the model can; the one whose joins show least is taken",
+    MEASURED: "a trial of 3.5 clips under each of replay, overlap, co_denoise, cono and others that fit; the least seams win",
     "independent": "each clip by itself: the picture jumps where they meet",
     "overlap": "clips share the noise of the frames they share, which are cross-faded",
     "replay": "a clip's first frames copy what was predicted for the last one's end",

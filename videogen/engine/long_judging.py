@@ -26,11 +26,12 @@ def faults(
     tail: torch.Tensor | None,
     made: torch.Tensor,
     meter: LongClip,
-    changes_shot: bool,
+    *,
+    same_shot: bool,
 ) -> tuple[list[str], float]:
     """(limits that a new piece breaks, how far its worst seam is from 1).
 
-    tail: the latents before; meter: has seen the frames before; changes_shot: whether a shot begins in the piece.
+    tail: the latents before; meter: has seen the frames before; same_shot: whether the piece shows what the meter's shot shows.
     """
     temporal = backbone.geometry.temporal
     context = 0 if tail is None else min(tail.shape[2], -(-reach(temporal) // temporal) + 1)
@@ -42,7 +43,7 @@ def faults(
     places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
     found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
     still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
-    strays = () if piece.first else meter.foretell(frames[max(0, first) :], same_shot=not changes_shot)
+    strays = () if piece.first else meter.foretell(frames[max(0, first) :], same_shot=same_shot)
     broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
     return [*broken, *still, *strays], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 

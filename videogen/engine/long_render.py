@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import Cancelled, InputError, VideogenError
+from videogen.core.errors import Cancelled, InputError, ResumeError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.longvideo.continuity import MEASURED
-from videogen.longvideo.job import job_folder, read_request
+from videogen.longvideo.job import begun, job_folder, read_request
 from videogen.longvideo.journal import Journal
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
@@ -67,20 +67,15 @@ def render_long(
     size = (request.width, request.height)
     fps = Fraction(request.fps).limit_denominator(1001)
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
-    begun = _begun(path)
-    if begun is None:
+    if not job_folder(path).exists():
         check_output(path, overwrite)
-    if request.continuity == MEASURED and begun is not None:  # what the job's trial found
-        request = replace(request, continuity=begun["request"]["continuity"])
-    request, trial = settled(backbone, request, progress)
-    trial = begun.get("trial") if trial is None and begun is not None else trial
+    request, trial = settled(backbone, _with_policy_begun(request, path), progress)
     run = LongRun(backbone, request, progress, trial)
     asked = {
         "request": request.as_run(backbone).to_dict(),
         "model": backbone.identity,
         "output": {"quality": quality},
         "files": _files(request),
-        **({} if trial is None else {"trial": trial}),
     }
     if not overwrite and (done := _finished(path, asked)) is not None:
         return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
@@ -100,11 +95,19 @@ def render_long(
         return LongVideo(path, count, fps, size, writer.manifest, run.made_from, (*journal.notes, *run.notes))
 
 
-def _begun(path: Path) -> dict[str, Any] | None:
-    """What the job beside an output was begun with; None where none can be read."""
-    with suppress(VideogenError):
-        return read_request(job_folder(path))
-    return None
+def _with_policy_begun(request: RenderRequest, path: Path) -> RenderRequest:
+    """A request for a measured policy takes what the trial of the job beside its output found. ResumeError where there was none."""
+    found = begun(job_folder(path)) if request.continuity == MEASURED else None
+    if found is None:
+        return request
+    asked, first = found
+    if "trial" not in first:
+        policy = asked.get("request", {}).get("continuity")
+        raise ResumeError(
+            f"{job_folder(path)} is the job of another request: continuity was {policy} and is 'measured'; give that one, or delete "
+            "the folder to start anew"
+        )
+    return replace(request, continuity=asked["request"]["continuity"])
 
 
 def _files(request: RenderRequest) -> dict[str, str]:

@@ -69,14 +69,15 @@ class LongRun:
         self.pieces = pieces(self.shown, self.continuity, self.clip, len(self.plan))
         self.noise = StoryNoise(self.shown, self.continuity, self.clip, warped_streams(request, self.shown, self.backbone))
         self.prompts = StoryPrompts(self.backbone, self.shown, (request.negative_prompt or "") if request.guided else None)
+        latents = (at for shot in self.shown.shots[1:] for at in {shot.start, shot.start + shot.blend})
+        self.breaks = sorted(self.shown.clock.frames_of(at).start for at in latents)  # frames with which colours are new
         self.meter = LongClip(fps=float(request.fps), window=request.window, beat=geometry.temporal)
 
     @torch.inference_mode()
     def frames(self, journal: Journal | None = None) -> Iterator[np.ndarray]:
         """All frames, uint8 [n, h, w, 3] at a time. What the journal holds is not made again."""
         assert self.request.frames
-        breaks = [self.shown.clock.frames_of(shot.start).start for shot in self.shown.shots[1:]]
-        stream, self.made_from = FrameStream(self.backbone, self.request.frames, breaks), self._first_to_make(journal)
+        stream, self.made_from = FrameStream(self.backbone, self.request.frames, self.breaks), self._first_to_make(journal)
         memory, tail = Memory(), None
         self._begun = time.perf_counter()
         for piece in self.pieces:
@@ -131,9 +132,10 @@ class LongRun:
         return best[1]
 
     def _faults(self, piece: Piece, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
-        shown = range(piece.scene.video_latent(piece.start), piece.scene.video_latent(piece.stop))
-        changes_shot = any(shot.start in shown for shot in self.shown.shots[1:])
-        return faults(self.backbone, self.request, piece, tail, made, self.meter, changes_shot)
+        first, stop = (self.shown.clock.frames_of(piece.scene.video_latent(at)).start for at in (piece.start, piece.stop))
+        within = any(first <= at < stop for at in self.breaks)
+        begun = max((at for at in self.breaks if at < first), default=-1)  # a decoder may hold back frames of this piece's shot
+        return faults(self.backbone, self.request, piece, tail, made, self.meter, same_shot=not within and self.meter.count > begun)
 
     def _sampled(self, piece: Piece, memory: Memory, last: np.ndarray | None, attempt: int) -> Chunk:
         sources = [self.noise.of(piece, number) for number in range(len(piece.clips))]
@@ -147,6 +149,8 @@ class LongRun:
         check_finite(emitted, f"piece {piece.index} (the final latents)", self.backbone.dtype)
         seconds = round(time.perf_counter() - begun, 3)
         state = {"attempt": attempt, "memory": True, "seconds": seconds, "versions": collect_versions(), **measured}
+        if piece.index == 0 and self.trial is not None:
+            state["trial"] = self.trial
         return Chunk(piece.index, piece.start, emitted, remembered.tensors(), state)
 
     def _denoise(
@@ -207,7 +211,8 @@ class LongRun:
             found = list(stream.push(piece, chunk.latents.to(self.backbone.device)))
         self.timings_s["decode"] += time.perf_counter() - begun
         self.timings_s["denoise"] += chunk.state["seconds"]
-        told = {name: value for name, value in chunk.state.items() if name not in ("memory", "versions")}
+        told = {name: value for name, value in chunk.state.items() if name not in ("memory", "versions", "trial")}
+        self.trial = chunk.state.get("trial", self.trial)
         self.rows.append({"latents": chunk.latents.shape[2], "first_frame": first, **told})
         self._compare(piece, chunk.state["versions"])
         yield from self._judged(found)

@@ -76,7 +76,7 @@ def _between(run: LongRun, journal: Journal, index: int, attempt: int, progress:
     begun = time.perf_counter()
     latents, _, measured = sample(run.backbone, state, run.request, run.prompts.of(wide), techniques, told)
     made = latents[:, :, piece.start - start : piece.stop - start].cpu()
-    kept = {name: value for name, value in old.state.items() if name in ("attempt", "memory", "versions")}
+    kept = {name: value for name, value in old.state.items() if name in ("attempt", "memory", "versions", "trial")}
     state_now = {**kept, "redone": attempt, "seconds": round(time.perf_counter() - begun, 3), **shortened(measured)}
     return Chunk(index, old.start, made, old.tensors, state_now)
 

@@ -92,6 +92,8 @@ class Continuity:
     def parse(cls, words: str) -> Continuity:
         """`POLICY` or `POLICY:name=value,...`."""
         name, _, settings = words.strip().partition(":")
+        if name in (AUTO, OFF, MEASURED) and settings:
+            raise InputError(f"continuity {words!r}: {name} takes no settings; name a policy, such as replay:{settings}")
         values: dict[str, Any] = dict(COMBINED.get(name, {"policy": name}))
         if name == "look_back":
             values["noise"] = "cono"

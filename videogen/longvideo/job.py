@@ -16,7 +16,7 @@ from videogen.core.errors import InputError, ResumeError
 
 from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_whole
 from .lock import FileLock
-from .records import FORMAT, request_of_any
+from .records import FORMAT, read_record, request_of_any
 
 CHUNKS = "chunks"
 _JOB, _LOCK = "job.json", "lock"
@@ -32,6 +32,16 @@ def job_folder(output: str | os.PathLike[str]) -> Path:
 def read_request(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a job was begun with, to begin it again. ResumeError where there is no job, or one of another version."""
     return dict(_read_job(Path(folder))["request"])
+
+
+def begun(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(what a job was begun with, its first chunk's state); None where no chunk is done, or the job is damaged."""
+    try:
+        request = read_request(folder)
+        first = read_record(Path(folder) / CHUNKS, 0, digest(request))
+    except (ResumeError, DamagedError):
+        return None
+    return None if first is None else (request, first.state)
 
 
 def take(folder: Path) -> FileLock:

@@ -124,7 +124,8 @@ class LongClip:
         check_clip(frames, 1)
         found = [f"{name} strays" for name in strayed(self._segments[0], describe(frames))] if same_shot and self._segments else []
         window = max(2, self.window // self._every)
-        if len(self._thumbnails) and likeness(self._thumbnails, thumbnails(frames[:: self._every]), window) > REPETITION_LIMIT:
+        run = frames[-self.count % self._every :: self._every]
+        if len(self._thumbnails) and len(run) and likeness(self._thumbnails, thumbnails(run), window) > REPETITION_LIMIT:
             found.append("repeats")
         return tuple(found)
 

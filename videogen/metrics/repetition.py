@@ -74,7 +74,8 @@ def likeness(clip: np.ndarray, run: np.ndarray, window: int) -> float:
     mean = np.concatenate([clip, run]).mean(0, dtype=np.float64)
     new, old = run.astype(np.float64) - mean, usable.astype(np.float64) - mean
     starts = np.arange(len(old) - len(new) + 1)
-    together = sum((old @ new.T)[starts + i, i] for i in range(len(new)))
+    shared = old @ new.T
+    together = sum(shared[starts + i, i] for i in range(len(new)))
     power = _runs((old**2).sum(1), len(new)) + (new**2).sum()
     quiet = 2 * len(new) * _QUIET_LEVELS**2 * clip.shape[1]
     return float(np.where(power > quiet, 2 * together / np.maximum(power, 1e-9), 0.0).max())
