@@ -42,10 +42,11 @@ def render_rows(data: dict[str, Any]) -> Iterator[Row]:
 def quality_rows(data: dict[str, Any]) -> Iterator[Row]:
     """Of tools/evaluate_embedded.py."""
     for name, result in data["models"].items():
+        parts = []
         for attribute, figure in result["accuracy"].items():
             share, low, high = (f"{100 * figure[key]:.1f}" for key in ("accuracy", "low", "high"))
-            what = f"`{name}`: right {attribute}, {result['clips']} clips of prompts never trained on"
-            yield what, f"{share} % (95 % interval {low} to {high})"
+            parts.append(f"{attribute} {share} % ({low} to {high})")
+        yield f"`{name}`: right, {result['clips']} clips of prompts never trained on (95 % intervals)", ", ".join(parts)
         vae = result["vae"]
         yield f"`{name}`: its VAE on {vae['clips']} unseen full-length clips", f"{vae['psnr_db']:.1f} dB (least {vae['least_psnr_db']:.1f})"
 
@@ -185,7 +186,7 @@ SUBJECTS = (
             Source(
                 "embedded-quality.json",
                 quality_rows,
-                (r"^`embedded`: right motion", r"^`embedded-unet`: right shape"),
+                (r"^`embedded`: right", r"^`embedded-unet`: right"),
                 command="python tools/evaluate_embedded.py",
             ),
         ),

@@ -282,6 +282,24 @@ def test_a_piece_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
     assert "repeats" in rows[1]["faults"] and "colour strays" in rows[2]["faults"] and "faults" not in rows[0]
 
 
+def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder may hold back a new shot's first frames, and while prompts blend nothing has its own colours yet."""
+    story = "[0-20] a red ball\n[20-44, cut] a blue ball\n[44-80, blend(8)] a green ball"
+    request = asked("animatediff", "overlap", retries=1, prompt="", story=story, frames=80, fps=1.0)
+    run = run_of(engine_of("animatediff"), request)
+    assert run.breaks == [20, 44, 52]
+    told: list[tuple[int, bool]] = []
+
+    def foretell(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
+        told.append((meter.count, same_shot))
+        return ()
+
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", foretell)
+    list(run.frames())
+    shots = [max((at for at in [0, *run.breaks] if at < count), default=0) for count, same in told if same]
+    assert shots and {0, 20, 52} >= set(shots) and any(not same for _, same in told)
+
+
 # --- the policy that is measured --------------------------------------------------------------------------------------------------
 
 

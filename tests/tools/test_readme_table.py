@@ -113,7 +113,7 @@ def test_a_headline_outlives_other_clips_and_frames(tmp_path: Path) -> None:
     ("name", "data", "rows"),
     [
         pytest.param("render.json", RENDER, ["9.0 s (encode 0.01 s, denoise 7.00 s) | `make bench`", "0.98x"], id="renders"),
-        pytest.param("embedded-quality.json", QUALITY, ["98.0 % (95 % interval 95.0 to 99.0)", "evaluate_embedded"], id="judge"),
+        pytest.param("embedded-quality.json", QUALITY, ["colour 98.0 % (95.0 to 99.0)", "evaluate_embedded"], id="judge"),
         pytest.param("propagation-fidelity-a.json", FIDELITY, ["fd | 2.04x, 41.2 dB to plain (5 % of the clips under 38.0)"], id="rivals"),
         pytest.param("propagation-promise-a.json", PROMISE, ["max_error 0.02", "kept in 97 % (90 % of them under 0.0150)"], id="promise"),
         pytest.param("long-policies-a.json", LONG, ["replay | seams 1.20", "motion 0.80 of one clip's, still"], id="policies"),
