@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=64, help="how many of the 64 held-out prompts")
     parser.add_argument("--steps", type=int, default=None, help="default: the model's own")
     parser.add_argument("--strengths", type=float, nargs="*", default=STRENGTHS)
+    parser.add_argument("--warped", action="store_true", help="control: by warped noise, too, of a model not said to be trained for it")
     parser.add_argument("--dual-clock", nargs="*", default=["dual_clock"], help="noise levels to try, such as dual_clock:0.9,0.6")
     parser.add_argument("--video", type=Path, action="append", default=[], help="transfer: a driving video (may be repeated)")
     parser.add_argument("--threads", type=int, default=None)
@@ -97,7 +98,7 @@ def _ways(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int, optio
     path, prompt = np.asarray(drag.path), caption(without_motion(scene))
     plain = engine.generate(prompt, seed=seed, steps=steps)
     rows: dict[str, Errors] = {"plain noise": errors(plain.frames, *path), "words alone": _words(engine, scene, drag, seed, steps)}
-    for strength in options.strengths if engine.backbone.defaults.warped_noise else ():
+    for strength in options.strengths if options.warped or engine.backbone.defaults.warped_noise else ():
         moved = engine.generate(
             prompt, seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
         )  # fmt: skip

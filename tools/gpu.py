@@ -56,7 +56,14 @@ class Job:
 ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
 JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
+SHIPPED = "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 "
 JOBS: tuple[Job, ...] = (
+    Job("dit-motion", "dit", "the shipped DiT learns noise that moves", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
+    Job("judge-motion", "dit", "held-out prompts on it", JUDGE + "{dit-motion}", 0.0, ("dit-motion",), 150.0),
+    Job(
+        "control-motion", "dit", "drags on it, by warped noise and by dual clock",
+        "{python} tools/bench_motion_control.py control {dit-motion} --warped --prompts 16 --out {out}", 0.0, ("dit-motion",), 200.0,
+    ),
     Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.32),
     Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.38, ("vae",)),
     Job("judge-dit", "dit", "held-out prompts on `embedded`", JUDGE + "{dit}", 0.0, ("dit",), 150.0),
