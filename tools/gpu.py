@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
         for job in jobs:
             status = Status.read(options.out / job.name)
             stand = "done" if status.done else f"{status.spent_s:.0f} s spent" if status.spent_s else "waits"
-            say(f"{job.name:12} {stand:12} {job.about}")
+            say(f"{job.name:15} {stand:12} {job.about}")
         return 0
     deadline = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
