@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from videogen.attention import BlockMap, search, sparse_attention
 from videogen.attention.kernels.sharing import room, share_out
+from videogen.attention.mass import row_mass
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +103,38 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         made.append([sparse_attention(query, key, value, found, return_lse=True, backend="torch") for found in (block_map, ragged)])
     for one, two in zip(*made, strict=True):
         assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+
+
+def test_a_search_takes_tensors_that_want_gradients_and_no_rows_at_all() -> None:
+    query, key = (torch.randn(1, 2, 300, 16, requires_grad=True) for _ in range(2))
+    found = search(query, key, recall=0.9, rows=4, query_block=64)
+    assert torch.equal(found.to_dense(), search(query.detach(), key.detach(), recall=0.9, rows=4, query_block=64).to_dense())
+    mass, lse = row_mass(query, key, torch.zeros(0, dtype=torch.int64), key_block=64)
+    assert mass.shape == (1, 2, 0, 5) and lse.shape == (1, 2, 0) and not mass.requires_grad
+
+
+def test_after_an_error_nothing_more_is_begun() -> None:
+    done: list[int] = []
+
+    def fail(piece: int) -> None:
+        if piece == 0:
+            raise ValueError("piece 0")
+        threading.Event().wait(0.02)
+        done.append(piece)
+
+    with pytest.raises(ValueError, match="piece 0"):
+        share_out(range(60), fail, threads=2)
+    assert len(done) < 30
+
+
+def test_a_thread_that_outlives_the_main_one_goes_on_alone() -> None:
+    script = (
+        "import threading, time, torch; torch.set_num_threads(2)\n"
+        "from videogen.attention.kernels.sharing import share_out\n"
+        "def late():\n"
+        "    threading.main_thread().join(); done = []\n"
+        "    share_out(range(6), done.append, threads=2); print(sorted(done))\n"
+        "threading.Thread(target=late).start()\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert told.stdout.strip() == "[0, 1, 2, 3, 4, 5]", told.stderr
