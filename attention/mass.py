@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from .blockmap import block_count, block_sizes
-from .kernels.sharing import room, share_out
+from .kernels.sharing import parallel_for, scratch
 from .kernels.table import has_triton
 
 _CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
@@ -65,7 +65,7 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
         i, j, these, number = piece
         span = spans[number]
         own, keys = picked[i, j, these], key[i, j // groups, span].float()
-        scores = torch.mm(own, keys.mT, out=room("scores", len(own) * len(keys), own).view(len(own), -1))
+        scores = torch.mm(own, keys.mT, out=scratch("scores", len(own) * len(keys), own).view(len(own), -1))
         if key_mask is not None:
             scores.masked_fill_(~key_mask[i, span], -torch.inf)
         origin = scores.amax(-1) if cached is None else cached[i, j, these]
@@ -75,7 +75,7 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
 
     starts = range(0, len(rows), tall)
     pieces = [(i, j, slice(at, at + tall), n) for i in range(b) for j in range(h) for n in range(len(spans)) for at in starts]
-    share_out(pieces, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
+    parallel_for(pieces, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
     origin = origins.amax(-1)
     mass *= (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]  # each span had its own
     total = mass.sum(-1)

@@ -14,7 +14,7 @@ import torch
 
 from ..blockmap import BlockMap
 from .dense import attention_with_lse
-from .sharing import room, share_out
+from .sharing import parallel_for, scratch
 
 _CHUNK_BYTES = 2 << 20  # of gathered keys and values in a piece: more falls out of the caches before it is read
 _PIECES = 4  # at least so many a thread, so that a slow one holds up little
@@ -56,7 +56,7 @@ def gather_attention(
             theirs = key[i, j // groups], value[i, j // groups], None if valid is None else valid[i]
             head = _Head.of(block_map, query[i, j], out[i, j], lse[i, j], *theirs)
             pieces += _pieces(head, block_map.columns[i, j], block_map.counts[i, j], block_map, most)
-    share_out(pieces, partial(_attend, scale=scale), threads=threads)
+    parallel_for(pieces, partial(_attend, scale=scale), threads=threads)
     return out[:, :, :length], lse[:, :, :length]
 
 
@@ -102,7 +102,7 @@ def _attend(piece: _Piece, scale: float | None) -> None:
 def _gathered(name: str, source: torch.Tensor, piece: _Piece, rows: int) -> torch.Tensor:
     """A piece's keys or values, [rows, 1, kept, d], which last until the next of that name."""
     count, (n, d) = len(piece.chosen), source.shape[1:]
-    into = room(name, count * n * d, source).view(count, n, d)
+    into = scratch(name, count * n * d, source).view(count, n, d)
     return torch.index_select(source, 0, piece.chosen, out=into).view(rows, 1, -1, d)[:, :, : piece.kept]
 
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _KEPT_BYTES = 4 << 20  # of a room; larger ones are let go
 
 
-def share_out(pieces: Sequence[T], work: Callable[[T], None], *, threads: int) -> None:
+def parallel_for(pieces: Sequence[T], work: Callable[[T], None], *, threads: int) -> None:
     """Call `work` with each piece, once, in at most so many threads.
 
     The pieces must not touch each other's memory. The first error of any of them is raised, after all threads have stopped.
@@ -66,7 +66,7 @@ class _Rooms(local):
 _rooms = _Rooms()
 
 
-def room(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
+def scratch(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
     """`count` values of memory [count], of this thread's own, for this use until it asks again: fresh pages cost as much as a copy."""
     key = use, like.dtype, like.device
     found = _rooms.kept.get(key)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from videogen.attention import BlockMap, search, sparse_attention
-from videogen.attention.kernels.sharing import room, share_out
+from videogen.attention.kernels.sharing import parallel_for, scratch
 from videogen.attention.mass import row_mass
 
 
@@ -26,7 +26,7 @@ def two_threads() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_each_piece_is_done_once_and_torch_keeps_its_threads(threads: int) -> None:
     done: list[tuple[int, int]] = []
-    share_out(range(40), lambda piece: done.append((piece, torch.get_num_threads())), threads=threads)
+    parallel_for(range(40), lambda piece: done.append((piece, torch.get_num_threads())), threads=threads)
     assert sorted(piece for piece, _ in done) == list(range(40))
     assert {count for _, count in done} == {2 if threads == 1 else 1}
     assert torch.get_num_threads() == 2
@@ -46,7 +46,7 @@ def test_workers_see_the_callers_modes() -> None:
     for context, expected in ((torch.inference_mode, (True, False)), (torch.no_grad, (False, False)), (torch.enable_grad, (False, True))):
         found.clear()
         with context():
-            share_out(range(9), look, threads=2)
+            parallel_for(range(9), look, threads=2)
         assert found == {expected}
 
 
@@ -56,17 +56,17 @@ def test_an_error_is_raised_and_the_next_call_works() -> None:
             raise ValueError("piece 3")
 
     with pytest.raises(ValueError, match="piece 3"):
-        share_out(range(8), fail, threads=2)
+        parallel_for(range(8), fail, threads=2)
     done: list[int] = []
-    share_out(range(8), done.append, threads=2)
+    parallel_for(range(8), done.append, threads=2)
     assert sorted(done) == list(range(8))
 
 
 def test_a_forked_child_has_threads_of_its_own() -> None:
-    share_out(range(4), lambda _: None, threads=2)
+    parallel_for(range(4), lambda _: None, threads=2)
     child = os.fork()
     if child == 0:  # pragma: no cover
-        share_out(range(4), lambda _: None, threads=2)
+        parallel_for(range(4), lambda _: None, threads=2)
         os._exit(0)
     for _ in range(200):
         done, status = os.waitpid(child, os.WNOHANG)
@@ -83,8 +83,8 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
 def test_rooms_made_in_inference_mode_serve_outside_of_it() -> None:
     like = torch.zeros(1)
     with torch.inference_mode():
-        room("test", 10, like).fill_(1)
-    assert room("test", 8, like).fill_(2).tolist() == [2] * 8 and len(room("test", 20, like)) == 20
+        scratch("test", 10, like).fill_(1)
+    assert scratch("test", 8, like).fill_(2).tolist() == [2] * 8 and len(scratch("test", 20, like)) == 20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -123,17 +123,17 @@ def test_after_an_error_nothing_more_is_begun() -> None:
         done.append(piece)
 
     with pytest.raises(ValueError, match="piece 0"):
-        share_out(range(60), fail, threads=2)
+        parallel_for(range(60), fail, threads=2)
     assert len(done) < 30
 
 
 def test_a_thread_that_outlives_the_main_one_goes_on_alone() -> None:
     script = (
         "import threading, time, torch; torch.set_num_threads(2)\n"
-        "from videogen.attention.kernels.sharing import share_out\n"
+        "from videogen.attention.kernels.sharing import parallel_for\n"
         "def late():\n"
         "    threading.main_thread().join(); done = []\n"
-        "    share_out(range(6), done.append, threads=2); print(sorted(done))\n"
+        "    parallel_for(range(6), done.append, threads=2); print(sorted(done))\n"
         "threading.Thread(target=late).start()\n"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)

@@ -196,7 +196,7 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
     monkeypatch.setattr("videogen.engine.long_judging.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
     monkeypatch.setattr("videogen.engine.long_judging.freeze", lambda *_: Freeze(0, 0, 0))
-    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", lambda *_, **__: ())
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", lambda *_, **__: ())
     video = engine.render(request)
     assert video.manifest is not None
     rows = video.manifest["measured"]["long"]["pieces"]
@@ -268,11 +268,11 @@ def test_a_piece_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
 ) -> None:
     told: list[bool] = []
 
-    def foretell(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
+    def faults_of_next(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
         told.append(same_shot)
         return ("colour strays",) if same_shot else ("repeats",)
 
-    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", foretell)
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", faults_of_next)
     story = {0: PROMPT, 30: "a blue ball moves right"}
     video = engine_of("wan-2.1").render(asked("wan-2.1", "replay", retries=1, prompt="", story=story))
     assert video.manifest is not None
@@ -289,11 +289,11 @@ def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeyp
     assert run.breaks == [20, 44, 52]
     told: list[tuple[int, bool]] = []
 
-    def foretell(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
+    def faults_of_next(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
         told.append((meter.count, same_shot))
         return ()
 
-    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.foretell", foretell)
+    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", faults_of_next)
     list(run.frames())
     shots = [max((at for at in [0, *run.breaks] if at < count), default=0) for count, same in told if same]
     assert shots and {0, 20, 52} >= set(shots) and any(not same for _, same in told)

@@ -108,6 +108,7 @@ def test_a_short_clip_needs_no_trial(engine_of: EngineOf) -> None:
         pytest.param({"a": (1.0, 0.5), "b": (2.0, 0.9)}, True, "a", id="the single clip rests"),
         pytest.param({"a": (1.2, 0.8), "b": (1.2, 2.0)}, False, "a", id="alike: the cheaper one"),
         pytest.param({"a": (0.4, 1.0), "b": (1.1, 1.0)}, False, "b", id="a stall is a seam"),
+        pytest.param({"a": (0.0, 1.0), "b": (2.1, 1.0)}, False, "b", id="a join at which nothing moves"),
         pytest.param({"a": (None, 1.0), "b": (1.9, 1.0)}, False, "b", id="what was not judged does not win"),
         pytest.param({"a": (None, 2.0), "b": (None, 1.1)}, False, "b", id="nothing was judged"),
     ],

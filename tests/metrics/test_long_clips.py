@@ -295,16 +295,16 @@ def test_a_meter_keeps_few_frames_and_knows_cuts() -> None:
     assert (short.report().drift, short.report().repetition) == (None, None)
 
 
-def foretold(first: np.ndarray, after: np.ndarray, **options: bool) -> tuple[str, ...]:
+def faults_after(first: np.ndarray, after: np.ndarray, **options: bool) -> tuple[str, ...]:
     meter = LongClip(fps=16, window=WINDOW)
     meter.add(first)
-    return meter.foretell(after, **options)
+    return meter.faults_of_next(after, **options)
 
 
 @pytest.mark.parametrize("scene", [(STILL, "noisy", 5, "pans left"), ("moves right", "checkered", 1)])
 def test_what_goes_on_foretells_nothing(scene: tuple[Any, ...]) -> None:
     frames = clip(*scene)
-    assert foretold(frames[:64], frames[64:]) == () and foretold(frames[:8], frames[8:16]) == ()
+    assert faults_after(frames[:64], frames[64:]) == () and faults_after(frames[:8], frames[8:16]) == ()
 
 
 @pytest.mark.parametrize("scene", STEADY)
@@ -313,15 +313,15 @@ def test_a_chunk_that_strays_from_the_shots_begin_is_foretold(
     spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
     frames = spoil(clip(*scene))
-    assert {f"{name} strays" for name in faults} <= set(foretold(frames[:64], frames[80:]))
-    assert not any("strays" in fault for fault in foretold(frames[:64], frames[80:], same_shot=False))
+    assert {f"{name} strays" for name in faults} <= set(faults_after(frames[:64], frames[80:]))
+    assert not any("strays" in fault for fault in faults_after(frames[:64], frames[80:], same_shot=False))
 
 
 @pytest.mark.parametrize("back", [32, 40, 60])
 def test_a_chunk_that_was_shown_before_is_foretold(back: int) -> None:
     frames = clip("moves right", "checkered", 1)
-    assert "repeats" in foretold(frames[:80], frames[80 - back : 96 - back])
-    assert "repeats" not in foretold(frames[:80], frames[80:96])
+    assert "repeats" in faults_after(frames[:80], frames[80 - back : 96 - back])
+    assert "repeats" not in faults_after(frames[:80], frames[80:96])
 
 
 def test_likeness_is_the_repetitions_own_figure() -> None:

@@ -43,7 +43,7 @@ def faults(
     places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
     found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
     still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
-    strays = () if piece.first else meter.foretell(frames[max(0, first) :], same_shot=same_shot)
+    strays = () if piece.first else meter.faults_of_next(frames[max(0, first) :], same_shot=same_shot)
     broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
     return [*broken, *still, *strays], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 

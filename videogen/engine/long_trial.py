@@ -75,8 +75,13 @@ def best(figures: Mapping[str, Mapping[str, Any]], *, still: bool = False) -> st
     lively = [name for name, row in figures.items() if still or row["motion"] >= LIVELY]
     judged = [name for name in lively if figures[name]["seam_ratio"] is not None]
     if judged:
-        return min(judged, key=lambda name: abs(math.log(figures[name]["seam_ratio"])))
-    return min(lively or figures, key=lambda name: abs(math.log(max(1e-3, figures[name]["motion"]))))
+        return min(judged, key=lambda name: _off(figures[name]["seam_ratio"]))
+    return min(lively or figures, key=lambda name: _off(figures[name]["motion"]))
+
+
+def _off(ratio: float) -> float:
+    """How far a ratio is from 1, either way."""
+    return abs(math.log(max(1e-3, ratio)))
 
 
 def _short(backbone: Backbone, request: RenderRequest, policy: Continuity, frames: int) -> RenderRequest:

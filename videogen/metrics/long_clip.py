@@ -116,7 +116,7 @@ class LongClip:
         self._kept = self._kept[max(0, len(self._kept) - (self.count - oldest)) :].copy()
         return settled
 
-    def foretell(self, frames: np.ndarray, *, same_shot: bool = True) -> tuple[str, ...]:
+    def faults_of_next(self, frames: np.ndarray, *, same_shot: bool = True) -> tuple[str, ...]:
         """What would be wrong with these as the next frames: they stray from how the shot began, or show again what was shown.
 
         same_shot: whether no shot begins in them. Seams and standing still need no past and are judged elsewhere.
