@@ -44,5 +44,5 @@ def lower_bound(values: torch.Tensor, error: float) -> torch.Tensor:
 def _log_fortune(values: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Log of the mean over stakes s of the product of 1 + s (x / mean - 1)."""
     gain = values / mean.clamp_min(1e-6).unsqueeze(-1) - 1
-    logs = torch.stack([torch.log1p(stake * gain).sum(-1) for stake in _STAKES])
-    return logs.logsumexp(0) - math.log(len(_STAKES))
+    stakes = torch.tensor(_STAKES, dtype=values.dtype, device=values.device).unsqueeze(-1)
+    return (gain.unsqueeze(-2) * stakes).log1p_().sum(-1).logsumexp(-1) - math.log(len(_STAKES))

@@ -15,12 +15,13 @@ from videogen.core.errors import InputError
 from .blockmap import BlockMap, Forced, block_count, block_sizes, check_key_mask
 from .confidence import lower_bound, rows_to_show
 from .config import check_block
-from .mass import block_mass, row_mass, sample_rows
+from .mass import block_mass, full_precision, row_mass, sample_rows
 from .select import Audit, cover, head_sparsity, top_rows
 
 _USUAL_ROWS = 128
 
 
+@full_precision
 def search(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -74,6 +75,7 @@ def search(
     return replace(found, recall=audit.recall(kept))
 
 
+@full_precision
 def audit_map(
     query: torch.Tensor,
     key: torch.Tensor,

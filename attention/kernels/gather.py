@@ -44,7 +44,7 @@ def gather_attention(
     threads = torch.get_num_threads() if query.device.type == "cpu" else 1
     most = max(1, b * h * p // (_PIECES * threads)) if threads > 1 else p
     whole = block_map.whole_heads().tolist()
-    pieces: list[_Piece] = []
+    heads: list[tuple[_Head, torch.Tensor, torch.Tensor]] = []
     for i in range(b):
         for j in range(h):
             if whole[i][j]:  # nothing is left out, so nothing is gathered
@@ -55,7 +55,8 @@ def gather_attention(
                 continue
             theirs = key[i, j // groups], value[i, j // groups], None if valid is None else valid[i]
             head = _Head.of(block_map, query[i, j], out[i, j], lse[i, j], *theirs)
-            pieces += _pieces(head, block_map.columns[i, j], block_map.counts[i, j], block_map, most)
+            heads.append((head, block_map.columns[i, j], block_map.counts[i, j]))
+    pieces = (piece for head in heads for piece in _pieces(*head, block_map, most))
     parallel_for(pieces, partial(_attend, scale=scale), threads=threads)
     return out[:, :, :length], lse[:, :, :length]
 

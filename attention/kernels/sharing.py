@@ -2,93 +2,142 @@
 
 PyTorch splits every operation evenly over its threads and waits for the slowest, at each. Here a thread runs whole pieces with one
 core each, so a core that is busy elsewhere delays one piece, and nothing is waited for but the end.
+
+The threads are PyTorch's own where they can be called upon: after an operation they look out for the next one for some
+milliseconds, with all that their cores can do, and threads beside them would have to share these.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
 from threading import Lock, local, main_thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 T = TypeVar("T")
-_KEPT_BYTES = 4 << 20  # of a room; larger ones are let go
+_KEPT_BYTES = 4 << 20  # of a piece of scratch memory; larger ones are let go
 
 
-def parallel_for(pieces: Sequence[T], work: Callable[[T], None], *, threads: int) -> None:
-    """Call `work` with each piece, once, in at most so many threads.
+def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int) -> None:
+    """Call `work` with each piece, once, in at most so many threads. Pieces are made as they are taken, one at a time.
 
-    The pieces must not touch each other's memory. The first error of any of them is raised, after all threads have stopped.
+    They must not touch each other's memory. The first error of any of them is raised, after all threads have stopped.
     """
-    if min(threads, len(pieces)) < 2 or _closed():
-        for piece in pieces:
-            work(piece)
-        return
     left: Iterator[T] = iter(pieces)
-    lock = Lock()
+    lock, errors = Lock(), list[BaseException]()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def taken() -> T | None:
+    def stop() -> None:
         nonlocal left
+        with lock:
+            left = iter(())
+
+    def taken() -> T | None:
         with lock:
             return next(left, None)
 
     def run() -> None:
-        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
-            while (piece := taken()) is not None:
-                work(piece)
+        try:
+            with _own_scratch(), torch.inference_mode(inference), torch.set_grad_enabled(grad):
+                while (piece := taken()) is not None:
+                    work(piece)
+        except BaseException as error:  # Ctrl-C included: no thread may take its error elsewhere
+            errors.append(error)
+            stop()
 
+    if threads < 2 or not main_thread().is_alive():  # at the interpreter's end no thread can be begun any more
+        run()
+    elif (fork := _openmp()) is not None and os.getpid() == _process:
+        fork(_REGION(lambda _: run()), None, threads, 0)
+    else:
+        _pooled(run, stop, threads)
+    if errors:
+        raise errors[0]
+
+
+# --- threads -------------------------------------------------------------------------------------------------------------------
+
+_REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _openmp() -> Callable[..., None] | None:
+    """`GOMP_parallel(region, data, threads, flags)` of the OpenMP library that PyTorch itself runs on; None where it has another face.
+
+    Within a region, PyTorch's operations keep to the thread that calls them.
+    """
+    if sys.platform != "linux" or not torch.backends.openmp.is_available() or "GCC" not in torch.__config__.show():
+        return None
+    fork: Any = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    if fork is not None:
+        fork.argtypes, fork.restype = (_REGION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return fork  # type: ignore[no-any-return]
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_process = os.getpid()  # neither OpenMP's threads nor a pool's come along into a forked child
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _pooled(run: Callable[[], None], stop: Callable[[], None], threads: int) -> None:
+    """The same in threads of a pool, kept from call to call."""
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads, "videogen", initializer=torch.set_num_threads, initargs=(1,))
     usual = torch.get_num_threads()
-    pool, running = _pool(threads), []
+    running: list[Future[None]] = []
     try:
-        for _ in range(min(threads, len(pieces))):
-            running.append(pool.submit(run))
-        wait(running, return_when=FIRST_EXCEPTION)
+        for _ in range(threads):
+            running.append(_pools[threads].submit(run))
+        wait(running)
     finally:
-        with lock:
-            left = iter(())  # after an error, or Ctrl-C, nothing more is begun
+        stop()  # at Ctrl-C, nothing more is begun
         wait(running)
         torch.set_num_threads(usual)  # the workers' single thread would be the default of threads to come
-    for done in running:
-        done.result()
 
 
-class _Rooms(local):
-    """Each thread's memory by use, dtype and device."""
+# --- memory --------------------------------------------------------------------------------------------------------------------
+
+
+class _Scratch(local):
+    """A thread's memory by use, dtype and device."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, torch.dtype, torch.device], torch.Tensor] = {}
 
 
-_rooms = _Rooms()
+_scratch = _Scratch()
+_spare: list[dict[tuple[str, torch.dtype, torch.device], torch.Tensor]] = []
+
+
+@contextmanager
+def _own_scratch() -> Iterator[None]:
+    """Memory that no other thread has, left to the next one that asks: Python forgets a thread of OpenMP's at the end of its region."""
+    outer = _scratch.kept
+    try:
+        _scratch.kept = _spare.pop()
+    except IndexError:
+        _scratch.kept = {}
+    try:
+        yield
+    finally:
+        _spare.append(_scratch.kept)
+        _scratch.kept = outer
 
 
 def scratch(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
     """`count` values of memory [count], of this thread's own, for this use until it asks again: fresh pages cost as much as a copy."""
     key = use, like.dtype, like.device
-    found = _rooms.kept.get(key)
+    found = _scratch.kept.get(key)
     if found is None or len(found) < count:
         with torch.inference_mode(False):  # it may serve a call outside of it next
             found = like.new_empty(count)
         if found.nbytes <= _KEPT_BYTES and like.device.type == "cpu":
-            _rooms.kept[key] = found
+            _scratch.kept[key] = found
     return found[:count]
-
-
-_pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # threads do not live on in a child
-
-
-def _closed() -> bool:
-    """Whether the interpreter is ending, when no thread can be begun any more."""
-    return not main_thread().is_alive()
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Kept from call to call, as is the memory that its threads have at hand."""
-    if threads not in _pools:
-        _pools[threads] = ThreadPoolExecutor(threads, "videogen", initializer=torch.set_num_threads, initargs=(1,))
-    return _pools[threads]
