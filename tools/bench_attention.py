@@ -34,7 +34,7 @@ PROMPT = "a red ball moves right on a striped background"
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["kernels", "render"], choices=["kernels", "render", "gpu"])
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each measurement")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each measurement")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--lengths", type=int, nargs="*", default=None, help="tokens (default: 8192 16384; GPU: 32768 118800)")
     parser.add_argument("--frames", type=int, default=129, help="of the rendered clip")

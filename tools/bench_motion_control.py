@@ -36,6 +36,7 @@ from videogen.motion import Camera, Drag, Transfer, compile, estimate
 
 Errors = dict[str, float] | None  # of one clip; None where no object is seen
 SIZE, REACH = 64, (14.0, 50.0)  # px; where paths begin and end
+DRIVER = Path(__file__).resolve().parents[1] / "benchmarks" / "driving" / "cup.mp4"
 STRENGTHS = (0.3, 0.5, 0.7, 0.9, 1.0)
 CAMERAS = {
     "pan right": {"pan": 12.0}, "pan left": {"pan": -12.0}, "tilt up": {"tilt": 12.0}, "tilt down": {"tilt": -12.0},
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strengths", type=float, nargs="*", default=STRENGTHS)
     parser.add_argument("--warped", action="store_true", help="control: by warped noise, too, of a model not said to be trained for it")
     parser.add_argument("--dual-clock", nargs="*", default=["dual_clock"], help="noise levels to try, such as dual_clock:0.9,0.6")
-    parser.add_argument("--video", type=Path, action="append", default=[], help="transfer: a driving video (may be repeated)")
+    parser.add_argument(
+        "--video", type=Path, action="append", default=[], help="transfer: a driving video, may be repeated (default: a hand and a cup)",
+    )
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     options = parser.parse_args(argv)
@@ -242,8 +245,8 @@ def transfer(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     defaults = engine.backbone.defaults
     scenes = [sample_scene(seed, untold=True, cameras=0.3) for seed in range(8)]
     drivers = {f"world clip {scene.seed}": render(scene, defaults.frames, SIZE).frames for scene in scenes}
-    for path in options.video:
-        drivers[path.stem] = shrunk(path, defaults.frames)
+    for path in options.video or [DRIVER]:
+        drivers[path.stem] = shrunk(Video.open(path), defaults.frames, float(defaults.fps))
     rows = {}
     for name, frames in drivers.items():
         rows[name] = {f"strength {s:g}": _transferred(engine, frames, s, options.steps) for s in (0.0, 0.5, 0.9)}
@@ -264,9 +267,9 @@ def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int
     return {"error_px": round(error.mean_px, 3), "of_standing_still_px": round(still.mean_px, 3)}
 
 
-def shrunk(path: Path, frames: int) -> np.ndarray:
-    """The middle square of a video's first frames, at the model's size."""
-    clip = Video.open(path).frames[:frames]
+def shrunk(video: Video, frames: int, fps: float) -> np.ndarray:
+    """The middle square of a video's beginning, at the model's size and rate."""
+    clip = video.frames[np.round(np.arange(frames) * float(video.fps) / fps).astype(int)]
     side = min(clip.shape[1:3])
     top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2
     cut = clip[:, top : top + side, left : left + side]

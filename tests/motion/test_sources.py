@@ -65,6 +65,24 @@ def test_transfer_measures_the_camera(video: object) -> None:
     assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(0, abs=0.4)
 
 
+@pytest.mark.parametrize(("rate", "pace"), [(32, 2.0), (16, 1.0), (12, 0.75), (8, 0.5)])
+def test_a_driving_video_keeps_its_pace(rate: float, pace: float) -> None:
+    count = round((F - 1) / max(1, pace)) + 1
+    plan = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), count, 64, 64, fps=16)
+    flow = plan.flow()[:, :, 20:44, 20:44]
+    usual = compile(Transfer(PANNED.frames), F, 64, 64, fps=16).flow()[:, :, 20:44, 20:44]
+    assert np.median(flow[:, 0]) == pytest.approx(pace * np.median(usual[:, 0]), rel=0.12)
+    assert np.isfinite(plan.flow()).all()
+
+
+def test_a_slow_driving_video_is_shared_out_evenly() -> None:
+    stretched = compile(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
+    whole = compile(Transfer(PANNED.frames[:7]), 7, 64, 64)
+    middle = slice(24, 40)
+    at_end = [plan.map_at(plan.frames - 1)[middle, middle] for plan in (stretched, whole)]
+    np.testing.assert_allclose(np.median(at_end[0], (0, 1)), np.median(at_end[1], (0, 1)), atol=0.2)
+
+
 def test_sources_are_scaled_to_the_clip() -> None:
     path = {"clip.mp4": PANNED.frames}
     wide = compile(Transfer("clip.mp4"), F, 96, 96, read_video=lambda name: path[str(name)])
@@ -123,6 +141,10 @@ NAN_TRACKS = np.where(np.arange(9)[:, None] == 4, np.nan, np.array(moved()["trac
 HIDDEN = np.repeat(np.arange(F)[:, None] < 6, 9, axis=1)
 BAD = [
     pytest.param(lambda p: Transfer(CLIP.frames[:9]), "the driving video has 9 frames, the clip 13", id="driving clip too short"),
+    pytest.param(
+        lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)), "13 frames, the clip 13 at 16 a second, which take 25 of its 32",
+        id="driving clip over too soon",
+    ),
     pytest.param(lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"),
     pytest.param(lambda p: Transfer(CLIP.frames / 255), "a driving video must be uint8", id="driving clip of floats"),
     pytest.param(lambda p: Transfer("clip.mp4"), "nothing here reads 'clip.mp4'; pass its frames, or compile", id="no reader"),
@@ -145,4 +167,4 @@ BAD = [
 def test_what_does_not_fit(make, message: str, tmp_path: Path) -> None:
     motion: Motion = make(tmp_path)
     with pytest.raises(InputError, match=message):
-        compile(motion, F, 64, 64)
+        compile(motion, F, 64, 64, fps=16)

@@ -39,12 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: handler for number, handler in usual.items() if handler not in (None, signal.SIG_IGN)}
+    for number in previous:
+        signal.signal(number, _stop)
     try:
         with quiet_third_parties(verbose=options.verbose) as log_file:
             return _run(options, str(log_file))
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _run(options: argparse.Namespace, log_file: str) -> int:
@@ -84,8 +88,21 @@ def _fail(error: object, code: int, as_json: bool) -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise what ends the command, though not within an import: native modules that are being set up abort at an exception."""
+    if _importing(frame) and hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda _, later: _stop(number, later))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 if __name__ == "__main__":

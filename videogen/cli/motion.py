@@ -64,7 +64,7 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
         told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
         raise InputError(f"{told}; add --size and --frames")
     frames, height, width, fps = clip
-    plan = compile(motion, frames, height, width, read_video=Video.open)
+    plan = compile(motion, frames, height, width, fps=fps, read_video=Video.open)
     Video(plan.preview(), Fraction(fps).limit_denominator(1001)).save(path, overwrite=overwrite)
 
 
@@ -75,7 +75,7 @@ def check_motion(request: RenderRequest) -> None:
 
     motion, clip = request.motion_spec(), _clip(request)
     if motion is not None and clip is not None:
-        compile(motion, *clip[:3], read_video=Video.open)
+        compile(motion, *clip[:3], fps=clip[3], read_video=Video.open)
 
 
 def _clip(request: RenderRequest) -> tuple[int, int, int, float] | None:

@@ -26,7 +26,7 @@ def warped_streams(request: RenderRequest, shown: LatentTimeline, backbone: Back
 
     def stream(motion: object, start: int, stop: int, seed: int) -> NoiseStream:
         frames = shown.clock.frames(stop - start)
-        plan = compile(motion, frames, request.height, request.width, read_video=Video.open)  # type: ignore[arg-type]
+        plan = compile(motion, frames, request.height, request.width, fps=request.fps, read_video=Video.open)  # type: ignore[arg-type]
         noise = WarpedNoise(
             plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
             method=control.method, strength=strength, device=backbone.device,

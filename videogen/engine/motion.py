@@ -56,7 +56,7 @@ def plan_motion(request: RenderRequest, backbone: Backbone) -> PlannedMotion | N
     assert request.frames and request.height and request.width and request.motion_strength is not None
     if control.backend == "warped_noise":
         _check_warped(request, backbone)
-    plan = compile(motion, request.frames, request.height, request.width, read_video=Video.open)
+    plan = compile(motion, request.frames, request.height, request.width, fps=request.fps, read_video=Video.open)
     planned = PlannedMotion(plan, control, request.motion_strength, digests(motion, request.motion_picture))
     if not planned.warps() and not plan.mask().any():
         raise InputError("the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip")

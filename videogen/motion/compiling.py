@@ -9,9 +9,11 @@ first frame overlap, the upper layer takes the pixels; one that leaves a lower l
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -32,25 +34,31 @@ Reader = Callable[[str | os.PathLike[str]], Any]
 
 @dataclass(frozen=True)
 class Clip:
-    """What a plan is made for; read_video opens a driving clip's path."""
+    """What a plan is made for; fps: frames a second, where known; read_video opens a driving clip's path."""
 
     frames: int
     height: int
     width: int
+    fps: Fraction | float | None = None
     read_video: Reader | None = None
 
 
-def compile(motion: Motion, frames: int, height: int, width: int, *, read_video: Reader | None = None) -> MotionPlan:
+def compile(
+    motion: Motion, frames: int, height: int, width: int, *, fps: Fraction | float | None = None, read_video: Reader | None = None
+) -> MotionPlan:
     """Make a motion concrete for a clip of `frames` frames of `height` x `width` px.
 
-    read_video: opens the path of a `Transfer`, giving frames uint8 [frame, height, width, 3] or an object with `.frames`, such
-    as `videogen.Video.open`. Raises InputError for what does not fit the clip, files that cannot be read and layers that
+    fps: of the clip; a `Transfer` from a video that has a rate too keeps its pace, else frame follows frame. read_video: opens the
+    path of a `Transfer`, giving frames uint8 [frame, height, width, 3] or an object with `.frames` and perhaps `.fps`, such as
+    `videogen.Video.open`. Raises InputError for what does not fit the clip, files that cannot be read and layers that
     contradict each other.
     """
     for name, value in (("frames", frames), ("height", height), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number of at least 1")
-    clip = Clip(int(frames), int(height), int(width), read_video)
+    if fps is not None and not (fps > 0 and math.isfinite(fps)):
+        raise InputError(f"fps={fps!r} must be a finite number above 0")
+    clip = Clip(int(frames), int(height), int(width), fps, read_video)
     layers = [_still(clip, "background")]
     for index, part in enumerate(parts_of(motion), 1):
         layers = _add(layers, part, clip, f"{type(part).__name__} (part {index})")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +37,34 @@ def field_of(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.ndar
 
 
 def _of_clip(part: Transfer, clip: Clip) -> Field:
-    frames = _opened(part.video, clip)
-    if len(frames) < clip.frames:
-        raise InputError(f"the driving video has {len(frames)} frames, the clip {clip.frames}; give a longer one or render fewer frames")
+    frames, rate = _opened(part.video, clip)
+    pace = float(rate / clip.fps) if rate and clip.fps else 1.0  # its frames in one of the clip's
+    times = np.arange(clip.frames) * pace
+    chosen = np.round(times).astype(int) if pace >= 1 else np.arange(math.ceil(times[-1]) + 1)
+    if len(frames) <= chosen[-1]:
+        at = "" if pace == 1 else f" at {float(clip.fps or 0):g} a second, which take {chosen[-1] + 1} of its {float(rate or 0):g}"
+        told = f"the driving video has {len(frames)} frames, the clip {clip.frames}{at}"
+        raise InputError(f"{told}; give a longer one or render fewer frames")
     _check_shape("the driving video", frames.shape[1], frames.shape[2], clip)
-    pair = flow_both_ways(frames[: clip.frames])
-    forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (pair.forward, pair.backward))
-    return flow_field(forward, backward, resize_mask(pair.backward_valid, clip.height, clip.width))
+    pair = flow_both_ways(frames[chosen])
+    forward, backward, valid = pair.forward, pair.backward, pair.backward_valid
+    if pace < 1:
+        shares = _shares(times)
+        forward, backward = (np.einsum("ik,kchw->ichw", shares, flow) for flow in (forward, backward))
+        valid = np.einsum("ik,khw->ihw", shares, ~valid) == 0
+    forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (forward, backward))
+    return flow_field(forward, backward, resize_mask(valid, clip.height, clip.width))
 
 
-def _opened(video: Any, clip: Clip) -> np.ndarray:
+def _shares(times: np.ndarray) -> np.ndarray:
+    """How much of each whole step k to k + 1 lies between a time and the next, for times [n]: float32 [n - 1, steps]."""
+    steps = np.arange(math.ceil(times[-1]))
+    ends, starts = (np.clip(limit[:, None] - steps, 0, 1) for limit in (times[1:], times[:-1]))
+    return (ends - starts).astype(np.float32)
+
+
+def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None]:
+    """Frames, and how many there are a second, where known."""
     if isinstance(video, str | os.PathLike):
         if clip.read_video is None:
             raise InputError(f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)")
@@ -53,7 +73,7 @@ def _opened(video: Any, clip: Clip) -> np.ndarray:
     shape: tuple[int, ...] = getattr(frames, "shape", ())
     if getattr(frames, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
         raise InputError(f"a driving video must be uint8 [frame, height, width, 3], not {list(shape)}")
-    return frames
+    return frames, getattr(video, "fps", None)
 
 
 def _of_flow(part: Flow, clip: Clip) -> Field:

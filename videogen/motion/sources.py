@@ -19,8 +19,9 @@ class Transfer(Motion):
     """Move as another clip moves, measured by optical flow.
 
     video: frames uint8 [frame, height, width, 3], an object with such `.frames`, or a path (then `compile` needs `read_video`).
-    Its flow is scaled to the clip's size; the shape must be the same within 2 %. Its first frames are used; too few are an
-    error. region: only this region of the first frame moves, as an object over what is below; None: the whole picture.
+    Its flow is scaled to the clip's size; the shape must be the same within 2 %. Its beginning is used, at its own pace where it
+    has a rate (`.fps`) and the clip too, else frame by frame; one that is too short is an error. region: only this region of the
+    first frame moves, as an object over what is below; None: the whole picture.
     """
 
     video: Any
