@@ -24,13 +24,11 @@ def two_threads() -> None:
     torch.set_num_threads(usual)
 
 
-@pytest.fixture(autouse=True, params=["own", "pool"])
+@pytest.fixture(autouse=True, params=["own", "pool"] if sharing._openmp() else ["pool"])
 def threads_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it in PyTorch's own threads, and in a pool's where these cannot be called upon."""
+    """All of it in PyTorch's own threads where they can be called upon, and in a pool's."""
     if request.param == "pool":
         monkeypatch.setattr(sharing, "_openmp", lambda: None)
-    elif sharing._openmp() is None:
-        pytest.skip("this PyTorch does not run on GNU's OpenMP")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
