@@ -89,16 +89,25 @@ def test_strength_0_of_warped_noise_is_the_plain_render(name: str, engine_of: En
     assert np.array_equal(plain.frames, moved.frames)
 
 
-def test_warped_noise_is_what_the_run_begins_from(name: str, engine_of: EngineOf) -> None:
+@pytest.mark.parametrize(
+    ("backend", "warping"),
+    [
+        ("warped_noise", {}),
+        ("warped_noise:texture,cutoff=0.2", {"cutoff": 0.2}),
+        ("warped_noise:compat", {"method": "bipartite", "compat": True, "oversample": 4}),
+    ],
+)
+def test_warped_noise_is_what_the_run_begins_from(name: str, backend: str, warping: dict[str, Any], engine_of: EngineOf) -> None:
     engine, watch = engine_of(name), Watch()
-    settings = options(name, motion=DRAG, motion_backend="warped_noise", motion_strength=0.7, guidance_scale=1.0)
+    settings = options(name, motion=DRAG, motion_backend=backend, motion_strength=0.7, guidance_scale=1.0)
     engine.generate(PROMPT, **settings, techniques=[watch])
     geometry, (frames, width, height) = engine.backbone.geometry, VARIANTS[name].clips[0]
     planned = plan_motion(request(engine, name, DRAG), engine.backbone)
     assert planned is not None
     source = WarpedNoise(
-        planned.plan, 2, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first, strength=0.7
-    )
+        planned.plan, 2, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first, strength=0.7,
+        **warping,
+    )  # fmt: skip
     _, channels, count, rows, columns = geometry.shape(frames, height, width)
     noise = source.frames(range(count), (channels, rows, columns))
     scale = float((watch.latents[0] / noise).median())

@@ -85,15 +85,19 @@ def test_wrong_layers(layers: object, message: str) -> None:
     [
         ("warped_noise", MotionControl("warped_noise")),
         ("warped_noise:bipartite", MotionControl("warped_noise", "bipartite")),
+        ("warped_noise:compat", MotionControl("warped_noise", "compat")),
+        ("warped_noise:texture,cutoff=0.2", MotionControl("warped_noise", "texture", cutoff=0.2)),
         ("dual_clock", MotionControl("dual_clock")),
         ("dual_clock:0.9,0.5", MotionControl("dual_clock", weak=0.9, strong=0.5)),
     ],
 )
 def test_backends_in_words(text: str, control: MotionControl) -> None:
     assert MotionControl.parse(text) == control
+    assert MotionControl.parse(str(control)) == control
 
 
 WRONG = ["warp", "warped_noise:bilinear", "dual_clock:0.9", "dual_clock:a,b", "dual_clock:0.5,0.9", "dual_clock:1,0.5", "dual_clock:0.9,0"]
+WRONG += ["warped_noise:texture,0.2", "warped_noise:texture,cutoff=wide", "warped_noise:texture,cutoff=0", "warped_noise:,cutoff=0.2"]
 
 
 @pytest.mark.parametrize("text", [*WRONG, ""])

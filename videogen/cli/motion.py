@@ -19,7 +19,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "--drag", action="append", metavar="PATH",
         help="move what is at the first point along a path in px: '10,32>50,32', then ;radius=12;scale=1.2;rotate=30 (may be repeated)",
     )  # fmt: skip
-    group.add_argument("--motion-from", type=Path, metavar="VIDEO", help="move as this video moves, frame by frame, whatever its rate")
+    group.add_argument("--motion-from", type=Path, metavar="VIDEO", help="move as this video moves, at its own pace")
     group.add_argument("--motion", metavar="FILE.toml", help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...")
     group.add_argument(
         "--motion-strength", type=float, metavar="S", help="0 to 1, how much of it is kept (default: 0.9 of warped_noise, 1 of dual_clock)"
@@ -27,7 +27,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--motion-backend",
         metavar="NAME",
-        help="warped_noise (for models trained with it), dual_clock or dual_clock:WEAK,STRONG (any model); default: as the model can",
+        help="warped_noise (for models trained with it), warped_noise:bipartite, warped_noise:compat (published LoRAs), "
+        "warped_noise:texture,cutoff=0.2 (experimental, for models that were not); dual_clock or dual_clock:WEAK,STRONG (any model); "
+        "default: as the model can",
     )
     group.add_argument("--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)")
     group.add_argument("--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that")

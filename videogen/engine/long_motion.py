@@ -29,7 +29,7 @@ def warped_streams(request: RenderRequest, shown: LatentTimeline, backbone: Back
         plan = compile(motion, frames, request.height, request.width, fps=request.fps, read_video=Video.open)  # type: ignore[arg-type]
         noise = WarpedNoise(
             plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
-            method=control.method, strength=strength, device=backbone.device,
+            **control.warping, strength=strength, device=backbone.device,
         )  # fmt: skip
         return WarpedStream(noise, start)
 

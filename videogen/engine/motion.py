@@ -40,7 +40,7 @@ class PlannedMotion:
         geometry = backbone.geometry
         return WarpedNoise(
             self.plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
-            method=self.control.method, strength=self.strength, device=backbone.device,
+            **self.control.warping, strength=self.strength, device=backbone.device,
         )  # fmt: skip
 
     def told(self) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class RenderRequest:
     of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
     motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0 (the
     plain render) to 1: the correlation kept with the warped noise (0.9 where nothing is said), or how far dual_clock puts the
-    moved picture back (1); motion_backend: `warped_noise[:METHOD]` or `dual_clock[:WEAK,STRONG]` (`motion.control`); motion_picture: the
-    file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
+    moved picture back (1); motion_backend: `warped_noise[:METHOD][,cutoff=C]` or `dual_clock[:WEAK,STRONG]` (`motion.control`);
+    motion_picture: the file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
 
     Longer than the model's own clip: story: what is shown when (any form of `videogen.longvideo.as_timeline`), in the prompt's
     place; seconds: the length, in the place of frames; continuity: how the clips hang together, `auto`, `measured` (what a trial

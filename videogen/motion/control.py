@@ -1,15 +1,21 @@
 """How a motion is made to happen: by warped noise, or by dual-clock sampling.
 
-MotionControl.parse("warped_noise:bipartite")     MotionControl.parse("dual_clock:0.95,0.8")
+MotionControl.parse("warped_noise:texture,cutoff=0.2")     MotionControl.parse("dual_clock:0.95,0.8")
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from videogen.core.errors import InputError, unknown
-from videogen.schedulers.warped import METHODS
 
+#: Methods of `warped_noise`, as settings of `videogen.schedulers.WarpedNoise`. compat: as the published LoRAs of Go-with-the-Flow know it.
+METHODS: dict[str, dict[str, Any]] = {
+    "texture": {"method": "texture"},
+    "bipartite": {"method": "bipartite"},
+    "compat": {"method": "bipartite", "compat": True, "oversample": 4},
+}
 BACKENDS = ("warped_noise", "dual_clock")
 STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked for
 
@@ -18,13 +24,15 @@ STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked f
 class MotionControl:
     """A backend and its settings; None: as the model has it.
 
-    method: of `warped_noise` (Go-with-the-Flow, 2501.08331), see `videogen.schedulers.WarpedNoise`.
+    method: of `warped_noise` (Go-with-the-Flow, 2501.08331), of `METHODS`. cutoff: only waves longer than 1 / cutoff latent px
+    follow the motion, for models not trained with it (experimental). See `videogen.schedulers.WarpedNoise`.
     weak, strong: of `dual_clock` (Time-to-Move, 2511.08633), noise levels as shares of the model's training timesteps, 1 pure
     noise: sampling begins at `weak` from the noised reference, whose told parts are put back in until `strong`.
     """
 
     backend: str
     method: str = "texture"
+    cutoff: float | None = None
     weak: float | None = None
     strong: float | None = None
 
@@ -33,6 +41,8 @@ class MotionControl:
             raise unknown("motion backend", self.backend, BACKENDS)
         if self.method not in METHODS:
             raise unknown("method of warped_noise", self.method, METHODS)
+        if self.cutoff is not None and not 0 < self.cutoff <= 1:
+            raise InputError(f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out for no mix by wavelength")
         if (self.weak is None) != (self.strong is None):
             raise InputError("dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8")
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
@@ -41,8 +51,13 @@ class MotionControl:
     def __str__(self) -> str:
         """The words that `parse` reads."""
         if self.backend == "warped_noise":
-            return f"{self.backend}:{self.method}"
+            return f"{self.backend}:{self.method}" + ("" if self.cutoff is None else f",cutoff={self.cutoff:g}")
         return self.backend if self.weak is None else f"{self.backend}:{self.weak:g},{self.strong:g}"
+
+    @property
+    def warping(self) -> dict[str, Any]:
+        """Settings of `videogen.schedulers.WarpedNoise`."""
+        return {**METHODS[self.method], "cutoff": self.cutoff}
 
     def with_clocks(self, weak: float, strong: float) -> MotionControl:
         """With a model's own noise levels, where they are its to say."""
@@ -51,14 +66,25 @@ class MotionControl:
 
     @classmethod
     def parse(cls, text: str) -> MotionControl:
-        """`warped_noise`, `warped_noise:METHOD`, `dual_clock`, or `dual_clock:WEAK,STRONG`. InputError for anything else."""
+        """`warped_noise[:METHOD][,cutoff=C]` or `dual_clock[:WEAK,STRONG]`. InputError for anything else."""
         backend, colon, rest = text.partition(":")
         if not colon or backend not in BACKENDS:
             return cls(backend)
         if backend == "warped_noise":
-            return cls(backend, method=rest)
+            method, comma, more = rest.partition(",")
+            return cls(backend, method=method, cutoff=_cutoff(more, text) if comma else None)
         try:
             weak, strong = (float(word) for word in rest.split(","))
         except ValueError:
             raise InputError(f"motion backend {text!r} is none; write dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8") from None
         return cls(backend, weak=weak, strong=strong)
+
+
+def _cutoff(words: str, text: str) -> float:
+    name, _, value = words.partition("=")
+    try:
+        if name.strip() == "cutoff":
+            return float(value)
+    except ValueError:
+        pass
+    raise InputError(f"motion backend {text!r} is none; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2")
