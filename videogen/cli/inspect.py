@@ -62,4 +62,6 @@ def _long(figures: Mapping[str, Any]) -> dict[str, object]:
     if trial := figures.get("trial"):
         ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
         told["tried"] = ", ".join(f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items())
+    for shot in figures.get("motion", {}).get("shots", ()):
+        told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['asked_px']:.2f}"
     return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}

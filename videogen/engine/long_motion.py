@@ -1,44 +1,129 @@
-"""A long video's motion: one warped noise over all of it, or one for each shot that moves."""
+"""A long video's motion: one warped noise over all of it, or one for each shot that moves; and how far what came follows it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
 
 from videogen.backbones.base import Backbone
 from videogen.core.randomness import address
 from videogen.longvideo.latent_timeline import LatentTimeline
 from videogen.media.video import Video
-from videogen.motion import compile
+from videogen.motion import MotionPlan, compile
+from videogen.motion.flow import estimate
+from videogen.motion.spec import Motion
 from videogen.schedulers.noise_stream import IidNoise, NoiseStream, WarpedStream
 from videogen.schedulers.warped import WarpedNoise
 
 from .request import RenderRequest
 
 
-def warped_streams(request: RenderRequest, shown: LatentTimeline, backbone: Backbone) -> Callable[[int], NoiseStream] | None:
-    """A shot's noise by its number; None for a video without motion. A shot's own motion goes before the whole video's."""
-    whole = request.motion_spec()
-    if whole is None and all(shot.motion is None for shot in shown.shots):
-        return None
-    control, geometry = request.motion_control(), backbone.geometry
-    strength = request.motion_strength
-    assert control is not None and request.height and request.width and strength is not None
+@dataclass
+class LongMotion:
+    """The motion of a resolved request, for whose clips it gives the noise, and whose frames it judges as they come.
 
-    def stream(motion: object, start: int, stop: int, seed: int) -> NoiseStream:
-        frames = shown.clock.frames(stop - start)
-        plan = compile(motion, frames, request.height, request.width, fps=request.fps, read_video=Video.open)  # type: ignore[arg-type]
-        noise = WarpedNoise(
-            plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
-            **control.warping, strength=strength, device=backbone.device,
+    A shot's own motion goes before the whole video's. Plans are made when they are asked for, and hold no frames.
+    """
+
+    request: RenderRequest
+    shown: LatentTimeline
+    backbone: Backbone
+    _rows: dict[int, _Found] = field(default_factory=dict)
+    _seen: int = 0
+    _last: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.plan_of, self._stream_of = cache(self._plan_of), cache(self._stream)
+
+    @classmethod
+    def of(cls, request: RenderRequest, shown: LatentTimeline, backbone: Backbone) -> LongMotion | None:
+        """None for a video without motion."""
+        moves = request.motion is not None or any(shot.motion is not None for shot in shown.shots)
+        return cls(request, shown, backbone) if moves else None
+
+    def noise(self, index: int) -> NoiseStream:
+        """Of a shot."""
+        found = self.plan_of(self._key(index))
+        return IidNoise(self.shown.shots[index].seed) if found is None else self._stream_of(self._key(index))
+
+    def add(self, frames: np.ndarray) -> None:
+        """Judge the next frames, uint8 [n, h, w, 3]."""
+        both = frames if self._last is None else np.concatenate([self._last[None], frames])
+        at = self._seen - (self._last is not None)
+        for number, (before, after) in enumerate(pairwise(both), at):
+            self._judge(number, before, after)
+        self._seen, self._last = self._seen + len(frames), frames[-1].copy()
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What was promised, and for each shot that moves what came of it. asked_px: mean motion a frame where the plan says what is to be
+        seen; error_px: mean distance of the measured flow from it, which for a clip that stands still is asked_px."""
+        shots = [{"shot": index, **found.told()} for index, found in sorted(self._rows.items()) if found.pixels]
+        return {"backend": self.request.motion_backend, "strength": self.request.motion_strength, "shots": shots}
+
+    def _judge(self, frame: int, before: np.ndarray, after: np.ndarray) -> None:
+        """Flow from `frame` to the next, where both are of one shot that moves."""
+        clock = self.shown.clock
+        index = self.shown.index_at(min(clock.latent_of(frame), self.shown.latents - 1))
+        found = self.plan_of(self._key(index))
+        if found is None or clock.latent_of(frame + 1) >= self.shown.shots[index].stop:
+            return
+        plan, start = found
+        held = clock.frames_of(start)
+        local = frame - (held.stop - 1 if self.backbone.geometry.single_first else held.start)
+        if not 0 <= local < plan.frames - 1:
+            return
+        told = plan.mask_at(local) > 0.5
+        target = plan.flow_at(local)[:, told]
+        error = np.linalg.norm(estimate(before, after, preset="fast")[:, told] - target, axis=0)
+        self._rows.setdefault(index, _Found()).take(error, np.linalg.norm(target, axis=0))
+
+    def _key(self, index: int) -> int | None:
+        """A shot's number where its motion is its own; None where it is the whole video's."""
+        return None if self.shown.shots[index].motion is None else index
+
+    def _stream(self, key: int | None) -> NoiseStream:
+        found = self.plan_of(key)
+        control, geometry, strength = self.request.motion_control(), self.backbone.geometry, self.request.motion_strength
+        assert found is not None and control is not None and strength is not None
+        seed = self.request.seed if key is None else address(self.shown.shots[key].seed, "shot", key)
+        warped = WarpedNoise(
+            found[0], seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
+            **control.warping, strength=strength, device=self.backbone.device,
         )  # fmt: skip
-        return WarpedStream(noise, start)
+        return WarpedStream(warped, found[1])
 
-    over_all = None if whole is None else stream(whole, 0, shown.latents, request.seed)
+    def _plan_of(self, key: int | None) -> tuple[MotionPlan, int] | None:
+        """(the plan, the latent that it begins with), None where nothing moves."""
+        if key is None:
+            motion, start, stop = self.request.motion_spec(), 0, self.shown.latents
+        else:
+            shot = self.shown.shots[key]
+            motion, start, stop = shot.motion, shot.start, shot.stop
+        return None if motion is None else (self._compiled(motion, self.shown.clock.frames(stop - start)), start)
 
-    def of(index: int) -> NoiseStream:
-        shot = shown.shots[index]
-        if shot.motion is None:
-            return over_all or IidNoise(shot.seed)
-        return stream(shot.motion, shot.start, shot.stop, address(shot.seed, "shot", index))
+    def _compiled(self, motion: Motion, frames: int) -> MotionPlan:
+        request = self.request
+        assert request.height and request.width
+        return compile(motion, frames, request.height, request.width, fps=request.fps, read_video=Video.open)
 
-    return of
+
+@dataclass
+class _Found:
+    """Sums over the pixels judged so far."""
+
+    pixels: int = 0
+    error: float = 0.0
+    asked: float = 0.0
+
+    def take(self, error: np.ndarray, asked: np.ndarray) -> None:
+        self.pixels += len(error)
+        self.error += float(error.sum(dtype=np.float64))
+        self.asked += float(asked.sum(dtype=np.float64))
+
+    def told(self) -> dict[str, float]:
+        return {"error_px": round(self.error / self.pixels, 3), "asked_px": round(self.asked / self.pixels, 3)}

@@ -34,7 +34,7 @@ from .events import Progress, ProgressCallback, report
 from .guards import Tiling, check_finite, check_not_flat, memory_errors
 from .long_frames import FrameStream, Part
 from .long_judging import faded, faults
-from .long_motion import warped_streams
+from .long_motion import LongMotion
 from .plan import StepRow
 from .request import RenderRequest
 from .sampling import begin, plan_of, sample
@@ -67,7 +67,8 @@ class LongRun:
         self.continuity: Continuity = request.continuity_for(self.clip)
         self.plan: list[StepRow] = plan_of(self.backbone, request)
         self.pieces = pieces(self.shown, self.continuity, self.clip, len(self.plan))
-        self.noise = StoryNoise(self.shown, self.continuity, self.clip, warped_streams(request, self.shown, self.backbone))
+        self.motion = LongMotion.of(request, self.shown, self.backbone)
+        self.noise = StoryNoise(self.shown, self.continuity, self.clip, self.motion.noise if self.motion else None)
         self.prompts = StoryPrompts(self.backbone, self.shown, (request.negative_prompt or "") if request.guided else None)
         latents = (at for shot in self.shown.shots[1:] for at in {shot.start, shot.start + shot.blend})
         self.breaks = sorted(self.shown.clock.frames_of(at).start for at in latents)  # frames with which colours are new
@@ -102,6 +103,7 @@ class LongRun:
             "pieces": self.rows,
             "report": self.meter.report().to_dict() if self.meter.count > 1 else None,
             **({} if self.trial is None else {"trial": self.trial}),
+            **({} if self.motion is None else {"motion": self.motion.measured}),
         }
 
     def _first_to_make(self, journal: Journal | None) -> int:
@@ -229,6 +231,8 @@ class LongRun:
             if len(part.frames) >= 8:
                 check_not_flat(torch.from_numpy(part.frames))
             self.meter.add(part.frames, joins=part.joins, begins=part.begins)
+            if self.motion is not None:
+                self.motion.add(part.frames)
             yield part.frames
 
     def _told(self, piece: Piece) -> Callable[[Any, int, int], None]:

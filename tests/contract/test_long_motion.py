@@ -1,0 +1,80 @@
+"""The motion of a long video: measured as its frames come, shot by shot, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from videogen import Engine, RenderRequest
+from videogen.cli.inspect import _long
+from videogen.cli.report_long import long_section
+from videogen.engine.long_motion import LongMotion
+from videogen.longvideo import as_timeline
+from videogen.motion import Camera, compile
+
+EngineOf = Callable[[str], Engine]
+SIZE, FRAMES = 64, 37
+PAN = Camera(pan=24)
+
+
+def texture(size: int) -> np.ndarray:
+    """A picture that flow can be measured on: uint8 [size, size, 3]."""
+    rough = np.random.default_rng(0).uniform(0, 255, (size // 4, size // 4, 3)).astype(np.float32)
+    return cv2.resize(rough, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+
+
+def long_motion(engine: Engine, **asked: Any) -> LongMotion:
+    values = {"prompt": "a red ball", "frames": FRAMES, "window": 21, "width": SIZE, "height": SIZE, "steps": 2, "continuity": "replay"}
+    request = RenderRequest(**values | {"motion_backend": "warped_noise"} | asked).resolve(engine.backbone)
+    found = LongMotion.of(request, request.latent_timeline(engine.backbone.geometry), engine.backbone)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 7, FRAMES])
+def test_a_clip_that_moves_as_planned_is_found_to(chunk: int, engine_of: EngineOf) -> None:
+    motion = long_motion(engine_of("wan-2.1"), motion=PAN)
+    clip = compile(PAN, FRAMES, SIZE, SIZE).preview(texture(SIZE), arrows=False)
+    for at in range(0, FRAMES, chunk):
+        motion.add(clip[at : at + chunk])
+    (shot,) = motion.measured["shots"]
+    assert shot["shot"] == 0 and shot["asked_px"] == pytest.approx(24 / (FRAMES - 1), rel=0.01)
+    assert shot["error_px"] < 0.25 * shot["asked_px"]
+
+
+def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> None:
+    motion = long_motion(engine_of("wan-2.1"), motion=PAN)
+    motion.add(np.repeat(texture(SIZE)[None], FRAMES, 0))
+    (shot,) = motion.measured["shots"]
+    assert shot["error_px"] == pytest.approx(shot["asked_px"], rel=0.02)
+
+
+def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
+    """The second shot moves, from latent 5 on, whose last frame is the plan's first; the first one has nothing to follow."""
+    story = as_timeline({0: "a red ball", 17: "a blue ball"}).to_dict()
+    story["shots"][1]["motion"] = [{"kind": "camera", "pan": 12.0}]
+    motion = long_motion(engine_of("wan-2.1"), prompt="", story=story)
+    start = motion.shown.shots[1].start
+    first = motion.shown.clock.frames_of(start).stop - 1
+    plan = compile(Camera(pan=12), motion.shown.clock.frames(motion.shown.latents - start), SIZE, SIZE)
+    still = np.repeat(texture(SIZE)[None], first, 0)
+    motion.add(np.concatenate([still, plan.preview(texture(SIZE), arrows=False)])[:FRAMES])
+    (shot,) = motion.measured["shots"]
+    assert shot["shot"] == 1 and shot["error_px"] < 0.3 * shot["asked_px"]
+
+
+def test_a_render_tells_it(engine_of: EngineOf) -> None:
+    engine = engine_of("wan-2.1")
+    request = RenderRequest(
+        "a red ball", frames=FRAMES, window=21, width=32, height=32, steps=2, continuity="replay", motion=Camera(pan=8),
+        motion_backend="warped_noise", motion_strength=0.5,
+    )  # fmt: skip
+    video = engine.render(request)
+    assert video.manifest is not None
+    long = video.manifest["measured"]["long"]
+    assert long["motion"]["strength"] == 0.5 and long["motion"]["shots"][0]["asked_px"] > 0
+    assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(long_section(long, video.manifest["request"]))
