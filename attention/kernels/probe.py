@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from videogen.core.errors import UnsupportedError
 
+from .dense import DENSE, DenseCase, dense_reasons
 from .table import KERNELS, Case, Kernel
 
 _TOLERANCE = 2e-2  # of values near 1, in half precision
@@ -25,7 +26,8 @@ class BackendReport:
 
 
 def probe_backends() -> list[BackendReport]:
-    """Try every backend on the best device: half precision on CUDA, fp32 on a CPU."""
+    """Try every backend on the best device: half precision on CUDA, fp32 on a CPU. lse-: dense ones that also give the log-sum-exp
+    that a search and an audit need, the first of which serves."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,6 +96,15 @@ def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]
     return call
 
 
+def _dense(name: str) -> Callable:  # type: ignore[type-arg]
+    def call(q, k, v):  # type: ignore[no-untyped-def]
+        if reason := dense_reasons(DenseCase.of(q, v, None))[name]:
+            raise UnsupportedError(reason)
+        return DENSE[name][0](q, k, v, None, q.shape[-1] ** -0.5)[0]
+
+    return call
+
+
 _CALLS: dict[str, Callable] = {  # type: ignore[type-arg]
     "sdpa-math": _sdpa("MATH"),
     "sdpa-flash": _sdpa("FLASH_ATTENTION"),
@@ -103,4 +114,5 @@ _CALLS: dict[str, Callable] = {  # type: ignore[type-arg]
     "flash-attn": _flash_attn,
     "xformers": _xformers,
     **{f"sparse-{kernel.name}": _sparse(kernel) for kernel in KERNELS},
+    **{f"lse-{name}": _dense(name) for name in DENSE},
 }

@@ -115,6 +115,7 @@ def test_models_and_doctor_answer(run: Run) -> None:
     doctor = json.loads(run("doctor", "--json").out)
     verdicts = {b["name"]: b for b in doctor["attention"]}
     assert verdicts["sdpa-math"]["available"] and all(b["reason"] for b in doctor["attention"])
+    assert verdicts["lse-math"]["available"] and verdicts["sparse-torch"]["available"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing")
