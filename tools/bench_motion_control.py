@@ -269,7 +269,10 @@ def _transferred(engine: Engine, frames: np.ndarray, strength: float, steps: int
 
 def shrunk(video: Video, frames: int, fps: float) -> np.ndarray:
     """The middle square of a video's beginning, at the model's size and rate."""
-    clip = video.frames[np.round(np.arange(frames) * float(video.fps) / fps).astype(int)]
+    chosen = np.floor(np.arange(frames) * float(video.fps) / fps + 0.5).astype(int)
+    if chosen[-1] >= len(video):
+        raise SystemExit(f"the driving video has {len(video)} frames; {chosen[-1] + 1} are needed for {frames} at {fps:g} a second")
+    clip = video.frames[chosen]
     side = min(clip.shape[1:3])
     top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2
     cut = clip[:, top : top + side, left : left + side]

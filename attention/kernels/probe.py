@@ -98,9 +98,11 @@ def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]
 
 def _dense(name: str) -> Callable:  # type: ignore[type-arg]
     def call(q, k, v):  # type: ignore[no-untyped-def]
-        if reason := dense_reasons(DenseCase.of(q, v, None))[name]:
-            raise UnsupportedError(reason)
-        return DENSE[name][0](q, k, v, None, q.shape[-1] ** -0.5)[0]
+        reason = None
+        for bias in (None, q.new_zeros(1, 1, 1, k.shape[2])):  # one of them is for masks alone
+            if not (reason := dense_reasons(DenseCase.of(q, v, bias))[name]):
+                return DENSE[name][0](q, k, v, bias, q.shape[-1] ** -0.5)[0]
+        raise UnsupportedError(reason)
 
     return call
 

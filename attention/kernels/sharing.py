@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock, local, main_thread
+from itertools import chain, islice
+from threading import Lock, current_thread, local, main_thread
 from typing import Any, TypeVar
 
 import torch
 
 T = TypeVar("T")
+_END = object()
 _KEPT_BYTES = 4 << 20  # of a piece of scratch memory; larger ones are let go
 
 
@@ -31,6 +33,9 @@ def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int
     They must not touch each other's memory. The first error of any of them is raised, after all threads have stopped.
     """
     left: Iterator[T] = iter(pieces)
+    first = list(islice(left, 2))
+    alone = threads < 2 or len(first) < 2 or not main_thread().is_alive()  # at the interpreter's end no thread can be begun any more
+    left = chain(first, left)
     lock, errors = Lock(), list[BaseException]()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
@@ -39,27 +44,33 @@ def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int
         with lock:
             left = iter(())
 
-    def taken() -> T | None:
+    def taken() -> T | object:
         with lock:
-            return next(left, None)
+            return next(left, _END)
 
     def run() -> None:
         try:
-            with _own_scratch(), torch.inference_mode(inference), torch.set_grad_enabled(grad):
-                while (piece := taken()) is not None:
-                    work(piece)
+            with _own_scratch(), torch.inference_mode(inference), torch.set_grad_enabled(grad), torch.autocast("cpu", enabled=False):
+                while (piece := taken()) is not _END:
+                    work(piece)  # type: ignore[arg-type]
         except BaseException as error:  # Ctrl-C included: no thread may take its error elsewhere
-            errors.append(error)
-            stop()
+            failed(error)
 
-    if threads < 2 or not main_thread().is_alive():  # at the interpreter's end no thread can be begun any more
+    def failed(error: BaseException) -> None:
+        errors.append(error)
+        stop()
+
+    if alone:
         run()
-    elif (fork := _openmp()) is not None and os.getpid() == _process:
-        fork(_REGION(lambda _: run()), None, threads, 0)
+    elif (fork := _openmp()) is not None and os.getpid() == _process and not current_thread().daemon:
+        _in_region(fork, run, failed, threads)
     else:
         _pooled(run, stop, threads)
-    if errors:
-        raise errors[0]
+    try:
+        if errors:
+            raise errors[0]
+    finally:
+        errors.clear()  # its traceback holds this frame, which holds it
 
 
 # --- threads -------------------------------------------------------------------------------------------------------------------
@@ -82,6 +93,33 @@ def _openmp() -> Callable[..., None] | None:
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
+def _in_region(fork: Callable[..., None], run: Callable[[], None], failed: Callable[[BaseException], None], threads: int) -> None:
+    """`run` in each of so many threads, this one included.
+
+    A signal's handler may raise at the region's very edge, where ctypes can only report it: then it is taken from there.
+    """
+
+    def region(_: int) -> None:
+        run()
+
+    usual = sys.unraisablehook
+
+    def reported(told: Any) -> None:
+        if told.object is region:
+            failed(told.exc_value)
+        else:
+            usual(told)
+
+    main = current_thread() is main_thread()  # signals are handled there alone
+    if main:
+        sys.unraisablehook = reported
+    try:
+        fork(_REGION(region), None, threads, 0)
+    finally:
+        if main:
+            sys.unraisablehook = usual
+
+
 _process = os.getpid()  # neither OpenMP's threads nor a pool's come along into a forked child
 os.register_at_fork(after_in_child=_pools.clear)
 

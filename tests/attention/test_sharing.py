@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -82,6 +85,46 @@ def test_ctrl_c_within_a_piece_stops_them_all() -> None:
     with pytest.raises(KeyboardInterrupt):
         parallel_for(range(60), work, threads=2)
     assert len(done) < 30
+
+
+def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for number in range(30):
+            soon = threading.Timer(0.003 + 0.0001 * number, signal.raise_signal, (signal.SIGINT,))
+            end = time.monotonic() + 20
+            soon.start()
+            with pytest.raises(KeyboardInterrupt):
+                while time.monotonic() < end:
+                    parallel_for(range(8), lambda _: torch.zeros(20_000).exp_(), threads=2)
+            soon.join()
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert sys.unraisablehook is not None and "reported" not in repr(sys.unraisablehook)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pieces_may_be_none_or_few_and_their_making_may_fail(threads: int) -> None:
+    done: list[object] = []
+    parallel_for([1, None, 2], done.append, threads=threads)
+    parallel_for([], done.append, threads=threads)
+    parallel_for(["one"], done.append, threads=threads)
+    assert sorted(map(str, done)) == ["1", "2", "None", "one"]
+
+    def failing() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("no sixth")
+
+    with pytest.raises(ValueError, match="no sixth"):
+        parallel_for(failing(), done.append, threads=threads)
+
+
+def test_autocast_reaches_no_piece() -> None:
+    seen: set[bool] = set()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for threads in (1, 2):
+            parallel_for(range(6), lambda _: seen.add(torch.is_autocast_enabled("cpu")), threads=threads)
+    assert seen == {False}
 
 
 def test_both_threads_work_at_once() -> None:

@@ -5,38 +5,80 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from videogen.cli import main as command
+from videogen.cli.stopping import Stoppable, Terminated
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, command._Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_an_import_is_finished_before_the_command_ends(
-    number: signal.Signals, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body = f"import signal, time\nsignal.raise_signal({int(number)})\ntime.sleep(0.2)\nwhole = True\n"
+@pytest.fixture
+def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that gets the signals of `slow_to_import.SENT` while it is imported."""
+    body = "import signal, time, sys\nfor number in sys.signals_sent: signal.raise_signal(number)\ntime.sleep(0.2)\nwhole = True\n"
     (tmp_path / "slow_to_import.py").write_text(body, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    kept = {each: signal.getsignal(each) for each in (number, signal.SIGALRM)}
-    signal.signal(number, command._stop)
-    try:
-        with pytest.raises(error):
-            importlib.import_module("slow_to_import")
-            time.sleep(10)
-        assert sys.modules["slow_to_import"].whole
-    finally:
-        sys.modules.pop("slow_to_import", None)
-        for each, handler in kept.items():
-            signal.signal(each, handler)
+    monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
+    return "slow_to_import"
 
 
-def test_outside_of_imports_it_ends_at_once() -> None:
-    kept = signal.signal(signal.SIGTERM, command._stop)
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        ([signal.SIGTERM], Terminated),
+        ([signal.SIGINT], KeyboardInterrupt),
+        ([signal.SIGTERM, signal.SIGINT], Terminated),
+        ([signal.SIGINT, signal.SIGTERM], Terminated),
+    ],
+)
+def test_an_import_is_finished_before_the_command_ends(
+    sent: list[int], error: type[BaseException], slow_module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "signals_sent", sent, raising=False)
+    with pytest.raises(KeyboardInterrupt) as raised, Stoppable():
+        importlib.import_module(slow_module)
+        time.sleep(10)
+    assert raised.type is error and sys.modules.pop(slow_module).whole
+
+
+def test_outside_of_imports_it_ends_at_once_and_leaves_nothing_behind() -> None:
+    usual = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Terminated), Stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == usual
+
+
+def test_a_command_that_is_done_is_not_stopped_any_more(slow_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "signals_sent", [signal.SIGTERM], raising=False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    reached: list[int] = []
+    usual = signal.signal(signal.SIGTERM, lambda number, _: reached.append(number))
     try:
-        with pytest.raises(command._Terminated):
-            signal.raise_signal(signal.SIGTERM)
+        with Stoppable():
+            importlib.import_module(slow_module)
+        threading.Event().wait(0.2)
     finally:
-        signal.signal(signal.SIGTERM, kept)
+        signal.signal(signal.SIGTERM, usual)
+    assert not reached
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stoppable():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def test_imports_around_the_command_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = (
+        "import signal, time\nfrom videogen.cli.stopping import Stoppable\ntry:\n    with Stoppable():\n"
+        "        signal.raise_signal(signal.SIGINT); time.sleep(1); late = True\nexcept KeyboardInterrupt:\n    late = False\n"
+    )
+    (tmp_path / "command_in_an_import.py").write_text(body, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not importlib.import_module("command_in_an_import").late
+    sys.modules.pop("command_in_an_import")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,19 @@ def test_a_motion_is_rendered_again_from_its_manifest(name: str, backend: str, e
     figures = video.manifest["measured"]["motion"]
     assert figures["backend"] == backend and {"track_px", "floor_px", "error_px", "camera"} <= set(figures)
     assert video.manifest["request"]["motion_backend"].startswith(f"{backend}:")  # nothing is left to defaults that may change
+
+
+def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(name)
+    usual = dataclasses.replace(engine.backbone.defaults, dual_clock=(0.9, 0.7), dual_clock_whole=None)
+    for defaults, motion, levels in (
+        (usual, Camera(pan=4), "0.9,0.7"),
+        (dataclasses.replace(usual, dual_clock_whole=(0.8, 0.1)), Camera(pan=4), "0.8,0.1"),
+        (dataclasses.replace(usual, dual_clock_whole=(0.8, 0.1)), DRAG, "0.9,0.7"),
+    ):
+        monkeypatch.setattr(engine.backbone, "defaults", defaults)
+        assert request(engine, name, motion, motion_backend="dual_clock").motion_backend == f"dual_clock:{levels}"
+    assert request(engine, name, Camera(pan=4), motion_backend="dual_clock:0.6,0.5").motion_backend == "dual_clock:0.6,0.5"
 
 
 @pytest.mark.parametrize("backend", ["warped_noise", "dual_clock:0.9,0.5"])

@@ -15,6 +15,7 @@ from videogen.motion import Camera, CutDrag, Drag, Flow, Motion, Sprite, Tracks,
 from videogen.motion import compile as compile_motion
 from videogen.motion.control import MotionControl
 from videogen.motion.latents import latent_mask
+from videogen.motion.layers import moves_whole
 
 PLAIN = [
     pytest.param(Camera(pan=8, zoom=1.2, ease="in_out"), id="camera"),
@@ -104,6 +105,20 @@ WRONG += ["warped_noise:texture,0.2", "warped_noise:texture,cutoff=wide", "warpe
 def test_wrong_backends(text: str) -> None:
     with pytest.raises(InputError):
         MotionControl.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("motion", "whole"),
+    [
+        (Drag((0, 0, 8, 8), [(4, 4), (20, 4)]), False),
+        (Camera(pan=8), True),
+        (Drag((0, 0, 8, 8), [(4, 4), (20, 4)]) + Camera(zoom=1.2), True),
+        (Transfer(np.zeros((2, 8, 8, 3), np.uint8)), True),
+        (Transfer(np.zeros((2, 8, 8, 3), np.uint8), region=(0, 0, 4, 4)), False),
+    ],
+)
+def test_what_moves_the_whole_picture(motion: Motion, whole: bool) -> None:
+    assert moves_whole(motion) is whole
 
 
 def test_latent_mask_is_share_in_space_and_most_in_time() -> None:

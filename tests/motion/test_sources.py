@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,6 +76,42 @@ def test_a_driving_video_keeps_its_pace(rate: float, pace: float) -> None:
     assert np.isfinite(plan.flow()).all()
 
 
+@pytest.mark.parametrize("rate", [24, 30, 20, 40, 10, 7, 15.5])
+def test_constant_motion_stays_constant_at_any_rate(rate: float) -> None:
+    ground = np.random.default_rng(3).uniform(0, 255, (16, 48, 3)).astype(np.float32)
+    wide = cv2.resize(ground, (192, 64), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    frames = np.stack([wide[:, 2 * f : 2 * f + 64] for f in range(40)])
+    plan = compile(Transfer(SimpleNamespace(frames=frames, fps=rate)), 13, 64, 64, fps=16)
+    moved = np.median(plan.flow()[:, 0, 16:48, 16:48], (1, 2))
+    np.testing.assert_allclose(moved, -2 * rate / 16, rtol=0.1)
+
+
+def test_times_of_a_varying_rate_are_kept() -> None:
+    """Every second frame of the video comes after half the time of the others."""
+    times = np.cumsum([0.0, *([1 / 24, 1 / 12] * 10)])[: len(PANNED.frames)]
+    even = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16)), 5, 64, 64, fps=16)
+    plan = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16, times_s=times)), 5, 64, 64, fps=16)
+    long, short = np.median(even.flow()[:, 0, 20:44, 20:44]), np.median(plan.flow()[:, 0, 20:44, 20:44], (1, 2))
+    assert short[0] == pytest.approx(1.25 * long, rel=0.15) and np.median(short) != pytest.approx(long, rel=0.02)
+
+
+@pytest.mark.parametrize(("rate", "frames", "needed"), [(7, 26, 8), (7, 101, 29), (16, 13, 13), (32, 7, 13)])
+def test_a_driving_video_that_just_suffices_is_taken(rate: float, frames: int, needed: int) -> None:
+    fps = 25 if rate == 7 else 16
+    still = np.repeat(PANNED.frames[:1], needed, 0)
+    assert compile(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
+    with pytest.raises(InputError, match="give a longer one"):
+        compile(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), -1.0, float("inf"), "24?"])
+def test_rates_that_are_none(rate: object) -> None:
+    with pytest.raises(InputError, match="must be a finite number above 0"):
+        compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), 5, 64, 64, fps=16)
+    with pytest.raises(InputError, match="must be a finite number above 0"):
+        compile(Transfer(PANNED.frames), 5, 64, 64, fps=rate)  # type: ignore[arg-type]
+
+
 def test_a_slow_driving_video_is_shared_out_evenly() -> None:
     stretched = compile(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
     whole = compile(Transfer(PANNED.frames[:7]), 7, 64, 64)
@@ -142,7 +179,8 @@ HIDDEN = np.repeat(np.arange(F)[:, None] < 6, 9, axis=1)
 BAD = [
     pytest.param(lambda p: Transfer(CLIP.frames[:9]), "the driving video has 9 frames, the clip 13", id="driving clip too short"),
     pytest.param(
-        lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)), "13 frames, the clip 13 at 16 a second, which take 25 of its 32",
+        lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)),
+        "13 frames at 32 a second, the clip 13 at 16, which takes 25 of them",
         id="driving clip over too soon",
     ),
     pytest.param(lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"),

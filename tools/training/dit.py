@@ -223,4 +223,4 @@ def _fill(pool: LatentPool, step: int, count: int, most: int) -> None:
 
 def _defaults(form: Format) -> dict[str, Any]:
     clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps}
-    return clip | {"steps": 20, "guidance_scale": 3.0, "dual_clock": [0.85, 0.45]}
+    return clip | {"steps": 20, "guidance_scale": 3.0, "dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.05]}

@@ -71,7 +71,8 @@ class Defaults:
     """What a request gets where it says nothing, and what a model was trained for.
 
     warped_noise: trained with noise that moves as its clips do; dual_clock: the noise levels (weak, strong) between which
-    dual-clock sampling holds a motion, as shares of the training timesteps.
+    dual-clock sampling holds a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as
+    under a camera (None: no other).
     """
 
     frames: int
@@ -83,6 +84,7 @@ class Defaults:
     negative_prompt: str = ""
     warped_noise: bool = False
     dual_clock: tuple[float, float] = (0.95, 0.85)
+    dual_clock_whole: tuple[float, float] | None = None
 
     @classmethod
     def fits(cls, values: object) -> bool:
@@ -97,7 +99,7 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key == "warped_noise":
         return isinstance(value, bool)
-    if key == "dual_clock":
+    if key in ("dual_clock", "dual_clock_whole"):
         numbers = isinstance(value, list) and len(value) == 2 and all(type(n) is float for n in value)
         return numbers and 0 < value[1] <= value[0] < 1
     return type(value) in ((int, float) if key == "guidance_scale" else (int,)) and value > 0

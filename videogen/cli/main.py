@@ -6,24 +6,19 @@ import argparse
 import errno
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
 
 from videogen import __version__
 from videogen.core.errors import InputError, VideogenError
 from videogen.core.logs import quiet_third_parties
 
 from .parser import build_parser
+from .stopping import Stoppable, Terminated
 from .text import printable
 
 _CODES = """exit codes: 0 done, 1 failed, 2 your mistake, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, 143 terminated"""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: stop as at Ctrl-C, with the exit code that a supervisor expects."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,16 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    previous = {number: handler for number, handler in usual.items() if handler not in (None, signal.SIG_IGN)}
-    for number in previous:
-        signal.signal(number, _stop)
-    try:
-        with quiet_third_parties(verbose=options.verbose) as log_file:
-            return _run(options, str(log_file))
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with Stoppable(), quiet_third_parties(verbose=options.verbose) as log_file:
+        return _run(options, str(log_file))
 
 
 def _run(options: argparse.Namespace, log_file: str) -> int:
@@ -59,7 +46,7 @@ def _run(options: argparse.Namespace, log_file: str) -> int:
     except VideogenError as error:
         return _fail(error, error.exit_code, as_json)
     except KeyboardInterrupt as stop:
-        code, word = (143, "terminated") if isinstance(stop, _Terminated) else (130, "interrupted")
+        code, word = (143, "terminated") if isinstance(stop, Terminated) else (130, "interrupted")
         return _fail(f"{word}; {str(stop) or 'nothing was written'}", code, as_json)
     except BrokenPipeError:  # the reader of our stdout went away: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,23 +73,6 @@ def _fail(error: object, code: int, as_json: bool) -> int:
         kind = type(error).__name__ if isinstance(error, VideogenError) else None
         print(json.dumps({"error": message, "kind": kind, "exit_code": code}))
     return code
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Raise what ends the command, though not within an import: native modules that are being set up abort at an exception."""
-    if _importing(frame) and hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, lambda _, later: _stop(number, later))
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        return
-    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 if __name__ == "__main__":

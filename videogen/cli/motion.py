@@ -55,6 +55,7 @@ def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
 
 def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """The request's motion as a clip of its own size and length."""
+    from videogen.engine.motion import driving_video
     from videogen.media.video import Video
     from videogen.motion import compile
 
@@ -66,28 +67,30 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
         told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
         raise InputError(f"{told}; add --size and --frames")
     frames, height, width, fps = clip
-    plan = compile(motion, frames, height, width, fps=fps, read_video=Video.open)
-    Video(plan.preview(), Fraction(fps).limit_denominator(1001)).save(path, overwrite=overwrite)
+    plan = compile(motion, frames, height, width, fps=fps, read_video=driving_video)
+    Video(plan.preview(), Fraction(fps or 16).limit_denominator(1001)).save(path, overwrite=overwrite)
 
 
 def check_motion(request: RenderRequest) -> None:
     """InputError where the motion does not fit the clip, before any model is loaded, if that much is known."""
-    from videogen.media.video import Video
+    from videogen.engine.motion import driving_video
     from videogen.motion import compile
 
     motion, clip = request.motion_spec(), _clip(request)
-    if motion is not None and clip is not None:
-        compile(motion, *clip[:3], fps=clip[3], read_video=Video.open)
+    if motion is not None and clip is not None and clip[3] is not None:
+        compile(motion, *clip[:3], fps=clip[3], read_video=driving_video)
 
 
-def _clip(request: RenderRequest) -> tuple[int, int, int, float] | None:
-    """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells."""
+def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
+    """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells (the rate may be
+    missing alone)."""
     from videogen.backbones.registry import locate
 
     source = locate(request.model or "embedded")
     path = source / "defaults.json" if isinstance(source, Path) else None
     values = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
-    fps = float(request.fps or values.get("fps", 16))
+    rate = request.fps or values.get("fps")
+    fps = None if rate is None else float(rate)
     height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))
     frames = request.frames or _told_length(request, fps) or values.get("frames")
     if not (frames and height and width):
@@ -95,8 +98,10 @@ def _clip(request: RenderRequest) -> tuple[int, int, int, float] | None:
     return int(frames), int(height), int(width), fps
 
 
-def _told_length(request: RenderRequest, fps: float) -> int | None:
-    """Frames, where they are said in seconds or by a story."""
+def _told_length(request: RenderRequest, fps: float | None) -> int | None:
+    """Frames, where they are said in seconds or by a story, and the rate is known."""
+    if fps is None:
+        return None
     if request.seconds is not None:
         return max(1, round(request.seconds * fps))
     end = request.timeline().end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,32 +11,33 @@ import numpy as np
 from videogen.backbones.base import Backbone
 from videogen.core.randomness import address
 from videogen.longvideo.latent_timeline import LatentTimeline
-from videogen.media.video import Video
 from videogen.motion import MotionPlan, compile
 from videogen.motion.flow import estimate
 from videogen.motion.spec import Motion
 from videogen.schedulers.noise_stream import IidNoise, NoiseStream, WarpedStream
 from videogen.schedulers.warped import WarpedNoise
 
+from .motion import driving_video
 from .request import RenderRequest
+
+_PLANS = 4
 
 
 @dataclass
 class LongMotion:
     """The motion of a resolved request, for whose clips it gives the noise, and whose frames it judges as they come.
 
-    A shot's own motion goes before the whole video's. Plans are made when they are asked for, and hold no frames.
+    A shot's own motion goes before the whole video's. Plans are made when they are asked for, and few are kept.
     """
 
     request: RenderRequest
     shown: LatentTimeline
     backbone: Backbone
+    _plans: dict[int | None, tuple[MotionPlan, int] | None] = field(default_factory=dict)
+    _whole: NoiseStream | None = None
     _rows: dict[int, _Found] = field(default_factory=dict)
     _seen: int = 0
     _last: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        self.plan_of, self._stream_of = cache(self._plan_of), cache(self._stream)
 
     @classmethod
     def of(cls, request: RenderRequest, shown: LatentTimeline, backbone: Backbone) -> LongMotion | None:
@@ -47,8 +47,14 @@ class LongMotion:
 
     def noise(self, index: int) -> NoiseStream:
         """Of a shot."""
-        found = self.plan_of(self._key(index))
-        return IidNoise(self.shown.shots[index].seed) if found is None else self._stream_of(self._key(index))
+        key = self._key(index)
+        found = self._plan_of(key)
+        if found is None:
+            return IidNoise(self.shown.shots[index].seed)
+        if key is not None:
+            return self._stream(key, *found)
+        self._whole = self._whole or self._stream(key, *found)
+        return self._whole
 
     def add(self, frames: np.ndarray) -> None:
         """Judge the next frames, uint8 [n, h, w, 3]."""
@@ -69,7 +75,7 @@ class LongMotion:
         """Flow from `frame` to the next, where both are of one shot that moves."""
         clock = self.shown.clock
         index = self.shown.index_at(min(clock.latent_of(frame), self.shown.latents - 1))
-        found = self.plan_of(self._key(index))
+        found = self._plan_of(self._key(index))
         if found is None or clock.latent_of(frame + 1) >= self.shown.shots[index].stop:
             return
         plan, start = found
@@ -86,19 +92,25 @@ class LongMotion:
         """A shot's number where its motion is its own; None where it is the whole video's."""
         return None if self.shown.shots[index].motion is None else index
 
-    def _stream(self, key: int | None) -> NoiseStream:
-        found = self.plan_of(key)
+    def _stream(self, key: int | None, plan: MotionPlan, start: int) -> NoiseStream:
         control, geometry, strength = self.request.motion_control(), self.backbone.geometry, self.request.motion_strength
-        assert found is not None and control is not None and strength is not None
+        assert control is not None and strength is not None
         seed = self.request.seed if key is None else address(self.shown.shots[key].seed, "shot", key)
         warped = WarpedNoise(
-            found[0], seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
+            plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
             **control.warping, strength=strength, device=self.backbone.device,
         )  # fmt: skip
-        return WarpedStream(warped, found[1])
+        return WarpedStream(warped, start)
 
     def _plan_of(self, key: int | None) -> tuple[MotionPlan, int] | None:
-        """(the plan, the latent that it begins with), None where nothing moves."""
+        """(the plan, the latent that it begins with), None where nothing moves. The last few are kept."""
+        if key not in self._plans:
+            while len(self._plans) >= _PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = self._planned(key)
+        return self._plans[key]
+
+    def _planned(self, key: int | None) -> tuple[MotionPlan, int] | None:
         if key is None:
             motion, start, stop = self.request.motion_spec(), 0, self.shown.latents
         else:
@@ -109,7 +121,7 @@ class LongMotion:
     def _compiled(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request
         assert request.height and request.width
-        return compile(motion, frames, request.height, request.width, fps=request.fps, read_video=Video.open)
+        return compile(motion, frames, request.height, request.width, fps=request.fps, read_video=driving_video)
 
 
 @dataclass

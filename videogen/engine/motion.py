@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
+from videogen.media.metadata import read_folder_fps
 from videogen.media.video import Video
 from videogen.motion import MotionPlan, compile
 from videogen.motion.control import MotionControl
@@ -56,11 +59,17 @@ def plan_motion(request: RenderRequest, backbone: Backbone) -> PlannedMotion | N
     assert request.frames and request.height and request.width and request.motion_strength is not None
     if control.backend == "warped_noise":
         _check_warped(request, backbone)
-    plan = compile(motion, request.frames, request.height, request.width, fps=request.fps, read_video=Video.open)
+    plan = compile(motion, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video)
     planned = PlannedMotion(plan, control, request.motion_strength, digests(motion, request.motion_picture))
     if not planned.warps() and not plan.mask().any():
         raise InputError("the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip")
     return planned
+
+
+def driving_video(path: str | os.PathLike[str]) -> Any:
+    """A driving video; frames alone where it is a folder of pictures that does not tell its rate."""
+    video = Video.open(path)
+    return video.frames if Path(path).is_dir() and read_folder_fps(Path(path)) is None else video
 
 
 def _check_warped(request: RenderRequest, backbone: Backbone) -> None:

@@ -41,7 +41,7 @@ class RenderRequest:
     of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
     motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0 (the
     plain render) to 1: the correlation kept with the warped noise (0.9 where nothing is said), or how far dual_clock puts the
-    moved picture back (1); motion_backend: `warped_noise[:METHOD][,cutoff=C]` or `dual_clock[:WEAK,STRONG]` (`motion.control`);
+    moved picture back (1); motion_backend: `warped_noise[:METHOD[,cutoff=C]]` or `dual_clock[:WEAK,STRONG]` (`motion.control`);
     motion_picture: the file of the first frame that dual_clock moves, the clip's size; None: the plain render's first frame.
 
     Longer than the model's own clip: story: what is shown when (any form of `videogen.longvideo.as_timeline`), in the prompt's
@@ -261,7 +261,11 @@ class RenderRequest:
             filled = with_long_motion(filled, backbone)
         elif self.motion is not None:
             asked = self.motion_control() or MotionControl("warped_noise" if defaults.warped_noise else "dual_clock")
-            control = asked.with_clocks(*defaults.dual_clock)
+            from videogen.motion.layers import moves_whole
+
+            spec = self.motion_spec()
+            whole = defaults.dual_clock_whole if spec is not None and moves_whole(spec) else None
+            control = asked.with_clocks(*(whole or defaults.dual_clock))
             strength = STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength
             filled = replace(filled, motion_backend=str(control), motion_strength=strength)
         if not filled.guided:

@@ -6,7 +6,6 @@ Latents and frames are counted from 0; ranges are half open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Protocol
 
 from videogen.core.errors import InputError
@@ -67,14 +66,3 @@ class LatentClock:
         latent = self.latent_of(frame)
         held = self.frames_of(latent)
         return latent if 2 * (frame - held.start) <= len(held) else latent + 1
-
-
-def exact_fps(fps: Fraction | float) -> Fraction:
-    """The rate as videos are written with; InputError where it is none."""
-    try:
-        rate = Fraction(fps).limit_denominator(1001)
-    except (ValueError, OverflowError, TypeError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise InputError(f"fps={fps} must be a finite number above 0")
-    return rate

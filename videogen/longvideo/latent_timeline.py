@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.rates import exact_fps
 
-from .clock import Geometry, LatentClock, exact_fps
+from .clock import Geometry, LatentClock
 from .timeline import Shot, Timeline, number, round_half_up
 
 if TYPE_CHECKING:

@@ -103,7 +103,9 @@ class Timeline:
 
     def frames(self, fps: Fraction | float, geometry: Geometry) -> int | None:
         """The least count of frames that shows all of it and fits the model; None where the last shot is open."""
-        from .clock import LatentClock, exact_fps
+        from videogen.core.rates import exact_fps
+
+        from .clock import LatentClock
 
         return None if self.end is None else LatentClock.of(geometry).fitting(self.frame(self.end, exact_fps(fps)))
 

@@ -9,7 +9,6 @@ first frame overlap, the upper layer takes the pixels; one that leaves a lower l
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.rates import exact_fps
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
@@ -39,7 +39,7 @@ class Clip:
     frames: int
     height: int
     width: int
-    fps: Fraction | float | None = None
+    fps: Fraction | None = None
     read_video: Reader | None = None
 
 
@@ -56,9 +56,7 @@ def compile(
     for name, value in (("frames", frames), ("height", height), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise InputError(f"{name}={value!r} must be a whole number of at least 1")
-    if fps is not None and not (fps > 0 and math.isfinite(fps)):
-        raise InputError(f"fps={fps!r} must be a finite number above 0")
-    clip = Clip(int(frames), int(height), int(width), fps, read_video)
+    clip = Clip(int(frames), int(height), int(width), None if fps is None else exact_fps(fps), read_video)
     layers = [_still(clip, "background")]
     for index, part in enumerate(parts_of(motion), 1):
         layers = _add(layers, part, clip, f"{type(part).__name__} (part {index})")

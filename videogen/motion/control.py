@@ -43,6 +43,8 @@ class MotionControl:
             raise unknown("method of warped_noise", self.method, METHODS)
         if self.cutoff is not None and not 0 < self.cutoff <= 1:
             raise InputError(f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out for no mix by wavelength")
+        if self.cutoff is not None and self.backend != "warped_noise":
+            raise InputError(f"cutoff={self.cutoff:g} is of warped_noise, not of {self.backend}; leave it out")
         if (self.weak is None) != (self.strong is None):
             raise InputError("dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8")
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
@@ -51,7 +53,7 @@ class MotionControl:
     def __str__(self) -> str:
         """The words that `parse` reads."""
         if self.backend == "warped_noise":
-            return f"{self.backend}:{self.method}" + ("" if self.cutoff is None else f",cutoff={self.cutoff:g}")
+            return f"{self.backend}:{self.method}" + ("" if self.cutoff is None else f",cutoff={self.cutoff!r}")
         return self.backend if self.weak is None else f"{self.backend}:{self.weak:g},{self.strong:g}"
 
     @property
@@ -66,7 +68,7 @@ class MotionControl:
 
     @classmethod
     def parse(cls, text: str) -> MotionControl:
-        """`warped_noise[:METHOD][,cutoff=C]` or `dual_clock[:WEAK,STRONG]`. InputError for anything else."""
+        """`warped_noise[:METHOD[,cutoff=C]]` or `dual_clock[:WEAK,STRONG]`. InputError for anything else."""
         backend, colon, rest = text.partition(":")
         if not colon or backend not in BACKENDS:
             return cls(backend)

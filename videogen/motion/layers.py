@@ -112,3 +112,10 @@ def _plain(value: Any, is_file: bool = False) -> Any:
     if is_file:
         return str(Path(value).expanduser().absolute())
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def moves_whole(motion: Motion) -> bool:
+    """Whether a motion says of the whole picture where it goes: a camera, or a source without a region."""
+    return any(
+        isinstance(part, Camera) or (isinstance(part, Transfer | Tracks | Flow) and part.region is None) for part in parts_of(motion)
+    )

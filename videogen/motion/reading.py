@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.rates import exact_fps
 
 from .flow import flow_both_ways
 from .flow_files import FlowStack, check_flow, read_flow
@@ -37,34 +38,55 @@ def field_of(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.ndar
 
 
 def _of_clip(part: Transfer, clip: Clip) -> Field:
-    frames, rate = _opened(part.video, clip)
-    pace = float(rate / clip.fps) if rate and clip.fps else 1.0  # its frames in one of the clip's
-    times = np.arange(clip.frames) * pace
-    chosen = np.round(times).astype(int) if pace >= 1 else np.arange(math.ceil(times[-1]) + 1)
-    if len(frames) <= chosen[-1]:
-        at = "" if pace == 1 else f" at {float(clip.fps or 0):g} a second, which take {chosen[-1] + 1} of its {float(rate or 0):g}"
-        told = f"the driving video has {len(frames)} frames, the clip {clip.frames}{at}"
-        raise InputError(f"{told}; give a longer one or render fewer frames")
+    frames, fps, times_s = _opened(part.video, clip)
     _check_shape("the driving video", frames.shape[1], frames.shape[2], clip)
+    places = _places(len(frames), fps, times_s, clip)
+    steps = np.diff(places)
+    slow = bool((steps < 1).any())
+    chosen = np.arange(math.ceil(places[-1]) + 1) if slow else np.floor(places + 0.5).astype(int)
     pair = flow_both_ways(frames[chosen])
     forward, backward, valid = pair.forward, pair.backward, pair.backward_valid
-    if pace < 1:
-        shares = _shares(times)
-        forward, backward = (np.einsum("ik,kchw->ichw", shares, flow) for flow in (forward, backward))
-        valid = np.einsum("ik,khw->ihw", shares, ~valid) == 0
+    if slow:  # a frame of the clip lies between two of the video's
+        shares = _shares(places)
+        forward, backward = (np.stack([np.tensordot(row[row > 0], flow[row > 0], 1) for row in shares]) for flow in (forward, backward))
+        valid = np.stack([valid[row > 0].all(0) for row in shares])
+    elif len(steps):
+        shares = (steps / np.diff(chosen)).astype(np.float32)  # whole frames stand for the places between them
+        forward, backward = (flow * shares[:, None, None, None] for flow in (forward, backward))
     forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (forward, backward))
     return flow_field(forward, backward, resize_mask(valid, clip.height, clip.width))
 
 
-def _shares(times: np.ndarray) -> np.ndarray:
-    """How much of each whole step k to k + 1 lies between a time and the next, for times [n]: float32 [n - 1, steps]."""
-    steps = np.arange(math.ceil(times[-1]))
-    ends, starts = (np.clip(limit[:, None] - steps, 0, 1) for limit in (times[1:], times[:-1]))
+def _places(count: int, fps: Fraction | float | None, times_s: np.ndarray | None, clip: Clip) -> np.ndarray:
+    """Where each of the clip's frames lies among the `count` of a driving video: float64 [frames], from 0 on.
+
+    By time where both rates are known, else frame by frame. InputError where the video ends too soon.
+    """
+    rate = None if fps is None else exact_fps(fps)
+    if rate is None or clip.fps is None:
+        places, told = np.arange(clip.frames, dtype=np.float64), f"the driving video has {count} frames, the clip {clip.frames}"
+    else:
+        places = np.array([float(i * rate / clip.fps) for i in range(clip.frames)])
+        lasts = f"{count} frames at {float(rate):g} a second, the clip {clip.frames} at {float(clip.fps):g}"
+        told = f"the driving video has {lasts}, which takes {math.ceil(places[-1]) + 1} of them"
+        if times_s is not None and count > 1:
+            since = (times_s - times_s[0]) * float(rate)
+            over = places[-1] > since[-1]
+            places = np.full_like(places, count) if over else np.interp(places, since, np.arange(count))
+    if math.ceil(places[-1] - 0.5) > count - 1:
+        raise InputError(f"{told}; give a longer one or render fewer frames")
+    return np.minimum(places, count - 1)
+
+
+def _shares(places: np.ndarray) -> np.ndarray:
+    """How much of each whole step k to k + 1 lies between a place and the next, for places [n]: float32 [n - 1, steps]."""
+    steps = np.arange(math.ceil(places[-1]))
+    ends, starts = (np.clip(limit[:, None] - steps, 0, 1) for limit in (places[1:], places[:-1]))
     return (ends - starts).astype(np.float32)
 
 
-def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None]:
-    """Frames, and how many there are a second, where known."""
+def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None, np.ndarray | None]:
+    """Frames, how many there are a second and each one's time, where known."""
     if isinstance(video, str | os.PathLike):
         if clip.read_video is None:
             raise InputError(f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)")
@@ -73,7 +95,7 @@ def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None
     shape: tuple[int, ...] = getattr(frames, "shape", ())
     if getattr(frames, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
         raise InputError(f"a driving video must be uint8 [frame, height, width, 3], not {list(shape)}")
-    return frames, getattr(video, "fps", None)
+    return frames, getattr(video, "fps", None), getattr(video, "times_s", None)
 
 
 def _of_flow(part: Flow, clip: Clip) -> Field:

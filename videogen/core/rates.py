@@ -1,0 +1,18 @@
+"""Frame rates as exact numbers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from .errors import InputError
+
+
+def exact_fps(fps: Fraction | float) -> Fraction:
+    """The rate as videos are written with; InputError where it is none."""
+    try:
+        rate = Fraction(fps).limit_denominator(1001)
+    except (ValueError, OverflowError, TypeError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise InputError(f"fps={fps} must be a finite number above 0")
+    return rate
