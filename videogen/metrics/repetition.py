@@ -49,13 +49,12 @@ def repetition(clip: np.ndarray, window: int) -> Repetition:
     if window < 2 or clip.ndim != 2 or len(clip) < window + max(1, window // 2):
         raise InputError(f"{len(clip)} thumbnails show no repetition beyond a window of {window}; give 1.5 windows of 2 or more")
     stride = -(-len(clip) // _MOST)
-    own = clip[::stride].astype(np.float64) - clip.mean(0, dtype=np.float64)
+    own = clip[::stride] - clip.mean(0, dtype=np.float64).astype(np.float32)
     apart, run = -(-window // stride), max(1, window // 2 // stride)
-    energy, quiet = (own**2).sum(1), _QUIET_LEVELS**2 * own.shape[1]
-    shared = own @ own.T
+    energy, quiet = np.einsum("nv,nv->n", own, own, dtype=np.float64), _QUIET_LEVELS**2 * own.shape[1]
     best = (-1.0, 0, apart)
     for lag in range(apart, len(own) - run + 1):
-        together = _runs(np.diagonal(shared, lag), run)
+        together = _runs(np.einsum("nv,nv->n", own[:-lag], own[lag:]), run)  # lag by lag: all at once would take as much as a model
         power = _runs(energy[: len(own) - lag] + energy[lag:], run)
         likeness = np.where(power > 2 * run * quiet, 2 * together / np.maximum(power, 1e-9), 0.0)
         at = int(likeness.argmax())
