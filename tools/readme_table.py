@@ -110,7 +110,11 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
         slope = "" if row["slope"] is None else f"; the last third of the pieces takes {100 * row['slope']:+.1f} % of the first's time"
         yield f"`{model}`, a video of {frames} frames", f"peak memory {row['peak_bytes'] / 2**20:.0f} MiB{slope}"
     if "memory_ratio" in data:
-        yield f"`{model}`, peak memory of the long over the short", f"{data['memory_ratio']:.3f}"
+        ratio = f"{data['memory_ratio']:.3f} (least of {data['repeats']} processes each)"
+        yield f"`{model}`, peak memory of the long over the short", ratio
+    if "growth" in data:
+        growth = f"{data['growth']['median']:.3f} (worst of {data['repeats']}: {data['growth']['worst']:.3f})"
+        yield f"`{model}`, peak memory at the end of the long over that after its first part", growth
     if "stories" in data:
         late = data["late_frames"]
         figure = f"colour after {late['colour_late']:.0f} frames, motion after {late['motion_late']:.0f}, of a window of {data['window']}"
