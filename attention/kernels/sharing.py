@@ -92,7 +92,6 @@ def _openmp() -> Callable[..., None] | None:
     return fork  # type: ignore[no-any-return]
 
 
-_pools: dict[int, ThreadPoolExecutor] = {}
 def _in_region(fork: Callable[..., None], run: Callable[[], None], failed: Callable[[BaseException], None], threads: int) -> None:
     """`run` in each of so many threads, this one included.
 
@@ -120,6 +119,7 @@ def _in_region(fork: Callable[..., None], run: Callable[[], None], failed: Calla
             sys.unraisablehook = usual
 
 
+_pools: dict[int, ThreadPoolExecutor] = {}
 _process = os.getpid()  # neither OpenMP's threads nor a pool's come along into a forked child
 os.register_at_fork(after_in_child=_pools.clear)
 

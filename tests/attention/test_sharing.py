@@ -128,8 +128,9 @@ def test_autocast_reaches_no_piece() -> None:
 
 
 def test_both_threads_work_at_once() -> None:
-    meeting = threading.Barrier(2, timeout=30)
-    parallel_for(range(2), lambda _: meeting.wait(), threads=2)
+    meeting, met = threading.Barrier(2, timeout=30), list[int]()
+    parallel_for(range(2), lambda _: met.append(meeting.wait()), threads=2)
+    assert sorted(met) == [0, 1]
 
 
 def test_pieces_within_pieces_are_done_by_the_thread_that_asks() -> None:

@@ -69,6 +69,9 @@ def test_what_is_ignored_stays_ignored() -> None:
     try:
         with Stoppable():
             signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, usual)
 

@@ -15,9 +15,8 @@ from videogen.motion import MotionPlan, compile
 from videogen.motion.flow import estimate
 from videogen.motion.spec import Motion
 from videogen.schedulers.noise_stream import IidNoise, NoiseStream, WarpedStream
-from videogen.schedulers.warped import WarpedNoise
 
-from .motion import driving_video
+from .motion import driving_video, warped
 from .request import RenderRequest
 
 _PLANS = 4
@@ -93,14 +92,10 @@ class LongMotion:
         return None if self.shown.shots[index].motion is None else index
 
     def _stream(self, key: int | None, plan: MotionPlan, start: int) -> NoiseStream:
-        control, geometry, strength = self.request.motion_control(), self.backbone.geometry, self.request.motion_strength
+        control, strength = self.request.motion_control(), self.request.motion_strength
         assert control is not None and strength is not None
         seed = self.request.seed if key is None else address(self.shown.shots[key].seed, "shot", key)
-        warped = WarpedNoise(
-            plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
-            **control.warping, strength=strength, device=self.backbone.device,
-        )  # fmt: skip
-        return WarpedStream(warped, start)
+        return WarpedStream(warped(plan, control, strength, self.backbone, seed), start)
 
     def _plan_of(self, key: int | None) -> tuple[MotionPlan, int] | None:
         """(the plan, the latent that it begins with), None where nothing moves. The last few are kept."""

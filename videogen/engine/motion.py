@@ -40,11 +40,7 @@ class PlannedMotion:
 
     def noise(self, backbone: Backbone, seed: int) -> NoiseSource:
         """The initial noise of a clip that follows the plan."""
-        geometry = backbone.geometry
-        return WarpedNoise(
-            self.plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
-            **self.control.warping, strength=self.strength, device=backbone.device,
-        )  # fmt: skip
+        return warped(self.plan, self.control, self.strength, backbone, seed)
 
     def told(self) -> dict[str, Any]:
         """What was promised, for the manifest."""
@@ -64,6 +60,15 @@ def plan_motion(request: RenderRequest, backbone: Backbone) -> PlannedMotion | N
     if not planned.warps() and not plan.mask().any():
         raise InputError("the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip")
     return planned
+
+
+def warped(plan: MotionPlan, control: MotionControl, strength: float, backbone: Backbone, seed: int) -> WarpedNoise:
+    """Noise for a model's latents that follows a plan; strength: kept correlation, 0 to 1."""
+    geometry = backbone.geometry
+    return WarpedNoise(
+        plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
+        **control.warping, strength=strength, device=backbone.device,
+    )  # fmt: skip
 
 
 def driving_video(path: str | os.PathLike[str]) -> Any:
