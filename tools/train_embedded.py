@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
     parser.add_argument("--hard", type=float, default=0.0, help="`dit`: share of clips of what is learned last: spins and stars")
+    parser.add_argument("--motion-reader", action="store_true", help="`dit`: a first block that begins as a reader of noise's motion")
     parser.add_argument("--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)")
     options = parser.parse_args(argv)
     if options.threads:
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.part in ("dit", "unet"):
         arguments["vae"] = options.vae
     if options.part == "dit":
-        arguments |= {"warped": options.warped, "hard": options.hard}
+        arguments |= {"warped": options.warped, "hard": options.hard, "motion_reader": options.motion_reader}
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
     if options.learning_rate:
         part.learning_rate = options.learning_rate

@@ -14,8 +14,9 @@ from tools.training import dit
 from tools.training import vae as video_vae
 from tools.training.dit import degraded, moving_scene
 from tools.training.formats import FORMATS
-from tools.training.pool import LatentPool, WarpedPool, scene_noise
+from tools.training.pool import LatentPool, WarpedPool, scene_maps
 from videogen import Engine
+from videogen.schedulers import warped_noise
 
 
 def test_fast_encode_and_decode_equal_the_library() -> None:
@@ -86,9 +87,9 @@ def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
     form = FORMATS["small"]
     pool = WarpedPool(lambda seeds: torch.zeros(len(seeds), 6, form.slots, 8, 8), form, 3, 8, moving_scene)
     pool.grow(2)
-    own = torch.stack([scene_noise(moving_scene(seed), form, 6, seed) for seed in (3, 4)])
-    _, captions, noise = pool.draw_warped(64, np.random.default_rng(0))
-    assert noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64
+    own = torch.cat([warped_noise(scene_maps(moving_scene(seed), form, seed), channels=6, seed=seed) for seed in (3, 4)])
+    _, captions, noise, motion = pool.draw_warped(64, np.random.default_rng(0))
+    assert noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64 and motion.shape == (64, 3, form.slots, 8, 8)
     gram = torch.einsum("ncfhw,ncgij->nfhwgij", noise[:1], noise[:1])
     grams = torch.einsum("ncfhw,ncgij->nfhwgij", own, own)
     assert min(float((gram - one).abs().max()) for one in grams) < 0.05  # fp16: the same noise but for a rotation of channels

@@ -19,15 +19,20 @@ from torch import nn
 
 from tools.world import Scene, sample_scene
 from tools.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SPEEDS, TEXTURES, Thing, is_held_out
+from videogen.schedulers import warped_noise
 
 from .data import clips
 from .formats import FORMATS, Format
-from .pool import LatentPool, WarpedPool, scene_noise, worded
+from .motion_reader import with_motion_reader
+from .pool import LatentPool, WarpedPool, scene_maps, worded
+from .probe import MotionProbe
 from .saving import save_clean
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
 SHIFT = 3.0
+WARPED_SHIFT = 6.0  # of clips with warped noise: motion is decided where there is little but noise
+PROBED = 0.2  # weight of reading the motion, beside the flow loss
 HELD_OUT = 8  # clips that the held-out losses are measured on
 
 
@@ -61,8 +66,12 @@ class VideoDit:
         batch: int = 16,
         warped: float = 0.5,
         hard: float = 0.0,
+        motion_reader: bool = False,
     ) -> None:
-        """warped: the share of whole clips whose noise moves with them; hard: of clips of what is learned last, see `told_scene`."""
+        """warped: the share of whole clips whose noise moves with them; hard: of clips of what is learned last, see `told_scene`.
+
+        motion_reader: give the model of `init` a first block that begins as one (`with_motion_reader`).
+        """
         self.warped_share = warped
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
@@ -70,8 +79,12 @@ class VideoDit:
         if init:
             self.transformer = WanTransformer3DModel.from_pretrained(init / "transformer", torch_dtype=torch.float32)
             self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
+            if motion_reader:
+                white = torch.randn(128, self.vae.config.z_dim, form.slots, form.size // 8, form.size // 8)
+                self.transformer = with_motion_reader(self.transformer, white)
         else:
             self.transformer, self.text_encoder = build(self.vae.config.z_dim, form), build_t5(self.tokenizer)
+        self.probe = MotionProbe(self.transformer) if warped else None
         self.mean = torch.tensor(self.vae.config.latents_mean).view(-1, 1, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
@@ -80,7 +93,8 @@ class VideoDit:
         self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"transformer": self.transformer, "text_encoder": self.text_encoder}
+        probes = {} if self.probe is None else {"probe": self.probe}
+        return {"transformer": self.transformer, "text_encoder": self.text_encoder, **probes}
 
     def _latents(self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
@@ -98,24 +112,24 @@ class VideoDit:
         _fill(pool, step, plain, most=3000)
         latents, captions = pool.draw(plain, rng)
         latents = latents[:, :, :slots]
-        noise = torch.randn_like(latents)
-        if plain < count:
-            _fill(self.warped, step, count - plain, most=3000)
-            moving, told, warped = self.warped.draw_warped(count - plain, rng)
-            latents, captions = torch.cat([latents, moving]), captions + told
-            noise = torch.cat([noise, degraded(warped, rng)])
-        losses = self._flow_losses(latents.to(self.device), captions, noise.to(self.device), rng)
-        figures = {"slots": slots, "pool": len(pool)}
-        if plain < count:
-            figures |= {"plain": float(losses[:plain].detach().mean()), "warped": float(losses[plain:].detach().mean())}
-        return losses.mean(), figures
+        losses = self._flow_losses(latents.to(self.device), captions, torch.randn_like(latents).to(self.device), rng)
+        figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean()) if plain else 0.0}
+        if plain == count:
+            return losses.mean(), figures
+        _fill(self.warped, step, count - plain, most=3000)
+        moving, told, warped, motion = self.warped.draw_warped(count - plain, rng)
+        noise = degraded(warped, rng).to(self.device)
+        warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, WARPED_SHIFT)
+        unread = self.probe.unread(motion.to(self.device))
+        figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
+        return torch.cat([losses, warped_losses]).mean() + PROBED * unread, figures
 
     def _flow_losses(
-        self, x0: torch.Tensor, captions: list[str], noise: torch.Tensor, rng: np.random.Generator
+        self, x0: torch.Tensor, captions: list[str], noise: torch.Tensor, rng: np.random.Generator, shift: float = SHIFT
     ) -> torch.Tensor:
-        """Flow-matching loss [b] of each sample, at noise levels spread evenly over the schedule."""
+        """Flow-matching loss [b] of each sample, at noise levels spread evenly over the schedule of that shift."""
         uniform = torch.from_numpy((rng.permutation(len(x0)) + rng.random(len(x0))) / len(x0)).float().to(self.device)
-        sigma = (SHIFT * uniform / (1 + (SHIFT - 1) * uniform)).clamp(1e-3, 1)
+        sigma = (shift * uniform / (1 + (shift - 1) * uniform)).clamp(1e-3, 1)
         s = sigma.view(-1, 1, 1, 1, 1)
         prediction = self.transformer(
             (1 - s) * x0 + s * noise, sigma * 1000, self.encode_text(captions), return_dict=False
@@ -148,7 +162,7 @@ class VideoDit:
             torch.manual_seed(1)
             told, untold = self._latents(seeds, self.form.frames), self._latents(seeds, self.form.frames, _untold_scene)
             plain = torch.randn_like(told)
-            warped = torch.stack([scene_noise(_untold_scene(s), self.form, told.shape[1], s) for s in seeds])
+            warped = torch.cat([self._warped_noise(_untold_scene(s), s) for s in seeds])
             cases = {
                 "held_out_loss": (told, sample_scene, plain),
                 "untold_loss": (untold, _untold_scene, plain),
@@ -165,6 +179,9 @@ class VideoDit:
             }  # fmt: skip
         self.transformer, self.text_encoder = transformer, text_encoder
         return figures
+
+    def _warped_noise(self, scene: Scene, seed: int) -> torch.Tensor:
+        return warped_noise(scene_maps(scene, self.form, seed), channels=self.vae.config.z_dim, seed=seed)
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         """A whole pipeline folder in fp16, as the package carries it."""

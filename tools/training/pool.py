@@ -13,6 +13,8 @@ from videogen.schedulers import warped_noise
 
 from .formats import Format
 
+_PRECISE = torch.autocast("cpu", enabled=False)  # clips and noise are data: they keep fp32
+
 
 class LatentPool:
     """Latents [c, f, h, w] of scene seeds, made by `encode(seeds) -> [n, c, f, h, w]`, kept as fp16 on the CPU."""
@@ -35,6 +37,7 @@ class LatentPool:
         """A resumed run goes on with scenes that it has not seen."""
         self._next_seed += count
 
+    @_PRECISE
     def grow(self, count: int) -> None:
         if len(self) >= self._capacity or count < 1:
             return
@@ -43,10 +46,11 @@ class LatentPool:
         self._latents += list(self._encode(seeds).half().cpu())
         self._seeds += seeds
 
+    @_PRECISE
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         """Latents [count, c, f, h, w] in fp32, and a caption for each: now canonical, now a paraphrase, now none."""
         chosen = rng.integers(len(self), size=count)
-        latents = torch.stack([self._latents[i] for i in chosen]).float()
+        latents = torch.stack([self._latents[i].float() for i in chosen])
         return latents, [worded(self._scenes(self._seeds[i]), rng) for i in chosen]
 
 
@@ -64,33 +68,48 @@ class WarpedPool(LatentPool):
         super().__init__(encode, first_seed, capacity, scenes)
         self._form = form
         self._noise: list[torch.Tensor] = []
+        self._motion: list[torch.Tensor] = []
 
+    @_PRECISE
     def grow(self, count: int) -> None:
         before = len(self)
         super().grow(count)
         for seed, latents in zip(self._seeds[before:], self._latents[before:], strict=True):
-            self._noise.append(scene_noise(self._scenes(seed), self._form, len(latents), seed).half())
+            maps = scene_maps(self._scenes(seed), self._form, seed)
+            self._noise.append(warped_noise(maps, channels=len(latents), seed=seed)[0].half())
+            self._motion.append(latent_motion(maps).half())
 
-    def draw_warped(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-        """Latents, captions (half of them silent about motion), and noise [count, c, f, h, w] of full strength.
+    @_PRECISE
+    def draw_warped(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
+        """Latents, captions (half of them silent about motion), noise [count, c, f, h, w] of full strength, and its `latent_motion`.
 
         Each draw mixes the channels of a clip's one noise by a new random rotation: as white, as coherent, and never the same.
         """
         chosen = rng.integers(len(self), size=count)
-        latents = torch.stack([self._latents[i] for i in chosen]).float()
+        latents = torch.stack([self._latents[i].float() for i in chosen])
         scenes = [self._scenes(self._seeds[i]) for i in chosen]
         captions = [worded(without_motion(scene) if rng.random() < 0.5 else scene, rng) for scene in scenes]
         noise = torch.stack([_rotated(self._noise[i].float(), rng) for i in chosen])
-        return latents, captions, noise
+        return latents, captions, noise, torch.stack([self._motion[i].float() for i in chosen])
 
 
-def scene_noise(scene: Scene, form: Format, channels: int, seed: int) -> torch.Tensor:
-    """Warped noise [c, f, h, w] of a scene, its things' layers marked now exactly, now loosely."""
+def scene_maps(scene: Scene, form: Format, seed: int) -> SceneMaps:
+    """The motion that a scene's noise follows, its things' layers marked now exactly, now loosely."""
     rng = np.random.default_rng((seed, 8))
-    maps = SceneMaps(
-        scene, form.frames, form.size, stride=form.stride, margin=rng.uniform(0, 0.35), disc=bool(rng.random() < 0.6)
-    )
-    return warped_noise(maps, channels=channels, seed=seed)[0]
+    return SceneMaps(scene, form.frames, form.size, stride=form.stride, margin=rng.uniform(0, 0.35), disc=bool(rng.random() < 0.6))
+
+
+def latent_motion(maps: SceneMaps, spatial: int = 8, temporal: int = 4) -> torch.Tensor:
+    """[3, f, h, w] at latent size: the share of things' layers, and where the place moves by the next latent frame (dx, dy in px).
+
+    The last frame's motion is that since the one before.
+    """
+    pixels = (torch.arange(0, maps.width, 2) + 1.0).numpy()  # every second pixel is enough
+    xs, ys = np.meshgrid(pixels, pixels[: maps.height // 2])
+    last, frames = maps.frames - 1, range(0, maps.frames, temporal)
+    found = np.stack([maps.motion(f, temporal if f + temporal <= last else -temporal, xs, ys) for f in frames], 1)
+    fine = torch.from_numpy(found).float()
+    return torch.nn.functional.avg_pool2d(fine, spatial // 2)
 
 
 def worded(scene: Scene, rng: np.random.Generator) -> str:

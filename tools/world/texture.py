@@ -38,6 +38,17 @@ class SceneMaps:
                 own[inside] = (value * thing.scale[0])[inside]
         return tuple(torch.from_numpy(values).to(x.device) for values in (layer, u.astype(np.float32), v.astype(np.float32)))  # type: ignore[return-value]
 
+    def motion(self, frame: int, later: int, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+        """[3, ...] of screen points: 1 on a thing's layer, else 0; and (dx, dy), in px, over `later` frames (backwards below 0: the
+        same sense)."""
+        layer = self.texture(frame, torch.from_numpy(xs), torch.from_numpy(ys))[0].numpy()
+        result = np.stack([layer > 0, np.zeros(xs.shape), np.zeros(xs.shape)]).astype(np.float32)
+        for index, own in enumerate((self._ground, *self._things)):
+            there = own.to_screen(frame + later, *own.to_plane(frame, xs, ys))
+            for axis, (end, begin) in enumerate(zip(there, (xs, ys), strict=True)):
+                result[axis + 1][layer == index] = ((end - begin) * np.sign(later))[layer == index]
+        return result
+
 
 def _at_first_size(layer: LayerMap, frame: int, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     u, v = layer.to_plane(frame, xs, ys)

@@ -1,0 +1,104 @@
+"""The block that reads motion off warped noise: what it knows before any training, and that plain noise is read as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+
+from tools.training.dit import build, moving_scene
+from tools.training.formats import FORMATS
+from tools.training.motion_reader import with_motion_reader
+from tools.training.pool import latent_motion, scene_maps
+from tools.training.probe import SPREAD, MotionProbe
+from tools.world import Scene, Thing
+from tools.world.texture import SceneMaps
+from videogen.schedulers import warped_noise
+
+FORM = FORMATS["small"]
+LEVEL = 1000.0
+SHIPPED = Path(__file__).resolve().parents[2] / "videogen" / "embedded" / "dit"
+
+
+@pytest.fixture(scope="module")
+def fresh() -> WanTransformer3DModel:
+    torch.manual_seed(0)
+    return build(16).eval()
+
+
+@pytest.fixture(scope="module")
+def reader(fresh: WanTransformer3DModel) -> WanTransformer3DModel:
+    return with_motion_reader(fresh, torch.randn(64, 16, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(1))).eval()
+
+
+def _hidden(model: WanTransformer3DModel, noise: torch.Tensor) -> torch.Tensor:
+    """After the first block, [b, tokens, width]."""
+    kept: list[torch.Tensor] = []
+    handle = model.blocks[0].register_forward_hook(lambda _module, _inputs, out: kept.append(out))
+    with torch.no_grad():
+        model(noise, torch.full((len(noise),), LEVEL), torch.zeros(len(noise), 8, 128))
+    handle.remove()
+    return kept[0]
+
+
+def _read(model: WanTransformer3DModel, noise: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """The share of the motion [share, dx, dy] of tokens that a linear reading explains, on clips that it was not fitted to."""
+    known = _hidden(model, noise).double()
+    known = torch.cat([known, torch.ones(*known.shape[:2], 1)], -1)
+    wanted = torch.nn.functional.avg_pool3d(motion, (1, 2, 2)).flatten(2).transpose(1, 2).double()
+    half = len(noise) // 2
+    x, y = known[:half].flatten(0, 1), wanted[:half].flatten(0, 1)
+    gram = x.T @ x
+    weights = torch.linalg.solve(gram + 1e-4 * gram.diagonal().mean() * torch.eye(len(gram)), x.T @ y)
+    rest = known[half:] @ weights - wanted[half:]
+    return 1 - rest.square().mean((0, 1)) / wanted[half:].var((0, 1))
+
+
+def test_motion_is_read_before_any_training(fresh: WanTransformer3DModel, reader: WanTransformer3DModel) -> None:
+    maps = [scene_maps(moving_scene(seed), FORM, seed) for seed in range(1, 321, 2)]
+    noise = torch.cat([warped_noise(each, channels=16, seed=seed) for seed, each in enumerate(maps)])
+    motion = torch.stack([latent_motion(each) for each in maps])
+    assert (_read(fresh, noise, motion)[1:] < 0.05).all()
+    assert (_read(reader, noise, motion)[1:] > 0.15).all()
+
+
+def test_a_trained_model_predicts_nearly_as_before() -> None:
+    shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
+    draw = torch.Generator().manual_seed(2)
+    grown = with_motion_reader(shipped, torch.randn(64, 16, FORM.slots, 8, 8, generator=draw)).eval()
+    assert len(grown.blocks) == len(shipped.blocks) + 1
+    noise, text = torch.randn(8, 16, FORM.slots, 8, 8, generator=draw), torch.zeros(8, 8, 128)
+    for level in (1000.0, 500.0, 50.0):
+        told = torch.full((8,), level)
+        with torch.no_grad():
+            before, after = (model(noise, told, text, return_dict=False)[0] for model in (shipped, grown))
+        assert (before - after).square().mean() < 0.1 * before.square().mean()
+
+
+def test_only_patches_that_hold_neighbours_can_be_read() -> None:
+    with pytest.raises(ValueError, match="patches of 1 x 2 x 2"):
+        with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
+
+
+def test_latent_motion_is_the_worlds() -> None:
+    scene = Scene((Thing("square", "red", "moves right"),), "black", None, 5)
+    motion = latent_motion(SceneMaps(scene, 33, 64))
+    assert motion.shape == (3, 9, 8, 8)
+    inside = motion[0] > 0.99
+    assert inside.any() and torch.allclose(motion[1][inside], torch.tensor(4 * 0.68)) and motion[2].abs().max() < 1e-5
+    assert (motion[1:, motion[0] == 0] == 0).all()
+    places = (motion[0] * (torch.arange(8) * 8 + 4)).sum((1, 2)) / motion[0].sum((1, 2))
+    assert torch.allclose(places.diff(), torch.tensor(4 * 0.68), atol=0.8)
+
+
+def test_a_probe_reads_each_place_off_its_own_token(fresh: WanTransformer3DModel) -> None:
+    probe = MotionProbe(fresh)
+    motion = torch.randn(2, 3, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(3))
+    tokens = motion.view(2, 3, FORM.slots, 4, 2, 4, 2).permute(0, 2, 3, 5, 4, 6, 1).flatten(4).flatten(1, 3)
+    probe.reading = torch.nn.Identity()
+    probe._keep(fresh, (), tokens)
+    assert float(probe.unread(motion)) == 0
+    probe._keep(fresh, (), tokens + 0.5)
+    assert float(probe.unread(motion)) == pytest.approx(sum((0.5 / spread) ** 2 for spread in SPREAD) / 3)
