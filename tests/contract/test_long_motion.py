@@ -44,6 +44,7 @@ def test_a_clip_that_moves_as_planned_is_found_to(chunk: int, engine_of: EngineO
     (shot,) = motion.measured["shots"]
     assert shot["shot"] == 0 and shot["asked_px"] == pytest.approx(24 / (FRAMES - 1), rel=0.01)
     assert shot["error_px"] < 0.25 * shot["asked_px"]
+    assert shot["floor_px"] == pytest.approx(shot["error_px"], abs=0.03)  # the clip is just what the floor is measured on
 
 
 def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> None:
@@ -51,6 +52,7 @@ def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> Non
     motion.add(np.repeat(texture(SIZE)[None], FRAMES, 0))
     (shot,) = motion.measured["shots"]
     assert shot["error_px"] == pytest.approx(shot["asked_px"], rel=0.02)
+    assert shot["floor_px"] < 0.25 * shot["asked_px"]
 
 
 def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:

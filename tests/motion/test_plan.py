@@ -11,7 +11,7 @@ import torch
 
 from videogen import InputError
 from videogen.motion import Camera, Compose, CutDrag, Drag, Flow, Motion, MotionPlan, Sprite, Tracks, Transfer, compile
-from videogen.motion.sampling import bilinear, pixel_grid
+from videogen.motion.sampling import bilinear, carried, pixel_grid
 
 F, H, W = 9, 48, 64
 BOX = (4, 16, 16, 28)
@@ -225,3 +225,15 @@ BAD_PARTS = [
 def test_bad_parts(call, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_picture_is_carried_by_a_flow() -> None:
+    """By whole pixels exactly; by a zoom as the plan's own preview moves it."""
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    flow = np.broadcast_to(np.array([3.0, -2.0], np.float32)[:, None, None], (2, 24, 32))
+    assert np.array_equal(carried(picture, flow)[:-2, 3:], picture[2:, :-3])
+    smooth = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None] * 8, (24, 32, 3)).copy()
+    plan = compile(Camera(zoom=1.2), 2, 24, 32)
+    inner = np.s_[3:-3, 3:-3]
+    moved = plan.preview(smooth, arrows=False)[1]
+    assert np.abs(carried(smooth, plan.flow_at(0))[inner].astype(int) - moved[inner]).max() <= 1
