@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.test_long_contract import LENGTHS, PROMPT, EngineOf, asked
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, Video
+from videogen.engine.events import Progress
 from videogen.engine.long_trial import TRIED, best, candidates
 
 
@@ -76,6 +77,21 @@ def test_a_job_begun_under_a_policy_by_name_is_not_taken_for_a_measured_one(engi
     (output.with_name("done.mp4")).write_bytes(b"")
     with pytest.raises(InputError, match=r"done\.mp4"):  # before a trial is paid for
         engine.render_long(asked("wan-2.1", "measured"), output.with_name("done.mp4"))
+
+
+def test_a_trial_is_not_paid_for_twice_and_leaves_nothing_where_it_is_stopped(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "measured", seed=3), tmp_path / "clip.mp4"
+    told: list[str] = []
+
+    def second(progress: Progress) -> bool:
+        assert progress.stage == "trial" and not told
+        with pytest.raises(ResumeError, match=r"is being written by"):
+            engine.render_long(request, output, progress=lambda p: told.append(p.stage))
+        return False
+
+    with pytest.raises(Cancelled):
+        engine.render_long(request, output, progress=second)
+    assert not list(tmp_path.iterdir()) and not told
 
 
 @pytest.mark.parametrize("where", ["story", "video"])

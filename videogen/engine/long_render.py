@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from videogen.core.errors import Cancelled, InputError, ResumeError, VideogenErr
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.longvideo.continuity import MEASURED
-from videogen.longvideo.job import begun, job_folder, read_request
+from videogen.longvideo.job import begun, job_folder, read_request, taken
 from videogen.longvideo.journal import Journal
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
@@ -69,18 +69,23 @@ def render_long(
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     if not job_folder(path).exists():
         check_output(path, overwrite)
-    request, trial = settled(backbone, _with_policy_begun(request, path), progress)
-    run = LongRun(backbone, request, progress, trial)
-    asked = {
-        "request": request.as_run(backbone).to_dict(),
-        "model": backbone.identity,
-        "output": {"quality": quality},
-        "files": _files(request),
-    }
-    if not overwrite and (done := _finished(path, asked)) is not None:
-        return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
-    check_output(path, overwrite)
-    with Journal.open(job_folder(path), asked) as journal, _told_kept(path, journal, len(run.pieces)):
+    request = _with_policy_begun(request, path)
+    with ExitStack() as held:
+        # a trial is dear: whoever comes second is refused before it
+        lock = held.enter_context(taken(job_folder(path))) if request.continuity == MEASURED else None
+        request, trial = settled(backbone, request, progress)
+        run = LongRun(backbone, request, progress, trial)
+        asked = {
+            "request": request.as_run(backbone).to_dict(),
+            "model": backbone.identity,
+            "output": {"quality": quality},
+            "files": _files(request),
+        }
+        if not overwrite and (done := _finished(path, asked)) is not None:
+            return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
+        check_output(path, overwrite)
+        journal = held.enter_context(Journal.open(job_folder(path), asked, lock))
+        held.enter_context(_told_kept(path, journal, len(run.pieces)))
         if prepare is not None:
             prepare(run, journal)
         sweep_partials(journal.folder)

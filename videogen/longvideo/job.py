@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def take(folder: Path) -> FileLock:
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot keep a job in {folder}: {getattr(error, 'strerror', None) or error}; choose another folder") from error
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[FileLock]:
+    """The folder's lock, for work that comes before the job: others are refused meanwhile. Where no job comes of it, no folder stays."""
+    lock = take(folder)
+    try:
+        yield lock
+    finally:
+        if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
 def begin_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> str:

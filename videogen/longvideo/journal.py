@@ -46,14 +46,15 @@ class Journal:
         self._lock, self._request, self._records = lock, request, records
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], request: Mapping[str, Any]) -> Journal:
-        """Begin a job, or go on with the one in `folder`. request: plain data, all that decides the result.
+    def open(cls, folder: str | os.PathLike[str], request: Mapping[str, Any], lock: FileLock | None = None) -> Journal:
+        """Begin a job, or go on with the one in `folder`. request: plain data, all that decides the result; lock: of a folder that
+        was taken before (`job.taken`), which is the journal's from now on.
 
         ResumeError: the request is another (its fields are named), the folder another version's, or another process has it.
         InputError: the folder holds other things or cannot be written.
         """
         path, asked = Path(folder).expanduser().absolute(), json.loads(canonical(request))
-        lock = take(path)
+        lock = lock or take(path)
         try:
             notes: list[str] = []
             key = begin_or_check(path, asked, notes)
