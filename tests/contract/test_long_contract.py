@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -287,16 +288,18 @@ def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeyp
     request = asked("animatediff", "overlap", retries=1, prompt="", story=story, frames=80, fps=1.0)
     run = run_of(engine_of("animatediff"), request)
     assert run.breaks == [20, 44, 52]
-    told: list[tuple[int, bool]] = []
+    told: list[tuple[int, int, int, bool]] = []  # the last frame seen, the piece's first and last, whether it is told to be alike
 
-    def faults_of_next(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
-        told.append((meter.count, same_shot))
-        return ()
+    def held_against(_backbone: Any, _request: Any, piece: Any, *_: Any, same_shot: bool) -> tuple[list[str], float]:
+        first, stop = (run.shown.clock.frames_of(piece.scene.video_latent(at)).start for at in (piece.start, piece.stop))
+        told.append((run.meter.count - 1, first, stop - 1, same_shot))
+        return [], 0.0
 
-    monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", faults_of_next)
+    monkeypatch.setattr("videogen.engine.long_run.faults", held_against)
     list(run.frames())
-    shots = [max((at for at in [0, *run.breaks] if at < count), default=0) for count, same in told if same]
-    assert shots and {0, 20, 52} >= set(shots) and any(not same for _, same in told)
+    for seen, first, last, same in told[1:]:
+        assert same == (len({bisect(run.breaks, frame) for frame in (seen, first, last)}) == 1), (seen, first, last)
+    assert {same for *_, same in told} == {True, False}
 
 
 def test_a_kill_after_the_file_has_its_name_is_put_right(engine_of: EngineOf, tmp_path: Path) -> None:
