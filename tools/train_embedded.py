@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
     parser.add_argument("--hard", type=float, default=0.0, help="`dit`: share of clips of what is learned last: spins and stars")
-    parser.add_argument("--motion-reader", action="store_true", help="`dit`: a first block that begins as a reader of noise's motion")
+    parser.add_argument(
+        "--motion-reader", choices=("begin", "keep"), help="`dit`: put a first block before --init that reads noise's motion; or it has one"
+    )
     parser.add_argument("--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)")
     options = parser.parse_args(argv)
     if options.threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from diffusers import WanTransformer3DModel
 
 from tools.training.dit import build, moving_scene
 from tools.training.formats import FORMATS
-from tools.training.motion_reader import with_motion_reader
+from tools.training.motion_reader import freeze_motion_reader, with_motion_reader
+from tools.training.optimizer import MuonAdamW
 from tools.training.pool import latent_motion, scene_maps
 from tools.training.probe import SPREAD, MotionProbe
 from tools.world import Scene, Thing
@@ -75,6 +77,18 @@ def test_a_trained_model_predicts_nearly_as_before() -> None:
         with torch.no_grad():
             before, after = (model(noise, told, text, return_dict=False)[0] for model in (shipped, grown))
         assert (before - after).square().mean() < 0.1 * before.square().mean()
+
+
+def test_a_reader_is_trained_around(reader: WanTransformer3DModel) -> None:
+    model = copy.deepcopy(reader).train()
+    freeze_motion_reader(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = MuonAdamW([model], lr=1e-3)
+    model(torch.randn(1, 16, 2, 8, 8), torch.tensor([500.0]), torch.zeros(1, 8, 128), return_dict=False)[0].square().mean().backward()
+    optimizer.step()
+    changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    assert not any(name.startswith(("patch_embedding", "blocks.0.", "condition_embedder.time")) for name in changed)
+    assert {f"blocks.{i}.ffn.net.2.weight" for i in range(1, len(model.blocks))} <= changed
 
 
 def test_only_patches_that_hold_neighbours_can_be_read() -> None:

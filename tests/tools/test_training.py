@@ -101,6 +101,6 @@ def test_degradation_keeps_the_variance_and_mixes_by_its_own_share() -> None:
     mixed = degraded(noise, np.random.default_rng(0))
     assert abs(float(mixed.var()) - 1) < 0.03
     kept = (mixed * noise).mean((1, 2, 3, 4))
-    gamma = np.random.default_rng(0).random(64)
+    gamma = np.random.default_rng(0).random(64) ** 2
     expected = (1 - gamma) / np.sqrt((1 - gamma) ** 2 + gamma**2)
     assert np.abs(kept.numpy() - expected).max() < 0.12

@@ -23,7 +23,7 @@ from videogen.schedulers import warped_noise
 
 from .data import clips
 from .formats import FORMATS, Format
-from .motion_reader import with_motion_reader
+from .motion_reader import freeze_motion_reader, with_motion_reader
 from .pool import LatentPool, WarpedPool, scene_maps, worded
 from .probe import MotionProbe
 from .saving import save_clean
@@ -66,11 +66,12 @@ class VideoDit:
         batch: int = 16,
         warped: float = 0.5,
         hard: float = 0.0,
-        motion_reader: bool = False,
+        motion_reader: str | None = None,
     ) -> None:
         """warped: the share of whole clips whose noise moves with them; hard: of clips of what is learned last, see `told_scene`.
 
-        motion_reader: give the model of `init` a first block that begins as one (`with_motion_reader`).
+        motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep" says that it has
+        one; it is trained around.
         """
         self.warped_share = warped
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
@@ -79,9 +80,11 @@ class VideoDit:
         if init:
             self.transformer = WanTransformer3DModel.from_pretrained(init / "transformer", torch_dtype=torch.float32)
             self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
-            if motion_reader:
+            if motion_reader == "begin":
                 white = torch.randn(128, self.vae.config.z_dim, form.slots, form.size // 8, form.size // 8)
                 self.transformer = with_motion_reader(self.transformer, white)
+            if motion_reader:
+                freeze_motion_reader(self.transformer)
         else:
             self.transformer, self.text_encoder = build(self.vae.config.z_dim, form), build_t5(self.tokenizer)
         self.probe = MotionProbe(self.transformer) if warped else None
@@ -226,8 +229,11 @@ def _untold_scene(seed: int) -> Scene:
 
 
 def degraded(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Warped noise mixed with plain noise, each sample by its own share, uniform in 0..1 (Go-with-the-Flow, section 3.3)."""
-    gamma = torch.from_numpy(rng.random((len(noise), 1, 1, 1, 1))).float()
+    """Warped noise mixed with plain noise, each sample by its own share gamma in 0..1 (Go-with-the-Flow, section 3.3).
+
+    The square of a uniform number, so that half of the clips keep nearly all of their motion.
+    """
+    gamma = torch.from_numpy(rng.random((len(noise), 1, 1, 1, 1)) ** 2).float()
     return ((1 - gamma) * noise + gamma * torch.randn_like(noise)) / ((1 - gamma) ** 2 + gamma**2).sqrt()
 
 

@@ -42,6 +42,13 @@ def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> Wan
     return grown
 
 
+def freeze_motion_reader(model: WanTransformer3DModel) -> None:
+    """Keep the first block, and what its balances stand on, out of the training."""
+    embedder = model.condition_embedder
+    for module in (model.patch_embedding, model.blocks[0], embedder.time_embedder, embedder.time_proj):
+        module.requires_grad_(False)
+
+
 def _one_later(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights of a model, its blocks numbered one higher."""
     found = {}
