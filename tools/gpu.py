@@ -56,9 +56,9 @@ class Job:
 ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
 JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
-SHIPPED = "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 "
+SHIPPED = "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
 JOBS: tuple[Job, ...] = (
-    Job("dit-motion", "dit", "the shipped DiT learns noise that moves", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
+    Job("dit-motion", "dit", "the shipped DiT learns on, noise that moves included", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
     Job("judge-motion", "dit", "held-out prompts on it", JUDGE + "{dit-motion}", 0.0, ("dit-motion",), 150.0),
     Job(
         "control-motion", "dit", "drags on it, by warped noise and by dual clock",

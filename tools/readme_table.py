@@ -242,7 +242,10 @@ SUBJECTS = (
         "The prompt tells no motion, so that only the drawing can; an object's centre is measured against the path that was drawn, and "
         "less is better.",
         (
-            Source("motion-control-embedded.json", headlines=(r"drags .*, words alone$", r"drags .*, dual clock$")),
+            Source(
+                "motion-control-embedded.json",
+                headlines=(r"drags .*, words alone$", r"drags .*, warped noise 0.9$", r"drags .*, dual clock at .* 0.9$"),
+            ),
             Source("motion-control-*.json"),
             Source("motion-camera-*.json"),
             Source("motion-transfer-*.json"),

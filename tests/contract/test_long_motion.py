@@ -14,7 +14,7 @@ from videogen.cli.inspect import _long
 from videogen.cli.report_long import long_section
 from videogen.engine.long_motion import LongMotion
 from videogen.longvideo import as_timeline
-from videogen.motion import Camera, compile
+from videogen.motion import Camera, Drag, compile
 
 EngineOf = Callable[[str], Engine]
 SIZE, FRAMES = 64, 37
@@ -55,6 +55,17 @@ def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> Non
     assert shot["floor_px"] < 0.25 * shot["asked_px"]
 
 
+def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
+    """Of which only the outline moves: a clip that follows the drag is no further off than the measuring itself."""
+    drag = Drag((20, 32, 10), [(20, 32), (44, 32)])
+    first = np.full((SIZE, SIZE, 3), 40, np.uint8)
+    cv2.circle(first, (20, 32), 9, (220, 60, 50), -1)
+    motion = long_motion(engine_of("wan-2.1"), motion=drag)
+    motion.add(compile(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
+    (shot,) = motion.measured["shots"]
+    assert shot["floor_px"] < 0.5 * shot["asked_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["asked_px"]
+
+
 def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
     """The second shot moves, from latent 5 on, whose last frame is the plan's first; the first one has nothing to follow."""
     story = as_timeline({0: "a red ball", 17: "a blue ball"}).to_dict()
@@ -79,4 +90,7 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
     assert video.manifest is not None
     long = video.manifest["measured"]["long"]
     assert long["motion"]["strength"] == 0.5 and long["motion"]["shots"][0]["asked_px"] > 0
+    older = {**long, "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]}}  # of before floors were told
+    assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
+    assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))
     assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(long_section(long, video.manifest["request"]))

@@ -12,6 +12,8 @@ from tests.contract.test_long_contract import LENGTHS, PROMPT, EngineOf, asked
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, Video
 from videogen.engine.events import Progress
 from videogen.engine.long_trial import TRIED, best, candidates
+from videogen.longvideo.job import take, taken
+from videogen.longvideo.journal import Journal
 
 
 def trial_of(video: Any) -> dict[str, Any] | None:
@@ -92,6 +94,15 @@ def test_a_trial_is_not_paid_for_twice_and_leaves_nothing_where_it_is_stopped(en
     with pytest.raises(Cancelled):
         engine.render_long(request, output, progress=second)
     assert not list(tmp_path.iterdir()) and not told
+
+
+def test_what_a_newcomer_has_taken_is_not_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "clip.mp4.job"
+    with taken(folder) as lock:
+        Journal.open(folder, {}, lock).finish()
+        newcomer = take(folder)
+    assert newcomer.held and (folder / "lock").exists()
+    newcomer.release()
 
 
 @pytest.mark.parametrize("where", ["story", "video"])

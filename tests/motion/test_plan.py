@@ -11,7 +11,8 @@ import torch
 
 from videogen import InputError
 from videogen.motion import Camera, Compose, CutDrag, Drag, Flow, Motion, MotionPlan, Sprite, Tracks, Transfer, compile
-from videogen.motion.sampling import bilinear, carried, pixel_grid
+from videogen.motion.preview import moved_on
+from videogen.motion.sampling import bilinear, pixel_grid
 
 F, H, W = 9, 48, 64
 BOX = (4, 16, 16, 28)
@@ -227,13 +228,13 @@ def test_bad_parts(call, message: str) -> None:
         call()
 
 
-def test_a_picture_is_carried_by_a_flow() -> None:
-    """By whole pixels exactly; by a zoom as the plan's own preview moves it."""
-    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    flow = np.broadcast_to(np.array([3.0, -2.0], np.float32)[:, None, None], (2, 24, 32))
-    assert np.array_equal(carried(picture, flow)[:-2, 3:], picture[2:, :-3])
-    smooth = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None] * 8, (24, 32, 3)).copy()
-    plan = compile(Camera(zoom=1.2), 2, 24, 32)
-    inner = np.s_[3:-3, 3:-3]
-    moved = plan.preview(smooth, arrows=False)[1]
-    assert np.abs(carried(smooth, plan.flow_at(0))[inner].astype(int) - moved[inner]).max() <= 1
+@pytest.mark.parametrize("motion", [Camera(pan=9), Camera(zoom=1.3), Drag(BOX, RIGHT), Drag(BOX, RIGHT) + Camera(pan=-6)], ids=repr)
+def test_a_frame_is_moved_on_as_the_preview_moves_it(motion: Motion) -> None:
+    """Flat things, too, of which only the outline tells that they move."""
+    first = np.full((H, W, 3), 30, np.uint8)
+    first[MASK] = (220, 60, 40)
+    planned = plan(motion)
+    shown = planned.preview(first, arrows=False)
+    for frame in (0, 4):
+        moved = moved_on(planned, shown[frame], frame).astype(int)
+        assert np.abs(moved - shown[frame + 1]).mean() < 0.35 * max(1.0, np.abs(shown[frame].astype(int) - shown[frame + 1]).mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.contract.families import VARIANTS
 from tools import bench_motion_control as bench
 from tools.world import Scene, Thing, render
+from videogen import Engine
 
 
 def test_errors_of_a_clip_that_moves_as_planned_are_small() -> None:
@@ -32,13 +34,22 @@ def test_paths_are_drawn_inside_and_long_enough() -> None:
 
 
 @pytest.mark.parametrize("what", ["control", "camera"])
-def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path) -> None:
+def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     VARIANTS["wan-2.1"].build(tmp_path / "tiny")
     settings = {"frames": 9, "width": 64, "height": 64, "fps": 16, "steps": 3, "guidance_scale": 1.0, "warped_noise": True}
     (tmp_path / "tiny" / "defaults.json").write_text(json.dumps(settings), encoding="utf-8")
+    heard: list[str | None] = []
+    generate = Engine.generate
+
+    def listened(self: Engine, *args: Any, **told: Any) -> Any:
+        heard.append(told.get("motion_backend"))
+        return generate(self, *args, **told)
+
+    monkeypatch.setattr(Engine, "generate", listened)
     few = ["--prompts", "1", "--strengths", "0.9", "--out", str(tmp_path / "out")]
     assert bench.main([what, str(tmp_path / "tiny"), *few]) == 0
     report = json.loads((tmp_path / "out" / f"motion-{what}-tiny.json").read_text())
     assert report["command"].endswith("tiny --prompts 1 --strengths 0.9") and str(tmp_path) not in json.dumps(report)
     if what == "camera":
-        assert len(report["rows"]) == len(bench.CAMERAS)
+        assert heard == ["warped_noise", "dual_clock"] * len(bench.CAMERAS)
+        assert len(report["rows"]) == 2 * len(bench.CAMERAS)  # by warped noise and by dual clock

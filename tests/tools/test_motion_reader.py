@@ -58,24 +58,38 @@ def _read(model: WanTransformer3DModel, noise: torch.Tensor, motion: torch.Tenso
     return 1 - rest.square().mean((0, 1)) / wanted[half:].var((0, 1))
 
 
-def test_motion_is_read_before_any_training(fresh: WanTransformer3DModel, reader: WanTransformer3DModel) -> None:
+@pytest.fixture(scope="module")
+def moving() -> tuple[torch.Tensor, torch.Tensor]:
+    """Warped noise of scenes that move as no caption tells, and their motion."""
     maps = [scene_maps(moving_scene(seed), FORM, seed) for seed in range(1, 321, 2)]
     noise = torch.cat([warped_noise(each, channels=16, seed=seed) for seed, each in enumerate(maps)])
-    motion = torch.stack([latent_motion(each) for each in maps])
-    assert (_read(fresh, noise, motion)[1:] < 0.05).all()
-    assert (_read(reader, noise, motion)[1:] > 0.15).all()
+    return noise, torch.stack([latent_motion(each) for each in maps])
 
 
-def test_a_trained_model_predicts_nearly_as_before() -> None:
+def test_motion_is_read_before_any_training(
+    fresh: WanTransformer3DModel, reader: WanTransformer3DModel, moving: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    assert (_read(fresh, *moving)[1:] < 0.05).all()
+    assert (_read(reader, *moving)[1:] > 0.15).all()
+
+
+def test_the_shipped_model_begins_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
     shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
+    assert (_read(shipped, *moving)[1:] > 0.15).all()
+
+
+def test_a_trained_model_sees_plain_noise_nearly_as_before() -> None:
+    model = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
+    model.blocks = model.blocks[1:]  # as it was before its own reader
+    model.register_to_config(num_layers=len(model.blocks))
     draw = torch.Generator().manual_seed(2)
-    grown = with_motion_reader(shipped, torch.randn(64, 16, FORM.slots, 8, 8, generator=draw)).eval()
-    assert len(grown.blocks) == len(shipped.blocks) + 1
+    grown = with_motion_reader(model, torch.randn(64, 16, FORM.slots, 8, 8, generator=draw)).eval()
+    assert len(grown.blocks) == len(model.blocks) + 1
     noise, text = torch.randn(8, 16, FORM.slots, 8, 8, generator=draw), torch.zeros(8, 8, 128)
     for level in (1000.0, 500.0, 50.0):
         told = torch.full((8,), level)
         with torch.no_grad():
-            before, after = (model(noise, told, text, return_dict=False)[0] for model in (shipped, grown))
+            before, after = (each(noise, told, text, return_dict=False)[0] for each in (model, grown))
         assert (before - after).square().mean() < 0.1 * before.square().mean()
 
 
@@ -94,6 +108,13 @@ def test_a_reader_is_trained_around(reader: WanTransformer3DModel) -> None:
 def test_only_patches_that_hold_neighbours_can_be_read() -> None:
     with pytest.raises(ValueError, match="patches of 1 x 2 x 2"):
         with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
+
+
+def test_a_reader_is_begun_once_and_kept_only_where_it_is(fresh: WanTransformer3DModel, reader: WanTransformer3DModel) -> None:
+    with pytest.raises(ValueError, match="already"):
+        with_motion_reader(reader, torch.randn(1, 16, 1, 8, 8))
+    with pytest.raises(ValueError, match="no motion reader"):
+        freeze_motion_reader(fresh)
 
 
 def test_latent_motion_is_the_worlds() -> None:

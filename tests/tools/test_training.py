@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLWan
+from diffusers import AutoencoderKL, AutoencoderKLWan, WanTransformer3DModel
 
 from tools import train_embedded
 from tools.training import dit
@@ -17,6 +18,8 @@ from tools.training.formats import FORMATS
 from tools.training.pool import LatentPool, WarpedPool, scene_maps
 from videogen import Engine
 from videogen.schedulers import warped_noise
+
+SHIPPED = Path(__file__).resolve().parents[2] / "videogen" / "embedded" / "dit"
 
 
 def test_fast_encode_and_decode_equal_the_library() -> None:
@@ -41,6 +44,25 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     longer = [model, "--steps", "3", "--out", str(out), "--batch", "1", "--vae", str(tmp_path / vae / "vae")]
     assert train_embedded.main(longer) == 0
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dit, "HELD_OUT", 1)
+    plain = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer")
+    plain.blocks = plain.blocks[1:]  # as it was before its own reader
+    plain.register_to_config(num_layers=len(plain.blocks))
+    plain.save_pretrained(tmp_path / "plain" / "transformer")
+    shutil.copytree(SHIPPED / "text_encoder", tmp_path / "plain" / "text_encoder")
+    for init, choice in (("plain", "begin"), ("begin", "keep")):
+        more = ["--vae", str(SHIPPED / "vae"), "--init", str(tmp_path / init), "--motion-reader", choice]
+        assert train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / choice), "--batch", "2", *more]) == 0
+    before, after = (WanTransformer3DModel.from_pretrained(tmp_path / name / "transformer") for name in ("begin", "keep"))
+    assert len(before.blocks) == len(after.blocks) == len(plain.blocks) + 1
+    parts = zip(before.blocks[0].state_dict().values(), after.blocks[0].state_dict().values(), strict=True)
+    assert all(a.equal(b) for a, b in parts)
+    assert Engine.load(str(tmp_path / "keep")).backbone.defaults.warped_noise
+    with pytest.raises(ValueError, match="from a trained model"):
+        train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--motion-reader", "keep"])
 
 
 @pytest.mark.parametrize("part", ["vae", "frame-vae"])
@@ -86,7 +108,9 @@ def test_pool_encodes_once_and_draws_what_it_holds() -> None:
 def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
     form = FORMATS["small"]
     pool = WarpedPool(lambda seeds: torch.zeros(len(seeds), 6, form.slots, 8, 8), form, 3, 8, moving_scene)
-    pool.grow(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        pool.grow(2)
+        assert torch.is_autocast_enabled("cpu"), "data keeps fp32, and what comes after it does not"
     own = torch.cat([warped_noise(scene_maps(moving_scene(seed), form, seed), channels=6, seed=seed) for seed in (3, 4)])
     _, captions, noise, motion = pool.draw_warped(64, np.random.default_rng(0))
     assert noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64 and motion.shape == (64, 3, form.slots, 8, 8)

@@ -32,7 +32,7 @@ from .vae import encode
 
 SHIFT = 3.0
 WARPED_SHIFT = 6.0  # of clips with warped noise: motion is decided where there is little but noise
-PROBED = 0.2  # weight of reading the motion, beside the flow loss
+PROBED = 1.0  # weight of reading the motion, beside the flow loss; it falls as the time goes
 HELD_OUT = 8  # clips that the held-out losses are measured on
 
 
@@ -73,7 +73,11 @@ class VideoDit:
         motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep" says that it has
         one; it is trained around.
         """
-        self.warped_share = warped
+        if not 0 <= warped < 1:
+            raise ValueError(f"warped:{warped} must be at least 0 and below 1: plain clips are always among a batch")
+        if motion_reader and init is None:
+            raise ValueError("a motion reader begins from a trained model: name it with init")
+        self.warped_share, self.follows_noise = warped, motion_reader is not None
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -116,7 +120,7 @@ class VideoDit:
         latents, captions = pool.draw(plain, rng)
         latents = latents[:, :, :slots]
         losses = self._flow_losses(latents.to(self.device), captions, torch.randn_like(latents).to(self.device), rng)
-        figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean()) if plain else 0.0}
+        figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean())}
         if plain == count:
             return losses.mean(), figures
         _fill(self.warped, step, count - plain, most=3000)
@@ -125,7 +129,7 @@ class VideoDit:
         warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, WARPED_SHIFT)
         unread = self.probe.unread(motion.to(self.device))
         figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
-        return torch.cat([losses, warped_losses]).mean() + PROBED * unread, figures
+        return torch.cat([losses, warped_losses]).mean() + PROBED * (1 - progress) ** 2 * unread, figures
 
     def _flow_losses(
         self, x0: torch.Tensor, captions: list[str], noise: torch.Tensor, rng: np.random.Generator, shift: float = SHIFT
@@ -202,7 +206,13 @@ class VideoDit:
         pipeline.transformer.load_state_dict(ema["transformer"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
-        (folder / "defaults.json").write_text(json.dumps(_defaults(self.form), indent=2) + "\n", encoding="utf-8")
+        (folder / "defaults.json").write_text(json.dumps(self._defaults(), indent=2) + "\n", encoding="utf-8")
+
+    def _defaults(self) -> dict[str, Any]:
+        form = self.form
+        clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}
+        motion = {"warped_noise": True} if self.follows_noise else {}
+        return clip | motion | {"dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.05]}
 
 
 def told_scene(seed: int, hard: float) -> Scene:
@@ -242,8 +252,3 @@ def _fill(pool: LatentPool, step: int, count: int, most: int) -> None:
     if not len(pool):
         pool.skip(step * count)
     pool.grow(count if len(pool) < 6 * count else 4 if len(pool) < most else 1)
-
-
-def _defaults(form: Format) -> dict[str, Any]:
-    clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps}
-    return clip | {"steps": 20, "guidance_scale": 3.0, "dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.05]}

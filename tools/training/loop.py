@@ -77,8 +77,8 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
 
 def _multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16 (AMX, AVX512-BF16), which make it several times as fast; without, fp32 is faster."""
-    known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("amx_tile"))
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _learning_rate_factor(progress: float, step: int) -> float:
@@ -91,8 +91,8 @@ class _Run:
         self.part, self.budget, self.modules, self.optimizer = part, budget, modules, optimizer
         self.ema = {name: copy.deepcopy(module).eval().requires_grad_(False) for name, module in modules.items()}
         self.step, self.spent_s, self._begun = 0, 0.0, time.monotonic()
-        self._sums: dict[str, float] = {}
-        self._count, self.stopped = 0, False
+        self._seen: dict[str, list[float]] = {}
+        self.stopped = False
         now = time.monotonic()
         self._last = {"log": now, "save": now, "evaluate": now}
 
@@ -115,8 +115,7 @@ class _Run:
                 for slow, fast in zip(self.ema[name].state_dict().values(), module.state_dict().values(), strict=True):
                     slow.lerp_(fast, 1 - decay) if slow.is_floating_point() else slow.copy_(fast)
         for name, value in {"loss": loss, **figures}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self._seen.setdefault(name, []).append(value)
         self._every("log", self.budget.log_every_s, self._log)
         self._every("evaluate", self.budget.evaluate_every_s, lambda: self._write(self.part.evaluate(self.ema)))
         self._every("save", self.budget.save_every_s, self.save)
@@ -127,8 +126,8 @@ class _Run:
             self._last[what] = time.monotonic()
 
     def _log(self) -> None:
-        self._write({name: total / self._count for name, total in self._sums.items()})
-        self._sums, self._count = {}, 0
+        self._write({name: sum(values) / len(values) for name, values in self._seen.items()})
+        self._seen = {}
 
     def _write(self, figures: dict[str, float]) -> None:
         row = {"part": self.part.name, "step": self.step, "minutes": round(self.elapsed_s() / 60, 2), **figures}

@@ -21,29 +21,39 @@ COPY = 0.3  # size of the fetched noise beside the place's own
 FEATURE = 0.2  # size of a feature beside the residual stream
 SHARP = 2.0  # gain of queries and keys: one place gets nearly all attention
 GAIN = 0.7  # of sums before GELU, which is nearly a square there
-FETCHED = (-1, 1, -2, 2)  # latent frames from which the heads fetch; only the first two are used at first
+FETCHED = (-1, 1)  # the latent frames from which the first heads fetch
 DIRECTIONS = ("right", "left", "down", "up")
 
 
 def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> WanTransformer3DModel:
-    """The model with a block more at its front; on plain noise it predicts nearly as before (4 to 7 % of the power differ).
+    """The model with a block more at its front; on plain noise it predicts nearly as before (3 to 5 % of the power differ).
 
-    noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2 x 2 or the
-    feed-forward layer has no room for the products.
+    noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2 x 2, the
+    feed-forward layer has no room for the products, or the model has a reader.
     """
     config = {name: value for name, value in model.config.items() if not name.startswith("_")}
     channels, patch = config["in_channels"], config["patch_size"]
     if tuple(patch) != (1, 2, 2) or config["ffn_dim"] < 40 * channels:
         raise ValueError(f"a motion reader needs patches of 1 x 2 x 2 and ffn_dim >= {40 * channels}; got {patch}, {config['ffn_dim']}")
+    if is_motion_reader(model):
+        raise ValueError("the model has a motion reader already: keep it")
     grown = WanTransformer3DModel(**{**config, "num_layers": config["num_layers"] + 1})
-    grown.load_state_dict(_one_later(model.state_dict()), strict=False)
+    missing, strange = grown.load_state_dict(_one_later(model.state_dict()), strict=False)
+    assert not strange and all(name.startswith("blocks.0.") for name in missing)
     with torch.no_grad():
         _begin(grown, noise)
     return grown
 
 
+def is_motion_reader(model: WanTransformer3DModel) -> bool:
+    """Whether a model begins with one: its first block hears no words."""
+    return not model.blocks[0].attn2.to_out[0].weight.any()
+
+
 def freeze_motion_reader(model: WanTransformer3DModel) -> None:
-    """Keep the first block, and what its balances stand on, out of the training."""
+    """Keep the first block, and what its balances stand on, out of the training. ValueError where the model has no reader."""
+    if not is_motion_reader(model):
+        raise ValueError("the model has no motion reader to keep: begin one")
     embedder = model.condition_embedder
     for module in (model.patch_embedding, model.blocks[0], embedder.time_embedder, embedder.time_proj):
         module.requires_grad_(False)
@@ -86,20 +96,20 @@ def _neutral(model: WanTransformer3DModel) -> None:
 
 
 def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: float) -> None:
-    """Each head looks at its own place, some frames away, and hands its noise on; the first two write it, `size` large."""
+    """The first heads look at their own place, a frame away, and write its noise, `size` large; the others write nothing."""
     heads = attention.heads
     width = attention.to_q.weight.shape[0] // heads
     query, key = torch.zeros(heads, width), torch.zeros(heads, width)
     space = 2 * (width // 6)
     time = width - 2 * space
-    for head in range(heads):
-        for begin, size_of_axis, pairs, offset in ((0, time, 3, FETCHED[head % 4]), (time, space, 2, 0), (time + space, space, 2, 0)):
+    for head, frames in enumerate(FETCHED):
+        for begin, size_of_axis, pairs, offset in ((0, time, 3, frames), (time, space, 2, 0), (time + space, space, 2, 0)):
             for pair in range(pairs):
                 at, turn = begin + 2 * pair, 10000.0 ** (-2 * pair / size_of_axis) * offset
                 query[head, at] = 1 - 0.2 * pair
                 key[head, at], key[head, at + 1] = query[head, at] * math.cos(turn), -query[head, at] * math.sin(turn)
     for layer, vector in ((attention.to_q, query), (attention.to_k, key)):
-        nn.init.normal_(layer.weight, std=0.002)
+        nn.init.zeros_(layer.weight)
         layer.bias.copy_(vector.flatten() / vector.square().mean().sqrt())
     attention.norm_q.weight.fill_(SHARP)
     attention.norm_k.weight.fill_(SHARP)
@@ -111,7 +121,7 @@ def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: fl
     out = attention.to_out[0]
     nn.init.zeros_(out.weight)
     nn.init.zeros_(out.bias)
-    for head in range(2):
+    for head in range(len(FETCHED)):
         out.weight[:, head * width : head * width + count] = size * free[:, head * count : (head + 1) * count]
 
 
@@ -195,9 +205,10 @@ def _patches(noise: torch.Tensor) -> torch.Tensor:
 
 def _free_directions(hidden: torch.Tensor, used: int) -> torch.Tensor:
     """Orthonormal directions [width, ...] in which the embedded patches do not vary, nor their mean lies."""
-    flat = hidden.flatten(0, 1)
-    directions = torch.linalg.svd(flat.T @ flat / len(flat))[0]
-    return directions[:, used + 2 :]
+    flat, width = hidden.flatten(0, 1), hidden.shape[-1]
+    taken = torch.linalg.svd(flat.T @ flat / len(flat))[0][:, : used + 2]
+    drawn = torch.randn(width, width - used - 2, generator=torch.Generator().manual_seed(0))  # an SVD's own rest is anything
+    return torch.linalg.qr(torch.cat([taken, drawn], 1))[0][:, used + 2 :]
 
 
 def _norm(hidden: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,6 @@ from videogen.schedulers import warped_noise
 
 from .formats import Format
 
-_PRECISE = torch.autocast("cpu", enabled=False)  # clips and noise are data: they keep fp32
-
 
 class LatentPool:
     """Latents [c, f, h, w] of scene seeds, made by `encode(seeds) -> [n, c, f, h, w]`, kept as fp16 on the CPU."""
@@ -37,7 +35,7 @@ class LatentPool:
         """A resumed run goes on with scenes that it has not seen."""
         self._next_seed += count
 
-    @_PRECISE
+    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def grow(self, count: int) -> None:
         if len(self) >= self._capacity or count < 1:
             return
@@ -46,7 +44,7 @@ class LatentPool:
         self._latents += list(self._encode(seeds).half().cpu())
         self._seeds += seeds
 
-    @_PRECISE
+    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         """Latents [count, c, f, h, w] in fp32, and a caption for each: now canonical, now a paraphrase, now none."""
         chosen = rng.integers(len(self), size=count)
@@ -70,7 +68,7 @@ class WarpedPool(LatentPool):
         self._noise: list[torch.Tensor] = []
         self._motion: list[torch.Tensor] = []
 
-    @_PRECISE
+    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def grow(self, count: int) -> None:
         before = len(self)
         super().grow(count)
@@ -79,7 +77,7 @@ class WarpedPool(LatentPool):
             self._noise.append(warped_noise(maps, channels=len(latents), seed=seed)[0].half())
             self._motion.append(latent_motion(maps).half())
 
-    @_PRECISE
+    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def draw_warped(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
         """Latents, captions (half of them silent about motion), noise [count, c, f, h, w] of full strength, and its `latent_motion`.
 

@@ -63,6 +63,6 @@ def _long(figures: Mapping[str, Any]) -> dict[str, object]:
         ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
         told["tried"] = ", ".join(f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items())
     for shot in figures.get("motion", {}).get("shots", ()):
-        off, asked, floor = (f"{shot[name]:.2f}" for name in ("error_px", "asked_px", "floor_px"))
-        told[f"motion of shot {shot['shot']}"] = f"{off} px a frame off {asked} (floor {floor})"
+        floor = f" (floor {shot['floor_px']:.2f})" if "floor_px" in shot else ""
+        told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['asked_px']:.2f}{floor}"
     return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}

@@ -24,6 +24,7 @@ from videogen.core.manifest import Manifest, collect_versions
 from videogen.longvideo.continuity import MEASURED
 from videogen.longvideo.job import begun, job_folder, read_request, taken
 from videogen.longvideo.journal import Journal
+from videogen.longvideo.lock import FileLock
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
 from videogen.motion.layers import digests
@@ -69,11 +70,10 @@ def render_long(
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     if not job_folder(path).exists():
         check_output(path, overwrite)
-    request = _with_policy_begun(request, path)
     with ExitStack() as held:
         # a trial is dear: whoever comes second is refused before it
         lock = held.enter_context(taken(job_folder(path))) if request.continuity == MEASURED else None
-        request, trial = settled(backbone, request, progress)
+        request, trial = settled(backbone, _with_policy_begun(request, path), progress)
         run = LongRun(backbone, request, progress, trial)
         asked = {
             "request": request.as_run(backbone).to_dict(),
@@ -81,7 +81,7 @@ def render_long(
             "output": {"quality": quality},
             "files": _files(request),
         }
-        if not overwrite and (done := _finished(path, asked)) is not None:
+        if not overwrite and (done := _finished(path, asked, lock)) is not None:
             return LongVideo(path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",))
         check_output(path, overwrite)
         journal = held.enter_context(Journal.open(job_folder(path), asked, lock))
@@ -121,7 +121,7 @@ def _files(request: RenderRequest) -> dict[str, str]:
     return {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
 
 
-def _finished(path: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+def _finished(path: Path, asked: dict[str, Any], lock: FileLock | None) -> dict[str, Any] | None:
     """The manifest of the file, where it is this job's and only the job's folder was left to remove (a kill in between)."""
     folder = job_folder(path)
     if not path.exists() or not folder.exists():
@@ -129,7 +129,7 @@ def _finished(path: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     with suppress(VideogenError):
         manifest = read_manifest(path)
         if manifest is not None and manifest.get("request") == json.loads(json.dumps(asked["request"])):
-            with Journal.open(folder, asked) as journal:
+            with Journal.open(folder, asked, lock) as journal:
                 journal.finish()
             return manifest
     return None

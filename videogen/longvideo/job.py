@@ -62,12 +62,12 @@ def take(folder: Path) -> FileLock:
 
 @contextmanager
 def taken(folder: Path) -> Iterator[FileLock]:
-    """The folder's lock, for work that comes before the job: others are refused meanwhile. Where no job comes of it, no folder stays."""
+    """The folder's lock, for work that comes before the job: others are refused meanwhile. Where no job is begun, no folder stays."""
     lock = take(folder)
     try:
         yield lock
     finally:
-        if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+        if lock.held and folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {_LOCK}:
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 

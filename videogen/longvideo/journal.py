@@ -54,7 +54,7 @@ class Journal:
         InputError: the folder holds other things or cannot be written.
         """
         path, asked = Path(folder).expanduser().absolute(), json.loads(canonical(request))
-        lock = lock or take(path)
+        lock = take(path) if lock is None else lock
         try:
             notes: list[str] = []
             key = begin_or_check(path, asked, notes)

@@ -42,6 +42,11 @@ class FileLock:
                 raise
         self._say_who()
 
+    @property
+    def held(self) -> bool:
+        """Until it is released."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let others have it; nothing happens the second time."""
         descriptor, self._descriptor = self._descriptor, None

@@ -51,6 +51,24 @@ def fill(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.where(hole[..., None], coarse, picture).astype(np.float32)
 
 
+def moved_on(plan: MotionPlan, picture: np.ndarray, frame: int) -> np.ndarray:
+    """A picture of `frame`, uint8 [h, w, 3], as the plan moves it to the next: its layers over each other, what they uncover filled
+    from around it."""
+    import cv2
+
+    grid, now, then = pixel_grid(plan.height, plan.width), plan.masks_at(frame), plan.masks_at(frame + 1)
+    canvas = np.zeros(picture.shape, np.float32)
+    for index, layer in enumerate(plan.layers):
+        above = now[index + 1 :].sum(0) > 0
+        own = fill(picture.astype(np.float32), cv2.dilate(above.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
+        origin = grid
+        for _ in range(3 if layer.moves else 0):  # a fixed point: the place that the layer moves here
+            origin = origin + grid - layer.step(origin.reshape(-1, 2), frame).reshape(grid.shape)
+        maps = np.ascontiguousarray(origin - 0.5, np.float32)
+        canvas += then[index][..., None] * cv2.remap(own, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+
+
 def _checked(first: np.ndarray, plan: MotionPlan) -> np.ndarray:
     shape = (plan.height, plan.width, 3)
     if getattr(first, "dtype", None) != np.uint8 or np.shape(first) != shape:

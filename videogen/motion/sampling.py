@@ -73,18 +73,6 @@ def bilinear_within(
     return total / weights[..., None], own
 
 
-def carried(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """A picture uint8 [h, w, 3] moved by a flow [2, h, w] (dx, dy in px): each pixel shows what the flow brings to it.
-
-    Where things part, what is behind them is the picture's own; where they meet, one of them.
-    """
-    field, grid = np.moveaxis(flow.astype(np.float64), 0, -1), pixel_grid(*picture.shape[:2])
-    origin = grid - field
-    for _ in range(3):  # a fixed point: the place from which the flow leads here
-        origin = grid - bilinear(field, origin)
-    return np.rint(bilinear(picture.astype(np.float64), origin)).astype(np.uint8)
-
-
 def resize_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
     """Flow [n, 2, h, w] in px at another size: fields interpolated, each axis' px scaled by its own ratio. float32."""
     _, _, old_height, old_width = flow.shape
