@@ -251,6 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     changed = [
         f"--{name} {getattr(options, name)}" for name in ("prompts", "times", "steps") if getattr(options, name) != getattr(usual, name)
     ]
+    changed += [f"--policies {' '.join(options.policies)}"] if options.policies else []
     command = " ".join([f"python tools/bench_long.py {options.part} {label}", *changed])
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {"command": command, "machine": machine(None), **identity(options.model), **found}

@@ -207,6 +207,21 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_o
     assert request(engine, name, Camera(pan=4), motion_backend="dual_clock:0.6,0.5").motion_backend == "dual_clock:0.6,0.5"
 
 
+@pytest.mark.parametrize(
+    ("told", "backend"),
+    [
+        ({"warped_noise": False}, "dual_clock"), ({"warped_noise": True}, "warped_noise"),
+        ({"warped_noise": True, "motion_backend": "dual_clock"}, "dual_clock"),
+    ],
+)  # fmt: skip
+def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
+    name: str, told: dict[str, Any], backend: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(name)
+    monkeypatch.setattr(engine.backbone, "defaults", dataclasses.replace(engine.backbone.defaults, **told))
+    assert str(request(engine, name, DRAG).motion_backend).startswith(f"{backend}:")
+
+
 @pytest.mark.parametrize("backend", ["warped_noise", "dual_clock:0.9,0.5"])
 def test_a_motion_goes_with_every_other_technique(name: str, backend: str, engine_of: EngineOf) -> None:
     settings = options(name, steps=8, motion=DRAG, motion_backend=backend)

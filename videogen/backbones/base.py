@@ -72,7 +72,8 @@ class Defaults:
 
     warped_noise: trained with noise that moves as its clips do; dual_clock: the noise levels (weak, strong) between which
     dual-clock sampling holds a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as
-    under a camera (None: no other).
+    under a camera (None: no other); motion_backend: what a clip's motion goes by where nothing is said ("": warped_noise where trained
+    for it, else dual_clock).
     """
 
     frames: int
@@ -85,6 +86,12 @@ class Defaults:
     warped_noise: bool = False
     dual_clock: tuple[float, float] = (0.95, 0.85)
     dual_clock_whole: tuple[float, float] | None = None
+    motion_backend: str = ""
+
+    @property
+    def clip_motion(self) -> str:
+        """The backend of a single clip's motion."""
+        return self.motion_backend or ("warped_noise" if self.warped_noise else "dual_clock")
 
     @classmethod
     def fits(cls, values: object) -> bool:
@@ -99,6 +106,8 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key == "warped_noise":
         return isinstance(value, bool)
+    if key == "motion_backend":
+        return value in ("warped_noise", "dual_clock")
     if key in ("dual_clock", "dual_clock_whole"):
         numbers = isinstance(value, list) and len(value) == 2 and all(type(n) is float for n in value)
         return numbers and 0 < value[1] <= value[0] < 1

@@ -260,7 +260,7 @@ class RenderRequest:
         if filled.is_long:
             filled = with_long_motion(filled, backbone)
         elif self.motion is not None:
-            asked = self.motion_control() or MotionControl("warped_noise" if defaults.warped_noise else "dual_clock")
+            asked = self.motion_control() or MotionControl(defaults.clip_motion)
             from videogen.motion.layers import moves_whole
 
             spec = self.motion_spec()
