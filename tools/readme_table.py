@@ -244,7 +244,7 @@ SUBJECTS = (
         (
             Source(
                 "motion-control-embedded.json",
-                headlines=(r"drags .*, words alone$", r"drags .*, warped noise 0.9$", r"drags .*, dual clock at .* 0.9$"),
+                headlines=(r"drags .*, words alone$", r"drags .*, warped noise 0.9$"),
             ),
             Source("motion-control-*.json"),
             Source("motion-camera-*.json"),

@@ -163,7 +163,9 @@ class _CodecSink:
         self._partial, self._writer = partial, writer
         self._begun, self._tag = False, _tag(writer)
         self._container = av.open(str(partial), "w", options=container_options(partial))
-        codec_options = {"crf": crf, "b:v": "0", "row-mt": "1"} if webm else {"crf": crf, "preset": "medium"}
+        # cpu-independent: the same frames give the same bytes on every CPU; x264's AVX-512 code was seen to encode one clip in two ways
+        x264 = {"crf": crf, "preset": "medium", "x264-params": "cpu-independent=1"}
+        codec_options = {"crf": crf, "b:v": "0", "row-mt": "1"} if webm else x264
         self._stream: Any = self._container.add_stream("libvpx-vp9" if webm else "libx264", rate=writer.fps, options=codec_options)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
