@@ -105,7 +105,8 @@ def read_chunk(folder: Path, record: Record) -> Chunk:
         raise DamagedError(str(error)) from error
     if hashlib.sha256(data).hexdigest() != record.sha256:
         raise DamagedError("its bytes are not those that were written")
-    tensors = load(data)
+    # tensors of their own memory, aligned as all are: a matrix product's last bit may hang on where its input begins
+    tensors = {name: value.clone() for name, value in load(data).items()}
     return Chunk(record.index, record.start, tensors.pop(_LATENTS), tensors, record.state)
 
 
