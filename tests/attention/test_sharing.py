@@ -93,8 +93,8 @@ def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
         for number in range(30):
             soon = threading.Timer(0.003 + 0.0001 * number, signal.raise_signal, (signal.SIGINT,))
             end = time.monotonic() + 20
-            soon.start()
             with pytest.raises(KeyboardInterrupt):
+                soon.start()
                 while time.monotonic() < end:
                     parallel_for(range(8), lambda _: torch.zeros(20_000).exp_(), threads=2)
             soon.join()
