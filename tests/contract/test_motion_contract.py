@@ -190,7 +190,7 @@ def test_a_motion_is_rendered_again_from_its_manifest(name: str, backend: str, e
     assert np.array_equal(video.frames, again.frames) and again.manifest is not None
     assert again.manifest["request"] == video.manifest["request"]
     figures = video.manifest["measured"]["motion"]
-    assert figures["backend"] == backend and {"track_px", "floor_px", "error_px", "camera"} <= set(figures)
+    assert figures["backend"] == backend and {"track_px", "floor_px", "error_px"} <= set(figures)
     assert video.manifest["request"]["motion_backend"].startswith(f"{backend}:")  # nothing is left to defaults that may change
 
 

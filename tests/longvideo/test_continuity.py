@@ -52,9 +52,9 @@ def test_pieces_emit_each_latent_once_and_in_order(words: str, geometry: LatentG
     ("words", "starts"),
     [
         pytest.param("independent", [0, 9, 17, 25], id="one latent more than is shown: the picture"),
-        pytest.param("replay:fade=0", [0, 9, 15, 21], id="3 of 9 shared"),
-        pytest.param("replay", [0, 9, 15, 21], id="what is copied to the end needs no cross-fade"),
-        pytest.param("replay:release=0.8", [0, 6, 12, 18], id="the shared ones are cross-faded"),
+        pytest.param("replay:fade=0", [0, 9, 14, 19], id="4 of 9 shared"),
+        pytest.param("replay", [0, 9, 14, 19], id="what is copied to the end needs no cross-fade"),
+        pytest.param("replay:release=0.8", [0, 5, 10, 15], id="the shared ones are cross-faded"),
         pytest.param("replay:overlap=5,fade=2", [0, 7, 11, 15], id="2 of 5 are cross-faded"),
         pytest.param("overlap", [0, 6, 12, 18], id="plain overlap"),
         pytest.param("cono", [0, 9, 20, 31], id="2 N - n1 - n2 = 11 an extension"),
@@ -81,7 +81,7 @@ def test_a_scene_after_a_cut_leads_in_with_a_picture_that_is_not_shown() -> None
 
 
 def test_joins_are_where_a_seam_could_show() -> None:
-    assert [piece.joins for piece in cut("replay:release=0.8")][:3] == [[], [6, 7, 8, 9], [12, 13, 14, 15]]
+    assert [piece.joins for piece in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
     assert [piece.joins for piece in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
     assert cut("co_denoise")[0].joins == []
 

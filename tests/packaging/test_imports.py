@@ -34,7 +34,7 @@ THIRD_PARTY_HOMES = {
     "transformers": ("backbones/", "tools/"),
     "accelerate": ("backbones/",),
     "av": ("media/",),
-    "cv2": ("motion/",),
+    "cv2": ("motion/", "metrics/registration.py"),
     "imageio": ("media/",),
     "decord": ("media/",),
     "PIL": ("media/", "tools/"),

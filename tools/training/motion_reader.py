@@ -1,15 +1,17 @@
 """A first block that reads motion off the noise, so that a trained video DiT can learn to follow warped noise in little time.
 
 What moves in warped noise shows in products of two frames' noise, which gradient descent is slow to find: on the small DiT 9,000
-clips taught it nothing. So the block begins as a correlator (Reichardt 1961): two heads fetch the noise of the same place a latent
-frame before and after, and GELU pairs square sums of it with the place's own noise, shifted by one latent pixel either way; what
-comes of it is written into directions of the residual stream that the patch embedding leaves free. All of it goes on learning.
+clips taught it nothing. So the block begins as a correlator (Reichardt 1961): two heads fetch the noise of the same place one latent
+frame before and two after, and pairs of GELUs multiply it with the place's own noise, shifted by one latent pixel either way; what
+comes of it is written into directions of the residual stream that the patch embedding leaves free. Later blocks have to add up what
+few noise values a place has, over things and time. Two frames apart tell more of a slow motion: they err by as much, of twice the way.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +22,14 @@ LEVEL = 1000.0  # the timestep at which the block's modulation begins neutral: p
 COPY = 0.3  # size of the fetched noise beside the place's own
 FEATURE = 0.2  # size of a feature beside the residual stream
 SHARP = 2.0  # gain of queries and keys: one place gets nearly all attention
-GAIN = 0.7  # of sums before GELU, which is nearly a square there
-FETCHED = (-1, 1)  # the latent frames from which the first heads fetch
-DIRECTIONS = ("right", "left", "down", "up")
+GAIN = 0.7  # of sums before GELU, whose even part is nearly a square there
+OPEN = 30.0  # a bias at which GELU passes what comes as it is
+FETCHED = (-1, 2)  # the latent frames from which the first heads fetch
+AXES = ((0, 1), (1, 0))  # (down, right) in latent pixels; each is read against its opposite
 
 
 def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> WanTransformer3DModel:
-    """The model with a block more at its front; on plain noise it predicts nearly as before (3 to 5 % of the power differ).
+    """The model with a block more at its front; on plain noise it predicts nearly as before.
 
     noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2 x 2, the
     feed-forward layer has no room for the products, or the model has a reader.
@@ -77,12 +80,17 @@ def _begin(model: WanTransformer3DModel, noise: torch.Tensor) -> None:
     length = hidden.square().sum(-1).mean().sqrt()
     size = float(COPY * length / own.shape[-1] ** 0.5)
     normed = _norm(hidden)
+    count = own.shape[-1]
     _fetch(block.attn1, _Linear.fit(normed, own), free, size)
     nn.init.zeros_(block.attn2.to_out[0].weight)
     nn.init.zeros_(block.attn2.to_out[0].bias)
     fetched = block.attn1(normed, None, None, model.rope(noise))
-    before, after = (fetched @ free[:, at : at + own.shape[-1]] / size for at in (0, own.shape[-1]))
-    _correlate(block.ffn, _norm(hidden + fetched), (own, before, after), free[:, 2 * own.shape[-1] :], float(FEATURE * length))
+    told = _norm(hidden + fetched)
+    noise_of = _Linear.fit(told, own)
+    pairs = [
+        (noise_of, _Linear.fit(told, fetched @ free[:, head * count : (head + 1) * count] / size)) for head in range(len(FETCHED))
+    ]
+    _correlate(block.ffn, told, pairs, free[:, len(FETCHED) * count :], float(FEATURE * length))
 
 
 def _neutral(model: WanTransformer3DModel) -> None:
@@ -96,7 +104,7 @@ def _neutral(model: WanTransformer3DModel) -> None:
 
 
 def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: float) -> None:
-    """The first heads look at their own place, a frame away, and write its noise, `size` large; the others write nothing."""
+    """The first heads look at their own place, some frames away, and write its noise, `size` large; the others write nothing."""
     heads = attention.heads
     width = attention.to_q.weight.shape[0] // heads
     query, key = torch.zeros(heads, width), torch.zeros(heads, width)
@@ -113,58 +121,71 @@ def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: fl
         layer.bias.copy_(vector.flatten() / vector.square().mean().sqrt())
     attention.norm_q.weight.fill_(SHARP)
     attention.norm_k.weight.fill_(SHARP)
-    count = len(noise_of.weight)
-    values, offsets = torch.zeros(heads, width, width * heads), torch.zeros(heads, width)
-    values[:, :count], offsets[:, :count] = noise_of.weight, noise_of.bias
-    attention.to_v.weight.copy_(values.flatten(0, 1))
-    attention.to_v.bias.copy_(offsets.flatten())
-    out = attention.to_out[0]
+    values, offsets, out = torch.zeros(heads, width, width * heads), torch.zeros(heads, width), attention.to_out[0]
     nn.init.zeros_(out.weight)
     nn.init.zeros_(out.bias)
+    count = len(noise_of.weight)
     for head in range(len(FETCHED)):
+        values[head, :count], offsets[head, :count] = noise_of.weight, noise_of.bias
         out.weight[:, head * width : head * width + count] = size * free[:, head * count : (head + 1) * count]
+    attention.to_v.weight.copy_(values.flatten(0, 1))
+    attention.to_v.bias.copy_(offsets.flatten())
 
 
-def _correlate(ffn: nn.Module, normed: torch.Tensor, noise: tuple[torch.Tensor, ...], free: torch.Tensor, size: float) -> None:
-    """Features: motion right and down since the frame before and to the one after, and how much the place changed."""
-    own, before, after = (_Linear.fit(normed, part) for part in noise)
+def _correlate(ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float) -> None:
+    """Features: the motion along each axis, for each fetched frame; and how much the place has changed since the first of them.
+
+    GELU(x) is x / 2 and an even part, nearly a square: that of a + b less that of a - b is a's product with b. One row more a
+    feature takes its halves away.
+    """
+    rows, weights = _products(pairs)
     inner, outer = ffn.net[0].proj, ffn.net[2]
-    rows: list[_Linear] = []
-    features = torch.zeros(5, len(inner.weight))
-    for other, (past, sense) in enumerate(((before, True), (after, False))):
-        for number, direction in enumerate(DIRECTIONS):
-            for late, early in _shifted_pairs(direction, len(own.weight) // 4):
-                row = (own[late] + past[early] if sense else own[early] + past[late]) * GAIN
-                features[2 * other + number // 2, len(rows) : len(rows) + 2] = 1 - 2 * (number % 2)
-                rows += [row, row * -1]
-    for index in range(len(own.weight)):
-        row = (own[index] - before[index]) * (1.4 * GAIN)
-        features[4, len(rows) : len(rows) + 2] = 1
-        rows += [row, row * -1]
+    count, features = len(rows), weights.shape[1]
     nn.init.zeros_(inner.weight)
     nn.init.zeros_(inner.bias)
-    inner.weight[: len(rows)] = torch.stack([row.weight for row in rows])
-    inner.bias[: len(rows)] = torch.stack([row.bias for row in rows])
-    found = F.gelu(inner(normed), approximate="tanh") @ features.T
+    inner.weight[:count] = torch.stack([row.weight for row in rows])
+    inner.bias[:count] = torch.stack([row.bias for row in rows])
+    inner.weight[count : count + features] = -weights.T @ inner.weight[:count] / 2
+    inner.bias[count : count + features] = -weights.T @ inner.bias[:count] / 2 + OPEN
+    read = torch.zeros(len(inner.weight), features)
+    read[:count], read[count : count + features] = weights, torch.eye(features)
+    found = F.gelu(inner(normed), approximate="tanh") @ read
     scale, mean = size / found.std((0, 1)), found.mean((0, 1))
-    outer.weight.copy_(free[:, :5] @ (features * scale[:, None]))
-    outer.bias.copy_(-free[:, :5] @ (mean * scale))
+    outer.weight.copy_(free[:, :features] @ (read * scale).T)
+    outer.bias.copy_(-free[:, :features] @ (mean * scale))
 
 
-def _shifted_pairs(direction: str, channels: int) -> list[tuple[int, int]]:
-    """(place of the later noise, of the earlier) within a patch, where things move by a latent pixel that way."""
+def _products(pairs: list[tuple[_Linear, _Linear]]) -> tuple[list[_Linear], torch.Tensor]:
+    """Rows before GELU, and what each counts in each feature [rows, features]."""
+    rows: list[_Linear] = []
+    counts: list[tuple[int, float]] = []
+    for head, (own, other) in enumerate(pairs):
+        for number, axis in enumerate(AXES):
+            for sense in (1, -1):
+                toward = sense if FETCHED[head] < 0 else -sense  # a later frame's noise is at the end of the way
+                for here, there in _shifted_pairs((toward * axis[0], toward * axis[1]), len(own.weight) // 4):
+                    rows += [(own[here] + other[there]) * GAIN, (own[here] - other[there]) * GAIN]
+                    counts += [(head * len(AXES) + number, sense), (head * len(AXES) + number, -sense)]
+    own, other = pairs[0]
+    for index in range(len(own.weight) // 2):
+        row = (own[index] - other[index]) * GAIN
+        rows += [row, row * -1]
+        counts += [(len(pairs) * len(AXES), 1)] * 2
+    weights = torch.zeros(len(rows), len(pairs) * len(AXES) + 1)
+    for row, (feature, sign) in enumerate(counts):
+        weights[row, feature] = sign
+    return rows, weights
 
-    def at(channel: int, row: int, column: int) -> int:
-        return (channel * 2 + row) * 2 + column
 
-    across = direction in ("right", "left")
-    first = 1 if direction in ("right", "down") else 0
-    pairs = []
+def _shifted_pairs(step: tuple[int, int], channels: int) -> list[tuple[int, int]]:
+    """(place, place a step (down, right) before it) within patches, for each channel."""
+    found = []
     for channel in range(channels):
-        for line in range(2):
-            ends = [(line, first), (line, 1 - first)] if across else [(first, line), (1 - first, line)]
-            pairs.append((at(channel, *ends[0]), at(channel, *ends[1])))
-    return pairs
+        for row, column in product(range(2), range(2)):
+            from_row, from_column = row - step[0], column - step[1]
+            if from_row in (0, 1) and from_column in (0, 1):
+                found.append(((channel * 2 + row) * 2 + column, (channel * 2 + from_row) * 2 + from_column))
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from videogen.metrics.camera import fitted_camera
 from videogen.metrics.motion import background_error, dynamic_degree, end_point_error, track_error
+from videogen.metrics.registration import registered_camera
 from videogen.motion import MotionPlan, estimate
 from videogen.motion.sampling import bilinear, inside
 
@@ -20,7 +20,8 @@ def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
 
     error_px: mean end-point error of DIS flow where the plan says what is to be seen; floor_px: the same of DIS on a clip which
     moves just as planned; background_px: motion of what should rest; track_px: distance of points carried along by the measured
-    flow from the plan's tracks, while both are on the picture; camera: what the background did, where the plan moves it.
+    flow from the plan's tracks, while both are on the picture; camera: what the background did, where the plan moves
+    it and it is not too plain to tell.
     Empty for a single frame.
     """
     if plan.frames < 2:
@@ -32,11 +33,10 @@ def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
     if told.any():
         error = end_point_error(flow, target, told, reference=floor)
         result |= {"error_px": round(error.mean_px, 3), "floor_px": round(error.floor_px or 0.0, 3)}
-    ground = plan.masks()[0, :-1] > 0.5
     if not plan.layers[0].moves and not told.all():
         result["background_px"] = round(background_error(flow, told).mean_px, 3)
-    if plan.layers[0].moves and ground.any((1, 2)).all():
-        result["camera"] = {name: round(value, 3) for name, value in vars(fitted_camera(flow, ground)).items()}
+    if plan.layers[0].moves and (fit := registered_camera(frames, plan.masks()[0] > 0.5)) is not None:
+        result["camera"] = {name: round(value, 3) for name, value in vars(fit).items()}
     return result | _tracked(flow, plan)
 
 

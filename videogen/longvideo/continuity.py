@@ -35,7 +35,7 @@ COMBINED: dict[str, dict[str, Any]] = {
 OFF, AUTO, MEASURED = "off", "auto", "measured"
 _RELEASE = 0.8
 _SHARES = {  # of a clip's frames that are tied to those before
-    "overlap": 3 / 8, "replay": 3 / 8, "look_back": 3 / 8, "co_denoise": 1 / 2, "window_attention": 3 / 4, "clean_prefix": 1 / 4,
+    "overlap": 3 / 8, "replay": 4 / 9, "look_back": 3 / 8, "co_denoise": 1 / 2, "window_attention": 3 / 4, "clean_prefix": 1 / 4,
 }  # fmt: skip
 
 
