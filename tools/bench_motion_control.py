@@ -106,10 +106,10 @@ def _ways(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int, optio
         moved = engine.generate(
             prompt, seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
         )  # fmt: skip
-        rows[f"warped noise {strength:g}"] = errors(moved.frames, *path)
+        rows[f"warped noise at strength {strength:g}"] = errors(moved.frames, *path)
     for backend in options.dual_clock:
         for strength in options.strengths:
-            name = backend.replace("_", " ") + ("" if strength == 1 else f" at strength {strength:g}")
+            name = f"{backend.replace('_', ' ')} at strength {strength:g}"
             rows[name] = _dual_clock(engine, plain, drag, seed, backend, steps, strength)
     return rows
 
@@ -124,6 +124,13 @@ def drag_of(index: int) -> Drag:
 
 
 def _control_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    curves: dict[str, list[str]] = {}
+    for name, row in report["ways"].items():
+        way, _, strength = name.partition(" at strength ")
+        if row["seen"]:
+            curves.setdefault(way, []).append(f"{row['end_px']['median']:.1f}" + (f" at {strength}" if strength else ""))
+    told = "; ".join(f"{way} {', '.join(ends)}" for way, ends in curves.items())
+    yield f"{report['prompts']} drags that the prompt does not tell, over strength", f"its end off by, median px of {SIZE}: {told}"
     for name, row in report["ways"].items():
         if "move_px" not in row:
             continue
@@ -133,10 +140,20 @@ def _control_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _camera_summary(report["cameras"])
     for name, row in report["cameras"].items():
-        floor = row["floor"]
+        floor = row["floor"] or row["off"]
         off = ", ".join(f"{part} {100 * value:.0f} % (its VAE alone {100 * floor[part]:.0f} %)" for part, value in row["off"].items())
-        yield f"camera over textures, {name}, {row.get('seen', row['clips'])} of {row['clips']} clips", f"off by (medians): {off}"
+        yield f"camera over textures, {name}, {row['seen']} of {row['clips']} clips", f"off by (medians): {off or 'too plain to tell'}"
+
+
+def _camera_summary(cameras: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A row for each backend: means over the moves of their medians."""
+    for way in dict.fromkeys(name.rpartition(", ")[2] for name in cameras):
+        rows = [row for name, row in cameras.items() if name.endswith(way)]
+        off = {part: [row["off"][part] for row in rows if part in row["off"]] for part in ("pan", "tilt", "zoom")}
+        told = ", ".join(f"{part} {100 * float(np.mean(values)):.0f} %" for part, values in off.items() if values)
+        yield f"{len(rows)} cameras over textures, {way}, {sum(row['clips'] for row in rows)} clips", f"off by (means of medians): {told}"
 
 
 def _transfer_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -247,10 +264,10 @@ def _medians(fits: list[Fit]) -> dict[str, float]:
 
 
 def _off(asked: dict[str, float], fits: list[Fit]) -> dict[str, float]:
-    """The median over clips of the relative error of each asked part; of a zoom, of its logarithm."""
+    """The median over clips of the relative error of each asked part, of a zoom of its logarithm; empty where no ground was seen."""
     names, scale = {"pan": "pan_px", "tilt": "tilt_px", "zoom": "zoom"}, {"zoom": np.log}
     off = {}
-    for part, value in asked.items():
+    for part, value in asked.items() if _seen(fits) else ():
         of = scale.get(part, float)
         off[part] = round(float(np.median([abs(of(fit[names[part]]) / of(value) - 1) for fit in _seen(fits)])), 3)
     return off

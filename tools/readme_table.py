@@ -244,9 +244,10 @@ SUBJECTS = (
         (
             Source(
                 "motion-control-embedded.json",
-                headlines=(r"drags .*, words alone$", r"drags .*, warped noise 0.9$"),
+                headlines=(r"drags .*, over strength$",),
             ),
             Source("motion-control-*.json"),
+            Source("motion-camera-embedded.json", headlines=(r"cameras .*, by dual clock,",)),
             Source("motion-camera-*.json"),
             Source("motion-transfer-*.json"),
         ),

@@ -52,4 +52,4 @@ def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path, monkeypatch
     assert report["command"].endswith("tiny --prompts 1 --strengths 0.9") and str(tmp_path) not in json.dumps(report)
     if what == "camera":
         assert heard == ["warped_noise", "dual_clock"] * len(bench.CAMERAS)
-        assert len(report["rows"]) == 2 * len(bench.CAMERAS)  # by warped noise and by dual clock
+        assert len(report["rows"]) == 2 * (len(bench.CAMERAS) + 1)  # by warped noise and by dual clock, and a summary of each
