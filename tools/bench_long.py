@@ -66,17 +66,17 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     found = {
         name: {**summary([row[name] for row in rows], short), "cost": cost(engine, name, options.times * window)} for name in names
     }
-    same = {"model_hash": engine.backbone.digest, "clips": len(rows), "frames": options.times * window, "steps": options.steps}
-    return {"clips": len(rows), "frames": options.times * window, "steps": options.steps,
-            "policies": measured_before(report_path(options), same) | found,
+    same = {"clips": len(rows), "frames": options.times * window, "steps": options.steps}
+    before = measured_before(report_path(options), same | {"machine": machine(None), "model_hash": engine.backbone.digest})
+    return {**same, "policies": before | found,
             "one clip": {"right": np.mean([row["right"] for row in short], 0).round(3).tolist(),
                          "dynamic": round(float(np.mean([row["dynamic"] for row in short])), 3)}}  # fmt: skip
 
 
 def measured_before(path: Path, same: dict[str, Any]) -> dict[str, Any]:
-    """The policies of the report that is there, if they are of the same model, clips and steps: one can be measured without the others."""
+    """The policies of the report that is there, if all else is the same: one can be measured without the others."""
     report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return dict(report["policies"]) if report and all(report[name] == value for name, value in same.items()) else {}
+    return dict(report["policies"]) if report and all(report.get(name) == value for name, value in same.items()) else {}
 
 
 def described(video: Video, scene: Scene, window: int) -> dict[str, Any]:

@@ -128,22 +128,25 @@ def _control_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in report["ways"].items():
         way, _, strength = name.partition(" at strength ")
         if row["seen"]:
-            curves.setdefault(way, []).append(f"{row['end_px']['median']:.1f}" + (f" at {strength}" if strength else ""))
+            figure = f"{row['place_px']['median']:.1f} / {row['end_px']['median']:.1f}"
+            curves.setdefault(way, []).append(figure + (f" at {strength}" if strength else ""))
     told = "; ".join(f"{way} {', '.join(ends)}" for way, ends in curves.items())
-    yield f"{report['prompts']} drags that the prompt does not tell, over strength", f"its end off by, median px of {SIZE}: {told}"
+    figure = f"median px of {SIZE} between the object and its path / between its way and the path's: {told}"
+    yield f"{report['prompts']} drags that the prompt does not tell, over strength", figure
     for name, row in report["ways"].items():
         if "move_px" not in row:
             continue
-        end, path, place = (row[key]["median"] for key in ("end_px", "move_px", "place_px"))
-        figure = f"medians, px of {SIZE}: its end {end:.1f} off, the way there {path:.1f}, place included {place:.1f}"
+        place, final, path, end = (row[key]["median"] for key in ("place_px", "final_px", "move_px", "end_px"))
+        figure = f"medians, px of {SIZE}: its track {place:.1f} off, its last place {final:.1f}; "
+        figure += f"less where it began {path:.1f}, at the end {end:.1f}"
         yield f"{row['seen']} of {row['clips']} drags that the prompt does not tell, {name}", figure
 
 
 def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _camera_summary(report["cameras"])
     for name, row in report["cameras"].items():
-        floor = row["floor"] or row["off"]
-        off = ", ".join(f"{part} {100 * value:.0f} % (its VAE alone {100 * floor[part]:.0f} %)" for part, value in row["off"].items())
+        floors = {part: f" (its VAE alone {100 * value:.0f} %)" for part, value in row["floor"].items()}
+        off = ", ".join(f"{part} {100 * value:.0f} %{floors.get(part, '')}" for part, value in row["off"].items())
         yield f"camera over textures, {name}, {row['seen']} of {row['clips']} clips", f"off by (medians): {off or 'too plain to tell'}"
 
 
@@ -190,7 +193,8 @@ def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int) -> E
 
 
 def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Errors:
-    """px between the object's centre and the path: place (mean over frames), move (the same less the first frame's), end of it."""
+    """px between the object's centre and the path: place (mean over frames), final (the last frame's); the same less the first
+    frame's, which a model that is not told the place may choose: move (mean) and end."""
     found = object_tracks(frames)
     if found is None:
         return None
@@ -198,7 +202,8 @@ def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Errors:
     away = found.centres - path
     moved = away - away[0]
     lengths = [float(np.linalg.norm(a, axis=1).mean()) for a in (away, moved)]
-    return {"place_px": lengths[0], "move_px": lengths[1], "end_px": float(np.linalg.norm(moved[-1]))}
+    ends = [float(np.linalg.norm(a[-1])) for a in (away, moved)]
+    return {"place_px": lengths[0], "final_px": ends[0], "move_px": lengths[1], "end_px": ends[1]}
 
 
 def summary(found: list[Errors]) -> dict[str, Any]:

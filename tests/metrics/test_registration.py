@@ -74,15 +74,29 @@ def test_sizes_are_in_px_of_the_clip(height: int, width: int) -> None:
     assert fit is not None and fit.pan_px == pytest.approx(width / 10, rel=0.05)
 
 
+def test_half_a_picture_of_ground_is_enough() -> None:
+    mask = np.zeros((FRAMES, 64, 64), bool)
+    mask[:, :, :26] = True
+    fit = registered_camera(moved(Camera(pan=6), first("checkered")), mask)
+    assert fit is not None and fit.pan_px == pytest.approx(6, rel=0.01) and fit.zoom == pytest.approx(1, abs=0.003)
+
+
+def _cut_in_the_middle() -> np.ndarray:
+    return np.concatenate([moved(Camera(pan=6), first("checkered"))[:16], moved(Camera(pan=6), first("noisy"))[16:]])
+
+
 PLAIN = [
     pytest.param(lambda: np.full((5, 32, 32, 3), 90, np.uint8), None, id="one colour"),
     pytest.param(lambda: np.tile((np.arange(32) // 4 % 2 * 90).astype(np.uint8)[None, None, :, None], (5, 32, 1, 3)), None, id="stripes"),
     pytest.param(lambda: moved(Camera(pan=4), first("noisy")), np.zeros((FRAMES, 64, 64), bool), id="no ground at all"),
+    pytest.param(_cut_in_the_middle, None, id="a cut"),
+    pytest.param(lambda: np.random.default_rng(1).integers(0, 256, (9, 64, 64, 3), np.uint8), None, id="noise"),
+    pytest.param(lambda: moved(Camera(pan=1), first("checkered")[:8, :8]), None, id="a picture of 8 px"),
 ]
 
 
 @pytest.mark.parametrize(("frames", "mask"), PLAIN)
-def test_ground_that_shows_no_motion_gives_no_figure(frames: Callable[[], np.ndarray], mask: np.ndarray | None) -> None:
+def test_what_cannot_be_told_gives_no_figure(frames: Callable[[], np.ndarray], mask: np.ndarray | None) -> None:
     assert registered_camera(frames(), mask) is None
 
 
@@ -91,6 +105,8 @@ BAD = [
     pytest.param({"frames": CLIP[:1]}, "at least 2", id="one frame"),
     pytest.param({"frames": CLIP[..., 0]}, r"frames \[5, 32, 32\]", id="no colours"),
     pytest.param({"frames": CLIP, "mask": np.ones((4, 32, 32), bool)}, r"mask \[4, 32, 32\]", id="mask of another length"),
+    pytest.param({"frames": CLIP / 255}, "float64 show no camera", id="not uint8"),
+    pytest.param({"frames": CLIP, "mask": np.ones((5, 32, 32))}, "float64 does not fit", id="mask that is not bool"),
     pytest.param({"frames": CLIP, "every": 0}, "every=0", id="every"),
 ]
 

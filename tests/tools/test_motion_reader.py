@@ -70,12 +70,12 @@ def test_motion_is_read_before_any_training(
     fresh: WanTransformer3DModel, reader: WanTransformer3DModel, moving: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     assert (_read(fresh, *moving)[1:] < 0.05).all()
-    assert (_read(reader, *moving)[1:] > 0.15).all()
+    assert (_read(reader, *moving)[1:] > 0.25).all()
 
 
 def test_the_shipped_model_begins_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
     shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
-    assert (_read(shipped, *moving)[1:] > 0.15).all()
+    assert (_read(shipped, *moving)[1:] > 0.25).all()
 
 
 def test_a_trained_model_sees_plain_noise_nearly_as_before() -> None:

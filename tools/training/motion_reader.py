@@ -5,6 +5,7 @@ clips taught it nothing. So the block begins as a correlator (Reichardt 1961): t
 frame before and two after, and pairs of GELUs multiply it with the place's own noise, shifted by one latent pixel either way; what
 comes of it is written into directions of the residual stream that the patch embedding leaves free. Later blocks have to add up what
 few noise values a place has, over things and time. Two frames apart tell more of a slow motion: they err by as much, of twice the way.
+How much a place changes is kept for each place of a patch: it tells where a thing is, which one figure a patch of 16 px does not.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from torch import nn
 
 LEVEL = 1000.0  # the timestep at which the block's modulation begins neutral: pure noise, where motion is decided
 COPY = 0.3  # size of the fetched noise beside the place's own
-FEATURE = 0.2  # size of a feature beside the residual stream
+FEATURE = 0.16  # size of a feature beside the residual stream
 SHARP = 2.0  # gain of queries and keys: one place gets nearly all attention
 GAIN = 0.7  # of sums before GELU, whose even part is nearly a square there
 OPEN = 30.0  # a bias at which GELU passes what comes as it is
 FETCHED = (-1, 2)  # the latent frames from which the first heads fetch
+CHANGING = 3 / 8  # of the channels tell how much a place changed: as many as the feed-forward layer has room for
 AXES = ((0, 1), (1, 0))  # (down, right) in latent pixels; each is read against its opposite
 
 
@@ -32,12 +34,14 @@ def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> Wan
     """The model with a block more at its front; on plain noise it predicts nearly as before.
 
     noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2 x 2, the
-    feed-forward layer has no room for the products, or the model has a reader.
+    feed-forward layer, a head or the residual stream has no room for it, or the model has a reader.
     """
     config = {name: value for name, value in model.config.items() if not name.startswith("_")}
     channels, patch = config["in_channels"], config["patch_size"]
-    if tuple(patch) != (1, 2, 2) or config["ffn_dim"] < 40 * channels:
-        raise ValueError(f"a motion reader needs patches of 1 x 2 x 2 and ffn_dim >= {40 * channels}; got {patch}, {config['ffn_dim']}")
+    needed = {"ffn_dim": 38 * channels + 16, "attention_head_dim": 4 * channels, "width": 12 * channels + 18}
+    room = {**config, "width": config["num_attention_heads"] * config["attention_head_dim"]}
+    if tuple(patch) != (1, 2, 2) or any(room[name] < least for name, least in needed.items()):
+        raise ValueError(f"a motion reader needs patches of 1 x 2 x 2 and at least {needed}; got {patch}, { {n: room[n] for n in needed} }")
     if is_motion_reader(model):
         raise ValueError("the model has a motion reader already: keep it")
     grown = WanTransformer3DModel(**{**config, "num_layers": config["num_layers"] + 1})
@@ -133,7 +137,7 @@ def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: fl
 
 
 def _correlate(ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float) -> None:
-    """Features: the motion along each axis, for each fetched frame; and how much the place has changed since the first of them.
+    """Features: for each fetched frame the motion along each axis, in each of a patch's two lines, and how much each place has changed.
 
     GELU(x) is x / 2 and an even part, nearly a square: that of a + b less that of a - b is a's product with b. One row more a
     feature takes its halves away.
@@ -156,35 +160,36 @@ def _correlate(ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, 
 
 
 def _products(pairs: list[tuple[_Linear, _Linear]]) -> tuple[list[_Linear], torch.Tensor]:
-    """Rows before GELU, and what each counts in each feature [rows, features]."""
+    """Rows before GELU, and what each counts in each feature [rows, features]: motion in each line, then the changes of each place."""
     rows: list[_Linear] = []
     counts: list[tuple[int, float]] = []
+    motions = 2 * len(AXES) * len(pairs)
     for head, (own, other) in enumerate(pairs):
         for number, axis in enumerate(AXES):
             for sense in (1, -1):
                 toward = sense if FETCHED[head] < 0 else -sense  # a later frame's noise is at the end of the way
-                for here, there in _shifted_pairs((toward * axis[0], toward * axis[1]), len(own.weight) // 4):
+                for here, there, line in _shifted_pairs((toward * axis[0], toward * axis[1]), len(own.weight) // 4):
+                    feature = 2 * (head * len(AXES) + number) + line
                     rows += [(own[here] + other[there]) * GAIN, (own[here] - other[there]) * GAIN]
-                    counts += [(head * len(AXES) + number, sense), (head * len(AXES) + number, -sense)]
-    own, other = pairs[0]
-    for index in range(len(own.weight) // 2):
-        row = (own[index] - other[index]) * GAIN
-        rows += [row, row * -1]
-        counts += [(len(pairs) * len(AXES), 1)] * 2
-    weights = torch.zeros(len(rows), len(pairs) * len(AXES) + 1)
+                    counts += [(feature, sense), (feature, -sense)]
+        for index in range(4 * int(CHANGING * len(own.weight) / 4)):
+            row = (own[index] - other[index]) * GAIN
+            rows += [row, row * -1]
+            counts += [(motions + 4 * head + index % 4, 1)] * 2
+    weights = torch.zeros(len(rows), motions + 4 * len(pairs))
     for row, (feature, sign) in enumerate(counts):
         weights[row, feature] = sign
     return rows, weights
 
 
-def _shifted_pairs(step: tuple[int, int], channels: int) -> list[tuple[int, int]]:
-    """(place, place a step (down, right) before it) within patches, for each channel."""
+def _shifted_pairs(step: tuple[int, int], channels: int) -> list[tuple[int, int, int]]:
+    """(place, place a step (down, right) before it, their line) within patches, for each channel."""
     found = []
     for channel in range(channels):
         for row, column in product(range(2), range(2)):
             from_row, from_column = row - step[0], column - step[1]
             if from_row in (0, 1) and from_column in (0, 1):
-                found.append(((channel * 2 + row) * 2 + column, (channel * 2 + from_row) * 2 + from_column))
+                found.append(((channel * 2 + row) * 2 + column, (channel * 2 + from_row) * 2 + from_column, row if step[1] else column))
     return found
 
 

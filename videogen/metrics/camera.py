@@ -1,4 +1,4 @@
-"""What a camera did, from the flow of a background: pan, tilt, zoom and roll. No depth, no weights."""
+"""What a camera did, from exact flow of a background: pan, tilt, zoom and roll. For pictures use `registration`: measured flow is short."""
 
 from __future__ import annotations
 

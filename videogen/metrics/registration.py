@@ -19,7 +19,9 @@ from .camera import CameraFit
 _SMALLEST_PX = 24  # no coarser pictures than this
 _LARGEST_PX = 128  # no finer ones: more pixels tell no more of four numbers
 _ROUNDS = 40
-_SEEN = 0.5  # share of the reference that must be in a frame; with less, that frame becomes the reference
+_SEEN = 0.5  # share of the reference's ground that must be in a frame; with less, that frame becomes the reference
+_LEAST = 100  # pixels that two frames must have in common
+_LIKE = 0.75  # least correlation of two registered frames, weighted: .9 and more where it worked, under .7 after a cut or in noise
 _PLAIN = 0.6  # grey levels a px: ground whose gradient is less than this in any direction shows no motion along it
 _STILL = np.array([1.0, 0.0, 0.0, 0.0])
 
@@ -35,15 +37,16 @@ class _Picture:
 
 
 def registered_camera(frames: np.ndarray, mask: np.ndarray | None = None, *, every: int = 1) -> CameraFit | None:
-    """What the camera did over a clip uint8 [n, h, w, 3]; None where the ground is too plain to tell, striped ground included.
+    """What the camera did over a clip uint8 [n, h, w, 3]; None where it cannot be told: where in any frame looked at the ground is too
+    plain (stripes are, along themselves) or too small, or does not show what the frames before did, as after a cut.
 
     mask: bool [n, h, w], what is background. every: of so many frames one is looked at.
-    InputError for frames or a mask of another shape, and for less than 2 frames.
+    InputError for frames or a mask of another shape or dtype, and for less than 2 frames.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2:
-        raise InputError(f"frames {list(frames.shape)} show no camera; it takes at least 2 of [n, height, width, 3]")
-    if mask is not None and mask.shape != frames.shape[:3]:
-        raise InputError(f"mask {list(mask.shape)} does not fit frames {list(frames.shape)}; it is bool [n, height, width]")
+    if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or 0 in frames.shape or frames.dtype != np.uint8:
+        raise InputError(f"frames {list(frames.shape)} {frames.dtype} show no camera; it takes at least 2 of uint8 [n, height, width, 3]")
+    if mask is not None and (mask.shape != frames.shape[:3] or mask.dtype != bool):
+        raise InputError(f"mask {list(mask.shape)} {mask.dtype} does not fit frames {list(frames.shape)}; it is bool [n, height, width]")
     if every < 1:
         raise InputError(f"every={every} must be at least 1")
     keys = [*range(0, len(frames) - 1, every), len(frames) - 1]
@@ -53,9 +56,11 @@ def registered_camera(frames: np.ndarray, mask: np.ndarray | None = None, *, eve
     for picture in shown:
         if _plain(reference[0]) or _plain(picture[0]):
             return None
-        before, moved = moved, _registered(reference, picture, _after(speed, moved))
-        speed = _after(moved, _inverse(before))
-        if _common(picture[0], moved) < _SEEN:
+        found = _registered(reference, picture, _after(speed, moved))
+        if found is None:
+            return None
+        moved, speed = found, _after(found, _inverse(moved))
+        if _common(reference[0], picture[0], moved) < _SEEN:
             reference, base, moved = picture, _after(moved, base), _STILL
     total = _after(moved, base)
     scale = frames.shape[2] / finest.gray.shape[1]
@@ -71,7 +76,7 @@ def _pyramid(frame: np.ndarray, mask: np.ndarray | None) -> list[_Picture]:
     ground = np.ones_like(gray) if mask is None else mask.astype(np.float32)
     height, width = gray.shape
     shrink = max(1.0, min(height, width) / _LARGEST_PX)
-    found = []
+    found: list[_Picture] = []
     while not found or min(height, width) / shrink >= _SMALLEST_PX:
         size = (round(width / shrink), round(height / shrink))
         small = cv2.GaussianBlur(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
@@ -84,38 +89,47 @@ def _pyramid(frame: np.ndarray, mask: np.ndarray | None) -> list[_Picture]:
 def _plain(picture: _Picture) -> bool:
     """Whether the ground changes too little in some direction."""
     chosen = picture.ground > 0.9
-    if chosen.sum() < 16:
+    if chosen.sum() < _LEAST:
         return True
     gradients = np.stack([picture.across[chosen], picture.down[chosen]]).astype(np.float64)
     return bool(np.linalg.eigvalsh(gradients @ gradients.T / chosen.sum())[0] < _PLAIN**2)
 
 
-def _registered(before: list[_Picture], after: list[_Picture], guess: np.ndarray) -> np.ndarray:
-    """The similarity that takes places of one frame to those of the other, coarse to fine."""
+def _registered(before: list[_Picture], after: list[_Picture], guess: np.ndarray) -> np.ndarray | None:
+    """The similarity that takes places of one frame to those of the other, coarse to fine; None where they are not alike under it."""
+    likeness = 0.0
     for level in reversed(range(len(before))):
         scale = before[level].gray.shape[1] / before[0].gray.shape[1]
-        guess = _fitted(before[level], after[level], guess * (1, 1, scale, scale)) / (1, 1, scale, scale)
-    return guess
+        guess, likeness = _fitted(before[level], after[level], guess * (1, 1, scale, scale))
+        guess = guess / (1, 1, scale, scale)
+    return guess if likeness >= _LIKE else None
 
 
-def _fitted(before: _Picture, after: _Picture, guess: np.ndarray) -> np.ndarray:
-    """Gauss-Newton over the grey levels, their mean and contrast left free."""
+def _fitted(before: _Picture, after: _Picture, guess: np.ndarray) -> tuple[np.ndarray, float]:
+    """Gauss-Newton over the grey levels, their mean and contrast left free; and the correlation of what both show."""
     xs, ys = _centred(before.gray.shape)
+    likeness = 0.0
     for _ in range(_ROUNDS):
         ground, gray, across, down = _sampled(after, guess)
         chosen = (before.ground > 0.9) & (ground > 0.9)
-        if chosen.sum() < 16:
-            return guess
+        if chosen.sum() < _LEAST:
+            return guess, 0.0
         wanted, seen = before.gray[chosen].astype(np.float64), gray[chosen].astype(np.float64)
         contrast = wanted.std() / max(float(seen.std()), 1e-6)
         residual = wanted - wanted.mean() - contrast * (seen - seen.mean())
         slopes = np.stack([across * xs + down * ys, down * xs - across * ys, across, down], -1)[chosen].astype(np.float64) * contrast
         weight = 1 / np.sqrt(1 + (residual / (1.5 * np.median(np.abs(residual)) + 1e-6)) ** 2)
+        likeness = _correlation(wanted, seen, weight**2)
         change = np.linalg.lstsq((slopes - slopes.mean(0)) * weight[:, None], residual * weight, rcond=None)[0]
         guess = guess + change
         if np.abs(change[:2]).max() * max(before.gray.shape) < 1e-3 and np.abs(change[2:]).max() < 1e-3:
             break
-    return guess
+    return guess, likeness
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
+    (own, both), (_, other) = np.cov(first, second, aweights=weight)
+    return float(both / max((own * other) ** 0.5, 1e-6))
 
 
 def _sampled(picture: _Picture, where: np.ndarray) -> list[np.ndarray]:
@@ -148,6 +162,7 @@ def _inverse(similarity: np.ndarray) -> np.ndarray:
     return np.array([turn.real, turn.imag, shift.real, shift.imag])
 
 
-def _common(picture: _Picture, where: np.ndarray) -> float:
-    """The share of the reference that a picture shows."""
-    return float((_sampled(picture, where)[0] > 0.9).mean())
+def _common(reference: _Picture, picture: _Picture, where: np.ndarray) -> float:
+    """The share of the reference's ground that a picture shows."""
+    ground = reference.ground > 0.9
+    return float((ground & (_sampled(picture, where)[0] > 0.9)).sum() / ground.sum())
