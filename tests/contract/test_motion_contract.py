@@ -208,18 +208,22 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_o
 
 
 @pytest.mark.parametrize(
-    ("told", "backend"),
+    ("told", "asked", "backend"),
     [
-        ({"warped_noise": False}, "dual_clock"), ({"warped_noise": True}, "warped_noise"),
-        ({"warped_noise": True, "motion_backend": "dual_clock"}, "dual_clock"),
+        ({"warped_noise": False}, {}, "dual_clock"), ({"warped_noise": True}, {}, "warped_noise"),
+        ({"warped_noise": True}, {"motion_picture": "x.png"}, "dual_clock"),
+        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {}, "warped_noise"),
+        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {"motion": Camera(pan=4)}, "dual_clock"),
+        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {"motion": DRAG + Camera(pan=4)}, "dual_clock"),
     ],
 )  # fmt: skip
 def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
-    name: str, told: dict[str, Any], backend: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+    name: str, told: dict[str, Any], asked: dict[str, Any], backend: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(name)
     monkeypatch.setattr(engine.backbone, "defaults", dataclasses.replace(engine.backbone.defaults, **told))
-    assert str(request(engine, name, DRAG).motion_backend).startswith(f"{backend}:")
+    motion, more = asked.get("motion", DRAG), {key: value for key, value in asked.items() if key != "motion"}
+    assert str(request(engine, name, motion, **more).motion_backend).startswith(f"{backend}:")
 
 
 @pytest.mark.parametrize("backend", ["warped_noise", "dual_clock:0.9,0.5"])

@@ -211,7 +211,7 @@ class VideoDit:
     def _defaults(self) -> dict[str, Any]:
         form = self.form
         clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}
-        motion = {"warped_noise": True, "motion_backend": "dual_clock"} if self.follows_noise else {}
+        motion = {"warped_noise": True, "motion_backend_whole": "dual_clock"} if self.follows_noise else {}
         return clip | motion | {"dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.1]}
 
 

@@ -72,8 +72,7 @@ class Defaults:
 
     warped_noise: trained with noise that moves as its clips do; dual_clock: the noise levels (weak, strong) between which
     dual-clock sampling holds a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as
-    under a camera (None: no other); motion_backend: what a clip's motion goes by where nothing is said ("": warped_noise where trained
-    for it, else dual_clock).
+    under a camera (None: no other); motion_backend_whole: what such a clip's motion goes by where nothing is said ("": as any other's).
     """
 
     frames: int
@@ -86,12 +85,14 @@ class Defaults:
     warped_noise: bool = False
     dual_clock: tuple[float, float] = (0.95, 0.85)
     dual_clock_whole: tuple[float, float] | None = None
-    motion_backend: str = ""
+    motion_backend_whole: str = ""
 
-    @property
-    def clip_motion(self) -> str:
-        """The backend of a single clip's motion."""
-        return self.motion_backend or ("warped_noise" if self.warped_noise else "dual_clock")
+    def clip_motion(self, *, whole: bool) -> str:
+        """The backend of a single clip's motion: warped_noise where the model was trained for it, else dual_clock.
+
+        whole: the whole picture moves.
+        """
+        return (whole and self.motion_backend_whole) or ("warped_noise" if self.warped_noise else "dual_clock")
 
     @classmethod
     def fits(cls, values: object) -> bool:
@@ -106,7 +107,7 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key == "warped_noise":
         return isinstance(value, bool)
-    if key == "motion_backend":
+    if key == "motion_backend_whole":
         return value in ("warped_noise", "dual_clock")
     if key in ("dual_clock", "dual_clock_whole"):
         numbers = isinstance(value, list) and len(value) == 2 and all(type(n) is float for n in value)

@@ -260,12 +260,13 @@ class RenderRequest:
         if filled.is_long:
             filled = with_long_motion(filled, backbone)
         elif self.motion is not None:
-            asked = self.motion_control() or MotionControl(defaults.clip_motion)
             from videogen.motion.layers import moves_whole
 
             spec = self.motion_spec()
-            whole = defaults.dual_clock_whole if spec is not None and moves_whole(spec) else None
-            control = asked.with_clocks(*(whole or defaults.dual_clock))
+            whole = spec is not None and moves_whole(spec)
+            backend = defaults.clip_motion(whole=whole) if self.motion_picture is None else "dual_clock"
+            asked = self.motion_control() or MotionControl(backend)
+            control = asked.with_clocks(*((whole and defaults.dual_clock_whole) or defaults.dual_clock))
             strength = STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength
             filled = replace(filled, motion_backend=str(control), motion_strength=strength)
         if not filled.guided:
