@@ -57,14 +57,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) -> None:
     assert frames(unbroken).shape == (70, 64, 64, 3)
     found = (read_manifest(unbroken) or {})["measured"]["long"]
-    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [0, 33, 57]
+    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [0, 33, 53]
     page = unbroken.with_suffix(".html").read_text()
     assert all(words in page for words in ("Long video</h2>", "Pieces</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle"))
     assert page.count("<circle") == 2 and "http" not in page
     told = run("inspect", unbroken).out
     assert "long continuity" in told and "long faults" in told
     shown = run("story", "show", unbroken)
-    assert shown.code == 0 and BALL in shown.out and "57-69" in shown.out and "story redo" in shown.out
+    assert shown.code == 0 and BALL in shown.out and "53-69" in shown.out and "story redo" in shown.out
 
 
 def test_a_stopped_render_says_what_is_kept_and_goes_on(run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_stopped_render_says_what_is_kept_and_goes_on(run: Run, unbroken: Path
     assert "interrupted; 2 of 3 pieces are kept in my clip.mp4.job: the same command" in stopped.err
     assert "videogen render --resume 'my clip.mp4') goes on" in stopped.err and not Path("my clip.mp4").exists()
     shown = run("story", "show", "my clip.mp4").out
-    assert "57-69" in shown and shown.count("done") == 3 and "2 of 3 pieces are done" in shown
+    assert "53-69" in shown and shown.count("done") == 3 and "2 of 3 pieces are done" in shown
     other = run("render", BALL, *LONG[:-1], "6", "-o", "my clip.mp4")
     assert other.code == 2 and "is the job of another request: request.seed was 5 and is 6" in other.err
     again = run("render", BALL, *LONG, "-o", "my clip.mp4")
