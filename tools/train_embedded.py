@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay")
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
-    parser.add_argument("--hard", type=float, default=0.0, help="`dit`: share of clips of what is learned last: spins and stars")
+    parser.add_argument("--hard", type=float, default=0.0, help="share of clips of what is learned last: `dit` spins, `unet` squares")
     parser.add_argument(
         "--motion-reader", choices=("begin", "keep"), help="`dit`: put a first block before --init that reads noise's motion; or it has one"
     )
@@ -61,9 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.decoder_only:
         arguments["decoder_only"] = True
     if options.part in ("dit", "unet"):
-        arguments["vae"] = options.vae
+        arguments |= {"vae": options.vae, "hard": options.hard}
     if options.part == "dit":
-        arguments |= {"warped": options.warped, "hard": options.hard, "motion_reader": options.motion_reader}
+        arguments |= {"warped": options.warped, "motion_reader": options.motion_reader}
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
     if options.learning_rate:
         part.learning_rate = options.learning_rate

@@ -22,6 +22,7 @@ from videogen.engine.request import RenderRequest
 from videogen.engine.techniques import Technique
 from videogen.motion import Camera, Drag, Motion
 from videogen.motion.latents import latent_mask
+from videogen.motion.pictures import read_picture
 from videogen.schedulers import AddressedNoise, WarpedNoise, make_solver, prediction_kind, solver_names
 from videogen.schedulers.levels import noise_levels
 from videogen.schedulers.solvers import FLOW
@@ -303,6 +304,38 @@ def test_the_technique_stays_within_the_first_expert(name: str, engine_of: Engin
     state = LoopState(torch.zeros(engine.backbone.geometry.shape(frames, height, width)), 0, solver, [])
     technique.begin(engine.backbone, rows, replace(state))
     assert [row.motion for row in rows] == ["skipped"] + ["held"] * 3 + ["free"] * 6
+
+
+def test_few_steps_hold_a_motion_as_long_as_many(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    """In its last step, the told parts come as much nearer to the reference as that step lies above the strong level."""
+    engine, first = engine_of(name), picture(name, tmp_path)
+    if engine.backbone.expert(1.0, 1000):
+        return  # nothing is held across experts, as another test holds
+    away = []
+    for strong in (0.2, 0.1, 0.02):
+        watch = Watch()
+        motion = {"motion": Camera(pan=6), "motion_backend": f"dual_clock:0.9,{strong}", "motion_picture": first}
+        settings = options(name, guidance_scale=1.0, steps=5, **motion)
+        try:
+            engine.generate(PROMPT, **settings, techniques=[watch])
+        except NumericsError as error:
+            assert "flat" in str(error) or "black" in str(error)  # what the tiny VAE makes of it is not the question
+        planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
+        assert planned is not None
+        technique = DualClockTechnique(planned, [read_picture(first, channels=4)[..., :3]], engine.backbone)
+        whole = technique._mask.expand_as(watch.latents[-1]) > 0.999
+        away.append(float((watch.latents[-1] - technique._reference)[whole].norm()))
+    assert away[0] > 1.2 * away[1] > 1.2 * away[2]
+
+
+def test_free_steps_of_a_whole_picture_are_not_guided_at_the_end(name: str, engine_of: EngineOf) -> None:
+    for motion, unguided in ((Camera(pan=6), True), (DRAG, False)):
+        video = engine_of(name).generate(PROMPT, **options(name, steps=8, motion=motion, motion_backend="dual_clock:0.9,0.3"))
+        assert video.manifest is not None
+        rows = [row for row in video.manifest["plan"] if row["motion"] != "skipped"]
+        low = [row["guidance_scale"] for row in rows if row["motion"] == "free" and row["timestep"] < 250]
+        rest = [row["guidance_scale"] for row in rows if row["motion"] == "held" or row["timestep"] >= 250]
+        assert low and set(low) == ({1.0} if unguided else set(rest)) and 1.0 not in rest
 
 
 def picture(name: str, folder: Path, wider: int = 0) -> Path:

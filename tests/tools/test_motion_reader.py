@@ -11,7 +11,7 @@ from diffusers import WanTransformer3DModel
 
 from tools.training.dit import build, moving_scene
 from tools.training.formats import FORMATS
-from tools.training.motion_reader import freeze_motion_reader, with_motion_reader
+from tools.training.motion_reader import SHARPENED, freeze_motion_reader, sharpen, with_motion_reader
 from tools.training.optimizer import MuonAdamW
 from tools.training.pool import latent_motion, scene_maps
 from tools.training.probe import SPREAD, MotionProbe
@@ -105,6 +105,16 @@ def test_a_reader_is_trained_around(reader: WanTransformer3DModel) -> None:
     assert {f"blocks.{i}.ffn.net.2.weight" for i in range(1, len(model.blocks))} <= changed
 
 
+def test_a_sharpened_reader_writes_the_same_features_larger(reader: WanTransformer3DModel) -> None:
+    noise = torch.randn(2, 16, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    silent, sharp = copy.deepcopy(reader), copy.deepcopy(reader)
+    sharpen(silent, 0)
+    sharpen(sharp)
+    without, before, after = (_hidden(model, noise) for model in (silent, reader, sharp))
+    assert (before - without).abs().max() > 0.1
+    assert torch.allclose(after - without, SHARPENED * (before - without), atol=1e-4)
+
+
 def test_only_patches_that_hold_neighbours_can_be_read() -> None:
     with pytest.raises(ValueError, match="patches of 1 x 2 x 2"):
         with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
@@ -113,8 +123,9 @@ def test_only_patches_that_hold_neighbours_can_be_read() -> None:
 def test_a_reader_is_begun_once_and_kept_only_where_it_is(fresh: WanTransformer3DModel, reader: WanTransformer3DModel) -> None:
     with pytest.raises(ValueError, match="already"):
         with_motion_reader(reader, torch.randn(1, 16, 1, 8, 8))
-    with pytest.raises(ValueError, match="no motion reader"):
-        freeze_motion_reader(fresh)
+    for needs_one in (freeze_motion_reader, sharpen):
+        with pytest.raises(ValueError, match="no motion reader"):
+            needs_one(fresh)
 
 
 def test_latent_motion_is_the_worlds() -> None:

@@ -134,8 +134,19 @@ def test_pixels_keep_their_place_at_another_size() -> None:
     assert np.allclose(2 * small, large)
 
 
+def test_cornered_scenes_have_corners_and_are_never_held_out() -> None:
+    from tools.training.scenes import cornered_scene
+    from tools.world.scene import is_held_out
+
+    scenes = [cornered_scene(seed, 1.0) for seed in range(300)]
+    things = [scene.things[0] for scene in scenes]
+    assert sum(thing.shape == "square" for thing in things) > 180 and not any(thing.shape == "ball" for thing in things)
+    assert len({thing.motion for thing in things}) == 9 and not any(is_held_out(s.things[0], s.background) for s in scenes)
+    assert [cornered_scene(seed, 0.0) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
+
+
 def test_hard_scenes_spin_or_are_stars_and_are_never_held_out() -> None:
-    from tools.training.dit import told_scene
+    from tools.training.scenes import told_scene
     from tools.world.scene import TEXTURES, is_held_out
 
     scenes = [told_scene(seed, 1.0) for seed in range(400)]

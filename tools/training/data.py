@@ -28,16 +28,18 @@ def clips(
     *,
     stride: float = 1,
     whole: bool = False,
+    spread: int = 0,
     device: str = "cpu",
     scenes: Callable[[int], Scene] = sample_scene,
 ) -> Batch:
-    """Training clips of `scenes(seed)`. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning."""
+    """Training clips of `scenes(seed)`. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning, or up to
+    `spread` world frames before or after it."""
     pixels, weights, captions = [], [], []
     for seed in seeds:
         rng = np.random.default_rng((seed, 9))
         scene = scenes(seed)
         last = CLIP_FRAMES - (frames - 1) * stride
-        start = 0 if whole or last <= 1 else int(rng.integers(int(last)))
+        start = int(rng.integers(-spread, spread + 1)) if whole or last <= 1 else int(rng.integers(int(last)))
         clip = render(scene, frames, size, stride=stride, start=start)
         pixels.append(clip.frames)
         weights.append(clip.masks.max(0))

@@ -10,13 +10,15 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .optimizer import MuonAdamW
 
@@ -64,7 +66,7 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
     while not run.stopped and (progress := run.progress()) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = part.learning_rate * _learning_rate_factor(progress, run.step)
-        with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda" or _multiplies_bf16()):
+        with _fast_arithmetic(device_type):
             loss, figures = part.loss(run.step, progress)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -73,6 +75,14 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
             optimizer.step()
         run.after_step(float(loss.detach()), figures)
     return run.finish()
+
+
+@contextmanager
+def _fast_arithmetic(device_type: str) -> Iterator[None]:
+    """bf16 where it is fast, and on a CPU attention as plain products, which go backward twice as fast as its flash kernel."""
+    products = sdpa_kernel(SDPBackend.MATH) if device_type == "cpu" else nullcontext()
+    with products, torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda" or _multiplies_bf16()):
+        yield
 
 
 def _multiplies_bf16() -> bool:

@@ -1,11 +1,14 @@
 """The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's latents.
 
-Single images first, then clips of 16 frames at 8 fps.
+Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame, so that a long
+video's next piece may begin where a thing has come to.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +16,17 @@ import torch
 from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMotionModel
 from torch import nn
 
-from tools.world import sample_scene
+from tools.world import Scene, sample_scene
 
 from .data import clips
 from .formats import FORMATS, Format
 from .pool import LatentPool, worded
 from .saving import save_clean
+from .scenes import cornered_scene
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 
 FRAMES, STRIDE = 16, 2
+SPREAD = 8  # world frames by which a clip may begin early or late
 DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0, "dual_clock": [0.6, 0.2],
             "dual_clock_whole": [0.6, 0.05]}  # fmt: skip
 
@@ -50,7 +55,10 @@ class VideoUnet:
     name = "unet"
     learning_rate = 1e-3
 
-    def __init__(self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4) -> None:
+    def __init__(
+        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4, hard: float = 0.0
+    ) -> None:
+        """hard: the share of clips of what is learned last, see `cornered_scene`."""
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -63,14 +71,19 @@ class VideoUnet:
             num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.02,
             prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing",
         )  # fmt: skip
+        told = partial(cornered_scene, hard=hard)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES), 1_000_000, 12_000)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES, told, SPREAD), 1_000_000, 12_000, told)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
-    def _latents(self, seeds: list[int], frames: int) -> torch.Tensor:
-        pixels = clips(seeds, frames, self.form.size, stride=STRIDE, whole=True, device=self.device).pixels
+    def _latents(
+        self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene, spread: int = 0
+    ) -> torch.Tensor:
+        pixels = clips(
+            seeds, frames, self.form.size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes
+        ).pixels
         with torch.no_grad():
             latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
         return latents.unflatten(0, (len(seeds), frames)).transpose(1, 2) * self.vae.config.scaling_factor

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,7 +16,8 @@ from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedE
 
 _log = logging.getLogger("videogen")
 _HUB_PATIENCE_S = 10.0
-_SAMPLE_BYTES = 1 << 20
+_WHOLE_BYTES = 64 << 20
+_SAMPLE_BYTES = 4096
 
 
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
@@ -146,9 +148,10 @@ def place(pipeline: Any, target: str, offload: str | None) -> None:
 
 
 def digest(source: Path | str) -> str:
-    """What identifies a model: a hash over each safetensors file's name, size, head and tail, and every config.
+    """What identifies a model: a hash over every config and each safetensors file's name and content.
 
-    `defaults.json` is left out: what it says is in every request, resolved.
+    Of a file beyond 64 MiB the middle of each tensor stands for it, so that a checkpoint of many gigabytes is known in a moment;
+    training changes every tensor that it touches throughout. `defaults.json` is left out: what it says is in every request, resolved.
     """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:
@@ -159,10 +162,22 @@ def digest(source: Path | str) -> str:
         size = path.stat().st_size
         state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
         with open(path, "rb") as file:
-            state.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(0, size - _SAMPLE_BYTES))
-            state.update(file.read(_SAMPLE_BYTES))
+            sampled = path.suffix == ".safetensors" and size > _WHOLE_BYTES
+            for begin, length in _samples(file) if sampled else ((0, size),):
+                file.seek(begin)
+                state.update(file.read(length))
     return state.hexdigest()[:32]
+
+
+def _samples(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """(begin, length) of what stands for a large safetensors file: its header, and some bytes from the middle of each tensor."""
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    yield 0, 8 + length
+    for name in sorted(header):
+        begin, end = header[name].get("data_offsets", (0, 0))
+        middle = 8 + length + (begin + end) // 2
+        yield middle, min(_SAMPLE_BYTES, 8 + length + end - middle)
 
 
 def _hub_folder(hub_id: str) -> Path | None:

@@ -2,13 +2,14 @@
 
 A crude reference clip, the first frame moved along by hand, is noised to the `weak` level, and sampling begins there. Down to
 the `strong` level what the motion tells is put back in after each step, x <- (1 - M) x + M (reference at this level); then
-sampling goes on by itself. So where things go is held long, and what is only filled in is left to the model soon.
+sampling goes on by itself. So where things go is held long, and what is only filled in is left to the model soon. A step that crosses
+the `strong` level is held by its share above it, so that few steps mean the same as many.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ from .techniques import Technique
 
 _log = logging.getLogger("videogen")
 _NEAR = 0.05  # of the noise level: a step further off is worth a word
+_UNGUIDED = 0.25  # a free step from this noise level on is not guided where the whole picture moves
 
 
 class DualClockTechnique(Technique):
@@ -39,44 +41,50 @@ class DualClockTechnique(Technique):
         mask = latent_mask(motion.plan, spatial=geometry.spatial, temporal=geometry.temporal, single_first=geometry.single_first)
         self._mask = torch.from_numpy(mask * motion.strength).to(self._reference)
         self._noise = torch.zeros(0)
-        self._held = range(0)
+        self._held = Held(range(0))
         self._levels = (0.0, 0.0)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         control, solver = self._motion.control, state.solver
         assert control.weak is not None and control.strong is not None
         train = solver.config.num_train_timesteps
-        self._held = _held_steps(plan, control.weak * train, control.strong * train, solver)
-        first, stop = self._held.start, self._held.stop
-        self._levels = (plan[first].timestep / train, plan[stop - 1].timestep / train)
+        self._held = held = held_steps(plan, control.weak * train, control.strong * train, solver)
+        self._levels = (plan[held.steps.start].timestep / train, held.until / train)
         if abs(self._levels[1] - control.strong) > _NEAR:
             _log.warning("dual_clock holds the motion to noise level %.3f, not %g: no step lies there", self._levels[1], control.strong)
+        whole = self._motion.plan.layers[0].moves
         for row in plan:
-            told = "skipped" if row.index < first else "held" if row.index < stop - 1 else "free"
-            plan[row.index] = replace(row, motion=told)
+            told = "skipped" if row.index < held.steps.start else "held" if row.index < held.steps.stop - 1 else "free"
+            # words that are silent about motion speak for stillness, and details are drawn by now (2404.07724: none is lost)
+            unguided = told == "free" and whole and row.timestep < _UNGUIDED * train
+            plan[row.index] = replace(row, motion=told, guidance_scale=1.0 if unguided else row.guidance_scale)
         self._noise = state.latents.float() / float(getattr(solver, "init_noise_sigma", 1.0))
 
     def start(self, state: LoopState) -> LoopState:
-        first = self._held.start
+        first = self._held.steps.start
         if hasattr(state.solver, "set_begin_index"):
             state.solver.set_begin_index(first)
         return replace(state, latents=self._at(state, first).to(state.latents.dtype), index=first)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        if state.index not in self._held or _within_step(state):
+        share = self._held.share_at(state.index)
+        if not share or _within_step(state):
             return state
-        kept = torch.lerp(state.latents.float(), self._at(state, state.index), self._mask)
+        kept = torch.lerp(state.latents.float(), self._at(state, state.index), share * self._mask)
         if hasattr(state.solver, "disable_corrector"):  # UniPC's corrector goes back to what was before the latents were changed
             state.solver.disable_corrector = [*state.solver.disable_corrector, state.index - 1]
         return replace(state, latents=kept.to(state.latents.dtype))
 
     def end(self) -> dict[str, Any]:
         """The noise levels between which the motion was held, as shares of the training timesteps."""
-        return {"dual_clock": {"weak": round(self._levels[0], 4), "strong": round(self._levels[1], 4), "held_steps": len(self._held) - 1}}
+        weak, strong = (round(level, 4) for level in self._levels)
+        return {"dual_clock": {"weak": weak, "strong": strong, "held_steps": len(self._held.steps) - 1}}
 
     def _at(self, state: LoopState, index: int) -> torch.Tensor:
         """The reference with the clip's own noise at the level before step `index`, as the solver's latents are scaled."""
         solver = state.solver
+        if index >= len(solver.timesteps):
+            return self._reference
         add = getattr(solver, "add_noise", None)
         timestep = solver.timesteps[index : index + 1]
         if add is None:
@@ -84,22 +92,43 @@ class DualClockTechnique(Technique):
         return add(self._reference, self._noise, timestep.expand(len(self._reference)))
 
 
-def _held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) -> range:
-    """The steps before which the reference is put in: the first where sampling begins. At least two, all of one expert.
+@dataclass(frozen=True)
+class Held:
+    """steps: before which the reference is put in, whole; sampling begins at the first. Before step `after` a `share` of it is put in.
 
-    weak, strong: timesteps; of each the nearest step is taken. InputError where there are no two.
+    until: the timestep down to which the motion is held.
+    """
+
+    steps: range
+    after: int = 0
+    share: float = 0.0
+    until: float = 0.0
+
+    def share_at(self, index: int) -> float:
+        """How much of the reference is put in before step `index`."""
+        return 1.0 if index in self.steps else self.share if index == self.after else 0.0
+
+
+def held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) -> Held:
+    """How a motion is held between two timesteps: from the step nearest to `weak` on, at least one step long, within one expert.
+
+    InputError where there is no such step.
     """
     if hasattr(solver, "ets"):
         raise InputError("dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m")
-    after = [row.timestep for row in plan[1:]]
-    whole = [row for row in plan if row.index >= len(after) or row.timestep != after[row.index]]  # not within a step of two calls (Heun)
+    later = [row.timestep for row in plan[1:]]
+    whole = [row for row in plan if row.index >= len(later) or row.timestep != later[row.index]]  # not within a step of two calls (Heun)
     starts = [row for row, after in pairwise(whole) if after.expert == row.expert]
     if not starts:
         raise InputError(f"dual_clock cannot hold a motion in {len(plan)} steps: it needs two of one expert; use more steps")
     first = min(starts, key=lambda row: abs(row.timestep - weak))
     own = [row for row in whole if row.expert == first.expert and row.index >= first.index]
-    last = min(own[1:], key=lambda row: abs(row.timestep - strong))
-    return range(first.index, last.index + 1)
+    last = [row for row in own if row is own[1] or row.timestep >= strong][-1]
+    rest = [row for row in whole if row.index > last.index]
+    after, end = (rest[0].index, rest[0].timestep) if rest else (len(plan), 0.0)
+    together = not rest or rest[0].expert == last.expert
+    share = min(1.0, max(0.0, (last.timestep - strong) / (last.timestep - end))) if together else 0.0
+    return Held(range(first.index, last.index + 1), after, share, last.timestep - share * (last.timestep - end))
 
 
 def _within_step(state: LoopState) -> bool:

@@ -36,21 +36,18 @@ class _Picture:
     down: np.ndarray
 
 
-def registered_camera(frames: np.ndarray, mask: np.ndarray | None = None, *, every: int = 1) -> CameraFit | None:
-    """What the camera did over a clip uint8 [n, h, w, 3]; None where it cannot be told: where in any frame looked at the ground is too
+def registered_camera(frames: np.ndarray, mask: np.ndarray | None = None) -> CameraFit | None:
+    """What the camera did over a clip uint8 [n, h, w, 3]; None where it cannot be told: where in any frame the ground is too
     plain (stripes are, along themselves) or too small, or does not show what the frames before did, as after a cut.
 
-    mask: bool [n, h, w], what is background. every: of so many frames one is looked at.
+    mask: bool [n, h, w], what is background.
     InputError for frames or a mask of another shape or dtype, and for less than 2 frames.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or 0 in frames.shape or frames.dtype != np.uint8:
         raise InputError(f"frames {list(frames.shape)} {frames.dtype} show no camera; it takes at least 2 of uint8 [n, height, width, 3]")
     if mask is not None and (mask.shape != frames.shape[:3] or mask.dtype != bool):
         raise InputError(f"mask {list(mask.shape)} {mask.dtype} does not fit frames {list(frames.shape)}; it is bool [n, height, width]")
-    if every < 1:
-        raise InputError(f"every={every} must be at least 1")
-    keys = [*range(0, len(frames) - 1, every), len(frames) - 1]
-    shown = (_pyramid(frames[key], None if mask is None else mask[key]) for key in keys)
+    shown = (_pyramid(frame, None if mask is None else mask[index]) for index, frame in enumerate(frames))
     reference = next(shown)
     finest, base, moved, speed = reference[0], _STILL, _STILL, _STILL
     for picture in shown:
