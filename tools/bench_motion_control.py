@@ -151,12 +151,18 @@ def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _camera_summary(cameras: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """A row for each backend: means over the moves of their medians."""
+    """A row for each backend: how far off each move's parts are, in the median of its clips."""
     for way in dict.fromkeys(name.rpartition(", ")[2] for name in cameras):
-        rows = [row for name, row in cameras.items() if name.endswith(way)]
-        off = {part: [row["off"][part] for row in rows if part in row["off"]] for part in ("pan", "tilt", "zoom")}
-        told = ", ".join(f"{part} {100 * float(np.mean(values)):.0f} %" for part, values in off.items() if values)
-        yield f"{len(rows)} cameras over textures, {way}, {sum(row['clips'] for row in rows)} clips", f"off by (means of medians): {told}"
+        rows = {name.rpartition(", ")[0]: row for name, row in cameras.items() if name.endswith(way)}
+        told = "; ".join(f"{name}: {_percents(row['off'])}" for name, row in rows.items())
+        clips = sum(row["clips"] for row in rows.values())
+        yield f"{len(rows)} cameras over textures, {way}, {clips} clips", f"off by (medians): {told}"
+
+
+def _percents(off: dict[str, float]) -> str:
+    """`5 %`, or where a move has several parts `pan 5 %, zoom 3 %`."""
+    told = [(f"{part} " if len(off) > 1 else "") + f"{100 * value:.0f} %" for part, value in off.items()]
+    return ", ".join(told) or "too plain to tell"
 
 
 def _transfer_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:

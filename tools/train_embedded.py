@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
     if options.learning_rate:
         part.learning_rate = options.learning_rate
-    print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps))))
+    plain_attention = options.device == "cpu" and not options.large
+    print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps, plain_attention=plain_attention))))
     return 0
 
 

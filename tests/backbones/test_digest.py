@@ -37,3 +37,14 @@ def test_a_config_counts_and_defaults_do_not(tmp_path: Path) -> None:
     assert loading.digest(one) == before
     (one / "config.json").write_text('{"layers": 3}', encoding="utf-8")
     assert loading.digest(one) != before
+
+
+@pytest.mark.parametrize("head", [b"\0" * 8, b"\xff" * 8, (1 << 40).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]"])
+def test_a_broken_file_beside_the_weights_is_hashed_as_it_is(head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_WHOLE_BYTES", 0)
+    one = saved(tmp_path / "one")
+    before = loading.digest(one)
+    (one / "variant.safetensors").write_bytes(head + b"\1" * 50_000)
+    first = loading.digest(one)
+    (one / "variant.safetensors").write_bytes(head + b"\2" * 50_000)
+    assert len({before, first, loading.digest(one)}) == 3

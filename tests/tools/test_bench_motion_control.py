@@ -53,3 +53,15 @@ def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path, monkeypatch
     if what == "camera":
         assert heard == ["warped_noise", "dual_clock"] * len(bench.CAMERAS)
         assert len(report["rows"]) == 2 * (len(bench.CAMERAS) + 1)  # by warped noise and by dual clock, and a summary of each
+
+
+def test_cameras_are_summed_up_move_by_move() -> None:
+    row = {"clips": 4, "seen": 4, "floor": {}}
+    cameras = {
+        "pan right, by dual clock": {**row, "off": {"pan": 0.05}},
+        "pan and zoom, by dual clock": {**row, "off": {"pan": 0.03, "zoom": 0.048}},
+        "tilt up, by warped noise": {**row, "off": {}},
+    }
+    first, second = list(bench._camera_rows({"cameras": cameras}))[:2]
+    assert first == ("2 cameras over textures, by dual clock, 8 clips", "off by (medians): pan right: 5 %; pan and zoom: pan 3 %, zoom 5 %")
+    assert second[1].endswith("tilt up: too plain to tell")

@@ -15,6 +15,7 @@ from tools.training import dit
 from tools.training import vae as video_vae
 from tools.training.dit import degraded, moving_scene
 from tools.training.formats import FORMATS
+from tools.training.motion_reader import SHARPENED
 from tools.training.pool import LatentPool, WarpedPool, scene_maps
 from videogen import Engine
 from videogen.schedulers import warped_noise
@@ -60,7 +61,12 @@ def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.M
     assert len(before.blocks) == len(after.blocks) == len(plain.blocks) + 1
     parts = zip(before.blocks[0].state_dict().values(), after.blocks[0].state_dict().values(), strict=True)
     assert all(a.equal(b) for a, b in parts)
+    written = "blocks.0.ffn.net.2.weight"
+    trained = torch.load(tmp_path / "begin" / "state.pt", weights_only=True)["ema"]["transformer"][written]
+    assert torch.allclose(before.state_dict()[written], SHARPENED * trained, rtol=1e-3, atol=1e-6) and trained.any()
     assert Engine.load(str(tmp_path / "keep")).backbone.defaults.warped_noise
+    with pytest.raises(ValueError, match="say keep"):
+        train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--init", str(SHIPPED)])
     with pytest.raises(ValueError, match="from a trained model"):
         train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--motion-reader", "keep"])
 

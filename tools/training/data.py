@@ -39,7 +39,7 @@ def clips(
         rng = np.random.default_rng((seed, 9))
         scene = scenes(seed)
         last = CLIP_FRAMES - (frames - 1) * stride
-        start = int(rng.integers(-spread, spread + 1)) if whole or last <= 1 else int(rng.integers(int(last)))
+        start = int(rng.integers(-spread, spread + 1)) if whole else int(rng.integers(max(1, int(last))))
         clip = render(scene, frames, size, stride=stride, start=start)
         pixels.append(clip.frames)
         weights.append(clip.masks.max(0))

@@ -22,7 +22,7 @@ from videogen.schedulers import warped_noise
 
 from .data import clips
 from .formats import FORMATS, Format
-from .motion_reader import SHARPENED, freeze_motion_reader, sharpen, with_motion_reader
+from .motion_reader import SHARPENED, freeze_motion_reader, is_motion_reader, sharpen, with_motion_reader
 from .pool import LatentPool, WarpedPool, scene_maps, worded
 from .probe import MotionProbe
 from .saving import save_clean
@@ -87,6 +87,8 @@ class VideoDit:
             if motion_reader == "begin":
                 white = torch.randn(128, self.vae.config.z_dim, form.slots, form.size // 8, form.size // 8)
                 self.transformer = with_motion_reader(self.transformer, white)
+            elif motion_reader is None and is_motion_reader(self.transformer):
+                raise ValueError(f"{init} begins with a motion reader: say keep, and it is trained around")
             if motion_reader:
                 freeze_motion_reader(self.transformer)
             if motion_reader == "keep":

@@ -19,7 +19,7 @@ def told_scene(seed: int, hard: float) -> Scene:
     while True:
         shape = _drawn(rng, SPINS)
         motion = "spins" if shape != "star" or rng.random() < 0.7 else str(rng.choice(MOTIONS))
-        if scene := _fresh(rng, shape, motion, seed):
+        if scene := _unless_held_out(rng, shape, motion, seed):
             return scene
 
 
@@ -29,7 +29,7 @@ def cornered_scene(seed: int, hard: float) -> Scene:
     if rng.random() >= hard:
         return sample_scene(seed)
     while True:
-        if scene := _fresh(rng, _drawn(rng, CORNERS), str(rng.choice(MOTIONS)), seed):
+        if scene := _unless_held_out(rng, _drawn(rng, CORNERS), str(rng.choice(MOTIONS)), seed):
             return scene
 
 
@@ -37,8 +37,8 @@ def _drawn(rng: np.random.Generator, shares: dict[str, float]) -> str:
     return str(rng.choice(tuple(shares), p=tuple(shares.values())))
 
 
-def _fresh(rng: np.random.Generator, shape: str, motion: str, seed: int) -> Scene | None:
-    """A scene of one thing, half of them over a texture; None where it is one of the held-out ones."""
+def _unless_held_out(rng: np.random.Generator, shape: str, motion: str, seed: int) -> Scene | None:
+    """A scene of one thing, most of them over a texture; None where it is one of the held-out ones."""
     thing = Thing(shape, str(rng.choice(list(COLOURS))), motion, str(rng.choice(list(SPEEDS))))
     background = str(rng.choice(TEXTURES if rng.random() < 0.5 else BACKGROUNDS))
     return None if is_held_out(thing, background) else Scene((thing,), background, None, seed)

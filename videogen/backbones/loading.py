@@ -17,7 +17,8 @@ from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedE
 _log = logging.getLogger("videogen")
 _HUB_PATIENCE_S = 10.0
 _WHOLE_BYTES = 64 << 20
-_SAMPLE_BYTES = 4096
+_SAMPLE_BYTES = 4096  # of each place looked at
+_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
@@ -148,10 +149,10 @@ def place(pipeline: Any, target: str, offload: str | None) -> None:
 
 
 def digest(source: Path | str) -> str:
-    """What identifies a model: a hash over every config and each safetensors file's name and content.
+    """What identifies a model: a hash over every config and each safetensors file's name, size and content.
 
-    Of a file beyond 64 MiB the middle of each tensor stands for it, so that a checkpoint of many gigabytes is known in a moment;
-    training changes every tensor that it touches throughout. `defaults.json` is left out: what it says is in every request, resolved.
+    Of a file beyond 64 MiB the beginning, middle and end of each tensor stand for it, so that a checkpoint of many gigabytes is known in
+    a moment. `defaults.json` is left out: what it says is in every request, resolved.
     """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:
@@ -163,21 +164,28 @@ def digest(source: Path | str) -> str:
         state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
         with open(path, "rb") as file:
             sampled = path.suffix == ".safetensors" and size > _WHOLE_BYTES
-            for begin, length in _samples(file) if sampled else ((0, size),):
+            for begin, length in _samples(file, size) if sampled else ((0, size),):
                 file.seek(begin)
                 state.update(file.read(length))
     return state.hexdigest()[:32]
 
 
-def _samples(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """(begin, length) of what stands for a large safetensors file: its header, and some bytes from the middle of each tensor."""
-    length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length))
-    yield 0, 8 + length
-    for name in sorted(header):
-        begin, end = header[name].get("data_offsets", (0, 0))
-        middle = 8 + length + (begin + end) // 2
-        yield middle, min(_SAMPLE_BYTES, 8 + length + end - middle)
+def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """(begin, length) of what stands for a large safetensors file: its head, and the ends and the middle of each tensor.
+
+    One whose header cannot be read, such as a broken variant that no pipeline loads, is a single tensor here.
+    """
+    header = int.from_bytes(file.read(8), "little")
+    tensors = [(8, size)]
+    if header <= _HEADER_BYTES:
+        with suppress(ValueError, TypeError, LookupError, AttributeError):
+            told = json.loads(file.read(header))
+            offsets = [told[name]["data_offsets"] for name in told if name != "__metadata__"]
+            tensors = [(8 + header + int(begin), 8 + header + int(end)) for begin, end in offsets] or tensors
+    yield 0, min(size, 8 + min(header, _HEADER_BYTES))
+    for begin, end in sorted(tensors):
+        length = min(_SAMPLE_BYTES, end - begin)
+        yield from ((begin, length), ((begin + end - length) // 2, length), (end - length, length))
 
 
 def _hub_folder(hub_id: str) -> Path | None:

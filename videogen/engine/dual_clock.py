@@ -27,7 +27,7 @@ from .techniques import Technique
 
 _log = logging.getLogger("videogen")
 _NEAR = 0.05  # of the noise level: a step further off is worth a word
-_UNGUIDED = 0.25  # a free step from this noise level on is not guided where the whole picture moves
+_UNGUIDED = 0.25  # share of the training timesteps under which no step is guided that goes on by itself, where the whole picture moves
 
 
 class DualClockTechnique(Technique):
@@ -51,13 +51,19 @@ class DualClockTechnique(Technique):
         self._held = held = held_steps(plan, control.weak * train, control.strong * train, solver)
         self._levels = (plan[held.steps.start].timestep / train, held.until / train)
         if abs(self._levels[1] - control.strong) > _NEAR:
-            _log.warning("dual_clock holds the motion to noise level %.3f, not %g: no step lies there", self._levels[1], control.strong)
-        whole = self._motion.plan.layers[0].moves
-        for row in plan:
-            told = "skipped" if row.index < held.steps.start else "held" if row.index < held.steps.stop - 1 else "free"
-            # words that are silent about motion speak for stillness, and details are drawn by now (2404.07724: none is lost)
-            unguided = told == "free" and whole and row.timestep < _UNGUIDED * train
-            plan[row.index] = replace(row, motion=told, guidance_scale=1.0 if unguided else row.guidance_scale)
+            _log.warning(
+                "dual_clock holds the motion to noise level %.3f, not %g: that lies outside the steps of its model",
+                self._levels[1], control.strong,
+            )  # fmt: skip
+        whole, begun = self._motion.plan.layers[0].moves, 0.0
+        for row, starts in zip(plan, _whole_steps(plan), strict=True):
+            begun = row.timestep if starts else begun
+            told = held.told(row.index)
+            scale = row.guidance_scale
+            if whole and told in ("partly", "free") and begun < _UNGUIDED * train:
+                # words that are silent about motion speak for stillness, and what they ask for is drawn by now (2404.07724)
+                scale += self._motion.strength * (1 - scale)
+            plan[row.index] = replace(row, motion=told, guidance_scale=scale)
         self._noise = state.latents.float() / float(getattr(solver, "init_noise_sigma", 1.0))
 
     def start(self, state: LoopState) -> LoopState:
@@ -68,7 +74,7 @@ class DualClockTechnique(Technique):
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
         share = self._held.share_at(state.index)
-        if not share or _within_step(state):
+        if not share or _within_step(state, len(state.solver.timesteps)):
             return state
         kept = torch.lerp(state.latents.float(), self._at(state, state.index), share * self._mask)
         if hasattr(state.solver, "disable_corrector"):  # UniPC's corrector goes back to what was before the latents were changed
@@ -76,9 +82,9 @@ class DualClockTechnique(Technique):
         return replace(state, latents=kept.to(state.latents.dtype))
 
     def end(self) -> dict[str, Any]:
-        """The noise levels between which the motion was held, as shares of the training timesteps."""
+        """The noise levels between which the motion was held, as shares of the training timesteps, and for how many steps."""
         weak, strong = (round(level, 4) for level in self._levels)
-        return {"dual_clock": {"weak": weak, "strong": strong, "held_steps": len(self._held.steps) - 1}}
+        return {"dual_clock": {"weak": weak, "strong": strong, "held_steps": round(len(self._held.steps) - 1 + self._held.share, 3)}}
 
     def _at(self, state: LoopState, index: int) -> torch.Tensor:
         """The reference with the clip's own noise at the level before step `index`, as the solver's latents are scaled."""
@@ -94,9 +100,9 @@ class DualClockTechnique(Technique):
 
 @dataclass(frozen=True)
 class Held:
-    """steps: before which the reference is put in, whole; sampling begins at the first. Before step `after` a `share` of it is put in.
+    """Where a reference is put in: whole before each of `steps`, at whose first sampling begins, and a `share` of it before step `after`.
 
-    until: the timestep down to which the motion is held.
+    until: the timestep that this amounts to, between those of the last step and of `after`.
     """
 
     steps: range
@@ -108,29 +114,41 @@ class Held:
         """How much of the reference is put in before step `index`."""
         return 1.0 if index in self.steps else self.share if index == self.after else 0.0
 
+    def told(self, index: int) -> str:
+        """What a plan's row says of step `index`."""
+        if index < self.steps.start:
+            return "skipped"
+        if index < self.steps.stop - 1:
+            return "held"
+        return "partly" if index < self.after and self.share else "free"
+
 
 def held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) -> Held:
-    """How a motion is held between two timesteps: from the step nearest to `weak` on, at least one step long, within one expert.
+    """How a motion is held between two timesteps: from the step nearest to `weak` on, within one expert.
 
-    InputError where there is no such step.
+    InputError where no step follows that is of the same expert.
     """
     if hasattr(solver, "ets"):
         raise InputError("dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m")
-    later = [row.timestep for row in plan[1:]]
-    whole = [row for row in plan if row.index >= len(later) or row.timestep != later[row.index]]  # not within a step of two calls (Heun)
+    whole = [row for row, starts in zip(plan, _whole_steps(plan), strict=True) if starts]
     starts = [row for row, after in pairwise(whole) if after.expert == row.expert]
     if not starts:
         raise InputError(f"dual_clock cannot hold a motion in {len(plan)} steps: it needs two of one expert; use more steps")
     first = min(starts, key=lambda row: abs(row.timestep - weak))
     own = [row for row in whole if row.expert == first.expert and row.index >= first.index]
-    last = [row for row in own if row is own[1] or row.timestep >= strong][-1]
+    last = [row for row in own if row is first or row.timestep >= strong][-1]
     rest = [row for row in whole if row.index > last.index]
     after, end = (rest[0].index, rest[0].timestep) if rest else (len(plan), 0.0)
-    together = not rest or rest[0].expert == last.expert
-    share = min(1.0, max(0.0, (last.timestep - strong) / (last.timestep - end))) if together else 0.0
+    crosses = last.timestep > max(strong, end) and (not rest or rest[0].expert == last.expert)
+    share = min(1.0, (last.timestep - strong) / (last.timestep - end)) if crosses else 0.0
     return Held(range(first.index, last.index + 1), after, share, last.timestep - share * (last.timestep - end))
 
 
-def _within_step(state: LoopState) -> bool:
-    """Whether the solver is between the two calls of one step (Heun)."""
-    return not getattr(state.solver, "state_in_first_order", True)
+def _whole_steps(plan: list[StepRow]) -> list[bool]:
+    """Of each row whether a step starts at it: all do, but for the second call of each step of Heun, which has the next step's timestep."""
+    return [row.index + 1 >= len(plan) or row.timestep != plan[row.index + 1].timestep for row in plan]
+
+
+def _within_step(state: LoopState, calls: int) -> bool:
+    """Whether the solver is between the two calls of one step (Heun, whose last step has but one)."""
+    return state.index < calls and not getattr(state.solver, "state_in_first_order", True)

@@ -15,7 +15,8 @@ class StepRow:
     """A step: its timestep and sigma as the solver has them, the expert that predicts, and the guidance it gets.
 
     key: whether the model was evaluated whole, where propagation decides that; it is filled in while the plan runs.
-    motion: under dual-clock sampling `skipped`, `held` (the told parts are put back after it) or `free`.
+    motion: under dual-clock sampling `skipped`, `held` (the told parts are put back after it), `partly` (a share of them is) or
+    `free`. Where the whole picture moves, the last of these are guided less than asked for, or not at all.
     """
 
     index: int
