@@ -28,7 +28,7 @@ from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 FRAMES, STRIDE = 16, 2
 SPREAD = 8  # world frames by which a clip may begin early or late
 DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0, "dual_clock": [0.6, 0.2],
-            "dual_clock_whole": [0.6, 0.05]}  # fmt: skip
+            "dual_clock_whole": [0.6, 0.005]}  # fmt: skip
 
 
 def build(channels: int) -> UNetMotionModel:
