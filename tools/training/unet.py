@@ -1,7 +1,7 @@
 """The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's latents.
 
-Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame, so that a long
-video's next piece may begin where a thing has come to.
+Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame: a thing
+is not always where a clip's first frame used to show it. (The seams of long videos are no smaller for it.)
 """
 
 from __future__ import annotations
