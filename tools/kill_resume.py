@@ -29,7 +29,7 @@ from videogen import Engine, RenderRequest, Video
 from videogen.longvideo import job_folder
 
 PIECES = 5
-POLICIES = {"replay": 110, "replay:release=0.8": 110, "cono": 205}  # and the frames that make five pieces
+POLICIES = {"clean_prefix": 145, "replay": 110, "replay:release=0.8": 110, "cono": 205}  # and the frames that make five pieces
 
 
 @dataclass

@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
     parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
     parser.add_argument("--hard", type=float, default=0.0, help="share of clips of what is learned last: `dit` spins, `unet` squares")
+    parser.add_argument("--continued", type=float, default=0.0, help="share of clips that go on from frames that are shown")
     parser.add_argument(
         "--motion-reader", choices=("begin", "keep"), help="`dit`: put a first block before --init that reads noise's motion; or it has one"
     )
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(0)
     from tools.training.formats import FORMATS
     from tools.training.loop import Budget, train
+    from tools.training.mixture import Mixture
 
     module, name = PARTS[options.part].split(":")
     if options.large and options.part not in ("vae", "dit"):
@@ -61,9 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.decoder_only:
         arguments["decoder_only"] = True
     if options.part in ("dit", "unet"):
-        arguments |= {"vae": options.vae, "hard": options.hard}
+        warped = options.warped if options.part == "dit" else 0.0
+        arguments |= {"vae": options.vae, "mixture": Mixture(warped, options.continued, options.hard)}
     if options.part == "dit":
-        arguments |= {"warped": options.warped, "motion_reader": options.motion_reader}
+        arguments["motion_reader"] = options.motion_reader
     part = getattr(importlib.import_module(f"tools.training.{module}"), name)(**arguments)
     if options.learning_rate:
         part.learning_rate = options.learning_rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     built: dict[str, Path] = {}
 
     def get(name: str) -> Path:
+        """name: a variant's, with `+clean_prefix` if it is to say that it was trained to go on from finished frames."""
         if name not in built:
             built[name] = tmp_path_factory.mktemp(name) / name
-            VARIANTS[name].build(built[name])
+            variant, _, taught = name.partition("+")
+            VARIANTS[variant].build(built[name])
+            if taught:
+                (built[name] / "defaults.json").write_text(json.dumps({taught: True}), encoding="utf-8")
         return built[name]
 
     return get

@@ -26,6 +26,8 @@ ALL = {
     "wan-2.1": (*CHAINS, "replay:release=0.8", "replay:pull=0.5", "co_denoise", "freenoise"),
     "wan-2.2-experts": ("replay", "cono"),
     "wan-2.2-expand": ("clean_prefix", "i2v_prefix", "replay"),
+    "wan-2.1+clean_prefix": ("clean_prefix", "i2v_prefix"),
+    "animatediff+clean_prefix": ("clean_prefix",),
     "animatediff": (*CHAINS, "co_denoise:windows=2", "freenoise", "window_attention"),
 }
 ROWS = [(name, policy) for name, policies in ALL.items() for policy in policies]
@@ -34,7 +36,7 @@ EngineOf = Callable[[str], Engine]
 
 def asked(name: str, policy: str | None = None, **more: Any) -> RenderRequest:
     """A clip some windows long, whose length fills neither a latent nor a piece."""
-    window, side, frames = LENGTHS.get(name, (21, 32, 55))
+    window, side, frames = LENGTHS.get(name.partition("+")[0], (21, 32, 55))
     values = {"prompt": PROMPT, "window": window, "frames": frames, "width": side, "height": side, "steps": 3, "continuity": policy}
     return RenderRequest(**values | more)
 

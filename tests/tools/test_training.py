@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from tools.training import vae as video_vae
 from tools.training.dit import degraded, moving_scene
 from tools.training.formats import FORMATS
 from tools.training.motion_reader import SHARPENED
-from tools.training.pool import LatentPool, WarpedPool, scene_maps
+from tools.training.pool import LastingPool, LatentPool, WarpedPool, scene_maps
+from tools.training.scenes import Succession
 from videogen import Engine
 from videogen.schedulers import warped_noise
 
@@ -111,6 +114,35 @@ def test_pool_encodes_once_and_draws_what_it_holds() -> None:
     assert len(pool) == 12 and [seed for call in calls for seed in call] == list(range(5, 17))
 
 
+def test_lasting_pool_shows_frames_up_to_where_the_world_changes() -> None:
+    """Each latent tells its frame's number in the clip, and the clip's own begin."""
+
+    def encode(stories: list[Succession]) -> torch.Tensor:
+        return torch.stack([torch.stack([torch.arange(17.0), torch.full((17,), float(one.at))]).view(2, 17, 1, 1) for one in stories])
+
+    pool = LastingPool(encode, 5, 300, whole=17, window=9, shown=4)
+    pool.grow(200)
+    windows, captions, shown = pool.draw_windows(400, np.random.default_rng(0))
+    assert windows.shape == (400, 2, 9, 1, 1) and len(captions) == 400 and shown.shape == (400, 9)
+    begins, counts, at = windows[:, 0, 0, 0, 0], shown.sum(1), windows[:, 1, 0, 0, 0]
+    assert torch.equal(windows[:, 0, :, 0, 0], begins[:, None] + torch.arange(9)) and begins.min() == 0 and begins.max() == 8
+    assert set(counts.tolist()) == {1, 2, 3, 4} and all(row[:count].all() for row, count in zip(shown, counts, strict=True))
+    assert 0.25 < float((begins + counts == at).float().mean()) < 0.7  # all that change, and by chance some others
+
+
+@pytest.mark.parametrize("part", ["dit", "unet"])
+def test_a_model_that_goes_on_is_trained_and_says_so(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dit, "HELD_OUT", 1)
+    shipped = SHIPPED.parent / part
+    more = ["--vae", str(shipped / "vae"), "--init", str(shipped), *(["--motion-reader", "keep"] if part == "dit" else [])]
+    assert train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "on"), "--batch", "4", "--continued", "0.25", *more]) == 0
+    assert Engine.load(str(tmp_path / "on")).backbone.capabilities.per_frame_timesteps
+    row = json.loads((tmp_path / "on" / "log.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert row["step"] == 1 and all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    with pytest.raises(ValueError, match="leave some clips plain"):
+        train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "x"), "--continued", "1", *more])
+
+
 def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
     form = FORMATS["small"]
     pool = WarpedPool(lambda seeds: torch.zeros(len(seeds), 6, form.slots, 8, 8), form, 3, 8, moving_scene)
@@ -128,6 +160,7 @@ def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
 
 def test_degradation_keeps_the_variance_and_mixes_by_its_own_share() -> None:
     noise = torch.randn(64, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
     mixed = degraded(noise, np.random.default_rng(0))
     assert abs(float(mixed.var()) - 1) < 0.03
     kept = (mixed * noise).mean((1, 2, 3, 4))

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tools.training.scenes import CORNERS, SPINNERS, succession, told_scene
 from tools.world import (
     BACKGROUNDS,
     CAMERAS,
     COLOURS,
     MOTIONS,
     SHAPES,
+    TEXTURES,
     Scene,
     Thing,
     caption,
     flow,
     held_out,
     render,
+    render_change,
     sample_scene,
     without_motion,
 )
 from tools.world.captions import vocabulary
-from tools.world.geometry import layer_maps
+from tools.world.geometry import changed_maps, layer_maps
 from tools.world.scene import is_held_out
 from tools.world.texture import SceneMaps
 
@@ -134,26 +139,70 @@ def test_pixels_keep_their_place_at_another_size() -> None:
     assert np.allclose(2 * small, large)
 
 
-def test_cornered_scenes_have_corners_and_are_never_held_out() -> None:
-    from tools.training.scenes import cornered_scene
-    from tools.world.scene import is_held_out
-
-    scenes = [cornered_scene(seed, 1.0) for seed in range(300)]
+@pytest.mark.parametrize(
+    ("shapes", "spinning", "commonest"), [(CORNERS, 0.0, "square"), (SPINNERS, 0.86, "star")], ids=["corners", "spins"]
+)
+def test_hard_scenes_are_of_what_is_asked_for_and_never_held_out(shapes: dict[str, float], spinning: float, commonest: str) -> None:
+    scenes = [told_scene(seed, 1.0, shapes, spinning) for seed in range(400)]
     things = [scene.things[0] for scene in scenes]
-    assert sum(thing.shape == "square" for thing in things) > 180 and not any(thing.shape == "ball" for thing in things)
+    counts = {shape: sum(thing.shape == shape for thing in things) / len(things) for shape in SHAPES}
+    assert all(abs(counts[shape] - shapes.get(shape, 0.0)) < 0.08 for shape in SHAPES) and max(counts, key=counts.get) == commonest
     assert len({thing.motion for thing in things}) == 9 and not any(is_held_out(s.things[0], s.background) for s in scenes)
-    assert [cornered_scene(seed, 0.0) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
+    assert abs(sum(thing.motion == "spins" for thing in things) / len(things) - (spinning + (1 - spinning) / 9)) < 0.05
+    assert sum(scene.background in TEXTURES for scene in scenes) > 200
+    assert [told_scene(seed, 0.0, shapes) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
+    mixed = [told_scene(seed, 0.5, shapes) == sample_scene(seed) for seed in range(200)]
+    assert 60 < sum(mixed) < 140 and scenes == [told_scene(seed, 1.0, shapes, spinning) for seed in range(400)]
 
 
-def test_hard_scenes_spin_or_are_stars_and_are_never_held_out() -> None:
-    from tools.training.scenes import told_scene
-    from tools.world.scene import TEXTURES, is_held_out
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_lasting_world_goes_on_in_the_picture_and_begins_as_the_short_one(motion: str) -> None:
+    one = scene(motion)
+    short, long = render(one), render(one, 200, lasting=True)
+    assert np.array_equal(long.frames[:33], short.frames)
+    track, areas = long.tracks[0], long.masks[0].sum((1, 2))
+    assert track.min() > 4 and track.max() < 60 and areas.min() > 0.2 * areas.max()
+    pace = np.abs(np.diff(track, axis=0)).sum(1)
+    usual = np.abs(np.diff(short.tracks[0], axis=0)).sum(1)
+    assert pace.max() <= 1.05 * usual.max() + 1e-4 and (pace > 0).mean() == pytest.approx((usual > 0).mean())
 
-    scenes = [told_scene(seed, 1.0) for seed in range(400)]
-    things = [scene.things[0] for scene in scenes]
-    assert all(thing.motion == "spins" or thing.shape == "star" for thing in things)
-    assert not any(is_held_out(scene.things[0], scene.background) or scene.things[0].shape == "ball" for scene in scenes)
-    assert sum(thing.motion == "spins" for thing in things) > 250 and sum(scene.background in TEXTURES for scene in scenes) > 200
-    assert [told_scene(seed, 0.0) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
-    mixed = [told_scene(seed, 0.5) == sample_scene(seed) for seed in range(200)]
-    assert 60 < sum(mixed) < 140 and scenes == [told_scene(seed, 1.0) for seed in range(400)]
+
+def test_a_lasting_camera_turns_round() -> None:
+    camera, _ = layer_maps(scene(camera="pans left", background="noisy"), 129, 64, lasting=True)
+    assert camera.x[0] == camera.x[64] == camera.x[128] and camera.x[32] == camera.x[96] == camera.x.max()
+
+
+@pytest.mark.parametrize("now", MOTIONS)
+@pytest.mark.parametrize("was", ["moves right", "grows", "spins"])
+def test_a_thing_that_moves_otherwise_goes_on_from_where_it_is(was: str, now: str) -> None:
+    before, after = scene(was, shape="square"), scene(now, shape="square")
+    at = 40
+    _, (own,) = changed_maps(before, after, 80, 64, at=at)
+    _, (plain,) = layer_maps(before, 80, 64, lasting=True)
+    for name in ("x", "y", "scale", "angle"):
+        values = getattr(own, name)
+        assert np.array_equal(values[:at], getattr(plain, name)[:at]) and np.abs(np.diff(values)).max() < 2.0
+        assert values[at] == pytest.approx(getattr(plain, name)[at])
+    if was != now:
+        assert any(not np.allclose(getattr(own, name)[at + 1 :], getattr(plain, name)[at + 1 :]) for name in ("x", "y", "scale", "angle"))
+
+
+def test_a_change_of_colour_changes_nothing_else() -> None:
+    before = scene("moves right", background="noisy")
+    after = replace(before, things=(replace(before.things[0], colour="cyan"),))
+    clip, plain = render_change(before, after, 50, 64, at=20), render(before, 50, lasting=True)
+    assert np.array_equal(clip.frames[:20], plain.frames[:20]) and np.array_equal(clip.masks, plain.masks)
+    inside = clip.masks[0, 20:] > 0.99
+    assert (clip.frames[20:][inside][:, 0] < 80).all() and (clip.frames[20:][inside][:, 2] > 200).all()
+    assert np.array_equal(clip.frames[20:][clip.masks[0, 20:] == 0], plain.frames[20:][clip.masks[0, 20:] == 0])
+
+
+def test_successions_change_one_thing_of_a_third_of_the_scenes() -> None:
+    found = [succession(seed, 4, 8) for seed in range(300)]
+    changing = [one for one in found if one.changes]
+    assert 60 < len(changing) < 140 and {one.at for one in found} == {4, 5, 6, 7, 8} and {one.start > 0 for one in found} == {True, False}
+    for one in changing:
+        was, now = one.before.things[0], one.after.things[0]
+        assert (was.colour == now.colour) != (was.motion == now.motion) and one.before.things[1:] == one.after.things[1:]
+        assert replace(one.after, things=one.before.things) == one.before and not is_held_out(now, one.after.background)
+    assert found == [succession(seed, 4, 8) for seed in range(300)]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tools.world import Scene, caption, render, sample_scene
+from tools.world import Scene, caption, render, render_change, sample_scene
 from tools.world.geometry import CLIP_FRAMES
+
+from .scenes import Succession
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ def clips(
     frames_bfhwc = torch.from_numpy(np.stack(pixels)).to(device)
     weight = torch.from_numpy(np.stack(weights)).to(device).unsqueeze(1)
     return Batch(frames_bfhwc.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, weight, captions)
+
+
+def long_clips(stories: list[Succession], frames: int, size: int, *, stride: float, at: Callable[[int], int], device: str) -> torch.Tensor:
+    """Pixels [b, 3, f, h, w] in -1..1 of lasting worlds. at: the first frame of a latent frame."""
+    made = [
+        render_change(one.before, one.after, frames, size, at=at(one.at), stride=stride, start=one.start).frames for one in stories
+    ]
+    return torch.from_numpy(np.stack(made)).to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
 def psnr_db(result: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

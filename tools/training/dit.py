@@ -20,20 +20,24 @@ from torch import nn
 from tools.world import Scene, sample_scene
 from videogen.schedulers import warped_noise
 
-from .data import clips
+from .data import clips, long_clips
 from .formats import FORMATS, Format
+from .mixture import Mixture
 from .motion_reader import SHARPENED, freeze_motion_reader, is_motion_reader, sharpen, with_motion_reader
-from .pool import LatentPool, WarpedPool, scene_maps, worded
+from .pool import LastingPool, LatentPool, WarpedPool, scene_maps, worded
 from .probe import MotionProbe
 from .saving import save_clean
-from .scenes import told_scene
+from .scenes import SPINNERS, Succession, told_scene
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
 SHIFT = 3.0
-WARPED_SHIFT = 6.0  # of clips with warped noise: motion is decided where there is little but noise
+MOVING_SHIFT = 6.0  # of clips whose motion is told by noise or by what is shown: it is decided where there is little but noise
 PROBED = 1.0  # weight of reading the motion, beside the flow loss; it falls as the time goes
+SHOWN = 4  # the most latent frames that a clip to go on from is shown by
+BLUR = 0.1  # most noise in frames that are shown as finished: a model's own are never quite the world's
 HELD_OUT = 8  # clips that the held-out losses are measured on
+HALF_WARPED = Mixture(warped=0.5)
 
 
 def build(channels: int, form: Format = FORMATS["small"]) -> WanTransformer3DModel:
@@ -64,20 +68,17 @@ class VideoDit:
         form: Format = FORMATS["small"],
         init: Path | None = None,
         batch: int = 16,
-        warped: float = 0.5,
-        hard: float = 0.0,
+        mixture: Mixture = HALF_WARPED,
         motion_reader: str | None = None,
     ) -> None:
-        """warped: the share of whole clips whose noise moves with them; hard: of clips of what is learned last, see `told_scene`.
+        """mixture: of whole clips.
 
         motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep" says that it has
         one; it is trained around, and sharpened only in what is saved.
         """
-        if not 0 <= warped < 1:
-            raise ValueError(f"warped:{warped} must be at least 0 and below 1: plain clips are always among a batch")
         if motion_reader and init is None:
             raise ValueError("a motion reader begins from a trained model: name it with init")
-        self.warped_share, self.follows_noise = warped, motion_reader is not None
+        self.mixture, self.follows_noise = mixture, motion_reader is not None
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -95,12 +96,15 @@ class VideoDit:
                 sharpen(self.transformer, 1 / SHARPENED)
         else:
             self.transformer, self.text_encoder = build(self.vae.config.z_dim, form), build_t5(self.tokenizer)
-        self.probe = MotionProbe(self.transformer) if warped else None
+        self.probe = MotionProbe(self.transformer) if mixture.warped else None
         self.mean = torch.tensor(self.vae.config.latents_mean).view(-1, 1, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        told = partial(told_scene, hard=hard)
+        told = partial(told_scene, hard=mixture.hard, shapes=SPINNERS, spinning=0.86)
         self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, told), 1_000_000, 12_000, told)
+        self.lasting = LastingPool(
+            self._lasting_latents, 3_000_000, 6_000, whole=2 * form.slots - 1, window=form.slots, shown=SHOWN
+        )
         self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -110,37 +114,67 @@ class VideoDit:
     def _latents(self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
         form = self.form
-        pixels = clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels
+        return self._encoded(clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels)
+
+    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             latents = encode(self.vae, pixels).chunk(2, 1)[0].cpu()
         return (latents - self.mean) / self.std
+
+    def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
+        """Of twice the clip's frames."""
+        form, first = self.form, lambda slot: max(0, 4 * slot - 3)
+        return self._encoded(long_clips(stories, 2 * form.frames - 1, form.size, stride=form.stride, at=first, device=self.device))
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
         whole = slots == self.form.slots and not (self.fresh and progress < 0.5)
-        pool, plain = (self.images if slots == 1 else self.clips), count - round(count * self.warped_share * whole)
+        plain, continued, warped = self.mixture.counts(count) if whole else (count, 0, 0)
+        pool = self.images if slots == 1 else self.clips
         _fill(pool, step, plain, most=3000)
         latents, captions = pool.draw(plain, rng)
         latents = latents[:, :, :slots]
         losses = self._flow_losses(latents.to(self.device), captions, torch.randn_like(latents).to(self.device), rng)
         figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean())}
-        if plain == count:
+        if continued:
+            own = self._continued_losses(continued, step, rng)
+            losses, figures = torch.cat([losses, own]), figures | {"continued": float(own.detach().mean())}
+        if not warped:
             return losses.mean(), figures
-        _fill(self.warped, step, count - plain, most=3000)
-        moving, told, warped, motion = self.warped.draw_warped(count - plain, rng)
-        noise = degraded(warped, rng).to(self.device)
-        warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, WARPED_SHIFT)
+        _fill(self.warped, step, warped, most=3000)
+        moving, told, noise, motion = self.warped.draw_warped(warped, rng)
+        noise = degraded(noise, rng).to(self.device)
+        warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, MOVING_SHIFT)
         unread = self.probe.unread(motion.to(self.device))
         figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
         return torch.cat([losses, warped_losses]).mean() + PROBED * (1 - progress) ** 2 * unread, figures
 
+    def _continued_losses(self, count: int, step: int, rng: np.random.Generator) -> torch.Tensor:
+        """Flow loss [b] of what comes after the frames that the model is shown, which are told by a timestep of 0."""
+        _fill(self.lasting, step, count, most=2000)
+        latents, captions, shown = self.lasting.draw_windows(count, rng)
+        x0, finished = latents.to(self.device), shown.to(self.device)
+        noise, sigma = torch.randn_like(x0), self._noise_levels(count, rng, MOVING_SHIFT)
+        levels = torch.where(finished, 0, sigma[:, None])
+        blur = torch.where(finished, BLUR * torch.rand(count, 1).square().to(self.device), levels)[:, None, :, None, None]
+        a_frame = self.form.tokens // self.form.slots
+        prediction = self.transformer(
+            (1 - blur) * x0 + blur * noise, (levels * 1000).repeat_interleave(a_frame, 1), self.encode_text(captions), return_dict=False
+        )[0]
+        error = (prediction.float() - (noise - x0)).square().mean((1, 3, 4))
+        return (error * ~finished).sum(1) / (~finished).sum(1)
+
+    def _noise_levels(self, count: int, rng: np.random.Generator, shift: float) -> torch.Tensor:
+        """[count], spread evenly over the schedule of that shift."""
+        uniform = torch.from_numpy((rng.permutation(count) + rng.random(count)) / count).float().to(self.device)
+        return (shift * uniform / (1 + (shift - 1) * uniform)).clamp(1e-3, 1)
+
     def _flow_losses(
         self, x0: torch.Tensor, captions: list[str], noise: torch.Tensor, rng: np.random.Generator, shift: float = SHIFT
     ) -> torch.Tensor:
-        """Flow-matching loss [b] of each sample, at noise levels spread evenly over the schedule of that shift."""
-        uniform = torch.from_numpy((rng.permutation(len(x0)) + rng.random(len(x0))) / len(x0)).float().to(self.device)
-        sigma = (shift * uniform / (1 + (shift - 1) * uniform)).clamp(1e-3, 1)
+        """Flow-matching loss [b] of each sample."""
+        sigma = self._noise_levels(len(x0), rng, shift)
         s = sigma.view(-1, 1, 1, 1, 1)
         prediction = self.transformer(
             (1 - s) * x0 + s * noise, sigma * 1000, self.encode_text(captions), return_dict=False
@@ -219,6 +253,7 @@ class VideoDit:
         form = self.form
         clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}
         motion = {"warped_noise": True, "motion_backend_whole": "dual_clock"} if self.follows_noise else {}
+        motion |= {"clean_prefix": True} if self.mixture.continued else {}
         return clip | motion | {"dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.03]}
 
 

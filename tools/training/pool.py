@@ -12,6 +12,7 @@ from tools.world.texture import SceneMaps
 from videogen.schedulers import warped_noise
 
 from .formats import Format
+from .scenes import Succession, succession
 
 
 class LatentPool:
@@ -50,6 +51,34 @@ class LatentPool:
         chosen = rng.integers(len(self), size=count)
         latents = torch.stack([self._latents[i].float() for i in chosen])
         return latents, [worded(self._scenes(self._seeds[i]), rng) for i in chosen]
+
+
+class LastingPool(LatentPool):
+    """Clips longer than the model's, for it to go on from what it is shown of them."""
+
+    def __init__(
+        self, encode: Callable[[list[Succession]], torch.Tensor], first_seed: int, capacity: int, *, whole: int, window: int, shown: int
+    ) -> None:
+        """Latent frames: of the clips, of the model's, and the most that are shown."""
+        self._window, self._shown, self._last = window, shown, whole - window
+        super().__init__(lambda seeds: encode([self._story(seed) for seed in seeds]), first_seed, capacity)
+
+    def _story(self, seed: int) -> Succession:
+        return succession(seed, self._shown, self._last)
+
+    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    def draw_windows(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor]:
+        """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are shown, bool [count, f].
+
+        Where a world turns into another, what is shown ends there, and the caption is of what follows.
+        """
+        windows, captions, shown = [], [], rng.integers(1, self._shown + 1, size=count)
+        for index, frames in zip(rng.integers(len(self), size=count), shown, strict=True):
+            story = self._story(self._seeds[index])
+            begin = story.at - frames if story.changes else rng.integers(self._last + 1)
+            windows.append(self._latents[index][:, begin : begin + self._window].float())
+            captions.append(worded(story.after, rng))
+        return torch.stack(windows), captions, torch.arange(self._window)[None] < torch.from_numpy(shown)[:, None]
 
 
 class WarpedPool(LatentPool):

@@ -17,15 +17,20 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from torch import nn
 
 from tools.world import Scene, sample_scene
+from videogen.backbones.unet_frames import frame_timesteps
 
-from .data import clips
+from .data import clips, long_clips
 from .formats import FORMATS, Format
-from .pool import LatentPool, worded
+from .mixture import Mixture
+from .pool import LastingPool, LatentPool, worded
 from .saving import save_clean
-from .scenes import cornered_scene
+from .scenes import CORNERS, Succession, told_scene
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 
+ALL_PLAIN = Mixture()
 FRAMES, STRIDE = 16, 2
+SHOWN = 8  # the most frames that a clip to go on from is shown by
+BLUR = 30  # timesteps of most noise in frames that are shown as finished: a model's own are never quite the world's
 SPREAD = 8  # world frames by which a clip may begin early or late
 DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0, "dual_clock": [0.6, 0.2],
             "dual_clock_whole": [0.6, 0.005]}  # fmt: skip
@@ -56,9 +61,10 @@ class VideoUnet:
     learning_rate = 1e-3
 
     def __init__(
-        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4, hard: float = 0.0
+        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4,
+        mixture: Mixture = ALL_PLAIN,
     ) -> None:
-        """hard: the share of clips of what is learned last, see `cornered_scene`."""
+        self.mixture = mixture
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
         self.tokenizer = build_tokenizer()
@@ -71,9 +77,11 @@ class VideoUnet:
             num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.02,
             prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing",
         )  # fmt: skip
-        told = partial(cornered_scene, hard=hard)
+        told = partial(told_scene, hard=mixture.hard, shapes=CORNERS)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES, told, SPREAD), 1_000_000, 12_000, told)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES, told, spread=SPREAD), 1_000_000, 12_000, told)
+
+        self.lasting = LastingPool(self._lasting_latents, 3_000_000, 6_000, whole=2 * FRAMES, window=FRAMES, shown=SHOWN)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
@@ -81,12 +89,17 @@ class VideoUnet:
     def _latents(
         self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene, spread: int = 0
     ) -> torch.Tensor:
-        pixels = clips(
-            seeds, frames, self.form.size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes
-        ).pixels
+        size = self.form.size
+        return self._encoded(clips(seeds, frames, size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes).pixels)
+
+    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
-        return latents.unflatten(0, (len(seeds), frames)).transpose(1, 2) * self.vae.config.scaling_factor
+        return latents.unflatten(0, (len(pixels), -1)).transpose(1, 2) * self.vae.config.scaling_factor
+
+    def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
+        """Of twice the clip's frames."""
+        return self._encoded(long_clips(stories, 2 * FRAMES, self.form.size, stride=STRIDE, at=lambda slot: slot, device=self.device))
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         images = self.fresh and progress < 0.35
@@ -96,12 +109,39 @@ class VideoUnet:
         if not len(pool):
             pool.skip(step * count)
         pool.grow(count if len(pool) < 120 * count else (count // 3 if images else 2))
-        latents, captions = pool.draw(count, rng)
-        return self._v_loss(latents.to(self.device), captions, rng), {"frames": latents.shape[2], "pool": len(pool)}
+        plain, continued, _ = (count, 0, 0) if images else self.mixture.counts(count)
+        latents, captions = pool.draw(plain, rng)
+        loss = self._v_loss(latents.to(self.device), captions, rng)
+        figures = {"frames": latents.shape[2], "pool": len(pool), "plain": float(loss.detach())}
+        if not continued:
+            return loss, figures
+        own = self._continued_loss(continued, rng)
+        return (loss * plain + own * continued) / count, figures | {"continued": float(own.detach())}
+
+    def _continued_loss(self, count: int, rng: np.random.Generator) -> torch.Tensor:
+        """v loss of what comes after the frames that the model is shown, which are told by a timestep of 0."""
+        pool = self.lasting
+        if not len(pool):
+            pool.skip(count)
+        pool.grow(count if len(pool) < 60 * count else 1)
+        latents, captions, shown = pool.draw_windows(count, rng)
+        x0, noise, finished = latents.to(self.device), torch.randn_like(latents).to(self.device), shown.to(self.device)
+        timesteps = self._timesteps(count, rng)
+        held = finished[:, None, :, None, None]
+        noisy = self.scheduler.add_noise(x0, noise, timesteps)
+        blurred = self.scheduler.add_noise(x0, noise, (BLUR * torch.rand(count).square()).long().to(self.device))
+        text = self.encode_text(captions).repeat_interleave(FRAMES, 0)
+        with frame_timesteps(self.unet, torch.where(finished, 0, timesteps[:, None])):
+            prediction = self.unet(torch.where(held, blurred, noisy), timesteps, text, return_dict=False)[0]
+        error = (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean((1, 3, 4))
+        return ((error * ~finished).sum(1) / (~finished).sum(1)).mean()
+
+    def _timesteps(self, count: int, rng: np.random.Generator) -> torch.Tensor:
+        spread = (rng.permutation(count) + rng.random(count)) / count
+        return torch.from_numpy((spread * 1000).astype(np.int64)).to(self.device)
 
     def _v_loss(self, x0: torch.Tensor, captions: list[str], rng: np.random.Generator) -> torch.Tensor:
-        spread = (rng.permutation(len(x0)) + rng.random(len(x0))) / len(x0)
-        timesteps = torch.from_numpy((spread * 1000).astype(np.int64)).to(self.device)
+        timesteps = self._timesteps(len(x0), rng)
         noise = torch.randn_like(x0)
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
         text = self.encode_text(captions).repeat_interleave(x0.shape[2], 0)
@@ -139,4 +179,5 @@ class VideoUnet:
         pipeline.unet.load_state_dict(ema["unet"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
-        (folder / "defaults.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")
+        defaults = DEFAULTS | ({"clean_prefix": True} if self.mixture.continued else {})
+        (folder / "defaults.json").write_text(json.dumps(defaults, indent=2) + "\n", encoding="utf-8")

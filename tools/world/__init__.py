@@ -6,7 +6,7 @@ It is what the embedded models learn from and what the judge measures against. `
 
 from .captions import caption
 from .geometry import flow, layer_maps
-from .render import Clip, render
+from .render import Clip, render, render_change
 from .scene import (
     BACKGROUNDS,
     CAMERAS,
@@ -38,6 +38,7 @@ __all__ = [
     "held_out",
     "layer_maps",
     "render",
+    "render_change",
     "sample_scene",
     "without_motion",
 ]

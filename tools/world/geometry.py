@@ -7,13 +7,14 @@ Legend: f frame, h height, w width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .scene import DRIFTS, SPEEDS, WANDERS, Scene, Thing
 
 CLIP_FRAMES = 33  # the length that travel is planned for: nothing leaves the picture within it
+ENDLESS = ("moves in a circle", "spins")  # motions that stay in the picture for ever
 _UNIT = 64.0  # lengths below are for a picture of 64 px and scale with the picture
 
 
@@ -45,16 +46,57 @@ class LayerMap:
         return chosen.reshape(-1, *[1] * (ndim - 1)) if isinstance(index, slice) else chosen
 
 
-def layer_maps(scene: Scene, frames: int, size: int, stride: float = 1, start: int = 0) -> tuple[LayerMap, list[LayerMap]]:
-    """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second)."""
+def layer_maps(
+    scene: Scene, frames: int, size: int, stride: float = 1, start: int = 0, lasting: bool = False
+) -> tuple[LayerMap, list[LayerMap]]:
+    """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second).
+
+    lasting: what would leave the picture after a clip's time goes back, and forth again: a world for clips of any length.
+    """
     time = start + stride * np.arange(frames, dtype=np.float64)
     unit = size / _UNIT
-    camera = _drift_map(scene, time, size, unit) if scene.camera == DRIFTS else _camera_map(scene.camera, time, size, unit)
+    way = to_and_fro(time) if lasting else time
+    camera = _drift_map(scene, way, size, unit) if scene.camera == DRIFTS else _camera_map(scene.camera, way, size, unit)
     things = []
     for index, thing in enumerate(scene.things):
         rng = np.random.default_rng((scene.seed, 2, index))
-        things.append(_compose(camera, _thing_map(thing, rng, time, unit, index, len(scene.things)), size))
+        own = time if thing.motion in ENDLESS else way
+        things.append(_compose(camera, _thing_map(thing, rng, own, unit, index, len(scene.things)), size))
     return camera, things
+
+
+def changed_maps(
+    before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0
+) -> tuple[LayerMap, list[LayerMap]]:
+    """As `layer_maps` of a lasting world that is `before` up to frame `at` and then `after`: things go on from where they are.
+
+    after: the same scene but for its things' colours and motions.
+    """
+    camera, things = layer_maps(before, frames, size, stride, start, lasting=True)
+    still, turned = replace(before, camera=None), replace(after, camera=None)
+    change, left = start + round(stride * at), frames - at
+    for index, (was, now) in enumerate(zip(before.things, after.things, strict=True)):
+        if (was.motion, was.speed) == (now.motion, now.speed) or not 0 < at < frames:
+            continue
+        here = layer_maps(still, 1, size, 1, change, True)[1][index]
+        there = layer_maps(turned, CLIP_FRAMES, size)[1][index]
+        apart = np.hypot(there.x - here.x, there.y - here.y) * _UNIT / size + 30 * np.abs(np.log(there.scale / here.scale))
+        begin = int(np.argmin(apart))
+        own = layer_maps(turned, left, size, stride, begin, True)[1][index]
+        moved = LayerMap(
+            own.scale / own.scale[0] * here.scale, own.angle - own.angle[0] + here.angle,
+            own.x - own.x[0] + here.x, own.y - own.y[0] + here.y,
+        )  # fmt: skip
+        seen = _compose(LayerMap(*(v[at:] for v in (camera.scale, camera.angle, camera.x, camera.y))), _centred(moved, size), size)
+        for name in ("scale", "angle", "x", "y"):
+            getattr(things[index], name)[at:] = getattr(seen, name)
+    return camera, things
+
+
+def to_and_fro(time: np.ndarray) -> np.ndarray:
+    """World time that turns round at the end of a clip's time, and at its beginning."""
+    end = CLIP_FRAMES - 1
+    return end - np.abs(time % (2 * end) - end)
 
 
 def radius_px(scene: Scene, index: int, size: int) -> float:
@@ -155,6 +197,11 @@ def _thing_map(thing: Thing, rng: np.random.Generator, time: np.ndarray, unit: f
     elif thing.motion == "spins":
         angle = angle + np.deg2rad(4.2) * speed * time
     return LayerMap(scale, angle, x * unit, y * unit)
+
+
+def _centred(thing: LayerMap, size: int) -> LayerMap:
+    """A thing's map under a camera at rest, as one into the world, whose origin is the picture's centre."""
+    return LayerMap(thing.scale, thing.angle, thing.x - size / 2, thing.y - size / 2)
 
 
 def _compose(camera: LayerMap, thing: LayerMap, size: int) -> LayerMap:

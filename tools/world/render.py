@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import layer_maps, radius_px
+from .geometry import LayerMap, changed_maps, layer_maps, radius_px
 from .scene import COLOURS, PLAIN, Scene
 
 
@@ -19,9 +19,20 @@ class Clip:
     tracks: np.ndarray
 
 
-def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0) -> Clip:
-    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`."""
-    background, things = layer_maps(scene, frames, size, stride, start)
+def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0, lasting: bool = False) -> Clip:
+    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`; lasting: as `layer_maps`."""
+    return _drawn([scene] * frames, layer_maps(scene, frames, size, stride, start, lasting), size)
+
+
+def render_change(before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0) -> Clip:
+    """As `render` of a lasting world that turns into another at frame `at`, see `changed_maps`."""
+    maps = changed_maps(before, after, frames, size, at=at, stride=stride, start=start)
+    return _drawn([before] * at + [after] * (frames - at), maps, size)
+
+
+def _drawn(told: list[Scene], maps: tuple[LayerMap, list[LayerMap]], size: int) -> Clip:
+    """told: the scene at each frame; they differ in colours alone."""
+    (background, things), scene, frames = maps, told[0], len(told)
     ys, xs = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
     xs, ys = np.broadcast_to(xs, (frames, size, size)), np.broadcast_to(ys, (frames, size, size))
     picture = _ground(scene, background, xs, ys, size)
@@ -31,7 +42,8 @@ def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1,
         u, v = layer.to_plane(slice(None), xs, ys)
         distance = SIGNED_DISTANCE[thing.shape](u, v, radius_px(scene, index, size))
         coverage = np.clip(0.5 - distance * layer.scale[:, None, None], 0, 1).astype(np.float32)
-        colour = np.asarray(COLOURS[thing.colour], np.float32) + rng.uniform(-8, 8, 3).astype(np.float32)
+        colours = np.asarray([COLOURS[one.things[index].colour] for one in told], np.float32)[:, None, None]
+        colour = colours + rng.uniform(-8, 8, 3).astype(np.float32)
         picture = picture + coverage[..., None] * (colour - picture)
         masks[:index] *= 1 - coverage
         masks[index] = coverage

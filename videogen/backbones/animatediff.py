@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from videogen.attention.order import TokenGrid
 
 from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
 from .streaming import FramewiseDecoder, StreamDecoder
+from .unet_frames import frame_timesteps
 
 _DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
 
@@ -28,7 +30,8 @@ class AnimateDiffBackbone(Backbone):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(guidance_distilled=self.pipeline.unet.config.time_cond_proj_dim is not None)
+        distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
+        return Capabilities(per_frame_timesteps=self.defaults.clean_prefix, guidance_distilled=distilled)
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -71,9 +74,12 @@ class AnimateDiffBackbone(Backbone):
         return noise.to(self.device, self.dtype) * solver.init_noise_sigma
 
     def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
-        self.frame_timesteps(latents, timestep)  # refuses all but a scalar
+        own = self.frame_timesteps(latents, timestep)
         per_frame = text.repeat_interleave(latents.shape[2], dim=0)
-        return self.pipeline.unet(latents, timestep, encoder_hidden_states=per_frame, return_dict=False)[0]
+        unet = self.pipeline.unet
+        with nullcontext() if own is None else frame_timesteps(unet, own):
+            latest = timestep if own is None else own.amax()
+            return unet(latents, latest, encoder_hidden_states=per_frame, return_dict=False)[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         vae, batch = self.pipeline.vae, latents.shape[0]

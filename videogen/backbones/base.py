@@ -70,7 +70,8 @@ def _near(value: int, multiple: int, offset: int = 0) -> str:
 class Defaults:
     """What a request gets where it says nothing, and what a model was trained for.
 
-    warped_noise: trained with noise that moves as its clips do; dual_clock: the noise levels (weak, strong) between which
+    warped_noise: trained with noise that moves as its clips do; clean_prefix: trained to go on from finished latent frames, told by a
+    timestep of 0; dual_clock: the noise levels (weak, strong) between which
     dual-clock sampling holds a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as
     under a camera (None: no other); motion_backend_whole: what such a clip's motion goes by where nothing is said ("": as any other's).
     """
@@ -83,6 +84,7 @@ class Defaults:
     guidance_scale: float
     negative_prompt: str = ""
     warped_noise: bool = False
+    clean_prefix: bool = False
     dual_clock: tuple[float, float] = (0.95, 0.85)
     dual_clock_whole: tuple[float, float] | None = None
     motion_backend_whole: str = ""
@@ -105,7 +107,7 @@ class Defaults:
 def _fits(key: str, value: Any) -> bool:
     if key == "negative_prompt":
         return isinstance(value, str)
-    if key == "warped_noise":
+    if key in ("warped_noise", "clean_prefix"):
         return isinstance(value, bool)
     if key == "motion_backend_whole":
         return value in ("warped_noise", "dual_clock")

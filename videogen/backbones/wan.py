@@ -32,9 +32,9 @@ class WanBackbone(Backbone):
 
     @property
     def capabilities(self) -> Capabilities:
-        expands = bool(self.pipeline.config.expand_timesteps)
-        framewise = expands and self.denoisers()[0].config.patch_size[0] == 1  # no token spans two frames
-        return Capabilities(first_frame=expands, per_frame_timesteps=framewise, experts=len(self.denoisers()))
+        shown = bool(self.pipeline.config.expand_timesteps) or self.defaults.clean_prefix
+        framewise = shown and self.denoisers()[0].config.patch_size[0] == 1  # no token spans two frames
+        return Capabilities(first_frame=shown, per_frame_timesteps=framewise, experts=len(self.denoisers()))
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -93,13 +93,13 @@ class WanBackbone(Backbone):
         return prediction[0]
 
     def _timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """One timestep a sample, or one a token for `expand_timesteps` models: its latent frame's."""
+        """One timestep a sample; one a token, its latent frame's, where frames have their own, and always for `expand_timesteps` models."""
         own = self.frame_timesteps(latents, timestep)
-        if not self.pipeline.config.expand_timesteps:
-            return timestep.expand(latents.shape[0])
         grid = self.token_grid(latents.shape)
         if own is not None:
             return own.repeat_interleave(grid.height * grid.width, dim=1)
+        if not self.pipeline.config.expand_timesteps:
+            return timestep.expand(latents.shape[0])
         ones = torch.ones(grid.video_tokens, dtype=torch.float32, device=latents.device)
         return (ones * timestep).unsqueeze(0).expand(latents.shape[0], -1)
 

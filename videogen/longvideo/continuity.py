@@ -9,7 +9,8 @@ replay             a clip's first frames copy the predictions of the last one's 
 look_back          CoNo's three clips an extension, in lock-step (2406.05082; `schedulers.cono`)
 co_denoise         windows of one longer clip, averaged at each step (Gen-L-Video, 2305.18264), section by section
 window_attention   one longer clip whose temporal attention sees windows (FreeNoise, 2310.15169), for UNets, section by section
-clean_prefix       a clip goes on from finished frames, which it is told are clean; for models with a timestep a frame
+clean_prefix       a clip goes on from finished frames, which it is told are clean (Diffusion Forcing, 2407.01392; Wan 2.2 5B); for models
+                   with a timestep a frame
 i2v_prefix         a clip goes on from the last frame, given as its first; for models that take a first frame
 
 Two names stand for combinations: `cono` (look_back, its noise, and the pull to the last clip's mean) and `freenoise` (co_denoise
