@@ -17,6 +17,7 @@ from tools.training import dit
 from tools.training import vae as video_vae
 from tools.training.dit import degraded, moving_scene
 from tools.training.formats import FORMATS
+from tools.training.mixture import Mixture
 from tools.training.motion_reader import SHARPENED
 from tools.training.pool import LastingPool, LatentPool, WarpedPool, scene_maps
 from tools.training.scenes import Succession
@@ -141,6 +142,16 @@ def test_a_model_that_goes_on_is_trained_and_says_so(tmp_path: Path, part: str, 
     assert row["step"] == 1 and all(math.isfinite(value) for value in row.values() if isinstance(value, float))
     with pytest.raises(ValueError, match="leave some clips plain"):
         train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "x"), "--continued", "1", *more])
+
+
+def test_a_mixture_splits_a_batch_and_refuses_one_that_is_too_small() -> None:
+    assert Mixture(0.25, 0.5).counts(16) == (4, 8, 4) and Mixture().counts(1) == (1, 0, 0) and Mixture(0.5).counts(1) == (1, 0, 0)
+    for shares, batch in (((0.0, 0.1), 4), ((0.5, 0.45), 4), ((0.9, 0.0), 3)):
+        with pytest.raises(ValueError, match=f"a batch of {batch} is too small"):
+            Mixture(*shares).counts(batch)
+    for wrong in ((-0.1, 0.0), (0.5, 0.5), (0.0, 0.0, 1.5)):
+        with pytest.raises(ValueError, match="shares are from 0 to 1"):
+            Mixture(*wrong)
 
 
 def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:

@@ -19,6 +19,9 @@ class Mixture:
             raise ValueError(f"{self}: shares are from 0 to 1, and warped and continued leave some clips plain")
 
     def counts(self, batch: int) -> tuple[int, int, int]:
-        """(plain, continued, warped) clips of a batch."""
+        """(plain, continued, warped) clips of a batch. ValueError where it is too small for what is asked."""
         warped, continued = round(batch * self.warped), round(batch * self.continued)
-        return batch - warped - continued, continued, warped
+        plain = batch - warped - continued
+        if plain < 1 or (self.continued and not continued):
+            raise ValueError(f"a batch of {batch} is too small for {self}: take more clips")
+        return plain, continued, warped

@@ -54,7 +54,10 @@ class LatentPool:
 
 
 class LastingPool(LatentPool):
-    """Clips longer than the model's, for it to go on from what it is shown of them."""
+    """Clips longer than the model's, for it to go on from what it is shown of them.
+
+    What would leave the picture turns round, and its caption stays: what is shown tells where a thing is going, words how it moves.
+    """
 
     def __init__(
         self, encode: Callable[[list[Succession]], torch.Tensor], first_seed: int, capacity: int, *, whole: int, window: int, shown: int

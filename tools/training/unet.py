@@ -17,7 +17,7 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from torch import nn
 
 from tools.world import Scene, sample_scene
-from videogen.backbones.unet_frames import frame_timesteps
+from videogen.backbones.unet_frames import told_each_frame
 
 from .data import clips, long_clips
 from .formats import FORMATS, Format
@@ -115,14 +115,14 @@ class VideoUnet:
         figures = {"frames": latents.shape[2], "pool": len(pool), "plain": float(loss.detach())}
         if not continued:
             return loss, figures
-        own = self._continued_loss(continued, rng)
+        own = self._continued_loss(continued, step, rng)
         return (loss * plain + own * continued) / count, figures | {"continued": float(own.detach())}
 
-    def _continued_loss(self, count: int, rng: np.random.Generator) -> torch.Tensor:
+    def _continued_loss(self, count: int, step: int, rng: np.random.Generator) -> torch.Tensor:
         """v loss of what comes after the frames that the model is shown, which are told by a timestep of 0."""
         pool = self.lasting
         if not len(pool):
-            pool.skip(count)
+            pool.skip(step * count)
         pool.grow(count if len(pool) < 60 * count else 1)
         latents, captions, shown = pool.draw_windows(count, rng)
         x0, noise, finished = latents.to(self.device), torch.randn_like(latents).to(self.device), shown.to(self.device)
@@ -131,7 +131,7 @@ class VideoUnet:
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
         blurred = self.scheduler.add_noise(x0, noise, (BLUR * torch.rand(count).square()).long().to(self.device))
         text = self.encode_text(captions).repeat_interleave(FRAMES, 0)
-        with frame_timesteps(self.unet, torch.where(finished, 0, timesteps[:, None])):
+        with told_each_frame(self.unet, torch.where(finished, 0, timesteps[:, None])):
             prediction = self.unet(torch.where(held, blurred, noisy), timesteps, text, return_dict=False)[0]
         error = (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean((1, 3, 4))
         return ((error * ~finished).sum(1) / (~finished).sum(1)).mean()

@@ -47,7 +47,7 @@ class LayerMap:
 
 
 def layer_maps(
-    scene: Scene, frames: int, size: int, stride: float = 1, start: int = 0, lasting: bool = False
+    scene: Scene, frames: int, size: int, stride: float = 1, start: float = 0, lasting: bool = False
 ) -> tuple[LayerMap, list[LayerMap]]:
     """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second).
 
@@ -70,13 +70,13 @@ def changed_maps(
 ) -> tuple[LayerMap, list[LayerMap]]:
     """As `layer_maps` of a lasting world that is `before` up to frame `at` and then `after`: things go on from where they are.
 
-    after: the same scene but for its things' colours and motions.
+    after: the same scene but for its things' colours and motions; at: 1 to frames - 1.
     """
     camera, things = layer_maps(before, frames, size, stride, start, lasting=True)
     still, turned = replace(before, camera=None), replace(after, camera=None)
-    change, left = start + round(stride * at), frames - at
+    change, left = start + stride * at, frames - at
     for index, (was, now) in enumerate(zip(before.things, after.things, strict=True)):
-        if (was.motion, was.speed) == (now.motion, now.speed) or not 0 < at < frames:
+        if (was.motion, was.speed) == (now.motion, now.speed):
             continue
         here = layer_maps(still, 1, size, 1, change, True)[1][index]
         there = layer_maps(turned, CLIP_FRAMES, size)[1][index]

@@ -13,7 +13,7 @@ from videogen.attention.order import TokenGrid
 
 from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
 from .streaming import FramewiseDecoder, StreamDecoder
-from .unet_frames import frame_timesteps
+from .unet_frames import told_each_frame
 
 _DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
 
@@ -31,7 +31,7 @@ class AnimateDiffBackbone(Backbone):
     @property
     def capabilities(self) -> Capabilities:
         distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
-        return Capabilities(per_frame_timesteps=self.defaults.clean_prefix, guidance_distilled=distilled)
+        return Capabilities(per_frame_timesteps=self.defaults.clean_prefix and not distilled, guidance_distilled=distilled)
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -77,9 +77,9 @@ class AnimateDiffBackbone(Backbone):
         own = self.frame_timesteps(latents, timestep)
         per_frame = text.repeat_interleave(latents.shape[2], dim=0)
         unet = self.pipeline.unet
-        with nullcontext() if own is None else frame_timesteps(unet, own):
-            latest = timestep if own is None else own.amax()
-            return unet(latents, latest, encoder_hidden_states=per_frame, return_dict=False)[0]
+        with nullcontext() if own is None else told_each_frame(unet, own):
+            noisiest = timestep if own is None else own.amax()
+            return unet(latents, noisiest, encoder_hidden_states=per_frame, return_dict=False)[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         vae, batch = self.pipeline.vae, latents.shape[0]

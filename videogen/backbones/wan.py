@@ -32,9 +32,10 @@ class WanBackbone(Backbone):
 
     @property
     def capabilities(self) -> Capabilities:
-        shown = bool(self.pipeline.config.expand_timesteps) or self.defaults.clean_prefix
-        framewise = shown and self.denoisers()[0].config.patch_size[0] == 1  # no token spans two frames
-        return Capabilities(first_frame=shown, per_frame_timesteps=framewise, experts=len(self.denoisers()))
+        expands = bool(self.pipeline.config.expand_timesteps)
+        apart = self.denoisers()[0].config.patch_size[0] == 1  # no token spans two frames
+        framewise = apart and (expands or self.defaults.clean_prefix)
+        return Capabilities(first_frame=expands, per_frame_timesteps=framewise, experts=len(self.denoisers()))
 
     @property
     def geometry(self) -> LatentGeometry:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from videogen.propagation.caches import LibraryCache
 
 from .attention import SparseAttentionTechnique
@@ -11,14 +13,18 @@ from .request import RenderRequest
 from .techniques import Technique
 
 
-def asked_for(request: RenderRequest, keep_frames: tuple[int, ...] = ()) -> list[Technique]:
-    """Outermost first: attention must see every model call. keep_frames: latent frames that attention never leaves out."""
+def asked_for(request: RenderRequest, keep_frames: tuple[int, ...] = (), *, frames_apart: bool = False) -> list[Technique]:
+    """Outermost first: attention must see every model call. keep_frames: latent frames that attention never leaves out.
+
+    frames_apart: frames have timesteps of their own, which are told step by step: no step is decoded in another one's call.
+    """
     sparse, propagation = request.sparse_attention(), request.propagation()
     found: list[Technique] = []
     if isinstance(propagation, LibraryCache):
         found.append(LibraryCacheTechnique(propagation, one_branch_a_call=request.guidance_mode == "sequential" or not request.guided))
     elif propagation is not None:
-        found.append(PropagationTechnique(propagation, sparse))
+        alone = replace(propagation, micro_batch=1) if frames_apart else propagation
+        found.append(PropagationTechnique(alone, sparse))
     if sparse is not None:
         found.append(SparseAttentionTechnique(sparse, keep_frames))
     return found

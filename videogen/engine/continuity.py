@@ -21,7 +21,7 @@ from videogen.schedulers.solvers import prediction_kind
 
 from .loop import LoopState, scale_input
 from .plan import StepRow
-from .techniques import Technique
+from .techniques import Call, Technique
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,27 @@ class ContinuityTechnique(Technique):
 class CleanPrefix(Technique):
     """A clip's first frames are finished: they stay as they are and the model is told that they hold no noise.
 
-    latents [1, c, n, h, w]. For models that take a timestep for each latent frame.
+    latents [1, c, n, h, w]. For models that take a timestep for each latent frame. The model sees them as they are, whatever a solver
+    scales its latents by, and whatever others do to these.
     """
 
     def __init__(self, latents: torch.Tensor) -> None:
         self.latents = latents
+
+    @property
+    def frames(self) -> int:
+        return self.latents.shape[2]
 
     def start(self, state: LoopState) -> LoopState:
         return self._put(state)
 
     def timestep(self, row: StepRow, timestep: torch.Tensor) -> torch.Tensor:
         told = timestep.expand(self._frames).clone()
-        told[: self.latents.shape[2]] = 0
+        told[: self.frames] = 0
         return told
+
+    def evaluate(self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call) -> torch.Tensor:
+        return call(self._with_prefix(latents), text)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
         return self._put(state)
@@ -125,9 +133,12 @@ class CleanPrefix(Technique):
         self._frames = state.seen_shape[2]
 
     def _put(self, state: LoopState) -> LoopState:
-        latents = state.latents.clone()
-        latents[:, :, : self.latents.shape[2]] = self.latents.to(latents)
-        return replace(state, latents=latents)
+        return replace(state, latents=self._with_prefix(state.latents))
+
+    def _with_prefix(self, latents: torch.Tensor) -> torch.Tensor:
+        latents = latents.clone()
+        latents[:, :, : self.frames] = self.latents.to(latents)
+        return latents
 
 
 class StraightReplay(Technique):

@@ -47,7 +47,7 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
     if asked == MEASURED:
         return replace(request, continuity=MEASURED)
     frames_apart, temporal = can.per_frame_timesteps, bool(backbone.temporal_blocks())
-    chosen = automatic(per_frame_timesteps=frames_apart, temporal_blocks=temporal)
+    chosen = automatic(per_frame_timesteps=frames_apart and not request.moves, temporal_blocks=temporal)
     policy = chosen if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
     if request.moves and policy.noise == "iid":
         policy = replace(policy, noise="warped")

@@ -123,7 +123,7 @@ class LongRun:
         best: tuple[tuple[int, float], Chunk] | None = None
         for attempt in range(self.request.retries + 1):
             self.noise.redraw(piece, attempt)
-            chunk = self._sampled(piece, memory, last, attempt)
+            chunk = self._sampled(piece, memory, self._prefix(piece, tail, last), attempt)
             broken, worst = self._faults(piece, tail, chunk.latents) if self.request.retries else ([], 0.0)
             if best is None or (len(broken), worst) < best[0]:
                 best = (len(broken), worst), replace(chunk, state={**chunk.state, **({"faults": broken} if broken else {})})
@@ -139,11 +139,11 @@ class LongRun:
         begun = max((at for at in self.breaks if at < first), default=-1)  # a decoder may hold back frames of this piece's shot
         return faults(self.backbone, self.request, piece, tail, made, self.meter, same_shot=not within and self.meter.count > begun)
 
-    def _sampled(self, piece: Piece, memory: Memory, last: np.ndarray | None, attempt: int) -> Chunk:
+    def _sampled(self, piece: Piece, memory: Memory, prefix: CleanPrefix | None, attempt: int) -> Chunk:
         sources = [self.noise.of(piece, number) for number in range(len(piece.clips))]
         begun = time.perf_counter()
         with memory_errors("denoise"):
-            latents, measured, remembered = self._denoise(piece, memory, last, sources)
+            latents, measured, remembered = self._denoise(piece, memory, prefix, sources)
         parts = [latents[number : number + 1, :, slot : slot + 1] for number, slot in piece.emitted]
         emitted = torch.cat(parts, 2).cpu()
         if piece.fade and memory.kept is not None:
@@ -156,32 +156,31 @@ class LongRun:
         return Chunk(piece.index, piece.start, emitted, remembered.tensors(), state)
 
     def _denoise(
-        self, piece: Piece, memory: Memory, last: np.ndarray | None, sources: list[Any]
+        self, piece: Piece, memory: Memory, prefix: CleanPrefix | None, sources: list[Any]
     ) -> tuple[torch.Tensor, dict[str, Any], Memory]:
         request, policy = self.request, self.continuity
         state = begin(self.backbone, request, sources, piece.frames, piece.windows)
         overlap = policy.overlap or 0
         copied = policy.policy in ("replay", "look_back", "co_denoise", "window_attention")
         tie = ContinuityTechnique(piece, memory, policy.pull, overlap if copied else 0)
-        techniques: list[Technique] = [tie, *self._prefix(piece, memory, last), *asked_for(request, kept_in_attention(piece))]
-        text = self.prompts.of(piece)
+        finished = prefix.frames if prefix else 0
+        seen = (*range(finished), *kept_in_attention(piece))
+        techniques: list[Technique] = [tie, *([prefix] if prefix else []), *asked_for(request, seen, frames_apart=bool(prefix))]
+        text = self.prompts.of(piece, finished)
         with self._patched(piece):
             latents, _, measured = sample(self.backbone, state, request, text, techniques, self._told(piece))
-        count = overlap if policy.policy == "clean_prefix" else policy.fade or 0
-        kept = latents[-1:, :, -count:].cpu() if count else None
+        kept = latents[-1:, :, -policy.fade :].cpu() if policy.fade else None
         return latents, shortened(measured), tie.memory(kept)
 
-    def _prefix(self, piece: Piece, memory: Memory, last: np.ndarray | None) -> list[Technique]:
-        """What a clip begins with that is told to be clean."""
-        if piece.first:
-            return []
+    def _prefix(self, piece: Piece, tail: torch.Tensor | None, last: np.ndarray | None) -> CleanPrefix | None:
+        """What a clip begins with that is told to be clean, of the scene's last latents or of its last frame."""
+        if piece.first or self.continuity.policy not in ("clean_prefix", "i2v_prefix"):
+            return None
         if self.continuity.policy == "clean_prefix":
-            assert memory.kept is not None
-            return [CleanPrefix(memory.kept)]
-        if self.continuity.policy == "i2v_prefix":
-            assert last is not None
-            return [CleanPrefix(self.backbone.encode(torch.from_numpy(last.copy())[None, None]))]
-        return []
+            assert tail is not None and self.continuity.overlap
+            return CleanPrefix(tail[:, :, -self.continuity.overlap :])
+        assert last is not None
+        return CleanPrefix(self.backbone.encode(torch.from_numpy(last.copy())[None, None]))
 
     def _patched(self, piece: Piece) -> Any:
         """Temporal attention in windows, where that is the policy."""

@@ -153,9 +153,10 @@ class Continuity:
 def automatic(*, per_frame_timesteps: bool, temporal_blocks: bool) -> Continuity:
     """What a model gets that nothing was said of, as `tools/bench_long.py policies` ranks what it can.
 
-    A UNet's motion modules hardly carry copied frames over to the next (seams of 5): there a cross-fade shows least. A
-    transformer's replay keeps seams and motion both. With a timestep a frame no such detour is needed (not measured: no such
-    model comes with the project).
+    A model that takes a timestep a frame goes on from finished frames as it was trained to: the least seams for the least work.
+    One that was not has detours: a UNet's motion modules hardly carry copied frames over to the next (seams of 5), so that a
+    cross-fade shows least; a transformer's replay keeps seams and motion both. Where noise is to move what is seen, frames are
+    copied too: no model is known to be trained for both.
     """
     if per_frame_timesteps:
         return Continuity("clean_prefix")

@@ -22,9 +22,9 @@ class StoryPrompts:
         self._backbone, self._shown, self._negative = backbone, shown, negative
         self._encoded = lru_cache(maxsize=_KEPT)(self._encode)
 
-    def of(self, piece: Piece) -> Conditioning:
-        """The conditioning of a piece's clips as one batch."""
-        weights = [self._weights(piece, span) for span in piece.spans]
+    def of(self, piece: Piece, finished: int = 0) -> Conditioning:
+        """The conditioning of a piece's clips as one batch. finished: latent frames at their beginning that nothing is asked of."""
+        weights = [self._weights(piece, span, finished) for span in piece.spans]
         ranked = [_ranked(w) for w in weights]
         rows = [[order[min(k, len(order) - 1)] for order in ranked] for k in range(max(map(len, ranked)))]
         first = [self._encoded(prompt) for prompt in rows[0]]
@@ -36,10 +36,10 @@ class StoryPrompts:
             blends.append(Blend(positive, torch.from_numpy(np.stack(share)).float()))
         return Conditioning(torch.cat([text.positive for text in first]), negative, tuple(blends))
 
-    def _weights(self, piece: Piece, span: range) -> np.ndarray:
-        """[frames, prompts]; beyond the scene's end a clip goes on with what is last."""
+    def _weights(self, piece: Piece, span: range, finished: int) -> np.ndarray:
+        """[frames, prompts]; beyond the scene's end a clip goes on with what is last, and what is finished has what comes next."""
         last = piece.scene.video_latent(piece.scene.stop - 1)
-        shown = [min(piece.scene.video_latent(latent), last) for latent in span]
+        shown = [min(piece.scene.video_latent(latent), last) for latent in (*[span[finished]] * finished, *span[finished:])]
         rows = self._shown.weights(min(shown), max(shown) + 1)
         return rows[[latent - min(shown) for latent in shown]]
 
