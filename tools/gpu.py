@@ -56,7 +56,8 @@ class Job:
 ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
 JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
-SHIPPED = "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
+MIXED = "--continued 0.35 --warped 0.35 "  # clips that go on from finished frames; and, of a DiT, with noise that moves
+SHIPPED = MIXED + "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
 JOBS: tuple[Job, ...] = (
     Job("dit-motion", "dit", "the shipped DiT learns on, noise that moves included", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
     Job("judge-motion", "dit", "held-out prompts on it", JUDGE + "{dit-motion}", 0.0, ("dit-motion",), 150.0),
@@ -65,13 +66,16 @@ JOBS: tuple[Job, ...] = (
         "{python} tools/bench_motion_control.py control {dit-motion} --warped --prompts 16 --out {out}", 0.0, ("dit-motion",), 200.0,
     ),
     Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.32),
-    Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae dit", 0.38, ("vae",)),
+    Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae " + MIXED + "dit", 0.38, ("vae",)),
     Job("judge-dit", "dit", "held-out prompts on `embedded`", JUDGE + "{dit}", 0.0, ("dit",), 150.0),
     Job("frame-vae", "unet", "frame VAE of `embedded-unet`", TRAIN + "--batch 32 frame-vae", 0.3),
-    Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae unet", 0.7, ("frame-vae",)),
+    Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae " + MIXED + "unet", 0.7, ("frame-vae",)),
     Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", JUDGE + "{unet}", 0.0, ("unet",), 150.0),
     Job("vae-large", "dit", "video VAE of `embedded-large`", TRAIN + "--large --batch 4 --init {vae}/vae vae", 0.1, ("vae",)),
-    Job("dit-large", "dit", "DiT of `embedded-large`", TRAIN + "--large --batch 16 --vae {vae-large}/vae dit", 0.2, ("vae-large",)),
+    Job(
+        "dit-large", "dit", "DiT of `embedded-large`",
+        TRAIN + "--large --batch 16 --vae {vae-large}/vae " + MIXED + "dit", 0.2, ("vae-large",),
+    ),
     Job("judge-large", "dit", "held-out prompts on `embedded-large`", JUDGE + "{dit-large}", 0.0, ("dit-large",), 200.0),
     Job(
         "bench", ALONE, "the shipped models against diffusers' own pipelines",
