@@ -36,7 +36,6 @@ from videogen.metrics.seams import RATIO_LIMIT
 from videogen.motion.flow import estimate
 
 POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "cono")
-UNET_POLICIES = (*POLICIES, "window_attention")
 STEPS = 20
 STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
 
@@ -45,7 +44,7 @@ STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"
 
 
 def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
-    names = options.policies or (UNET_POLICIES if engine.backbone.temporal_blocks() else POLICIES)
+    names = options.policies or usual(engine)
     window = engine.backbone.defaults.frames
     what = {"part": "policies", "hash": engine.backbone.digest, "policies": names, "steps": options.steps, "times": options.times}
     kept = Rows(report_path(options), what)
@@ -71,6 +70,12 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     return {**same, "policies": before | found,
             "one clip": {"right": np.mean([row["right"] for row in short], 0).round(3).tolist(),
                          "dynamic": round(float(np.mean([row["dynamic"] for row in short])), 3)}}  # fmt: skip
+
+
+def usual(engine: Engine) -> tuple[str, ...]:
+    """The policies that the model can do."""
+    own = ("clean_prefix",) if engine.backbone.capabilities.per_frame_timesteps else ()
+    return (*own, *POLICIES, *(("window_attention",) if engine.backbone.temporal_blocks() else ()))
 
 
 def measured_before(path: Path, same: dict[str, Any]) -> dict[str, Any]:

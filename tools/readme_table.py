@@ -97,8 +97,10 @@ def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
 def long_rows(data: dict[str, Any]) -> Iterator[Row]:
     """Of tools/bench_long.py, all of its parts."""
     model = data["model"]
+    short = data.get("one clip", {}).get("dynamic")
     for name, row in data.get("policies", {}).items():
         flow = f", by flow {row['flow']:.2f}" if {"flow", "dynamic"} <= row.keys() else ""
+        flow += f", dynamic {100 * row['dynamic']:.0f} % for {100 * short:.0f} %" if flow and short is not None else ""
         figure = (
             f"seams {row['seam_ratio']:.2f} ({100 * row['seams_over_limit']:.0f} % over 1.25); "
             f"right colour {100 * row['right_colour']:.0f} %, shape {100 * row['right_shape']:.0f} %; "
@@ -261,12 +263,13 @@ SUBJECTS = (
     Subject(
         "Long videos: how clips hang together",
         "Seams are how far a join's step stands out from the steps around it (median; 1 is not at all, above 1.25 it is seen as a jump), "
-        "motion is what changes from frame to frame (by flow: how far the fastest parts go) against a single clip of the same prompt, "
+        "motion is what changes from frame to frame (by flow: how far the fastest parts go; dynamic: the share of stretches that move by "
+        "VBench's rule, for the share of single clips) against a single clip of the same prompt, "
         "still is the share of frozen frames, drift how far the mean colour wanders over the video, likeness to itself 1 where it shows "
         "again what it showed, and cost how many latent frames the model evaluates for each one shown.",
         (
-            Source("long-policies-embedded.json", long_rows, (r"frames: replay$",)),
-            Source("long-policies-embedded-unet.json", long_rows, (r"frames: overlap$",)),
+            Source("long-policies-embedded.json", long_rows, (r"frames: clean_prefix$",)),
+            Source("long-policies-embedded-unet.json", long_rows, (r"frames: clean_prefix$",)),
             Source("long-policies-*.json", long_rows),
         ),
     ),

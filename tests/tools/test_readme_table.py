@@ -40,7 +40,8 @@ POLICY = {
     "likeness": 0.9, "cost": 1.5,
 }  # fmt: skip
 NEWER = {**POLICY, "flow": 0.91, "dynamic": 0.5}
-LONG = {"command": "a", "model": "embedded", "clips": 3, "frames": 90, "policies": {"replay": POLICY, "cono": NEWER}}
+LONG = {"command": "a", "model": "embedded", "clips": 3, "frames": 90, "policies": {"clean_prefix": POLICY, "cono": NEWER}}
+DYNAMIC = {**LONG, "one clip": {"right": [1.0, 1.0], "dynamic": 0.6}}
 
 
 def test_readme_and_page_hold_what_the_command_writes() -> None:
@@ -92,7 +93,7 @@ def test_old_text_in_either_file_is_found_and_written(tmp_path: Path, monkeypatc
     ("policies", "count"),
     [
         pytest.param({"cono": POLICY}, 0, id="its row was renamed"),
-        pytest.param({"replay": POLICY, "frames: replay": POLICY}, 2, id="two rows answer"),
+        pytest.param({"clean_prefix": POLICY, "frames: clean_prefix": POLICY}, 2, id="two rows answer"),
     ],
 )
 def test_a_headline_without_its_one_row_is_an_error(tmp_path: Path, policies: dict, count: int) -> None:
@@ -106,7 +107,7 @@ def test_a_headline_outlives_other_clips_and_frames(tmp_path: Path) -> None:
         data = {**LONG, "clips": clips, "frames": frames}
         (tmp_path / "long-policies-embedded.json").write_text(json.dumps(data), encoding="utf-8")
         (line,) = readme_table.headline_table(tmp_path).splitlines()[2:]
-        assert f"{clips} prompts, {frames} frames: replay | seams 1.20" in line
+        assert f"{clips} prompts, {frames} frames: clean_prefix | seams 1.20" in line
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,8 @@ def test_a_headline_outlives_other_clips_and_frames(tmp_path: Path) -> None:
         pytest.param("embedded-quality.json", QUALITY, ["colour 98.0 % (95.0 to 99.0)", "evaluate_embedded"], id="judge"),
         pytest.param("propagation-fidelity-a.json", FIDELITY, ["fd | 2.04x, 41.2 dB to plain (5 % of the clips under 38.0)"], id="rivals"),
         pytest.param("propagation-promise-a.json", PROMISE, ["max_error 0.02", "kept in 97 % (90 % of them under 0.0150)"], id="promise"),
-        pytest.param("long-policies-a.json", LONG, ["replay | seams 1.20", "motion 0.80 of one clip's, still"], id="policies"),
+        pytest.param("long-policies-a.json", LONG, ["clean_prefix | seams 1.20", "motion 0.80 of one clip's, still"], id="policies"),
+        pytest.param("long-policies-a.json", DYNAMIC, ["by flow 0.91, dynamic 50 % for 60 %, still 0"], id="dynamic"),
         pytest.param("long-policies-a.json", LONG, ["motion 0.80 of one clip's, by flow 0.91, still"], id="policies with flow"),
         pytest.param("other.json", {"command": "a", "rows": [["b", "c"]]}, ["| b | c | `a` |"], id="any other file's own rows"),
     ],

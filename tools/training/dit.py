@@ -102,9 +102,7 @@ class VideoDit:
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
         told = partial(told_scene, hard=mixture.hard, shapes=SPINNERS, spinning=0.86)
         self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, told), 1_000_000, 12_000, told)
-        self.lasting = LastingPool(
-            self._lasting_latents, 3_000_000, 6_000, whole=2 * form.slots - 1, window=form.slots, shown=SHOWN
-        )
+        self.lasting = self._lasting_pool(3_000_000, 6_000)
         self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -120,6 +118,10 @@ class VideoDit:
         with torch.no_grad():
             latents = encode(self.vae, pixels).chunk(2, 1)[0].cpu()
         return (latents - self.mean) / self.std
+
+    def _lasting_pool(self, first_seed: int, capacity: int) -> LastingPool:
+        slots = self.form.slots
+        return LastingPool(self._lasting_latents, first_seed, capacity, whole=2 * slots - 1, window=slots, shown=SHOWN)
 
     def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
         """Of twice the clip's frames."""
@@ -138,7 +140,8 @@ class VideoDit:
         losses = self._flow_losses(latents.to(self.device), captions, torch.randn_like(latents).to(self.device), rng)
         figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean())}
         if continued:
-            own = self._continued_losses(continued, step, rng)
+            _fill(self.lasting, step, continued, most=2000)
+            own = self._continued_losses(*self.lasting.draw_windows(continued, rng), rng)
             losses, figures = torch.cat([losses, own]), figures | {"continued": float(own.detach().mean())}
         if not warped:
             return losses.mean(), figures
@@ -150,11 +153,11 @@ class VideoDit:
         figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
         return torch.cat([losses, warped_losses]).mean() + PROBED * (1 - progress) ** 2 * unread, figures
 
-    def _continued_losses(self, count: int, step: int, rng: np.random.Generator) -> torch.Tensor:
+    def _continued_losses(
+        self, latents: torch.Tensor, captions: list[str], shown: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
         """Flow loss [b] of what comes after the frames that the model is shown, which are told by a timestep of 0."""
-        _fill(self.lasting, step, count, most=2000)
-        latents, captions, shown = self.lasting.draw_windows(count, rng)
-        x0, finished = latents.to(self.device), shown.to(self.device)
+        count, x0, finished = len(latents), latents.to(self.device), shown.to(self.device)
         noise, sigma = torch.randn_like(x0), self._noise_levels(count, rng, MOVING_SHIFT)
         levels = torch.where(finished, 0, sigma[:, None])
         blur = torch.where(finished, BLUR * torch.rand(count, 1).square().to(self.device), levels)[:, None, :, None, None]
@@ -199,7 +202,8 @@ class VideoDit:
         return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with warped noise."""
+        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with warped noise, and
+        what comes after frames that are shown."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
         seeds = [2**31 + i for i in range(HELD_OUT)]
@@ -222,6 +226,10 @@ class VideoDit:
                 ).mean())
                 for name, (latents, scenes, noise) in cases.items()
             }  # fmt: skip
+            if self.mixture.continued:
+                held, rng = self._lasting_pool(2**31, HELD_OUT), np.random.default_rng(1)
+                held.grow(HELD_OUT)
+                figures["continued_loss"] = float(self._continued_losses(*held.draw_windows(2 * HELD_OUT, rng), rng).mean())
         self.transformer, self.text_encoder = transformer, text_encoder
         return figures
 

@@ -81,7 +81,7 @@ class VideoUnet:
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
         self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES, told, spread=SPREAD), 1_000_000, 12_000, told)
 
-        self.lasting = LastingPool(self._lasting_latents, 3_000_000, 6_000, whole=2 * FRAMES, window=FRAMES, shown=SHOWN)
+        self.lasting = self._lasting_pool(3_000_000, 6_000)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
@@ -96,6 +96,9 @@ class VideoUnet:
         with torch.no_grad():
             latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
         return latents.unflatten(0, (len(pixels), -1)).transpose(1, 2) * self.vae.config.scaling_factor
+
+    def _lasting_pool(self, first_seed: int, capacity: int) -> LastingPool:
+        return LastingPool(self._lasting_latents, first_seed, capacity, whole=2 * FRAMES, window=FRAMES, shown=SHOWN)
 
     def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
         """Of twice the clip's frames."""
@@ -115,16 +118,17 @@ class VideoUnet:
         figures = {"frames": latents.shape[2], "pool": len(pool), "plain": float(loss.detach())}
         if not continued:
             return loss, figures
-        own = self._continued_loss(continued, step, rng)
+        if not len(self.lasting):
+            self.lasting.skip(step * continued)
+        self.lasting.grow(continued if len(self.lasting) < 60 * continued else 1)
+        own = self._continued_loss(*self.lasting.draw_windows(continued, rng), rng)
         return (loss * plain + own * continued) / count, figures | {"continued": float(own.detach())}
 
-    def _continued_loss(self, count: int, step: int, rng: np.random.Generator) -> torch.Tensor:
+    def _continued_loss(
+        self, latents: torch.Tensor, captions: list[str], shown: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
         """v loss of what comes after the frames that the model is shown, which are told by a timestep of 0."""
-        pool = self.lasting
-        if not len(pool):
-            pool.skip(step * count)
-        pool.grow(count if len(pool) < 60 * count else 1)
-        latents, captions, shown = pool.draw_windows(count, rng)
+        count = len(latents)
         x0, noise, finished = latents.to(self.device), torch.randn_like(latents).to(self.device), shown.to(self.device)
         timesteps = self._timesteps(count, rng)
         held = finished[:, None, :, None, None]
@@ -154,16 +158,20 @@ class VideoUnet:
         return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """v loss on unseen scenes and fixed noise."""
+        """v loss on unseen scenes and fixed noise, and of what comes after frames that are shown."""
         unet, text_encoder = self.unet, self.text_encoder
         self.unet, self.text_encoder = ema["unet"], ema["text_encoder"]
         latents = self._latents([2**31 + i for i in range(8)], FRAMES)
         captions = [worded(sample_scene(2**31 + i), np.random.default_rng(1)) for i in range(8)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
-            loss = self._v_loss(latents, captions, np.random.default_rng(1))
+            figures = {"held_out_loss": float(self._v_loss(latents, captions, np.random.default_rng(1)))}
+            if self.mixture.continued:
+                held, rng = self._lasting_pool(2**31, 8), np.random.default_rng(1)
+                held.grow(8)
+                figures["continued_loss"] = float(self._continued_loss(*held.draw_windows(16, rng), rng))
         self.unet, self.text_encoder = unet, text_encoder
-        return {"held_out_loss": float(loss)}
+        return figures
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
         """A whole pipeline folder in fp16, as the package carries it."""
