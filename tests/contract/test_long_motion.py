@@ -94,3 +94,13 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
     assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
     assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))
     assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(long_section(long, video.manifest["request"]))
+
+
+def test_what_moves_copies_its_frames_and_what_does_not_goes_on_from_them(engine_of: EngineOf) -> None:
+    backbone = engine_of("wan-2.1+clean_prefix").backbone
+    still = RenderRequest("a red ball", frames=FRAMES, window=21, width=SIZE, height=SIZE, steps=2)
+    moved = RenderRequest(
+        "a red ball", frames=FRAMES, window=21, width=SIZE, height=SIZE, steps=2, motion=PAN, motion_backend="warped_noise"
+    )  # fmt: skip
+    found = [request.resolve(backbone).continuity for request in (still, moved)]
+    assert [(policy["policy"], policy["noise"]) for policy in found] == [("clean_prefix", "iid"), ("replay", "warped")]  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 Single images first (large batches), then clips of 9, 17 and all frames. A share of the whole clips comes with noise that moves as
 they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its noise as well as by words.
+Another goes on from frames that the model is shown, told by a timestep of 0 (Diffusion Forcing, 2407.01392): so it makes long videos.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's latents.
 
 Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame: a thing
-is not always where a clip's first frame used to show it. (The seams of long videos are no smaller for it.)
+is not always where a clip's first frame used to show it. A share of the clips goes on from frames that the model is shown, told by
+a timestep of 0, in a world that has no end: so it makes long videos.
 """
 
 from __future__ import annotations
