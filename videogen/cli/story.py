@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
-    AUTO: "as the model can: clean_prefix where each frame takes a timestep of its own, as in both embedded models; else overlap for "
-    "UNets, replay for transformers",
+    AUTO: "clean_prefix where a frame takes a timestep of its own (both embedded models), else overlap (UNets) or replay",
     OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
     MEASURED: "a trial of 3.5 clips under each of replay, overlap, co_denoise, cono and others that fit; the least seams win",
     "independent": "each clip by itself: the picture jumps where they meet",
