@@ -121,9 +121,11 @@ class LongRun:
         """The piece; where a seam shows, or it stands still, strays or repeats, again with other noise, as often as allowed: the best
         is taken."""
         best: tuple[tuple[int, float], Chunk] | None = None
+        with memory_errors("encode"):
+            prefix = self._prefix(piece, tail, last)
         for attempt in range(self.request.retries + 1):
             self.noise.redraw(piece, attempt)
-            chunk = self._sampled(piece, memory, self._prefix(piece, tail, last), attempt)
+            chunk = self._sampled(piece, memory, prefix, attempt)
             broken, worst = self._faults(piece, tail, chunk.latents) if self.request.retries else ([], 0.0)
             if best is None or (len(broken), worst) < best[0]:
                 best = (len(broken), worst), replace(chunk, state={**chunk.state, **({"faults": broken} if broken else {})})
