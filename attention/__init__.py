@@ -1,4 +1,5 @@
-"""What to attend to: block-sparse attention under a stated recall. Tensors in, tensors out; `attach` ties it to a model.
+"""What to attend to: block-sparse attention under a stated recall. Tensors in, tensors out; `attach` ties it to a
+model.
 
     block_map = search(query, key, recall=0.95)
     out = sparse_attention(query, key, value, block_map)

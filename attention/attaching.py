@@ -20,8 +20,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from videogen.core.errors import InputError
+from videogen.core.step_counter import Clock
 
-from .clock import Clock
 from .config import SparseAttention
 from .keepframes import Frames, Spans, check_within, checked_frames, frame_tokens, one_frame_each
 from .layout import frames_a_token, guess_grid, key_mask_of, layout_of
@@ -41,9 +41,9 @@ def attach(
 
     target: a diffusers model (any module with attention processors) or a pipeline. config: what is promised, or the
     command line's word for it, such as `adaptive`. steps: of a run; read off the pipeline's scheduler where it is None,
-    and needed for a bare model if the configuration speaks in shares of steps. grid: where the video's tokens lie; None:
-    read off the model's input. Also a context manager. A model is compiled, copied or saved before or after, not while.
-    Raises InputError.
+    and needed for a bare model if the configuration speaks in shares of steps. grid: where the video's tokens lie;
+    None: read off the model's input. Also a context manager. A model is compiled, copied or saved before or after, not
+    while. Raises InputError.
     """
     if isinstance(config, str):
         config = SparseAttention.parse(config)
@@ -68,8 +68,14 @@ class Handle:
         models = _denoisers(target)
         for model in models.values():
             _check_free(model)
-        if steps is None and self._scheduler is None and (config.dense_steps > 0 or (config.sparsity is not None and not config.window)):
-            raise InputError("this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)")
+        if (
+            steps is None
+            and self._scheduler is None
+            and (config.dense_steps > 0 or (config.sparsity is not None and not config.window))
+        ):
+            raise InputError(
+                "this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)"
+            )
         self._models = [_AttachedModel(name, model, self, grid) for name, model in models.items()]
 
     @property
@@ -82,8 +88,8 @@ class Handle:
         """Say which step and guidance branch the model calls in this block are of, instead of having them guessed.
 
         Calls of several windows are branches of their own. keep_frames: latent frames of what the model is called with,
-        single ones and ranges [start, stop), whose tokens every query sees. Where it is not known how they lie, the call
-        stays dense. Raises InputError.
+        single ones and ranges [start, stop), whose tokens every query sees. Where it is not known how they lie, the
+        call stays dense. Raises InputError.
         """
         moment = Moment(step, self.steps, branch, checked_frames(keep_frames))
         for model in self._models:
@@ -130,29 +136,40 @@ class Handle:
     def __enter__(self) -> Handle:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _denoisers(target: Any) -> dict[str, nn.Module]:
-    components: Mapping[str, Any] = getattr(target, "components", {}) if not isinstance(target, nn.Module) else {"model": target}
+    components: Mapping[str, Any] = (
+        getattr(target, "components", {}) if not isinstance(target, nn.Module) else {"model": target}
+    )
     found = {
         name: part for name, part in components.items()
         if isinstance(part, nn.Module) and (name == "model" or name.startswith(("transformer", "unet"))) and any(_sites(part))
     }  # fmt: skip
     if not found:
-        raise InputError(f"{type(target).__name__} has no attention processors; give a diffusers transformer, UNet or pipeline")
+        raise InputError(
+            f"{type(target).__name__} has no attention processors; give a diffusers transformer, UNet or pipeline"
+        )
     return found
 
 
 def _check_free(model: nn.Module) -> None:
-    """InputError where a model already carries sparse attention, or where it is compiled and would never call what is attached."""
+    """InputError where a model already carries sparse attention, or where it is compiled and would never call what is
+    attached."""
     owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
     if any(isinstance(owner, _AttachedModel) for owner in owners):
         raise InputError(f"{type(model).__name__} has sparse attention attached already; close() that handle first")
-    compiled = [name for name, module in model.named_modules() if getattr(module, "_compiled_call_impl", None) is not None]
+    compiled = [
+        name for name, module in model.named_modules() if getattr(module, "_compiled_call_impl", None) is not None
+    ]
     if compiled or hasattr(model, "_orig_mod"):
-        raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
+        raise InputError(
+            f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile"
+        )
 
 
 def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -191,14 +208,18 @@ class _AttachedModel:
         for site in self._sites.values():
             site.ordinal = 0
 
-    def attend(self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int) -> Any:
+    def attend(
+        self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int
+    ) -> Any:
         grid = layout_of(self._grid, text, query.shape[2], site.processor_name)
         keep: Spans | None = ()
         if self._now.keep_frames and not one_frame_each(self._grid, self._batch, query):
             keep = frame_tokens(self._now.keep_frames, frames_a_token(self._model), self._grid, grid)
         site.ordinal += 1
         if keep is None:
-            self.refuse(site, query.shape[2], "where the frames of keep_frames lie is not known; give attach(..., grid=)")
+            self.refuse(
+                site, query.shape[2], "where the frames of keep_frames lie is not known; give attach(..., grid=)"
+            )
             return dense()
         out, record = site.site.attend(self._now, site.ordinal - 1, grid, dense, query, key, value, scale, mask, keep)
         self._handle.record(record)
@@ -212,7 +233,9 @@ class _AttachedModel:
         raise InputError("a model cannot be copied while sparse attention is attached; close() the handle first")
 
     def __reduce__(self) -> Any:
-        raise InputError("a model cannot be saved as a whole while sparse attention is attached; close() the handle first")
+        raise InputError(
+            "a model cannot be saved as a whole while sparse attention is attached; close() the handle first"
+        )
 
     @property
     def config(self) -> SparseAttention:
@@ -239,7 +262,9 @@ class _AttachedSite(TorchFunctionMode):
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
         super().__init__()
         self.site, self.ordinal = Site(name, owner.config), 0
-        self.apart = "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
+        self.apart = (
+            "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
+        )
         self.processor_name = type(module.processor).__name__
         self._owner, self._text, self._video = owner, 0, 0
         self._signature = inspect.signature(module.forward)
@@ -277,7 +302,11 @@ class _AttachedSite(TorchFunctionMode):
         if why := self._refusal(call):
             self._owner.refuse(self, query.shape[2], why)
             return func(*args, **kwargs)
-        text = query.shape[2] - self._video if self._text and self._video < query.shape[2] <= self._video + self._text else 0
+        text = (
+            query.shape[2] - self._video
+            if self._text and self._video < query.shape[2] <= self._video + self._text
+            else 0
+        )
         return self._owner.attend(
             self, lambda: func(*args, **kwargs), query, key, call["value"], call.get("scale"),
             key_mask_of(call.get("attn_mask"), query, key), text,
@@ -304,7 +333,8 @@ class _AttachedSite(TorchFunctionMode):
 
 
 def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
-    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back, if that is needed."""
+    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back, if that is
+    needed."""
     processor = module.processor
     if not hasattr(processor, "_attention_backend"):
         return None

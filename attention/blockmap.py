@@ -130,7 +130,11 @@ class BlockMap:
     def like(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
         """Another mask of blocks over the same tokens."""
         return BlockMap.from_dense(
-            mask, query_block=self.query_block, key_block=self.key_block, length=(self.query_length, self.key_length), recall=recall
+            mask,
+            query_block=self.query_block,
+            key_block=self.key_block,
+            length=(self.query_length, self.key_length),
+            recall=recall,
         )
 
     def to(self, device: torch.device | str) -> BlockMap:
@@ -174,8 +178,8 @@ class BlockMap:
 class Forced:
     """Token ranges that are always attended, [start, stop): text, a condition, the first frame.
 
-    rows: query tokens that see everything; columns: key tokens that everything sees; beside: such as are no part of what
-    a sparsity keeps, so that however many they are, they take no other block's place.
+    rows: query tokens that see everything; columns: key tokens that everything sees; beside: such as are no part of
+    what a sparsity keeps, so that however many they are, they take no other block's place.
     """
 
     rows: Sequence[tuple[int, int]] = ()
@@ -183,7 +187,8 @@ class Forced:
     beside: Sequence[tuple[int, int]] = ()
 
     def apply(self, mask: torch.Tensor, query_block: int, key_block: int, length: tuple[int, int]) -> torch.Tensor:
-        """A mask of blocks [b, h, p, q] with every block that rows and columns touch switched on. length: (query, key) tokens.
+        """A mask of blocks [b, h, p, q] with every block that rows and columns touch switched on. length: (query, key)
+        tokens.
 
         Raises InputError for a range that is not within them.
         """

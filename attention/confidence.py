@@ -1,4 +1,5 @@
-"""How sure a sample makes one of a mean: a bound that holds for any values in 0..1, few samples and rare misses included.
+"""How sure a sample makes one of a mean: a bound that holds for any values in 0..1, few samples and rare misses
+included.
 
 A normal approximation does not: of 64 rows of which none misses it concludes that none ever does.
 """
@@ -29,7 +30,8 @@ def exceeds(values: torch.Tensor, mean: float, error: float) -> torch.Tensor:
 
 
 def lower_bound(values: torch.Tensor, error: float) -> torch.Tensor:
-    """The largest mean that `exceeds` shows, to 1e-4, over the last axis. An `error` of 0 says that these are all values."""
+    """The largest mean that `exceeds` shows, to 1e-4, over the last axis. An `error` of 0 says that these are all
+    values."""
     sample = values.mean(-1)
     if error == 0:
         return sample

@@ -70,18 +70,24 @@ class SparseAttention:
         if self.window and self.sparsity is None:
             raise InputError("window=True needs a sparsity: a fixed window promises no recall")
         if not all(0 <= share <= 1 for share in (self.dense_steps, *self.search_at)):
-            raise InputError(f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are shares of all steps, from 0 to 1")
+            raise InputError(
+                f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are shares of all steps, from 0 to 1"
+            )
         if self.order not in ORDERS:
             raise InputError(f"order={self.order!r} is unknown; use {' or '.join(ORDERS)}")
         if self.audit not in AUDITS:
             raise InputError(f"audit={self.audit!r} is unknown; use {', '.join(AUDITS)}")
         if self.audit_rows == 1 or min(self.audit_rows or 2, self.min_length, self.rows or 1) < 1:
-            raise InputError(f"audit_rows={self.audit_rows} must be 2 or more, rows={self.rows} and min_length={self.min_length} above 0")
+            raise InputError(
+                f"audit_rows={self.audit_rows} must be 2 or more, rows={self.rows} and min_length={self.min_length} above 0"
+            )
         check_block("key_block", self.key_block)
         if self.query_block is not None:
             check_block("query_block", self.query_block)
             if self.rows is not None and self.rows > self.query_block:
-                raise InputError(f"rows={self.rows} must be from 1 to the {self.query_block} of a query block, or None for all")
+                raise InputError(
+                    f"rows={self.rows} must be from 1 to the {self.query_block} of a query block, or None for all"
+                )
         if self.backend not in BACKENDS:
             raise unknown("attention backend", self.backend, BACKENDS)
 
@@ -89,7 +95,9 @@ class SparseAttention:
         if isinstance(self.search_at, list):
             object.__setattr__(self, "search_at", tuple(self.search_at))
         if not isinstance(self.search_at, tuple) or not self.search_at:
-            raise InputError(f"search_at={self.search_at!r} must name at least one share of the steps, such as (0.2, 0.6)")
+            raise InputError(
+                f"search_at={self.search_at!r} must name at least one share of the steps, such as (0.2, 0.6)"
+            )
         for kinds, names in _KINDS.items():
             for name in names:
                 _check_type(name, getattr(self, name), kinds)
@@ -98,7 +106,8 @@ class SparseAttention:
 
     @classmethod
     def adaspa(cls, sparsity: float = 0.8, **options: object) -> SparseAttention:
-        """AdaSpa (arXiv 2502.21079) as published: blocks of 64, the first fifth dense, searches at 1/5 and 3/5 of the steps."""
+        """AdaSpa (arXiv 2502.21079) as published: blocks of 64, the first fifth dense, searches at 1/5 and 3/5 of the
+        steps."""
         published = {"query_block": 64, "key_block": 64, "dense_steps": 0.2, "rows": None, "audit": "off"}
         return cls(recall=None, sparsity=sparsity, **{**published, **options})  # type: ignore[arg-type]
 
@@ -131,15 +140,23 @@ class SparseAttention:
         except ValueError:
             match = None
         if match is None:
-            raise InputError(f"attention {text!r} is unknown; use dense, adaptive, adaspa:SPARSITY or window:SPARSITY, such as adaspa:0.8")
-        return cls.adaspa(sparsity) if match[1] == "adaspa" else cls(recall=None, sparsity=sparsity, window=True, audit="off")
+            raise InputError(
+                f"attention {text!r} is unknown; use dense, adaptive, adaspa:SPARSITY or window:SPARSITY, such as adaspa:0.8"
+            )
+        return (
+            cls.adaspa(sparsity)
+            if match[1] == "adaspa"
+            else cls(recall=None, sparsity=sparsity, window=True, audit="off")
+        )
 
 
 def _check_type(name: str, value: object, kinds: tuple[type, ...]) -> None:
     if value is None and name in _OPTIONAL:
         return
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise InputError(f"{name}={value!r} must be {' or '.join(kind.__name__ for kind in kinds)}, not {type(value).__name__}")
+        raise InputError(
+            f"{name}={value!r} must be {' or '.join(kind.__name__ for kind in kinds)}, not {type(value).__name__}"
+        )
 
 
 def check_block(name: str, block: int) -> int:

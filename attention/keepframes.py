@@ -35,7 +35,9 @@ def checked_frames(keep_frames: Frames) -> tuple[int, ...]:
         elif isinstance(item, tuple) and len(item) == 2 and all(map(_whole, item)) and item[0] < item[1]:
             found.update(range(*item))
         else:
-            raise InputError(f"keep_frames holds {item!r}; use frames such as 3 and ranges such as (4, 8), which ends before 8")
+            raise InputError(
+                f"keep_frames holds {item!r}; use frames such as 3 and ranges such as (4, 8), which ends before 8"
+            )
     if found and min(found) < 0:
         raise InputError(f"keep_frames holds {min(found)}; frames count from 0")
     return tuple(sorted(found))
@@ -44,11 +46,14 @@ def checked_frames(keep_frames: Frames) -> tuple[int, ...]:
 def check_within(frames: Sequence[int], patch_t: int, grid: TokenGrid | None) -> None:
     """InputError for a frame that the model's input does not have. patch_t: latent frames in one frame of tokens."""
     if grid is not None and frames[-1] >= grid.frames * patch_t:
-        raise InputError(f"keep_frames holds {frames[-1]}, but the model is called with frames 0 to {grid.frames * patch_t - 1}")
+        raise InputError(
+            f"keep_frames holds {frames[-1]}, but the model is called with frames 0 to {grid.frames * patch_t - 1}"
+        )
 
 
 def one_frame_each(video: TokenGrid | None, batch: int, query: torch.Tensor) -> bool:
-    """Whether queries [b, h, l, d] lie frame by frame in the batch, as in a UNet's spatial attention: no call sees another frame.
+    """Whether queries [b, h, l, d] lie frame by frame in the batch, as in a UNet's spatial attention: no call sees
+    another frame.
 
     batch: of the model's input; 0 where it is not known.
     """
@@ -64,7 +69,11 @@ def frame_tokens(frames: Sequence[int], patch_t: int, video: TokenGrid | None, f
     """
     if not frames:
         return ()
-    if video is None or found is None or (found.frames, found.height, found.width) != (video.frames, video.height, video.width):
+    if (
+        video is None
+        or found is None
+        or (found.frames, found.height, found.width) != (video.frames, video.height, video.width)
+    ):
         return None
     each = found.height * found.width
     spans: list[tuple[int, int]] = []

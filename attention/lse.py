@@ -11,7 +11,8 @@ import torch
 def merge(
     out: torch.Tensor, lse: torch.Tensor, other_out: torch.Tensor, other_lse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention over the union of two disjoint sets of keys: (out [b, h, l, d], lse [b, h, l]) of each to the same of both.
+    """Attention over the union of two disjoint sets of keys: (out [b, h, l, d], lse [b, h, l]) of each to the same of
+    both.
 
     Associative and commutative to rounding; fp32 inside, `out`'s dtype outside. A part with lse = -inf (no keys) counts
     for nothing.

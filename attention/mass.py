@@ -53,7 +53,9 @@ def row_mass(
     """
     measure = _triton if takes_triton(query, key_block) else _torch
     mass, found = measure(query, key, rows, key_block, lse, scale, key_mask)
-    if lse is not None and not bool(found.isfinite().all()):  # a cached lse so far off that its row over- or underflowed
+    if lse is not None and not bool(
+        found.isfinite().all()
+    ):  # a cached lse so far off that its row over- or underflowed
         return measure(query, key, rows, key_block, None, scale, key_mask)
     return mass, found
 
@@ -93,10 +95,14 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
         origins[i, j, these, number] = origin
 
     starts = range(0, len(rows), tall)
-    pieces = [(i, j, slice(at, at + tall), n) for i in range(b) for j in range(h) for n in range(len(spans)) for at in starts]
+    pieces = [
+        (i, j, slice(at, at + tall), n) for i in range(b) for j in range(h) for n in range(len(spans)) for at in starts
+    ]
     parallel_for(pieces, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
     origin = origins.amax(-1)
-    mass *= (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]  # each span had its own
+    mass *= (
+        (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]
+    )  # each span had its own
     total = mass.sum(-1)
     return mass.div_(total[..., None]), origin + total.log()
 
@@ -111,8 +117,14 @@ def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[i
 
 def _block_sums(weights: torch.Tensor, block: int) -> torch.Tensor:
     whole = weights.shape[-1] // block
-    sums = weights[:, : whole * block].unflatten(1, (whole, block)) @ weights.new_ones(block)  # faster than a sum over so few
-    return sums if whole * block == weights.shape[-1] else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
+    sums = weights[:, : whole * block].unflatten(1, (whole, block)) @ weights.new_ones(
+        block
+    )  # faster than a sum over so few
+    return (
+        sums
+        if whole * block == weights.shape[-1]
+        else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
+    )
 
 
 def block_mass(

@@ -16,7 +16,8 @@ from videogen.core.errors import InputError
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """Where a video's tokens lie in a self-attention sequence: `before` others, then frames x height x width, then `after`.
+    """Where a video's tokens lie in a self-attention sequence: `before` others, then frames x height x width, then
+    `after`.
 
     The others are text or a condition.
     """

@@ -26,7 +26,8 @@ DENSE_ABOVE = 0.85
 
 @dataclass(frozen=True)
 class Call:
-    """One attention call. query [b, h, l, d], key and value [b, g, l, d], in the order of tokens that blocks are cut from.
+    """One attention call. query [b, h, l, d], key and value [b, g, l, d], in the order of tokens that blocks are cut
+    from.
 
     step counts from 0; steps: of the whole run, None if unknown; seed: of the sampled rows.
     """
@@ -143,10 +144,13 @@ class RecallPolicy(_Base):
             memory.block_map = None
             return Outcome(None, searched=searched, recall=1.0, bound=1.0, why="attention too diffuse")
         memory.block_map = found
-        return Outcome(self._sparse(call, found), found.density, searched, float(recall.amin()), float(bound.amin()), used=found)
+        return Outcome(
+            self._sparse(call, found), found.density, searched, float(recall.amin()), float(bound.amin()), used=found
+        )
 
     def _rows(self, call: Call) -> int:
-        """As many as the promise takes; of a long sequence more, whose audit costs less and whose map may be the sparser."""
+        """As many as the promise takes; of a long sequence more, whose audit costs less and whose map may be the
+        sparser."""
         assert self.config.recall is not None
         needed = rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
         return self.config.audit_rows or max(needed, math.isqrt(40 * call.query.shape[2]))
@@ -188,7 +192,8 @@ def _heads(call: Call, heads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _full_where_dense(found: BlockMap) -> BlockMap:
-    """The map with every head that leaves out too little to gain from it made whole: its recall is 1 then, for less time."""
+    """The map with every head that leaves out too little to gain from it made whole: its recall is 1 then, for less
+    time."""
     dense = found.head_density() > DENSE_ABOVE
     if bool((dense == found.whole_heads()).all()):
         return found
@@ -207,14 +212,18 @@ class AdaSpaPolicy(_Base):
             return Outcome(None, recall=1.0, why="before the first search")
         searched = due > memory.searches
         if memory.block_map is None:
-            out, memory.lse = attention_with_lse(call.query, call.key, call.value, scale=call.scale, key_mask=call.key_mask)
+            out, memory.lse = attention_with_lse(
+                call.query, call.key, call.value, scale=call.scale, key_mask=call.key_mask
+            )
             memory.block_map, memory.searches = self._search(call, memory.lse), due
             return Outcome(out, searched=True, recall=1.0, why="first search")
         if searched:
             memory.block_map, memory.searches = self._search(call, memory.lse), due
         recall = memory.block_map.recall
         measured = float(recall.amin()) if searched and recall is not None else None
-        return Outcome(self._sparse(call, memory.block_map), memory.block_map.density, searched, measured, used=memory.block_map)
+        return Outcome(
+            self._sparse(call, memory.block_map), memory.block_map.density, searched, measured, used=memory.block_map
+        )
 
     def _search_steps(self, steps: int) -> list[int]:
         """Of 50 steps 9 and 30, counted from 0: the first search is in the last dense step, whose lse it caches."""
@@ -248,8 +257,12 @@ class WindowPolicy(_Base):
         keys = (torch.arange(q, device=call.query.device) + 0.5) * self.config.key_block
         nearness = (-(keys - centre).abs()).expand(b, h, p, q)
         if call.key_mask is not None:  # blocks of padding alone come last
-            nearness = nearness.masked_fill(~visible_blocks(call.key_mask, self.config.key_block)[:, None, None], -torch.inf)
+            nearness = nearness.masked_fill(
+                ~visible_blocks(call.key_mask, self.config.key_block)[:, None, None], -torch.inf
+            )
         nothing = torch.zeros(b, h, p, q, dtype=torch.bool, device=call.query.device)
         forced = call.forced.apply(nothing, block, self.config.key_block, (length, call.key.shape[2]))
         mask = call.forced.add_beside(top_rows(nearness, self.config.sparsity, forced), self.config.key_block)
-        return BlockMap.from_dense(mask, query_block=block, key_block=self.config.key_block, length=(length, call.key.shape[2]))
+        return BlockMap.from_dense(
+            mask, query_block=block, key_block=self.config.key_block, length=(length, call.key.shape[2])
+        )

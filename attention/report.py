@@ -14,8 +14,8 @@ def summarise(config: SparseAttention, records: Iterable[Record], untouched: Map
     """`sites` x `steps` tables; guidance branches and calls of one cell are joined (mean density, smallest recall).
 
     promised: recall or sparsity. density, recall, bound, exact: lists [site][step], None where nothing was measured.
-    searches: [site][step] counts. dense: reason -> calls. untouched: site -> reason, for sites that are no self-attention
-    of the video's.
+    searches: [site][step] counts. dense: reason -> calls. untouched: site -> reason, for sites that are no
+    self-attention of the video's.
     """
     records = list(records)
     sites = list(dict.fromkeys(record.site for record in records))

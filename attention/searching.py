@@ -45,18 +45,19 @@ def search(
     query [b, h, l, d], key [b, g, k, d] with h a multiple of g. Give either `recall` in (0, 1]: the cheapest lists that
     keep that share of the softmax mass in every head, as random rows show with a probability of `error` to be wrong in
     any of them; or `sparsity` in [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's shares of heads).
-    rows: query rows a block by which blocks are ranked; None for all of them, which is exact. audit_rows: random rows of
-    a head by which lists are judged; None for as many as showing the recall takes. lse: of an earlier step [b, h, l].
-    query_block: tokens; None for 256 on a CPU and 128 elsewhere.
-    The map's `recall` [b, h] is measured: over all rows, or the sample's mean. NaN or Inf in the inputs gives full rows.
-    Raises InputError.
+    rows: query rows a block by which blocks are ranked; None for all of them, which is exact. audit_rows: random rows
+    of a head by which lists are judged; None for as many as showing the recall takes. lse: of an earlier step [b, h,
+    l]. query_block: tokens; None for 256 on a CPU and 128 elsewhere. The map's `recall` [b, h] is measured: over all
+    rows, or the sample's mean. NaN or Inf in the inputs gives full rows. Raises InputError.
     """
     query_block = default_query_block(query.device) if query_block is None else query_block
     _check(query, key, recall, sparsity, rows, query_block, key_block)
     _check_extras(query, key, lse, key_mask)
     length = (query.shape[2], key.shape[2])
     if recall == 1 or sparsity == 0:
-        return BlockMap.full(*query.shape[:2], query_block=query_block, key_block=key_block, length=length, device=query.device)
+        return BlockMap.full(
+            *query.shape[:2], query_block=query_block, key_block=key_block, length=length, device=query.device
+        )
     generator = torch.Generator().manual_seed(seed)
     if audit_rows is None:
         audit_rows = _USUAL_ROWS if recall is None else rows_to_show(recall, error / query.shape[:2].numel())
@@ -100,7 +101,9 @@ def audit_map(
     return kept.mean(-1), lower_bound(kept, 0.0 if whole else error / kept.shape[:2].numel())
 
 
-def _audit_tokens(length: int, rows: int, generator: torch.Generator, device: torch.device) -> tuple[torch.Tensor, bool]:
+def _audit_tokens(
+    length: int, rows: int, generator: torch.Generator, device: torch.device
+) -> tuple[torch.Tensor, bool]:
     """(tokens drawn independently, False), or (all tokens, True) where so many are wanted."""
     if 2 * rows >= length:
         return torch.arange(length, device=device), True
@@ -118,16 +121,22 @@ def _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, aud
     p = block_count(length, query_block)
     sizes = block_sizes(length, query_block, query.device)
     if rows is None:
-        total, _ = block_mass(query, key, query_block=query_block, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+        total, _ = block_mass(
+            query, key, query_block=query_block, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask
+        )
         mass = total / sizes[:, None]
-        return mass, Audit(mass.nan_to_num(0.0), torch.arange(p, device=query.device), sizes.float() / length, error=0.0)
+        return mass, Audit(
+            mass.nan_to_num(0.0), torch.arange(p, device=query.device), sizes.float() / length, error=0.0
+        )
     ranking = sample_rows(length, query_block, rows, generator).to(query.device)
     tokens, whole = _audit_tokens(length, audit_rows, generator, query.device)
     both = torch.cat([ranking.flatten(), tokens])
     sampled, _ = row_mass(query, key, both, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
     mass = sampled[:, :, : ranking.numel()].unflatten(2, tuple(ranking.shape)).mean(3)
     weights = torch.full((len(tokens),), 1 / len(tokens), device=query.device)
-    return mass, Audit(sampled[:, :, ranking.numel() :].nan_to_num(0.0), tokens // query_block, weights, 0.0 if whole else error)
+    return mass, Audit(
+        sampled[:, :, ranking.numel() :].nan_to_num(0.0), tokens // query_block, weights, 0.0 if whole else error
+    )
 
 
 def _check(query, key, recall, sparsity, rows, query_block, key_block) -> None:  # type: ignore[no-untyped-def]
@@ -150,7 +159,9 @@ def _check(query, key, recall, sparsity, rows, query_block, key_block) -> None: 
         raise InputError(f"query {list(query.shape)} and key {list(key.shape)} hold nothing")
 
 
-def _check_extras(query: torch.Tensor, key: torch.Tensor, lse: torch.Tensor | None, key_mask: torch.Tensor | None) -> None:
+def _check_extras(
+    query: torch.Tensor, key: torch.Tensor, lse: torch.Tensor | None, key_mask: torch.Tensor | None
+) -> None:
     if lse is not None and lse.shape != query.shape[:3]:
         raise InputError(f"lse is {list(lse.shape)}; for this query it must be {list(query.shape[:3])}")
     check_key_mask(key_mask, key)

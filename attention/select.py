@@ -17,11 +17,12 @@ from .confidence import exceeds
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows by which lists are judged: what they really keep is read off these. Rows drawn at random, not those of the ranking.
+    """Rows by which lists are judged: what they really keep is read off these. Rows drawn at random, not those of the
+    ranking.
 
-    mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block each row is of. weights: fp32 [n],
-    summing to 1, the share of the tokens that a row stands for. error: how often the bound of any head may be wrong; 0
-    where the rows are all there are.
+    mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block each row is of. weights: fp32
+    [n], summing to 1, the share of the tokens that a row stands for. error: how often the bound of any head may be
+    wrong; 0 where the rows are all there are.
     """
 
     mass: torch.Tensor
@@ -41,7 +42,8 @@ class Audit:
 
 
 def top_rows(mass: torch.Tensor, sparsity: float | torch.Tensor, forced: torch.Tensor) -> torch.Tensor:
-    """The heaviest (1 - sparsity) of the blocks of each row, forced ones first (AdaSpa, row-wise top-k): bool [b, h, p, q].
+    """The heaviest (1 - sparsity) of the blocks of each row, forced ones first (AdaSpa, row-wise top-k): bool [b, h, p,
+    q].
 
     sparsity: one figure, or [b, h] for each head.
     """
@@ -55,11 +57,13 @@ def top_rows(mass: torch.Tensor, sparsity: float | torch.Tensor, forced: torch.T
 def head_sparsity(mass: torch.Tensor, sparsity: float, forced: torch.Tensor, good: float = 0.8) -> torch.Tensor:
     """AdaSpa's head-adaptive sparsity: [b, h].
 
-    Of n heads whose recall at `sparsity` is above `good`, the n best get (1 + s) / 2, the n worst (3s - 1) / 2, the rest
-    s, so the mean stays. The paper leaves n > heads / 2 open: n is cut to half of them. Needs s >= 1/3.
+    Of n heads whose recall at `sparsity` is above `good`, the n best get (1 + s) / 2, the n worst (3s - 1) / 2, the
+    rest s, so the mean stays. The paper leaves n > heads / 2 open: n is cut to half of them. Needs s >= 1/3.
     """
     if sparsity < 1 / 3:
-        raise InputError(f"sparsity={sparsity} is below 1/3, where head-adaptive sparsity would be negative; switch it off")
+        raise InputError(
+            f"sparsity={sparsity} is below 1/3, where head-adaptive sparsity would be negative; switch it off"
+        )
     kept = top_rows(mass, sparsity, forced)
     recall = (mass * kept).sum((-1, -2)) / mass.sum((-1, -2))
     heads = mass.shape[1]

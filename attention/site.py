@@ -23,8 +23,8 @@ _TILE = (4, 4, 4)
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in a run a call happens. branch: the guidance branch, or the how-manieth model call at this step; keep_frames:
-    latent frames that every query sees, ascending."""
+    """Where in a run a call happens. branch: the guidance branch, or the how-manieth model call at this step;
+    keep_frames: latent frames that every query sees, ascending."""
 
     step: int
     steps: int | None
@@ -72,9 +72,11 @@ class Site:
         key_mask: torch.Tensor | None,
         keep: Spans = (),
     ) -> tuple[torch.Tensor, Record]:
-        """The call's result, [b, h, l, d] in the model's own order of tokens, and its record. keep: tokens in that order
-        that every query sees."""
-        if self._config.backend != "auto":  # a kernel that was named and cannot is an error, even where the call would run dense
+        """The call's result, [b, h, l, d] in the model's own order of tokens, and its record. keep: tokens in that
+        order that every query sees."""
+        if (
+            self._config.backend != "auto"
+        ):  # a kernel that was named and cannot is an error, even where the call would run dense
             block = self._config.query_block or default_query_block(query.device)
             shape = (query.shape[-1], value.shape[-1], block, self._config.key_block)
             choose(Case(query.device.type, query.dtype, *shape, key_mask is not None), self._config.backend)
@@ -111,7 +113,9 @@ class Site:
         """Text and conditions see everything and are seen by everything; so is the first frame where asked."""
         if grid is None:
             return Forced(columns=_broken(value, self._config.key_block, order))
-        ends = tuple(span for span in ((0, grid.before), (grid.before + grid.video_tokens, grid.length)) if span[1] > span[0])
+        ends = tuple(
+            span for span in ((0, grid.before), (grid.before + grid.video_tokens, grid.length)) if span[1] > span[0]
+        )
         columns = ends
         if self._config.first_frame:
             slab = 1 if order is None else min(_TILE[0], grid.frames)

@@ -23,14 +23,17 @@ def add_tail(
     scale: float | None = None,
     key_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sparse attention (out [b, h, l, d] with its lse [b, h, l]) with the dropped blocks' means merged in exactly by lse."""
+    """Sparse attention (out [b, h, l, d] with its lse [b, h, l]) with the dropped blocks' means merged in exactly by
+    lse."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     groups = query.shape[1] // key.shape[1]
     sizes = block_sizes(block_map.key_length, block_map.key_block, key.device).float().expand(key.shape[0], -1)
     if key_mask is not None:
         sizes = _sums(key_mask[:, None, :, None].float(), block_map)[:, 0, :, 0]
         key, value = key * key_mask[:, None, :, None], value * key_mask[:, None, :, None]
-    mean_key, mean_value = ((_sums(x, block_map) / sizes.clamp(min=1)[:, None, :, None]).repeat_interleave(groups, 1) for x in (key, value))
+    mean_key, mean_value = (
+        (_sums(x, block_map) / sizes.clamp(min=1)[:, None, :, None]).repeat_interleave(groups, 1) for x in (key, value)
+    )
     kept = block_map.to_dense()
     result = torch.empty_like(out)
     for row in range(block_map.shape[0]):
@@ -39,7 +42,9 @@ def add_tail(
         scores = scores.masked_fill(kept[:, :, row, None], -torch.inf)
         tail_lse = scores.logsumexp(-1)
         weights = (scores - tail_lse.nan_to_num(neginf=0.0).unsqueeze(-1)).exp()
-        result[:, :, piece], _ = merge(out[:, :, piece], lse[:, :, piece], (weights @ mean_value).to(out.dtype), tail_lse)
+        result[:, :, piece], _ = merge(
+            out[:, :, piece], lse[:, :, piece], (weights @ mean_value).to(out.dtype), tail_lse
+        )
     return result
 
 

@@ -21,4 +21,6 @@ def load_preset(name: str) -> dict[str, Any]:
     """A preset's settings, keys as in `RenderRequest`; InputError, with the nearest name, for one that is not there."""
     if name not in presets():
         raise unknown("preset", name, presets())
-    return parse_toml((files(__package__) / "presets" / f"{name}{_SUFFIX}").read_text(encoding="utf-8"), f"preset {name!r}")
+    return parse_toml(
+        (files(__package__) / "presets" / f"{name}{_SUFFIX}").read_text(encoding="utf-8"), f"preset {name!r}"
+    )

@@ -1,14 +1,15 @@
-"""Which noise, steps and frames: solvers by name (from diffusers), noise, CoNo, windows. Installed as `videogen.schedulers`.
+"""Which noise, steps and frames: solvers by name (from diffusers), noise, CoNo, windows. Installed as
+`videogen.schedulers`.
 
 Knows no model family, no pipeline and no video file.
 """
 
-from .cono import LookBack, look_back, replay
-from .noise import AddressedNoise, DiffusersNoise, NoiseSource
-from .noise_stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
-from .pull import MeanPull, mean_pull
+from .cono.look_back import LookBack, look_back, replay
+from .cono.mean_regularisation import MeanPull, mean_pull
+from .noise.source import AddressedNoise, DiffusersNoise, NoiseSource
+from .noise.stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
 from .solvers import SOLVERS, Solver, make_solver, prediction_kind, solver_names
-from .warped import WarpedNoise, warped_noise
+from .warping.warped_noise import WarpedNoise, warped_noise
 from .windows import Window, Windows
 
 __all__ = [

@@ -26,8 +26,8 @@ class NoiseLevel:
     def step_gain(self, after: NoiseLevel) -> float:
         """What an error of 1 in the predicted clean latents, at the step from here to `after`, is in the final latents.
 
-        The clean prediction's coefficient in DDIM's and Euler's step, then carried to the end as the flow of Gaussian data
-        of unit variance carries it: exact for those, a scale for others.
+        The clean prediction's coefficient in DDIM's and Euler's step, then carried to the end as the flow of Gaussian
+        data of unit variance carries it: exact for those, a scale for others.
         """
         taken = after.alpha - self.alpha * after.sigma / max(self.sigma, 1e-12)
         return max(0.0, taken) / max(math.hypot(after.alpha, after.sigma), 1e-12)

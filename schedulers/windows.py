@@ -1,9 +1,9 @@
 """Windows over a clip longer than the model's: where they lie, and how their predictions become one.
 
 Each step predicts every window and averages where they overlap (Gen-L-Video, 2305.18264; the triangular weights are
-FreeNoise's window fusion, 2310.15169). The weights sum to 1 at every frame, and where one window covers a frame its value is
-taken bit for bit. Averaging suits predictions, and latents of one global noise; the average of independent noises is no
-standard normal.
+FreeNoise's window fusion, 2310.15169). The weights sum to 1 at every frame, and where one window covers a frame its
+value is taken bit for bit. Averaging suits predictions, and latents of one global noise; the average of independent
+noises is no standard normal.
 
     windows = Windows(frames=45, size=21, overlap=8, anchor=True)
     prediction = windows.fuse((predict(latents[:, :, w.slots]) for w in windows.at(step)), step)
@@ -17,9 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from videogen.core.checks import at_least
 from videogen.core.errors import InputError, unknown
-
-from .checks import at_least
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +54,12 @@ class Window:
 class Windows:
     """The windows of a long clip, step by step. InputError for numbers that do not fit.
 
-    frames: latent frames of the long clip. size: of each window, the model's own clip. overlap: frames that neighbours share
-    at least; the last window is shifted left, never shortened. anchor: a causal VAE's model takes slot 0 for a picture, so
-    windows after the first begin one frame earlier and throw that slot away (it is not counted in the overlap).
-    weights: `flat`; `triangular`, half a window minus the distance from its centre; `linear`, ramps over the overlaps alone.
-    schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so that seams never stay in one place.
+    frames: latent frames of the long clip. size: of each window, the model's own clip. overlap: frames that neighbours
+    share at least; the last window is shifted left, never shortened. anchor: a causal VAE's model takes slot 0 for a
+    picture, so windows after the first begin one frame earlier and throw that slot away (it is not counted in the
+    overlap). weights: `flat`; `triangular`, half a window minus the distance from its centre; `linear`, ramps over the
+    overlaps alone. schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so that seams
+    never stay in one place.
     """
 
     frames: int
@@ -117,9 +117,11 @@ class Windows:
         )
 
     def fuse(self, predictions: Iterable[torch.Tensor], step: int = 0) -> torch.Tensor:
-        """One prediction [b, c, frames, h, w] of the windows' [b, c, size, h, w], taken one at a time in the order of `at`.
+        """One prediction [b, c, frames, h, w] of the windows' [b, c, size, h, w], taken one at a time in the order of
+        `at`.
 
-        Summed in fp32 or better, returned in the predictions' dtype. InputError where windows are missing, too many or misfit.
+        Summed in fp32 or better, returned in the predictions' dtype. InputError where windows are missing, too many or
+        misfit.
         """
         import torch
 
@@ -131,7 +133,9 @@ class Windows:
                 break
             window, weight = windows[given - 1], weights[given - 1]
             if prediction.shape[2] != self.size:
-                raise InputError(f"the prediction of window {given} has {prediction.shape[2]} frames; windows here have {self.size}")
+                raise InputError(
+                    f"the prediction of window {given} has {prediction.shape[2]} frames; windows here have {self.size}"
+                )
             if given == 1:
                 dtype = prediction.dtype
                 wide = torch.promote_types(dtype, torch.float32)
@@ -139,7 +143,9 @@ class Windows:
             scale = torch.tensor(weight[window.anchor :], dtype=wide, device=prediction.device).view(-1, 1, 1)
             fused[:, :, window.first : window.stop] += scale * prediction[:, :, window.anchor :]
         if given != len(windows):
-            raise InputError(f"step {step} has {len(windows)} windows, not {given}; give one prediction for each of `at({step})`, in order")
+            raise InputError(
+                f"step {step} has {len(windows)} windows, not {given}; give one prediction for each of `at({step})`, in order"
+            )
         return fused.to(dtype)
 
     def _shape(self, windows: tuple[Window, ...], index: int) -> list[float]:

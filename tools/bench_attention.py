@@ -36,7 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", default=["kernels", "render"], choices=["kernels", "render", "gpu"])
     parser.add_argument("--rounds", type=int, default=15, help="turns of each measurement")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--lengths", type=int, nargs="*", default=None, help="tokens (default: 8192 16384; GPU: 32768 118800)")
+    parser.add_argument(
+        "--lengths", type=int, nargs="*", default=None, help="tokens (default: 8192 16384; GPU: 32768 118800)"
+    )
     parser.add_argument("--frames", type=int, default=129, help="of the rendered clip")
     parser.add_argument("--side", type=int, default=256, help="of the rendered clip, px")
     parser.add_argument("--steps", type=int, default=6, help="of the render")
@@ -51,7 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         write(options.out / "attention-render.json", "render", renders(options), identity(options.model))
     if "gpu" in options.parts:
         name = torch.cuda.get_device_name().lower().replace("nvidia", "").strip().replace(" ", "-")
-        write(options.out / f"attention-{name}.json", "gpu", {"kernels": kernels("cuda", options), "models": models(options)})
+        write(
+            options.out / f"attention-{name}.json",
+            "gpu",
+            {"kernels": kernels("cuda", options), "models": models(options)},
+        )
     return 0
 
 
@@ -88,7 +94,8 @@ def once(call: Callable[[], Any], device: str) -> float:
 
 
 def ratio(seconds: dict[str, list[float]], above: str, below: str) -> float:
-    """The least time of `above` over the least of `below`: what else a machine does only adds, and adds to long calls the surest."""
+    """The least time of `above` over the least of `below`: what else a machine does only adds, and adds to long calls
+    the surest."""
     return round(min(seconds[above]) / min(seconds[below]), 4)
 
 
@@ -113,7 +120,9 @@ def kernel_row(device: str, dtype: torch.dtype, length: int, heads: int, dim: in
     calls: dict[str, Callable[[], Any]] = {"dense": lambda: F.scaled_dot_product_attention(q, k, v)}
     calls |= dense_rivals(q, k, v) if device == "cuda" else {}
     calls |= {name: lambda found=found: sparse_attention(q, k, v, found) for name, found in maps.items()}
-    full = BlockMap.full(1, heads, query_block=default_query_block(q.device), key_block=64, length=length, device=device)
+    full = BlockMap.full(
+        1, heads, query_block=default_query_block(q.device), key_block=64, length=length, device=device
+    )
     calls["our dense"] = lambda: sparse_attention(q, k, v, full)
     calls["search"] = lambda: search(q, k, recall=0.95, rows=4)
     calls["audit"] = lambda: audit_map(q, k, maps["sparse 0.2"])
@@ -171,11 +180,18 @@ def dense_rivals(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> dict[str,
 
 
 def renders(options: argparse.Namespace) -> dict[str, Any]:
-    """The same clip dense and under each policy, one after another; then each once more under a full audit of its recall."""
+    """The same clip dense and under each policy, one after another; then each once more under a full audit of its
+    recall."""
     from videogen import Engine
 
     engine = Engine.load(options.model, device="cpu")
-    clip = {"frames": options.frames, "size": (options.side, options.side), "steps": options.steps, "seed": 1, "continuity": "off"}
+    clip = {
+        "frames": options.frames,
+        "size": (options.side, options.side),
+        "steps": options.steps,
+        "seed": 1,
+        "continuity": "off",
+    }
 
     def render(attention: SparseAttention | str) -> Any:
         return engine.generate(PROMPT, attention=attention, **clip)
@@ -217,7 +233,10 @@ def fidelity(frames: Any, reference: Any) -> dict[str, float | None]:
     from videogen.metrics.fidelity import psnr_db, ssim
 
     decibels = psnr_db(frames, reference)
-    return {"psnr_db": None if decibels == float("inf") else round(decibels, 2), "ssim": round(ssim(frames, reference), 4)}
+    return {
+        "psnr_db": None if decibels == float("inf") else round(decibels, 2),
+        "ssim": round(ssim(frames, reference), 4),
+    }
 
 
 def policies() -> Iterator[tuple[str, SparseAttention]]:
@@ -228,7 +247,8 @@ def policies() -> Iterator[tuple[str, SparseAttention]]:
 
 
 def models(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One denoiser call of models with random weights and real shapes at 720p token counts, dense and at fixed density."""
+    """One denoiser call of models with random weights and real shapes at 720p token counts, dense and at fixed
+    density."""
     from diffusers import HunyuanVideoTransformer3DModel, WanTransformer3DModel
 
     def wan() -> tuple[Any, dict[str, torch.Tensor]]:

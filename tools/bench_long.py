@@ -1,9 +1,10 @@
 """Measure long videos: `python tools/bench_long.py policies|length|story [MODEL]`.
 
-policies: held-out prompts at ten times the model's own length under every way of hanging clips together, with the same seeds: seams,
-drift, repetition, freezing, motion and cost; the judge looks at each stretch of one clip's length. length: one video of 200 and one
-of 2,000 frames, each in fresh processes: peak memory, how much it grew after the first 200 frames, seconds a frame as it goes. story:
-prompts that change at a given second: when colour and motion change, and whether the rest stays. Goes on where it was cut off.
+policies: held-out prompts at ten times the model's own length under every way of hanging clips together, with the same
+seeds: seams, drift, repetition, freezing, motion and cost; the judge looks at each stretch of one clip's length.
+length: one video of 200 and one of 2,000 frames, each in fresh processes: peak memory, how much it grew after the first
+200 frames, seconds a frame as it goes. story: prompts that change at a given second: when colour and motion change, and
+whether the rest stays. Goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import Scene, caption, held_out
 from videogen import Engine, RenderRequest, Video
-from videogen.engine.long_run import LongRun
+from videogen.longvideo.run import LongRun
 from videogen.metrics.freeze import changes, dynamic
 from videogen.metrics.motion import dynamic_degree
 from videogen.metrics.seams import RATIO_LIMIT
@@ -40,33 +41,50 @@ STEPS = 20
 STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
 
 
-# --- policies -----------------------------------------------------------------------------------------------------------------
+# --- policies
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     names = options.policies or usual(engine)
     window = engine.backbone.defaults.frames
-    what = {"part": "policies", "hash": engine.backbone.digest, "policies": names, "steps": options.steps, "times": options.times}
+    what = {
+        "part": "policies",
+        "hash": engine.backbone.digest,
+        "policies": names,
+        "steps": options.steps,
+        "times": options.times,
+    }
     kept = Rows(report_path(options), what)
     for index, scene in list(enumerate(held_out()[: options.prompts]))[len(kept.rows) :]:
         row: dict[str, Any] = {}
         short = engine.generate(caption(scene), seed=index, frames=window, steps=options.steps, continuity="off")
         row["one clip"] = judged(short.frames, scene, window, float(short.fps))
         for name in names:
-            video = engine.generate(caption(scene), seed=index, frames=options.times * window, steps=options.steps, continuity=name)
+            video = engine.generate(
+                caption(scene), seed=index, frames=options.times * window, steps=options.steps, continuity=name
+            )
             row[name] = described(video, scene, window)
         kept.add(row)
         print(
-            json.dumps({"done": index + 1, **{n: [round(float(np.median(row[n]["ratios"])), 2), row[n]["right"]] for n in names}}),
+            json.dumps(
+                {
+                    "done": index + 1,
+                    **{n: [round(float(np.median(row[n]["ratios"])), 2), row[n]["right"]] for n in names},
+                }
+            ),
             file=sys.stderr,
         )
     rows = kept.rows[: options.prompts]
     short = [row["one clip"] for row in rows]
     found = {
-        name: {**summary([row[name] for row in rows], short), "cost": cost(engine, name, options.times * window)} for name in names
+        name: {**summary([row[name] for row in rows], short), "cost": cost(engine, name, options.times * window)}
+        for name in names
     }
     same = {"clips": len(rows), "frames": options.times * window, "steps": options.steps}
-    before = measured_before(report_path(options), same | {"machine": machine(None), "model_hash": engine.backbone.digest})
+    before = measured_before(
+        report_path(options), same | {"machine": machine(None), "model_hash": engine.backbone.digest}
+    )
     return {**same, "policies": before | found,
             "one clip": {"right": np.mean([row["right"] for row in short], 0).round(3).tolist(),
                          "dynamic": round(float(np.mean([row["dynamic"] for row in short])), 3)}}  # fmt: skip
@@ -99,7 +117,9 @@ def described(video: Video, scene: Scene, window: int) -> dict[str, Any]:
 
 def cost(engine: Engine, policy: str, frames: int) -> float:
     """Latent frames that the model evaluates at each step for one that is shown; a single clip's is 1."""
-    run = LongRun(engine.backbone, RenderRequest("a red ball", frames=frames, continuity=policy).resolve(engine.backbone))
+    run = LongRun(
+        engine.backbone, RenderRequest("a red ball", frames=frames, continuity=policy).resolve(engine.backbone)
+    )
     seen = 0
     for piece in run.pieces:
         windows = 1 if piece.windows is None else len(piece.windows.at())
@@ -108,14 +128,16 @@ def cost(engine: Engine, policy: str, frames: int) -> float:
 
 
 def judged(frames: np.ndarray, scene: Scene, window: int, fps: float) -> dict[str, Any]:
-    """right: the share of stretches with the prompt's colour, and shape; motion: how much changes from frame to frame; flow_px: how
-    far the fastest go; dynamic: the share of stretches that move by VBench's rule."""
+    """right: the share of stretches with the prompt's colour, and shape; motion: how much changes from frame to frame;
+    flow_px: how far the fastest go; dynamic: the share of stretches that move by VBench's rule."""
     thing, right, moving = scene.things[0], [], []
     fastest = np.array([dynamic_degree(estimate(a, b, preset="fast")[None]).fastest_px for a, b in pairwise(frames)])
     for start in range(0, len(frames) - window + 1, window):
         verdict = judge(frames[start : start + window], stride=16 / fps)
         right.append([verdict.colour == thing.colour, verdict.shape == thing.shape])
-        moving.append(dynamic(fastest[start : start + window - 1], height=frames.shape[1], width=frames.shape[2], fps=fps))
+        moving.append(
+            dynamic(fastest[start : start + window - 1], height=frames.shape[1], width=frames.shape[2], fps=fps)
+        )
     return {
         "right": np.mean(right, 0).tolist(), "motion": float(changes(frames).mean()),
         "flow_px": float(fastest.mean()), "dynamic": float(np.mean(moving)),
@@ -140,7 +162,8 @@ def summary(rows: list[dict[str, Any]], short: list[dict[str, Any]]) -> dict[str
     }
 
 
-# --- length -------------------------------------------------------------------------------------------------------------------
+# --- length
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def length(options: argparse.Namespace) -> dict[str, Any]:
@@ -186,7 +209,9 @@ def one_length(options: argparse.Namespace) -> dict[str, Any]:
             peaks.append(peak_memory_bytes())
 
     with tempfile.TemporaryDirectory() as folder:
-        request = RenderRequest("a red ball moves in a circle on a black background", frames=options.one, steps=options.steps)
+        request = RenderRequest(
+            "a red ball moves in a circle on a black background", frames=options.one, steps=options.steps
+        )
         done = engine.render_long(request, Path(folder) / "clip.mp4", progress=told)
         seconds = [after - before for (before, a), (after, b) in pairwise(marks) if b == a + 1]
         peak, early = peak_memory_bytes(), peaks[min(len(peaks) - 1, len(peaks) * options.short // options.one)]
@@ -197,12 +222,14 @@ def one_length(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def slope(seconds: list[float]) -> float | None:
-    """By which share a piece at the end takes longer than one at the start, by the medians of the first and last thirds."""
+    """By which share a piece at the end takes longer than one at the start, by the medians of the first and last
+    thirds."""
     third = len(seconds) // 3
     return round(median(seconds[-third:]) / median(seconds[:third]) - 1, 4) if third >= 2 else None
 
 
-# --- story --------------------------------------------------------------------------------------------------------------------
+# --- story
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def story(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
@@ -211,7 +238,9 @@ def story(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     shot = 3 * window
     rows = []
     for seed, shape in enumerate(("ball", "square", "triangle", "ball")[: options.prompts]):
-        prompts = {i * shot: f"a {colour} {shape} {motion} on a black background" for i, (colour, motion) in enumerate(STORY)}
+        prompts = {
+            i * shot: f"a {colour} {shape} {motion} on a black background" for i, (colour, motion) in enumerate(STORY)
+        }
         video = engine.generate(story=prompts, frames=len(STORY) * shot, seed=seed, steps=options.steps)
         rows.append(told_story(video.frames, shape, shot, window, fps))
         print(json.dumps(rows[-1]), file=sys.stderr)
@@ -229,7 +258,10 @@ def told_story(frames: np.ndarray, shape: str, shot: int, window: int, fps: int)
     level = float(np.median(moving[shot : 2 * shot]))
     calm = [float(np.median(moving[at : at + half])) for at in range(2 * shot, 3 * shot - half)]
     stopped = next((i for i, value in enumerate(calm) if value < level / 2), shot)
-    stretches = [judge(frames[at : at + window], stride=16 / fps).shape == shape for at in range(0, len(frames) - window + 1, window)]
+    stretches = [
+        judge(frames[at : at + window], stride=16 / fps).shape == shape
+        for at in range(0, len(frames) - window + 1, window)
+    ]
     return {"colour_late": late, "motion_late": stopped, "right_shape": float(np.mean(stretches))}
 
 
@@ -247,7 +279,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--short", type=int, default=200)
     parser.add_argument("--long", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=3, help="length: runs of each; the least peak and the median time count")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="length: runs of each; the least peak and the median time count"
+    )
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
@@ -262,7 +296,9 @@ def main(argv: list[str] | None = None) -> int:
     path, label = report_path(options), Path(options.model).name
     usual = parser.parse_args([options.part, options.model])
     changed = [
-        f"--{name} {getattr(options, name)}" for name in ("prompts", "times", "steps") if getattr(options, name) != getattr(usual, name)
+        f"--{name} {getattr(options, name)}"
+        for name in ("prompts", "times", "steps")
+        if getattr(options, name) != getattr(usual, name)
     ]
     changed += [f"--policies {' '.join(found['policies'])}"] if options.policies else []
     command = " ".join([f"python tools/bench_long.py {options.part} {label}", *changed])

@@ -1,8 +1,10 @@
-"""Measure noise that moves: `python tools/bench_motion.py [statistics] [speed] --out benchmarks`, into motion-noise.json.
+"""Measure noise that moves: `python tools/bench_motion.py [statistics] [speed] --out benchmarks`, into
+motion-noise.json.
 
-statistics: is it white under every kind of motion, what resampled noise shows instead, slow pans, there and back, what is exact.
-speed: seconds of 49 frames of 720x480, and of Go-with-the-Flow's method at its published setting in the same run.
-Parts are kept from run to run; README's table takes the file's `rows`. How well models follow: tools/bench_motion_control.py.
+statistics: is it white under every kind of motion, what resampled noise shows instead, slow pans, there and back, what
+is exact. speed: seconds of 49 frames of 720x480, and of Go-with-the-Flow's method at its published setting in the same
+run. Parts are kept from run to run; README's table takes the file's `rows`. How well models follow:
+tools/bench_motion_control.py.
 """
 
 from __future__ import annotations
@@ -47,10 +49,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=256, help="statistics: width and height in px")
     parser.add_argument("--repeats", type=int, default=3, help="speed: turns of each measurement; medians are told")
-    parser.add_argument("--picture", type=int, nargs=2, default=(480, 720), metavar=("HEIGHT", "WIDTH"), help="speed: px")
+    parser.add_argument(
+        "--picture", type=int, nargs=2, default=(480, 720), metavar=("HEIGHT", "WIDTH"), help="speed: px"
+    )
     parser.add_argument("--frames", type=int, default=49, help="speed")
     parser.add_argument("--channels", type=int, default=16, help="speed")
-    parser.add_argument("--published-steps", type=int, default=2, help="speed: steps of the published method that are timed")
+    parser.add_argument(
+        "--published-steps", type=int, default=2, help="speed: steps of the published method that are timed"
+    )
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -66,7 +72,11 @@ def note(path: Path, name: str, found: dict[str, Any]) -> None:
     figures = {part: kept[part] for part in PARTS if part in kept} | {name: found}
     parts = [part for part in PARTS if part in figures]
     rows = [row for part in parts for row in PARTS[part].rows(figures[part])]
-    content = {"command": f"python tools/bench_motion.py {' '.join(parts)}", "rows": rows, **{part: figures[part] for part in parts}}
+    content = {
+        "command": f"python tools/bench_motion.py {' '.join(parts)}",
+        "rows": rows,
+        **{part: figures[part] for part in parts},
+    }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(path)
 

@@ -1,10 +1,11 @@
-"""How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py WHAT [MODEL]`.
+"""How well the embedded models follow a motion that the prompt does not tell: `python tools/bench_motion_control.py
+WHAT [MODEL]`.
 
-`control`: an object dragged along a straight path that is drawn at random, for each held-out prompt without its motion words, by
-warped noise (where the model was trained for it) and dual-clock sampling at several strengths, by words alone and not at all, with
-the same seeds. `camera`: pans and zooms over textured grounds, against what was asked. `transfer`: the motion of a rendered clip
-and of a given video.
-One run, one JSON; what is measured is the object's centre (the judge's) and the background's flow.
+`control`: an object dragged along a straight path that is drawn at random, for each held-out prompt without its motion
+words, by warped noise (where the model was trained for it) and dual-clock sampling at several strengths, by words alone
+and not at all, with the same seeds. `camera`: pans and zooms over textured grounds, against what was asked. `transfer`:
+the motion of a rendered clip and of a given video. One run, one JSON; what is measured is the object's centre (the
+judge's) and the background's flow.
 """
 
 from __future__ import annotations
@@ -52,10 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=64, help="how many of the 64 held-out prompts")
     parser.add_argument("--steps", type=int, default=None, help="default: the model's own")
     parser.add_argument("--strengths", type=float, nargs="*", default=STRENGTHS)
-    parser.add_argument("--warped", action="store_true", help="control: by warped noise, too, of a model not said to be trained for it")
-    parser.add_argument("--dual-clock", nargs="*", default=["dual_clock"], help="noise levels to try, such as dual_clock:0.9,0.6")
     parser.add_argument(
-        "--video", type=Path, action="append", default=[], help="transfer: a driving video, may be repeated (default: a hand and a cup)",
+        "--warped", action="store_true", help="control: by warped noise, too, of a model not said to be trained for it"
+    )
+    parser.add_argument(
+        "--dual-clock", nargs="*", default=["dual_clock"], help="noise levels to try, such as dual_clock:0.9,0.6"
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        help="transfer: a driving video, may be repeated (default: a hand and a cup)",
     )
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
@@ -82,7 +91,11 @@ def _changed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
     for name in ("prompts", "steps", "strengths", "dual_clock"):
         value = getattr(options, name)
         if value != parser.get_default(name):
-            words = [str(value)] if not isinstance(value, list) else [f"{v:g}" if isinstance(v, float) else v for v in value]
+            words = (
+                [str(value)]
+                if not isinstance(value, list)
+                else [f"{v:g}" if isinstance(v, float) else v for v in value]
+            )
             told += f" --{name.replace('_', '-')} {' '.join(words)}"
     return told
 
@@ -97,11 +110,16 @@ def control(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     return {"prompts": len(found), "steps": steps, "px_of": SIZE, "ways": ways}
 
 
-def _ways(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int, options: argparse.Namespace) -> dict[str, Errors]:
+def _ways(
+    engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int, options: argparse.Namespace
+) -> dict[str, Errors]:
     """One drag by every way, with the same seed."""
     path, prompt = np.asarray(drag.path), caption(without_motion(scene))
     plain = engine.generate(prompt, seed=seed, steps=steps)
-    rows: dict[str, Errors] = {"plain noise": errors(plain.frames, *path), "words alone": _words(engine, scene, drag, seed, steps)}
+    rows: dict[str, Errors] = {
+        "plain noise": errors(plain.frames, *path),
+        "words alone": _words(engine, scene, drag, seed, steps),
+    }
     for strength in options.strengths if options.warped or engine.backbone.defaults.warped_noise else ():
         moved = engine.generate(
             prompt, seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
@@ -147,7 +165,10 @@ def _camera_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in report["cameras"].items():
         floors = {part: f" (its VAE alone {100 * value:.0f} %)" for part, value in row["floor"].items()}
         off = ", ".join(f"{part} {100 * value:.0f} %{floors.get(part, '')}" for part, value in row["off"].items())
-        yield f"camera over textures, {name}, {row['seen']} of {row['clips']} clips", f"off by (medians): {off or 'too plain to tell'}"
+        yield (
+            f"camera over textures, {name}, {row['seen']} of {row['clips']} clips",
+            f"off by (medians): {off or 'too plain to tell'}",
+        )
 
 
 def _camera_summary(cameras: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -175,7 +196,9 @@ def _transfer_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 ROWS = {"control": _control_rows, "camera": _camera_rows, "transfer": _transfer_rows}
 
 
-def _dual_clock(engine: Engine, plain: Video, drag: Drag, seed: int, backend: str, steps: int, strength: float) -> Errors:
+def _dual_clock(
+    engine: Engine, plain: Video, drag: Drag, seed: int, backend: str, steps: int, strength: float
+) -> Errors:
     """The plain render's object is dragged by the same displacement, less what would leave the picture."""
     found = object_tracks(plain.frames)
     if found is None:
@@ -186,7 +209,9 @@ def _dual_clock(engine: Engine, plain: Video, drag: Drag, seed: int, backend: st
     moved = Drag(found.coverage[0] > 0.3, [tuple(map(float, begin)), tuple(map(float, end))])
     assert plain.manifest is not None
     prompt = plain.manifest["request"]["prompt"]
-    video = engine.generate(prompt, seed=seed, steps=steps, motion=moved, motion_backend=backend, motion_strength=strength)
+    video = engine.generate(
+        prompt, seed=seed, steps=steps, motion=moved, motion_backend=backend, motion_strength=strength
+    )
     return errors(video.frames, begin, end)
 
 
@@ -199,8 +224,8 @@ def _words(engine: Engine, scene: Scene, drag: Drag, seed: int, steps: int) -> E
 
 
 def errors(frames: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Errors:
-    """px between the object's centre and the path: place (mean over frames), final (the last frame's); the same less the first
-    frame's, which a model that is not told the place may choose: move (mean) and end."""
+    """px between the object's centre and the path: place (mean over frames), final (the last frame's); the same less
+    the first frame's, which a model that is not told the place may choose: move (mean) and end."""
     found = object_tracks(frames)
     if found is None:
         return None
@@ -223,8 +248,8 @@ def summary(found: list[Errors]) -> dict[str, Any]:
 
 
 def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
-    """What the background did, against what was asked, over textured grounds; beside it what is measured on a picture that was moved
-    exactly so and went through the model's VAE."""
+    """What the background did, against what was asked, over textured grounds; beside it what is measured on a picture
+    that was moved exactly so and went through the model's VAE."""
     rows, clips = {}, max(1, options.prompts // len(CAMERAS))
     ways = ("warped_noise", "dual_clock") if engine.backbone.defaults.warped_noise else ("dual_clock",)
     for name, asked in CAMERAS.items():
@@ -239,7 +264,12 @@ def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
                 floors.append(_fit(_decoded(engine, plan.preview(video.frames[0], arrows=False))))
         for way in ways:
             row = {"asked": asked, "measured": _medians(fits[way]), "measured_on_the_plan": _medians(floors)}
-            row |= {"off": _off(asked, fits[way]), "floor": _off(asked, floors), "clips": clips, "seen": len(_seen(fits[way]))}
+            row |= {
+                "off": _off(asked, fits[way]),
+                "floor": _off(asked, floors),
+                "clips": clips,
+                "seen": len(_seen(fits[way])),
+            }
             rows[f"{name}, by {way.replace('_', ' ')}"] = row
             print(json.dumps({name: {way: row["off"]}}), file=sys.stderr)
     return {"cameras": rows}
@@ -247,7 +277,9 @@ def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
 
 def _textured(index: int) -> str:
     """A prompt of a thing over a texture, its motion untold."""
-    thing = Thing(("ball", "square", "triangle", "star")[index % 4], ("red", "blue", "yellow")[index % 3], "stays still")
+    thing = Thing(
+        ("ball", "square", "triangle", "star")[index % 4], ("red", "blue", "yellow")[index % 3], "stays still"
+    )
     return caption(without_motion(Scene((thing,), TEXTURES[index % 3])))
 
 
@@ -260,7 +292,11 @@ def _decoded(engine: Engine, frames: np.ndarray) -> np.ndarray:
 def _fit(frames: np.ndarray) -> Fit:
     """What the ground did, the object left out; None where it is too plain to tell, as stripes are along themselves."""
     found = object_tracks(frames)
-    ground = None if found is None else (torch.nn.functional.max_pool2d(torch.from_numpy(found.coverage), 5, 1, 2) < 0.05).numpy()
+    ground = (
+        None
+        if found is None
+        else (torch.nn.functional.max_pool2d(torch.from_numpy(found.coverage), 5, 1, 2) < 0.05).numpy()
+    )
     fit = registered_camera(frames, ground)
     return None if fit is None else vars(fit)
 
@@ -275,7 +311,8 @@ def _medians(fits: list[Fit]) -> dict[str, float]:
 
 
 def _off(asked: dict[str, float], fits: list[Fit]) -> dict[str, float]:
-    """The median over clips of the relative error of each asked part, of a zoom of its logarithm; empty where no ground was seen."""
+    """The median over clips of the relative error of each asked part, of a zoom of its logarithm; empty where no ground
+    was seen."""
     names, scale = {"pan": "pan_px", "tilt": "tilt_px", "zoom": "zoom"}, {"zoom": np.log}
     off = {}
     for part, value in asked.items() if _seen(fits) else ():
@@ -315,7 +352,9 @@ def shrunk(video: Video, frames: int, fps: float) -> np.ndarray:
     """The middle square of a video's beginning, at the model's size and rate."""
     chosen = np.floor(np.arange(frames) * float(video.fps) / fps + 0.5).astype(int)
     if chosen[-1] >= len(video):
-        raise SystemExit(f"the driving video has {len(video)} frames; {chosen[-1] + 1} are needed for {frames} at {fps:g} a second")
+        raise SystemExit(
+            f"the driving video has {len(video)} frames; {chosen[-1] + 1} are needed for {frames} at {fps:g} a second"
+        )
     clip = video.frames[chosen]
     side = min(clip.shape[1:3])
     top, left = (clip.shape[1] - side) // 2, (clip.shape[2] - side) // 2

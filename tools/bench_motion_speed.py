@@ -1,4 +1,5 @@
-"""How long noise that moves takes, against Go-with-the-Flow's method at its published setting. Part `speed` of tools/bench_motion.py."""
+"""How long noise that moves takes, against Go-with-the-Flow's method at its published setting. Part `speed` of
+tools/bench_motion.py."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ import torch
 from tools.motion_cases import affine, pan, random_flow, turned, wave
 from videogen.motion import Camera, compile
 from videogen.schedulers import warped_noise
-from videogen.schedulers.warp_bipartite import BipartiteNoise
-from videogen.schedulers.warp_maps import FlowMaps
+from videogen.schedulers.warping.bipartite import BipartiteNoise
+from videogen.schedulers.warping.maps import FlowMaps
 
 TARGETS_S = {"cpu": 10.0, "cuda": 0.03}
-PUBLISHED: dict[str, Any] = {"compat": True, "oversample": 4}  # its LoRAs' own: a grid 4 times finer, motion rounded to it
+PUBLISHED: dict[str, Any] = {
+    "compat": True,
+    "oversample": 4,
+}  # its LoRAs' own: a grid 4 times finer, motion rounded to it
 AGAINST = ("pan", "zoom out")  # the motions timed with the other method too
 
 
@@ -37,7 +41,8 @@ def motions(steps: int, height: int, width: int) -> dict[str, Callable[[], Any]]
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each motion, and of the published method's first steps; all once a repeat, so that a busy machine slows all alike."""
+    """Seconds of each motion, and of the published method's first steps; all once a repeat, so that a busy machine
+    slows all alike."""
     height, width = options.picture
     cases = motions(options.frames - 1, height, width)
     seconds: dict[str, list[dict[str, float]]] = {}
@@ -46,7 +51,9 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
             made = _on(motion(), options.device)
             if options.device != "cpu" and name not in seconds:  # the first call loads kernels
                 warped_noise(made, options.channels, device=options.device)
-            seconds.setdefault(name, []).append(_timed(lambda made=made: warped_noise(made, options.channels, device=options.device)))
+            seconds.setdefault(name, []).append(
+                _timed(lambda made=made: warped_noise(made, options.channels, device=options.device))
+            )
             if name in AGAINST:
                 seconds.setdefault(f"published, {name}", []).append(_published(made, options))
     ratios = {name: _ratio(seconds[f"published, {name}"], seconds[name]) for name in AGAINST}
@@ -73,10 +80,13 @@ def _timed(work: Callable[[], Any]) -> dict[str, float]:
 
 
 def _published(flow: torch.Tensor, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the published method: its first frame and its first steps are timed, the steps' mean stands for the others."""
+    """Seconds of the published method: its first frame and its first steps are timed, the steps' mean stands for the
+    others."""
     steps, in_all = min(options.published_steps, len(flow)), len(flow)
     maps = FlowMaps(flow[: steps + 1])
-    source = BipartiteNoise(maps, channels=options.channels, spatial=8, seed=0, device=torch.device(options.device), **PUBLISHED)
+    source = BipartiteNoise(
+        maps, channels=options.channels, spatial=8, seed=0, device=torch.device(options.device), **PUBLISHED
+    )
     begun = _timed(lambda: source.frame(0))
     further = _timed(lambda: source.frame(steps))
     return {kind: begun[kind] + further[kind] * in_all / steps for kind in begun}
@@ -98,14 +108,22 @@ def _told(seconds: float) -> str:
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Rows of README's table."""
     height, width = found["picture"]
-    where = "a GPU" if "CPU" not in found["machine"]["device"] else f"{found['threads']} CPU thread{'s' * (found['threads'] != 1)}"
+    where = (
+        "a GPU"
+        if "CPU" not in found["machine"]["device"]
+        else f"{found['threads']} CPU thread{'s' * (found['threads'] != 1)}"
+    )
     what = f"warped noise: {found['frames']} frames of {width}x{height}, {found['channels']} channels, on {where}"
     own = {name: row for name, row in found["seconds"].items() if not name.startswith("published")}
     listed = ", ".join(f"{name} {_told(row['wall_s'])}" for name, row in own.items())
     slowest = max(row["wall_s"] for row in own.values())
-    yield what, f"{listed}; {'within' if slowest <= found['target_s'] else 'over'} the {_told(found['target_s'])} aimed at"
+    yield (
+        what,
+        f"{listed}; {'within' if slowest <= found['target_s'] else 'over'} the {_told(found['target_s'])} aimed at",
+    )
     against = ", ".join(f"{name} {ratio:.0f}x" for name, ratio in found["ratio_to_published"].items())
     timed = found["published"]
-    yield "warped noise: less work than Go-with-the-Flow's method at its published setting", (
-        f"{against} ({timed['steps_timed']} of its {timed['steps_in_all']} steps timed)"
+    yield (
+        "warped noise: less work than Go-with-the-Flow's method at its published setting",
+        (f"{against} ({timed['steps_timed']} of its {timed['steps_in_all']} steps timed)"),
     )

@@ -1,4 +1,5 @@
-"""Figures of noise that moves: is it white, does it stay where it belongs, what is exact. Part `statistics` of tools/bench_motion.py."""
+"""Figures of noise that moves: is it white, does it stay where it belongs, what is exact. Part `statistics` of
+tools/bench_motion.py."""
 
 from __future__ import annotations
 
@@ -13,14 +14,25 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from tools.motion_cases import MATRICES, affine, all_kinds, pan, shown_after, there_and_back, turned
 from videogen.metrics.coherence import coherence, correlation
-from videogen.metrics.noise import channel_correlation, kolmogorov_smirnov, moments, morans_i, noise_faults, spectral_flatness
+from videogen.metrics.noise import (
+    channel_correlation,
+    kolmogorov_smirnov,
+    moments,
+    morans_i,
+    noise_faults,
+    spectral_flatness,
+)
 from videogen.motion import Drag, compile
 from videogen.schedulers import WarpedNoise, warped_noise
-from videogen.schedulers.hash_noise import HashField
-from videogen.schedulers.warp_mix import kept_correlation
+from videogen.schedulers.warping.hash_noise import HashField
+from videogen.schedulers.warping.mix import kept_correlation
 
 SLOW_PANS = ((1 / 6, 48), (0.4, 20), (1 / 3, 48), (0.6, 40))  # px a frame, frames: whole latents of 8 px altogether
-RETURNS = {"rotation of 0.7 degrees": turned(0.7), "zoom in by 1.5 %": turned(0, 1.015), "zoom out by 1.5 %": turned(0, 1 / 1.015)}
+RETURNS = {
+    "rotation of 0.7 degrees": turned(0.7),
+    "zoom in by 1.5 %": turned(0, 1.015),
+    "zoom out by 1.5 %": turned(0, 1 / 1.015),
+}
 DEGRADATIONS = (0.2, 0.3, 0.5, 0.7, 0.9)
 METHODS: dict[str, dict[str, Any]] = {
     "texture": {"method": "texture"},
@@ -66,16 +78,21 @@ def resampled(mode: str, size: int) -> np.ndarray:
     """The negative control: noise turned and zoomed in as a picture is, [16, size, size]."""
     matrix = torch.tensor([[*row, 0.0] for row in turned(9, 1 / 1.3)])
     noise = torch.randn(1, 16, size, size, generator=torch.Generator().manual_seed(0))
-    return grid_sample(noise, affine_grid(matrix[None], list(noise.shape), align_corners=False), mode, align_corners=False)[0].numpy()
+    return grid_sample(
+        noise, affine_grid(matrix[None], list(noise.shape), align_corners=False), mode, align_corners=False
+    )[0].numpy()
 
 
 def bridge(size: int) -> dict[str, float]:
-    """One texel shared by all samples: their sum against it, their variance, their covariance to neighbours in standard deviations."""
+    """One texel shared by all samples: their sum against it, their variance, their covariance to neighbours in standard
+    deviations."""
 
     class Point:
         frames, height, width = 2, size, size
 
-        def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def texture(
+            self, frame: int, x: torch.Tensor, y: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             return torch.zeros_like(x, dtype=torch.int32), torch.full_like(x, 7.3), torch.full_like(x, -2.1)
 
     noise = warped_noise(Point(), 16, spatial=1, temporal=1)[0, :, 1]
@@ -90,7 +107,8 @@ def bridge(size: int) -> dict[str, float]:
 
 
 def along_the_map(matrix: Any, size: int) -> dict[str, float]:
-    """Correlation of the fourth frame with the first one moved along, beside what noise painted on the picture would have."""
+    """Correlation of the fourth frame with the first one moved along, beside what noise painted on the picture would
+    have."""
     first, last = warped_noise(affine(matrix, 4, size, size), 16)[0].numpy().swapaxes(0, 1)
     found = coherence(first, last, shown_after(matrix, 4, size, size).numpy())
     return {name: round(value, 4) for name, value in asdict(found).items()}
@@ -165,23 +183,44 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Rows of README's table."""
     white = list(found["white"].values())
     wrong = sum(bool(row["faults"]) for row in white)
-    worst = {name: max(abs(row[name]) for row in white) for name in ("moran_score", "kurtosis", "channels_score", "psd_score")}
+    worst = {
+        name: max(abs(row[name]) for row in white)
+        for name in ("moran_score", "kurtosis", "channels_score", "psd_score")
+    }
     stds = [row["std"] for row in white]
-    yield f"warped noise: frames of {len(white)} kinds of motion, {white[0]['values']:,} values each, told from white Gaussian noise", (
-        f"{wrong}; K-S p {min(row['ks_p'] for row in white):.3f} or more, Moran's z up to {worst['moran_score']:.1f}, "
-        f"kurtosis {worst['kurtosis']:.3f}, channels {worst['channels_score']:.1f} and spectrum {worst['psd_score']:.1f} sd; "
-        f"std {min(stds):.3f} to {max(stds):.3f}"
+    yield (
+        f"warped noise: frames of {len(white)} kinds of motion, {white[0]['values']:,} values each, told from white Gaussian noise",
+        (
+            f"{wrong}; K-S p {min(row['ks_p'] for row in white):.3f} or more, Moran's z up to {worst['moran_score']:.1f}, "
+            f"kurtosis {worst['kurtosis']:.3f}, channels {worst['channels_score']:.1f} and spectrum {worst['psd_score']:.1f} sd; "
+            f"std {min(stds):.3f} to {max(stds):.3f}"
+        ),
     )
-    control = ", ".join(f"{mode} {row['moran']:.2f} ({len(row['faults'])} faults)" for mode, row in found["resampled"].items())
+    control = ", ".join(
+        f"{mode} {row['moran']:.2f} ({len(row['faults'])} faults)" for mode, row in found["resampled"].items()
+    )
     yield "warped noise: the same of resampled noise (Moran's I; must fail)", control
-    along = ", ".join(f"{name} {row['correlation']:.2f} of {row['attainable']:.2f}" for name, row in found["along_the_map"].items())
+    along = ", ".join(
+        f"{name} {row['correlation']:.2f} of {row['attainable']:.2f}" for name, row in found["along_the_map"].items()
+    )
     yield "warped noise: correlation with the first frame moved along, of what is attainable after 4 frames", along
-    for name, what in (("texture", "texture"), ("bipartite", "bipartite"), ("published", "bipartite as Go-with-the-Flow published it")):
+    for name, what in (
+        ("texture", "texture"),
+        ("bipartite", "bipartite"),
+        ("published", "bipartite as Go-with-the-Flow published it"),
+    ):
         kept_share = [row[name] for row in found["slow_pans"]]
-        yield f"warped noise: pans of 0.17 to 0.6 px a frame over 20 to 48 frames, correlation with the ideal move, {what}", (
-            f"{min(kept_share):.3f} to {max(kept_share):.3f}"
+        yield (
+            f"warped noise: pans of 0.17 to 0.6 px a frame over 20 to 48 frames, correlation with the ideal move, {what}",
+            (f"{min(kept_share):.3f} to {max(kept_share):.3f}"),
         )
-    returned = ", ".join(f"{name} {row['texture']:.4f} (bipartite {row['bipartite']:.2f})" for name, row in found["there_and_back"].items())
+    returned = ", ".join(
+        f"{name} {row['texture']:.4f} (bipartite {row['bipartite']:.2f})"
+        for name, row in found["there_and_back"].items()
+    )
     yield "warped noise: 16 frames there and 16 back, correlation with the first", returned
     broken = [name for name, holds in found["exact"].items() if not holds]
-    yield f"warped noise: bit for bit the same: {', '.join(found['exact'])}", "not: " + ", ".join(broken) if broken else "all"
+    yield (
+        f"warped noise: bit for bit the same: {', '.join(found['exact'])}",
+        "not: " + ", ".join(broken) if broken else "all",
+    )

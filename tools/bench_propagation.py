@@ -1,10 +1,11 @@
-"""Measure propagation on the embedded models: `python tools/bench_propagation.py fidelity|promise|together|calibrate MODEL`.
+"""Measure propagation on the embedded models: `python tools/bench_propagation.py fidelity|promise|together|calibrate
+MODEL`.
 
 fidelity: 32 held-out prompts, the plain render and every rival with the same seeds, in turn: speedup of the denoising
-(median of the paired ratios), PSNR against the plain frames (mean and 5 % quantile), and the judge's accuracy.
-promise: 64 renders at each max_error; the share whose final latents lie within it. Both go on where they were cut off.
-together: propagation, sparse attention and both on one long clip. calibrate: the factor between the controller's sum and
-the final error, on prompts that the other parts never use, into videogen/propagation/calibration.json.
+(median of the paired ratios), PSNR against the plain frames (mean and 5 % quantile), and the judge's accuracy. promise:
+64 renders at each max_error; the share whose final latents lie within it. Both go on where they were cut off. together:
+propagation, sparse attention and both on one long clip. calibrate: the factor between the controller's sum and the
+final error, on prompts that the other parts never use, into videogen/propagation/calibration.json.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from tools.bench_rows import Rows
 from tools.judge import judge
 from tools.world import caption, held_out, sample_scene
 from videogen import Engine, InputError, UnsupportedError
-from videogen.engine.library import LibraryCacheTechnique
-from videogen.engine.techniques import Technique
 from videogen.metrics.fidelity import psnr_db, ssim
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.library import calibrate_magcache
+from videogen.sampling.technique import Technique
+from videogen.techniques.feature_cache import LibraryCacheTechnique
 
 STEPS = 50
 CALIBRATION = Path(__file__).resolve().parents[1] / "videogen" / "propagation" / "calibration.json"
@@ -56,7 +57,9 @@ def rivals(model: str) -> Iterator[Rival]:
         yield Rival(f"plain, {steps} steps", {"steps": steps})
     if model == "embedded-unet":
         yield Rival("fd", {"propagate": "fd"})
-        yield Rival("fd, one by one", {"propagate": {"keys": "fd", "boundary": "fd", "predictor": "hold", "micro_batch": 1}})
+        yield Rival(
+            "fd, one by one", {"propagate": {"keys": "fd", "boundary": "fd", "predictor": "hold", "micro_batch": 1}}
+        )
         for error in (0.1, 0.2):
             yield Rival(f"cut:1,1, max_error:{error}", {"propagate": {"max_error": error, "boundary": "cut:1,1"}})
         yield Rival("deepcache:3", {"propagate": "deepcache:3"})
@@ -157,19 +160,25 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "psnr_5_percent_db": round(float(np.quantile(values["psnr"], 0.05)), 2),
         "ssim": round(float(np.mean(values["ssim"])), 4),
         "keys": round(float(np.mean(values["keys"])), 1),
-        "right": {name: round(float(share), 3) for name, share in zip(("colour", "shape", "motion"), right, strict=True)},
+        "right": {
+            name: round(float(share), 3) for name, share in zip(("colour", "shape", "motion"), right, strict=True)
+        },
     }
 
 
 def promise(options: argparse.Namespace) -> dict[str, Any]:
     engine = Engine.load(options.model, device=options.device)
-    kept = Rows(report_path(options), {"part": "promise", "hash": engine.backbone.digest, "promises": PROMISES, "steps": STEPS})
+    kept = Rows(
+        report_path(options), {"part": "promise", "hash": engine.backbone.digest, "promises": PROMISES, "steps": STEPS}
+    )
     for index, scene in list(enumerate(held_out()[: options.renders]))[len(kept.rows) :]:
         _, plain, _ = render(engine, caption(scene), 500 + index)
         row = []
         for e in PROMISES:
             video, latents, _ = render(engine, caption(scene), 500 + index, propagate=f"max_error:{e}")
-            row.append({"error": relative(latents, plain), "keys": len(video.manifest["measured"]["propagation"]["keys"])})
+            row.append(
+                {"error": relative(latents, plain), "keys": len(video.manifest["measured"]["propagation"]["keys"])}
+            )
         kept.add(row)
         print(json.dumps({"done": index + 1, "errors": [one["error"] for one in row]}), file=sys.stderr)
     rows = kept.rows[: options.renders]
@@ -206,20 +215,26 @@ def together(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     for name, more in kinds.items():
         video, _, taken = render(engine, prompt, 1, **clip, **more)
-        rows[name] = {"speedup": round(base / taken, 3), "psnr_db": round(min(99.0, psnr_db(video.frames, plain.frames)), 2)}
+        rows[name] = {
+            "speedup": round(base / taken, 3),
+            "psnr_db": round(min(99.0, psnr_db(video.frames, plain.frames)), 2),
+        }
         print(json.dumps({name: rows[name]}), file=sys.stderr)
     return {"clip": {**clip, "prompt": prompt}, "denoise_s": round(base, 2), "rows": rows}
 
 
 def calibrate(options: argparse.Namespace) -> dict[str, Any]:
-    """The share of the final error in the controller's sum, at the conformal 90 % quantile of renders never used elsewhere."""
+    """The share of the final error in the controller's sum, at the conformal 90 % quantile of renders never used
+    elsewhere."""
     engine = Engine.load(options.model, device=options.device)
     shares: list[float] = []
     for index in range(options.renders):
         prompt = caption(sample_scene(5_000_000 + index, pairs=0, cameras=0))
         _, plain, _ = render(engine, prompt, 9000 + index)
         for budget in BUDGETS:
-            video, latents, _ = render(engine, prompt, 9000 + index, propagate={"max_error": budget, "boundary": options.boundary})
+            video, latents, _ = render(
+                engine, prompt, 9000 + index, propagate={"max_error": budget, "boundary": options.boundary}
+            )
             told = video.manifest["measured"]["propagation"]
             if told["estimated_error"]:
                 shares.append(relative(latents, plain) / (told["estimated_error"] / told["factor"]))

@@ -1,8 +1,8 @@
 """Propagation on models of real shapes with random weights: `python tools/bench_propagation_models.py [NAME ...]`.
 
-Seconds a step over a short run of each kind in turn: plain, Faster Diffusion's list step by step and decoded ahead, a cut
-that reads the latents, the output boundary; and the memory of what is kept. For a GPU (`make gpu`); `--tiny` shrinks the
-models so that the script itself can be tried anywhere.
+Seconds a step over a short run of each kind in turn: plain, Faster Diffusion's list step by step and decoded ahead, a
+cut that reads the latents, the output boundary; and the memory of what is kept. For a GPU (`make gpu`); `--tiny`
+shrinks the models so that the script itself can be tried anywhere.
 """
 
 from __future__ import annotations
@@ -40,19 +40,28 @@ class Shape:
 def animatediff(tiny: bool) -> Any:
     from diffusers import UNetMotionModel
 
-    small: dict[str, Any] = {"block_out_channels": (32, 64, 64, 64), "cross_attention_dim": 16, "num_attention_heads": 2} if tiny else {}
+    small: dict[str, Any] = (
+        {"block_out_channels": (32, 64, 64, 64), "cross_attention_dim": 16, "num_attention_heads": 2} if tiny else {}
+    )
     return UNetMotionModel(**({"cross_attention_dim": 768} | small), use_motion_mid_block=False)
 
 
 def animatediff_inputs(tiny: bool) -> dict[str, torch.Tensor]:
     frames, side, width = (4, 16, 16) if tiny else (16, 64, 768)
-    return {"sample": torch.randn(2, 4, frames, side, side), "encoder_hidden_states": torch.randn(2 * frames, 77, width)}
+    return {
+        "sample": torch.randn(2, 4, frames, side, side),
+        "encoder_hidden_states": torch.randn(2 * frames, 77, width),
+    }
 
 
 def svd(tiny: bool) -> Any:
     from diffusers import UNetSpatioTemporalConditionModel
 
-    small: dict[str, Any] = {"block_out_channels": (32, 64, 64, 64), "num_attention_heads": (1, 2, 2, 2), "cross_attention_dim": 16}
+    small: dict[str, Any] = {
+        "block_out_channels": (32, 64, 64, 64),
+        "num_attention_heads": (1, 2, 2, 2),
+        "cross_attention_dim": 16,
+    }
     return UNetSpatioTemporalConditionModel(**(small if tiny else {}))
 
 
@@ -67,13 +76,23 @@ def svd_inputs(tiny: bool) -> dict[str, torch.Tensor]:
 def wan(tiny: bool) -> Any:
     from diffusers import WanTransformer3DModel
 
-    small = {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 32, "num_layers": 4, "text_dim": 16, "freq_dim": 16}
+    small = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "ffn_dim": 32,
+        "num_layers": 4,
+        "text_dim": 16,
+        "freq_dim": 16,
+    }
     return WanTransformer3DModel(**(small if tiny else {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}))
 
 
 def wan_inputs(tiny: bool) -> dict[str, torch.Tensor]:
     frames, height, width, tokens, text = (5, 8, 8, 8, 16) if tiny else (21, 60, 104, 512, 4096)
-    return {"hidden_states": torch.randn(1, 16, frames, height, width), "encoder_hidden_states": torch.randn(1, tokens, text)}
+    return {
+        "hidden_states": torch.randn(1, 16, frames, height, width),
+        "encoder_hidden_states": torch.randn(1, tokens, text),
+    }
 
 
 SHAPES = {
@@ -122,12 +141,18 @@ def measure(name: str, tiny: bool, device: str, rounds: int) -> dict[str, Any]:
     rows = {}
     for kind, values in seconds.items():
         typical = statistics.median(values)
-        rows[kind] = {"step_s": round(typical, 5), "speedup": round(plain / typical, 3), "kept_mib": round(kept[kind] / 2**20, 1)}
+        rows[kind] = {
+            "step_s": round(typical, 5),
+            "speedup": round(plain / typical, 3),
+            "kept_mib": round(kept[kind] / 2**20, 1),
+        }
     print(json.dumps({name: rows}), file=sys.stderr)
     return {"parameters": sum(p.numel() for p in model.parameters()), "kinds": rows}
 
 
-def _run(model: Any, inputs: dict[str, torch.Tensor], config: EncoderPropagation | None, device: str) -> tuple[float, int]:
+def _run(
+    model: Any, inputs: dict[str, torch.Tensor], config: EncoderPropagation | None, device: str
+) -> tuple[float, int]:
     """(seconds of all steps, bytes kept at the end)."""
     scheduler = Scheduler()
     handle = None if config is None else attach(model, config, scheduler=scheduler)

@@ -8,7 +8,8 @@ from typing import Any
 
 
 class Rows:
-    """A file of JSON lines beside the report: `what` is measured, then a row a line. Whoever writes the report removes it.
+    """A file of JSON lines beside the report: `what` is measured, then a row a line. Whoever writes the report removes
+    it.
 
     what: all that the rows depend on (model's hash, part, settings); rows of anything else are thrown away.
     """

@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prove_judge(count: int = 256) -> dict[str, dict[str, float]]:
-    """The judge's accuracy on the world's own clips at both models' frame rates, and on decoys (another clip's prompt)."""
+    """The judge's accuracy on the world's own clips at both models' frame rates, and on decoys (another clip's
+    prompt)."""
     proof: dict[str, dict[str, float]] = {}
     for frames, stride in ((33, 1), (16, 2)):
         scenes = _provable_scenes(count)
@@ -80,14 +81,14 @@ def _provable_scenes(count: int) -> list[Scene]:
 
 def _share_right(scenes: list[Scene], verdicts: list[Verdict]) -> dict[str, float]:
     return {
-        name: float(np.mean([getattr(v, name) == getattr(s.things[0], name) for s, v in zip(scenes, verdicts, strict=True)]))
+        name: float(
+            np.mean([getattr(v, name) == getattr(s.things[0], name) for s, v in zip(scenes, verdicts, strict=True)])
+        )
         for name in ATTRIBUTES
     }
 
 
-def evaluate(
-    name: str, prompts: int, seeds: int, steps: int | None, guidance: float | None
-) -> tuple[dict, np.ndarray]:
+def evaluate(name: str, prompts: int, seeds: int, steps: int | None, guidance: float | None) -> tuple[dict, np.ndarray]:
     """Score a model on the held-out prompts: the report's entry and a contact sheet (one row a clip, first seed)."""
     engine = Engine.load(name)
     scenes, verdicts, rows, clips = [], [], [], []
@@ -98,7 +99,13 @@ def evaluate(
             verdict = judge(video.frames, stride=WORLD_FPS / float(video.fps))
             scenes.append(scene)
             verdicts.append(verdict)
-            clips.append({"prompt": caption(scene), "seed": 1000 * seed + index, "saw": [verdict.colour, verdict.shape, verdict.motion]})
+            clips.append(
+                {
+                    "prompt": caption(scene),
+                    "seed": 1000 * seed + index,
+                    "saw": [verdict.colour, verdict.shape, verdict.motion],
+                }
+            )
             if seed == 0:
                 chosen = np.linspace(0, len(video.frames) - 1, 9).round().astype(int)
                 rows.append(np.concatenate(list(video.frames[chosen]), 1))
@@ -110,7 +117,13 @@ def evaluate(
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
     sheet = np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1)
     seconds = (time.perf_counter() - begun) / len(clips)
-    report = {"clips": len(clips), "accuracy": accuracy, "vae": vae_quality(engine), "seconds_a_clip": round(seconds, 2), "seen": clips}
+    report = {
+        "clips": len(clips),
+        "accuracy": accuracy,
+        "vae": vae_quality(engine),
+        "seconds_a_clip": round(seconds, 2),
+        "seen": clips,
+    }
     return report, sheet
 
 

@@ -36,7 +36,8 @@ GRACE_S = 120.0
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the table. In `command`, {python}, {out}, {minutes}, {device} and {NAME of an earlier job} are filled in.
+    """A row of the table. In `command`, {python}, {out}, {minutes}, {device} and {NAME of an earlier job} are filled
+    in.
 
     lane: jobs of a lane run one after another, lanes run side by side (small models leave most of a GPU idle); those
     of ALONE run when all lanes are through, as they take timings.
@@ -57,7 +58,10 @@ ALONE = "alone"
 TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
 JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
 MIXED = "--continued 0.35 --warped 0.35 "  # clips that go on from finished frames; and, of a DiT, with noise that moves
-SHIPPED = MIXED + "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
+SHIPPED = (
+    MIXED
+    + "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
+)
 JOBS: tuple[Job, ...] = (
     Job("dit-motion", "dit", "the shipped DiT learns on, noise that moves included", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
     Job("judge-motion", "dit", "held-out prompts on it", JUDGE + "{dit-motion}", 0.0, ("dit-motion",), 150.0),
@@ -160,8 +164,16 @@ class Lane:
         status.write(folder)
         log = open(folder / "log.txt", "ab")  # noqa: SIM115 - the child keeps it
         command = fill(job, self.options, status.minutes)
-        say(f"{job.name}: {job.about}" + (f", {status.minutes:.1f} minutes" if job.share else "") + f"; log {folder}/log.txt")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path(self.options.out)), "PYTHONUNBUFFERED": "1"}
+        say(
+            f"{job.name}: {job.about}"
+            + (f", {status.minutes:.1f} minutes" if job.share else "")
+            + f"; log {folder}/log.txt"
+        )
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(python_path(self.options.out)),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
         log.close()
         self.job, self.status, self.begun = job, status, time.monotonic()
@@ -204,7 +216,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def fill(job: Job, options: argparse.Namespace, minutes: float) -> list[str]:
     """The job's command line, as a list, so that no name is ever read by a shell."""
-    values = {"python": sys.executable, "device": options.device, "minutes": f"{minutes:.2f}", "out": str(options.out / job.name)}
+    values = {
+        "python": sys.executable,
+        "device": options.device,
+        "minutes": f"{minutes:.2f}",
+        "out": str(options.out / job.name),
+    }
     values |= {other.name: str(options.out / other.name) for other in JOBS}
     return [part.format_map(values) for part in job.command.split()]
 
@@ -219,7 +236,18 @@ def bring_wheels(folder: Path, out: Path) -> None:
     wheels = sorted(str(path) for path in folder.glob("*.whl"))
     site = out.parent / f"{out.name}-site"
     if wheels and not site.is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(site), *wheels]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--target",
+            str(site),
+            *wheels,
+        ]
         subprocess.run(command, check=True)
 
 
@@ -227,7 +255,9 @@ def missing_modules(out: Path) -> list[str]:
     """Which of MODULES the jobs would not find."""
     code = f"import importlib.util as u; print(*[m for m in {('torch', *MODULES)!r} if u.find_spec(m) is None])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path(out))}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def default_device() -> str:
@@ -245,8 +275,12 @@ def say(line: str) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="time box of this call (default 30)")
-    parser.add_argument("--whole", type=float, metavar="MINUTES", help="plan for so many over several calls, each of --minutes")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "gpu", help="results, weights and logs (default out/gpu)")
+    parser.add_argument(
+        "--whole", type=float, metavar="MINUTES", help="plan for so many over several calls, each of --minutes"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "out" / "gpu", help="results, weights and logs (default out/gpu)"
+    )
     parser.add_argument("--device", default=None, help="default: cuda where there is one")
     parser.add_argument("--only", nargs="+", metavar="JOB", choices=[job.name for job in JOBS], help="these jobs alone")
     parser.add_argument("--wheels", type=Path, default=None, help="folder of carried wheels, see tools/README.md")
@@ -287,13 +321,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.wheels:
         bring_wheels(options.wheels, options.out)
     if absent := missing_modules(options.out):
-        say(f"these modules are missing here: {', '.join(absent)}; carry their wheels (tools/README.md) and give --wheels FOLDER")
+        say(
+            f"these modules are missing here: {', '.join(absent)}; carry their wheels (tools/README.md) and give --wheels FOLDER"
+        )
         return 2
     options.device = options.device or default_device()
     failed = run([j for j in jobs if j.lane != ALONE], options, deadline)
     failed += run([j for j in jobs if j.lane == ALONE], options, deadline)
     waiting = [job.name for job in jobs if not Status.read(options.out / job.name).done]
-    say(f"results are in {options.out}" + (f"; still to do, by the same command: {', '.join(waiting)}" if waiting else ""))
+    say(
+        f"results are in {options.out}"
+        + (f"; still to do, by the same command: {', '.join(waiting)}" if waiting else "")
+    )
     return 1 if failed else 0
 
 

@@ -1,8 +1,9 @@
 """Kill a long render again and again at random instants: `python tools/kill_resume.py [--kills 100]`.
 
-Renders of five pieces are begun, killed without warning (SIGKILL) and begun again until they finish; each finished file's frames
-must be an uninterrupted run's, bit for bit, and at no instant may the final name hold a part of a file. The model is loaded once;
-each render is a process of its own, so that what is killed is the render and not the loading of libraries.
+Renders of five pieces are begun, killed without warning (SIGKILL) and begun again until they finish; each finished
+file's frames must be an uninterrupted run's, bit for bit, and at no instant may the final name hold a part of a file.
+The model is loaded once; each render is a process of its own, so that what is killed is the render and not the loading
+of libraries.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ from videogen import Engine, RenderRequest, Video
 from videogen.longvideo import job_folder
 
 PIECES = 5
-POLICIES = {"clean_prefix": 145, "replay": 110, "replay:release=0.8": 110, "cono": 205}  # and the frames that make five pieces
+POLICIES = {
+    "clean_prefix": 145,
+    "replay": 110,
+    "replay:release=0.8": 110,
+    "cono": 205,
+}  # and the frames that make five pieces
 
 
 @dataclass
 class Tally:
-    """kills: renders killed; finished: renders that came to their end; resumed: pieces found done, summed over starts; faults: what
-    should not be."""
+    """kills: renders killed; finished: renders that came to their end; resumed: pieces found done, summed over starts;
+    faults: what should not be."""
 
     kills: int = 0
     finished: int = 0
@@ -44,7 +50,9 @@ class Tally:
 
 
 def request(policy: str) -> RenderRequest:
-    return RenderRequest("a red ball moves right on a black background", frames=POLICIES[policy], steps=2, continuity=policy, seed=4)
+    return RenderRequest(
+        "a red ball moves right on a black background", frames=POLICIES[policy], steps=2, continuity=policy, seed=4
+    )
 
 
 def kill_and_resume(engine: Engine, folder: Path, policy: str, kills: int, seed: int = 0) -> Tally:

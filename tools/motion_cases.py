@@ -1,4 +1,5 @@
-"""Motions whose noise is measured: flow stacks [steps, 2, height, width] in px, by formula. Not for clips: that is `videogen.motion`."""
+"""Motions whose noise is measured: flow stacks [steps, 2, height, width] in px, by formula. Not for clips: that is
+`videogen.motion`."""
 
 from __future__ import annotations
 

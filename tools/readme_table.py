@@ -1,8 +1,9 @@
 """Write all figures from benchmarks/*.json: `python tools/readme_table.py [--check]`.
 
-The full table goes to docs/figures.md, its headlines to the README; no figure in either is typed. SUBJECTS says which files
-belong to which subject, what reads them, and which of their rows are headlines. A file without a reader there brings its own
-`command` and `rows` (a list of [what, figure]); one that is neither is an error, and so is a headline without its row.
+The full table goes to docs/figures.md, its headlines to the README; no figure in either is typed. SUBJECTS says which
+files belong to which subject, what reads them, and which of their rows are headlines. A file without a reader there
+brings its own `command` and `rows` (a list of [what, figure]); one that is neither is an error, and so is a headline
+without its row.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def quality_rows(data: dict[str, Any]) -> Iterator[Row]:
             parts.append(f"{attribute} {share} % ({low} to {high})")
         yield f"`{name}`: right, {result['clips']} clips of prompts never trained on (95 % intervals)", ", ".join(parts)
         vae = result["vae"]
-        yield f"`{name}`: its VAE on {vae['clips']} unseen full-length clips", f"{vae['psnr_db']:.1f} dB (least {vae['least_psnr_db']:.1f})"
+        yield (
+            f"`{name}`: its VAE on {vae['clips']} unseen full-length clips",
+            f"{vae['psnr_db']:.1f} dB (least {vae['least_psnr_db']:.1f})",
+        )
 
 
 def kernel_rows(data: dict[str, Any]) -> Iterator[Row]:
@@ -57,7 +61,10 @@ def kernel_rows(data: dict[str, Any]) -> Iterator[Row]:
         what = f"sparse attention, CPU, {row['dtype']}, {row['length']:,} tokens, head dim {row['head_dim']}"
         speed = ", ".join(f"{row['speedup'][d]:.1f}x at {100 * float(d):.0f} % density" for d in row["speedup"])
         worst = min(row["efficiency"].values())
-        yield what, f"{speed} (efficiency {worst:.2f} or more); a search costs {100 * row['search_share']:.1f} % of a dense call"
+        yield (
+            what,
+            f"{speed} (efficiency {worst:.2f} or more); a search costs {100 * row['search_share']:.1f} % of a dense call",
+        )
 
 
 def attention_render_rows(data: dict[str, Any]) -> Iterator[Row]:
@@ -66,7 +73,9 @@ def attention_render_rows(data: dict[str, Any]) -> Iterator[Row]:
     clip, audit = found["clip"], found["full_audit"]
     what = f"`{clip['model']}` at {clip['tokens']:,} tokens ({clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]})"
     for name, row in found["policies"].items():
-        seen = "the same frames" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB, SSIM {row['ssim']:.3f} to dense"
+        seen = (
+            "the same frames" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB, SSIM {row['ssim']:.3f} to dense"
+        )
         speed = f", {row['speedup']:.2f}x as fast as dense" if "speedup" in row else ""
         yield f"{what}, {name}", f"density {row['mean_density']:.2f}{speed}, {seen}"
     least = "nothing was made sparse"
@@ -87,10 +96,15 @@ def propagation_rows(data: dict[str, Any]) -> Iterator[Row]:
         yield f"`{model}`, {data['steps']} steps, {data['clips']} held-out prompts: {name}", figure
     for promised, row in data.get("promises", {}).items():
         figure = f"kept in {100 * row['kept']:.0f} % (90 % of them under {row['90_percent_error']:.4f}), {row['keys']:.0f} keys"
-        yield f"`{model}`, {data['steps']} steps, {data['renders']} renders: max_error {promised} of the final latents", figure
+        yield (
+            f"`{model}`, {data['steps']} steps, {data['renders']} renders: max_error {promised} of the final latents",
+            figure,
+        )
     for name, row in data.get("rows", {}).items():
         clip = data["clip"]
-        what = f"`{model}`, {clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]}, {clip['steps']} steps: {name}"
+        what = (
+            f"`{model}`, {clip['frames']} frames of {clip['size'][0]}x{clip['size'][1]}, {clip['steps']} steps: {name}"
+        )
         yield what, f"{row['speedup']:.2f}x, {row['psnr_db']:.1f} dB to plain"
 
 
@@ -109,7 +123,11 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
         )
         yield f"`{model}`, {data['clips']} prompts, {data['frames']} frames: {name}", figure
     for frames, row in data.get("runs", {}).items():
-        slope = "" if row["slope"] is None else f"; the last third of the pieces takes {100 * row['slope']:+.1f} % of the first's time"
+        slope = (
+            ""
+            if row["slope"] is None
+            else f"; the last third of the pieces takes {100 * row['slope']:+.1f} % of the first's time"
+        )
         yield f"`{model}`, a video of {frames} frames", f"peak memory {row['peak_bytes'] / 2**20:.0f} MiB{slope}"
     if "memory_ratio" in data:
         ratio = f"{data['memory_ratio']:.3f} (least of {data['repeats']} processes each)"
@@ -121,7 +139,10 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
         late = data["late_frames"]
         figure = f"colour after {late['colour_late']:.0f} frames, motion after {late['motion_late']:.0f}, of a window of {data['window']}"
         yield f"`{model}`, {data['clips']} stories: what changes, after the asked second (median)", figure
-        yield f"`{model}`, {data['clips']} stories: what stays (the shape), right in", f"{100 * data['right_shape']:.0f} % of the stretches"
+        yield (
+            f"`{model}`, {data['clips']} stories: what stays (the shape), right in",
+            f"{100 * data['right_shape']:.0f} % of the stretches",
+        )
 
 
 def kill_rows(data: dict[str, Any]) -> Iterator[Row]:
@@ -146,9 +167,9 @@ def _shares(right: dict[str, float]) -> str:
 class Source:
     """Files that are read alike.
 
-    files: a pattern over their names (`*` and `?`); of several the first in SUBJECTS takes a file. headlines: regular expressions,
-    each of which finds exactly one row of each such file, by what is measured; they leave open what a new run may change (clips,
-    frames, the machine). command: of files that do not say it.
+    files: a pattern over their names (`*` and `?`); of several the first in SUBJECTS takes a file. headlines: regular
+    expressions, each of which finds exactly one row of each such file, by what is measured; they leave open what a new
+    run may change (clips, frames, the machine). command: of files that do not say it.
     """
 
     files: str
@@ -220,7 +241,9 @@ SUBJECTS = (
         'Speed is that of the denoising, and dB the likeness of the frames (PSNR) to the plain 50-step render of the same seed; "judged '
         'as plain" means that the judge finds colour, shape and motion right as often as there.',
         (
-            Source("propagation-fidelity-embedded.json", propagation_rows, (r": max_error:0\.02$", r": plain, 25 steps$")),
+            Source(
+                "propagation-fidelity-embedded.json", propagation_rows, (r": max_error:0\.02$", r": plain, 25 steps$")
+            ),
             Source("propagation-fidelity-*.json", propagation_rows),
         ),
     ),
@@ -291,7 +314,10 @@ SUBJECTS = (
         "Long videos: stories",
         "The prompts ask for another colour, then for rest, at given seconds: fewer frames until it is so are better, and the shape is "
         "to stay.",
-        (Source("long-story-embedded.json", long_rows, (r"stories: what changes",)), Source("long-story-*.json", long_rows)),
+        (
+            Source("long-story-embedded.json", long_rows, (r"stories: what changes",)),
+            Source("long-story-*.json", long_rows),
+        ),
     ),
     Subject("Other figures", "Each row says what it measures.", (Source("*.json"),)),
 )
@@ -314,7 +340,9 @@ def rows_of(path: Path, source: Source) -> list[Row]:
     data = json.loads(path.read_text(encoding="utf-8"))
     command = source.command or data.get("command")
     if command is None or (source.reader is own_rows and "rows" not in data):
-        raise ValueError(f"{path.name} has no reader; give it `command` and `rows`, or a Source in SUBJECTS of {Path(__file__).name}")
+        raise ValueError(
+            f"{path.name} has no reader; give it `command` and `rows`, or a Source in SUBJECTS of {Path(__file__).name}"
+        )
     now = _weights(data.get("model", ""))
     older = " (earlier weights)" if now is not None and data.get("model_hash", now) != now else ""
     return [(what, f"| {what} | {figure}{older} | `{command}` |") for what, figure in source.reader(data)]
@@ -349,7 +377,9 @@ def as_table(lines: Iterable[str]) -> str:
 
 def headline_table(folder: Path) -> str:
     """The README's table of all files in `folder`."""
-    return as_table(line for _, files in grouped(folder) for path, source in files for line in headlines_of(path, source))
+    return as_table(
+        line for _, files in grouped(folder) for path, source in files for line in headlines_of(path, source)
+    )
 
 
 def figures_page(folder: Path) -> str:
@@ -384,7 +414,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where either file is old")
     options = parser.parse_args(argv)
-    old = {path: text for path, text in wanted(ROOT).items() if not path.exists() or path.read_text(encoding="utf-8") != text}
+    old = {
+        path: text
+        for path, text in wanted(ROOT).items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
     if options.check:
         return int(bool(old))
     for path, text in old.items():

@@ -35,17 +35,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
     parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
-    parser.add_argument("--large", action="store_true", help="parts `vae` and `dit`: 128x128 px, 65 frames, 4,352 tokens")
-    parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
-    parser.add_argument("--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay")
-    parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
-    parser.add_argument("--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them")
-    parser.add_argument("--hard", type=float, default=0.0, help="share of clips of what is learned last: `dit` spins, `unet` squares")
-    parser.add_argument("--continued", type=float, default=0.0, help="share of clips that go on from frames that are shown")
     parser.add_argument(
-        "--motion-reader", choices=("begin", "keep"), help="`dit`: put a first block before --init that reads noise's motion; or it has one"
+        "--large", action="store_true", help="parts `vae` and `dit`: 128x128 px, 65 frames, 4,352 tokens"
     )
-    parser.add_argument("--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)")
+    parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
+    parser.add_argument(
+        "--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay"
+    )
+    parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
+    parser.add_argument(
+        "--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them"
+    )
+    parser.add_argument(
+        "--hard", type=float, default=0.0, help="share of clips of what is learned last: `dit` spins, `unet` squares"
+    )
+    parser.add_argument(
+        "--continued", type=float, default=0.0, help="share of clips that go on from frames that are shown"
+    )
+    parser.add_argument(
+        "--motion-reader",
+        choices=("begin", "keep"),
+        help="`dit`: put a first block before --init that reads noise's motion; or it has one",
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)"
+    )
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -71,7 +85,14 @@ def main(argv: list[str] | None = None) -> int:
     if options.learning_rate:
         part.learning_rate = options.learning_rate
     plain_attention = options.device == "cpu" and not options.large
-    print(json.dumps(train(part, Budget(options.minutes, options.device, options.out, options.steps, plain_attention=plain_attention))))
+    print(
+        json.dumps(
+            train(
+                part,
+                Budget(options.minutes, options.device, options.out, options.steps, plain_attention=plain_attention),
+            )
+        )
+    )
     return 0
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .core._version import __version__
 
 # In a source checkout attention/, schedulers/ and configs/ lie at the repository's root; installed, they lie in here.
 _root = Path(__file__).resolve().parent.parent
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
         VideogenError,
     )
     from .engine.engine import Engine
-    from .engine.events import Progress
-    from .engine.request import RenderRequest
     from .media.video import Video
+    from .request.request import RenderRequest
+    from .sampling.progress import Progress
 
 _HOMES = {
     "Engine": "engine.engine",
-    "Progress": "engine.events",
-    "RenderRequest": "engine.request",
+    "Progress": "sampling.progress",
+    "RenderRequest": "request.request",
     "Video": "media.video",
 }
 _ERRORS = (

@@ -1,7 +1,7 @@
 """Dense attention that also gives the log-sum-exp of each row; what the sparse kernels and the search stand on.
 
-Each device's best fused kernel that returns one (`DENSE` says which can take a call, and why another cannot), plain fp32
-mathematics elsewhere.
+Each device's best fused kernel that returns one (`DENSE` says which can take a call, and why another cannot), plain
+fp32 mathematics elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..blockmap import BlockMap
+from videogen.attention.blockmap import BlockMap
+
 from . import flash, xformers_dense
 from .table import has_triton
 
@@ -93,7 +94,11 @@ def _refuses_flash(case: DenseCase) -> str | None:
         return f"{case.dtype} is not bfloat16 or float16"
     if case.capability < (8, 0):
         return f"it needs compute capability 8.0, this device has {'.'.join(map(str, case.capability))}"
-    return None if case.head_dim % 8 == 0 and case.head_dim <= 256 else f"head dim {case.head_dim} is not a multiple of 8 up to 256"
+    return (
+        None
+        if case.head_dim % 8 == 0 and case.head_dim <= 256
+        else f"head dim {case.head_dim} is not a multiple of 8 up to 256"
+    )
 
 
 def _refuses_xformers(case: DenseCase) -> str | None:
@@ -125,7 +130,9 @@ def _cuda_flash(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
 def _masked(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
     from .triton_blocks import triton_attention
 
-    full = BlockMap.full(*query.shape[:2], query_block=128, key_block=64, length=(query.shape[2], key.shape[2]), device=query.device)
+    full = BlockMap.full(
+        *query.shape[:2], query_block=128, key_block=64, length=(query.shape[2], key.shape[2]), device=query.device
+    )
     return triton_attention(query, key, value, full, scale=scale, key_mask=bias[:, 0, 0] == 0)
 
 
@@ -151,7 +158,10 @@ def _piece(query, keys, values, bias):  # type: ignore[no-untyped-def]
 #: The dense kernels that give a log-sum-exp, best first: (query, key, value, bias, scale) -> (out, lse), and why one cannot.
 DENSE: dict[str, tuple[Callable[..., tuple[torch.Tensor, torch.Tensor]], Callable[[DenseCase], str | None]]] = {
     "cpu-flash": (_cpu_flash, _refuses_cpu),
-    "flash-attn": (lambda q, k, v, bias, scale: flash.flash_attn(q, k, v, scale), lambda case: flash.missing() or _refuses_flash(case)),
+    "flash-attn": (
+        lambda q, k, v, bias, scale: flash.flash_attn(q, k, v, scale),
+        lambda case: flash.missing() or _refuses_flash(case),
+    ),
     "cuda-flash": (_cuda_flash, _refuses_flash),
     "xformers": (lambda q, k, v, bias, scale: xformers_dense.xformers_attention(q, k, v, scale), _refuses_xformers),
     "triton": (_masked, _refuses_masked),

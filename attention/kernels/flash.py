@@ -1,4 +1,5 @@
-"""The flash-attn package's dense kernel: version 3 (`flash_attn_interface`, Hopper) where it is installed, else version 2.
+"""The flash-attn package's dense kernel: version 3 (`flash_attn_interface`, Hopper) where it is installed, else version
+2.
 
 Both take [batch, length, heads, head_dim] and give the natural log-sum-exp as [batch, heads, length].
 """
@@ -19,7 +20,9 @@ def missing() -> str | None:
     return None if _installed() else "flash-attn is not installed"
 
 
-def flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+def flash_attn(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(out [b, h, l, d], lse fp32 [b, h, l]) of half-precision tensors [b, h, l, d] on CUDA."""
     swapped = (x.transpose(1, 2) for x in (query, key, value))
     out, lse, *_ = _function()(*swapped, softmax_scale=scale, return_attn_probs=True)

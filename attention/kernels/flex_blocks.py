@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..blockmap import BlockMap
+from videogen.attention.blockmap import BlockMap
 
 
 def flex_attention(
@@ -53,7 +53,11 @@ def to_block_mask(block_map: BlockMap, key_mask: torch.Tensor | None = None) -> 
     if not partial:
         lists = (none, torch.zeros_like(columns), block_map.counts, columns)
     return BlockMask.from_kv_blocks(  # type: ignore[misc]
-        *lists, BLOCK_SIZE=(m, n), mask_mod=mask_mod, seq_lengths=(block_map.query_length, length), compute_q_blocks=False
+        *lists,
+        BLOCK_SIZE=(m, n),
+        mask_mod=mask_mod,
+        seq_lengths=(block_map.query_length, length),
+        compute_q_blocks=False,
     )
 
 

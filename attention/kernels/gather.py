@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import torch
 
-from ..blockmap import BlockMap
+from videogen.attention.blockmap import BlockMap
+
 from .dense import attention_with_lse
 from .sharing import parallel_for, scratch
 
 _CHUNK_BYTES = 2 << 20  # of gathered keys and values in a piece: more falls out of the caches before it is read
 _PIECES = 4  # at least so many a thread, so that a slow one holds up little
 
-# Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d head dim.
+# Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d
+# head dim.
 
 
 def gather_attention(
@@ -38,7 +40,9 @@ def gather_attention(
     key, value = _padded(key, keys), _padded(value, keys)
     valid = None if key_mask is None else torch.nn.functional.pad(key_mask, (0, keys - key_mask.shape[1]))
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    out = torch.empty(b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device).transpose(1, 2)
+    out = torch.empty(
+        b, p * block_map.query_block, h, value.shape[-1], dtype=query.dtype, device=query.device
+    ).transpose(1, 2)
     lse = torch.empty(b, h, p * block_map.query_block, dtype=wide, device=query.device)
     groups = h // key.shape[1]
     threads = torch.get_num_threads() if query.device.type == "cpu" else 1
@@ -51,7 +55,9 @@ def gather_attention(
                 g, one = j // groups, slice(i, i + 1)
                 k, v = (x[one, g : g + 1, :real] for x in (key, value))
                 mask = None if key_mask is None else key_mask[one]
-                out[one, j : j + 1], lse[one, j : j + 1] = attention_with_lse(query[one, j : j + 1], k, v, scale=scale, key_mask=mask)
+                out[one, j : j + 1], lse[one, j : j + 1] = attention_with_lse(
+                    query[one, j : j + 1], k, v, scale=scale, key_mask=mask
+                )
                 continue
             theirs = key[i, j // groups], value[i, j // groups], None if valid is None else valid[i]
             head = _Head.of(block_map, query[i, j], out[i, j], lse[i, j], *theirs)
@@ -62,7 +68,8 @@ def gather_attention(
 
 
 class _Head(NamedTuple):
-    """One head's tensors in whole blocks, strided as they came: query, out [p, m, d], lse [p, m], key, value [q, n, d], valid [q, n]."""
+    """One head's tensors in whole blocks, strided as they came: query, out [p, m, d], lse [p, m], key, value [q, n, d],
+    valid [q, n]."""
 
     query: torch.Tensor
     out: torch.Tensor
@@ -81,8 +88,8 @@ class _Head(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """What is attended to in one go. rows: which query blocks, r of them; chosen: the key blocks of each in turn, int64 [r * blocks];
-    kept: keys of each."""
+    """What is attended to in one go. rows: which query blocks, r of them; chosen: the key blocks of each in turn, int64
+    [r * blocks]; kept: keys of each."""
 
     head: _Head
     rows: torch.Tensor | slice
@@ -95,7 +102,9 @@ def _attend(piece: _Piece, scale: float | None) -> None:
     head, rows = piece.head, piece.rows
     query = head.query[rows].unsqueeze(1)
     k, v = (_gathered(name, x, piece, len(query)) for name, x in (("keys", head.key), ("values", head.value)))
-    mask = None if head.valid is None else head.valid.index_select(0, piece.chosen).view(len(query), -1)[:, : piece.kept]
+    mask = (
+        None if head.valid is None else head.valid.index_select(0, piece.chosen).view(len(query), -1)[:, : piece.kept]
+    )
     out, lse = attention_with_lse(query, k, v, scale=scale, key_mask=mask)
     head.out[rows], head.lse[rows] = out.squeeze(1), lse.squeeze(1)
 
@@ -107,8 +116,11 @@ def _gathered(name: str, source: torch.Tensor, piece: _Piece, rows: int) -> torc
     return torch.index_select(source, 0, piece.chosen, out=into).view(rows, 1, -1, d)[:, :, : piece.kept]
 
 
-def _pieces(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, most: int) -> Iterator[_Piece]:
-    """A head's query blocks, those that keep equally many keys together, in pieces of at most `most` that fit the budget.
+def _pieces(
+    head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map: BlockMap, most: int
+) -> Iterator[_Piece]:
+    """A head's query blocks, those that keep equally many keys together, in pieces of at most `most` that fit the
+    budget.
 
     columns [p, k_max], counts [p].
     Rows that keep the ragged last key block have fewer keys, so they form pieces of their own.
@@ -116,12 +128,20 @@ def _pieces(head: _Head, columns: torch.Tensor, counts: torch.Tensor, block_map:
     n, q = block_map.key_block, block_map.shape[1]
     missing = q * n - block_map.key_length
     counts = counts.long()
-    ragged = columns.gather(1, counts[:, None] - 1).squeeze(1) == q - 1 if missing else torch.zeros_like(counts, dtype=torch.bool)
+    ragged = (
+        columns.gather(1, counts[:, None] - 1).squeeze(1) == q - 1
+        if missing
+        else torch.zeros_like(counts, dtype=torch.bool)
+    )
     label = counts * 2 + ragged
     for value in label.unique().tolist():
         blocks, short = value // 2, missing if value % 2 else 0
         size = 2 * blocks * n * head.key.shape[-1] * head.key.element_size()
-        step = max(1, min(most, _CHUNK_BYTES // size)) if head.key.device.type == "cpu" else max(64, 64 * _CHUNK_BYTES // size)
+        step = (
+            max(1, min(most, _CHUNK_BYTES // size))
+            if head.key.device.type == "cpu"
+            else max(64, 64 * _CHUNK_BYTES // size)
+        )
         for rows in (label == value).nonzero().squeeze(1).split(step):
             first, last = int(rows[0]), int(rows[-1])
             together = last - first + 1 == len(rows)  # neighbours need no copy of their queries

@@ -26,8 +26,8 @@ class BackendReport:
 
 
 def probe_backends() -> list[BackendReport]:
-    """Try every backend on the best device: half precision on CUDA, fp32 on a CPU. lse-: dense ones that also give the log-sum-exp
-    that a search and an audit need, the first of which serves."""
+    """Try every backend on the best device: half precision on CUDA, fp32 on a CPU. lse-: dense ones that also give the
+    log-sum-exp that a search and an audit need, the first of which serves."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -52,7 +52,9 @@ def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # t
     worst = float((result.float() - expected).abs().max())
     if not worst < _TOLERANCE:
         return BackendReport(name, False, f"wrong result: off by {worst:.3g} from plain attention")
-    return BackendReport(name, True, f"{query.device.type}, {str(query.dtype).removeprefix('torch.')}, off by {worst:.1e}")
+    return BackendReport(
+        name, True, f"{query.device.type}, {str(query.dtype).removeprefix('torch.')}, off by {worst:.1e}"
+    )
 
 
 def _sdpa(kind: str) -> Callable:  # type: ignore[type-arg]
@@ -86,7 +88,7 @@ def _xformers(q, k, v):  # type: ignore[no-untyped-def]
 
 def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]
     def call(q, k, v):  # type: ignore[no-untyped-def]
-        from ..blockmap import BlockMap
+        from videogen.attention.blockmap import BlockMap
 
         block_map = BlockMap.full(*q.shape[:2], query_block=64, key_block=64, length=q.shape[2], device=q.device)
         if reason := kernel.refuses(Case.of(q, v, block_map, None)):

@@ -1,7 +1,7 @@
 """Work shared out over a CPU's cores: each thread takes the next piece when it is done with its last.
 
-PyTorch splits every operation evenly over its threads and waits for the slowest, at each. Here a thread runs whole pieces with one
-core each, so a core that is busy elsewhere delays one piece, and nothing is waited for but the end.
+PyTorch splits every operation evenly over its threads and waits for the slowest, at each. Here a thread runs whole
+pieces with one core each, so a core that is busy elsewhere delays one piece, and nothing is waited for but the end.
 
 The threads are PyTorch's own where they can be called upon: after an operation they look out for the next one for some
 milliseconds, with all that their cores can do, and threads beside them would have to share these.
@@ -34,7 +34,9 @@ def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int
     """
     left: Iterator[T] = iter(pieces)
     first = list(islice(left, 2))
-    alone = threads < 2 or len(first) < 2 or not main_thread().is_alive()  # at the interpreter's end no thread can be begun any more
+    alone = (
+        threads < 2 or len(first) < 2 or not main_thread().is_alive()
+    )  # at the interpreter's end no thread can be begun any more
     left = chain(first, left)
     lock, errors = Lock(), list[BaseException]()
     inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
@@ -50,7 +52,12 @@ def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int
 
     def run() -> None:
         try:
-            with _own_scratch(), torch.inference_mode(inference), torch.set_grad_enabled(grad), torch.autocast("cpu", enabled=False):
+            with (
+                _own_scratch(),
+                torch.inference_mode(inference),
+                torch.set_grad_enabled(grad),
+                torch.autocast("cpu", enabled=False),
+            ):
                 while (piece := taken()) is not _END:
                     work(piece)  # type: ignore[arg-type]
         except BaseException as error:  # Ctrl-C included: no thread may take its error elsewhere
@@ -73,14 +80,16 @@ def parallel_for(pieces: Iterable[T], work: Callable[[T], None], *, threads: int
         errors.clear()  # its traceback holds this frame, which holds it
 
 
-# --- threads -------------------------------------------------------------------------------------------------------------------
+# --- threads
+# -------------------------------------------------------------------------------------------------------------------
 
 _REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @cache
 def _openmp() -> Callable[..., None] | None:
-    """`GOMP_parallel(region, data, threads, flags)` of the OpenMP library that PyTorch itself runs on; None where it has another face.
+    """`GOMP_parallel(region, data, threads, flags)` of the OpenMP library that PyTorch itself runs on; None where it
+    has another face.
 
     Within a region, PyTorch's operations keep to the thread that calls them.
     """
@@ -92,10 +101,13 @@ def _openmp() -> Callable[..., None] | None:
     return fork  # type: ignore[no-any-return]
 
 
-def _in_region(fork: Callable[..., None], run: Callable[[], None], failed: Callable[[BaseException], None], threads: int) -> None:
+def _in_region(
+    fork: Callable[..., None], run: Callable[[], None], failed: Callable[[BaseException], None], threads: int
+) -> None:
     """`run` in each of so many threads, this one included.
 
-    A signal's handler may raise at the region's very edge, where ctypes can only report it: then it is taken from there.
+    A signal's handler may raise at the region's very edge, where ctypes can only report it: then it is taken from
+    there.
     """
 
     def region(_: int) -> None:
@@ -140,7 +152,8 @@ def _pooled(run: Callable[[], None], stop: Callable[[], None], threads: int) -> 
         torch.set_num_threads(usual)  # the workers' single thread would be the default of threads to come
 
 
-# --- memory --------------------------------------------------------------------------------------------------------------------
+# --- memory
+# --------------------------------------------------------------------------------------------------------------------
 
 
 class _Scratch(local):
@@ -156,7 +169,8 @@ _spare: list[dict[tuple[str, torch.dtype, torch.device], torch.Tensor]] = []
 
 @contextmanager
 def _own_scratch() -> Iterator[None]:
-    """Memory that no other thread has, left to the next one that asks: Python forgets a thread of OpenMP's at the end of its region."""
+    """Memory that no other thread has, left to the next one that asks: Python forgets a thread of OpenMP's at the end
+    of its region."""
     outer = _scratch.kept
     try:
         _scratch.kept = _spare.pop()
@@ -170,7 +184,8 @@ def _own_scratch() -> Iterator[None]:
 
 
 def scratch(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
-    """`count` values of memory [count], of this thread's own, for this use until it asks again: fresh pages cost as much as a copy."""
+    """`count` values of memory [count], of this thread's own, for this use until it asks again: fresh pages cost as
+    much as a copy."""
     key = use, like.dtype, like.device
     found = _scratch.kept.get(key)
     if found is None or len(found) < count:

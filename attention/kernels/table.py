@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from videogen.attention.blockmap import BlockMap
 from videogen.core.errors import InputError, UnsupportedError
-
-from ..blockmap import BlockMap
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Kernel:
 
 
 def choose(case: Case, backend: str = "auto") -> Kernel:
-    """The kernel for a call. InputError for an unknown name, UnsupportedError with the reason where a named one cannot."""
+    """The kernel for a call. InputError for an unknown name, UnsupportedError with the reason where a named one
+    cannot."""
     names = [kernel.name for kernel in KERNELS]
     if backend == "auto":
         return next(kernel for kernel in KERNELS if kernel.refuses(case) is None)

@@ -1,4 +1,5 @@
-"""Block-sparse attention and block masses in Triton, for CUDA; in Triton's interpreter also on a CPU, which the tests use.
+"""Block-sparse attention and block masses in Triton, for CUDA; in Triton's interpreter also on a CPU, which the tests
+use.
 
 Scores, sums and accumulators are fp32; exponentials are base 2 inside, every log-sum-exp outside is natural. Any head
 dim to 256 (padded in registers to a power of two), any length, strided [b, l, h, d] storage without a copy, GQA.
@@ -11,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ..blockmap import BlockMap, block_count
+from videogen.attention.blockmap import BlockMap, block_count
 
 _LOG2E = tl.constexpr(1.4426950408889634)
 _LN2 = tl.constexpr(0.6931471805599453)

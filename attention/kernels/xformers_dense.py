@@ -15,7 +15,9 @@ def missing() -> str | None:
     return None if importlib.util.find_spec("xformers") is not None else "xformers is not installed"
 
 
-def xformers_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+def xformers_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(out [b, h, l, d], lse fp32 [b, h, l]) of tensors [b, h, l, d] on CUDA."""
     from xformers.ops.fmha import memory_efficient_attention_forward_requires_grad as forward
 

@@ -21,8 +21,12 @@ TEXT, TEXT_DIM = 8, 16  # text tokens given, the last two of them padding where 
 class Tiny:
     name: str  # the class name
     build: Callable[[], nn.Module]  # seeded, in eval mode, fp32
-    inputs: Callable[[], dict[str, Any]]  # keyword arguments of forward, seeded; includes timestep and return_dict=False
-    joint_text: int = 0  # text (and image) tokens in its joint self-attention sequence; 0 where they are cross-attended only
+    inputs: Callable[
+        [], dict[str, Any]
+    ]  # keyword arguments of forward, seeded; includes timestep and return_dict=False
+    joint_text: int = (
+        0  # text (and image) tokens in its joint self-attention sequence; 0 where they are cross-attended only
+    )
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
@@ -117,11 +121,21 @@ def framepack_inputs() -> dict[str, Any]:
 
 def ltx_inputs(**more: Any) -> dict[str, Any]:
     size = {"num_frames": FRAMES, "height": ROWS, "width": COLUMNS}
-    return {"hidden_states": text(VIDEO, 4, seed=1), "encoder_hidden_states": text(), "encoder_attention_mask": padding(), **size, **more}
+    return {
+        "hidden_states": text(VIDEO, 4, seed=1),
+        "encoder_hidden_states": text(),
+        "encoder_attention_mask": padding(),
+        **size,
+        **more,
+    }
 
 
 def ltx2_inputs() -> dict[str, Any]:
-    audio = {"audio_hidden_states": text(10, 4, seed=3), "audio_num_frames": 10, "audio_encoder_hidden_states": text(seed=4)}
+    audio = {
+        "audio_hidden_states": text(10, 4, seed=3),
+        "audio_num_frames": 10,
+        "audio_encoder_hidden_states": text(seed=4),
+    }
     return ltx_inputs(audio_encoder_attention_mask=padding(), **audio)
 
 
@@ -131,7 +145,9 @@ def mochi_inputs() -> dict[str, Any]:
 
 def allegro_inputs() -> dict[str, Any]:
     rope = get_3d_rotary_pos_embed_allegro(24, ((0, 0), (ROWS, COLUMNS)), (ROWS, COLUMNS), FRAMES)
-    places = torch.cartesian_prod(*(axis.long() for axis in rope[3:])).T.unsqueeze(1).contiguous()  # of tokens, as the pipeline does
+    places = (
+        torch.cartesian_prod(*(axis.long() for axis in rope[3:])).T.unsqueeze(1).contiguous()
+    )  # of tokens, as the pipeline does
     return wan_inputs(encoder_attention_mask=padding(), image_rotary_emb=(rope[:3], tuple(places)))
 
 
@@ -164,11 +180,17 @@ def latte_inputs() -> dict[str, Any]:
 
 
 def i2vgen_inputs() -> dict[str, Any]:
-    return unet_inputs(image_latents=latents(seed=3), image_embeddings=noise(1, TEXT_DIM, seed=4), fps=torch.tensor([16]))
+    return unet_inputs(
+        image_latents=latents(seed=3), image_embeddings=noise(1, TEXT_DIM, seed=4), fps=torch.tensor([16])
+    )
 
 
 def svd_inputs() -> dict[str, Any]:
-    return {"sample": frames_first(8), "encoder_hidden_states": text(1), "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]])}
+    return {
+        "sample": frames_first(8),
+        "encoder_hidden_states": text(1),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]]),
+    }
 
 
 HEADS: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "out_channels": 4}
@@ -238,8 +260,12 @@ TINY: tuple[Tiny, ...] = (
     row("ConsisIDTransformer3DModel", CONSISID, consisid_inputs, joint_text=TEXT),  # text first
     row("EasyAnimateTransformer3DModel", EASYANIMATE, wan_inputs, joint_text=TEXT),  # text first
     row("HunyuanVideoTransformer3DModel", HUNYUAN, hunyuan_inputs, joint_text=TEXT),  # text last, its padding masked
-    row("HunyuanVideo15Transformer3DModel", HUNYUAN15, hunyuan15_inputs, joint_text=3 + 4 + TEXT),  # last; mask of queries and keys
-    row("HunyuanVideoFramepackTransformer3DModel", FRAMEPACK, framepack_inputs, joint_text=3 + TEXT - 2),  # last, padding cut off
+    row(
+        "HunyuanVideo15Transformer3DModel", HUNYUAN15, hunyuan15_inputs, joint_text=3 + 4 + TEXT
+    ),  # last; mask of queries and keys
+    row(
+        "HunyuanVideoFramepackTransformer3DModel", FRAMEPACK, framepack_inputs, joint_text=3 + TEXT - 2
+    ),  # last, padding cut off
     row("MotifVideoTransformer3DModel", MOTIF, motif_inputs, joint_text=TEXT),  # text last, its padding masked
     row("MochiTransformer3DModel", MOCHI, mochi_inputs, joint_text=TEXT - 2),  # text last, padding cut off
     row("LTXVideoTransformer3DModel", LTX, ltx_inputs),

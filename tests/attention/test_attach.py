@@ -32,7 +32,9 @@ def wan(sharpness: float = 1.0, seed: int = 0) -> WanTransformer3DModel:
 
 def call(model: nn.Module, timestep: float = 500.0, frames: int = 4, seed: int = 1, batch: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    bands = torch.randn(batch, 4, frames, 4, 1, generator=generator).repeat_interleave(4, 3)  # a block of tokens is one band
+    bands = torch.randn(batch, 4, frames, 4, 1, generator=generator).repeat_interleave(
+        4, 3
+    )  # a block of tokens is one band
     latents = bands + 0.05 * torch.randn(batch, 4, frames, 16, 16, generator=generator)
     text = torch.randn(batch, 8, 16, generator=generator)
     with torch.inference_mode():
@@ -40,7 +42,9 @@ def call(model: nn.Module, timestep: float = 500.0, frames: int = 4, seed: int =
 
 
 def small(**options: object) -> SparseAttention:
-    return SparseAttention(**{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": TOKENS, "rows": 4, **options})  # type: ignore[arg-type]
+    return SparseAttention(
+        **{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": TOKENS, "rows": 4, **options}
+    )  # type: ignore[arg-type]
 
 
 def footprint(model: nn.Module) -> list[object]:
@@ -140,7 +144,13 @@ def test_adaspa_runs_by_its_calendar() -> None:
         ({"dense_steps": 0.5}, 10, [4, 6]),
         ({"search_at": (0.0, 0.6), "dense_steps": 0.0}, 50, [0, 30]),
     ],
-    ids=["as published: 10 dense steps, searches in the last of them and at 30", "4 steps", "2 steps", "longer warm-up", "no warm-up"],
+    ids=[
+        "as published: 10 dense steps, searches in the last of them and at 30",
+        "4 steps",
+        "2 steps",
+        "longer warm-up",
+        "no warm-up",
+    ],
 )
 def test_adaspa_s_calendar(options: dict[str, Any], steps: int, expected: list[int]) -> None:
     assert AdaSpaPolicy(SparseAttention.adaspa(0.8, **options))._search_steps(steps) == expected
@@ -196,7 +206,10 @@ def test_gradients_stay_dense_and_stand_in_the_report() -> None:
         call(model, 900.0)
         model(torch.randn(1, 4, 4, 16, 16), torch.tensor([500.0]), torch.randn(1, 8, 16), return_dict=False)
         report = handle.report()
-    assert report["dense"] == {"gradients are being recorded": 2} and [row[1] for row in report["density"]] == [1.0, 1.0]
+    assert report["dense"] == {"gradients are being recorded": 2} and [row[1] for row in report["density"]] == [
+        1.0,
+        1.0,
+    ]
 
 
 class Lone(nn.Module):
@@ -289,7 +302,15 @@ def test_another_attention_backend_is_set_aside_and_put_back() -> None:
         (wan(), "adaptiv", "is unknown"),
         (wan(), 0.95, "must be a SparseAttention"),
     ],
-    ids=["a plain module", "no model", "adaspa without steps", "dense steps without steps", "dense", "unknown word", "a number"],
+    ids=[
+        "a plain module",
+        "no model",
+        "adaspa without steps",
+        "dense steps without steps",
+        "dense",
+        "unknown word",
+        "a number",
+    ],
 )
 def test_what_cannot_be_attached_is_refused(target: object, config: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):

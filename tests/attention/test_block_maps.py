@@ -18,7 +18,9 @@ CASES = [
 ]
 
 
-def random_map(query_block: int, key_block: int, length: int | tuple[int, int], share: float = 0.3, heads: int = 3) -> BlockMap:
+def random_map(
+    query_block: int, key_block: int, length: int | tuple[int, int], share: float = 0.3, heads: int = 3
+) -> BlockMap:
     generator = torch.Generator().manual_seed(1)
     rows, cols = length if isinstance(length, tuple) else (length, length)
     mask = torch.rand(2, heads, -(-rows // query_block), -(-cols // key_block), generator=generator) < share
@@ -47,7 +49,9 @@ def test_lists_are_as_small_as_they_can_be() -> None:
 
 
 def test_forced_ranges_reach_every_block_they_touch() -> None:
-    mask = Forced(rows=[(60, 70)], columns=[(0, 1), (990, 1000)]).apply(torch.zeros(1, 1, 16, 16, dtype=torch.bool), 64, 64, (1000, 1000))
+    mask = Forced(rows=[(60, 70)], columns=[(0, 1), (990, 1000)]).apply(
+        torch.zeros(1, 1, 16, 16, dtype=torch.bool), 64, 64, (1000, 1000)
+    )
     assert mask[0, 0, :2].all() and mask[0, 0, :, 0].all() and mask[0, 0, :, 15].all()
     assert int(mask.sum()) == 2 * 16 + 2 * 14
 

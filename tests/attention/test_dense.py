@@ -1,4 +1,5 @@
-"""Which dense kernel serves which call; the adapters of packages that are not here, by stand-ins of their documented faces."""
+"""Which dense kernel serves which call; the adapters of packages that are not here, by stand-ins of their documented
+faces."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ import torch
 from videogen.attention.kernels import flash, xformers_dense
 from videogen.attention.kernels.dense import DENSE, DenseCase, attention_with_lse, choose_dense, dense_reasons
 
-CASE = {"device": "cuda", "capability": (9, 0), "dtype": torch.bfloat16, "head_dim": 128, "value_dim": 128, "bias": False}
+CASE = {
+    "device": "cuda",
+    "capability": (9, 0),
+    "dtype": torch.bfloat16,
+    "head_dim": 128,
+    "value_dim": 128,
+    "bias": False,
+}
 CHOICES = [
     pytest.param({}, set(), "cuda-flash", id="torch's own"),
     pytest.param({}, {"flash-attn", "xformers"}, "flash-attn", id="flash-attn before it"),
@@ -36,7 +44,9 @@ def test_the_best_kernel_that_can_is_chosen(
     asked: dict[str, Any], installed: set[str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module, name in ((flash, "flash-attn"), (xformers_dense, "xformers")):
-        monkeypatch.setattr(module, "missing", lambda name=name: None if name in installed else f"{name} is not installed")
+        monkeypatch.setattr(
+            module, "missing", lambda name=name: None if name in installed else f"{name} is not installed"
+        )
     monkeypatch.setattr("videogen.attention.kernels.dense.has_triton", lambda: "triton" in installed)
     case = DenseCase(**CASE | asked)
     assert choose_dense(case) == chosen
@@ -49,7 +59,13 @@ def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> tu
     return torch.einsum("bhlk,bkhd->blhd", scores.softmax(-1), v), scores.logsumexp(-1)
 
 
-def flash_3(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, softmax_scale: float | None = None, return_attn_probs: bool = False) -> Any:
+def flash_3(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    softmax_scale: float | None = None,
+    return_attn_probs: bool = False,
+) -> Any:
     assert return_attn_probs and softmax_scale is not None
     return plain(q, k, v, softmax_scale)
 
@@ -58,7 +74,14 @@ def flash_2(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout_p: float 
     return (*flash_3(q, k, v, **options), None)
 
 
-def xformers(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_bias: Any = None, p: float = 0.0, scale: Any = None) -> Any:
+def xformers(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_bias: Any = None,
+    p: float = 0.0,
+    scale: Any = None,
+) -> Any:
     out, lse = plain(query, key, value, scale)
     return out, torch.nn.functional.pad(lse, (0, -lse.shape[2] % 32))
 

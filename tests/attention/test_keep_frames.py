@@ -29,7 +29,12 @@ GRIDS = {
     "text after": TokenGrid(6, 5, 8, after=13),
     "both": TokenGrid(6, 5, 8, before=3, after=10),
 }
-FRAME_SETS: dict[str, tuple[int, ...]] = {"one": (3,), "the first and the last": (0, 5), "neighbours": (1, 2), "most": (0, 1, 2, 4, 5)}
+FRAME_SETS: dict[str, tuple[int, ...]] = {
+    "one": (3,),
+    "the first and the last": (0, 5),
+    "neighbours": (1, 2),
+    "most": (0, 1, 2, 4, 5),
+}
 
 
 class Recording:
@@ -140,7 +145,9 @@ def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("name", ["WanTransformer3DModel", "CogVideoXTransformer3DModel", "HunyuanVideoTransformer3DModel"])
+@pytest.mark.parametrize(
+    "name", ["WanTransformer3DModel", "CogVideoXTransformer3DModel", "HunyuanVideoTransformer3DModel"]
+)
 def test_a_model_s_joint_text_counts(order: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = next(tiny for tiny in TINY if tiny.name == name)
     model, spans = tiny.build(), set()

@@ -15,7 +15,16 @@ import torch.nn.functional as F
 
 from tests.attention.test_block_maps import random_map
 from videogen import InputError, UnsupportedError
-from videogen.attention import BlockMap, Forced, SparseAttention, block_mass, error_bound, merge, row_mass, sparse_attention
+from videogen.attention import (
+    BlockMap,
+    Forced,
+    SparseAttention,
+    block_mass,
+    error_bound,
+    merge,
+    row_mass,
+    sparse_attention,
+)
 from videogen.attention.config import BACKENDS
 from videogen.attention.kernels import dense
 from videogen.attention.kernels.dense import attention_with_lse
@@ -60,7 +69,9 @@ ROWS = [
 ]
 
 
-def inputs(row: Row, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def inputs(
+    row: Row, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Strided as models give them: [b, l, h, d] transposed."""
     generator = torch.Generator().manual_seed(0)
     lq, lk = row.length if isinstance(row.length, tuple) else (row.length, row.length)
@@ -136,12 +147,17 @@ def test_density_one_equals_sdpa() -> None:
 def test_scale_is_honoured() -> None:
     q, k, v, _ = inputs(Row("", length=200))
     full = BlockMap.full(2, 4, query_block=64, key_block=64, length=200)
-    assert (sparse_attention(q, k, v, full, scale=0.3) - F.scaled_dot_product_attention(q, k, v, scale=0.3)).abs().max() < 1e-6
+    assert (
+        sparse_attention(q, k, v, full, scale=0.3) - F.scaled_dot_product_attention(q, k, v, scale=0.3)
+    ).abs().max() < 1e-6
 
 
 def test_parts_merge_exactly_in_any_order() -> None:
     q, k, v, _ = inputs(Row("", length=300))
-    parts = [attention_with_lse(q, k[:, :, piece], v[:, :, piece]) for piece in (slice(0, 90), slice(90, 100), slice(100, 300))]
+    parts = [
+        attention_with_lse(q, k[:, :, piece], v[:, :, piece])
+        for piece in (slice(0, 90), slice(90, 100), slice(100, 300))
+    ]
     left = merge(*merge(*parts[0], *parts[1]), *parts[2])
     right = merge(*parts[0], *merge(*parts[2], *parts[1]))
     whole, lse = attention_with_lse(q, k, v)
@@ -156,11 +172,15 @@ def test_masses_are_the_softmax_s_tile_sums(row: Row) -> None:
     q, k, _, mask = inputs(row)
     full = BlockMap.full(2, row.heads, query_block=row.query_block, key_block=row.key_block, length=row.length)
     scores = q.double() @ k.double().repeat_interleave(row.heads // row.key_heads, 1).mT * row.dim**-0.5
-    weights = scores.masked_fill(torch.zeros(()).bool() if mask is None else ~mask[:, None, None], -torch.inf).softmax(-1)
+    weights = scores.masked_fill(torch.zeros(()).bool() if mask is None else ~mask[:, None, None], -torch.inf).softmax(
+        -1
+    )
     tiles = torch.zeros(*full.to_dense().shape, dtype=torch.float64)
     for i in range(q.shape[2]):
         for j in range(tiles.shape[-1]):
-            tiles[:, :, i // row.query_block, j] += weights[:, :, i, j * row.key_block : (j + 1) * row.key_block].sum(-1)
+            tiles[:, :, i // row.query_block, j] += weights[:, :, i, j * row.key_block : (j + 1) * row.key_block].sum(
+                -1
+            )
     mass, lse = block_mass(q, k, query_block=row.query_block, key_block=row.key_block, key_mask=mask)
     assert (mass - tiles).abs().max() < 1e-4
     assert float(mass.sum()) == pytest.approx(q.shape[0] * row.heads * q.shape[2], rel=1e-5)

@@ -1,4 +1,5 @@
-"""Every video denoiser that diffusers ships, at tiny size: attaching finds its self-attention without a patch of its class."""
+"""Every video denoiser that diffusers ships, at tiny size: attaching finds its self-attention without a patch of its
+class."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def outputs(model: torch.nn.Module, tiny: Tiny) -> list[torch.Tensor]:
     with torch.inference_mode():
         found = model(**tiny.inputs())
     flat = found if isinstance(found, list | tuple) else [found]
-    return [x for part in flat for x in (part if isinstance(part, list | tuple) else [part]) if isinstance(x, torch.Tensor)]
+    return [
+        x for part in flat for x in (part if isinstance(part, list | tuple) else [part]) if isinstance(x, torch.Tensor)
+    ]
 
 
 @each_model
@@ -39,7 +42,9 @@ def test_density_one_through_the_sparse_kernel_equals_plain(tiny: Tiny) -> None:
     """Sites are found, tokens are permuted and put back, masks and text are honoured: else this would differ."""
     model = tiny.build()
     plain = outputs(model, tiny)
-    everything = SparseAttention(recall=None, sparsity=0.0, window=True, order="tile", min_length=32, audit="off", **BLOCKS)
+    everything = SparseAttention(
+        recall=None, sparsity=0.0, window=True, order="tile", min_length=32, audit="off", **BLOCKS
+    )
     with attach(model, everything) as handle:
         sparse = outputs(model, tiny)
         long = [record for record in handle.records if record.tokens >= 32]

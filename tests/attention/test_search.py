@@ -19,7 +19,8 @@ from videogen.attention.tail import add_tail
 def smooth(
     length: int = 2048, heads: int = 4, dim: int = 32, sharpness: float = 6.0, key_heads: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries and keys that move slowly along the sequence, as neighbouring tokens of a video do: sharp, local attention."""
+    """Queries and keys that move slowly along the sequence, as neighbouring tokens of a video do: sharp, local
+    attention."""
     generator = torch.Generator().manual_seed(3)
     walk = torch.randn(1, heads, length, dim, generator=generator).cumsum(2)
     walk = F.normalize(walk - walk.mean(2, keepdim=True), dim=-1)
@@ -56,7 +57,9 @@ def test_a_stated_sparsity_is_met(sparsity: float) -> None:
     query, key = smooth(sharpness=2.0)
     plain = search(query, key, sparsity=sparsity, query_block=64)
     adaptive = search(query, key, sparsity=sparsity, query_block=64, head_adaptive=True)
-    assert plain.density == pytest.approx(1 - sparsity, abs=0.02) and adaptive.density == pytest.approx(1 - sparsity, abs=0.02)
+    assert plain.density == pytest.approx(1 - sparsity, abs=0.02) and adaptive.density == pytest.approx(
+        1 - sparsity, abs=0.02
+    )
     assert plain.counts.unique().numel() == 1  # row-wise: every row keeps as many
     assert (plain.recall > (1 - sparsity) * 1.3).all()  # type: ignore[operator]
 
@@ -81,7 +84,9 @@ def test_row_wise_choice_takes_forced_blocks_first() -> None:
 
 def test_forced_ranges_stand_in_the_map() -> None:
     query, key = smooth()
-    found = search(query, key, recall=0.9, rows=8, query_block=64, forced=Forced(rows=[(0, 10)], columns=[(2000, 2048)]))
+    found = search(
+        query, key, recall=0.9, rows=8, query_block=64, forced=Forced(rows=[(0, 10)], columns=[(2000, 2048)])
+    )
     mask = found.to_dense()
     assert mask[..., 0, :].all() and mask[..., -1].all()
 
@@ -133,7 +138,9 @@ def test_tail_is_exact_where_blocks_are_constant() -> None:
     query = torch.randn(1, 2, 300, 16, generator=generator)
     found = search(query, key, sparsity=0.6, query_block=64)
     out, lse = sparse_attention(query, key, value, found, return_lse=True)
-    assert (add_tail(out, lse, query, key, value, found) - F.scaled_dot_product_attention(query, key, value)).abs().max() < 1e-5
+    assert (
+        add_tail(out, lse, query, key, value, found) - F.scaled_dot_product_attention(query, key, value)
+    ).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,12 @@ def test_words_become_configurations() -> None:
     assert SparseAttention.parse("adaptive", 0.9) == SparseAttention(recall=0.9)
     published = SparseAttention.parse("adaspa:0.8")
     assert published is not None
-    assert (published.sparsity, published.query_block, published.rows, tuple(published.search_at)) == (0.8, 64, None, (0.2, 0.6))
+    assert (published.sparsity, published.query_block, published.rows, tuple(published.search_at)) == (
+        0.8,
+        64,
+        None,
+        (0.2, 0.6),
+    )
 
 
 def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
@@ -225,7 +237,8 @@ def test_an_unaudited_promise_stands_by_its_search() -> None:
 
 
 def test_the_bound_is_wrong_no_more_often_than_it_says() -> None:
-    """Rows that hit or miss, rarely: where a normal approximation sees no miss in its sample and is sure that there is none."""
+    """Rows that hit or miss, rarely: where a normal approximation sees no miss in its sample and is sure that there is
+    none."""
     generator = torch.Generator().manual_seed(0)
     for missing in (0.02, 0.06, 0.2):
         for count in (32, 128, 512):
@@ -291,7 +304,15 @@ def test_a_cached_lse_is_not_trusted(off: float) -> None:
         ({"forced": Forced(rows=[(-1, 3)])}, "not within"),
         ({"forced": Forced(rows=[(5, 3)])}, "not within"),
     ],
-    ids=["float mask", "mask of another batch", "short lse", "long lse", "forced past the end", "forced before 0", "reversed"],
+    ids=[
+        "float mask",
+        "mask of another batch",
+        "short lse",
+        "long lse",
+        "forced past the end",
+        "forced before 0",
+        "reversed",
+    ],
 )
 def test_what_does_not_fit_the_tensors_is_refused(options: dict[str, Any], match: str) -> None:
     query = torch.randn(1, 2, 64, 8)

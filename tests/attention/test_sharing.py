@@ -54,7 +54,11 @@ def test_workers_see_the_callers_modes() -> None:
     def look(_: int) -> None:
         found.add((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
 
-    for context, expected in ((torch.inference_mode, (True, False)), (torch.no_grad, (False, False)), (torch.enable_grad, (False, True))):
+    for context, expected in (
+        (torch.inference_mode, (True, False)),
+        (torch.no_grad, (False, False)),
+        (torch.enable_grad, (False, True)),
+    ):
         found.clear()
         with context():
             parallel_for(range(9), look, threads=2)
@@ -135,7 +139,11 @@ def test_both_threads_work_at_once() -> None:
 
 def test_pieces_within_pieces_are_done_by_the_thread_that_asks() -> None:
     done: list[int] = []
-    parallel_for(range(4), lambda outer: parallel_for(range(3), lambda inner: done.append(3 * outer + inner), threads=1), threads=2)
+    parallel_for(
+        range(4),
+        lambda outer: parallel_for(range(3), lambda inner: done.append(3 * outer + inner), threads=1),
+        threads=2,
+    )
     assert sorted(done) == list(range(12))
 
 
@@ -143,7 +151,9 @@ def test_a_thread_finds_the_scratch_memory_that_it_had() -> None:
     first: set[int] = set()
     again: set[int] = set()
     for seen in (first, again):
-        parallel_for(range(8), lambda _, seen=seen: seen.add(scratch("kept", 1000, torch.zeros(1)).data_ptr()), threads=2)
+        parallel_for(
+            range(8), lambda _, seen=seen: seen.add(scratch("kept", 1000, torch.zeros(1)).data_ptr()), threads=2
+        )
     assert first & again
 
 
@@ -194,7 +204,12 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         torch.set_num_threads(threads)
         again = search(query, key, recall=0.9, rows=4)
         assert torch.equal(again.to_dense(), block_map.to_dense())
-        made.append([sparse_attention(query, key, value, found, return_lse=True, backend="torch") for found in (block_map, ragged)])
+        made.append(
+            [
+                sparse_attention(query, key, value, found, return_lse=True, backend="torch")
+                for found in (block_map, ragged)
+            ]
+        )
     for one, two in zip(*made, strict=True):
         assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
@@ -202,7 +217,9 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
 def test_a_search_takes_tensors_that_want_gradients_and_no_rows_at_all() -> None:
     query, key = (torch.randn(1, 2, 300, 16, requires_grad=True) for _ in range(2))
     found = search(query, key, recall=0.9, rows=4, query_block=64)
-    assert torch.equal(found.to_dense(), search(query.detach(), key.detach(), recall=0.9, rows=4, query_block=64).to_dense())
+    assert torch.equal(
+        found.to_dense(), search(query.detach(), key.detach(), recall=0.9, rows=4, query_block=64).to_dense()
+    )
     mass, lse = row_mass(query, key, torch.zeros(0, dtype=torch.int64), key_block=64)
     assert mass.shape == (1, 2, 0, 5) and lse.shape == (1, 2, 0) and not mass.requires_grad
 

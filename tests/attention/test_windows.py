@@ -1,4 +1,5 @@
-"""Windows of a clip as branches of one step: each searches, audits and keeps maps for itself, in any order or in turns."""
+"""Windows of a clip as branches of one step: each searches, audits and keeps maps for itself, in any order or in
+turns."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ POLICIES: dict[str, dict[str, Any]] = {
 def run(
     model: nn.Module, config: SparseAttention, branches: Callable[[int], Sequence[str]], keep: tuple[int, ...] = ()
 ) -> tuple[dict[str, list[torch.Tensor]], dict[str, list[int]]]:
-    """(outputs, steps with a search) of each branch. The windows at 12 are shorter; frames are kept in all but the first."""
+    """(outputs, steps with a search) of each branch. The windows at 12 are shorter; frames are kept in all but the
+    first."""
     found: dict[str, list[torch.Tensor]] = {}
     with attach(model, config, steps=STEPS) as handle:
         for step in range(STEPS):

@@ -39,8 +39,12 @@ def test_a_config_counts_and_defaults_do_not(tmp_path: Path) -> None:
     assert loading.digest(one) != before
 
 
-@pytest.mark.parametrize("head", [b"\0" * 8, b"\xff" * 8, (1 << 40).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]"])
-def test_a_broken_file_beside_the_weights_is_hashed_as_it_is(head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "head", [b"\0" * 8, b"\xff" * 8, (1 << 40).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]"]
+)
+def test_a_broken_file_beside_the_weights_is_hashed_as_it_is(
+    head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loading, "_WHOLE_BYTES", 0)
     one = saved(tmp_path / "one")
     before = loading.digest(one)

@@ -1,4 +1,5 @@
-"""Streaming decode: bit-equal to a whole decode for any cutting, in tiles, after warming and from a state; the model untouched."""
+"""Streaming decode: bit-equal to a whole decode for any cutting, in tiles, after warming and from a state; the model
+untouched."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ def vae_of(name: str) -> Any:
 
     torch.manual_seed(0)
     width = WAN[name]["z_dim"]
-    vae = AutoencoderKLWan(latents_mean=[0.0] * width, latents_std=[1.0] * width, **WAN[name]).eval().requires_grad_(False)
+    vae = (
+        AutoencoderKLWan(latents_mean=[0.0] * width, latents_std=[1.0] * width, **WAN[name])
+        .eval()
+        .requires_grad_(False)
+    )
     return vae
 
 
@@ -50,7 +55,11 @@ def make_of(name: str) -> tuple[Make, Callable[[torch.Tensor], torch.Tensor], in
     """(a new decoder, the whole decode, latent channels) of a tiny VAE or an embedded model."""
     if name in WAN:
         vae = vae_of(name)
-        return lambda: WanStreamDecoder(vae, lambda z: z), lambda z: to_unit_range(vae.decode(z, return_dict=False)[0]), vae.config.z_dim
+        return (
+            lambda: WanStreamDecoder(vae, lambda z: z),
+            lambda z: to_unit_range(vae.decode(z, return_dict=False)[0]),
+            vae.config.z_dim,
+        )
     loaded = backbone(name)
 
     def whole(z: torch.Tensor) -> torch.Tensor:
@@ -100,7 +109,9 @@ def test_any_cutting_is_one_decode_bit_for_bit(name: str, frames: int, sizes: tu
 
 
 @pytest.mark.parametrize("name", WAN)
-@pytest.mark.parametrize(("height", "width"), [(9, 6), (3, 11), (8, 8), (2, 6)], ids=["3x2", "1x3", "2x2", "small, no tile"])
+@pytest.mark.parametrize(
+    ("height", "width"), [(9, 6), (3, 11), (8, 8), (2, 6)], ids=["3x2", "1x3", "2x2", "small, no tile"]
+)
 def test_tiles_are_those_of_the_vae_when_it_began(name: str, height: int, width: int) -> None:
     plain, vae = vae_of(name), deepcopy(vae_of(name))
     z = torch.randn((1, vae.config.z_dim, 4, height, width), generator=torch.Generator().manual_seed(1))
@@ -175,7 +186,9 @@ def test_a_warmed_decoder_goes_on_exactly(name: str, position: int) -> None:
     assert decoder.taken == position
     begun = decoder.given
     pixels = torch.cat([decoder.push(z[:, :, position:], start=position), decoder.finish()], 1)
-    assert torch.equal(pixels, expected[:, begun:]) and 0 < begun + pixels.shape[1] == expected.shape[1] == decoder.given
+    assert (
+        torch.equal(pixels, expected[:, begun:]) and 0 < begun + pixels.shape[1] == expected.shape[1] == decoder.given
+    )
 
 
 def test_one_latent_less_than_the_context_is_not_exact() -> None:

@@ -1,4 +1,5 @@
-"""Every mistake gets a message that says what, which value, and what to do; its exit code; and leaves nothing behind."""
+"""Every mistake gets a message that says what, which value, and what to do; its exit code; and leaves nothing
+behind."""
 
 from __future__ import annotations
 
@@ -118,7 +119,9 @@ def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [pytest.param(a, m, id=name) for name, a, m in MISTAKES])
-def test_mistakes(run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str) -> None:
+def test_mistakes(
+    run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str
+) -> None:
     outcome = run("render", *(a.format(tiny=tiny) for a in arguments))
     assert outcome.code == 2, outcome.err
     assert message in outcome.err and "Traceback" not in outcome.err and outcome.out == ""
@@ -168,7 +171,9 @@ def test_like_refuses_a_model_whose_weights_have_changed(run: Run, tiny: Path, t
 
 def test_what_the_model_does_not_read_is_said(run: Run, tiny: Path) -> None:
     outcome = run("render", "a red elephant " + "moves " * 40, "--model", tiny, *SMALL, "-o", "a.mp4")
-    assert "44 tokens long and the model reads the first 16" in outcome.err and "does not know 'elephant'" in outcome.err
+    assert (
+        "44 tokens long and the model reads the first 16" in outcome.err and "does not know 'elephant'" in outcome.err
+    )
 
 
 def test_a_log_that_cannot_be_written_is_no_reason_to_fail(run: Run, tiny: Path, tmp_path: Path) -> None:

@@ -66,12 +66,17 @@ def test_flags_beat_config_beats_preset(run: Run, tiny: Path, tmp_path: Path) ->
     first = json.loads(run("render", "--config", "c.toml", "--preset", "draft", "--json").out)
     request = first["manifest"]["request"]
     assert (request["prompt"], request["steps"], request["solver"]) == ("from the file", 3, "unipc")
-    second = json.loads(run("render", "from the flag", "--config", "c.toml", "--steps", "1", "-o", "d.mp4", "--json").out)
+    second = json.loads(
+        run("render", "from the flag", "--config", "c.toml", "--steps", "1", "-o", "d.mp4", "--json").out
+    )
     assert (second["manifest"]["request"]["prompt"], second["manifest"]["request"]["steps"]) == ("from the flag", 1)
 
 
 def test_without_output_the_name_comes_from_the_prompt(run: Run, tiny: Path, tmp_path: Path) -> None:
-    assert run("render", "A red BALL, fast!", "--model", tiny, *SMALL, "--seed", "3").out == f"{tmp_path}/out/a-red-ball-fast-3.mp4\n"
+    assert (
+        run("render", "A red BALL, fast!", "--model", tiny, *SMALL, "--seed", "3").out
+        == f"{tmp_path}/out/a-red-ball-fast-3.mp4\n"
+    )
 
 
 def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:
@@ -81,7 +86,20 @@ def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:
 
 def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[attention]\nrecall = 0.6\nmin_length = 8\nquery_block = 16\nkey_block = 16\n")
-    sparse = run("render", "a red ball", "--model", tiny, *SMALL, "--config", "c.toml", "-o", "a.mp4", "--report", "r.html", "--json")
+    sparse = run(
+        "render",
+        "a red ball",
+        "--model",
+        tiny,
+        *SMALL,
+        "--config",
+        "c.toml",
+        "-o",
+        "a.mp4",
+        "--report",
+        "r.html",
+        "--json",
+    )
     told = json.loads(sparse.out)["manifest"]["measured"]["attention"]
     assert told["promised"] == {"recall": 0.6} and told["steps"] == 2 and len(told["sites"]) == 2
     page = (tmp_path / "r.html").read_text()
@@ -96,15 +114,36 @@ def test_propagation_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_pat
     asked = ("--propagate", "max_error:0.5", "-o", "a.mp4", "--report", "r.html", "--json")
     made = run("render", "a red ball", "--model", tiny, *long, *asked)
     told = json.loads(made.out)["manifest"]["measured"]["propagation"]
-    assert told["promised"]["max_error"] == 0.5 and told["calibrated"] is False and len(told["keys"]) < told["steps"] == 50
+    assert (
+        told["promised"]["max_error"] == 0.5 and told["calibrated"] is False and len(told["keys"]) < told["steps"] == 50
+    )
     page = (tmp_path / "r.html").read_text()
-    assert "Key steps and their measured drift" in page and "predicted" in page and "a more cautious factor" in page and "http" not in page
+    assert (
+        "Key steps and their measured drift" in page
+        and "predicted" in page
+        and "a more cautious factor" in page
+        and "http" not in page
+    )
     assert run("render", "--like", "a.mp4", "-o", "b.mp4").code == 0
     assert np.array_equal(Video.open(tmp_path / "a.mp4").frames, Video.open(tmp_path / "b.mp4").frames)
     assert "propagation evaluated" in run("inspect", "a.mp4").out
-    listed = run("render", "a red ball", "--model", tiny, *SMALL, "--propagate", "every:2", "-o", "c.mp4", "--report", "s.html")
+    listed = run(
+        "render", "a red ball", "--model", tiny, *SMALL, "--propagate", "every:2", "-o", "c.mp4", "--report", "s.html"
+    )
     assert listed.code == 0 and "the key steps were given" in (tmp_path / "s.html").read_text()
-    cache = run("render", "a red ball", "--model", tiny, *SMALL, "--propagate", "taylorseer:2", "-o", "d.mp4", "--report", "t.html")
+    cache = run(
+        "render",
+        "a red ball",
+        "--model",
+        tiny,
+        *SMALL,
+        "--propagate",
+        "taylorseer:2",
+        "-o",
+        "d.mp4",
+        "--report",
+        "t.html",
+    )
     assert cache.code == 0 and "a cache of diffusers" in (tmp_path / "t.html").read_text()
 
 
@@ -118,7 +157,9 @@ def test_models_and_doctor_answer(run: Run) -> None:
     assert verdicts["lse-math"]["available"] and verdicts["sparse-torch"]["available"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing")
+@pytest.mark.parametrize(
+    "arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing"
+)
 def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
     outcome = run(*arguments)
     assert outcome.code == 0 and "videogen" in outcome.out and outcome.err == ""

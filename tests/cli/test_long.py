@@ -1,4 +1,5 @@
-"""Long videos from the command line: rendered piece by piece, stopped and gone on with, repeated, shown, made again in part."""
+"""Long videos from the command line: rendered piece by piece, stopped and gone on with, repeated, shown, made again in
+part."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from tests.cli.conftest import Outcome, Run
 from videogen import Video
 from videogen.cli.progress import Bar
 from videogen.cli.story import POLICIES, SETTINGS
-from videogen.engine.events import Progress
-from videogen.longvideo.continuity import AUTO, COMBINED, MEASURED, OFF, Continuity
-from videogen.longvideo.continuity import POLICIES as KNOWN
 from videogen.media.metadata import read_manifest
+from videogen.request.continuity import AUTO, COMBINED, MEASURED, OFF, Continuity
+from videogen.request.continuity import POLICIES as KNOWN
+from videogen.sampling.progress import Progress
 
 BALL = "a red ball moves right on a black background"
 LONG = ("--model", "embedded", "--frames", "70", "--steps", "2", "--continuity", "replay", "--seed", "5")
@@ -50,16 +51,37 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from videogen.cli.main import main
 
     path = tmp_path_factory.mktemp("unbroken") / "long.mp4"
-    assert main(["render", BALL, *LONG, "-o", str(path), "--quiet", "--keep-job", "--report", str(path.with_suffix(".html"))]) == 0
+    assert (
+        main(
+            [
+                "render",
+                BALL,
+                *LONG,
+                "-o",
+                str(path),
+                "--quiet",
+                "--keep-job",
+                "--report",
+                str(path.with_suffix(".html")),
+            ]
+        )
+        == 0
+    )
     return path
 
 
 def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) -> None:
     assert frames(unbroken).shape == (70, 64, 64, 3)
     found = (read_manifest(unbroken) or {})["measured"]["long"]
-    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [0, 33, 53]
+    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [
+        0,
+        33,
+        53,
+    ]
     page = unbroken.with_suffix(".html").read_text()
-    assert all(words in page for words in ("Long video</h2>", "Pieces</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle"))
+    assert all(
+        words in page for words in ("Long video</h2>", "Pieces</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
+    )
     assert page.count("<circle") == 2 and "http" not in page
     told = run("inspect", unbroken).out
     assert "long continuity" in told and "long faults" in told
@@ -67,7 +89,9 @@ def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) ->
     assert shown.code == 0 and BALL in shown.out and "53-69" in shown.out and "story redo" in shown.out
 
 
-def test_a_stopped_render_says_what_is_kept_and_goes_on(run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_render_says_what_is_kept_and_goes_on(
+    run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped = interrupted(run, monkeypatch, BALL, *LONG, "-o", "my clip.mp4")
     assert stopped.code == 130 and stopped.out == ""
     assert "interrupted; 2 of 3 pieces are kept in my clip.mp4.job: the same command" in stopped.err
@@ -87,7 +111,9 @@ def test_resume_needs_the_output_alone(run: Run, unbroken: Path, monkeypatch: py
         refused = run("render", "--resume", "clip.mp4", *extra)
         assert refused.code == 2 and f"leave {named} out" in refused.err
     done = json.loads(run("render", "--resume", "clip.mp4.job", "--json", "--keep-job").out)
-    assert done["frames"] == 70 and done["notes"] == ["went on from piece 2 of 3"] and done["manifest"]["measured"]["long"]
+    assert (
+        done["frames"] == 70 and done["notes"] == ["went on from piece 2 of 3"] and done["manifest"]["measured"]["long"]
+    )
     assert np.array_equal(frames("clip.mp4"), frames(unbroken)) and Path("clip.mp4.job").is_dir()
 
 
@@ -97,7 +123,12 @@ def test_like_repeats_a_long_video(run: Run, unbroken: Path) -> None:
 
 
 def test_a_length_takes_the_place_of_another_videos(run: Run, tiny: Path) -> None:
-    assert run("render", "a red ball", "--model", tiny, "--frames", "5", "--size", "32x32", "--steps", "1", "-o", "a.mp4").code == 0
+    assert (
+        run(
+            "render", "a red ball", "--model", tiny, "--frames", "5", "--size", "32x32", "--steps", "1", "-o", "a.mp4"
+        ).code
+        == 0
+    )
     longer = run("render", "--like", "a.mp4", "--seconds", "1", "--window", "9", "-o", "b.mp4", "--json")
     request = json.loads(longer.out)["manifest"]["request"]
     assert (request["frames"], request["window"], request["continuity"]["policy"]) == (16, 9, "replay")
@@ -132,13 +163,18 @@ def test_one_piece_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> No
     change = np.abs(frames(unbroken).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
     assert change[:33].max() < 2 < change[36:54].min()  # before the piece, the file's compression alone
     assert "made again by `story redo`" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
-    for arguments, message in ((("9", "clip.mp4"), "(0 to 2)"), (("1", "clip.mp4", "--attempt", "0"), "attempt=0 must be 1 or more")):
+    for arguments, message in (
+        (("9", "clip.mp4"), "(0 to 2)"),
+        (("1", "clip.mp4", "--attempt", "0"), "attempt=0 must be 1 or more"),
+    ):
         refused = run("story", "redo", *arguments)
         assert refused.code == 2 and message in refused.err
 
 
 def test_policies_are_all_told(run: Run) -> None:
-    assert set(POLICIES) == {AUTO, OFF, MEASURED, *KNOWN, *COMBINED} and set(SETTINGS) == set(Continuity().to_dict()) - {"policy"}
+    assert set(POLICIES) == {AUTO, OFF, MEASURED, *KNOWN, *COMBINED} and set(SETTINGS) == set(
+        Continuity().to_dict()
+    ) - {"policy"}
     told = run("story", "policies")
     assert told.code == 0 and all(name in told.out for name in POLICIES) and max(map(len, told.out.splitlines())) <= 140
     for arguments in ((), ("show",), ("redo",), ("policies",)):

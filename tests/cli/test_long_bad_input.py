@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from videogen.longvideo.lock import FileLock
+from videogen.longvideo.journal.lock import FileLock
 
 STORIES = {
     "overlap": "[0-4] a red ball\n[3-6] a blue ball",
@@ -46,7 +46,9 @@ def surroundings(tmp_path: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [pytest.param(a, m, id=name) for name, a, m in MISTAKES])
-def test_mistakes(run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str) -> None:
+def test_mistakes(
+    run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str
+) -> None:
     outcome = run("render", *(a.format(tiny=tiny) for a in arguments))
     assert outcome.code == 2, outcome.err
     assert message in outcome.err and "Traceback" not in outcome.err and outcome.out == ""

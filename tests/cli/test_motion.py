@@ -37,7 +37,14 @@ def test_flags_compose_in_the_order_of_layers(here: Path) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--quiet", *flags]) == 0
     manifest = read_manifest(here / "a.mp4")
     assert manifest is not None
-    assert [layer["kind"] for layer in manifest["request"]["motion"]] == ["transfer", "drag", "camera", "drag", "drag", "camera"]
+    assert [layer["kind"] for layer in manifest["request"]["motion"]] == [
+        "transfer",
+        "drag",
+        "camera",
+        "drag",
+        "drag",
+        "camera",
+    ]
     assert manifest["measured"]["motion"]["backend"] in ("warped_noise", "dual_clock")
 
 
@@ -51,7 +58,17 @@ def test_a_preview_alone_needs_no_prompt_and_no_model(here: Path, capsys: pytest
 
 def test_a_driving_video_and_its_own_render_again(here: Path) -> None:
     assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "9"]) == 0
-    flags = ["--motion-from", "p.mp4", "--frames", "9", "--steps", "2", "--quiet", "--motion-backend", "dual_clock:0.9,0.5"]
+    flags = [
+        "--motion-from",
+        "p.mp4",
+        "--frames",
+        "9",
+        "--steps",
+        "2",
+        "--quiet",
+        "--motion-backend",
+        "dual_clock:0.9,0.5",
+    ]
     assert main(["render", "a red ball", "-o", "a.mp4", "--report", "a.html", *flags]) == 0
     assert main(["render", "--like", "a.mp4", "-o", "b.mp4", "--quiet"]) == 0
     assert (Video.open(here / "a.mp4").frames == Video.open(here / "b.mp4").frames).all()
@@ -89,7 +106,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("flags", "message"), WRONG)
-def test_wrong_motion_says_what_and_leaves_nothing(flags: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_motion_says_what_and_leaves_nothing(
+    flags: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", *flags]) == 2
     told = capsys.readouterr().err
     assert message in told and "Traceback" not in told
@@ -97,10 +116,15 @@ def test_wrong_motion_says_what_and_leaves_nothing(flags: list[str], message: st
 
 
 def test_json_holds_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--json", "--camera", "pan=3"]) == 0
+    assert (
+        main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--json", "--camera", "pan=3"])
+        == 0
+    )
     figures = json.loads(capsys.readouterr().out)["manifest"]["measured"]
     assert set(figures["motion"]["camera"]) == {"pan_px", "tilt_px", "zoom", "roll_deg"}
-    assert figures["dual_clock"]["strong"] == 0.03 and 1 < figures["dual_clock"]["held_steps"] < 2  # the last step is held by its share
+    assert (
+        figures["dual_clock"]["strong"] == 0.03 and 1 < figures["dual_clock"]["held_steps"] < 2
+    )  # the last step is held by its share
 
 
 def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +134,9 @@ def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.Capt
         Image.new("RGB", (64, 64), (value, 9, 9)).save(here / "first.png")
         if value == 0:
             flags = ["--camera", "pan=3", "--motion-picture", "first.png", "--motion-backend", "dual_clock"]
-            assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "3", "--quiet", *flags]) == 0
+            assert (
+                main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "3", "--quiet", *flags]) == 0
+            )
     assert main(["render", "--like", "a.mp4", "-o", "b.mp4"]) == 2
     assert "first.png has changed" in capsys.readouterr().err and not (here / "b.mp4").exists()
 
@@ -118,4 +144,7 @@ def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.Capt
 def test_a_configuration_without_a_prompt_is_previewed_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "move.toml").write_text('frames = 5\n[[motion]]\nkind = "camera"\npan = 4\n')
     assert main(["render", "--config", "move.toml", "--motion-preview", "p.mp4"]) == 0
-    assert capsys.readouterr().out.strip() == "p.mp4" and sorted(p.name for p in here.iterdir()) == ["move.toml", "p.mp4"]
+    assert capsys.readouterr().out.strip() == "p.mp4" and sorted(p.name for p in here.iterdir()) == [
+        "move.toml",
+        "p.mp4",
+    ]

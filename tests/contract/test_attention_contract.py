@@ -1,4 +1,5 @@
-"""Sparse attention in the loop, on every family: off is absent, exact is plain, and what was promised stands in the manifest."""
+"""Sparse attention in the loop, on every family: off is absent, exact is plain, and what was promised stands in the
+manifest."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def test_off_is_absent_and_leaves_nothing(name: str, engine_of: EngineOf) -> Non
     engine = engine_of(name)
     plain = frames(name, engine)
     sparse = frames(name, engine, attention=SparseAttention(recall=0.3, **BLOCKS))
-    assert np.array_equal(frames(name, engine, attention="dense"), plain) and np.array_equal(frames(name, engine), plain)
+    assert np.array_equal(frames(name, engine, attention="dense"), plain) and np.array_equal(
+        frames(name, engine), plain
+    )
     assert not np.array_equal(sparse, plain)
 
 
@@ -39,13 +42,19 @@ def test_at_its_exact_setting_it_is_plain(name: str, guidance: str, engine_of: E
     exact = SparseAttention(recall=1.0, **BLOCKS)
     plain = frames(name, engine, guidance_mode=guidance)
     assert np.array_equal(frames(name, engine, attention=exact, guidance_mode=guidance), plain)
-    assert np.array_equal(frames(name, engine, attention="adaptive", guidance_mode=guidance), plain)  # all sequences are short
+    assert np.array_equal(
+        frames(name, engine, attention="adaptive", guidance_mode=guidance), plain
+    )  # all sequences are short
 
 
 def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:
     count, width, height = VARIANTS[name].clips[0]
     video = engine_of(name).generate(
-        "a red ball", frames=count, size=(width, height), steps=3, attention=SparseAttention(recall=0.5, audit="full", **BLOCKS)
+        "a red ball",
+        frames=count,
+        size=(width, height),
+        steps=3,
+        attention=SparseAttention(recall=0.5, audit="full", **BLOCKS),
     )
     told = (video.manifest or {})["measured"]["attention"]
     assert told["promised"] == {"recall": 0.5} and told["steps"] == 3 and told["sites"]

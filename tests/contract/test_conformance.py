@@ -23,7 +23,9 @@ def cases() -> list[Any]:
     rows = []
     for variant in VARIANTS.values():
         for solver in variant.solvers:
-            rows.append(pytest.param(variant, solver, variant.clips[0], 4.0, id=f"{variant.name}-{solver or 'own'}-guided"))
+            rows.append(
+                pytest.param(variant, solver, variant.clips[0], 4.0, id=f"{variant.name}-{solver or 'own'}-guided")
+            )
         rows.append(pytest.param(variant, None, variant.clips[0], 1.0, id=f"{variant.name}-no-guidance"))
         for clip in variant.clips[1:]:
             rows.append(pytest.param(variant, None, clip, 4.0, id=f"{variant.name}-{'x'.join(map(str, clip))}"))

@@ -12,10 +12,10 @@ import torch
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, NumericsError, Progress, UnsupportedError
 from videogen.core.manifest import Manifest
-from videogen.engine.loop import LoopState, denoise, step
-from videogen.engine.plan import make_plan
-from videogen.engine.request import RenderRequest
-from videogen.engine.techniques import Technique
+from videogen.request.request import RenderRequest
+from videogen.sampling.loop import LoopState, denoise, step
+from videogen.sampling.step_plan import make_plan
+from videogen.sampling.technique import Technique
 from videogen.schedulers import AddressedNoise, make_solver, prediction_kind, solver_names
 
 PROMPT = "a red ball moves right"
@@ -113,7 +113,9 @@ def test_techniques_see_every_branch_of_every_step_and_report(name: str, engine_
             return {"calls": len(self.calls)}
 
     spy = Spy()
-    video = engine_of(name).generate(PROMPT, techniques=[spy], guidance_mode="sequential", guidance_scale=3.0, **options(name))
+    video = engine_of(name).generate(
+        PROMPT, techniques=[spy], guidance_mode="sequential", guidance_scale=3.0, **options(name)
+    )
     assert spy.calls == [(i, b) for i in range(3) for b in ("cond", "uncond")]
     assert (video.manifest or {})["measured"]["calls"] == 6
 
@@ -176,7 +178,9 @@ def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: 
     for solver in stochastic:
         short, long = stepped(solver, 3), stepped(solver, 5)
         assert torch.equal(short, long[:, :, :3]), solver
-        assert len({float(v) for v in long[:, 0, :, 0, 0].flatten()}) == 10, solver  # each frame of each clip has its own
+        assert len({float(v) for v in long[:, 0, :, 0, 0].flatten()}) == 10, (
+            solver
+        )  # each frame of each clip has its own
 
 
 def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: EngineOf) -> None:
@@ -212,12 +216,16 @@ def test_prompts_are_texts_and_numbers_may_be_numpy_s(name: str, engine_of: Engi
         with pytest.raises(InputError, match="must be a text or a list of texts"):
             engine_of(name).generate(wrong, **options(name))
     frames, width, height = (np.int64(n) for n in VARIANTS[name].clips[0])
-    video = engine_of(name).generate(PROMPT, frames=frames, size=(width, height), steps=np.int32(1), guidance_scale=np.float32(2))
+    video = engine_of(name).generate(
+        PROMPT, frames=frames, size=(width, height), steps=np.int32(1), guidance_scale=np.float32(2)
+    )
     assert type((video.manifest or {})["request"]["frames"]) is int
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_a_vae_overflows_to_is_an_error_at_decode(name: str, bad: float, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_vae_overflows_to_is_an_error_at_decode(
+    name: str, bad: float, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vae = engine_of(name).backbone.pipeline.vae
     decode = vae.decode
     monkeypatch.setattr(vae, "decode", lambda *a, **k: tuple(x + bad for x in decode(*a, **k)))
@@ -226,7 +234,9 @@ def test_what_a_vae_overflows_to_is_an_error_at_decode(name: str, bad: float, en
 
 
 @pytest.mark.parametrize(("value", "word"), [(-1.0, "black"), (0.3, "one flat colour")])
-def test_flat_frames_are_an_error(name: str, value: float, word: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flat_frames_are_an_error(
+    name: str, value: float, word: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vae = engine_of(name).backbone.pipeline.vae
     decode = vae.decode
     monkeypatch.setattr(vae, "decode", lambda *a, **k: tuple(torch.full_like(x, value) for x in decode(*a, **k)))
@@ -236,7 +246,10 @@ def test_flat_frames_are_an_error(name: str, value: float, word: str, engine_of:
 
 def test_a_batch_says_so_in_each_manifest(name: str, engine_of: EngineOf) -> None:
     clips = engine_of(name).generate([PROMPT, PROMPT], **options(name))
-    assert [(v.manifest or {})["measured"]["batch"] for v in clips] == [{"size": 2, "index": 0}, {"size": 2, "index": 1}]
+    assert [(v.manifest or {})["measured"]["batch"] for v in clips] == [
+        {"size": 2, "index": 0},
+        {"size": 2, "index": 1},
+    ]
 
 
 def test_a_prompt_s_reading_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:

@@ -15,9 +15,9 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, UnsupportedError, Video
-from videogen.engine.long_judging import faults
-from videogen.engine.long_run import LongRun
-from videogen.longvideo.journal import Journal
+from videogen.longvideo.journal.journal import Journal
+from videogen.longvideo.run import LongRun
+from videogen.longvideo.segment_checks import faults
 
 PROMPT = "a red ball moves right"
 LENGTHS = {"animatediff": (6, 16, 23)}  # window, size, frames; Wan: see `asked`
@@ -42,7 +42,15 @@ EngineOf = Callable[[str], Engine]
 def asked(name: str, policy: str | None = None, **more: Any) -> RenderRequest:
     """A clip some windows long, whose length fills neither a latent nor a piece."""
     window, side, frames = LENGTHS.get(name.partition("+")[0], (21, 32, 55))
-    values = {"prompt": PROMPT, "window": window, "frames": frames, "width": side, "height": side, "steps": 3, "continuity": policy}
+    values = {
+        "prompt": PROMPT,
+        "window": window,
+        "frames": frames,
+        "width": side,
+        "height": side,
+        "steps": 3,
+        "continuity": policy,
+    }
     return RenderRequest(**values | more)
 
 
@@ -58,7 +66,9 @@ def latents_of(run: LongRun, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("name", "policy"), ROWS)
-def test_as_many_frames_as_asked_and_each_of_them_decoded_as_in_one_go(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+def test_as_many_frames_as_asked_and_each_of_them_decoded_as_in_one_go(
+    name: str, policy: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
     engine = engine_of(name)
     run = run_of(engine, asked(name, policy, seed=3))
     frames, latents = latents_of(run, tmp_path / "job")
@@ -86,7 +96,9 @@ def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, en
         if policy in ("independent", "overlap", "replay", "cono", "clean_prefix", "i2v_prefix", "co_denoise")
     ],
 )
-def test_a_run_cut_off_after_any_piece_goes_on_to_the_same_frames(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+def test_a_run_cut_off_after_any_piece_goes_on_to_the_same_frames(
+    name: str, policy: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
     engine, request = engine_of(name), asked(name, policy, seed=3)
     expected, _ = latents_of(run_of(engine, request), tmp_path / "whole")
     pieces = len(run_of(engine, request).pieces)
@@ -111,7 +123,9 @@ def test_replayed_frames_end_where_their_source_ended(name: str, solver: str | N
     tie = run.continuity.overlap
     assert tie is not None and len(clips) == 3
     for before, after in pairwise(clips):
-        assert torch.equal(after[:, :, :tie], before[:, :, -tie:]) and not torch.equal(after[:, :, tie:], before[:, :, :-tie])
+        assert torch.equal(after[:, :, :tie], before[:, :, -tie:]) and not torch.equal(
+            after[:, :, tie:], before[:, :, :-tie]
+        )
 
 
 def test_a_stochastic_solver_draws_the_same_for_replayed_frames(engine_of: EngineOf) -> None:
@@ -123,12 +137,14 @@ def test_a_stochastic_solver_draws_the_same_for_replayed_frames(engine_of: Engin
 
 def _sampled(run: LongRun, count: int) -> list[torch.Tensor]:
     """The last clip of each of the first pieces, before anything is cut away."""
-    from videogen.engine.continuity import Memory
+    from videogen.longvideo.continuity_technique import Memory
 
     run._begun = 0.0
     memory, found = Memory(), []
     for piece in run.pieces[:count]:
-        latents, _, memory = run._denoise(piece, memory, None, [run.noise.of(piece, n) for n in range(len(piece.clips))])
+        latents, _, memory = run._denoise(
+            piece, memory, None, [run.noise.of(piece, n) for n in range(len(piece.clips))]
+        )
         found.append(latents[-1:])
     return found
 
@@ -136,14 +152,21 @@ def _sampled(run: LongRun, count: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
 def test_pull_at_nothing_changes_nothing_and_at_something_does(name: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
-    plain, none, some = (engine.render(asked(name, f"replay{pull}", seed=3)).frames for pull in ("", ":pull=0", ":pull=0.9"))
+    plain, none, some = (
+        engine.render(asked(name, f"replay{pull}", seed=3)).frames for pull in ("", ":pull=0", ":pull=0.9")
+    )
     window = asked(name).window
-    assert np.array_equal(plain, none) and not np.array_equal(plain, some) and np.array_equal(plain[:window], some[:window])
+    assert (
+        np.array_equal(plain, none)
+        and not np.array_equal(plain, some)
+        and np.array_equal(plain[:window], some[:window])
+    )
 
 
 @pytest.mark.parametrize(("name", "policy"), TOGETHER)
 def test_other_techniques_go_along(name: str, policy: str, engine_of: EngineOf) -> None:
-    """Every step a key step, and attention too small to be sparse: bit-identical. With some steps kept: another result, told."""
+    """Every step a key step, and attention too small to be sparse: bit-identical. With some steps kept: another result,
+    told."""
     engine = engine_of(name)
     plain = engine.render(asked(name, policy, seed=3, steps=4)).frames
     same = engine.render(asked(name, policy, seed=3, steps=4, propagate="every:1", attention="adaptive"))
@@ -153,7 +176,8 @@ def test_other_techniques_go_along(name: str, policy: str, engine_of: EngineOf) 
     assert all(piece["propagation"]["keys"] for piece in kept.manifest["measured"]["long"]["pieces"])
 
 
-# --- stories ------------------------------------------------------------------------------------------------------------------
+# --- stories
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["replay", "cono", "co_denoise"])
@@ -167,7 +191,10 @@ def test_after_a_cut_nothing_hangs_on_what_was_before(name: str, policy: str, en
         second = {"prompt": "a blue square", "start": f"{cut}/{fps}", "end": None, "transition": "cut", "seed": 5}
         return {"unit": "seconds", "shots": [{"prompt": first, "start": "0", "end": f"{cut}/{fps}"}, second]}
 
-    red, blue = (engine.render(asked(name, policy, prompt="", story=story(p), frames=frames, seed=3)) for p in (PROMPT, "a blue ball"))
+    red, blue = (
+        engine.render(asked(name, policy, prompt="", story=story(p), frames=frames, seed=3))
+        for p in (PROMPT, "a blue ball")
+    )
     begins = cut + 1 if name != "animatediff" else cut  # a latent holds frames 25 to 28
     assert len(red) == frames and np.array_equal(red.frames[begins:], blue.frames[begins:])
     assert not np.array_equal(red.frames[:begins], blue.frames[:begins])
@@ -177,7 +204,9 @@ def test_after_a_cut_nothing_hangs_on_what_was_before(name: str, policy: str, en
 def test_what_comes_later_changes_nothing_before(name: str, engine_of: EngineOf) -> None:
     engine, (window, _, frames) = engine_of(name), LENGTHS.get(name, (21, 32, 56))
     late = {0: PROMPT, 2 * window: "a blue square"}
-    one, other = (engine.render(asked(name, "replay", prompt="", story=s, frames=frames)).frames for s in (late, {0: PROMPT}))
+    one, other = (
+        engine.render(asked(name, "replay", prompt="", story=s, frames=frames)).frames for s in (late, {0: PROMPT})
+    )
     assert np.array_equal(one[:window], other[:window]) and not np.array_equal(one[2 * window :], other[2 * window :])
 
 
@@ -189,10 +218,13 @@ def test_one_prompt_in_many_shots_is_one_prompt(name: str, engine_of: EngineOf) 
     assert np.array_equal(told, engine.render(asked(name, "replay", frames=frames)).frames)
 
 
-# --- retries, redo ------------------------------------------------------------------------------------------------------------
+# --- retries, redo
+# ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     from videogen.metrics import seams
@@ -201,16 +233,24 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(engine_of
     engine, request = engine_of("wan-2.1"), asked("wan-2.1", "independent", retries=2)
     ratios = iter([3.0, 2.0, 2.5, 1.0, 1.0, 1.0])
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
-    monkeypatch.setattr("videogen.engine.long_judging.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios)))
-    monkeypatch.setattr("videogen.engine.long_judging.freeze", lambda *_: Freeze(0, 0, 0))
+    monkeypatch.setattr(
+        "videogen.longvideo.segment_checks.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios))
+    )
+    monkeypatch.setattr("videogen.longvideo.segment_checks.freeze", lambda *_: Freeze(0, 0, 0))
     monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", lambda *_, **__: ())
     video = engine.render(request)
     assert video.manifest is not None
     rows = video.manifest["measured"]["long"]["pieces"]
-    assert [row["attempt"] for row in rows][:3] == [0, 1, 0] and rows[1]["faults"] == ["jump at 0"] and "faults" not in rows[2]
+    assert (
+        [row["attempt"] for row in rows][:3] == [0, 1, 0]
+        and rows[1]["faults"] == ["jump at 0"]
+        and "faults" not in rows[2]
+    )
     again = engine.render(replace(request, retries=0)).frames
     window = request.window
-    assert np.array_equal(video.frames[:window], again[:window]) and not np.array_equal(video.frames[window:], again[window:])
+    assert np.array_equal(video.frames[:window], again[:window]) and not np.array_equal(
+        video.frames[window:], again[window:]
+    )
 
 
 @pytest.mark.parametrize(("name", "policy"), TOGETHER)
@@ -231,7 +271,7 @@ def test_redo_changes_one_piece_and_no_other(name: str, policy: str, engine_of: 
 
 
 def _latents(output: Path) -> torch.Tensor:
-    from videogen.longvideo.job import job_folder, read_request
+    from videogen.longvideo.journal.job import job_folder, read_request
 
     folder = job_folder(output)
     with Journal.open(folder, read_request(folder)) as journal:
@@ -256,14 +296,18 @@ def test_damaged_chunks_are_made_anew_and_the_frames_are_the_same(engine_of: Eng
         assert torch.equal(_latents(output), before)
 
 
-def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_of(engine_of("wan-2.1"), asked("wan-2.1", "cono", retries=1))
     piece = run.pieces[1]
     generator = torch.Generator().manual_seed(0)
     tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, piece.stop - piece.start))
     with torch.inference_mode():
         broken, worst = faults(run.backbone, run.request, piece, tail, made, run.meter, same_shot=True)
-        monkeypatch.setattr(run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5))
+        monkeypatch.setattr(
+            run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5)
+        )
         frozen, _ = faults(run.backbone, run.request, piece, tail, made, run.meter, same_shot=True)
     assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in broken)
     assert {"stops", "still"} & set(frozen)
@@ -293,14 +337,18 @@ def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeyp
     request = asked("animatediff", "overlap", retries=1, prompt="", story=story, frames=80, fps=1.0)
     run = run_of(engine_of("animatediff"), request)
     assert run.breaks == [20, 44, 52]
-    told: list[tuple[int, int, int, bool]] = []  # the last frame seen, the piece's first and last, whether it is told to be alike
+    told: list[
+        tuple[int, int, int, bool]
+    ] = []  # the last frame seen, the piece's first and last, whether it is told to be alike
 
     def held_against(_backbone: Any, _request: Any, piece: Any, *_: Any, same_shot: bool) -> tuple[list[str], float]:
-        first, stop = (run.shown.clock.frames_of(piece.scene.video_latent(at)).start for at in (piece.start, piece.stop))
+        first, stop = (
+            run.shown.clock.frames_of(piece.scene.video_latent(at)).start for at in (piece.start, piece.stop)
+        )
         told.append((run.meter.count - 1, first, stop - 1, same_shot))
         return [], 0.0
 
-    monkeypatch.setattr("videogen.engine.long_run.faults", held_against)
+    monkeypatch.setattr("videogen.longvideo.run.faults", held_against)
     list(run.frames())
     for seen, first, last, same in told[1:]:
         assert same == (len({bisect(run.breaks, frame) for frame in (seen, first, last)}) == 1), (seen, first, last)
@@ -321,46 +369,11 @@ def test_a_kill_after_the_file_has_its_name_is_put_right(engine_of: EngineOf, tm
 def test_a_job_of_which_nothing_was_done_takes_another_request(engine_of: EngineOf, tmp_path: Path) -> None:
     engine = engine_of("wan-2.1")
     with pytest.raises(Cancelled, match=r"0 of \d+ pieces are kept in a\.mp4\.job"):
-        engine.render_long(asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4", progress=lambda progress: progress.step < 1)
+        engine.render_long(
+            asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4", progress=lambda progress: progress.step < 1
+        )
     done = engine.render_long(asked("wan-2.1", "replay", seed=4), tmp_path / "a.mp4")
     assert done.resumed == 0 and any("no chunk was done" in note for note in done.notes)
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "flow", "sample"])
-@pytest.mark.parametrize("solver", ["ddim", "euler", "euler-a", "unipc", "dpm++2m", "dpm++2m-sde", "heun", "lcm"])
-def test_fixed_frames_arrive_whatever_the_solver(solver: str, kind: str) -> None:
-    """In a straight line but for what a stochastic solver adds; at the end exactly."""
-    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-
-    from videogen.engine.continuity import StraightReplay
-    from videogen.engine.loop import LoopState, step
-    from videogen.engine.plan import StepRow
-    from videogen.schedulers import AddressedNoise, make_solver, solver_names
-
-    if solver not in solver_names(kind):
-        return
-    own = FlowMatchEulerDiscreteScheduler(shift=3.0) if kind == "flow" else DDIMScheduler(prediction_type=kind, clip_sample=False)
-    scheduler = make_solver(solver, own)
-    scheduler.set_timesteps(12)
-    known = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    scale = float(getattr(scheduler, "init_noise_sigma", 1.0))
-    source = AddressedNoise(5)
-    state = LoopState(source.frames(range(5), (4, 8, 8)) * scale, 0, scheduler, [source])
-    technique, steps = StraightReplay([0, 1, 2], known), len(scheduler.timesteps)
-    technique.begin(None, [None] * steps, state)  # type: ignore[list-item,arg-type]
-    for index in range(steps):
-        row = StepRow(index, float(scheduler.timesteps[index]), None, 0, 1.0)
-        seen = scheduler.scale_model_input(state.latents, scheduler.timesteps[index]) if hasattr(scheduler, "scale_model_input") else None
-        assert seen is None or bool(seen.isfinite().all())
-        state = step(state, technique.prediction(row, state, torch.zeros_like(state.latents)))
-        if index == steps - 1:
-            near = float((state.latents[:, :, :3] - known).norm() / known.norm())
-            assert near < 0.2, f"{near:.3f} off before it is put right"
-        state = technique.after_step(row, state)
-    assert torch.equal(state.latents[:, :, :3], known)
-
-
-# --- refusals -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["replay", "overlap", "co_denoise", "window_attention"])
@@ -379,24 +392,80 @@ def test_a_motion_goes_through_all_pieces(policy: str, engine_of: EngineOf) -> N
     ("name", "values", "kind", "says"),
     [
         pytest.param(
-            "wan-2.1", {"continuity": "clean_prefix"}, UnsupportedError, "does not take a timestep for each frame", id="no timesteps"
+            "wan-2.1",
+            {"continuity": "clean_prefix"},
+            UnsupportedError,
+            "does not take a timestep for each frame",
+            id="no timesteps",
         ),
         pytest.param(
-            "wan-2.1", {"continuity": "window_attention"}, UnsupportedError, "temporal layers; use replay", id="no temporal layers"
+            "wan-2.1",
+            {"continuity": "window_attention"},
+            UnsupportedError,
+            "temporal layers; use replay",
+            id="no temporal layers",
         ),
-        pytest.param("wan-2.1", {"continuity": "replay:overlap=9"}, InputError, "overlap=9 leaves nothing of a clip's 6", id="overlap"),
-        pytest.param("wan-2.1", {"continuity": "replay", "window": 5}, InputError, "2 latent frames is too short", id="window too short"),
         pytest.param(
-            "wan-2.1", {"continuity": "replay", "window": 20}, InputError, "frames=20 is not 4k\\+1", id="window that does not fit"
+            "wan-2.1",
+            {"continuity": "replay:overlap=9"},
+            InputError,
+            "overlap=9 leaves nothing of a clip's 6",
+            id="overlap",
         ),
-        pytest.param("wan-2.1", {"continuity": "replay", "noise": "diffusers"}, InputError, "noise by address", id="consumed noise"),
-        pytest.param("wan-2.1", {"story": {0: "a", 9999: "b"}, "prompt": ""}, InputError, "starts at frame 9999", id="shot after the end"),
-        pytest.param("wan-2.1", {"story": {0: "a", 8: "b"}, "prompt": "", "frames": None}, InputError, "has no end", id="no length"),
-        pytest.param("wan-2.1", {"retries": 2, "frames": 21}, InputError, "retries=2 is for videos made", id="retries of one clip"),
-        pytest.param("wan-2.1", {"continuity": "replay", "motion": "CAMERA"}, UnsupportedError, "not known to be trained", id="motion"),
+        pytest.param(
+            "wan-2.1",
+            {"continuity": "replay", "window": 5},
+            InputError,
+            "2 latent frames is too short",
+            id="window too short",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"continuity": "replay", "window": 20},
+            InputError,
+            "frames=20 is not 4k\\+1",
+            id="window that does not fit",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"continuity": "replay", "noise": "diffusers"},
+            InputError,
+            "noise by address",
+            id="consumed noise",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"story": {0: "a", 9999: "b"}, "prompt": ""},
+            InputError,
+            "starts at frame 9999",
+            id="shot after the end",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"story": {0: "a", 8: "b"}, "prompt": "", "frames": None},
+            InputError,
+            "has no end",
+            id="no length",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"retries": 2, "frames": 21},
+            InputError,
+            "retries=2 is for videos made",
+            id="retries of one clip",
+        ),
+        pytest.param(
+            "wan-2.1",
+            {"continuity": "replay", "motion": "CAMERA"},
+            UnsupportedError,
+            "not known to be trained",
+            id="motion",
+        ),
     ],
 )
-def test_what_cannot_be_done_is_refused(name: str, values: dict[str, Any], kind: type[Exception], says: str, engine_of: EngineOf) -> None:
+def test_what_cannot_be_done_is_refused(
+    name: str, values: dict[str, Any], kind: type[Exception], says: str, engine_of: EngineOf
+) -> None:
     from videogen.motion import Camera
 
     values = {key: Camera(pan=4) if value == "CAMERA" else value for key, value in values.items()}

@@ -12,9 +12,9 @@ import pytest
 from videogen import Engine, RenderRequest
 from videogen.cli.inspect import _long
 from videogen.cli.report_long import long_section
-from videogen.engine.long_motion import LongMotion
-from videogen.longvideo import as_timeline
+from videogen.longvideo.motion import LongMotion
 from videogen.motion import Camera, Drag, compile
+from videogen.timeline import as_timeline
 
 EngineOf = Callable[[str], Engine]
 SIZE, FRAMES = 64, 37
@@ -28,7 +28,15 @@ def texture(size: int) -> np.ndarray:
 
 
 def long_motion(engine: Engine, **asked: Any) -> LongMotion:
-    values = {"prompt": "a red ball", "frames": FRAMES, "window": 21, "width": SIZE, "height": SIZE, "steps": 2, "continuity": "replay"}
+    values = {
+        "prompt": "a red ball",
+        "frames": FRAMES,
+        "window": 21,
+        "width": SIZE,
+        "height": SIZE,
+        "steps": 2,
+        "continuity": "replay",
+    }
     request = RenderRequest(**values | {"motion_backend": "warped_noise"} | asked).resolve(engine.backbone)
     found = LongMotion.of(request, request.latent_timeline(engine.backbone.geometry), engine.backbone)
     assert found is not None
@@ -44,7 +52,9 @@ def test_a_clip_that_moves_as_planned_is_found_to(chunk: int, engine_of: EngineO
     (shot,) = motion.measured["shots"]
     assert shot["shot"] == 0 and shot["asked_px"] == pytest.approx(24 / (FRAMES - 1), rel=0.01)
     assert shot["error_px"] < 0.25 * shot["asked_px"]
-    assert shot["floor_px"] == pytest.approx(shot["error_px"], abs=0.03)  # the clip is just what the floor is measured on
+    assert shot["floor_px"] == pytest.approx(
+        shot["error_px"], abs=0.03
+    )  # the clip is just what the floor is measured on
 
 
 def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> None:
@@ -63,11 +73,14 @@ def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
     motion = long_motion(engine_of("wan-2.1"), motion=drag)
     motion.add(compile(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
     (shot,) = motion.measured["shots"]
-    assert shot["floor_px"] < 0.5 * shot["asked_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["asked_px"]
+    assert (
+        shot["floor_px"] < 0.5 * shot["asked_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["asked_px"]
+    )
 
 
 def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
-    """The second shot moves, from latent 5 on, whose last frame is the plan's first; the first one has nothing to follow."""
+    """The second shot moves, from latent 5 on, whose last frame is the plan's first; the first one has nothing to
+    follow."""
     story = as_timeline({0: "a red ball", 17: "a blue ball"}).to_dict()
     story["shots"][1]["motion"] = [{"kind": "camera", "pan": 12.0}]
     motion = long_motion(engine_of("wan-2.1"), prompt="", story=story)
@@ -90,10 +103,15 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
     assert video.manifest is not None
     long = video.manifest["measured"]["long"]
     assert long["motion"]["strength"] == 0.5 and long["motion"]["shots"][0]["asked_px"] > 0
-    older = {**long, "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]}}  # of before floors were told
+    older = {
+        **long,
+        "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]},
+    }  # of before floors were told
     assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
     assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))
-    assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(long_section(long, video.manifest["request"]))
+    assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(
+        long_section(long, video.manifest["request"])
+    )
 
 
 def test_what_moves_copies_its_frames_and_what_does_not_goes_on_from_them(engine_of: EngineOf) -> None:

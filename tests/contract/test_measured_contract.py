@@ -10,10 +10,10 @@ import pytest
 
 from tests.contract.test_long_contract import LENGTHS, PROMPT, EngineOf, asked
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, Video
-from videogen.engine.events import Progress
-from videogen.engine.long_trial import TRIED, best, candidates
-from videogen.longvideo.job import take, taken
-from videogen.longvideo.journal import Journal
+from videogen.longvideo.journal.job import take, taken
+from videogen.longvideo.journal.journal import Journal
+from videogen.longvideo.policy_trial import TRIED, best, candidates
+from videogen.sampling.progress import Progress
 
 
 def trial_of(video: Any) -> dict[str, Any] | None:
@@ -32,7 +32,9 @@ def test_measured_is_the_best_of_a_trial_and_then_that_policy_bit_for_bit(name: 
     assert set(trial["policies"]) | set(trial["refused"]) == set(TRIED)
     assert ("clean_prefix" in trial["policies"]) == (name == "wan-2.2-expand")
     assert ("window_attention" in trial["policies"]) == (name == "animatediff")
-    assert all(row["seam_ratio"] is not None for row in trial["policies"].values()), "each policy must show joins in its trial"
+    assert all(row["seam_ratio"] is not None for row in trial["policies"].values()), (
+        "each policy must show joins in its trial"
+    )
     tried = [step for stage, step, steps in heard if stage == "trial" and steps == 100]
     assert tried == sorted(tried) and len(set(tried)) > len(trial["policies"])
     named = engine.render(asked(name, trial["chosen"], seed=3))
@@ -63,7 +65,7 @@ def test_a_measured_job_goes_on_without_another_trial_even_where_it_was_damaged(
     job.write_bytes(job.read_bytes()[:-9] + b"x" * 9)
     mended = engine.render_long(request, tmp_path / "b.mp4")
     assert mended.resumed and any("written anew" in note for note in mended.notes)
-    monkeypatch.setattr("videogen.engine.long_trial._tried", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr("videogen.longvideo.policy_trial._tried", lambda *_: pytest.fail("tried again"))
     again = engine.render_long(request, tmp_path / "a.mp4")
     frames = Video.open(tmp_path / "whole.mp4").frames
     for video, name in ((again, "a.mp4"), (mended, "b.mp4")):
@@ -71,7 +73,9 @@ def test_a_measured_job_goes_on_without_another_trial_even_where_it_was_damaged(
         assert np.array_equal(Video.open(tmp_path / name).frames, frames)
 
 
-def test_a_job_begun_under_a_policy_by_name_is_not_taken_for_a_measured_one(engine_of: EngineOf, tmp_path: Path) -> None:
+def test_a_job_begun_under_a_policy_by_name_is_not_taken_for_a_measured_one(
+    engine_of: EngineOf, tmp_path: Path
+) -> None:
     engine, output = engine_of("wan-2.1"), tmp_path / "clip.mp4"
     stopped(engine, asked("wan-2.1", "independent", seed=3), output)
     with pytest.raises(ResumeError, match=r"continuity was .*independent.* and is 'measured'"):
@@ -81,7 +85,9 @@ def test_a_job_begun_under_a_policy_by_name_is_not_taken_for_a_measured_one(engi
         engine.render_long(asked("wan-2.1", "measured"), output.with_name("done.mp4"))
 
 
-def test_a_trial_is_not_paid_for_twice_and_leaves_nothing_where_it_is_stopped(engine_of: EngineOf, tmp_path: Path) -> None:
+def test_a_trial_is_not_paid_for_twice_and_leaves_nothing_where_it_is_stopped(
+    engine_of: EngineOf, tmp_path: Path
+) -> None:
     engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "measured", seed=3), tmp_path / "clip.mp4"
     told: list[str] = []
 
@@ -141,4 +147,7 @@ def test_a_short_clip_needs_no_trial(engine_of: EngineOf) -> None:
     ],
 )
 def test_the_best_of_a_trial(figures: dict[str, tuple[float | None, float]], still: bool, chosen: str) -> None:
-    assert best({name: {"seam_ratio": ratio, "motion": motion} for name, (ratio, motion) in figures.items()}, still=still) == chosen
+    assert (
+        best({name: {"seam_ratio": ratio, "motion": motion} for name, (ratio, motion) in figures.items()}, still=still)
+        == chosen
+    )

@@ -1,4 +1,5 @@
-"""What every family owes a motion: exact where it is off, the noise and the reference that were promised where it is on."""
+"""What every family owes a motion: exact where it is off, the noise and the reference that were promised where it is
+on."""
 
 from __future__ import annotations
 
@@ -14,18 +15,18 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, NumericsError
-from videogen.engine.dual_clock import DualClockTechnique
-from videogen.engine.loop import LoopState
-from videogen.engine.motion import plan_motion
-from videogen.engine.plan import StepRow
-from videogen.engine.request import RenderRequest
-from videogen.engine.techniques import Technique
 from videogen.motion import Camera, Drag, Motion
 from videogen.motion.latents import latent_mask
 from videogen.motion.pictures import read_picture
+from videogen.request.request import RenderRequest
+from videogen.sampling.loop import LoopState
+from videogen.sampling.step_plan import StepRow
+from videogen.sampling.technique import Technique
 from videogen.schedulers import AddressedNoise, WarpedNoise, make_solver, prediction_kind, solver_names
 from videogen.schedulers.levels import noise_levels
 from videogen.schedulers.solvers import FLOW
+from videogen.techniques.dual_clock import DualClockTechnique
+from videogen.techniques.motion_plan import plan_motion
 
 PROMPT = "a red ball"
 DRAG = Drag((8, 8, 6), [(8, 8), (20, 16)])
@@ -87,7 +88,9 @@ def request(engine: Engine, name: str, motion: Motion, **more: Any) -> RenderReq
 
 def test_strength_0_of_warped_noise_is_the_plain_render(name: str, engine_of: EngineOf) -> None:
     plain = engine_of(name).generate(PROMPT, **options(name))
-    moved = engine_of(name).generate(PROMPT, **options(name, motion=DRAG, motion_backend="warped_noise", motion_strength=0.0))
+    moved = engine_of(name).generate(
+        PROMPT, **options(name, motion=DRAG, motion_backend="warped_noise", motion_strength=0.0)
+    )
     assert np.array_equal(plain.frames, moved.frames)
 
 
@@ -99,7 +102,9 @@ def test_strength_0_of_warped_noise_is_the_plain_render(name: str, engine_of: En
         ("warped_noise:compat", {"method": "bipartite", "compat": True, "oversample": 4}),
     ],
 )
-def test_warped_noise_is_what_the_run_begins_from(name: str, backend: str, warping: dict[str, Any], engine_of: EngineOf) -> None:
+def test_warped_noise_is_what_the_run_begins_from(
+    name: str, backend: str, warping: dict[str, Any], engine_of: EngineOf
+) -> None:
     engine, watch = engine_of(name), Watch()
     settings = options(name, motion=DRAG, motion_backend=backend, motion_strength=0.7, guidance_scale=1.0)
     engine.generate(PROMPT, **settings, techniques=[watch])
@@ -117,16 +122,23 @@ def test_warped_noise_is_what_the_run_begins_from(name: str, backend: str, warpi
 
 
 @pytest.mark.parametrize("solver", ["own", "second"])
-def test_dual_clock_puts_the_reference_back_at_each_held_step(name: str, solver: str, engine_of: EngineOf, tmp_path: Path) -> None:
-    """Where the mask is 1 the latents after a held step are alpha * reference + sigma * noise of the level that follows."""
+def test_dual_clock_puts_the_reference_back_at_each_held_step(
+    name: str, solver: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    """Where the mask is 1 the latents after a held step are alpha * reference + sigma * noise of the level that
+    follows."""
     engine, watch = engine_of(name), Watch()
     first = picture(name, tmp_path)
     asked = None if solver == "own" else ("dpm++2m" if name == "animatediff" else "euler")
     motion = {"motion": Camera(pan=6), "motion_backend": "dual_clock:0.9,0.4", "motion_picture": first}
-    video = engine.generate(PROMPT, **options(name, guidance_scale=1.0, steps=10, solver=asked, **motion), techniques=[watch])
+    video = engine.generate(
+        PROMPT, **options(name, guidance_scale=1.0, steps=10, solver=asked, **motion), techniques=[watch]
+    )
     assert video.manifest is not None
     told = [row["motion"] for row in video.manifest["plan"]]
-    assert told == sorted(told, key=["skipped", "held", "partly", "free"].index) and "held" in told and told[-1] == "free"
+    assert (
+        told == sorted(told, key=["skipped", "held", "partly", "free"].index) and "held" in told and told[-1] == "free"
+    )
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock:0.9,0.4"), engine.backbone)
     assert planned is not None
     geometry, (frames, width, height) = engine.backbone.geometry, VARIANTS[name].clips[0]
@@ -146,19 +158,28 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(name: str, solver:
         scale = 1.0 if float(getattr(used, "init_noise_sigma", 1.0)) < 1.5 else 1 / levels[done].alpha
         expected = scale * (levels[done].alpha * reference + levels[done].sigma * noise)
         torch.testing.assert_close(latents[whole], expected[whole], atol=2e-3, rtol=2e-3)
-    assert not torch.allclose(watch.latents[-1][whole], reference[whole], atol=1e-2)  # the model had its say after `strong`
+    assert not torch.allclose(
+        watch.latents[-1][whole], reference[whole], atol=1e-2
+    )  # the model had its say after `strong`
 
 
 @pytest.mark.parametrize("weak", [0.97, 0.7])
 @pytest.mark.parametrize("solver", ["euler", "heun", "dpm++2m", "unipc", "ddim"])
-def test_dual_clock_begins_in_step_with_the_solver(name: str, solver: str, weak: float, engine_of: EngineOf, tmp_path: Path) -> None:
-    """With a model that knows the noise, solvers come to the reference itself from wherever they begin (deis from nowhere)."""
+def test_dual_clock_begins_in_step_with_the_solver(
+    name: str, solver: str, weak: float, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    """With a model that knows the noise, solvers come to the reference itself from wherever they begin (deis from
+    nowhere)."""
     engine = engine_of(name)
     kind = prediction_kind(engine.backbone.scheduler)
     if solver not in solver_names(kind):
         return  # refused, as test_solvers holds
     watch, oracle = Watch(), Oracle(kind)
-    motion = {"motion": Camera(pan=6), "motion_backend": f"dual_clock:{weak},{weak - 0.05}", "motion_picture": picture(name, tmp_path)}
+    motion = {
+        "motion": Camera(pan=6),
+        "motion_backend": f"dual_clock:{weak},{weak - 0.05}",
+        "motion_picture": picture(name, tmp_path),
+    }
     settings = options(name, guidance_scale=1.0, steps=12, solver=solver, **motion)
     try:
         engine.generate(PROMPT, **settings, techniques=[watch, oracle])
@@ -178,7 +199,9 @@ def test_dual_clock_takes_the_plain_renders_first_frame(name: str, engine_of: En
 
     cv2.imwrite(str(tmp_path / "first.png"), plain.frames[0][..., ::-1])
     settings = options(name, motion=DRAG, motion_backend="dual_clock")
-    found = [engine.generate(PROMPT, **settings, **more) for more in ({}, {"motion_picture": str(tmp_path / "first.png")})]
+    found = [
+        engine.generate(PROMPT, **settings, **more) for more in ({}, {"motion_picture": str(tmp_path / "first.png")})
+    ]
     assert np.array_equal(found[0].frames, found[1].frames)
 
 
@@ -192,10 +215,14 @@ def test_a_motion_is_rendered_again_from_its_manifest(name: str, backend: str, e
     assert again.manifest["request"] == video.manifest["request"]
     figures = video.manifest["measured"]["motion"]
     assert figures["backend"] == backend and {"track_px", "floor_px", "error_px"} <= set(figures)
-    assert video.manifest["request"]["motion_backend"].startswith(f"{backend}:")  # nothing is left to defaults that may change
+    assert video.manifest["request"]["motion_backend"].startswith(
+        f"{backend}:"
+    )  # nothing is left to defaults that may change
 
 
-def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
+    name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = engine_of(name)
     usual = dataclasses.replace(engine.backbone.defaults, dual_clock=(0.9, 0.7), dual_clock_whole=None)
     for defaults, motion, levels in (
@@ -205,7 +232,9 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_o
     ):
         monkeypatch.setattr(engine.backbone, "defaults", defaults)
         assert request(engine, name, motion, motion_backend="dual_clock").motion_backend == f"dual_clock:{levels}"
-    assert request(engine, name, Camera(pan=4), motion_backend="dual_clock:0.6,0.5").motion_backend == "dual_clock:0.6,0.5"
+    assert (
+        request(engine, name, Camera(pan=4), motion_backend="dual_clock:0.6,0.5").motion_backend == "dual_clock:0.6,0.5"
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +248,12 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(name: str, engine_o
     ],
 )  # fmt: skip
 def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
-    name: str, told: dict[str, Any], asked: dict[str, Any], backend: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    told: dict[str, Any],
+    asked: dict[str, Any],
+    backend: str,
+    engine_of: EngineOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = engine_of(name)
     monkeypatch.setattr(engine.backbone, "defaults", dataclasses.replace(engine.backbone.defaults, **told))
@@ -238,7 +272,9 @@ def test_a_motion_goes_with_every_other_technique(name: str, backend: str, engin
 
 def test_strength_0_of_dual_clock_is_the_plain_render(name: str, engine_of: EngineOf) -> None:
     plain = engine_of(name).generate(PROMPT, **options(name))
-    moved = engine_of(name).generate(PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", motion_strength=0.0))
+    moved = engine_of(name).generate(
+        PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", motion_strength=0.0)
+    )
     assert np.array_equal(plain.frames, moved.frames)
 
 
@@ -250,7 +286,9 @@ def test_going_back_keeps_what_was_held(name: str, engine_of: EngineOf) -> None:
     assert np.abs(video.frames.astype(int) - plain.frames.astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize("edges", [Drag((8, 8, 200), [(8, 8), (20, 16)]) + Camera(pan=4), Drag((8, 8, 4), [(8, 8), (24, 24)])])
+@pytest.mark.parametrize(
+    "edges", [Drag((8, 8, 200), [(8, 8), (20, 16)]) + Camera(pan=4), Drag((8, 8, 4), [(8, 8), (24, 24)])]
+)
 def test_a_render_is_never_lost_to_its_measuring(name: str, edges: Motion, engine_of: EngineOf) -> None:
     video = engine_of(name).generate(PROMPT, **options(name, motion=edges, motion_backend="warped_noise"))
     assert video.manifest is not None and video.manifest["measured"]["motion"]["dynamic_px"] >= 0
@@ -289,7 +327,9 @@ def test_wrong_motion(name: str, settings: dict[str, Any], message: str, engine_
 def test_a_picture_of_another_size_is_refused(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
     first = picture(name, tmp_path, wider=8)
     with pytest.raises(InputError, match="make them equal"):
-        engine_of(name).generate(PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", motion_picture=str(first)))
+        engine_of(name).generate(
+            PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", motion_picture=str(first))
+        )
 
 
 def test_the_technique_stays_within_the_first_expert(name: str, engine_of: EngineOf) -> None:
@@ -346,7 +386,9 @@ def test_free_steps_of_a_whole_picture_are_not_guided_at_the_end(name: str, engi
     for motion, strength, last in ((Camera(pan=6), 1.0, 1.0), (Camera(pan=6), 0.5, 3.0), (DRAG, 1.0, 5.0)):
         heard.clear()
         moved = {"motion": motion, "motion_strength": strength, "motion_backend": "dual_clock:0.9,0.3"}
-        video = engine_of(name).generate(PROMPT, **options(name, steps=8, guidance_scale=5.0, **moved), techniques=[Heard()])
+        video = engine_of(name).generate(
+            PROMPT, **options(name, steps=8, guidance_scale=5.0, **moved), techniques=[Heard()]
+        )
         assert video.manifest is not None
         rows = [row for row in video.manifest["plan"] if row["motion"] != "skipped"]
         assert heard == [row["guidance_scale"] for row in rows] and heard[-1] == last

@@ -1,4 +1,5 @@
-"""Propagation in the loop and in the library's own pipelines, on every family: exact where it must be, and told in the manifest."""
+"""Propagation in the loop and in the library's own pipelines, on every family: exact where it must be, and told in the
+manifest."""
 
 from __future__ import annotations
 
@@ -52,7 +53,11 @@ def test_the_promise_its_keys_and_its_savings_stand_in_the_manifest(name: str, e
     assert found["keys"][:5] == [0, 1, 2, 3, 4] and found["keys"][-1] == 49 and len(found["keys"]) < 50
     assert [row["index"] for row in video.manifest["plan"] if row["key"]] == found["keys"]
     assert found["within_promise"] == (found["estimated_error"] <= 0.5) and found["calibrated"] is False
-    assert found["drift"].keys() == found["predicted_drift"].keys() and set(found["seconds"]) == {"key", "propagated", "saved"}
+    assert found["drift"].keys() == found["predicted_drift"].keys() and set(found["seconds"]) == {
+        "key",
+        "propagated",
+        "saved",
+    }
     assert video.manifest["request"]["propagate"] == "max_error:0.5"
 
 
@@ -64,14 +69,27 @@ def test_an_expert_switch_is_a_key(engine_of: EngineOf) -> None:
 
 
 def test_attention_that_turns_sparse_is_a_key(engine_of: EngineOf) -> None:
-    sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16, "dense_steps": 0.5}
+    sparse = {
+        "recall": 0.9,
+        "min_length": 8,
+        "query_block": 4,
+        "key_block": 2,
+        "rows": None,
+        "audit_rows": 16,
+        "dense_steps": 0.5,
+    }
     video = render("wan-2.1", engine_of("wan-2.1"), attention=sparse, propagate={"keys": [0], "boundary": "blocks:1,0"})
-    assert told(video)["forced"] == {"3": "attention turns sparse"} and video.manifest["measured"]["attention"]["steps"] == STEPS
+    assert (
+        told(video)["forced"] == {"3": "attention turns sparse"}
+        and video.manifest["measured"]["attention"]["steps"] == STEPS
+    )
 
 
 def test_fd_ahead_in_a_batch_and_one_by_one_agree_under_sparse_attention_too(engine_of: EngineOf) -> None:
     engine = engine_of("animatediff")
-    ahead, alone = (render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (4, 1))
+    ahead, alone = (
+        render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (4, 1)
+    )
     assert np.abs(ahead.frames.astype(int) - alone.frames.astype(int)).max() <= 1
     sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
     both = render("animatediff", engine, propagate="fd", attention=sparse)
@@ -85,7 +103,8 @@ STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "unipc
 def test_going_back_gives_the_run_that_knew_better(
     name: str, solver: str | None, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended earlier."""
+    """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended
+    earlier."""
     engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
     overshot, undone = ErrorControl.overshot, []
 
@@ -120,7 +139,9 @@ def test_bad_words_and_misfits_are_refused(name: str, engine_of: EngineOf) -> No
     else:
         with pytest.raises(UnsupportedError, match="twice in some steps"):
             render(name, engine, propagate="every:2", solver="pndm")
-    assert np.array_equal(render(name, engine).frames, render(name, engine, propagate={"keys": list(range(STEPS))}).frames)
+    assert np.array_equal(
+        render(name, engine).frames, render(name, engine, propagate={"keys": list(range(STEPS))}).frames
+    )
 
 
 def test_prior_noise_is_off_unless_asked_for(engine_of: EngineOf) -> None:
@@ -129,7 +150,9 @@ def test_prior_noise_is_off_unless_asked_for(engine_of: EngineOf) -> None:
     plain = render("animatediff", engine).frames
     assert np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.0}).frames, plain)
     assert not np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.05}).frames, plain)
-    assert np.array_equal(render("animatediff", engine, propagate=base | {"prior_noise": 0.05, "prior_noise_below": 0.0}).frames, plain)
+    assert np.array_equal(
+        render("animatediff", engine, propagate=base | {"prior_noise": 0.05, "prior_noise_below": 0.0}).frames, plain
+    )
 
 
 @each_family
@@ -146,10 +169,16 @@ def test_key_steps_may_compute_some_frames_only(name: str, engine_of: EngineOf) 
     assert np.array_equal(render(name, engine).frames, plain)
 
 
-SOLVERS = {"wan-2.1": (None, "unipc", "dpm++2m"), "animatediff": ("ddim", "euler", "dpm++2m", "unipc"), "wan-2.2-experts": (None,)}
+SOLVERS = {
+    "wan-2.1": (None, "unipc", "dpm++2m"),
+    "animatediff": ("ddim", "euler", "dpm++2m", "unipc"),
+    "wan-2.2-experts": (None,),
+}
 
 
-@pytest.mark.parametrize(("name", "solver"), [(name, solver) for name, solvers in SOLVERS.items() for solver in solvers])
+@pytest.mark.parametrize(
+    ("name", "solver"), [(name, solver) for name, solvers in SOLVERS.items() for solver in solvers]
+)
 def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoint: Callable[[str], Path]) -> None:
     """All keys bitwise; propagated runs repeat, tell their runs apart, and FD ahead equals FD step by step."""
     variant = VARIANTS[name]

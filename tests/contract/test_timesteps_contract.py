@@ -1,4 +1,5 @@
-"""A timestep for each latent frame: the scalar's prediction where all are equal, its frame's own where not, refused elsewhere."""
+"""A timestep for each latent frame: the scalar's prediction where all are equal, its frame's own where not, refused
+elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def given(name: str, engine_of: EngineOf) -> tuple[Backbone, torch.Tensor, torch
     """A backbone, latents [2, c, f, h, w] and text [2, tokens, width]."""
     backbone = engine_of(name).backbone
     frames, width, height = VARIANTS[name.partition("+")[0]].clips[1]
-    latents = torch.randn(backbone.geometry.shape(frames, height, width, BATCH), generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        backbone.geometry.shape(frames, height, width, BATCH), generator=torch.Generator().manual_seed(0)
+    )
     text = backbone.encode_prompt(["a red ball moves right", "a blue square"], None).positive
     return backbone, latents, text
 
@@ -85,7 +88,10 @@ def test_each_frame_s_tokens_get_its_timestep(name: str, engine_of: EngineOf) ->
         shared = backbone.predict(latents, own[1], text)
         alone = backbone.predict(latents[1:], own[1], text[1:])
     hook.remove()
-    assert torch.equal(told[0].view(BATCH, frames, grid.height, grid.width), own[..., None, None].expand(-1, -1, grid.height, grid.width))
+    assert torch.equal(
+        told[0].view(BATCH, frames, grid.height, grid.width),
+        own[..., None, None].expand(-1, -1, grid.height, grid.width),
+    )
     assert torch.equal(told[1], told[0][1:].expand(BATCH, -1))
     assert torch.equal(rows[1], shared[1]) and not torch.equal(rows[0], shared[0])
     assert torch.allclose(rows[1:], alone, atol=1e-5)
@@ -97,9 +103,16 @@ def test_what_does_not_fit_is_refused(name: str, engine_of: EngineOf) -> None:
     frames = latents.shape[2]
     if name in FRAMEWISE:
         wrong: list[Any] = [(frames + 1,), (1,), (frames, BATCH), (BATCH, frames, 1), (BATCH + 1, frames)]
-        error, says = InputError, rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]"
+        error, says = (
+            InputError,
+            rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]",
+        )
     else:
-        wrong, error, says = [(frames,), (BATCH, frames)], UnsupportedError, "takes one for the whole clip; give a scalar"  # type: ignore[assignment]
+        wrong, error, says = (
+            [(frames,), (BATCH, frames)],
+            UnsupportedError,
+            "takes one for the whole clip; give a scalar",
+        )  # type: ignore[assignment]
     for shape in wrong:
         with pytest.raises(error, match=says):
             backbone.predict(latents, torch.zeros(shape), text)

@@ -9,7 +9,12 @@ import torch
 
 from videogen.longvideo import Chunk, Journal
 
-REQUEST: dict[str, Any] = {"prompt": "a red ball", "seed": 3, "size": [64, 64], "model": {"name": "embedded", "hash": "abc"}}
+REQUEST: dict[str, Any] = {
+    "prompt": "a red ball",
+    "seed": 3,
+    "size": [64, 64],
+    "model": {"name": "embedded", "hash": "abc"},
+}
 FRAMES = 3
 
 
@@ -25,7 +30,10 @@ def same(a: Chunk, b: Chunk) -> bool:
     tensors = [{"latents": c.latents, **c.tensors} for c in (a, b)]
     if (a.index, a.start, dict(a.state), set(tensors[0])) != (b.index, b.start, dict(b.state), set(tensors[1])):
         return False
-    return all(value.dtype == tensors[1][name].dtype and torch.equal(value, tensors[1][name]) for name, value in tensors[0].items())
+    return all(
+        value.dtype == tensors[1][name].dtype and torch.equal(value, tensors[1][name])
+        for name, value in tensors[0].items()
+    )
 
 
 def fill(folder: Path, count: int, side: int = 4) -> None:

@@ -1,9 +1,9 @@
 """A process that writes journals in children, to be killed: `python -m tests.longvideo.crashing`.
 
-It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the child's pid at once
-and the child's exit code when it ended. Jobs: `fill` goes on to COUNT chunks, `replace` puts another chunk 1 in place, `hold` opens the
-journal and waits, `finish` finishes it. STEP: the write step before which the child kills itself; -1: none.
-AFTER_S: seconds after which the child is killed; -1: never.
+It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the
+child's pid at once and the child's exit code when it ended. Jobs: `fill` goes on to COUNT chunks, `replace` puts
+another chunk 1 in place, `hold` opens the journal and waits, `finish` finishes it. STEP: the write step before which
+the child kills itself; -1: none. AFTER_S: seconds after which the child is killed; -1: never.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.longvideo.chunks import REQUEST, chunk_of
-from videogen.longvideo import Journal, disk
+from videogen.longvideo import Journal
+from videogen.longvideo.journal import disk
 
 STEPS = ("open", "write", "fsync", "close", "replace", "unlink")
 SIDE = 96  # chunks of some hundred kB, so that writing one takes a while

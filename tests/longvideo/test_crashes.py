@@ -1,4 +1,5 @@
-"""Kills, failures and interruptions while a journal is written: what was done stays, what was not is as if never begun."""
+"""Kills, failures and interruptions while a journal is written: what was done stays, what was not is as if never
+begun."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ import pytest
 from tests.longvideo.chunks import REQUEST, check, chunk_of, fill, same
 from tests.longvideo.crashing import SIDE, Steps
 from videogen import MediaError, ResumeError
-from videogen.longvideo import Journal, disk, lock
+from videogen.longvideo import Journal
+from videogen.longvideo.journal import disk, lock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -175,12 +177,16 @@ def test_a_disk_that_takes_little_at_a_time(tmp_path: Path, monkeypatch: pytest.
         check(journal, 2)
 
 
-def test_the_second_of_two_processes_is_refused_and_a_killed_one_is_not_in_the_way(worker: Worker, tmp_path: Path) -> None:
+def test_the_second_of_two_processes_is_refused_and_a_killed_one_is_not_in_the_way(
+    worker: Worker, tmp_path: Path
+) -> None:
     fill(tmp_path / "job", 2)
     pid = worker.begin("hold", tmp_path / "job")
     assert worker.line() == "held"
     begun = time.perf_counter()
-    with pytest.raises(ResumeError, match=rf"job is being written by process {pid} on .* since .*; wait until it ends, or end it"):
+    with pytest.raises(
+        ResumeError, match=rf"job is being written by process {pid} on .* since .*; wait until it ends, or end it"
+    ):
         Journal.open(tmp_path / "job", REQUEST)
     assert time.perf_counter() - begun < 1
     os.kill(pid, signal.SIGKILL)

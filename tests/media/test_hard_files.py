@@ -17,7 +17,9 @@ from videogen.media.reader import read_video
 from .test_round_trips import clip
 
 
-def write(path: Path, frames: np.ndarray, codec: str = "libx264", pix_fmt: str = "yuv420p", times: list[int] | None = None) -> Path:
+def write(
+    path: Path, frames: np.ndarray, codec: str = "libx264", pix_fmt: str = "yuv420p", times: list[int] | None = None
+) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt
@@ -50,7 +52,9 @@ def test_a_cut_off_file_without_a_count_is_an_error(tmp_path: Path, name: str, s
         read_video(tmp_path / f"cut-{name}")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 5000, b"RIFF1234AVI LIST"], ids=["empty", "text", "zeros", "header only"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x00" * 5000, b"RIFF1234AVI LIST"], ids=["empty", "text", "zeros", "header only"]
+)
 def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError):
@@ -142,7 +146,9 @@ def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.Monkey
     assert np.array_equal(read_video(path, start=2, frames=4, backend="decord").frames, expected[2:6])
 
 
-@pytest.mark.parametrize("name", ["http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "subfile,,start,0,end,9,,:a.mp4", "pipe:0"])
+@pytest.mark.parametrize(
+    "name", ["http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "subfile,,start,0,end,9,,:a.mp4", "pipe:0"]
+)
 def test_names_are_never_protocols(name: str) -> None:
     with pytest.raises(MediaError, match=r"does not exist|is no file"):
         read_video(name)
@@ -165,6 +171,8 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
 
 def test_images_of_one_folder_must_agree(tmp_path: Path) -> None:
     path = Video(clip(2)).save(tmp_path / "folder")
-    (path / "frame_00002.png").write_bytes((Video(clip(1, 16, 16)).save(tmp_path / "other") / "frame_00000.png").read_bytes())
+    (path / "frame_00002.png").write_bytes(
+        (Video(clip(1, 16, 16)).save(tmp_path / "other") / "frame_00000.png").read_bytes()
+    )
     with pytest.raises(MediaError, match="16x16, not 48x32"):
         read_video(path)

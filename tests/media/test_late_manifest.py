@@ -1,4 +1,5 @@
-"""A manifest that is known only when the last frame is written, and a writer whose memory does not grow with the clip."""
+"""A manifest that is known only when the last frame is written, and a writer whose memory does not grow with the
+clip."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def write(path: Path, frames: np.ndarray, fps: Fraction | float, early: Any, lat
 def packets(path: Path) -> list[tuple[Any, ...]]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return [(p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in container.demux(stream) if p.size]
+        return [
+            (p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in container.demux(stream) if p.size
+        ]
 
 
 @KINDS
@@ -65,7 +68,9 @@ def test_packets_header_and_colours_are_copied_as_they_are(tmp_path: Path, suffi
     for path in (early, late):
         with av.open(str(path)) as container:
             context = container.streams.video[0].codec_context
-            tags.append((context.colorspace, context.color_primaries, context.color_trc, context.color_range, context.extradata))
+            tags.append(
+                (context.colorspace, context.color_primaries, context.color_trc, context.color_range, context.extradata)
+            )
     assert tags[0] == tags[1] and tags[0][:4] == (1, 1, 1, 1)
     if suffix == ".mp4":
         data = late.read_bytes()
@@ -109,7 +114,10 @@ def test_an_error_after_setting_leaves_nothing(tmp_path: Path, suffix: str) -> N
         writer.write(clip(70))
         writer.manifest = LATE
         raise RuntimeError
-    with pytest.raises(InputError, match="no frame"), VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer:
+    with (
+        pytest.raises(InputError, match="no frame"),
+        VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer,
+    ):
         writer.manifest = LATE
     assert not list(tmp_path.iterdir())
 
@@ -133,7 +141,10 @@ def test_a_disk_that_fills_while_copying_is_a_media_error_and_the_old_file_stays
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("videogen.media.metadata.os.replace", full)
-    with pytest.raises(MediaError, match="No space left"), VideoWriter(path, fps=8, size=(48, 32), overwrite=True) as writer:
+    with (
+        pytest.raises(MediaError, match="No space left"),
+        VideoWriter(path, fps=8, size=(48, 32), overwrite=True) as writer,
+    ):
         writer.write(clip(70))
         writer.manifest = LATE
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -145,11 +156,16 @@ def test_frames_are_let_go_of_as_they_come(tmp_path: Path, suffix: str) -> None:
     with VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer:
         for _ in range(3):
             writer.write(clip(30))
-        assert not [name for name, value in vars(writer._sink).items() if isinstance(value, list | dict | tuple) and len(value) > 2]
+        assert not [
+            name
+            for name, value in vars(writer._sink).items()
+            if isinstance(value, list | dict | tuple) and len(value) > 2
+        ]
 
 
 def test_a_gif_shows_each_frame_s_own_colours(tmp_path: Path) -> None:
-    """Only what changed is stored, yet each frame comes back as it was quantized: moving, repeated, changed in a corner."""
+    """Only what changed is stored, yet each frame comes back as it was quantized: moving, repeated, changed in a
+    corner."""
     from PIL import Image, ImageSequence
 
     frames = np.concatenate([clip(4), clip(4)[-1:].repeat(2, 0), clip(4)[-1:]])

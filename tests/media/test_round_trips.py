@@ -26,7 +26,9 @@ MANIFEST = {"schema": 1, "request": {"prompt": 'a "red"\nball \U0001f534', "fps"
 def clip(count: int = 9, width: int = 48, height: int = 32) -> np.ndarray:
     """A smooth picture that moves, so that lossy codecs keep it."""
     t, y, x = np.mgrid[0:count, 0:height, 0:width]
-    return np.stack([128 + 100 * np.sin(x / 9 + t / 3), 128 + 100 * np.cos(y / 7 - t / 4), 60 + 4 * t + 0 * x], -1).astype(np.uint8)
+    return np.stack(
+        [128 + 100 * np.sin(x / 9 + t / 3), 128 + 100 * np.cos(y / 7 - t / 4), 60 + 4 * t + 0 * x], -1
+    ).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,9 @@ def test_a_killed_writer_leaves_no_partial_file_under_the_final_name(tmp_path: P
         "    while True: w.write(np.random.randint(0, 255, (4, 240, 320, 3), np.uint8)); print(1, flush=True)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "a.mp4")], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", code, str(tmp_path / "a.mp4")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert process.stdout is not None and process.stdout.readline()
     time.sleep(0.2)
@@ -127,7 +131,8 @@ def test_contact_sheet_holds_first_and_last() -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ""], ids=["mp4", "webm", "gif", "folder"])
 @pytest.mark.parametrize(("count", "fps"), [(1, 8), (33, 16), (49, Fraction(30000, 1001)), (120, 24)])
 def test_every_length_and_rate_comes_back(tmp_path: Path, suffix: str, count: int, fps: Fraction) -> None:
-    """Past 40 frames an encoder begins to hand out packets while frames still come: a time base read then is another."""
+    """Past 40 frames an encoder begins to hand out packets while frames still come: a time base read then is
+    another."""
     video = Video.open(Video(clip(count), fps).save(tmp_path / f"a{suffix}"))
     assert len(video) == count
     tolerance = 0.02 if suffix == ".gif" else 0.005  # a GIF counts in hundredths of a second

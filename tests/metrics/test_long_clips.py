@@ -23,7 +23,11 @@ WINDOW = 32
 
 @lru_cache
 def clip(
-    motion: str = "moves right", ground: str = "checkered", seed: int = 1, camera: str | None = None, stride: float = 0.25
+    motion: str = "moves right",
+    ground: str = "checkered",
+    seed: int = 1,
+    camera: str | None = None,
+    stride: float = 0.25,
 ) -> np.ndarray:
     """A clean clip of 96 frames: one thing over a ground, slow enough to stay in the picture."""
     scene = Scene((Thing("square", "red", motion, "slowly"),), ground, camera, seed)
@@ -61,7 +65,9 @@ def stall(frames: np.ndarray) -> np.ndarray:
 
 
 def flash(frames: np.ndarray) -> np.ndarray:
-    return np.concatenate([frames[:48], np.clip(frames[48:].astype(int) + np.array([6, 0, 0]), 0, 255).astype(np.uint8)])
+    return np.concatenate(
+        [frames[:48], np.clip(frames[48:].astype(int) + np.array([6, 0, 0]), 0, 255).astype(np.uint8)]
+    )
 
 
 def blur(frames: np.ndarray) -> np.ndarray:
@@ -93,8 +99,16 @@ def test_a_seam_shows_its_defect_where_it_is(spoil: Callable[[np.ndarray], np.nd
 def test_a_seams_figures() -> None:
     gray = np.repeat(np.array([10, 12, 14, 16, 18, 30, 32, 34, 36, 38], np.uint8), 5 * 5 * 3).reshape(10, 5, 5, 3)
     found = seam(gray, 5)
-    assert (found.frame, found.ratio, found.jerk, found.pace, found.sharpness) == (5, 6, 40, 1, 1)  # steps 2 and 12; bends 0 and 10
-    assert found.colour_de == pytest.approx(lab(gray[5:9])[..., 0].mean() - lab(gray[1:5])[..., 0].mean(), rel=1e-3)  # greys: L* alone
+    assert (found.frame, found.ratio, found.jerk, found.pace, found.sharpness) == (
+        5,
+        6,
+        40,
+        1,
+        1,
+    )  # steps 2 and 12; bends 0 and 10
+    assert found.colour_de == pytest.approx(
+        lab(gray[5:9])[..., 0].mean() - lab(gray[1:5])[..., 0].mean(), rel=1e-3
+    )  # greys: L* alone
     assert seam(gray[:, ::-1], 5) == found and seam(np.full((20, 4, 4, 3), 7, np.uint8), 9) == Seam(9, 1, 1, 1, 0, 1)
 
 
@@ -140,11 +154,18 @@ def trend(frames: np.ndarray, parts: int = 8) -> Drift:
 
 def ramp(frames: np.ndarray, low: float, high: float, change: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
     amounts = np.linspace(low, high, len(frames))
-    return np.stack([np.clip(np.rint(change(f.astype(float), a)), 0, 255).astype(np.uint8) for f, a in zip(frames, amounts, strict=True)])
+    return np.stack(
+        [
+            np.clip(np.rint(change(f.astype(float), a)), 0, 255).astype(np.uint8)
+            for f, a in zip(frames, amounts, strict=True)
+        ]
+    )
 
 
 def softened(frame: np.ndarray, share: float) -> np.ndarray:
-    return frame + share * ((np.roll(frame, 1, 1) + np.roll(frame, -1, 1) + np.roll(frame, 1, 0) + np.roll(frame, -1, 0)) / 4 - frame)
+    return frame + share * (
+        (np.roll(frame, 1, 1) + np.roll(frame, -1, 1) + np.roll(frame, 1, 0) + np.roll(frame, -1, 0)) / 4 - frame
+    )
 
 
 RAMPS = [
@@ -158,7 +179,9 @@ RAMPS = [
 
 @pytest.mark.parametrize("scene", STEADY)
 @pytest.mark.parametrize(("spoil", "faults"), RAMPS)
-def test_drift_shows_what_drifts(spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]) -> None:
+def test_drift_shows_what_drifts(
+    spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
+) -> None:
     found = set(trend(spoil(clip(*scene))).faults())
     assert found >= faults and (faults or not found)
 
@@ -173,20 +196,31 @@ def test_drifts_figures() -> None:
 
 
 def test_theil_sen_is_the_median_slope() -> None:
-    assert theil_sen(np.array([0.0, 1, 2, 3, 40])) == 1 and theil_sen(np.array([5.0, 5, 5])) == 0 and theil_sen(np.array([3.0, 1])) == -2
+    assert (
+        theil_sen(np.array([0.0, 1, 2, 3, 40])) == 1
+        and theil_sen(np.array([5.0, 5, 5])) == 0
+        and theil_sen(np.array([3.0, 1])) == -2
+    )
 
 
 def test_parts_of_a_segment_add_up() -> None:
     frames = clip()[:20]
     whole, parts = describe(frames), joined([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
-    assert parts.lab == pytest.approx(whole.lab) and (parts.sharpness, parts.chroma) == pytest.approx((whole.sharpness, whole.chroma))
+    assert parts.lab == pytest.approx(whole.lab) and (parts.sharpness, parts.chroma) == pytest.approx(
+        (whole.sharpness, whole.chroma)
+    )
     half = np.zeros((2, 4, 4, 3), np.uint8)
     half[:, :2] = 200
-    assert describe(half).contrast == pytest.approx(100, rel=1e-5) and describe(half).clipped == 0.5 and describe(half).chroma < 0.1
+    assert (
+        describe(half).contrast == pytest.approx(100, rel=1e-5)
+        and describe(half).clipped == 0.5
+        and describe(half).chroma < 0.1
+    )
 
 
 @pytest.mark.parametrize(
-    "scene", [("moves right", "checkered", 1), ("moves up", "black", 2), (STILL, "noisy", 5, "pans left"), (STILL, "navy", 7)]
+    "scene",
+    [("moves right", "checkered", 1), ("moves up", "black", 2), (STILL, "noisy", 5, "pans left"), (STILL, "navy", 7)],
 )
 def test_a_clip_that_goes_on_does_not_repeat(scene: tuple[Any, ...]) -> None:
     found = repetition(thumbnails(clip(*scene)), WINDOW)
@@ -230,13 +264,17 @@ def test_a_moving_clip_is_not_frozen(scene: tuple[Any, ...]) -> None:
 FROZEN = [
     pytest.param(lambda f: np.concatenate([f[:60], np.repeat(f[60:61], 36, 0)]), ("stops",), 60, id="stops"),
     pytest.param(lambda f: np.repeat(f[:1], 96, 0), ("stops", "still"), 0, id="never moves"),
-    pytest.param(lambda f: np.concatenate([f[:30], np.repeat(f[30:31], 8, 0), f[30:88]]), (), 30, id="holds for half a second"),
+    pytest.param(
+        lambda f: np.concatenate([f[:30], np.repeat(f[30:31], 8, 0), f[30:88]]), (), 30, id="holds for half a second"
+    ),
 ]
 
 
 @pytest.mark.parametrize("grain", [0, 0.3], ids=["exactly", "with grain"])
 @pytest.mark.parametrize(("spoil", "faults", "at"), FROZEN)
-def test_a_frozen_clip(spoil: Callable[[np.ndarray], np.ndarray], faults: tuple[str, ...], at: int, grain: float) -> None:
+def test_a_frozen_clip(
+    spoil: Callable[[np.ndarray], np.ndarray], faults: tuple[str, ...], at: int, grain: float
+) -> None:
     frames = spoil(clip("moves right", "black", 2)).astype(float)
     noisy = np.clip(np.rint(frames + np.random.default_rng(0).normal(0, grain, frames.shape)), 0, 255).astype(np.uint8)
     found = freeze(changes(noisy), 16)
@@ -254,7 +292,9 @@ def test_freezing_in_figures() -> None:
 def test_the_dynamic_rule_scales_with_size_and_rate() -> None:
     assert dynamic(np.array([7.0] * 4 + [0] * 11), height=256, width=400, fps=8)
     assert not dynamic(np.array([7.0] * 3 + [0] * 12), height=256, width=400, fps=8)
-    assert not dynamic(np.full(15, 5.9), height=256, width=400, fps=8) and dynamic(np.full(15, 3.1), height=256, width=400, fps=16)
+    assert not dynamic(np.full(15, 5.9), height=256, width=400, fps=8) and dynamic(
+        np.full(15, 3.1), height=256, width=400, fps=16
+    )
     assert dynamic(np.full(15, 1.6), height=64, width=64, fps=8)
 
 
@@ -275,7 +315,11 @@ def test_chunk_by_chunk_the_figures_are_those_of_the_whole(sizes: tuple[int, ...
     assert report.frames == 96 and report.freeze == freeze(changes(frames), 16)
     assert report.repetition == repetition(thumbnails(frames), WINDOW)
     whole = drift([describe(part) for part in np.split(frames, 6)], 6)
-    assert report.drift is not None and report.drift.colour_de == pytest.approx(whole.colour_de) and report.drift.faults() == whole.faults()
+    assert (
+        report.drift is not None
+        and report.drift.colour_de == pytest.approx(whole.colour_de)
+        and report.drift.faults() == whole.faults()
+    )
     places = [at for at in np.cumsum(np.resize(sizes, 96)).tolist() if 4 <= at <= 92]
     assert [s.frame for s in report.seams] == places
     assert list(report.seams[: len(found)]) == found == [s for s in report.seams if s.frame <= 88]
@@ -338,21 +382,31 @@ BAD = [
     pytest.param(lambda: seam(CLIP, 3), "a join at frame 3 of 20 cannot be judged; it needs 4", id="join at the start"),
     pytest.param(lambda: seam(CLIP, 17), "a join at frame 17 of 20", id="join at the end"),
     pytest.param(lambda: seam(CLIP, 8, 8), "it needs 9 frames on either side", id="join within a beat"),
-    pytest.param(lambda: seam(CLIP.astype(float), 9), r"must be uint8 .* these are float64 \[20, 8, 8, 3\]", id="floats"),
+    pytest.param(
+        lambda: seam(CLIP.astype(float), 9), r"must be uint8 .* these are float64 \[20, 8, 8, 3\]", id="floats"
+    ),
     pytest.param(lambda: describe(CLIP[..., :2]), "must be uint8", id="two channels"),
     pytest.param(lambda: describe(CLIP[:0]), "0 frames are too few", id="no frame"),
     pytest.param(lambda: changes(CLIP[:, :2]), "of 3x3 px or more", id="too small"),
     pytest.param(lambda: thumbnails([1, 2]), "these are list", id="a list"),
     pytest.param(lambda: drift([describe(CLIP)] * 2, 3), "2 segments show no trend", id="two segments"),
     pytest.param(lambda: drift([describe(CLIP)] * 3, 0), "seconds=0 must be above 0", id="no time"),
-    pytest.param(lambda: repetition(thumbnails(CLIP), 14), "20 thumbnails show no repetition beyond a window of 14", id="short clip"),
+    pytest.param(
+        lambda: repetition(thumbnails(CLIP), 14),
+        "20 thumbnails show no repetition beyond a window of 14",
+        id="short clip",
+    ),
     pytest.param(lambda: repetition(thumbnails(CLIP), 1), "beyond a window of 1", id="window of one"),
     pytest.param(lambda: freeze(np.array([]), 16), "0 pairs of frames", id="one frame"),
     pytest.param(lambda: freeze(np.zeros(3), 0), "at fps=0", id="no rate"),
     pytest.param(lambda: dynamic(np.array([]), height=8, width=8, fps=8), "without pairs", id="no flow"),
     pytest.param(lambda: LongClip(fps=0, window=33), "fps=0, window=33, beat=1", id="meter without rate"),
     pytest.param(lambda: LongClip(fps=16, window=9).report(), "0 frames show nothing", id="empty meter"),
-    pytest.param(lambda: [m := LongClip(fps=16, window=9), m.add(CLIP), m.add(CLIP[:, :4])], "a clip has one size", id="two sizes"),
+    pytest.param(
+        lambda: [m := LongClip(fps=16, window=9), m.add(CLIP), m.add(CLIP[:, :4])],
+        "a clip has one size",
+        id="two sizes",
+    ),
 ]
 
 
@@ -363,7 +417,9 @@ def test_refusals(call: Callable[[], Any], message: str) -> None:
 
 
 def test_brightness_and_sharpness() -> None:
-    assert luma(np.uint8([[[100, 100, 100], [0, 255, 0]]])).tolist() == [[pytest.approx(100), pytest.approx(0.7152 * 255)]]
+    assert luma(np.uint8([[[100, 100, 100], [0, 255, 0]]])).tolist() == [
+        [pytest.approx(100), pytest.approx(0.7152 * 255)]
+    ]
     board = np.indices((8, 8)).sum(0) % 2 * 10
     assert sharpness(np.repeat(board[None, ..., None], 3, -1).astype(np.uint8))[0] == pytest.approx(40**2)
 

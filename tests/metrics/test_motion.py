@@ -46,7 +46,9 @@ def test_dynamic_degree_is_of_the_fastest_twentieth() -> None:
     flow = ZERO.copy()
     flow[:, 0, :, :2] = 10
     degree = dynamic_degree(flow)
-    assert (degree.fastest_px, degree.mean_px, degree.share_of_diagonal) == (10, 0.5, 0.2) and dynamic_degree(ZERO).fastest_px == 0
+    assert (degree.fastest_px, degree.mean_px, degree.share_of_diagonal) == (10, 0.5, 0.2) and dynamic_degree(
+        ZERO
+    ).fastest_px == 0
 
 
 def test_warping_error() -> None:
@@ -79,7 +81,9 @@ def test_fitted_camera_chains_pairs_and_withstands_a_thing_that_moves() -> None:
 
 PAIR = np.zeros((2, 4, 2))
 BAD = [
-    pytest.param(lambda: end_point_error(SHIFT, ZERO[:2]), r"flows \[3, 2, 30, 40\] and \[2, 2, 30, 40\]", id="other length"),
+    pytest.param(
+        lambda: end_point_error(SHIFT, ZERO[:2]), r"flows \[3, 2, 30, 40\] and \[2, 2, 30, 40\]", id="other length"
+    ),
     pytest.param(lambda: end_point_error(ZERO[:0], ZERO[:0]), "not empty", id="no flow"),
     pytest.param(lambda: end_point_error(SHIFT * np.nan, ZERO), "flow with 7200 NaN", id="NaN"),
     pytest.param(lambda: end_point_error(SHIFT, ZERO, ~LEFT & LEFT), "the mask is empty", id="empty mask"),
@@ -88,10 +92,18 @@ BAD = [
     pytest.param(lambda: track_error(PAIR, PAIR[:, :3]), "both need", id="tracks of another length"),
     pytest.param(lambda: track_error(PAIR, PAIR, np.zeros((2, 4))), "track 0 is visible in no frame", id="hidden"),
     pytest.param(lambda: track_error(PAIR, PAIR, np.ones((2, 3))), "visible is", id="visibility's shape"),
-    pytest.param(lambda: track_error(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2))), "tracks with 1 NaN", id="NaN tracks"),
+    pytest.param(
+        lambda: track_error(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2))), "tracks with 1 NaN", id="NaN tracks"
+    ),
     pytest.param(lambda: warping_error(np.zeros((3, H, W, 3), np.uint8), ZERO), "do not fit", id="too few frames"),
-    pytest.param(lambda: warping_error(np.zeros((4, H, W, 3), np.uint8), ZERO + 99), "nothing to judge", id="all from outside"),
-    pytest.param(lambda: fitted_camera(ZERO, LEFT & (np.arange(N) > 0)[:, None, None]), "no background to fit", id="a pair without ground"),
+    pytest.param(
+        lambda: warping_error(np.zeros((4, H, W, 3), np.uint8), ZERO + 99), "nothing to judge", id="all from outside"
+    ),
+    pytest.param(
+        lambda: fitted_camera(ZERO, LEFT & (np.arange(N) > 0)[:, None, None]),
+        "no background to fit",
+        id="a pair without ground",
+    ),
 ]
 
 

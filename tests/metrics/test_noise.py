@@ -1,4 +1,5 @@
-"""Statistics of noise: true noise passes, each kind of wrong noise is found out by its figure, known values, refusals."""
+"""Statistics of noise: true noise passes, each kind of wrong noise is found out by its figure, known values,
+refusals."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def resampled(mode: str) -> np.ndarray:
     return grid_sample(torch.from_numpy(NOISE[None]).float(), where, mode, align_corners=False)[0].numpy()
 
 
-# --- true and wrong noise -----------------------------------------------------------------------------------------------------
+# --- true and wrong noise
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(16, 60, 90), (4, 128, 128), (1, 64, 64), (3, 33, 17), (2, 8, 16)], ids=str)
@@ -74,7 +76,8 @@ def test_the_worst_of_many_may_be_worse() -> None:
     assert worst_score(1) == 4 and worst_score(120) == pytest.approx(5.06, abs=0.01)
 
 
-# --- known values -------------------------------------------------------------------------------------------------------------
+# --- known values
+# -------------------------------------------------------------------------------------------------------------
 
 
 def quantiles(n: int, shift: float = 0.0) -> np.ndarray:
@@ -119,17 +122,23 @@ def test_extreme_patterns() -> None:
     y, x = np.mgrid[0:16, 0:16]
     checks, wave = ((-1.0) ** (x + y))[None], np.sin(2 * np.pi * x / 8)[None]
     assert morans_i(checks).index == pytest.approx(-1) and morans_i(checks, [(1, 1)]).index == pytest.approx(1)
-    assert spectral_flatness(wave).flatness < 1e-3 and spectral_flatness(white(16, 64, 64)).flatness == pytest.approx(1, abs=0.01)
+    assert spectral_flatness(wave).flatness < 1e-3 and spectral_flatness(white(16, 64, 64)).flatness == pytest.approx(
+        1, abs=0.01
+    )
     found = moments(checks)
     assert (found.mean, found.std, found.kurtosis) == (0, 1, -2)
     assert channel_correlation(np.concatenate([NOISE[:2], -2 * NOISE[:1]])).largest == pytest.approx(1)
 
 
-# --- coherence ----------------------------------------------------------------------------------------------------------------
+# --- coherence
+# ----------------------------------------------------------------------------------------------------------------
 
 
-def places(height: int, width: int, zoom: float = 1.0, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
-    """What each pixel shows of the first picture after it was scaled and turned about its centre and moved: [height, width, 2]."""
+def places(
+    height: int, width: int, zoom: float = 1.0, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0
+) -> np.ndarray:
+    """What each pixel shows of the first picture after it was scaled and turned about its centre and moved: [height,
+    width, 2]."""
     y, x = np.mgrid[0:height, 0:width] + 0.5
     z = ((x - width / 2 - dx) + 1j * (y - height / 2 - dy)) * np.exp(-1j * np.deg2rad(degrees)) / zoom
     return np.stack([z.real + width / 2, z.imag + height / 2], -1)
@@ -170,7 +179,9 @@ def test_warped_noise_reaches_what_is_attainable(motion: dict[str, float]) -> No
     class Maps:
         frames, height, width = 2, 240, 320
 
-        def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def texture(
+            self, frame: int, x: torch.Tensor, y: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             z = torch.complex(x - 160 - frame * motion.get("dx", 0), y - 120 - frame * motion.get("dy", 0))
             z = z * np.exp(-1j * frame * np.deg2rad(motion.get("degrees", 0))) / motion.get("zoom", 1) ** frame
             return torch.zeros_like(x, dtype=torch.int32), z.real + 160, z.imag + 120
@@ -185,7 +196,8 @@ def test_correlation() -> None:
     assert correlation(NOISE, 0.6 * NOISE + 0.8 * white(4, 128, 128, seed=1)) == pytest.approx(0.6, abs=0.02)
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input
+# ----------------------------------------------------------------------------------------------------------------
 
 HOLE = NOISE.copy()
 HOLE[1, 2, 3] = np.nan
@@ -199,7 +211,9 @@ BAD: list = [
     pytest.param(lambda: morans_i(NOISE, [(0, 0)]), "lags .* must be", id="a lag of nothing"),
     pytest.param(lambda: morans_i(NOISE, [(0, 128)]), "less than the noise's 128 x 128", id="a lag beyond the frame"),
     pytest.param(lambda: morans_i(NOISE, []), r"lags \[\] must be", id="no lag"),
-    pytest.param(lambda: spectral_flatness(NOISE[:, :8, :8]), "at least 128 values a channel, .* has 64", id="a small spectrum"),
+    pytest.param(
+        lambda: spectral_flatness(NOISE[:, :8, :8]), "at least 128 values a channel, .* has 64", id="a small spectrum"
+    ),
     pytest.param(lambda: channel_correlation(NOISE[:1]), "it has one; two are needed", id="one channel"),
     pytest.param(lambda: correlation(NOISE, NOISE[:2]), r"\[4, 128, 128\] and \[2, 128, 128\] cannot", id="shapes"),
     pytest.param(lambda: correlation(NOISE, 0 * NOISE), "not all 0", id="nothing to correlate with"),

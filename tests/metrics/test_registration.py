@@ -1,4 +1,5 @@
-"""What a camera did, read off pictures: exact on pictures that were moved exactly, and silent where nothing can be told."""
+"""What a camera did, read off pictures: exact on pictures that were moved exactly, and silent where nothing can be
+told."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import pytest
 
 from tools.world import Scene, Thing, render
 from videogen.core.errors import InputError
-from videogen.engine.motion_report import measure_motion
 from videogen.metrics.registration import registered_camera
 from videogen.motion import Camera, compile
+from videogen.techniques.motion_report import measure_motion
 
 STAR = Thing("star", "red", "stays still")
 FRAMES = 33
@@ -42,7 +43,9 @@ CAMERAS = [
 def test_the_camera_is_found_within_a_fiftieth(camera: Camera, texture: str) -> None:
     fit = registered_camera(moved(camera, first(texture)))
     assert fit is not None
-    assert fit.pan_px == pytest.approx(camera.pan, rel=0.02, abs=0.1) and fit.tilt_px == pytest.approx(camera.tilt, rel=0.02, abs=0.1)
+    assert fit.pan_px == pytest.approx(camera.pan, rel=0.02, abs=0.1) and fit.tilt_px == pytest.approx(
+        camera.tilt, rel=0.02, abs=0.1
+    )
     assert np.log(fit.zoom) == pytest.approx(np.log(camera.zoom), rel=0.02, abs=0.002)
     assert fit.roll_deg == pytest.approx(camera.roll, rel=0.02, abs=0.1)
 
@@ -52,7 +55,11 @@ def test_a_pan_may_leave_the_first_frame_behind() -> None:
     wide = cv2.resize(coarse, (240, 66), interpolation=cv2.INTER_CUBIC)
     fit = registered_camera(np.stack([wide[:64, at : at + 64] for at in np.linspace(20, 116, FRAMES).astype(int)]))
     assert fit is not None
-    assert fit.pan_px == pytest.approx(96, rel=0.01) and fit.tilt_px == pytest.approx(0, abs=0.5) and fit.zoom == pytest.approx(1, abs=0.01)
+    assert (
+        fit.pan_px == pytest.approx(96, rel=0.01)
+        and fit.tilt_px == pytest.approx(0, abs=0.5)
+        and fit.zoom == pytest.approx(1, abs=0.01)
+    )
 
 
 def test_a_small_thing_that_moves_by_itself_hardly_matters_and_masked_not_at_all() -> None:
@@ -87,7 +94,11 @@ def _cut_in_the_middle() -> np.ndarray:
 
 PLAIN = [
     pytest.param(lambda: np.full((5, 32, 32, 3), 90, np.uint8), None, id="one colour"),
-    pytest.param(lambda: np.tile((np.arange(32) // 4 % 2 * 90).astype(np.uint8)[None, None, :, None], (5, 32, 1, 3)), None, id="stripes"),
+    pytest.param(
+        lambda: np.tile((np.arange(32) // 4 % 2 * 90).astype(np.uint8)[None, None, :, None], (5, 32, 1, 3)),
+        None,
+        id="stripes",
+    ),
     pytest.param(lambda: moved(Camera(pan=4), first("noisy")), np.zeros((FRAMES, 64, 64), bool), id="no ground at all"),
     pytest.param(_cut_in_the_middle, None, id="a cut"),
     pytest.param(lambda: np.random.default_rng(1).integers(0, 256, (9, 64, 64, 3), np.uint8), None, id="noise"),
@@ -104,7 +115,9 @@ CLIP = np.zeros((5, 32, 32, 3), np.uint8)
 BAD = [
     pytest.param({"frames": CLIP[:1]}, "at least 2", id="one frame"),
     pytest.param({"frames": CLIP[..., 0]}, r"frames \[5, 32, 32\]", id="no colours"),
-    pytest.param({"frames": CLIP, "mask": np.ones((4, 32, 32), bool)}, r"mask \[4, 32, 32\]", id="mask of another length"),
+    pytest.param(
+        {"frames": CLIP, "mask": np.ones((4, 32, 32), bool)}, r"mask \[4, 32, 32\]", id="mask of another length"
+    ),
     pytest.param({"frames": CLIP / 255}, "float64 show no camera", id="not uint8"),
     pytest.param({"frames": CLIP, "mask": np.ones((5, 32, 32))}, "float64 does not fit", id="mask that is not bool"),
 ]
@@ -119,5 +132,7 @@ def test_bad_input_is_named(arguments: dict[str, Any], told: str) -> None:
 def test_a_render_is_told_its_camera_where_the_ground_shows_it() -> None:
     plan = compile(Camera(pan=6), FRAMES, 64, 64)
     told = measure_motion(plan.preview(first("checkered"), arrows=False), plan)
-    assert told["camera"]["pan_px"] == pytest.approx(6, rel=0.02) and told["camera"]["zoom"] == pytest.approx(1, abs=0.01)
+    assert told["camera"]["pan_px"] == pytest.approx(6, rel=0.02) and told["camera"]["zoom"] == pytest.approx(
+        1, abs=0.01
+    )
     assert "camera" not in measure_motion(np.full((FRAMES, 64, 64, 3), 90, np.uint8), plan)

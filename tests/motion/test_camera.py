@@ -42,7 +42,9 @@ def test_closed_forms(camera: Camera, expected: np.ndarray) -> None:
 
 def test_integer_pans_are_exact() -> None:
     plan = compile(Camera(pan=8, tilt=-8), F, H, W)
-    assert np.array_equal(plan.flow()[:, 0], np.full((F - 1, H, W), -1)) and np.array_equal(plan.flow()[:, 1], np.full((F - 1, H, W), -1))
+    assert np.array_equal(plan.flow()[:, 0], np.full((F - 1, H, W), -1)) and np.array_equal(
+        plan.flow()[:, 1], np.full((F - 1, H, W), -1)
+    )
 
 
 def test_a_lens_shifts_its_centre_by_the_pan_and_keeps_lines_straight() -> None:

@@ -26,7 +26,10 @@ NOISE = RNG.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
 
 # Stated floors of DIS medium, mean px over the picture and over the thing, at 64 px and 16 frames a second.
 FLOORS = [
-    *(pytest.param(Scene((Thing("square", "red", "stays still"),), "noisy", camera, 3), 0.25, 0.15, id=camera) for camera in CAMERAS),
+    *(
+        pytest.param(Scene((Thing("square", "red", "stays still"),), "noisy", camera, 3), 0.25, 0.15, id=camera)
+        for camera in CAMERAS
+    ),
     pytest.param(Scene((Thing("star", "red", "moves right"),), "noisy", None, 3), 0.15, 0.45, id="moves right"),
     pytest.param(Scene((Thing("star", "red", "spins"),), "noisy", None, 3), 0.15, 0.45, id="spins"),
     pytest.param(Scene((Thing("star", "red", "grows"),), "noisy", None, 3), 0.05, 0.15, id="grows"),
@@ -58,7 +61,9 @@ def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
     measured, steps = flow_both_ways(shown), flow_both_ways(shown[::4], preset="fast")
     fit = fitted_camera(steps.forward, steps.forward_valid)
     assert fit.roll_deg == pytest.approx(camera.roll, rel=0.1, abs=0.2)
-    assert fit.pan_px == pytest.approx(camera.pan, rel=0.1, abs=0.4) and fit.tilt_px == pytest.approx(camera.tilt, rel=0.1, abs=0.4)
+    assert fit.pan_px == pytest.approx(camera.pan, rel=0.1, abs=0.4) and fit.tilt_px == pytest.approx(
+        camera.tilt, rel=0.1, abs=0.4
+    )
     assert fit.zoom - 1 == pytest.approx(camera.zoom - 1, rel=0.1, abs=0.01)
     error = end_point_error(np.zeros_like(plan.flow()), plan.flow(), reference=measured.forward)
     assert error.floor_px is not None and error.floor_px < 0.2 < error.mean_px
@@ -67,7 +72,9 @@ def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
 def test_a_dragged_thing_is_seen_to_move() -> None:
     plan = compile(Drag((26, 26, 38, 38), [(32, 32), (48, 32)]), 9, 64, 64)
     noise = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 1)
-    measured = flow_both_ways(plan.preview(noise, arrows=False), preset="fast").forward  # `medium` smooths so small a thing away
+    measured = flow_both_ways(
+        plan.preview(noise, arrows=False), preset="fast"
+    ).forward  # `medium` smooths so small a thing away
     assert end_point_error(measured, plan.flow(), plan.masks()[1, :-1] > 0.5).median_px < 0.6
 
 
@@ -97,7 +104,9 @@ BAD = [
     pytest.param(lambda: estimate(NOISE[0], NOISE[1][:20]), "48x40 and 48x20: they must have one size", id="sizes"),
     pytest.param(lambda: estimate(NOISE[0] / 255, NOISE[1]), r"uint8 \[height, width, 3\], not float64", id="floats"),
     pytest.param(lambda: flow_both_ways(NOISE[:0]), "not empty", id="no frames"),
-    pytest.param(lambda: flow_both_ways(NOISE, method="diss"), "unknown flow method 'diss'; did you mean 'dis'", id="method"),
+    pytest.param(
+        lambda: flow_both_ways(NOISE, method="diss"), "unknown flow method 'diss'; did you mean 'dis'", id="method"
+    ),
     pytest.param(lambda: flow_both_ways(NOISE, preset="slow"), "unknown flow preset 'slow'", id="preset"),
 ]
 
@@ -163,7 +172,9 @@ def test_damaged_entries_are_computed_anew(damage: str, own_cache: Path, caplog:
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-def test_the_cache_keeps_to_its_limit_and_lives_without_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_cache_keeps_to_its_limit_and_lives_without_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     small = FlowCache(tmp_path / "small", limit_bytes=40_000)
     flow_both_ways(NOISE, cache=small)
     assert sum(path.stat().st_size for path in (tmp_path / "small").iterdir()) <= 40_000

@@ -85,11 +85,15 @@ BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + HUGE + struct.pack(">I", z
 DAMAGED = [
     pytest.param("a.flo", b"PIEX" + GOOD_FLO[4:], "not with .flo's magic", id="flo: wrong magic"),
     pytest.param("a.flo", GOOD_FLO[:9], "cut short: 9 bytes", id="flo: within the header"),
-    pytest.param("a.flo", GOOD_FLO[:-1], "cut short: its header promises 48 bytes of flow, it has 47", id="flo: within the flow"),
+    pytest.param(
+        "a.flo", GOOD_FLO[:-1], "cut short: its header promises 48 bytes of flow, it has 47", id="flo: within the flow"
+    ),
     pytest.param("a.flo", GOOD_FLO + b"0", "too long", id="flo: more than promised"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", -3, 2), "it is -3x2 px", id="flo: negative size"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", 1 << 30, 1 << 30), "sides from 1 to 32768", id="flo: huge"),
-    pytest.param("a.flo", HEAD + struct.pack("<ii", 4, 4) + NAN.tobytes(), "NaN or infinite flow at 16 places", id="flo: NaN"),
+    pytest.param(
+        "a.flo", HEAD + struct.pack("<ii", 4, 4) + NAN.tobytes(), "NaN or infinite flow at 16 places", id="flo: NaN"
+    ),
     pytest.param("a.flo", b"", "magic", id="flo: empty"),
     pytest.param("a.png", GOOD_FLO, "not with a png's magic", id="png: no png"),
     pytest.param("a.png", GOOD_PNG[:-20], "cut short", id="png: truncated"),
@@ -100,7 +104,12 @@ DAMAGED = [
     pytest.param("a.pfm", b"Pf\n2 2\n-1.0\n" + bytes(16), "one channel", id="pfm: gray"),
     pytest.param("a.pfm", b"PF\n2 2\n-1.0\n" + bytes(47), "cut short", id="pfm: truncated"),
     pytest.param("a.pfm", b"PF\n2 2\n1e-\n" + bytes(48), "which is no number", id="pfm: scale"),
-    pytest.param("a.pfm", b"PF\n1 1\n-1\n" + struct.pack("<3f", float("inf"), 0, 0), "NaN or infinite flow at 1 places", id="pfm: inf"),
+    pytest.param(
+        "a.pfm",
+        b"PF\n1 1\n-1\n" + struct.pack("<3f", float("inf"), 0, 0),
+        "NaN or infinite flow at 1 places",
+        id="pfm: inf",
+    ),
     pytest.param("a.npz", b"PK\x03\x04broken", "cannot read flow", id="npz: broken"),
     pytest.param("a.npz", b"", "cannot read flow", id="npz: empty"),
     pytest.param("a.gif", b"", "is no flow file; use one of .flo", id="another suffix"),

@@ -25,7 +25,10 @@ PLAIN = [
     pytest.param(Drag(((1, 2), (30, 2), (9, 40)), [(12, 32), (5, 5)]), id="polygon"),
     pytest.param(Drag(None, [(12, 32), (5, 5)]), id="no region"),
     pytest.param(Drag("/films/mask.png", [(12, 32)]), id="mask file"),
-    pytest.param(CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], picture="/films/cat.png"))), id="sprites"),
+    pytest.param(
+        CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], picture="/films/cat.png"))),
+        id="sprites",
+    ),
     pytest.param(Transfer("/films/clip.mp4", (0, 0, 9, 9)) + Drag(None, [(1, 1), (2, 2)]) + Camera(pan=1), id="a sum"),
     pytest.param(Flow("/films/flow"), id="flow"),
     pytest.param(Tracks("/films/tracks.npz"), id="tracks"),
@@ -42,7 +45,9 @@ def test_layers_hold_the_whole_motion(motion: Motion) -> None:
 def test_files_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert to_layers(Transfer("clip.mp4")) == [{"kind": "transfer", "video": str(tmp_path / "clip.mp4")}]
-    assert from_layers({"kind": "transfer", "video": "clip.mp4"}, tmp_path / "plans") == Transfer(tmp_path / "plans" / "clip.mp4")
+    assert from_layers({"kind": "transfer", "video": "clip.mp4"}, tmp_path / "plans") == Transfer(
+        tmp_path / "plans" / "clip.mp4"
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,8 +102,21 @@ def test_backends_in_words(text: str, control: MotionControl) -> None:
     assert MotionControl.parse(str(control)) == control
 
 
-WRONG = ["warp", "warped_noise:bilinear", "dual_clock:0.9", "dual_clock:a,b", "dual_clock:0.5,0.9", "dual_clock:1,0.5", "dual_clock:0.9,0"]
-WRONG += ["warped_noise:texture,0.2", "warped_noise:texture,cutoff=wide", "warped_noise:texture,cutoff=0", "warped_noise:,cutoff=0.2"]
+WRONG = [
+    "warp",
+    "warped_noise:bilinear",
+    "dual_clock:0.9",
+    "dual_clock:a,b",
+    "dual_clock:0.5,0.9",
+    "dual_clock:1,0.5",
+    "dual_clock:0.9,0",
+]
+WRONG += [
+    "warped_noise:texture,0.2",
+    "warped_noise:texture,cutoff=wide",
+    "warped_noise:texture,cutoff=0",
+    "warped_noise:,cutoff=0.2",
+]
 
 
 @pytest.mark.parametrize("text", [*WRONG, ""])

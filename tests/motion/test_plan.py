@@ -35,7 +35,10 @@ MOTIONS = [
     pytest.param(Drag(BOX, RIGHT) + Camera(pan=6), id="drag before camera"),
     pytest.param(Camera(tilt=6) + Drag(BOX, RIGHT, ease="in"), id="drag after camera"),
     pytest.param(CutDrag((Sprite(BOX, RIGHT), Sprite(None, [(-9, 9), (60, 9)], picture=RGBA))), id="sprites"),
-    pytest.param(Flow(np.tile(np.float32([1.25, -0.5])[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8), id="flow and camera"),
+    pytest.param(
+        Flow(np.tile(np.float32([1.25, -0.5])[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8),
+        id="flow and camera",
+    ),
 ]
 
 
@@ -67,7 +70,9 @@ def test_what_every_plan_is(motion: Motion) -> None:
     u, v = (torch.from_numpy(pixel_grid(H, W)[..., axis].reshape(-1)) for axis in (0, 1))
     ids, x, y = made.texture(3, u, v)
     expected = made.address(pixel_grid(H, W), 3)
-    assert np.array_equal(ids, expected[0].reshape(-1)) and np.array_equal(torch.stack([x, y], -1), expected[1].reshape(-1, 2))
+    assert np.array_equal(ids, expected[0].reshape(-1)) and np.array_equal(
+        torch.stack([x, y], -1), expected[1].reshape(-1, 2)
+    )
 
 
 def test_a_drag_moves_its_region_alone() -> None:
@@ -84,7 +89,9 @@ def test_a_drag_moves_its_region_alone() -> None:
 
 def test_scale_and_rotation_are_reached_at_the_end_about_the_centroid() -> None:
     made = plan(Drag(BOX, [(30, 5)], scale=2, rotate=90))
-    np.testing.assert_allclose(made.follow(np.array([[10, 22], [16, 22]]), layer=1)[:, -1], [[10, 22], [10, 34]], atol=1e-5)
+    np.testing.assert_allclose(
+        made.follow(np.array([[10, 22], [16, 22]]), layer=1)[:, -1], [[10, 22], [10, 34]], atol=1e-5
+    )
 
 
 REGIONS = [
@@ -159,7 +166,9 @@ def test_preview_fills_what_comes_in_and_draws_arrows() -> None:
     assert (made.preview(flat, arrows=False) == flat).all() and (made.preview(flat) != flat).any()
     assert made.holes_at(F - 1).sum() == 20 * H and made.mask()[-1].sum() == (W - 20) * H
     assert plan(Camera(pan=20), frames=1).preview().shape == (1, H, W, 3)
-    with pytest.raises(InputError, match=r"the first frame must be uint8 \[48, 64, 3\] as the plan is, not uint8 \[40, 64, 3\]"):
+    with pytest.raises(
+        InputError, match=r"the first frame must be uint8 \[48, 64, 3\] as the plan is, not uint8 \[40, 64, 3\]"
+    ):
         made.preview(PICTURE[:40])
 
 
@@ -177,12 +186,26 @@ BAD = [
     pytest.param(Drag(((-9, -9), (-2, -9), (-2, -2)), RIGHT), "covers no pixel", id="polygon out of frame"),
     pytest.param(Drag(MASK[:40], RIGHT), "the mask is 64x40, the clip is 64x48", id="mask of another size"),
     pytest.param(Drag(MASK * 3.0, RIGHT), "values go from 0 to 3", id="mask's values"),
-    pytest.param(Drag(BOX, [(70, 20), (30, 20)]), r"the path begins at \(70, 20\), outside the 64x48 picture", id="path begins outside"),
-    pytest.param(Drag(BOX, [(10, 20), (500, 20)]), r"point \(500, 20\) lies more than a whole picture outside", id="path far out"),
-    pytest.param(CutDrag((Sprite(None, [(-99, 0)], picture=RGBA),)), "more than a whole picture outside", id="sprite far out"),
+    pytest.param(
+        Drag(BOX, [(70, 20), (30, 20)]),
+        r"the path begins at \(70, 20\), outside the 64x48 picture",
+        id="path begins outside",
+    ),
+    pytest.param(
+        Drag(BOX, [(10, 20), (500, 20)]), r"point \(500, 20\) lies more than a whole picture outside", id="path far out"
+    ),
+    pytest.param(
+        CutDrag((Sprite(None, [(-99, 0)], picture=RGBA),)), "more than a whole picture outside", id="sprite far out"
+    ),
     pytest.param(CutDrag((Sprite(None, [(9, 9)], picture=RGBA * 0),)), "wholly transparent", id="transparent sprite"),
-    pytest.param(Drag(BOX, RIGHT) + Drag(MASK, RIGHT[::-1]), "contradicts Drag .part 2.: the same pixels", id="one region twice"),
-    pytest.param(Drag(BOX, RIGHT) + Transfer(np.stack([PICTURE] * F)), "moves the whole picture .* put it first", id="over a drag"),
+    pytest.param(
+        Drag(BOX, RIGHT) + Drag(MASK, RIGHT[::-1]), "contradicts Drag .part 2.: the same pixels", id="one region twice"
+    ),
+    pytest.param(
+        Drag(BOX, RIGHT) + Transfer(np.stack([PICTURE] * F)),
+        "moves the whole picture .* put it first",
+        id="over a drag",
+    ),
     pytest.param(Camera(pan=3) + Tracks(TRACKS), "Tracks .part 2. moves the whole picture", id="over a camera"),
     pytest.param(Tracks(TRACKS) + Tracks(TRACKS), "put it first, or give it a region", id="two for the whole picture"),
     pytest.param(Motion(), "Motion is no motion that can be compiled", id="no motion"),
@@ -217,7 +240,9 @@ BAD_PARTS = [
     pytest.param(lambda: Flow(3), "file=int must be a path or flow", id="a number for flow"),
     pytest.param(lambda: compile(Camera(), 0, 8, 8), "frames=0 must be a whole number of at least 1", id="no frames"),
     pytest.param(lambda: compile(Camera(), 3, 8.5, 8), "height=8.5 must be a whole number", id="half a pixel"),  # type: ignore[arg-type]
-    pytest.param(lambda: plan(Camera()).map_at(F), "frame 9 is not in this plan of 9 frames", id="frame after the last"),
+    pytest.param(
+        lambda: plan(Camera()).map_at(F), "frame 9 is not in this plan of 9 frames", id="frame after the last"
+    ),
     pytest.param(lambda: plan(Camera()).follow(np.zeros(2)), r"points must be \[n, 2\]", id="one bare point"),
 ]
 
@@ -228,7 +253,9 @@ def test_bad_parts(call, message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("motion", [Camera(pan=9), Camera(zoom=1.3), Drag(BOX, RIGHT), Drag(BOX, RIGHT) + Camera(pan=-6)], ids=repr)
+@pytest.mark.parametrize(
+    "motion", [Camera(pan=9), Camera(zoom=1.3), Drag(BOX, RIGHT), Drag(BOX, RIGHT) + Camera(pan=-6)], ids=repr
+)
 def test_a_frame_is_moved_on_as_the_preview_moves_it(motion: Motion) -> None:
     """Flat things, too, of which only the outline tells that they move."""
     first = np.full((H, W, 3), 30, np.uint8)
@@ -237,4 +264,6 @@ def test_a_frame_is_moved_on_as_the_preview_moves_it(motion: Motion) -> None:
     shown = planned.preview(first, arrows=False)
     for frame in (0, 4):
         moved = moved_on(planned, shown[frame], frame).astype(int)
-        assert np.abs(moved - shown[frame + 1]).mean() < 0.35 * max(1.0, np.abs(shown[frame].astype(int) - shown[frame + 1]).mean())
+        assert np.abs(moved - shown[frame + 1]).mean() < 0.35 * max(
+            1.0, np.abs(shown[frame].astype(int) - shown[frame + 1]).mean()
+        )

@@ -27,7 +27,8 @@ REGION = CLIP.masks[0, 0]
 
 
 def test_exact_flow_traces_the_world() -> None:
-    """The thing's pixels lead back to where they were; the ground's, wherever it was seen, to themselves; the rest is new."""
+    """The thing's pixels lead back to where they were; the ground's, wherever it was seen, to themselves; the rest is
+    new."""
     plan = compile(Flow(EXACT), F, 64, 64)
     where, births = plan.layers[0].texture(GRID, F - 1)
     on, off = CLIP.masks[0, -1] > 0.9, CLIP.masks[0, -1] < 0.01
@@ -53,7 +54,10 @@ def test_inverse_flow_is_one() -> None:
 
 def test_a_region_carries_its_motion_over_still_ground() -> None:
     plan = compile(Flow(EXACT, region=REGION), F, 64, 64)
-    overlap = np.minimum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum() / np.maximum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
+    overlap = (
+        np.minimum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
+        / np.maximum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
+    )
     assert overlap > 0.85 and np.array_equal(plan.map_at(F - 1), GRID)
     np.testing.assert_allclose(plan.tracks()[0, -1], CLIP.tracks[0, -1], atol=1)
 
@@ -63,7 +67,9 @@ def test_transfer_measures_the_camera(video: object) -> None:
     plan = compile(Transfer(video), F, 64, 64)
     asked = 0.45 * (F - 1)
     middle = plan.map_at(F - 1)[16:48, 16:48] - GRID[16:48, 16:48]
-    assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(0, abs=0.4)
+    assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(
+        0, abs=0.4
+    )
 
 
 @pytest.mark.parametrize(("rate", "pace"), [(32, 2.0), (16, 1.0), (12, 0.75), (8, 0.5)])
@@ -131,7 +137,9 @@ def test_sources_are_scaled_to_the_clip() -> None:
 
 def test_a_camera_sees_moving_ground() -> None:
     plan = compile(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
-    np.testing.assert_allclose(plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4)
+    np.testing.assert_allclose(
+        plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4
+    )
     u, births = plan.layers[0].texture(np.array([[20.0, 24.0]]), 4)
     np.testing.assert_allclose(u, [[10, 20]], atol=1e-4)
     assert births.tolist() == [0]
@@ -160,7 +168,9 @@ def test_hidden_points_do_not_count() -> None:
     tracks, visible = np.array(moved()["tracks"]), np.ones((F, 9), bool)
     tracks[5:, 0], visible[5:, 0] = np.nan, False
     plan = compile(Tracks(tracks), F, 64, 64)
-    np.testing.assert_allclose(plan.map_at(F - 1), compile(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3)
+    np.testing.assert_allclose(
+        plan.map_at(F - 1), compile(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3
+    )
 
 
 def test_few_points_move_all_alike() -> None:
@@ -177,27 +187,47 @@ def saved(folder: Path, **arrays: object) -> Path:
 NAN_TRACKS = np.where(np.arange(9)[:, None] == 4, np.nan, np.array(moved()["tracks"]))
 HIDDEN = np.repeat(np.arange(F)[:, None] < 6, 9, axis=1)
 BAD = [
-    pytest.param(lambda p: Transfer(CLIP.frames[:9]), "the driving video has 9 frames, the clip 13", id="driving clip too short"),
+    pytest.param(
+        lambda p: Transfer(CLIP.frames[:9]), "the driving video has 9 frames, the clip 13", id="driving clip too short"
+    ),
     pytest.param(
         lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)),
         "13 frames at 32 a second, the clip 13 at 16, which takes 25 of them",
         id="driving clip over too soon",
     ),
-    pytest.param(lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"),
+    pytest.param(
+        lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"
+    ),
     pytest.param(lambda p: Transfer(CLIP.frames / 255), "a driving video must be uint8", id="driving clip of floats"),
-    pytest.param(lambda p: Transfer("clip.mp4"), "nothing here reads 'clip.mp4'; pass its frames, or compile", id="no reader"),
+    pytest.param(
+        lambda p: Transfer("clip.mp4"), "nothing here reads 'clip.mp4'; pass its frames, or compile", id="no reader"
+    ),
     pytest.param(lambda p: Transfer(CLIP.frames, np.zeros((64, 64))), "covers no pixel", id="empty region"),
-    pytest.param(lambda p: Flow(EXACT[:5]), "the given array has 5 flow fields, 13 frames need 12", id="too little flow"),
-    pytest.param(lambda p: Flow(EXACT[..., :32]), "the given array is 32x64, the clip 64x64: another shape", id="flow's shape"),
+    pytest.param(
+        lambda p: Flow(EXACT[:5]), "the given array has 5 flow fields, 13 frames need 12", id="too little flow"
+    ),
+    pytest.param(
+        lambda p: Flow(EXACT[..., :32]), "the given array is 32x64, the clip 64x64: another shape", id="flow's shape"
+    ),
     pytest.param(lambda p: Flow(EXACT * np.nan), "the given flow holds NaN", id="flow of NaN"),
-    pytest.param(lambda p: Flow(write_flow(p / "a.flo", EXACT[0])), "a.flo has 1 flow fields, 13 frames need 12", id="one field"),
+    pytest.param(
+        lambda p: Flow(write_flow(p / "a.flo", EXACT[0])), "a.flo has 1 flow fields, 13 frames need 12", id="one field"
+    ),
     pytest.param(lambda p: Tracks(saved(p, points=1)), "has no 'tracks'", id="archive of something else"),
     pytest.param(lambda p: Tracks(p / "none.npz"), "cannot read tracks", id="no file"),
     pytest.param(lambda p: Tracks(saved(p, **moved(7))), "tracks 7 frames, the clip has 13", id="tracks too short"),
-    pytest.param(lambda p: Tracks(saved(p, tracks=np.zeros((F, 4)))), r"they are \[frame, point, 2\]", id="tracks of another shape"),
-    pytest.param(lambda p: Tracks(saved(p, tracks=NAN_TRACKS)), "NaN or infinite positions of visible points", id="tracks of NaN"),
+    pytest.param(
+        lambda p: Tracks(saved(p, tracks=np.zeros((F, 4)))),
+        r"they are \[frame, point, 2\]",
+        id="tracks of another shape",
+    ),
+    pytest.param(
+        lambda p: Tracks(saved(p, tracks=NAN_TRACKS)), "NaN or infinite positions of visible points", id="tracks of NaN"
+    ),
     pytest.param(lambda p: Tracks(saved(p, **moved(visibility=HIDDEN))), "no point .* frame 6", id="all hidden"),
-    pytest.param(lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48, the clip 64x64", id="tracked in another shape"),
+    pytest.param(
+        lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48, the clip 64x64", id="tracked in another shape"
+    ),
 ]
 
 

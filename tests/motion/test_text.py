@@ -12,7 +12,10 @@ from videogen.motion import Camera, Compose, CutDrag, Drag, Flow, Sprite, Tracks
 DRAGS = [
     ("10,32>50,32", Drag(None, ((10, 32), (50, 32)))),
     (" 10, 32 > 30,20>50,32 ", Drag(None, ((10, 32), (30, 20), (50, 32)))),
-    ("10,32>50,32;radius=9;scale=1.5;rotate=-30;ease=out;depth=.5", Drag((10, 32, 9), ((10, 32), (50, 32)), 1.5, -30, "out", 0.5)),
+    (
+        "10,32>50,32;radius=9;scale=1.5;rotate=-30;ease=out;depth=.5",
+        Drag((10, 32, 9), ((10, 32), (50, 32)), 1.5, -30, "out", 0.5),
+    ),
 ]
 
 
@@ -62,13 +65,20 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_plan_file(tmp_path: Path) -> None:
-    sprites = (Sprite(((1, 1), (9, 1), (9, 9)), ((5, 5), (20, 5))), Sprite(None, ((-4, 5), (20, 5)), picture=tmp_path / "ball.png"))
+    sprites = (
+        Sprite(((1, 1), (9, 1), (9, 9)), ((5, 5), (20, 5))),
+        Sprite(None, ((-4, 5), (20, 5)), picture=tmp_path / "ball.png"),
+    )
     drag = Drag((4, 24, 20, 40), ((12, 32), (50, 32)), 1.5)
     assert load_plan(written(tmp_path, WHOLE)) == Compose((drag, Camera(zoom=1.2, ease="in_out"), CutDrag(sprites)))
 
 
 FILES = [
-    pytest.param('kind = "transfer"\nvideo = "c.mp4"\ndisc = [9, 9, 4]', lambda p: Transfer(p / "c.mp4", (9, 9, 4)), id="transfer"),
+    pytest.param(
+        'kind = "transfer"\nvideo = "c.mp4"\ndisc = [9, 9, 4]',
+        lambda p: Transfer(p / "c.mp4", (9, 9, 4)),
+        id="transfer",
+    ),
     pytest.param('kind = "tracks"\nfile = "t.npz"', lambda p: Tracks(p / "t.npz"), id="tracks"),
     pytest.param('kind = "flow"\nfile = "flows"\nmask = "m.png"', lambda p: Flow(p / "flows", p / "m.png"), id="flow"),
 ]
@@ -89,11 +99,19 @@ BAD = [
     pytest.param("[[layer]]\nkind = 'camera'\nzom = 2", "layer 1: unknown key 'zom'; did you mean 'zoom'", id="key"),
     pytest.param("[[layer]]\nkind = 'camera'\nzoom = -2", "layer 1: zoom=-2 must be above 0", id="value"),
     pytest.param("[[layer]]\nkind = 'drag'\nbox = [1, 2]\npath = [[1, 2]]", "box=.* needs 4 numbers", id="half a box"),
-    pytest.param("[[layer]]\nkind = 'drag'\npolygon = [1, 2, 3]\npath = [[1, 2]]", "needs points", id="polygon of numbers"),
-    pytest.param("[[layer]]\nkind = 'drag'\nbox = [1, 2, 3, 4]\nmask = 'm.png'", "mask and box are both given", id="two regions"),
+    pytest.param(
+        "[[layer]]\nkind = 'drag'\npolygon = [1, 2, 3]\npath = [[1, 2]]", "needs points", id="polygon of numbers"
+    ),
+    pytest.param(
+        "[[layer]]\nkind = 'drag'\nbox = [1, 2, 3, 4]\nmask = 'm.png'", "mask and box are both given", id="two regions"
+    ),
     pytest.param("[[layer]]\nkind = 'drag'\nmask = 3\npath = [[1, 2]]", "3 is no file name", id="a number for a file"),
     pytest.param("[[layer]]\nkind = 'flow'", "'file' is missing; name the file", id="no file"),
-    pytest.param("[[layer]]\nkind = 'cut_drag'\n[[layer.sprites]]\npth = []", "unknown key 'pth'; did you mean 'path'", id="sprite's key"),
+    pytest.param(
+        "[[layer]]\nkind = 'cut_drag'\n[[layer.sprites]]\npth = []",
+        "unknown key 'pth'; did you mean 'path'",
+        id="sprite's key",
+    ),
 ]
 
 

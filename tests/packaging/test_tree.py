@@ -11,7 +11,19 @@ import pytest
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE = {".git", ".venv", "build", "dist", "out", "wheels", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+MADE = {
+    ".git",
+    ".venv",
+    "build",
+    "dist",
+    "out",
+    "wheels",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+}
 LIMIT_BYTES = 80_000_000
 FILE_LINES, FUNCTION_LINES = 500, 80
 MACHINE_PATH = re.compile(r"(?<![\w.<{/])/(home|root|Users|work|mnt|opt|data)/\w")
@@ -51,7 +63,9 @@ def test_no_path_of_one_machine() -> None:
 def test_no_test_is_skipped() -> None:
     marks = re.compile(r"\b(mark\.(skip|xfail|skipif)|pytest\.(skip|xfail|importorskip))\b")
     own = Path(__file__)
-    marked = [p.name for p in files(".py") if p != own and "tests" in p.parts and marks.search(p.read_text(encoding="utf-8"))]
+    marked = [
+        p.name for p in files(".py") if p != own and "tests" in p.parts and marks.search(p.read_text(encoding="utf-8"))
+    ]
     assert not marked
 
 
@@ -60,7 +74,11 @@ def test_pins_lie_in_the_ranges() -> None:
     from packaging.requirements import Requirement
 
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {(r := Requirement(line)).name.lower(): next(iter(r.specifier)).version for line in lines if line and line[0] != "#"}
+    pins = {
+        (r := Requirement(line)).name.lower(): next(iter(r.specifier)).version
+        for line in lines
+        if line and line[0] != "#"
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         wanted = Requirement(text)

@@ -90,7 +90,9 @@ def test_only_videogen_at_the_top(installed: Installed) -> None:
 
 def test_wheel_holds_what_the_tree_holds(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    homes = {"videogen": ROOT / "videogen"} | {f"videogen/{n}": ROOT / n for n in ("attention", "schedulers", "configs")}
+    homes = {"videogen": ROOT / "videogen"} | {
+        f"videogen/{n}": ROOT / n for n in ("attention", "schedulers", "configs")
+    }
     wanted = {
         f"{prefix}/{path.relative_to(home).as_posix()}"
         for prefix, home in homes.items()
@@ -105,7 +107,9 @@ def test_wheel_holds_what_the_tree_holds(installed: Installed) -> None:
 @pytest.mark.parametrize("name", ["videogen", "videogen.attention", "videogen.schedulers", "videogen.configs"])
 def test_packages_come_from_the_wheel(installed: Installed, name: str) -> None:
     where = installed.python(f"import importlib; print(importlib.import_module({name!r}).__file__)")
-    assert Path(where).is_relative_to(installed.environment.resolve()) or Path(where).is_relative_to(installed.environment)
+    assert Path(where).is_relative_to(installed.environment.resolve()) or Path(where).is_relative_to(
+        installed.environment
+    )
 
 
 @pytest.mark.parametrize("name", ["attention", "schedulers", "configs", "tools", "tests"])
@@ -114,7 +118,9 @@ def test_no_generic_top_level_package(installed: Installed, name: str) -> None:
 
 
 def test_presets_come_along(installed: Installed) -> None:
-    shown = installed.python("from videogen.configs import load_preset, presets; print([load_preset(p) and p for p in presets()])")
+    shown = installed.python(
+        "from videogen.configs import load_preset, presets; print([load_preset(p) and p for p in presets()])"
+    )
     assert "draft" in shown and "quality" in shown
 
 
@@ -122,6 +128,12 @@ def test_presets_come_along(installed: Installed) -> None:
 def test_installed_command_renders(installed: Installed, model: str, frames: str) -> None:
     """The embedded weights are there and work offline, far from the checkout."""
     out = installed.elsewhere / f"{model}.mp4"
-    command = [str(installed.bin / "videogen"), "render", "a red ball moves right on a black background", "--model", model]
+    command = [
+        str(installed.bin / "videogen"),
+        "render",
+        "a red ball moves right on a black background",
+        "--model",
+        model,
+    ]
     installed.run([*command, "--frames", frames, "--steps", "2", "--output", str(out), "--quiet"])
     assert out.stat().st_size > 0

@@ -1,4 +1,5 @@
-"""Calls of the tiny video denoisers as a solver makes them: latents that change and timesteps that fall, step by step."""
+"""Calls of the tiny video denoisers as a solver makes them: latents that change and timesteps that fall, step by
+step."""
 
 from __future__ import annotations
 

@@ -34,20 +34,104 @@ REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
     ("a list of no numbers", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
     ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
     ("an unknown boundary", MOTION, lambda: EncoderPropagation(boundary="half"), InputError, "boundary='half' is none"),
-    ("an unknown predictor", MOTION, lambda: EncoderPropagation(predictor="lineer"), InputError, "did you mean 'linear'"),
-    ("a probe without blocks", MOTION, lambda: EncoderPropagation(boundary="fd", predictor="probe"), InputError, "blocks:1,1"),
-    ("a cut too deep", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="cut:9,1"), InputError, "use cut:0..4,1..4"),
-    ("a branch too deep", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="deepcache:4"), InputError, "branches are 0 to 3"),
-    ("blocks of a UNet", MOTION, lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"), UnsupportedError, "no list of blocks"),
-    ("fd of a transformer", WAN, lambda: EncoderPropagation(keys=(0,), boundary="fd"), UnsupportedError, "no encoder and decoder to cut"),
-    ("no blocks left", WAN, lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"), InputError, "leaves nothing of 2 blocks"),
-    ("a promise without a schedule", WAN, lambda: EncoderPropagation(max_error=0.1), InputError, "give attach(..., scheduler=)"),
-    ("a list that must be scaled", MOTION, lambda: EncoderPropagation.parse("fd"), InputError, "give attach(..., scheduler=)"),
-    ("frames of a joint model", TRANSFORMERS[5], lambda: EncoderPropagation(keys=(0,), frames=2), UnsupportedError, "frames=1"),
-    ("no frames at all", MOTION, lambda: EncoderPropagation(keys="fd", frames=0), InputError, "frames=0 must be a whole number"),
-    ("a gate beyond", MOTION, lambda: EncoderPropagation(frames_gate=2), InputError, "frames_gate=2 must be from 0 to 1"),
-    ("frames under a promise", MOTION, lambda: EncoderPropagation(max_error=0.1, frames=2), InputError, "such as every:2"),
-    ("noise under a promise", MOTION, lambda: EncoderPropagation(prior_noise=0.1), InputError, "give keys, such as every:2"),
+    (
+        "an unknown predictor",
+        MOTION,
+        lambda: EncoderPropagation(predictor="lineer"),
+        InputError,
+        "did you mean 'linear'",
+    ),
+    (
+        "a probe without blocks",
+        MOTION,
+        lambda: EncoderPropagation(boundary="fd", predictor="probe"),
+        InputError,
+        "blocks:1,1",
+    ),
+    (
+        "a cut too deep",
+        MOTION,
+        lambda: EncoderPropagation(keys=(0,), boundary="cut:9,1"),
+        InputError,
+        "use cut:0..4,1..4",
+    ),
+    (
+        "a branch too deep",
+        MOTION,
+        lambda: EncoderPropagation(keys=(0,), boundary="deepcache:4"),
+        InputError,
+        "branches are 0 to 3",
+    ),
+    (
+        "blocks of a UNet",
+        MOTION,
+        lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"),
+        UnsupportedError,
+        "no list of blocks",
+    ),
+    (
+        "fd of a transformer",
+        WAN,
+        lambda: EncoderPropagation(keys=(0,), boundary="fd"),
+        UnsupportedError,
+        "no encoder and decoder to cut",
+    ),
+    (
+        "no blocks left",
+        WAN,
+        lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"),
+        InputError,
+        "leaves nothing of 2 blocks",
+    ),
+    (
+        "a promise without a schedule",
+        WAN,
+        lambda: EncoderPropagation(max_error=0.1),
+        InputError,
+        "give attach(..., scheduler=)",
+    ),
+    (
+        "a list that must be scaled",
+        MOTION,
+        lambda: EncoderPropagation.parse("fd"),
+        InputError,
+        "give attach(..., scheduler=)",
+    ),
+    (
+        "frames of a joint model",
+        TRANSFORMERS[5],
+        lambda: EncoderPropagation(keys=(0,), frames=2),
+        UnsupportedError,
+        "frames=1",
+    ),
+    (
+        "no frames at all",
+        MOTION,
+        lambda: EncoderPropagation(keys="fd", frames=0),
+        InputError,
+        "frames=0 must be a whole number",
+    ),
+    (
+        "a gate beyond",
+        MOTION,
+        lambda: EncoderPropagation(frames_gate=2),
+        InputError,
+        "frames_gate=2 must be from 0 to 1",
+    ),
+    (
+        "frames under a promise",
+        MOTION,
+        lambda: EncoderPropagation(max_error=0.1, frames=2),
+        InputError,
+        "such as every:2",
+    ),
+    (
+        "noise under a promise",
+        MOTION,
+        lambda: EncoderPropagation(prior_noise=0.1),
+        InputError,
+        "give keys, such as every:2",
+    ),
     ("a word for a switch", MOTION, lambda: EncoderPropagation.from_dict({"roll_back": "no"}), InputError, "true or"),
     ("no batch", MOTION, lambda: EncoderPropagation(micro_batch=0), InputError, "micro_batch=0 must be"),
 ]
@@ -90,7 +174,10 @@ def test_freeu_writes_into_nothing_that_is_kept(boundary: str) -> None:
     plain = run(model, UNET_3D)
     with attach(model, EncoderPropagation(keys=tuple(range(STEPS)), boundary=boundary)):
         assert all(map(equal, plain, run(model, UNET_3D)))
-    with attach(model, EncoderPropagation(keys=(0,), boundary=boundary, micro_batch=1)) as handle, torch.inference_mode():
+    with (
+        attach(model, EncoderPropagation(keys=(0,), boundary=boundary, micro_batch=1)) as handle,
+        torch.inference_mode(),
+    ):
         with handle.at(0, "cond"):
             key = tensors(model(**inputs_at(UNET_3D, 0)))
         for step in (1, 2):
@@ -101,7 +188,10 @@ def test_freeu_writes_into_nothing_that_is_kept(boundary: str) -> None:
 def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None:
     model = UNET_3D.build()
     sizes: list[torch.Size] = []
-    makers = [model.conv_in, *(layer for block in model.down_blocks for layer in (*block.resnets, *(block.downsamplers or ())))]
+    makers = [
+        model.conv_in,
+        *(layer for block in model.down_blocks for layer in (*block.resnets, *(block.downsamplers or ()))),
+    ]
     hooks = [layer.register_forward_hook(lambda _, args, out: sizes.append(out.shape)) for layer in makers]
     with torch.inference_mode():
         model(**inputs_at(UNET_3D, 0))
@@ -110,10 +200,15 @@ def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None
 
     def residuals(scale: float) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(5)
-        return {"down_block_additional_residuals": tuple(scale * torch.randn(size, generator=generator) for size in sizes)}
+        return {
+            "down_block_additional_residuals": tuple(scale * torch.randn(size, generator=generator) for size in sizes)
+        }
 
     first, second = residuals(0.1), residuals(0.3)
-    with attach(model, EncoderPropagation(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle, torch.inference_mode():
+    with (
+        attach(model, EncoderPropagation(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle,
+        torch.inference_mode(),
+    ):
         plainly = []
         for step, more in ((0, first), (1, first), (2, second)):
             plainly.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
@@ -140,7 +235,9 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
         torch.testing.assert_close(one[0], ahead[0], rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("tiny", [tiny for tiny in TINY if tiny.name in ("UNetMotionModel", "WanTransformer3DModel")], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "tiny", [tiny for tiny in TINY if tiny.name in ("UNetMotionModel", "WanTransformer3DModel")], ids=lambda t: t.name
+)
 def test_a_promise_keeps_time_and_memory_in_its_report(tiny: Tiny) -> None:
     model = tiny.build()
     with attach(model, EncoderPropagation(max_error=0.5, first=2), scheduler=Timesteps()) as handle:

@@ -1,4 +1,5 @@
-"""Key steps under a budget, on error laws that are known: the estimate covers what is propagated, and cheap runs stay cheap."""
+"""Key steps under a budget, on error laws that are known: the estimate covers what is propagated, and cheap runs stay
+cheap."""
 
 from __future__ import annotations
 
@@ -18,8 +19,11 @@ def levels(steps: int = STEPS) -> list[NoiseLevel]:
     return [NoiseLevel(math.cos(a), math.sin(a)) for a in angles]
 
 
-def drive(control: ErrorControl, rate: float, surge: range = range(0), roll_back: bool = False) -> tuple[list[int], float]:
-    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (keys, the true sum of what was propagated)."""
+def drive(
+    control: ErrorControl, rate: float, surge: range = range(0), roll_back: bool = False
+) -> tuple[list[int], float]:
+    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (keys, the true sum of what was
+    propagated)."""
     keys: list[int] = []
     truth: dict[int, float] = {}
     step = 0
@@ -64,7 +68,10 @@ def test_less_error_means_fewer_keys() -> None:
 def test_a_larger_promise_needs_fewer_keys_and_the_factor_divides_it() -> None:
     loose, tight = (len(drive(ErrorControl(e, 1.0, levels(), 1, 2, 1), 0.2)[0]) for e in (0.1, 0.01))
     assert loose < tight
-    assert drive(ErrorControl(0.1, 10.0, levels(), 1, 2, 1), 0.2)[0] == drive(ErrorControl(0.01, 1.0, levels(), 1, 2, 1), 0.2)[0]
+    assert (
+        drive(ErrorControl(0.1, 10.0, levels(), 1, 2, 1), 0.2)[0]
+        == drive(ErrorControl(0.01, 1.0, levels(), 1, 2, 1), 0.2)[0]
+    )
 
 
 def test_a_surge_is_undone_by_going_back() -> None:

@@ -1,4 +1,5 @@
-"""Every video denoiser of diffusers, at tiny size: at its exact settings propagation is the plain model, bit for bit."""
+"""Every video denoiser of diffusers, at tiny size: at its exact settings propagation is the plain model, bit for
+bit."""
 
 from __future__ import annotations
 
@@ -48,9 +49,21 @@ def test_steps_between_use_what_was_kept_and_change_nothing_of_it(tiny: Tiny, bo
     plain = run(model, tiny)
     with attach(model, EncoderPropagation(keys="every:2", boundary=boundary, predictor="hold")) as handle:
         first = run(model, tiny, 1)
-        kept = [value.clone() for b in handle.boundaries for cell in b.cells() for values in cell.values.values() for value in values]
+        kept = [
+            value.clone()
+            for b in handle.boundaries
+            for cell in b.cells()
+            for values in cell.values.values()
+            for value in values
+        ]
         found = first + [tensors(out) for out in _more(model, tiny, 1, 2)]
-        after = [value for b in handle.boundaries for cell in b.cells() for values in cell.values.values() for value in values]
+        after = [
+            value
+            for b in handle.boundaries
+            for cell in b.cells()
+            for values in cell.values.values()
+            for value in values
+        ]
         assert kept and all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
         found += [tensors(out) for out in _more(model, tiny, 2, STEPS)]
     same = [equal(a, b) for a, b in zip(plain, found, strict=True)]
@@ -78,7 +91,9 @@ def test_decoding_ahead_in_a_batch_equals_step_by_step(tiny: Tiny, predictor: st
 
 
 @pytest.mark.parametrize("tiny", UNETS, ids=lambda tiny: tiny.name)
-@pytest.mark.parametrize(("boundary", "reads"), [("fd", False), ("cut:1,4", True), ("deepcache:0", True), ("output", True)])
+@pytest.mark.parametrize(
+    ("boundary", "reads"), [("fd", False), ("cut:1,4", True), ("deepcache:0", True), ("output", True)]
+)
 def test_only_cuts_with_fresh_encoder_layers_read_the_latents(tiny: Tiny, boundary: str, reads: bool) -> None:
     model = tiny.build()
 

@@ -77,7 +77,14 @@ def test_one_sample_that_differs_is_enough_for_the_gate() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(0, 0, 4), (2, -1, 4), (2, 0, 0), (2, 0, 4, None, 1.5), (2, 0, 4, torch.zeros(1, 3, 5, 2, 2)), (2, 0, 4, torch.zeros(4, 3))],
+    [
+        (0, 0, 4),
+        (2, -1, 4),
+        (2, 0, 0),
+        (2, 0, 4, None, 1.5),
+        (2, 0, 4, torch.zeros(1, 3, 5, 2, 2)),
+        (2, 0, 4, torch.zeros(4, 3)),
+    ],
     ids=["every", "count", "frames", "gate", "other frames", "no video"],
 )
 def test_a_bad_choice_is_refused(arguments: Any) -> None:
@@ -146,7 +153,11 @@ def test_bad_frames_are_refused(fresh: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ["UNet3DConditionModel", "WanTransformer3DModel"])
 def test_frames_that_do_not_divide_the_input_are_refused(name: str) -> None:
     model = model_of(name)
-    with closing(make_lattice(model)) as lattice, pytest.raises(InputError, match="give the video's"), lattice.on((0, 2), 5, "a"):
+    with (
+        closing(make_lattice(model)) as lattice,
+        pytest.raises(InputError, match="give the video's"),
+        lattice.on((0, 2), 5, "a"),
+    ):
         run(model, BY_NAME[name].inputs())
     assert untouched(model)
 
@@ -192,10 +203,19 @@ def test_a_still_video_is_that_of_the_full_model(tiny: Tiny) -> None:
 
 
 INSIDE = ("norm1", "conv1", "conv2", "norm", "proj_in", "attn1", "attn2", "ff")
-TEMPORAL = ("motion_modules", "temp_convs", "temp_attentions", "temporal_res_block", "temporal_transformer_blocks", "downsamplers")
+TEMPORAL = (
+    "motion_modules",
+    "temp_convs",
+    "temp_attentions",
+    "temporal_res_block",
+    "temporal_transformer_blocks",
+    "downsamplers",
+)
 
 
-def lengths(modules: list[nn.Module], model: nn.Module, lattice: Lattice, inputs: dict[str, Any], fresh: Any) -> set[int]:
+def lengths(
+    modules: list[nn.Module], model: nn.Module, lattice: Lattice, inputs: dict[str, Any], fresh: Any
+) -> set[int]:
     """Of axis 0 (and of the frames, where they have an axis) of all that goes through the modules' own code."""
     seen: set[int] = set()
 
@@ -234,9 +254,15 @@ def test_temporal_layers_middle_and_decoder_see_all_frames(tiny: Tiny) -> None:
 def test_a_frame_between_takes_its_own_shortcut_and_its_neighbours_change() -> None:
     model: Any = model_of("UNet3DConditionModel")
     resnet = next(r for block in model.down_blocks for r in block.resnets if r.conv_shortcut is not None)
-    hidden, temb = noise(2 * FRAMES, resnet.in_channels, 6, 8), noise(2 * FRAMES, resnet.time_emb_proj.in_features, seed=2)
+    hidden, temb = (
+        noise(2 * FRAMES, resnet.in_channels, 6, 8),
+        noise(2 * FRAMES, resnet.time_emb_proj.in_features, seed=2),
+    )
     with torch.no_grad():
-        full, short = resnet(hidden, temb).unflatten(0, (2, FRAMES)), resnet.conv_shortcut(hidden).unflatten(0, (2, FRAMES))
+        full, short = (
+            resnet(hidden, temb).unflatten(0, (2, FRAMES)),
+            resnet.conv_shortcut(hidden).unflatten(0, (2, FRAMES)),
+        )
         with closing(make_lattice(model)) as lattice, lattice.on((0, 3), FRAMES, "a"):
             got = resnet(hidden, temb).unflatten(0, (2, FRAMES))
     delta = full - short

@@ -144,7 +144,10 @@ def test_another_size_computes_all_frames_again() -> None:
 def test_attention_that_cannot_be_seen_is_refused() -> None:
     model: Any = BY_NAME["WanTransformer3DModel"].build()
     model.blocks[1].attn1.processor = lambda attn, hidden, *rest: hidden
-    with closing(make_lattice(model)) as lattice, pytest.raises(UnsupportedError, match=r"set_attention_backend.*frames=1"):
+    with (
+        closing(make_lattice(model)) as lattice,
+        pytest.raises(UnsupportedError, match=r"set_attention_backend.*frames=1"),
+    ):
         subset(lattice, model, BY_NAME["WanTransformer3DModel"].inputs(), ALL)
 
 

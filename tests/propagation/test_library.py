@@ -1,4 +1,5 @@
-"""The library's caches: exact where nothing is reused, apart for each guidance branch, gone without a trace, refused where they fail."""
+"""The library's caches: exact where nothing is reused, apart for each guidance branch, gone without a trace, refused
+where they fail."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ def at(handle: LibraryHandle, step: int, branch: str = "cond") -> Any:
 BRANCHES = ("cond", "uncond")
 
 
-def trajectory(row: Tiny, model: nn.Module, handle: LibraryHandle, branches: tuple[str, ...] = BRANCHES) -> dict[str, list[torch.Tensor]]:
+def trajectory(
+    row: Tiny, model: nn.Module, handle: LibraryHandle, branches: tuple[str, ...] = BRANCHES
+) -> dict[str, list[torch.Tensor]]:
     found: dict[str, list[torch.Tensor]] = {branch: [] for branch in branches}
     for step in range(STEPS):
         for branch in branches:
@@ -80,7 +83,10 @@ def trajectory(row: Tiny, model: nn.Module, handle: LibraryHandle, branches: tup
 def footprint(model: nn.Module) -> list[object]:
     """What attaching could leave behind."""
     own = ("forward", "_diffusers_hook", "_cache_config")
-    return [(len(m._forward_hooks), len(m._forward_pre_hooks), [key for key in own if key in vars(m)]) for m in model.modules()]
+    return [
+        (len(m._forward_hooks), len(m._forward_pre_hooks), [key for key in own if key in vars(m)])
+        for m in model.modules()
+    ]
 
 
 def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -156,7 +162,9 @@ def test_a_run_reuses_and_closing_leaves_no_trace(row: Tiny, name: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("cache", ["first-block:1e-9", "magcache:1e-9", "taylorseer:1", "fastercache:1", "pab:1", "seacache:1e-9"])
+@pytest.mark.parametrize(
+    "cache", ["first-block:1e-9", "magcache:1e-9", "taylorseer:1", "fastercache:1", "pab:1", "seacache:1e-9"]
+)
 def test_nothing_to_reuse_is_the_plain_model(row: Tiny, cache: str) -> None:
     model = row.build()
     plain = {branch: [call(row, model, step, branch) for step in range(STEPS)] for branch in ("cond", "uncond")}
@@ -229,7 +237,9 @@ def test_fastercache_makes_the_unconditional_half(row: Tiny) -> None:
 def test_a_pipeline_s_two_experts_share_the_run() -> None:
     """Magcache counts a run's steps also where each expert sees but a part of them."""
     first, second = WAN.build(), WAN.build()
-    pipeline = SimpleNamespace(components={"transformer": first, "transformer_2": second, "vae": nn.Linear(1, 1), "unet": None})
+    pipeline = SimpleNamespace(
+        components={"transformer": first, "transformer_2": second, "vae": nn.Linear(1, 1), "unet": None}
+    )
     with attach(pipeline, "magcache:9") as handle:
         for step in range(STEPS):
             with at(handle, step):
@@ -243,7 +253,9 @@ def test_a_pipeline_s_two_experts_share_the_run() -> None:
 def test_calibration_measures_a_ratio_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     model = WAN.build()
     ratios = calibrate_magcache(model, lambda handle: trajectory(WAN, model, handle), steps=STEPS)
-    assert len(ratios) == STEPS and ratios[0] == 1.0 and all(0.5 < ratio < 2 for ratio in ratios) and len(set(ratios)) > 2
+    assert (
+        len(ratios) == STEPS and ratios[0] == 1.0 and all(0.5 < ratio < 2 for ratio in ratios) and len(set(ratios)) > 2
+    )
     assert capsys.readouterr().out == ""
     with attach(model, "magcache:9", mag_ratios=ratios) as handle:
         trajectory(WAN, model, handle)
@@ -422,7 +434,9 @@ def test_pab_without_at_says_what_to_do() -> None:
     ("batch", "more", "why"),
     [
         pytest.param(1, {}, "a batch of 1 is no pair", id="one branch a call"),
-        pytest.param(2, {"encoder_hidden_states_image": torch.zeros(2, 1, 1)}, "does not halve", id="another batched input"),
+        pytest.param(
+            2, {"encoder_hidden_states_image": torch.zeros(2, 1, 1)}, "does not halve", id="another batched input"
+        ),
     ],
 )
 def test_fastercache_checks_the_halves(batch: int, more: dict[str, Any], why: str) -> None:

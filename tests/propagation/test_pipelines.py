@@ -39,7 +39,14 @@ def pipeline(folder: Path) -> Any:
 
 
 def call(pipeline: Any, seed: int = 1, steps: int = STEPS, **more: Any) -> torch.Tensor:
-    given = {"num_frames": 4, "width": 16, "height": 16, "num_inference_steps": steps, "guidance_scale": 4.0, "output_type": "latent"}
+    given = {
+        "num_frames": 4,
+        "width": 16,
+        "height": 16,
+        "num_inference_steps": steps,
+        "guidance_scale": 4.0,
+        "output_type": "latent",
+    }
     return pipeline(prompt="a red ball", generator=torch.Generator().manual_seed(seed), **(given | more)).frames
 
 
@@ -78,8 +85,16 @@ def test_a_schedule_that_begins_in_its_middle(folder: Path, pipeline: Any) -> No
     frames = [Image.fromarray(np.full((16, 16, 3), 40 * i, np.uint8)) for i in range(4)]
 
     def half() -> torch.Tensor:
-        given = {"video": frames, "prompt": "a red ball", "strength": 0.5, "num_inference_steps": 20, "guidance_scale": 4.0}
-        return video(**given, width=16, height=16, generator=torch.Generator().manual_seed(1), output_type="latent").frames
+        given = {
+            "video": frames,
+            "prompt": "a red ball",
+            "strength": 0.5,
+            "num_inference_steps": 20,
+            "guidance_scale": 4.0,
+        }
+        return video(
+            **given, width=16, height=16, generator=torch.Generator().manual_seed(1), output_type="latent"
+        ).frames
 
     found = []
     for micro_batch in (1, 4):

@@ -27,7 +27,9 @@ ROWS = {tiny.name: tiny for tiny in TINY}
 WAN, UNET = ROWS["WanTransformer3DModel"], ROWS["UNet3DConditionModel"]
 CASES = [(WAN, boundary) for boundary in ("output", "blocks:1,0", "blocks:0,1")]
 CASES += [(UNET, boundary) for boundary in ("fd", "cut:1,2")]
-each = pytest.mark.parametrize(("tiny", "boundary"), [pytest.param(*case, id=f"{case[0].name}-{case[1]}") for case in CASES])
+each = pytest.mark.parametrize(
+    ("tiny", "boundary"), [pytest.param(*case, id=f"{case[0].name}-{case[1]}") for case in CASES]
+)
 
 
 class Schedule(Timesteps):
@@ -58,13 +60,20 @@ def inputs(tiny: Tiny, branch: str, step: int) -> dict[str, Any]:
     return given
 
 
-def evaluate(handle: Handle, model: nn.Module, tiny: Tiny, step: int, branch: str, scale: float = 3.0) -> list[torch.Tensor]:
+def evaluate(
+    handle: Handle, model: nn.Module, tiny: Tiny, step: int, branch: str, scale: float = 3.0
+) -> list[torch.Tensor]:
     with handle.at(step, branch, scale):
         return tensors(model(**inputs(tiny, branch, step)))
 
 
 def run(
-    handle: Handle, model: nn.Module, tiny: Tiny, branches: Callable[[int], Sequence[str]], steps: int = STEPS, scale: float = 3.0
+    handle: Handle,
+    model: nn.Module,
+    tiny: Tiny,
+    branches: Callable[[int], Sequence[str]],
+    steps: int = STEPS,
+    scale: float = 3.0,
 ) -> dict[str, list[torch.Tensor]]:
     found: dict[str, list[torch.Tensor]] = {}
     for step in range(steps):
@@ -82,7 +91,9 @@ def whole(handle: Handle, branch: str) -> list[int]:
 @each
 def test_a_branch_is_what_it_is_without_the_others(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    config = EncoderPropagation(keys=(0, 1, 4, 6), boundary=boundary, micro_batch=1 if boundary in ("output", "cut:1,2") else 4)
+    config = EncoderPropagation(
+        keys=(0, 1, 4, 6), boundary=boundary, micro_batch=1 if boundary in ("output", "cut:1,2") else 4
+    )
     with attach(model, config, scheduler=Schedule()) as handle:
         alone = {branch: run(handle, model, tiny, lambda _, b=branch: (b,), 6)[branch] for branch in BRANCHES}  # type: ignore[misc]
         for order in ORDERS[1:]:
@@ -96,7 +107,9 @@ def test_a_branch_is_what_it_is_without_the_others(tiny: Tiny, boundary: str) ->
 def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> None:
     model, reports = tiny.build(), []
     for order in ORDERS[1:]:
-        with attach(model, EncoderPropagation(max_error=0.9, boundary=boundary, first=3), scheduler=Schedule()) as handle:
+        with attach(
+            model, EncoderPropagation(max_error=0.9, boundary=boundary, first=3), scheduler=Schedule()
+        ) as handle:
             run(handle, model, tiny, lambda _, o=order: o)  # type: ignore[misc]
             reports.append(handle.report())
             assert {len(whole(handle, branch)) for branch in BRANCHES} == {len(reports[-1]["keys"])}
@@ -108,7 +121,9 @@ def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> No
 
 
 @each
-@pytest.mark.parametrize(("sets", "flip"), [(STAGGERED, False), (OVERLAPPING, True)], ids=["staggered", "overlapping, reversed"])
+@pytest.mark.parametrize(
+    ("sets", "flip"), [(STAGGERED, False), (OVERLAPPING, True)], ids=["staggered", "overlapping, reversed"]
+)
 def test_windows_that_take_turns_follow_every_key(tiny: Tiny, boundary: str, sets: Any, flip: bool) -> None:
     """Keys at 0, 4 and 8 are the first set's; the other set's windows follow at 1, 5 and 9 instead of growing old."""
     model = tiny.build()
@@ -218,7 +233,12 @@ def note(supervision: Supervision, branch: str, error: torch.Tensor, scale: floa
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
 def test_each_window_is_guided_by_itself(order: Sequence[int]) -> None:
     positive, negative = torch.randn(2, 1, 4, 5, generator=torch.Generator().manual_seed(0))
-    calls = [("cond@0", positive), ("uncond@0", negative), ("cond@3", 2 * positive[:, :, :2]), ("uncond@3", 2 * negative[:, :, :2])]
+    calls = [
+        ("cond@0", positive),
+        ("uncond@0", negative),
+        ("cond@3", 2 * positive[:, :, :2]),
+        ("uncond@3", 2 * negative[:, :, :2]),
+    ]
     supervision = Supervision("sample")
     for index in order:
         note(supervision, *calls[index])
@@ -267,4 +287,6 @@ def test_the_library_s_caches_keep_windows_apart(cache: str) -> None:
         turns = go(handle, lambda step: STAGGERED[step % 2])
         handle.reset()
         again = go(handle, lambda step: STAGGERED[step % 2])
-        assert all(equal(turns[branch], again[branch]) for branch in turns)  # a new run, whose first window is new, starts afresh
+        assert all(
+            equal(turns[branch], again[branch]) for branch in turns
+        )  # a new run, whose first window is new, starts afresh

@@ -6,15 +6,18 @@ import torch
 
 from videogen.metrics.coherence import correlation
 from videogen.metrics.noise import noise_faults as faults
-from videogen.schedulers.hash_noise import HashField
-from videogen.schedulers.warp_maps import TextureMaps
-from videogen.schedulers.warp_view import TEXELS
+from videogen.schedulers.warping.hash_noise import HashField
+from videogen.schedulers.warping.maps import TextureMaps
+from videogen.schedulers.warping.view import TEXELS
 
 __all__ = ["correlation", "faults", "ideal_texture"]
 
 
-def ideal_texture(maps: TextureMaps, frame: int, spatial: int, channels: int, seed: int, dense: int = 12) -> torch.Tensor:
-    """What a latent frame would be if each latent averaged its footprint on the texture exactly, each texel by its area."""
+def ideal_texture(
+    maps: TextureMaps, frame: int, spatial: int, channels: int, seed: int, dense: int = 12
+) -> torch.Tensor:
+    """What a latent frame would be if each latent averaged its footprint on the texture exactly, each texel by its
+    area."""
     field, rows, columns = HashField(seed, "texture"), maps.height // spatial, maps.width // spatial
     result = torch.empty(channels, rows, columns)
     steps = (torch.arange(spatial * dense) + 0.5) / dense
@@ -25,7 +28,11 @@ def ideal_texture(maps: TextureMaps, frame: int, spatial: int, channels: int, se
             cells = torch.stack([(u * TEXELS).floor().int(), (v * TEXELS).floor().int()], -1).view(-1, 2)
             low = cells.amin(0)
             width, height = (cells.amax(0) - low + 1).tolist()
-            area = torch.bincount(((cells - low)[:, 1] * width + (cells - low)[:, 0]).long(), minlength=width * height).float()
-            vy, vx = torch.meshgrid(torch.arange(height).int() + low[1], torch.arange(width).int() + low[0], indexing="ij")
+            area = torch.bincount(
+                ((cells - low)[:, 1] * width + (cells - low)[:, 0]).long(), minlength=width * height
+            ).float()
+            vy, vx = torch.meshgrid(
+                torch.arange(height).int() + low[1], torch.arange(width).int() + low[0], indexing="ij"
+            )
             result[:, row, column] = (field.at(0, vx.flatten(), vy.flatten(), channels) * area).sum(1) / area.norm()
     return result

@@ -71,9 +71,15 @@ def test_windows_of_one_prediction_give_it_back(layout: tuple[int, int, int, boo
     ("windows", "found"),
     [
         pytest.param(Windows(12, 8, 4, weights="flat"), [0.5, 0.5, 0.5, 0.5], id="flat"),
-        pytest.param(Windows(12, 8, 4, weights="triangular"), [7 / 8, 5 / 8, 3 / 8, 1 / 8], id="triangular: half minus the distance"),
+        pytest.param(
+            Windows(12, 8, 4, weights="triangular"),
+            [7 / 8, 5 / 8, 3 / 8, 1 / 8],
+            id="triangular: half minus the distance",
+        ),
         pytest.param(Windows(12, 8, 4, weights="linear"), [0.8, 0.6, 0.4, 0.2], id="linear: a ramp over the overlap"),
-        pytest.param(Windows(13, 9, 4, True, "linear"), [0.8, 0.6, 0.4, 0.2], id="linear, anchored: the anchor is no part of it"),
+        pytest.param(
+            Windows(13, 9, 4, True, "linear"), [0.8, 0.6, 0.4, 0.2], id="linear, anchored: the anchor is no part of it"
+        ),
         pytest.param(Windows(20, 8, 2, weights="linear"), [2 / 3, 1 / 3], id="linear: whole outside"),
     ],
 )
@@ -124,22 +130,48 @@ def test_dtypes_are_kept_and_sums_are_in_single() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        pytest.param(lambda: Windows(5, 16, 8), "a clip of 5 latent frames is shorter than its window of 16; use size:5", id="too short"),
+        pytest.param(
+            lambda: Windows(5, 16, 8),
+            "a clip of 5 latent frames is shorter than its window of 16; use size:5",
+            id="too short",
+        ),
         pytest.param(lambda: Windows(0, 16, 8), "a clip of 0 latent frames .* use size:1", id="no clip"),
-        pytest.param(lambda: Windows(32, 16, 16), "overlap:16 .* a stride of 0, .* use overlap:15 or less", id="stride 0"),
+        pytest.param(
+            lambda: Windows(32, 16, 16), "overlap:16 .* a stride of 0, .* use overlap:15 or less", id="stride 0"
+        ),
         pytest.param(lambda: Windows(32, 16, 20), "a stride of -4", id="overlap longer than a window"),
-        pytest.param(lambda: Windows(32, 16, 15, True), "anchor and all, a stride of 0, .* use overlap:14", id="stride 0 with anchor"),
-        pytest.param(lambda: Windows(32, 16, 15, schedule="staggered"), "staggered ones need 2; use overlap:14", id="nothing to stagger"),
-        pytest.param(lambda: Windows(32, 2, 0, True, schedule="staggered"), "use size:3 or more", id="too small to stagger"),
+        pytest.param(
+            lambda: Windows(32, 16, 15, True),
+            "anchor and all, a stride of 0, .* use overlap:14",
+            id="stride 0 with anchor",
+        ),
+        pytest.param(
+            lambda: Windows(32, 16, 15, schedule="staggered"),
+            "staggered ones need 2; use overlap:14",
+            id="nothing to stagger",
+        ),
+        pytest.param(
+            lambda: Windows(32, 2, 0, True, schedule="staggered"), "use size:3 or more", id="too small to stagger"
+        ),
         pytest.param(lambda: Windows(32, 1, 0, True), "size:1 must be at least size:2", id="nothing but an anchor"),
         pytest.param(lambda: Windows(32, 0, 0), "size:0 must be at least size:1", id="empty window"),
         pytest.param(lambda: Windows(32, 16, -1), "overlap:-1 must be at least overlap:0", id="gaps"),
-        pytest.param(lambda: Windows(32, 16, 8, weights="triangle"), "did you mean 'triangular'", id="weights misspelt"),
+        pytest.param(
+            lambda: Windows(32, 16, 8, weights="triangle"), "did you mean 'triangular'", id="weights misspelt"
+        ),
         pytest.param(lambda: Windows(32, 16, 8, schedule="looped"), "known: static, staggered", id="unknown schedule"),
         pytest.param(lambda: Windows(24, 16, 8).fuse([]), "step 0 has 2 windows, not 0", id="no predictions"),
-        pytest.param(lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)]), "2 windows, not 1", id="one missing"),
-        pytest.param(lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)] * 3, 1), "step 1 .* not 3", id="one too many"),
-        pytest.param(lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 15, 2, 2)] * 2), "window 1 has 15 frames", id="a short one"),
+        pytest.param(
+            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)]), "2 windows, not 1", id="one missing"
+        ),
+        pytest.param(
+            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)] * 3, 1), "step 1 .* not 3", id="one too many"
+        ),
+        pytest.param(
+            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 15, 2, 2)] * 2),
+            "window 1 has 15 frames",
+            id="a short one",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(call: Callable[[], object], says: str) -> None:

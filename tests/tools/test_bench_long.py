@@ -13,4 +13,8 @@ def test_one_policy_is_measured_beside_what_was_measured_before_if_all_else_is_t
     assert bench_long.measured_before(path, same) == {}
     path.write_text(json.dumps({**same, "policies": {"overlap": {"seam_ratio": 1.5}}}))
     assert bench_long.measured_before(path, same) == {"overlap": {"seam_ratio": 1.5}}
-    assert bench_long.measured_before(path, same | {"steps": 20}) == bench_long.measured_before(path, same | {"clips": 4}) == {}
+    assert (
+        bench_long.measured_before(path, same | {"steps": 20})
+        == bench_long.measured_before(path, same | {"clips": 4})
+        == {}
+    )

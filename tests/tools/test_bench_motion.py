@@ -32,7 +32,9 @@ def figures(written: Path) -> dict[str, Any]:
 def test_true_figures_are_good_and_controls_are_not(figures: dict[str, Any]) -> None:
     found = figures["statistics"]
     assert {name: row["faults"] for name, row in found["white"].items() if row["faults"]} == {}
-    assert {"pan", "zoom in", "zoom out", "rotation", "shear", "wave", "random flow", "everything to one point"} <= set(found["white"])
+    assert {"pan", "zoom in", "zoom out", "rotation", "shear", "wave", "random flow", "everything to one point"} <= set(
+        found["white"]
+    )
     assert all(row["faults"] and row["moran"] >= 0.2 for row in found["resampled"].values())
     assert all(found["exact"].values()) and len(found["exact"]) == 4
     assert found["bridge"]["sum_error"] < 1e-3 and found["bridge"]["variance"] == pytest.approx(1, abs=0.02)
@@ -54,8 +56,15 @@ def test_both_methods_are_timed_in_turns(figures: dict[str, Any]) -> None:
 
 def test_the_page_of_figures_takes_its_rows(written: Path, figures: dict[str, Any]) -> None:
     lines = figures_page(written)
-    assert figures["command"] == "python tools/bench_motion.py statistics speed" and lines.count(figures["command"]) == len(figures["rows"])
-    assert "bilinear 0." in lines and "to 0.6 px a frame" in lines and "32" in lines and str(written) not in json.dumps(figures)
+    assert figures["command"] == "python tools/bench_motion.py statistics speed" and lines.count(
+        figures["command"]
+    ) == len(figures["rows"])
+    assert (
+        "bilinear 0." in lines
+        and "to 0.6 px a frame" in lines
+        and "32" in lines
+        and str(written) not in json.dumps(figures)
+    )
 
 
 def test_a_part_anew_keeps_the_other(tmp_path: Path, figures: dict[str, Any]) -> None:

@@ -36,7 +36,15 @@ def test_paths_are_drawn_inside_and_long_enough() -> None:
 @pytest.mark.parametrize("what", ["control", "camera"])
 def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     VARIANTS["wan-2.1"].build(tmp_path / "tiny")
-    settings = {"frames": 9, "width": 64, "height": 64, "fps": 16, "steps": 3, "guidance_scale": 1.0, "warped_noise": True}
+    settings = {
+        "frames": 9,
+        "width": 64,
+        "height": 64,
+        "fps": 16,
+        "steps": 3,
+        "guidance_scale": 1.0,
+        "warped_noise": True,
+    }
     (tmp_path / "tiny" / "defaults.json").write_text(json.dumps(settings), encoding="utf-8")
     heard: list[str | None] = []
     generate = Engine.generate
@@ -52,7 +60,9 @@ def test_a_report_has_rows_for_the_readme(what: str, tmp_path: Path, monkeypatch
     assert report["command"].endswith("tiny --prompts 1 --strengths 0.9") and str(tmp_path) not in json.dumps(report)
     if what == "camera":
         assert heard == ["warped_noise", "dual_clock"] * len(bench.CAMERAS)
-        assert len(report["rows"]) == 2 * (len(bench.CAMERAS) + 1)  # by warped noise and by dual clock, and a summary of each
+        assert len(report["rows"]) == 2 * (
+            len(bench.CAMERAS) + 1
+        )  # by warped noise and by dual clock, and a summary of each
 
 
 def test_cameras_are_summed_up_move_by_move() -> None:
@@ -63,5 +73,8 @@ def test_cameras_are_summed_up_move_by_move() -> None:
         "tilt up, by warped noise": {**row, "off": {}},
     }
     first, second = list(bench._camera_rows({"cameras": cameras}))[:2]
-    assert first == ("2 cameras over textures, by dual clock, 8 clips", "off by (medians): pan right: 5 %; pan and zoom: pan 3 %, zoom 5 %")
+    assert first == (
+        "2 cameras over textures, by dual clock, 8 clips",
+        "off by (medians): pan right: 5 %; pan and zoom: pan 3 %, zoom 5 %",
+    )
     assert second[1].endswith("tilt up: too plain to tell")

@@ -1,4 +1,5 @@
-"""The block that reads motion off warped noise: what it knows before any training, and that plain noise is read as before."""
+"""The block that reads motion off warped noise: what it knows before any training, and that plain noise is read as
+before."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def fresh() -> WanTransformer3DModel:
 
 @pytest.fixture(scope="module")
 def reader(fresh: WanTransformer3DModel) -> WanTransformer3DModel:
-    return with_motion_reader(fresh, torch.randn(64, 16, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(1))).eval()
+    return with_motion_reader(
+        fresh, torch.randn(64, 16, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(1))
+    ).eval()
 
 
 def _hidden(model: WanTransformer3DModel, noise: torch.Tensor) -> torch.Tensor:
@@ -46,7 +49,8 @@ def _hidden(model: WanTransformer3DModel, noise: torch.Tensor) -> torch.Tensor:
 
 
 def _read(model: WanTransformer3DModel, noise: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """The share of the motion [share, dx, dy] of tokens that a linear reading explains, on clips that it was not fitted to."""
+    """The share of the motion [share, dx, dy] of tokens that a linear reading explains, on clips that it was not fitted
+    to."""
     known = _hidden(model, noise).double()
     known = torch.cat([known, torch.ones(*known.shape[:2], 1)], -1)
     wanted = torch.nn.functional.avg_pool3d(motion, (1, 2, 2)).flatten(2).transpose(1, 2).double()
@@ -98,7 +102,9 @@ def test_a_reader_is_trained_around(reader: WanTransformer3DModel) -> None:
     freeze_motion_reader(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = MuonAdamW([model], lr=1e-3)
-    model(torch.randn(1, 16, 2, 8, 8), torch.tensor([500.0]), torch.zeros(1, 8, 128), return_dict=False)[0].square().mean().backward()
+    model(torch.randn(1, 16, 2, 8, 8), torch.tensor([500.0]), torch.zeros(1, 8, 128), return_dict=False)[
+        0
+    ].square().mean().backward()
     optimizer.step()
     changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert not any(name.startswith(("patch_embedding", "blocks.0.", "condition_embedder.time")) for name in changed)
@@ -120,7 +126,9 @@ def test_only_patches_that_hold_neighbours_can_be_read() -> None:
         with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
 
 
-def test_a_reader_is_begun_once_and_kept_only_where_it_is(fresh: WanTransformer3DModel, reader: WanTransformer3DModel) -> None:
+def test_a_reader_is_begun_once_and_kept_only_where_it_is(
+    fresh: WanTransformer3DModel, reader: WanTransformer3DModel
+) -> None:
     with pytest.raises(ValueError, match="already"):
         with_motion_reader(reader, torch.randn(1, 16, 1, 8, 8))
     for needs_one in (freeze_motion_reader, sharpen):

@@ -1,4 +1,5 @@
-"""README's headlines and docs/figures.md are what the command makes of benchmarks/*.json, and it reads what it should."""
+"""README's headlines and docs/figures.md are what the command makes of benchmarks/*.json, and it reads what it
+should."""
 
 from __future__ import annotations
 
@@ -27,7 +28,14 @@ RENDER = {
 ACCURACY = {"colour": {"accuracy": 0.98, "low": 0.95, "high": 0.99}}
 VAE = {"psnr_db": 32.1, "least_psnr_db": 30.2, "clips": 8}
 QUALITY = {"models": {"embedded": {"clips": 128, "vae": VAE, "accuracy": ACCURACY}}}
-RIVAL = {"speedup": 2.04, "psnr_db": 41.2, "psnr_5_percent_db": 38.0, "ssim": 0.99, "keys": 24.0, "right": {"colour": 1.0}}
+RIVAL = {
+    "speedup": 2.04,
+    "psnr_db": 41.2,
+    "psnr_5_percent_db": 38.0,
+    "ssim": 0.99,
+    "keys": 24.0,
+    "right": {"colour": 1.0},
+}
 FIDELITY = {"command": "a", "model": "embedded", "steps": 50, "clips": 32, "rivals": {"plain": RIVAL, "fd": RIVAL}}
 PROMISE = {
     "command": "a", "model": "embedded", "steps": 50, "renders": 64,
@@ -40,7 +48,13 @@ POLICY = {
     "likeness": 0.9, "cost": 1.5,
 }  # fmt: skip
 NEWER = {**POLICY, "flow": 0.91, "dynamic": 0.5}
-LONG = {"command": "a", "model": "embedded", "clips": 3, "frames": 90, "policies": {"clean_prefix": POLICY, "cono": NEWER}}
+LONG = {
+    "command": "a",
+    "model": "embedded",
+    "clips": 3,
+    "frames": 90,
+    "policies": {"clean_prefix": POLICY, "cono": NEWER},
+}
 DYNAMIC = {**LONG, "one clip": {"right": [1.0, 1.0], "dynamic": 0.6}}
 
 
@@ -52,7 +66,9 @@ def test_readme_and_page_hold_what_the_command_writes() -> None:
 def test_figures_of_earlier_weights_say_so(given: str | None, told: bool, tmp_path: Path) -> None:
     from tools.bench import identity
 
-    of_weights = identity("embedded") if given == "now" else {"model": "embedded", **({"model_hash": given} if given else {})}
+    of_weights = (
+        identity("embedded") if given == "now" else {"model": "embedded", **({"model_hash": given} if given else {})}
+    )
     path = tmp_path / "long-policies-embedded.json"
     path.write_text(json.dumps({**LONG, **of_weights}))
     rows = readme_table.rows_of(path, readme_table.Source(path.name, readme_table.long_rows))
@@ -66,7 +82,9 @@ def test_the_readme_has_a_few_of_the_pages_rows() -> None:
     assert 15 <= len(lines) <= 20 and len(set(lines)) == len(lines) and set(lines) <= set(page)
 
 
-@pytest.mark.parametrize("source", [s for subject in readme_table.SUBJECTS for s in subject.sources if s.headlines], ids=lambda s: s.files)
+@pytest.mark.parametrize(
+    "source", [s for subject in readme_table.SUBJECTS for s in subject.sources if s.headlines], ids=lambda s: s.files
+)
 def test_each_headline_has_its_file(source: readme_table.Source) -> None:
     """A file that goes takes its headlines along unseen."""
     assert list((readme_table.ROOT / "benchmarks").glob(source.files)), source.files
@@ -113,14 +131,37 @@ def test_a_headline_outlives_other_clips_and_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "rows"),
     [
-        pytest.param("render.json", RENDER, ["9.0 s (encode 0.01 s, denoise 7.00 s) | `make bench`", "0.98x"], id="renders"),
-        pytest.param("embedded-quality.json", QUALITY, ["colour 98.0 % (95.0 to 99.0)", "evaluate_embedded"], id="judge"),
-        pytest.param("propagation-fidelity-a.json", FIDELITY, ["fd | 2.04x, 41.2 dB to plain (5 % of the clips under 38.0)"], id="rivals"),
-        pytest.param("propagation-promise-a.json", PROMISE, ["max_error 0.02", "kept in 97 % (90 % of them under 0.0150)"], id="promise"),
-        pytest.param("long-policies-a.json", LONG, ["clean_prefix | seams 1.20", "motion 0.80 of one clip's, still"], id="policies"),
+        pytest.param(
+            "render.json", RENDER, ["9.0 s (encode 0.01 s, denoise 7.00 s) | `make bench`", "0.98x"], id="renders"
+        ),
+        pytest.param(
+            "embedded-quality.json", QUALITY, ["colour 98.0 % (95.0 to 99.0)", "evaluate_embedded"], id="judge"
+        ),
+        pytest.param(
+            "propagation-fidelity-a.json",
+            FIDELITY,
+            ["fd | 2.04x, 41.2 dB to plain (5 % of the clips under 38.0)"],
+            id="rivals",
+        ),
+        pytest.param(
+            "propagation-promise-a.json",
+            PROMISE,
+            ["max_error 0.02", "kept in 97 % (90 % of them under 0.0150)"],
+            id="promise",
+        ),
+        pytest.param(
+            "long-policies-a.json",
+            LONG,
+            ["clean_prefix | seams 1.20", "motion 0.80 of one clip's, still"],
+            id="policies",
+        ),
         pytest.param("long-policies-a.json", DYNAMIC, ["by flow 0.91, dynamic 50 % for 60 %, still 0"], id="dynamic"),
-        pytest.param("long-policies-a.json", LONG, ["motion 0.80 of one clip's, by flow 0.91, still"], id="policies with flow"),
-        pytest.param("other.json", {"command": "a", "rows": [["b", "c"]]}, ["| b | c | `a` |"], id="any other file's own rows"),
+        pytest.param(
+            "long-policies-a.json", LONG, ["motion 0.80 of one clip's, by flow 0.91, still"], id="policies with flow"
+        ),
+        pytest.param(
+            "other.json", {"command": "a", "rows": [["b", "c"]]}, ["| b | c | `a` |"], id="any other file's own rows"
+        ),
     ],
 )
 def test_files_become_rows(tmp_path: Path, name: str, data: dict, rows: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""Training: the fast encode and decode are the library's own, and a run resumes, saves whole folders and stays in time."""
+"""Training: the fast encode and decode are the library's own, and a run resumes, saves whole folders and stays in
+time."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.M
     for init, choice in (("plain", "begin"), ("begin", "keep")):
         more = ["--vae", str(SHIPPED / "vae"), "--init", str(tmp_path / init), "--motion-reader", choice]
         assert train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / choice), "--batch", "2", *more]) == 0
-    before, after = (WanTransformer3DModel.from_pretrained(tmp_path / name / "transformer") for name in ("begin", "keep"))
+    before, after = (
+        WanTransformer3DModel.from_pretrained(tmp_path / name / "transformer") for name in ("begin", "keep")
+    )
     assert len(before.blocks) == len(after.blocks) == len(plain.blocks) + 1
     parts = zip(before.blocks[0].state_dict().values(), after.blocks[0].state_dict().values(), strict=True)
     assert all(a.equal(b) for a, b in parts)
@@ -70,9 +73,23 @@ def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.M
     assert torch.allclose(before.state_dict()[written], SHARPENED * trained, rtol=1e-3, atol=1e-6) and trained.any()
     assert Engine.load(str(tmp_path / "keep")).backbone.defaults.warped_noise
     with pytest.raises(ValueError, match="say keep"):
-        train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--init", str(SHIPPED)])
+        train_embedded.main(
+            ["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--init", str(SHIPPED)]
+        )
     with pytest.raises(ValueError, match="from a trained model"):
-        train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--motion-reader", "keep"])
+        train_embedded.main(
+            [
+                "dit",
+                "--steps",
+                "1",
+                "--out",
+                str(tmp_path / "x"),
+                "--vae",
+                str(SHIPPED / "vae"),
+                "--motion-reader",
+                "keep",
+            ]
+        )
 
 
 @pytest.mark.parametrize("part", ["vae", "frame-vae"])
@@ -119,24 +136,45 @@ def test_lasting_pool_shows_frames_up_to_where_the_world_changes() -> None:
     """Each latent tells its frame's number in the clip, and the clip's own begin."""
 
     def encode(stories: list[Succession]) -> torch.Tensor:
-        return torch.stack([torch.stack([torch.arange(17.0), torch.full((17,), float(one.at))]).view(2, 17, 1, 1) for one in stories])
+        return torch.stack(
+            [torch.stack([torch.arange(17.0), torch.full((17,), float(one.at))]).view(2, 17, 1, 1) for one in stories]
+        )
 
     pool = LastingPool(encode, 5, 300, whole=17, window=9, shown=4)
     pool.grow(200)
     windows, captions, shown = pool.draw_windows(400, np.random.default_rng(0))
     assert windows.shape == (400, 2, 9, 1, 1) and len(captions) == 400 and shown.shape == (400, 9)
     begins, counts, at = windows[:, 0, 0, 0, 0], shown.sum(1), windows[:, 1, 0, 0, 0]
-    assert torch.equal(windows[:, 0, :, 0, 0], begins[:, None] + torch.arange(9)) and begins.min() == 0 and begins.max() == 8
-    assert set(counts.tolist()) == {1, 2, 3, 4} and all(row[:count].all() for row, count in zip(shown, counts, strict=True))
+    assert (
+        torch.equal(windows[:, 0, :, 0, 0], begins[:, None] + torch.arange(9))
+        and begins.min() == 0
+        and begins.max() == 8
+    )
+    assert set(counts.tolist()) == {1, 2, 3, 4} and all(
+        row[:count].all() for row, count in zip(shown, counts, strict=True)
+    )
     assert 0.25 < float((begins + counts == at).float().mean()) < 0.7  # all that change, and by chance some others
 
 
 @pytest.mark.parametrize("part", ["dit", "unet"])
-def test_a_model_that_goes_on_is_trained_and_says_so(tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_goes_on_is_trained_and_says_so(
+    tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
     shipped = SHIPPED.parent / part
-    more = ["--vae", str(shipped / "vae"), "--init", str(shipped), *(["--motion-reader", "keep"] if part == "dit" else [])]
-    assert train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "on"), "--batch", "4", "--continued", "0.25", *more]) == 0
+    more = [
+        "--vae",
+        str(shipped / "vae"),
+        "--init",
+        str(shipped),
+        *(["--motion-reader", "keep"] if part == "dit" else []),
+    ]
+    assert (
+        train_embedded.main(
+            [part, "--steps", "1", "--out", str(tmp_path / "on"), "--batch", "4", "--continued", "0.25", *more]
+        )
+        == 0
+    )
     assert Engine.load(str(tmp_path / "on")).backbone.capabilities.per_frame_timesteps
     row = json.loads((tmp_path / "on" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert row["step"] == 1 and 0 < row["continued_loss"] < 1.5
@@ -146,7 +184,11 @@ def test_a_model_that_goes_on_is_trained_and_says_so(tmp_path: Path, part: str, 
 
 
 def test_a_mixture_splits_a_batch_and_refuses_one_that_is_too_small() -> None:
-    assert Mixture(0.25, 0.5).counts(16) == (4, 8, 4) and Mixture().counts(1) == (1, 0, 0) and Mixture(0.5).counts(1) == (1, 0, 0)
+    assert (
+        Mixture(0.25, 0.5).counts(16) == (4, 8, 4)
+        and Mixture().counts(1) == (1, 0, 0)
+        and Mixture(0.5).counts(1) == (1, 0, 0)
+    )
     for shares, batch in (((0.0, 0.1), 4), ((0.5, 0.45), 4), ((0.9, 0.0), 3)):
         with pytest.raises(ValueError, match=f"a batch of {batch} is too small"):
             Mixture(*shares).counts(batch)
@@ -161,12 +203,18 @@ def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         pool.grow(2)
         assert torch.is_autocast_enabled("cpu"), "data keeps fp32, and what comes after it does not"
-    own = torch.cat([warped_noise(scene_maps(moving_scene(seed), form, seed), channels=6, seed=seed) for seed in (3, 4)])
+    own = torch.cat(
+        [warped_noise(scene_maps(moving_scene(seed), form, seed), channels=6, seed=seed) for seed in (3, 4)]
+    )
     _, captions, noise, motion = pool.draw_warped(64, np.random.default_rng(0))
-    assert noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64 and motion.shape == (64, 3, form.slots, 8, 8)
+    assert (
+        noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64 and motion.shape == (64, 3, form.slots, 8, 8)
+    )
     gram = torch.einsum("ncfhw,ncgij->nfhwgij", noise[:1], noise[:1])
     grams = torch.einsum("ncfhw,ncgij->nfhwgij", own, own)
-    assert min(float((gram - one).abs().max()) for one in grams) < 0.05  # fp16: the same noise but for a rotation of channels
+    assert (
+        min(float((gram - one).abs().max()) for one in grams) < 0.05
+    )  # fp16: the same noise but for a rotation of channels
     assert not torch.equal(noise[0], noise[1])
 
 

@@ -32,7 +32,9 @@ from tools.world.scene import is_held_out
 from tools.world.texture import SceneMaps
 
 
-def scene(motion: str = "moves right", camera: str | None = None, background: str = "black", shape: str = "ball") -> Scene:
+def scene(
+    motion: str = "moves right", camera: str | None = None, background: str = "black", shape: str = "ball"
+) -> Scene:
     return Scene((Thing(shape, "red", motion),), background, camera, 7)
 
 
@@ -142,12 +144,19 @@ def test_pixels_keep_their_place_at_another_size() -> None:
 @pytest.mark.parametrize(
     ("shapes", "spinning", "commonest"), [(CORNERS, 0.0, "square"), (SPINNERS, 0.86, "star")], ids=["corners", "spins"]
 )
-def test_hard_scenes_are_of_what_is_asked_for_and_never_held_out(shapes: dict[str, float], spinning: float, commonest: str) -> None:
+def test_hard_scenes_are_of_what_is_asked_for_and_never_held_out(
+    shapes: dict[str, float], spinning: float, commonest: str
+) -> None:
     scenes = [told_scene(seed, 1.0, shapes, spinning) for seed in range(400)]
     things = [scene.things[0] for scene in scenes]
     counts = {shape: sum(thing.shape == shape for thing in things) / len(things) for shape in SHAPES}
-    assert all(abs(counts[shape] - shapes.get(shape, 0.0)) < 0.08 for shape in SHAPES) and max(counts, key=counts.get) == commonest
-    assert len({thing.motion for thing in things}) == 9 and not any(is_held_out(s.things[0], s.background) for s in scenes)
+    assert (
+        all(abs(counts[shape] - shapes.get(shape, 0.0)) < 0.08 for shape in SHAPES)
+        and max(counts, key=counts.get) == commonest
+    )
+    assert len({thing.motion for thing in things}) == 9 and not any(
+        is_held_out(s.things[0], s.background) for s in scenes
+    )
     assert abs(sum(thing.motion == "spins" for thing in things) / len(things) - (spinning + (1 - spinning) / 9)) < 0.05
     assert sum(scene.background in TEXTURES for scene in scenes) > 200
     assert [told_scene(seed, 0.0, shapes) for seed in range(9)] == [sample_scene(seed) for seed in range(9)]
@@ -184,7 +193,10 @@ def test_a_thing_that_moves_otherwise_goes_on_from_where_it_is(was: str, now: st
         assert np.array_equal(values[:at], getattr(plain, name)[:at]) and np.abs(np.diff(values)).max() < 2.0
         assert values[at] == pytest.approx(getattr(plain, name)[at])
     if was != now:
-        assert any(not np.allclose(getattr(own, name)[at + 1 :], getattr(plain, name)[at + 1 :]) for name in ("x", "y", "scale", "angle"))
+        assert any(
+            not np.allclose(getattr(own, name)[at + 1 :], getattr(plain, name)[at + 1 :])
+            for name in ("x", "y", "scale", "angle")
+        )
 
 
 def test_a_change_of_colour_changes_nothing_else() -> None:
@@ -200,9 +212,15 @@ def test_a_change_of_colour_changes_nothing_else() -> None:
 def test_successions_change_one_thing_of_a_third_of_the_scenes() -> None:
     found = [succession(seed, 4, 8) for seed in range(300)]
     changing = [one for one in found if one.changes]
-    assert 60 < len(changing) < 140 and {one.at for one in found} == {4, 5, 6, 7, 8} and {one.start > 0 for one in found} == {True, False}
+    assert (
+        60 < len(changing) < 140
+        and {one.at for one in found} == {4, 5, 6, 7, 8}
+        and {one.start > 0 for one in found} == {True, False}
+    )
     for one in changing:
         was, now = one.before.things[0], one.after.things[0]
-        assert (was.colour == now.colour) != (was.motion == now.motion) and one.before.things[1:] == one.after.things[1:]
+        assert (was.colour == now.colour) != (was.motion == now.motion) and one.before.things[1:] == one.after.things[
+            1:
+        ]
         assert replace(one.after, things=one.before.things) == one.before and not is_held_out(now, one.after.background)
     assert found == [succession(seed, 4, 8) for seed in range(300)]

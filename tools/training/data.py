@@ -34,8 +34,8 @@ def clips(
     device: str = "cpu",
     scenes: Callable[[int], Scene] = sample_scene,
 ) -> Batch:
-    """Training clips of `scenes(seed)`. Windows start anywhere in the world's 33 frames; with `whole`, at the beginning, or up to
-    `spread` world frames before or after it."""
+    """Training clips of `scenes(seed)`. Windows start anywhere in the world's 33 frames; with `whole`, at the
+    beginning, or up to `spread` world frames before or after it."""
     pixels, weights, captions = [], [], []
     for seed in seeds:
         rng = np.random.default_rng((seed, 9))
@@ -51,10 +51,13 @@ def clips(
     return Batch(frames_bfhwc.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, weight, captions)
 
 
-def long_clips(stories: list[Succession], frames: int, size: int, *, stride: float, at: Callable[[int], int], device: str) -> torch.Tensor:
+def long_clips(
+    stories: list[Succession], frames: int, size: int, *, stride: float, at: Callable[[int], int], device: str
+) -> torch.Tensor:
     """Pixels [b, 3, f, h, w] in -1..1 of lasting worlds. at: the first frame of a latent frame."""
     made = [
-        render_change(one.before, one.after, frames, size, at=at(one.at), stride=stride, start=one.start).frames for one in stories
+        render_change(one.before, one.after, frames, size, at=at(one.at), stride=stride, start=one.start).frames
+        for one in stories
     ]
     return torch.from_numpy(np.stack(made)).to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 

@@ -1,8 +1,10 @@
-"""The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's latents.
+"""The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's
+latents.
 
-Single images first (large batches), then clips of 9, 17 and all frames. A share of the whole clips comes with noise that moves as
-they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its noise as well as by words.
-Another goes on from frames that the model is shown, told by a timestep of 0 (Diffusion Forcing, 2407.01392): so it makes long videos.
+Single images first (large batches), then clips of 9, 17 and all frames. A share of the whole clips comes with noise
+that moves as they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its
+noise as well as by words. Another goes on from frames that the model is shown, told by a timestep of 0 (Diffusion
+Forcing, 2407.01392): so it makes long videos.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
 SHIFT = 3.0
-MOVING_SHIFT = 6.0  # of clips whose motion is told by noise or by what is shown: it is decided where there is little but noise
+MOVING_SHIFT = (
+    6.0  # of clips whose motion is told by noise or by what is shown: it is decided where there is little but noise
+)
 PROBED = 1.0  # weight of reading the motion, beside the flow loss; it falls as the time goes
 SHOWN = 4  # the most latent frames that a clip to go on from is shown by
 BLUR = 0.1  # most noise in frames that are shown as finished: a model's own are never quite the world's
@@ -74,8 +78,8 @@ class VideoDit:
     ) -> None:
         """mixture: of whole clips.
 
-        motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep" says that it has
-        one; it is trained around, and sharpened only in what is saved.
+        motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep"
+        says that it has one; it is trained around, and sharpened only in what is saved.
         """
         if motion_reader and init is None:
             raise ValueError("a motion reader begins from a trained model: name it with init")
@@ -85,7 +89,9 @@ class VideoDit:
         self.tokenizer = build_tokenizer()
         if init:
             self.transformer = WanTransformer3DModel.from_pretrained(init / "transformer", torch_dtype=torch.float32)
-            self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
+            self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(
+                init / "text_encoder", dtype=torch.float32
+            )
             if motion_reader == "begin":
                 white = torch.randn(128, self.vae.config.z_dim, form.slots, form.size // 8, form.size // 8)
                 self.transformer = with_motion_reader(self.transformer, white)
@@ -104,7 +110,9 @@ class VideoDit:
         told = partial(told_scene, hard=mixture.hard, shapes=SPINNERS, spinning=0.86)
         self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, told), 1_000_000, 12_000, told)
         self.lasting = self._lasting_pool(3_000_000, 6_000)
-        self.warped = WarpedPool(lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene)
+        self.warped = WarpedPool(
+            lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene
+        )
 
     def modules(self) -> dict[str, nn.Module]:
         probes = {} if self.probe is None else {"probe": self.probe}
@@ -113,7 +121,9 @@ class VideoDit:
     def _latents(self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
         form = self.form
-        return self._encoded(clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels)
+        return self._encoded(
+            clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels
+        )
 
     def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -127,7 +137,9 @@ class VideoDit:
     def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
         """Of twice the clip's frames."""
         form, first = self.form, lambda slot: max(0, 4 * slot - 3)
-        return self._encoded(long_clips(stories, 2 * form.frames - 1, form.size, stride=form.stride, at=first, device=self.device))
+        return self._encoded(
+            long_clips(stories, 2 * form.frames - 1, form.size, stride=form.stride, at=first, device=self.device)
+        )
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         slots, count = self._stage(step, progress)
@@ -161,10 +173,15 @@ class VideoDit:
         count, x0, finished = len(latents), latents.to(self.device), shown.to(self.device)
         noise, sigma = torch.randn_like(x0), self._noise_levels(count, rng, MOVING_SHIFT)
         levels = torch.where(finished, 0, sigma[:, None])
-        blur = torch.where(finished, BLUR * torch.rand(count, 1).square().to(self.device), levels)[:, None, :, None, None]
+        blur = torch.where(finished, BLUR * torch.rand(count, 1).square().to(self.device), levels)[
+            :, None, :, None, None
+        ]
         a_frame = self.form.tokens // self.form.slots
         prediction = self.transformer(
-            (1 - blur) * x0 + blur * noise, (levels * 1000).repeat_interleave(a_frame, 1), self.encode_text(captions), return_dict=False
+            (1 - blur) * x0 + blur * noise,
+            (levels * 1000).repeat_interleave(a_frame, 1),
+            self.encode_text(captions),
+            return_dict=False,
         )[0]
         error = (prediction.float() - (noise - x0)).square().mean((1, 3, 4))
         return (error * ~finished).sum(1) / (~finished).sum(1)
@@ -193,8 +210,8 @@ class VideoDit:
         return hidden * tokens.attention_mask.unsqueeze(-1)
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
-        """(latent frames, samples a batch): a fresh model sees single images first, then all lengths in turn; a trained one
-        mostly whole clips."""
+        """(latent frames, samples a batch): a fresh model sees single images first, then all lengths in turn; a trained
+        one mostly whole clips."""
         if self.fresh and progress < 0.25:
             return 1, 8 * self.batch
         full = self.form.slots
@@ -203,8 +220,8 @@ class VideoDit:
         return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with warped noise, and
-        what comes after frames that are shown."""
+        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with
+        warped noise, and what comes after frames that are shown."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
         seeds = [2**31 + i for i in range(HELD_OUT)]
@@ -230,7 +247,9 @@ class VideoDit:
             if self.mixture.continued:
                 held, rng = self._lasting_pool(2**31, HELD_OUT), np.random.default_rng(1)
                 held.grow(HELD_OUT)
-                figures["continued_loss"] = float(self._continued_losses(*held.draw_windows(2 * HELD_OUT, rng), rng).mean())
+                figures["continued_loss"] = float(
+                    self._continued_losses(*held.draw_windows(2 * HELD_OUT, rng), rng).mean()
+                )
         self.transformer, self.text_encoder = transformer, text_encoder
         return figures
 
@@ -260,7 +279,14 @@ class VideoDit:
 
     def _defaults(self) -> dict[str, Any]:
         form = self.form
-        clip = {"frames": form.frames, "width": form.size, "height": form.size, "fps": form.fps, "steps": 20, "guidance_scale": 3.0}
+        clip = {
+            "frames": form.frames,
+            "width": form.size,
+            "height": form.size,
+            "fps": form.fps,
+            "steps": 20,
+            "guidance_scale": 3.0,
+        }
         motion = {"warped_noise": True, "motion_backend_whole": "dual_clock"} if self.follows_noise else {}
         motion |= {"clean_prefix": True} if self.mixture.continued else {}
         return clip | motion | {"dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.03]}

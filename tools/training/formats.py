@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """size: picture side in px; frames of the longest clip; stride in world frames; fps; patch, heads and layers of the DiT."""
+    """size: picture side in px; frames of the longest clip; stride in world frames; fps; patch, heads and layers of the
+    DiT."""
 
     size: int
     frames: int

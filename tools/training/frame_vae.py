@@ -37,7 +37,12 @@ class FrameVae:
     learning_rate = 2e-3
 
     def __init__(
-        self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 8, decoder_only: bool = False
+        self,
+        device: str,
+        form: Format = FORMATS["small"],
+        init: Path | None = None,
+        batch: int = 8,
+        decoder_only: bool = False,
     ) -> None:
         self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
         self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
@@ -59,7 +64,9 @@ class FrameVae:
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 clips of 16 frames that training never draws."""
         vae = ema["vae"]
-        batch = clips([-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, whole=True, device=self.device)
+        batch = clips(
+            [-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, whole=True, device=self.device
+        )
         frames = batch.pixels.transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
             result = vae.decode(vae.encode(frames).latent_dist.mode()).sample

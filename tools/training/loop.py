@@ -31,7 +31,9 @@ class Budget:
     device: str
     out: Path
     steps: int | None = None  # an upper bound, for tests and trials
-    plain_attention: bool = False  # whole products: faster backward than a CPU's flash kernel where tokens are few, as here
+    plain_attention: bool = (
+        False  # whole products: faster backward than a CPU's flash kernel where tokens are few, as here
+    )
     log_every_s: float = 20.0
     save_every_s: float = 180.0
     evaluate_every_s: float = 300.0
@@ -55,7 +57,8 @@ class Part(Protocol):
 
 
 def train(part: Part, budget: Budget) -> dict[str, float]:
-    """Train until the time is up (or SIGTERM); leaves `budget.out` in diffusers layout, with `log.jsonl` and a resumable `state.pt`."""
+    """Train until the time is up (or SIGTERM); leaves `budget.out` in diffusers layout, with `log.jsonl` and a
+    resumable `state.pt`."""
     budget.out.mkdir(parents=True, exist_ok=True)
     device_type = torch.device(budget.device).type
     modules = {name: module.to(budget.device).train() for name, module in part.modules().items()}
@@ -87,7 +90,8 @@ def _fast_arithmetic(device_type: str, plain_attention: bool) -> Iterator[None]:
 
 
 def _multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for bf16 (AMX, AVX512-BF16), which make it several times as fast; without, fp32 is faster."""
+    """Whether the CPU has instructions for bf16 (AMX, AVX512-BF16), which make it several times as fast; without, fp32
+    is faster."""
     known = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
@@ -175,5 +179,3 @@ class _Run:
         self._write(figures)
         self.save()
         return figures
-
-

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of whole clips. warped: with noise that moves as they do; continued: that go on from frames which the model is shown;
-    the others are plain, `hard` of them of what is learned last (`scenes.told_scene`). ValueError where no plain ones are left."""
+    """Shares of whole clips. warped: with noise that moves as they do; continued: that go on from frames which the
+    model is shown; the others are plain, `hard` of them of what is learned last (`scenes.told_scene`). ValueError where
+    no plain ones are left."""
 
     warped: float = 0.0
     continued: float = 0.0

@@ -1,11 +1,13 @@
-"""A first block that reads motion off the noise, so that a trained video DiT can learn to follow warped noise in little time.
+"""A first block that reads motion off the noise, so that a trained video DiT can learn to follow warped noise in little
+time.
 
-What moves in warped noise shows in products of two frames' noise, which gradient descent is slow to find: on the small DiT 9,000
-clips taught it nothing. So the block begins as a correlator (Reichardt 1961): two heads fetch the noise of the same place one latent
-frame before and two after, and pairs of GELUs multiply it with the place's own noise, shifted by one latent pixel either way; what
-comes of it is written into directions of the residual stream that the patch embedding leaves free. Later blocks have to add up what
-few noise values a place has, over things and time. Two frames apart tell more of a slow motion: they err by as much, of twice the way.
-How much a place changes is kept for each place of a patch: it tells where a thing is, which one figure a patch of 16 px does not.
+What moves in warped noise shows in products of two frames' noise, which gradient descent is slow to find: on the small
+DiT 9,000 clips taught it nothing. So the block begins as a correlator (Reichardt 1961): two heads fetch the noise of
+the same place one latent frame before and two after, and pairs of GELUs multiply it with the place's own noise, shifted
+by one latent pixel either way; what comes of it is written into directions of the residual stream that the patch
+embedding leaves free. Later blocks have to add up what few noise values a place has, over things and time. Two frames
+apart tell more of a slow motion: they err by as much, of twice the way. How much a place changes is kept for each place
+of a patch: it tells where a thing is, which one figure a patch of 16 px does not.
 """
 
 from __future__ import annotations
@@ -34,15 +36,17 @@ AXES = ((0, 1), (1, 0))  # (down, right) in latent pixels; each is read against 
 def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> WanTransformer3DModel:
     """The model with a block more at its front; on plain noise it predicts nearly as before.
 
-    noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2 x 2, the
-    feed-forward layer, a head or the residual stream has no room for it, or the model has a reader.
+    noise: white or warped [b, c, f, h, w], enough to fit linear maps on (b of 100). ValueError where patches are not 2
+    x 2, the feed-forward layer, a head or the residual stream has no room for it, or the model has a reader.
     """
     config = {name: value for name, value in model.config.items() if not name.startswith("_")}
     channels, patch = config["in_channels"], config["patch_size"]
     needed = {"ffn_dim": 38 * channels + 16, "attention_head_dim": 4 * channels, "width": 12 * channels + 18}
     room = {**config, "width": config["num_attention_heads"] * config["attention_head_dim"]}
     if tuple(patch) != (1, 2, 2) or any(room[name] < least for name, least in needed.items()):
-        raise ValueError(f"a motion reader needs patches of 1 x 2 x 2 and at least {needed}; got {patch}, { {n: room[n] for n in needed} }")
+        raise ValueError(
+            f"a motion reader needs patches of 1 x 2 x 2 and at least {needed}; got {patch}, { {n: room[n] for n in needed} }"
+        )
     if is_motion_reader(model):
         raise ValueError("the model has a motion reader already: keep it")
     grown = WanTransformer3DModel(**{**config, "num_layers": config["num_layers"] + 1})
@@ -59,7 +63,8 @@ def is_motion_reader(model: WanTransformer3DModel) -> bool:
 
 
 def freeze_motion_reader(model: WanTransformer3DModel) -> None:
-    """Keep the first block, and what its balances stand on, out of the training. ValueError where the model has no reader."""
+    """Keep the first block, and what its balances stand on, out of the training. ValueError where the model has no
+    reader."""
     if not is_motion_reader(model):
         raise ValueError("the model has no motion reader to keep: begin one")
     embedder = model.condition_embedder
@@ -70,8 +75,9 @@ def freeze_motion_reader(model: WanTransformer3DModel) -> None:
 def sharpen(model: WanTransformer3DModel, gain: float = SHARPENED) -> None:
     """Make what the reader writes `gain` times as large.
 
-    Trained on squared error, a model moves things by their expected motion, which doubt makes shorter than the true one. Larger
-    features are read as less doubt, as guidance is of words, at no cost. ValueError where the model has no reader.
+    Trained on squared error, a model moves things by their expected motion, which doubt makes shorter than the true
+    one. Larger features are read as less doubt, as guidance is of words, at no cost. ValueError where the model has no
+    reader.
     """
     if not is_motion_reader(model):
         raise ValueError("the model has no motion reader to sharpen")
@@ -106,7 +112,8 @@ def _begin(model: WanTransformer3DModel, noise: torch.Tensor) -> None:
     told = _norm(hidden + fetched)
     noise_of = _Linear.fit(told, own)
     pairs = [
-        (noise_of, _Linear.fit(told, fetched @ free[:, head * count : (head + 1) * count] / size)) for head in range(len(FETCHED))
+        (noise_of, _Linear.fit(told, fetched @ free[:, head * count : (head + 1) * count] / size))
+        for head in range(len(FETCHED))
     ]
     _correlate(block.ffn, told, pairs, free[:, len(FETCHED) * count :], float(FEATURE * length))
 
@@ -122,14 +129,19 @@ def _neutral(model: WanTransformer3DModel) -> None:
 
 
 def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: float) -> None:
-    """The first heads look at their own place, some frames away, and write its noise, `size` large; the others write nothing."""
+    """The first heads look at their own place, some frames away, and write its noise, `size` large; the others write
+    nothing."""
     heads = attention.heads
     width = attention.to_q.weight.shape[0] // heads
     query, key = torch.zeros(heads, width), torch.zeros(heads, width)
     space = 2 * (width // 6)
     time = width - 2 * space
     for head, frames in enumerate(FETCHED):
-        for begin, size_of_axis, pairs, offset in ((0, time, 3, frames), (time, space, 2, 0), (time + space, space, 2, 0)):
+        for begin, size_of_axis, pairs, offset in (
+            (0, time, 3, frames),
+            (time, space, 2, 0),
+            (time + space, space, 2, 0),
+        ):
             for pair in range(pairs):
                 at, turn = begin + 2 * pair, 10000.0 ** (-2 * pair / size_of_axis) * offset
                 query[head, at] = 1 - 0.2 * pair
@@ -150,11 +162,14 @@ def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: fl
     attention.to_v.bias.copy_(offsets.flatten())
 
 
-def _correlate(ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float) -> None:
-    """Features: for each fetched frame the motion along each axis, in each of a patch's two lines, and how much each place has changed.
+def _correlate(
+    ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float
+) -> None:
+    """Features: for each fetched frame the motion along each axis, in each of a patch's two lines, and how much each
+    place has changed.
 
-    GELU(x) is x / 2 and an even part, nearly a square: that of a + b less that of a - b is a's product with b. One row more a
-    feature takes its halves away.
+    GELU(x) is x / 2 and an even part, nearly a square: that of a + b less that of a - b is a's product with b. One row
+    more a feature takes its halves away.
     """
     rows, weights = _products(pairs)
     inner, outer = ffn.net[0].proj, ffn.net[2]
@@ -174,7 +189,8 @@ def _correlate(ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, 
 
 
 def _products(pairs: list[tuple[_Linear, _Linear]]) -> tuple[list[_Linear], torch.Tensor]:
-    """Rows before GELU, and what each counts in each feature [rows, features]: motion in each line, then the changes of each place."""
+    """Rows before GELU, and what each counts in each feature [rows, features]: motion in each line, then the changes of
+    each place."""
     rows: list[_Linear] = []
     counts: list[tuple[int, float]] = []
     motions = 2 * len(AXES) * len(pairs)
@@ -203,7 +219,13 @@ def _shifted_pairs(step: tuple[int, int], channels: int) -> list[tuple[int, int,
         for row, column in product(range(2), range(2)):
             from_row, from_column = row - step[0], column - step[1]
             if from_row in (0, 1) and from_column in (0, 1):
-                found.append(((channel * 2 + row) * 2 + column, (channel * 2 + from_row) * 2 + from_column, row if step[1] else column))
+                found.append(
+                    (
+                        (channel * 2 + row) * 2 + column,
+                        (channel * 2 + from_row) * 2 + from_column,
+                        row if step[1] else column,
+                    )
+                )
     return found
 
 
@@ -247,7 +269,9 @@ def _free_directions(hidden: torch.Tensor, used: int) -> torch.Tensor:
     """Orthonormal directions [width, ...] in which the embedded patches do not vary, nor their mean lies."""
     flat, width = hidden.flatten(0, 1), hidden.shape[-1]
     taken = torch.linalg.svd(flat.T @ flat / len(flat))[0][:, : used + 2]
-    drawn = torch.randn(width, width - used - 2, generator=torch.Generator().manual_seed(0))  # an SVD's own rest is anything
+    drawn = torch.randn(
+        width, width - used - 2, generator=torch.Generator().manual_seed(0)
+    )  # an SVD's own rest is anything
     return torch.linalg.qr(torch.cat([taken, drawn], 1))[0][:, used + 2 :]
 
 

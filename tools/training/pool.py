@@ -36,7 +36,9 @@ class LatentPool:
         """A resumed run goes on with scenes that it has not seen."""
         self._next_seed += count
 
-    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @torch.autocast(
+        "cpu", enabled=False
+    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def grow(self, count: int) -> None:
         if len(self) >= self._capacity or count < 1:
             return
@@ -45,7 +47,9 @@ class LatentPool:
         self._latents += list(self._encode(seeds).half().cpu())
         self._seeds += seeds
 
-    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @torch.autocast(
+        "cpu", enabled=False
+    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         """Latents [count, c, f, h, w] in fp32, and a caption for each: now canonical, now a paraphrase, now none."""
         chosen = rng.integers(len(self), size=count)
@@ -56,11 +60,19 @@ class LatentPool:
 class LastingPool(LatentPool):
     """Clips longer than the model's, for it to go on from what it is shown of them.
 
-    What would leave the picture turns round, and its caption stays: what is shown tells where a thing is going, words how it moves.
+    What would leave the picture turns round, and its caption stays: what is shown tells where a thing is going, words
+    how it moves.
     """
 
     def __init__(
-        self, encode: Callable[[list[Succession]], torch.Tensor], first_seed: int, capacity: int, *, whole: int, window: int, shown: int
+        self,
+        encode: Callable[[list[Succession]], torch.Tensor],
+        first_seed: int,
+        capacity: int,
+        *,
+        whole: int,
+        window: int,
+        shown: int,
     ) -> None:
         """Latent frames: of the clips, of the model's, and the most that are shown."""
         self._window, self._shown, self._last = window, shown, whole - window
@@ -69,9 +81,12 @@ class LastingPool(LatentPool):
     def _story(self, seed: int) -> Succession:
         return succession(seed, self._shown, self._last)
 
-    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @torch.autocast(
+        "cpu", enabled=False
+    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def draw_windows(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-        """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are shown, bool [count, f].
+        """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are shown, bool [count,
+        f].
 
         Where a world turns into another, what is shown ends there, and the caption is of what follows.
         """
@@ -100,7 +115,9 @@ class WarpedPool(LatentPool):
         self._noise: list[torch.Tensor] = []
         self._motion: list[torch.Tensor] = []
 
-    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @torch.autocast(
+        "cpu", enabled=False
+    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
     def grow(self, count: int) -> None:
         before = len(self)
         super().grow(count)
@@ -109,11 +126,17 @@ class WarpedPool(LatentPool):
             self._noise.append(warped_noise(maps, channels=len(latents), seed=seed)[0].half())
             self._motion.append(latent_motion(maps).half())
 
-    @torch.autocast("cpu", enabled=False)  # data keeps fp32; each method has a guard of its own, as one cannot be nested
-    def draw_warped(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
-        """Latents, captions (half of them silent about motion), noise [count, c, f, h, w] of full strength, and its `latent_motion`.
+    @torch.autocast(
+        "cpu", enabled=False
+    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    def draw_warped(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
+        """Latents, captions (half of them silent about motion), noise [count, c, f, h, w] of full strength, and its
+        `latent_motion`.
 
-        Each draw mixes the channels of a clip's one noise by a new random rotation: as white, as coherent, and never the same.
+        Each draw mixes the channels of a clip's one noise by a new random rotation: as white, as coherent, and never
+        the same.
         """
         chosen = rng.integers(len(self), size=count)
         latents = torch.stack([self._latents[i].float() for i in chosen])
@@ -126,11 +149,14 @@ class WarpedPool(LatentPool):
 def scene_maps(scene: Scene, form: Format, seed: int) -> SceneMaps:
     """The motion that a scene's noise follows, its things' layers marked now exactly, now loosely."""
     rng = np.random.default_rng((seed, 8))
-    return SceneMaps(scene, form.frames, form.size, stride=form.stride, margin=rng.uniform(0, 0.35), disc=bool(rng.random() < 0.6))
+    return SceneMaps(
+        scene, form.frames, form.size, stride=form.stride, margin=rng.uniform(0, 0.35), disc=bool(rng.random() < 0.6)
+    )
 
 
 def latent_motion(maps: SceneMaps, spatial: int = 8, temporal: int = 4) -> torch.Tensor:
-    """[3, f, h, w] at latent size: the share of things' layers, and where the place moves by the next latent frame (dx, dy in px).
+    """[3, f, h, w] at latent size: the share of things' layers, and where the place moves by the next latent frame (dx,
+    dy in px).
 
     The last frame's motion is that since the one before.
     """

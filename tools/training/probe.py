@@ -12,7 +12,8 @@ SPREAD = (0.31, 0.8, 0.8)  # of `latent_motion` over the world's clips: things' 
 
 
 class MotionProbe(nn.Module):
-    """Reads `latent_motion` [b, 3, f, h, w] off the hidden states of a model's middle block, as its last call left them."""
+    """Reads `latent_motion` [b, 3, f, h, w] off the hidden states of a model's middle block, as its last call left
+    them."""
 
     def __init__(self, model: WanTransformer3DModel) -> None:
         super().__init__()
@@ -28,7 +29,8 @@ class MotionProbe(nn.Module):
         self._hidden[:] = [hidden]
 
     def unread(self, motion: torch.Tensor) -> torch.Tensor:
-        """The share of the motion's spread that the last call's clips leave unread; 1 or more where nothing is known."""
+        """The share of the motion's spread that the last call's clips leave unread; 1 or more where nothing is
+        known."""
         b, c, f, h, w = motion.shape
         p = self._patch
         read = self.reading(self._hidden.pop().float()).view(b, f, h // p, w // p, p, p, c)

@@ -16,7 +16,8 @@ CORNERS = {"square": 0.7, "triangle": 0.15, "star": 0.15}  # the UNet's: squares
 
 
 def told_scene(seed: int, hard: float, shapes: dict[str, float], spinning: float = 0.0) -> Scene:
-    """A scene as its caption tells; `hard` is the share of those that are learned last: one thing of these shapes, most over a texture.
+    """A scene as its caption tells; `hard` is the share of those that are learned last: one thing of these shapes, most
+    over a texture.
 
     spinning: how many of them spin at least; the others move in any way.
     """
@@ -34,7 +35,8 @@ def told_scene(seed: int, hard: float, shapes: dict[str, float], spinning: float
 
 @dataclass(frozen=True)
 class Succession:
-    """A lasting world, from world frame `start` on, that turns into another at a clip's latent frame `at`, or stays as it is."""
+    """A lasting world, from world frame `start` on, that turns into another at a clip's latent frame `at`, or stays as
+    it is."""
 
     before: Scene
     after: Scene
@@ -47,12 +49,17 @@ class Succession:
 
 
 def succession(seed: int, earliest: int, latest: int) -> Succession:
-    """For a model to go on from what it is shown: in a third of the clips a thing turns another colour, or moves otherwise."""
+    """For a model to go on from what it is shown: in a third of the clips a thing turns another colour, or moves
+    otherwise."""
     rng = np.random.default_rng((seed, 12))
     before = after = sample_scene(seed)
     if before.camera is None and rng.random() < CHANGING:
         while after == before or is_held_out(after.things[0], after.background):
-            told = {"colour": str(rng.choice(list(COLOURS)))} if rng.random() < 0.5 else {"motion": str(rng.choice(MOTIONS))}
+            told = (
+                {"colour": str(rng.choice(list(COLOURS)))}
+                if rng.random() < 0.5
+                else {"motion": str(rng.choice(MOTIONS))}
+            )
             after = replace(before, things=(replace(before.things[0], **told), *before.things[1:]))
     start = int(rng.integers(2 * CLIP_FRAMES)) if rng.random() < 0.5 else 0
     return Succession(before, after, int(rng.integers(earliest, latest + 1)), start)

@@ -1,4 +1,5 @@
-"""The embedded models' words: a word-level tokenizer over the world's vocabulary and tiny text encoders of the library's classes."""
+"""The embedded models' words: a word-level tokenizer over the world's vocabulary and tiny text encoders of the
+library's classes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's latents.
+"""The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's
+latents.
 
-Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame: a thing
-is not always where a clip's first frame used to show it. A share of the clips goes on from frames that the model is shown, told by
-a timestep of 0, in a world that has no end: so it makes long videos.
+Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame: a
+thing is not always where a clip's first frame used to show it. A share of the clips goes on from frames that the model
+is shown, told by a timestep of 0, in a world that has no end: so it makes long videos.
 """
 
 from __future__ import annotations
@@ -62,7 +63,12 @@ class VideoUnet:
     learning_rate = 1e-3
 
     def __init__(
-        self, device: str, vae: Path, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 4,
+        self,
+        device: str,
+        vae: Path,
+        form: Format = FORMATS["small"],
+        init: Path | None = None,
+        batch: int = 4,
         mixture: Mixture = ALL_PLAIN,
     ) -> None:
         self.mixture = mixture
@@ -71,7 +77,9 @@ class VideoUnet:
         self.tokenizer = build_tokenizer()
         if init:
             self.unet = UNetMotionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
-            self.text_encoder = type(build_clip(self.tokenizer)).from_pretrained(init / "text_encoder", dtype=torch.float32)
+            self.text_encoder = type(build_clip(self.tokenizer)).from_pretrained(
+                init / "text_encoder", dtype=torch.float32
+            )
         else:
             self.unet, self.text_encoder = build(self.vae.config.latent_channels), build_clip(self.tokenizer)
         self.scheduler = DDIMScheduler(
@@ -80,7 +88,9 @@ class VideoUnet:
         )  # fmt: skip
         told = partial(told_scene, hard=mixture.hard, shapes=CORNERS)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, FRAMES, told, spread=SPREAD), 1_000_000, 12_000, told)
+        self.clips = LatentPool(
+            lambda seeds: self._latents(seeds, FRAMES, told, spread=SPREAD), 1_000_000, 12_000, told
+        )
 
         self.lasting = self._lasting_pool(3_000_000, 6_000)
 
@@ -91,7 +101,11 @@ class VideoUnet:
         self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene, spread: int = 0
     ) -> torch.Tensor:
         size = self.form.size
-        return self._encoded(clips(seeds, frames, size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes).pixels)
+        return self._encoded(
+            clips(
+                seeds, frames, size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes
+            ).pixels
+        )
 
     def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -103,7 +117,9 @@ class VideoUnet:
 
     def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
         """Of twice the clip's frames."""
-        return self._encoded(long_clips(stories, 2 * FRAMES, self.form.size, stride=STRIDE, at=lambda slot: slot, device=self.device))
+        return self._encoded(
+            long_clips(stories, 2 * FRAMES, self.form.size, stride=STRIDE, at=lambda slot: slot, device=self.device)
+        )
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         images = self.fresh and progress < 0.35

@@ -76,7 +76,12 @@ class VideoVae:
     learning_rate = 2e-3
 
     def __init__(
-        self, device: str, form: Format = FORMATS["small"], init: Path | None = None, batch: int = 2, decoder_only: bool = False
+        self,
+        device: str,
+        form: Format = FORMATS["small"],
+        init: Path | None = None,
+        batch: int = 2,
+        decoder_only: bool = False,
     ) -> None:
         self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
         self.vae = AutoencoderKLWan.from_pretrained(init, torch_dtype=torch.float32) if init else build()
@@ -103,7 +108,8 @@ class VideoVae:
         return loss, {"psnr_db": float(psnr_db(result.detach(), batch.pixels).mean()), "frames": frames}
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
-        """(frames, clips a batch) at this step: a fresh model climbs to the full length, a trained one stays close to it."""
+        """(frames, clips a batch) at this step: a fresh model climbs to the full length, a trained one stays close to
+        it."""
         full = self.form.frames, max(1, self.batch // 2)
         if self.decoder_only:
             return full

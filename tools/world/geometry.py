@@ -51,12 +51,15 @@ def layer_maps(
 ) -> tuple[LayerMap, list[LayerMap]]:
     """The background's map and one for each thing, at world frames start, start + stride, ... (16 a second).
 
-    lasting: what would leave the picture after a clip's time goes back, and forth again: a world for clips of any length.
+    lasting: what would leave the picture after a clip's time goes back, and forth again: a world for clips of any
+    length.
     """
     time = start + stride * np.arange(frames, dtype=np.float64)
     unit = size / _UNIT
     way = to_and_fro(time) if lasting else time
-    camera = _drift_map(scene, way, size, unit) if scene.camera == DRIFTS else _camera_map(scene.camera, way, size, unit)
+    camera = (
+        _drift_map(scene, way, size, unit) if scene.camera == DRIFTS else _camera_map(scene.camera, way, size, unit)
+    )
     things = []
     for index, thing in enumerate(scene.things):
         rng = np.random.default_rng((scene.seed, 2, index))
@@ -68,7 +71,8 @@ def layer_maps(
 def changed_maps(
     before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0
 ) -> tuple[LayerMap, list[LayerMap]]:
-    """As `layer_maps` of a lasting world that is `before` up to frame `at` and then `after`: things go on from where they are.
+    """As `layer_maps` of a lasting world that is `before` up to frame `at` and then `after`: things go on from where
+    they are.
 
     after: the same scene but for its things' colours and motions; at: 1 to frames - 1.
     """
@@ -80,14 +84,18 @@ def changed_maps(
             continue
         here = layer_maps(still, 1, size, 1, change, True)[1][index]
         there = layer_maps(turned, CLIP_FRAMES, size)[1][index]
-        apart = np.hypot(there.x - here.x, there.y - here.y) * _UNIT / size + 30 * np.abs(np.log(there.scale / here.scale))
+        apart = np.hypot(there.x - here.x, there.y - here.y) * _UNIT / size + 30 * np.abs(
+            np.log(there.scale / here.scale)
+        )
         begin = int(np.argmin(apart))
         own = layer_maps(turned, left, size, stride, begin, True)[1][index]
         moved = LayerMap(
             own.scale / own.scale[0] * here.scale, own.angle - own.angle[0] + here.angle,
             own.x - own.x[0] + here.x, own.y - own.y[0] + here.y,
         )  # fmt: skip
-        seen = _compose(LayerMap(*(v[at:] for v in (camera.scale, camera.angle, camera.x, camera.y))), _centred(moved, size), size)
+        seen = _compose(
+            LayerMap(*(v[at:] for v in (camera.scale, camera.angle, camera.x, camera.y))), _centred(moved, size), size
+        )
         for name in ("scale", "angle", "x", "y"):
             getattr(things[index], name)[at:] = getattr(seen, name)
     return camera, things
@@ -150,12 +158,16 @@ def _drift_map(scene: Scene, time: np.ndarray, size: int, unit: float) -> LayerM
     since = time - CLIP_FRAMES / 2
     centre = size / 2
     return LayerMap(
-        np.exp(zoom * since), np.zeros_like(time), centre + speed * np.cos(angle) * since, centre + speed * np.sin(angle) * since
+        np.exp(zoom * since),
+        np.zeros_like(time),
+        centre + speed * np.cos(angle) * since,
+        centre + speed * np.sin(angle) * since,
     )
 
 
 def _wander_map(rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int) -> LayerMap:
-    """A curve between two random places, at even or eased speed, with some growth or turn in a third of the clips each."""
+    """A curve between two random places, at even or eased speed, with some growth or turn in a third of the clips
+    each."""
     share = np.clip(time / (CLIP_FRAMES - 1), 0, 1)
     if rng.random() < 0.4:
         share = share * share * (3 - 2 * share)
@@ -170,7 +182,9 @@ def _wander_map(rng: np.random.Generator, time: np.ndarray, unit: float, index: 
     return LayerMap(np.exp(growth * (share - 0.5)), angle, path[:, 0] * unit, path[:, 1] * unit)
 
 
-def _thing_map(thing: Thing, rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int) -> LayerMap:
+def _thing_map(
+    thing: Thing, rng: np.random.Generator, time: np.ndarray, unit: float, index: int, count: int
+) -> LayerMap:
     """Map from a thing's plane to the world's, whose origin is the picture's centre."""
     if thing.motion == WANDERS:
         return _wander_map(rng, time, unit, index, count)

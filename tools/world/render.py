@@ -12,19 +12,25 @@ from .scene import COLOURS, PLAIN, Scene
 
 @dataclass(frozen=True)
 class Clip:
-    """frames uint8 [f, h, w, 3]; masks float32 [things, f, h, w], coverage that is seen; tracks [things, f, 2], centres in px."""
+    """frames uint8 [f, h, w, 3]; masks float32 [things, f, h, w], coverage that is seen; tracks [things, f, 2], centres
+    in px."""
 
     frames: np.ndarray
     masks: np.ndarray
     tracks: np.ndarray
 
 
-def render(scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0, lasting: bool = False) -> Clip:
-    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`; lasting: as `layer_maps`."""
+def render(
+    scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0, lasting: bool = False
+) -> Clip:
+    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`; lasting: as
+    `layer_maps`."""
     return _drawn([scene] * frames, layer_maps(scene, frames, size, stride, start, lasting), size)
 
 
-def render_change(before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0) -> Clip:
+def render_change(
+    before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0
+) -> Clip:
     """As `render` of a lasting world that turns into another at frame `at`, see `changed_maps`."""
     maps = changed_maps(before, after, frames, size, at=at, stride=stride, start=start)
     return _drawn([before] * at + [after] * (frames - at), maps, size)

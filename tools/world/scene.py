@@ -43,7 +43,10 @@ MOTIONS = (
 )
 SPEEDS = {"slowly": 0.65, "": 1.0, "quickly": 1.45}
 CAMERAS = ("pans left", "pans right", "pans up", "pans down", "zooms in", "zooms out")
-WANDERS, DRIFTS = "wanders", "drifts"  # a thing and a camera that move as no caption tells: their motion is to be read elsewhere
+WANDERS, DRIFTS = (
+    "wanders",
+    "drifts",
+)  # a thing and a camera that move as no caption tells: their motion is to be read elsewhere
 
 HELD_OUT_COUNT = 64
 _HELD_OUT_SEED = 20261121
@@ -102,8 +105,8 @@ def is_held_out(thing: Thing, background: str) -> bool:
 def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1, untold: bool = False) -> Scene:
     """A training scene: a pure function of `seed`.
 
-    `pairs` and `cameras` are the shares of clips with two objects and with a moving camera (over a texture). untold: things
-    wander and cameras drift instead, which captions are silent about.
+    `pairs` and `cameras` are the shares of clips with two objects and with a moving camera (over a texture). untold:
+    things wander and cameras drift instead, which captions are silent about.
     """
     rng = np.random.default_rng((seed, 1))
     kind = rng.random()

@@ -1,4 +1,4 @@
-"""A scene's motion as the exact maps that noise warping asks for (`videogen.schedulers.warp_maps.TextureMaps`)."""
+"""A scene's motion as the exact maps that noise warping asks for (`videogen.schedulers.warping.maps.TextureMaps`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from .scene import Scene
 class SceneMaps:
     """Each thing is a layer of its own over the background's.
 
-    margin: how far a thing's layer reaches past its outline, as a share of its radius; disc: a disc of 1 + margin radii instead
-    of the outline, as somebody would mark it who does not know the shape.
+    margin: how far a thing's layer reaches past its outline, as a share of its radius; disc: a disc of 1 + margin radii
+    instead of the outline, as somebody would mark it who does not know the shape.
     """
 
-    def __init__(self, scene: Scene, frames: int, size: int, *, stride: float = 1, margin: float = 0.0, disc: bool = False) -> None:
+    def __init__(
+        self, scene: Scene, frames: int, size: int, *, stride: float = 1, margin: float = 0.0, disc: bool = False
+    ) -> None:
         self.frames = self.height = self.width = 0
         self.frames, self.height, self.width = frames, size, size
         self._ground, self._things = layer_maps(scene, frames, size, stride)
@@ -36,11 +38,13 @@ class SceneMaps:
             layer[inside] = index + 1
             for own, value in zip((u, v), plane, strict=True):
                 own[inside] = (value * thing.scale[0])[inside]
-        return tuple(torch.from_numpy(values).to(x.device) for values in (layer, u.astype(np.float32), v.astype(np.float32)))  # type: ignore[return-value]
+        return tuple(
+            torch.from_numpy(values).to(x.device) for values in (layer, u.astype(np.float32), v.astype(np.float32))
+        )  # type: ignore[return-value]
 
     def motion(self, frame: int, later: int, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-        """[3, ...] of screen points: 1 on a thing's layer, else 0; and (dx, dy), in px, over `later` frames (backwards below 0: the
-        same sense)."""
+        """[3, ...] of screen points: 1 on a thing's layer, else 0; and (dx, dy), in px, over `later` frames (backwards
+        below 0: the same sense)."""
         layer = self.texture(frame, torch.from_numpy(xs), torch.from_numpy(ys))[0].numpy()
         result = np.stack([layer > 0, np.zeros(xs.shape), np.zeros(xs.shape)]).astype(np.float32)
         for index, own in enumerate((self._ground, *self._things)):

@@ -31,7 +31,9 @@ class AnimateDiffBackbone(Backbone):
     @property
     def capabilities(self) -> Capabilities:
         distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
-        return Capabilities(per_frame_timesteps=self.defaults.clean_prefix and not distilled, guidance_distilled=distilled)
+        return Capabilities(
+            per_frame_timesteps=self.defaults.clean_prefix and not distilled, guidance_distilled=distilled
+        )
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -73,7 +75,9 @@ class AnimateDiffBackbone(Backbone):
     def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
         return noise.to(self.device, self.dtype) * solver.init_noise_sigma
 
-    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0
+    ) -> torch.Tensor:
         own = self.frame_timesteps(latents, timestep)
         per_frame = text.repeat_interleave(latents.shape[2], dim=0)
         unet = self.pipeline.unet

@@ -53,11 +53,15 @@ class LatentGeometry:
         """InputError, with the two nearest values that fit, where the clip does not fit the latents."""
         for side, value in (("width", width), ("height", height)):
             if value % self.multiple or value < 1:
-                raise InputError(f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {_near(value, self.multiple)}")
+                raise InputError(
+                    f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {_near(value, self.multiple)}"
+                )
         offset = 1 if self.single_first else 0
         if frames < 1 or (frames - offset) % self.temporal:
             rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
-            raise InputError(f"frames={frames} is not {rule} for {name!r}; use {_near(frames - offset, self.temporal, offset)}")
+            raise InputError(
+                f"frames={frames} is not {rule} for {name!r}; use {_near(frames - offset, self.temporal, offset)}"
+            )
 
 
 def _near(value: int, multiple: int, offset: int = 0) -> str:
@@ -70,10 +74,11 @@ def _near(value: int, multiple: int, offset: int = 0) -> str:
 class Defaults:
     """What a request gets where it says nothing, and what a model was trained for.
 
-    warped_noise: trained with noise that moves as its clips do; clean_prefix: trained to go on from finished latent frames, told by a
-    timestep of 0; dual_clock: the noise levels (weak, strong) between which
-    dual-clock sampling holds a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as
-    under a camera (None: no other); motion_backend_whole: what such a clip's motion goes by where nothing is said ("": as any other's).
+    warped_noise: trained with noise that moves as its clips do; clean_prefix: trained to go on from finished latent
+    frames, told by a timestep of 0; dual_clock: the noise levels (weak, strong) between which dual-clock sampling holds
+    a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as under a
+    camera (None: no other); motion_backend_whole: what such a clip's motion goes by where nothing is said ("": as any
+    other's).
     """
 
     frames: int
@@ -119,7 +124,8 @@ def _fits(key: str, value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Blend:
-    """A further prompt. positive [batch, tokens, width]; share [batch, frames]: of each latent frame's prediction, 0 to 1."""
+    """A further prompt. positive [batch, tokens, width]; share [batch, frames]: of each latent frame's prediction, 0 to
+    1."""
 
     positive: torch.Tensor
     share: torch.Tensor
@@ -141,7 +147,10 @@ class Conditioning:
         if not self.blends:
             return self
         shares = [blend.share[:, slots] for blend in self.blends]
-        ranked = [(1 - torch.stack(shares).sum(0), self.positive), *zip(shares, (blend.positive for blend in self.blends), strict=True)]
+        ranked = [
+            (1 - torch.stack(shares).sum(0), self.positive),
+            *zip(shares, (blend.positive for blend in self.blends), strict=True),
+        ]
         ranked = sorted((pair for pair in ranked if bool((pair[0] > 0).any())), key=lambda pair: -float(pair[0].sum()))
         return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, share) for share, text in ranked[1:]))
 
@@ -158,7 +167,9 @@ class PromptReading:
         """What the user ought to know."""
         notes = []
         if self.tokens > self.limit:
-            notes.append(f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect")
+            notes.append(
+                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect"
+            )
         if self.unknown:
             shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
             notes.append(f"the model does not know {shown}")
@@ -231,7 +242,8 @@ class Backbone(ABC):
         """Which of the denoiser's modules are its encoder and which its decoder, in order."""
 
     def temporal_blocks(self) -> list[nn.Module]:
-        """Modules that mix frames within a sequence over frames, positions counted from 0; none where time has no layers of its own.
+        """Modules that mix frames within a sequence over frames, positions counted from 0; none where time has no
+        layers of its own.
 
         Each one's forward takes `hidden_states` [n, frames, channels] first and returns the same shape.
         """
@@ -266,15 +278,19 @@ class Backbone(ABC):
         """Initial latents from standard normal noise, as the family scales them for this solver."""
 
     @abstractmethod
-    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0
+    ) -> torch.Tensor:
         """One model evaluation: the prediction for latents at a timestep, text [batch, tokens, width].
 
-        timestep: a scalar; or one a latent frame, [frames] or [batch, frames], for models that have `per_frame_timesteps`.
-        Raises UnsupportedError where a model takes one alone, InputError where frames and timesteps do not match.
+        timestep: a scalar; or one a latent frame, [frames] or [batch, frames], for models that have
+        `per_frame_timesteps`. Raises UnsupportedError where a model takes one alone, InputError where frames and
+        timesteps do not match.
         """
 
     def frame_timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor | None:
-        """Each latent frame's timestep, fp32 [batch, frames]; None where one scalar is given for all. Raises as `predict`."""
+        """Each latent frame's timestep, fp32 [batch, frames]; None where one scalar is given for all. Raises as
+        `predict`."""
         if timestep.ndim == 0:
             return None
         if not self.capabilities.per_frame_timesteps:
@@ -295,7 +311,8 @@ class Backbone(ABC):
 
     @abstractmethod
     def stream_decoder(self) -> StreamDecoder:
-        """Decodes one clip's latents as they come: its pixels are `decode`'s, bit for bit. Tiled if the VAE is set so now."""
+        """Decodes one clip's latents as they come: its pixels are `decode`'s, bit for bit. Tiled if the VAE is set so
+        now."""
 
     @abstractmethod
     def encode(self, frames: torch.Tensor) -> torch.Tensor:

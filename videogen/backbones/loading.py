@@ -26,12 +26,17 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     import diffusers
     from safetensors import SafetensorError
 
-    chosen = getattr(torch, dtype) if dtype else (torch.float32 if device.partition(":")[0] == "cpu" else torch.bfloat16)
+    chosen = (
+        getattr(torch, dtype) if dtype else (torch.float32 if device.partition(":")[0] == "cpu" else torch.bfloat16)
+    )
     pipeline_class = getattr(diffusers, class_name)
     local = isinstance(source, Path)
     try:
         with _no_bars():
-            components = {name: _component(source, name, library, kind, chosen) for name, (library, kind) in _components(index).items()}
+            components = {
+                name: _component(source, name, library, kind, chosen)
+                for name, (library, kind) in _components(index).items()
+            }
             pipeline = pipeline_class.from_pretrained(
                 str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=local,
                 **{name: component for name, component in components.items() if component is not None},
@@ -39,7 +44,9 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     except CheckpointError:
         raise
     except MemoryError as error:
-        raise OutOfMemoryError(f"not enough memory to load {source}; close other programs or use dtype=bfloat16") from error
+        raise OutOfMemoryError(
+            f"not enough memory to load {source}; close other programs or use dtype=bfloat16"
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{source} cannot be loaded as {class_name}: {first}") from error
@@ -53,11 +60,16 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
 def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """name -> (library, class) of what an index lists."""
     pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
-    return {name: (library, kind) for name, (library, kind) in pairs.items() if library in ("diffusers", "transformers") and kind}
+    return {
+        name: (library, kind)
+        for name, (library, kind) in pairs.items()
+        if library in ("diffusers", "transformers") and kind
+    }
 
 
 def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """A model of a pipeline, loaded with an account of its tensors; None for what holds no weights (the pipeline loads it).
+    """A model of a pipeline, loaded with an account of its tensors; None for what holds no weights (the pipeline loads
+    it).
 
     Both libraries fill a missing tensor with random values and a warning; here it is an error.
     """
@@ -81,7 +93,9 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
         )
     extra = sorted(account["unexpected_keys"])
     if extra:
-        _log.warning("%s/%s holds %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
+        _log.warning(
+            "%s/%s holds %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0]
+        )
     return model
 
 
@@ -128,9 +142,16 @@ def check_here(device: str | None, offload: str | None) -> str:
     """The device that a run uses. UnsupportedError where it is not here, or there is nothing to offload from."""
     target = device or best_device()
     kind, _, number = target.partition(":")
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "xpu": torch.xpu.device_count()}
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "xpu": torch.xpu.device_count(),
+    }
     if not counts[kind]:
-        raise UnsupportedError(f"device={target!r} is not here (none is found, or torch was built without it); use 'cpu'")
+        raise UnsupportedError(
+            f"device={target!r} is not here (none is found, or torch was built without it); use 'cpu'"
+        )
     if number and int(number) >= counts[kind]:
         raise UnsupportedError(f"device={target!r} is not here: there are {counts[kind]} of {kind}, counted from 0")
     if offload and kind == "cpu":
@@ -151,14 +172,18 @@ def place(pipeline: Any, target: str, offload: str | None) -> None:
 def digest(source: Path | str) -> str:
     """What identifies a model: a hash over every config and each safetensors file's name, size and content.
 
-    Of a file beyond 64 MiB the beginning, middle and end of each tensor stand for it, so that a checkpoint of many gigabytes is known in
-    a moment. `defaults.json` is left out: what it says is in every request, resolved.
+    Of a file beyond 64 MiB the beginning, middle and end of each tensor stand for it, so that a checkpoint of many
+    gigabytes is known in a moment. `defaults.json` is left out: what it says is in every request, resolved.
     """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:
         return "unknown"
     state = hashlib.sha256()
-    files = (p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "defaults.json" and p.is_file())
+    files = (
+        p
+        for p in folder.rglob("*")
+        if p.suffix in (".safetensors", ".json") and p.name != "defaults.json" and p.is_file()
+    )
     for path in sorted(files):
         size = path.stat().st_size
         state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
@@ -171,7 +196,8 @@ def digest(source: Path | str) -> str:
 
 
 def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """(begin, length) of what stands for a large safetensors file: its head, and the ends and the middle of each tensor.
+    """(begin, length) of what stands for a large safetensors file: its head, and the ends and the middle of each
+    tensor.
 
     One whose header cannot be read, such as a broken variant that no pipeline loads, is a single tensor here.
     """

@@ -61,7 +61,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
 
 
-def load(name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None) -> Backbone:
+def load(
+    name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None
+) -> Backbone:
     """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
 
     dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None picks the best there is;
@@ -123,7 +125,9 @@ def read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{folder} is no checkpoint: it has no model_index.json; give a folder in diffusers' layout") from None
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it has no model_index.json; give a folder in diffusers' layout"
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; the checkpoint is damaged, copy it again") from error
     if not isinstance(index, dict) or "_class_name" not in index:
@@ -176,7 +180,9 @@ def _refuse_pickles(folder: Path) -> None:
     for component in (p for p in folder.iterdir() if p.is_dir()):
         pickles = [p for pattern in _PICKLES for p in component.glob(pattern)]
         if pickles and not any(component.glob("*.safetensors")):
-            raise CheckpointError(f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors")
+            raise CheckpointError(
+                f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors"
+            )
 
 
 def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
@@ -192,4 +198,15 @@ def check_device(device: str | None) -> None:
     raise unknown("device", device, DEVICES)
 
 
-__all__ = ["EMBEDDED", "FAMILIES", "Family", "check_choice", "check_device", "family_of", "full_name", "load", "locate", "read_index"]
+__all__ = [
+    "EMBEDDED",
+    "FAMILIES",
+    "Family",
+    "check_choice",
+    "check_device",
+    "family_of",
+    "full_name",
+    "load",
+    "locate",
+    "read_index",
+]

@@ -1,7 +1,7 @@
 """Decoding as latents come: what a `StreamDecoder` is, and the one for VAEs that decode each frame by itself.
 
-Chunk by chunk the pixels are those of one `Backbone.decode`, bit for bit, however the latents are cut. All state lies in the
-decoder, none on the model: any number of them may run over one VAE, in turn, beside whole decodes.
+Chunk by chunk the pixels are those of one `Backbone.decode`, bit for bit, however the latents are cut. All state lies
+in the decoder, none on the model: any number of them may run over one VAE, in turn, beside whole decodes.
 
     decoder = backbone.stream_decoder()
     for chunk in chunks:                        # latents [1, c, f, h, w], in order
@@ -70,7 +70,9 @@ class StreamDecoder(ABC):
         needed = min(position, self.context)
         self._check_new()
         if position < 1 or not needed <= latents.shape[2] <= position:
-            raise InputError(f"{latents.shape[2]} latents cannot warm a decoder at {position}; give the {needed} before it")
+            raise InputError(
+                f"{latents.shape[2]} latents cannot warm a decoder at {position}; give the {needed} before it"
+            )
         self._check(latents, None)
         self.given = self._run(self._warm, latents[:, :, latents.shape[2] - needed :], position)
         self.taken = position
@@ -92,12 +94,18 @@ class StreamDecoder(ABC):
     def _check(self, latents: torch.Tensor, start: int | None) -> None:
         self._check_open()
         if latents.ndim != 5 or latents.shape[0] != 1 or 0 in latents.shape:
-            raise InputError(f"latents {list(latents.shape)} cannot be decoded in a stream; it takes [1, channel, frame, height, width]")
+            raise InputError(
+                f"latents {list(latents.shape)} cannot be decoded in a stream; it takes [1, channel, frame, height, width]"
+            )
         if start is not None and start != self.taken:
-            raise InputError(f"latents from {start} on were pushed, the next is {self.taken}; push them in order, each once")
+            raise InputError(
+                f"latents from {start} on were pushed, the next is {self.taken}; push them in order, each once"
+            )
         shape = (latents.shape[1], *latents.shape[3:])
         if self._shape not in (None, shape):
-            raise InputError(f"latents of [c, h, w] {list(shape)} were pushed after {list(self._shape or ())}; a stream has one size")
+            raise InputError(
+                f"latents of [c, h, w] {list(shape)} were pushed after {list(self._shape or ())}; a stream has one size"
+            )
         self._shape = shape
 
     def _check_open(self) -> None:
@@ -110,7 +118,8 @@ class StreamDecoder(ABC):
             raise InputError(f"this decoder took {self.taken} latents; ask the backbone for a new one")
 
     def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do it without gradients; where it fails, or is interrupted, the state is half old and half new and not used again."""
+        """Do it without gradients; where it fails, or is interrupted, the state is half old and half new and not used
+        again."""
         try:
             with torch.no_grad():
                 return work(*arguments)
@@ -137,10 +146,11 @@ class StreamDecoder(ABC):
 
 
 class FramewiseDecoder(StreamDecoder):
-    """For VAEs that know single frames. decode: `Backbone.decode`, which hands the VAE `group` frames a call; spatial: px a latent.
+    """For VAEs that know single frames. decode: `Backbone.decode`, which hands the VAE `group` frames a call; spatial:
+    px a latent.
 
-    A convolution's last bits hang on how many frames it is given at once, so frames go through in the same groups as in a
-    whole decode and up to group - 1 latents wait for theirs.
+    A convolution's last bits hang on how many frames it is given at once, so frames go through in the same groups as in
+    a whole decode and up to group - 1 latents wait for theirs.
     """
 
     def __init__(self, decode: Callable[[torch.Tensor], torch.Tensor], group: int, spatial: int) -> None:
@@ -175,5 +185,7 @@ class FramewiseDecoder(StreamDecoder):
 
     def _load(self, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]) -> None:
         if not set(tensors) <= {"waiting"}:
-            raise ResumeError(f"this state has {', '.join(sorted(tensors))}, not what a frame-wise decoder keeps; it is another model's")
+            raise ResumeError(
+                f"this state has {', '.join(sorted(tensors))}, not what a frame-wise decoder keeps; it is another model's"
+            )
         self._waiting = tensors.get("waiting")

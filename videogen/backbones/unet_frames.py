@@ -12,15 +12,19 @@ from torch import nn
 
 @contextmanager
 def told_each_frame(unet: Any, timesteps: torch.Tensor) -> Iterator[None]:
-    """Within it, what the UNet does to each frame is told that frame's own timestep, [batch, frames], whatever timestep it is called with.
+    """Within it, what the UNet does to each frame is told that frame's own timestep, [batch, frames], whatever timestep
+    it is called with.
 
-    Only its ResNet blocks hear of time, frame by frame. Not for models that embed more than the timestep (guidance, sizes).
+    Only its ResNet blocks hear of time, frame by frame. Not for models that embed more than the timestep (guidance,
+    sizes).
     """
     from diffusers.models.resnet import ResnetBlock2D
 
     told: list[torch.Tensor] = []
 
-    def tell(_module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def tell(
+        _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not told:  # only now, within the UNet's own call: before it an offloaded one is elsewhere
             told.append(unet.time_embedding(unet.time_proj(timesteps.flatten()).to(unet.dtype)))
         hidden, *_ = arguments or (named["input_tensor"],)

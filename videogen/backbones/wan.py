@@ -28,7 +28,15 @@ class WanBackbone(Backbone):
     native_guidance = "sequential"
 
     def usual_defaults(self) -> dict[str, Any]:
-        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0, "dual_clock": (0.98, 0.95)}
+        return {
+            "frames": 81,
+            "width": 832,
+            "height": 480,
+            "fps": 16,
+            "steps": 50,
+            "guidance_scale": 5.0,
+            "dual_clock": (0.98, 0.95),
+        }
 
     @property
     def capabilities(self) -> Capabilities:
@@ -83,7 +91,9 @@ class WanBackbone(Backbone):
         solver.set_begin_index(0)
         return noise.to(self.device, torch.float32)
 
-    def predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0) -> torch.Tensor:
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0
+    ) -> torch.Tensor:
         model = self.denoisers()[expert]
         prediction = model(
             hidden_states=latents.to(self.dtype),
@@ -94,7 +104,8 @@ class WanBackbone(Backbone):
         return prediction[0]
 
     def _timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """One timestep a sample; one a token, its latent frame's, where frames have their own, and always for `expand_timesteps` models."""
+        """One timestep a sample; one a token, its latent frame's, where frames have their own, and always for
+        `expand_timesteps` models."""
         own = self.frame_timesteps(latents, timestep)
         grid = self.token_grid(latents.shape)
         if own is not None:

@@ -1,11 +1,11 @@
 """Streaming decode of Wan's causal VAE: its convolutions' caches in an object of ours, never on the module.
 
-`AutoencoderKLWan._decode` sends latent frames through the decoder one at a time, each causal convolution finding the last two
-frames of its input in a list that the module owns and clears at every call. Here the list is the stream decoder's. A decode
-in tiles, as the VAE's settings are when the stream begins, has a list a tile and blends each frame by itself, just as the
-VAE does for all frames together. Constant in length: 1.9 GB in bf16 for Wan 2.1 at 480x832.
-What the VAE does to all frames at once is one 1x1 convolution, which gives a frame the same bits alone (measured on CPUs, fp32 and
-bf16, for frames of 16 latents or more).
+`AutoencoderKLWan._decode` sends latent frames through the decoder one at a time, each causal convolution finding the
+last two frames of its input in a list that the module owns and clears at every call. Here the list is the stream
+decoder's. A decode in tiles, as the VAE's settings are when the stream begins, has a list a tile and blends each frame
+by itself, just as the VAE does for all frames together. Constant in length: 1.9 GB in bf16 for Wan 2.1 at 480x832. What
+the VAE does to all frames at once is one 1x1 convolution, which gives a frame the same bits alone (measured on CPUs,
+fp32 and bf16, for frames of 16 latents or more).
 
 Legend: [1, c, 1, h, w], a frame at a time.
 """
@@ -51,7 +51,9 @@ class WanStreamDecoder(StreamDecoder):
         if self._tiles is None:
             self._begin(latents.shape[3], latents.shape[4])
         hook = getattr(self._vae, "_hf_hook", None)
-        if hook is not None and hasattr(hook, "pre_forward"):  # accelerate's: `decode` brings an offloaded VAE to the device
+        if hook is not None and hasattr(
+            hook, "pre_forward"
+        ):  # accelerate's: `decode` brings an offloaded VAE to the device
             hook.pre_forward(self._vae)
         pixels = torch.cat([self._frame(frame) for frame in self._prepare(latents).split(1, 2)], 1)
         self._device = pixels.device
@@ -87,7 +89,12 @@ class WanStreamDecoder(StreamDecoder):
         return (position - 1) * _rate(self._vae.decoder.up_blocks) + 1
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        kept = {_name(t, i): value for t, cache in enumerate(self._caches) for i, value in enumerate(cache) if value is not None}
+        kept = {
+            _name(t, i): value
+            for t, cache in enumerate(self._caches)
+            for i, value in enumerate(cache)
+            if value is not None
+        }
         return {name: torch.empty(0) if isinstance(value, str) else value for name, value in kept.items()}
 
     def _load(self, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]) -> None:
@@ -166,8 +173,8 @@ def _rate(blocks: Iterable[nn.Module]) -> int:
 
 
 def _reach(decoder: Any) -> int:
-    """Latents before one that its pixels hang on: a causal convolution of width k looks k - 1 frames back, at the rate where it
-    stands. 38 for Wan 2.1."""
+    """Latents before one that its pixels hang on: a causal convolution of width k looks k - 1 frames back, at the rate
+    where it stands. 38 for Wan 2.1."""
     reach, rate = Fraction(0), 1
     for part in (decoder.conv_in, decoder.mid_block, *decoder.up_blocks, decoder.conv_out):
         widths = [module.kernel_size[0] for module in part.modules() if isinstance(module, nn.Conv3d)]

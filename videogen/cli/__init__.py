@@ -1,4 +1,5 @@
-"""The command line. It parses, shows and exits; the work is `videogen.engine`'s. Nothing here imports torch at start."""
+"""The command line. It parses, shows and exits; the work is `videogen.engine`'s. Nothing here imports torch at
+start."""
 
 from __future__ import annotations
 

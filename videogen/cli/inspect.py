@@ -29,7 +29,10 @@ def run(options: argparse.Namespace) -> int:
     _section("request", request)
     _section("model", manifest.model)
     _section("versions", manifest.versions)
-    _section("measured", {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(what, figures).items()})
+    _section(
+        "measured",
+        {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(what, figures).items()},
+    )
     _section("output", manifest.output)
     _section("seconds", manifest.timings_s)
     print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
@@ -61,7 +64,9 @@ def _long(figures: Mapping[str, Any]) -> dict[str, object]:
     told = {"continuity": figures["continuity"]["policy"], "pieces": len(figures["pieces"])}
     if trial := figures.get("trial"):
         ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
-        told["tried"] = ", ".join(f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items())
+        told["tried"] = ", ".join(
+            f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items()
+        )
     for shot in figures.get("motion", {}).get("shots", ()):
         floor = f" (floor {shot['floor_px']:.2f})" if "floor_px" in shot else ""
         told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['asked_px']:.2f}{floor}"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError
-from videogen.engine.request import RenderRequest
-from videogen.longvideo.job import CHUNKS, job_folder
+from videogen.longvideo.journal.job import CHUNKS, job_folder
+from videogen.request.request import RenderRequest
 
 _WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet")
 _FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance"}
@@ -29,7 +29,7 @@ def kept(output: Path) -> int | None:
 
 def read_job(output: Path) -> tuple[RenderRequest, dict[str, Any]]:
     """What the job of an output was begun with, and its output settings. InputError where there is no job."""
-    from videogen.engine.long_render import request_of_job
+    from videogen.longvideo.render import request_of_job
 
     if kept(output) is None:
         told = f"{_near(output)} has no job: {_near(job_folder(output))} is not there"

@@ -28,7 +28,10 @@ def add_options(render: argparse.ArgumentParser) -> None:
     """The group of `render`."""
     group = render.add_argument_group("long videos", _RENDER)
     group.add_argument(
-        "--story", type=Path, metavar="FILE", help="in the prompt's place: what is shown when, as text or TOML (see videogen story --help)"
+        "--story",
+        type=Path,
+        metavar="FILE",
+        help="in the prompt's place: what is shown when, as text or TOML (see videogen story --help)",
     )
     group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in the place of --frames")
     group.add_argument(
@@ -36,13 +39,19 @@ def add_options(render: argparse.ArgumentParser) -> None:
         help="how clips hang together: auto, measured (try several first), off (one clip, however long), replay, cono, "
         "co_denoise:overlap=4, ... (videogen story policies says what each does)",
     )  # fmt: skip
-    group.add_argument("--window", type=int, metavar="N", help="frames that the model makes at once (default: its own length)")
+    group.add_argument(
+        "--window", type=int, metavar="N", help="frames that the model makes at once (default: its own length)"
+    )
     group.add_argument(
         "--retries", type=int, metavar="N",
         help="make a piece again whose seam shows, or that stands still, strays or repeats, so often at most (default 0)",
     )  # fmt: skip
-    group.add_argument("--resume", type=Path, metavar="FILE", help="go on with the job of this output; takes no prompt and no settings")
-    group.add_argument("--keep-job", action="store_true", help="keep OUTPUT.job when all is done, for videogen story redo")
+    group.add_argument(
+        "--resume", type=Path, metavar="FILE", help="go on with the job of this output; takes no prompt and no settings"
+    )
+    group.add_argument(
+        "--keep-job", action="store_true", help="keep OUTPUT.job when all is done, for videogen story redo"
+    )
 
 
 def add_story(commands: Any, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
@@ -58,7 +67,9 @@ def add_story(commands: Any, common: argparse.ArgumentParser, formatter: type[ar
         description="Print the shots of a story file; of a long video also its pieces, by the numbers that redo takes. "
         "Of an unfinished render its model is loaded, to know which frames a piece holds.",
     )  # fmt: skip
-    show.add_argument("what", type=Path, metavar="STORY_OR_VIDEO", help="a story file, a long video, or a render's output or job")
+    show.add_argument(
+        "what", type=Path, metavar="STORY_OR_VIDEO", help="a story file, a long video, or a render's output or job"
+    )
     redo = actions.add_parser(
         "redo", help="make one piece of a video again", **options,
         description="Make one piece again with other noise, its neighbours as they are, and write the video anew. It needs the "

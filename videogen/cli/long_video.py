@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import Cancelled, InputError
-from videogen.engine.request import RenderRequest
-from videogen.longvideo.continuity import MEASURED
+from videogen.request.continuity import MEASURED
+from videogen.request.request import RenderRequest
 
 from .jobs import kept, told_on_interrupt
 from .progress import Bar
@@ -15,11 +15,13 @@ from .progress import Bar
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
     from videogen.engine.engine import Engine
-    from videogen.engine.long_render import LongVideo
-    from videogen.longvideo.pieces import Piece
+    from videogen.longvideo.render import LongVideo
+    from videogen.longvideo.segments import Piece
 
 
-def render(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], *, keep_job: bool, bar: Bar) -> LongVideo:
+def render(
+    engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], *, keep_job: bool, bar: Bar
+) -> LongVideo:
     """Make a resolved long request's video, or go on with it. An interruption says what is kept."""
     overwrite = bool(output.get("overwrite"))
     count = None if request.continuity == MEASURED else len(pieces_of(request, engine.backbone))
@@ -39,7 +41,7 @@ def render(engine: Engine, request: RenderRequest, path: Path, output: dict[str,
 
 def pieces_of(request: RenderRequest, backbone: Backbone) -> list[Piece]:
     """The pieces that a resolved long request is made in."""
-    from videogen.longvideo.pieces import pieces
+    from videogen.longvideo.segments import pieces
 
     assert request.window and request.steps
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
@@ -49,7 +51,9 @@ def pieces_of(request: RenderRequest, backbone: Backbone) -> list[Piece]:
 def check_clip_only(keep_job: bool, preview: Path | None, is_long: bool) -> None:
     """InputError for what is of long videos alone, or of single clips alone."""
     if keep_job and not is_long:
-        raise InputError("--keep-job is for a video of several pieces and this is a single clip; leave it out, or give --continuity replay")
+        raise InputError(
+            "--keep-job is for a video of several pieces and this is a single clip; leave it out, or give --continuity replay"
+        )
     if preview is not None and is_long:
         raise InputError("--preview shows one clip as it forms and this video is made of several; leave it out")
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from videogen import __version__
+from videogen.core._version import __version__
 from videogen.core.errors import InputError, VideogenError
 from videogen.core.logs import quiet_third_parties
 

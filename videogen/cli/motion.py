@@ -9,20 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError
-from videogen.engine.request import RenderRequest
+from videogen.request.request import RenderRequest
 
 
 def add_options(render: argparse.ArgumentParser) -> None:
     group = render.add_argument_group("motion (say how things move; what was reached stands in the manifest, in px)")
-    group.add_argument("--camera", metavar="MOVE", help="what the camera has done at the end: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)")
+    group.add_argument(
+        "--camera",
+        metavar="MOVE",
+        help="what the camera has done at the end: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)",
+    )
     group.add_argument(
         "--drag", action="append", metavar="PATH",
         help="move what is at the first point along a path in px: '10,32>50,32', then ;radius=12;scale=1.2;rotate=30 (may be repeated)",
     )  # fmt: skip
     group.add_argument("--motion-from", type=Path, metavar="VIDEO", help="move as this video moves, at its own pace")
-    group.add_argument("--motion", metavar="FILE.toml", help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...")
     group.add_argument(
-        "--motion-strength", type=float, metavar="S", help="0 to 1, how much of it is kept (default: 0.9 of warped_noise, 1 of dual_clock)"
+        "--motion",
+        metavar="FILE.toml",
+        help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...",
+    )
+    group.add_argument(
+        "--motion-strength",
+        type=float,
+        metavar="S",
+        help="0 to 1, how much of it is kept (default: 0.9 of warped_noise, 1 of dual_clock)",
     )
     group.add_argument(
         "--motion-backend",
@@ -31,8 +42,12 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "warped_noise:texture,cutoff=0.2 (experimental, for models that were not); dual_clock or dual_clock:WEAK,STRONG (any model); "
         "default: as the model can",
     )
-    group.add_argument("--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)")
-    group.add_argument("--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that")
+    group.add_argument(
+        "--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)"
+    )
+    group.add_argument(
+        "--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that"
+    )
 
 
 def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
@@ -55,9 +70,9 @@ def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
 
 def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """The request's motion as a clip of its own size and length."""
-    from videogen.engine.motion import driving_video
     from videogen.media.video import Video
     from videogen.motion import compile
+    from videogen.techniques.motion_plan import driving_video
 
     motion = request.motion_spec()
     if motion is None:
@@ -73,8 +88,8 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
 
 def check_motion(request: RenderRequest) -> None:
     """InputError where the motion does not fit the clip, before any model is loaded, if that much is known."""
-    from videogen.engine.motion import driving_video
     from videogen.motion import compile
+    from videogen.techniques.motion_plan import driving_video
 
     motion, clip = request.motion_spec(), _clip(request)
     if motion is not None and clip is not None and clip[3] is not None:
@@ -82,8 +97,8 @@ def check_motion(request: RenderRequest) -> None:
 
 
 def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
-    """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells (the rate may be
-    missing alone)."""
+    """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells
+    (the rate may be missing alone)."""
     from videogen.backbones.registry import locate
 
     source = locate(request.model or "embedded")

@@ -94,23 +94,37 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     what = render.add_argument_group("what")
     what.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the video shows")
     what.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
-    what.add_argument("--like", type=Path, metavar="FILE", help="repeat the render of this video: the same frames, bit for bit")
-    what.add_argument("--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`")
+    what.add_argument(
+        "--like", type=Path, metavar="FILE", help="repeat the render of this video: the same frames, bit for bit"
+    )
+    what.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`"
+    )
     what.add_argument("--preset", metavar="NAME", help="a named set of settings: draft, exact, balanced, fast, quality")
     clip = render.add_argument_group("clip")
-    clip.add_argument("--frames", type=int, metavar="N", help="length in frames (default: the model's own; long videos: any number)")
+    clip.add_argument(
+        "--frames", type=int, metavar="N", help="length in frames (default: the model's own; long videos: any number)"
+    )
     clip.add_argument("--size", metavar="WxH", help="width and height in px, such as 832x480")
     clip.add_argument("--fps", type=float, metavar="RATE", help="frames a second of the file")
     long_options.add_options(render)
     sampling = render.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps: more are slower and often better")
-    sampling.add_argument("--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off")
+    sampling.add_argument(
+        "--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off"
+    )
     sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default 0)")
     sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's own)")
     speed = render.add_argument_group("attention (for long clips: at 8,000 tokens it hardly pays yet)")
-    speed.add_argument("--attention", metavar="MODE", help="dense, adaptive (holds --recall), adaspa:SPARSITY, window:SPARSITY")
-    speed.add_argument("--recall", type=float, metavar="R", help="share of the attention that adaptive keeps everywhere (default 0.95)")
-    steps = render.add_argument_group("propagation (fewer evaluations of the model; what it saved and cost stands in the manifest)")
+    speed.add_argument(
+        "--attention", metavar="MODE", help="dense, adaptive (holds --recall), adaspa:SPARSITY, window:SPARSITY"
+    )
+    speed.add_argument(
+        "--recall", type=float, metavar="R", help="share of the attention that adaptive keeps everywhere (default 0.95)"
+    )
+    steps = render.add_argument_group(
+        "propagation (fewer evaluations of the model; what it saved and cost stands in the manifest)"
+    )
     steps.add_argument(
         "--propagate", metavar="RULE",
         help="off, max_error:E (hold this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), every:N, "
@@ -118,16 +132,29 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     )  # fmt: skip
     motion.add_options(render)
     model = render.add_argument_group("model and machine")
-    model.add_argument("--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)")
+    model.add_argument(
+        "--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)"
+    )
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
     model.add_argument("--offload", metavar="MODE", help="model or sequential: rest on the CPU what is not in use")
-    model.add_argument("--vae-tiling", action="store_true", default=None, help="decode in tiles: less memory, faint seams")
+    model.add_argument(
+        "--vae-tiling", action="store_true", default=None, help="decode in tiles: less memory, faint seams"
+    )
     output = render.add_argument_group("output")
-    output.add_argument("-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs")
+    output.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs"
+    )
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")
-    output.add_argument("--preview", type=Path, metavar="FILE.png", help="keep a cheap preview of the running render here (single clips)")
-    output.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that draws what was promised and reached")
+    output.add_argument(
+        "--preview",
+        type=Path,
+        metavar="FILE.png",
+        help="keep a cheap preview of the running render here (single clips)",
+    )
+    output.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write a page that draws what was promised and reached"
+    )
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     output.add_argument("--quiet", action="store_true", help="no progress bar")

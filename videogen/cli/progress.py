@@ -8,7 +8,7 @@ from shutil import get_terminal_size
 from typing import Any
 
 from videogen.core.files import atomic_path
-from videogen.engine.events import Progress
+from videogen.sampling.progress import Progress
 
 _WORDS = {
     "load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving",
@@ -41,7 +41,9 @@ class Bar:
 
             size = get_terminal_size((100, 24))
             layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining} {postfix}"
-            self._bar = tqdm(file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=size.columns, nrows=size.lines)
+            self._bar = tqdm(
+                file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=size.columns, nrows=size.lines
+            )
         word = _WORDS.get(progress.stage, progress.stage)
         if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)

@@ -14,7 +14,7 @@ from videogen.core.errors import InputError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest, collect_versions
-from videogen.engine.request import RenderRequest
+from videogen.request.request import RenderRequest
 
 from . import long_video
 from .jobs import resumed
@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
         write_preview(request, options.motion_preview, bool(output.get("overwrite")))
         print(options.motion_preview)
         return 0
-    path = _checked_output(Path(output.get("output") or default_output(request, output.get("story"))), output, request.fps)
+    path = _checked_output(
+        Path(output.get("output") or default_output(request, output.get("story"))), output, request.fps
+    )
     _check_names(request)
     overwrite = bool(output.get("overwrite"))
     if options.preview is not None:
@@ -63,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
         from videogen.engine.engine import Engine
 
         adopt_third_parties(options.verbose)
-        engine = Engine.load(request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload)
+        engine = Engine.load(
+            request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload
+        )
         notes = _compare(like, engine, options)
         request = replace(request, model=engine.backbone.name)
         loaded = time.perf_counter()
@@ -76,7 +80,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _made(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], options: argparse.Namespace, bar: Bar) -> _Made:
+def _made(
+    engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], options: argparse.Namespace, bar: Bar
+) -> _Made:
     """Render and save, as one clip or piece by piece."""
     resolved = request.resolve(engine.backbone)
     long_video.check_clip_only(options.keep_job, options.preview, resolved.is_long)
@@ -146,13 +152,19 @@ def _compare(like: Manifest | None, engine: Engine, options: argparse.Namespace)
         )
     _compare_files(like, options)
     versions = collect_versions()
-    changed = [f"{k} {v} (now {versions.get(k, 'not installed')})" for k, v in like.versions.items() if versions.get(k) != v]
+    changed = [
+        f"{k} {v} (now {versions.get(k, 'not installed')})" for k, v in like.versions.items() if versions.get(k) != v
+    ]
     notes = [f"{options.like} was made with {', '.join(changed)}: frames may differ in the last bit"] if changed else []
     if "batch" in like.measured:
-        notes.append(f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255")
+        notes.append(
+            f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255"
+        )
     redone = [str(i) for i, piece in enumerate(like.measured.get("long", {}).get("pieces", ())) if piece.get("redone")]
     if redone:
-        notes.append(f"in {options.like} these pieces were made again by `story redo`, which is not repeated: {', '.join(redone)}")
+        notes.append(
+            f"in {options.like} these pieces were made again by `story redo`, which is not repeated: {', '.join(redone)}"
+        )
     return notes
 
 
@@ -162,10 +174,14 @@ def _compare_files(like: Manifest, options: argparse.Namespace) -> None:
 
     for name, then in like.measured.get("motion", {}).get("files", {}).items():
         if digest(Path(name)) != then:
-            raise InputError(f"{name} has changed since {options.like} was made, so its frames cannot be made again; bring the file back")
+            raise InputError(
+                f"{name} has changed since {options.like} was made, so its frames cannot be made again; bring the file back"
+            )
 
 
-def _announce(options: argparse.Namespace, path: Path, made: _Made, notes: list[str], seconds: dict[str, float]) -> None:
+def _announce(
+    options: argparse.Namespace, path: Path, made: _Made, notes: list[str], seconds: dict[str, float]
+) -> None:
     width, height = made.size
     if options.json:
         result = {

@@ -1,4 +1,5 @@
-"""`--report`: one self-contained page that draws what a render promised and what it reached, from its manifest alone."""
+"""`--report`: one self-contained page that draws what a render promised and what it reached, from its manifest
+alone."""
 
 from __future__ import annotations
 
@@ -22,7 +23,11 @@ _CELL, _LEFT, _WIDTH, _HEIGHT = 18, 190, 560, 200
 def page(manifest: dict[str, Any]) -> str:
     """The page's HTML."""
     request = manifest["request"]
-    parts = [f"<h1>{escape(str(request['prompt']))}</h1>", _table(_shown(request)), _stages(manifest.get("timings_s", {}))]
+    parts = [
+        f"<h1>{escape(str(request['prompt']))}</h1>",
+        _table(_shown(request)),
+        _stages(manifest.get("timings_s", {})),
+    ]
     long = manifest.get("measured", {}).get("long")
     if long:
         parts += long_section(long, request)
@@ -82,7 +87,10 @@ def _attention(report: dict[str, Any]) -> list[str]:
         parts += ["<h2>Density by layer and step</h2>", _heat_map(report["sites"], report["density"])]
         parts += ["<h2>Recall by step (the worst head of all layers)</h2>", _curves(report)]
     if report["dense"]:
-        parts += ["<h2>Calls that ran dense</h2>", _table((reason, f"{count} calls") for reason, count in report["dense"].items())]
+        parts += [
+            "<h2>Calls that ran dense</h2>",
+            _table((reason, f"{count} calls") for reason, count in report["dense"].items()),
+        ]
     if report["untouched"]:
         parts += ["<h2>Layers that took no part</h2>", _table(report["untouched"].items())]
     return parts
@@ -121,7 +129,9 @@ def _curves(report: dict[str, Any]) -> str:
         f'<text x="40" y="{_HEIGHT - 2}">step 1 to {report["steps"]}</text>',
     ]
     if (recall := report["promised"].get("recall")) is not None:
-        drawn.append(f'<polyline points="{point(0, recall)} {point(steps, recall)}" fill="none" stroke="#c33" stroke-dasharray="5 4"/>')
+        drawn.append(
+            f'<polyline points="{point(0, recall)} {point(steps, recall)}" fill="none" stroke="#c33" stroke-dasharray="5 4"/>'
+        )
     for name, line in lines.items():
         points = [point(step, value) for step, value in enumerate(line) if value is not None]
         if points:

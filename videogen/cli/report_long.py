@@ -1,4 +1,5 @@
-"""The part of `--report` that shows a long video's pieces, how their joins stand out, and what it does over its length."""
+"""The part of `--report` that shows a long video's pieces, how their joins stand out, and what it does over its
+length."""
 
 from __future__ import annotations
 
@@ -59,7 +60,10 @@ def _over_length(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     else:
         where = f"{again['frames']} frames from {again['first']} on and from {again['second']} on"
         yield "most alike", f"{where}: {again['likeness']:.2f} (1 is equal)"
-    yield "still", f"{100 * still['share']:.0f} % of its frames, {still['longest_s']:.2f} s on end at most, from frame {still['at']} on"
+    yield (
+        "still",
+        f"{100 * still['share']:.0f} % of its frames, {still['longest_s']:.2f} s on end at most, from frame {still['at']} on",
+    )
 
 
 def _shots(story: Mapping[str, Any]) -> str:
@@ -72,7 +76,9 @@ def _pieces(rows: Sequence[Mapping[str, Any]]) -> str:
     """attempt 0: the first was taken; figures of other techniques where they took part."""
     extra = [name for name in ("attention", "propagation") if any(name in row for row in rows)]
     names = ("first_frame", "latents", "attempt")
-    cells = ([i, *(row[name] for name in names), *(_told(row.get(name)) for name in extra)] for i, row in enumerate(rows))
+    cells = (
+        [i, *(row[name] for name in names), *(_told(row.get(name)) for name in extra)] for i, row in enumerate(rows)
+    )
     return _grid(("piece", "first frame", "latents", "attempt", *extra), cells)
 
 
@@ -97,11 +103,15 @@ def _joins(report: Mapping[str, Any]) -> str:
     def y(ratio: float) -> float:
         return 10 + (1 - ratio / top) * (_HEIGHT - 30)
 
-    drawn = [f'<text x="0" y="{y(1) + 4:.1f}">1</text><text x="{_LEFT}" y="{_HEIGHT - 2}">frame 0 to {frames - 1}</text>']
+    drawn = [
+        f'<text x="0" y="{y(1) + 4:.1f}">1</text><text x="{_LEFT}" y="{_HEIGHT - 2}">frame 0 to {frames - 1}</text>'
+    ]
     drawn.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(1):.1f}" y2="{y(1):.1f}" stroke="#ccc"/>')
     for limit in (RATIO_LIMIT, STALL_LIMIT):
         drawn.append(f'<text x="0" y="{y(limit) + 4:.1f}">{limit:g}</text>')
-        drawn.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(limit):.1f}" y2="{y(limit):.1f}" stroke="#c33" stroke-dasharray="5 4"/>')
+        drawn.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(limit):.1f}" y2="{y(limit):.1f}" stroke="#c33" stroke-dasharray="5 4"/>'
+        )
     for seam in seams:
         colour = "#2667c9" if STALL_LIMIT <= seam["ratio"] <= RATIO_LIMIT else "#c33"
         at, high = f"{x(seam['frame']):.1f}", f"{y(seam['ratio']):.1f}"

@@ -14,14 +14,18 @@ def propagation_section(report: Mapping[str, Any]) -> list[str]:
     """HTML of a manifest's `measured.propagation`; one of diffusers' caches has a table only."""
     if "keys" not in report:
         return ["<h2>Propagation (a cache of diffusers)</h2>", _table(report)]
-    promised = ", ".join(f"{name} {value}" for name, value in report["promised"].items() if name in ("max_error", "keys", "boundary"))
+    promised = ", ".join(
+        f"{name} {value}" for name, value in report["promised"].items() if name in ("max_error", "keys", "boundary")
+    )
     seconds = report["seconds"]
     rows = {
         "promised": promised,
         "evaluated whole": f"{len(report['keys'])} of {report['steps']} steps",
         "boundary": ", ".join(report["boundary"]),
         "estimated error of the final latents": _figure(report["estimated_error"]),
-        "within the promise": {None: "none was given", True: "yes", False: "NO: the estimate is above it"}[report["within_promise"]],
+        "within the promise": {None: "none was given", True: "yes", False: "NO: the estimate is above it"}[
+            report["within_promise"]
+        ],
         "calibrated for this model, solver and length": _CALIBRATED[report["calibrated"]],
         "seconds in key steps, between them, saved": f"{seconds['key']:.2f}, {seconds['propagated']:.2f}, {seconds['saved']:.2f}",
         "kept features": f"{report['kept_bytes'] / 2**20:.1f} MiB",
@@ -56,7 +60,11 @@ def _bars(report: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Mapping[str, Any]) -> str:
-    return "<table>" + "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items()) + "</table>"
+    return (
+        "<table>"
+        + "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
+        + "</table>"
+    )
 
 
 def _figure(value: float | None) -> str:

@@ -12,20 +12,25 @@ from videogen.configs import load_preset
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
 from videogen.core.tables import check_keys, parse_toml, read_text
-from videogen.engine.request import RenderRequest
+from videogen.request.request import RenderRequest
 
 from . import motion
 
 _OUTPUT_KEYS: dict[str, tuple[type, ...]] = {"output": (str, Path), "overwrite": (bool,), "quality": (int,)}
-_INSTEAD = {"frames": "seconds", "seconds": "frames", "prompt": "story", "story": "prompt"}  # which takes the place of which
+_INSTEAD = {
+    "frames": "seconds",
+    "seconds": "frames",
+    "prompt": "story",
+    "story": "prompt",
+}  # which takes the place of which
 _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
 
 def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], Manifest | None]:
     """The request, the output settings, and the manifest of the video to repeat.
 
-    The settings are `output`, `overwrite`, `quality`, `preview_only` where a motion's preview is all that can be made, and
-    `story`, a story file's name without its end.
+    The settings are `output`, `overwrite`, `quality`, `preview_only` where a motion's preview is all that can be made,
+    and `story`, a story file's name without its end.
     """
     like = None if options.like is None else _from_video(options.like)
     layers = [
@@ -35,7 +40,9 @@ def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], 
     ]
     values = {} if like is None else _like(like, {key for layer in layers for key in layer})
     for layer in layers:
-        values = {key: value for key, value in values.items() if key not in {_INSTEAD.get(name) for name in layer}} | layer
+        values = {
+            key: value for key, value in values.items() if key not in {_INSTEAD.get(name) for name in layer}
+        } | layer
     output = {key: values.pop(key) for key in _OUTPUT_KEYS if key in values}
     for key, value in output.items():
         if not isinstance(value, _OUTPUT_KEYS[key]) or (isinstance(value, bool) and key != "overwrite"):
@@ -95,7 +102,7 @@ def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _story_of(story: Any, folder: Path) -> dict[str, Any]:
-    from videogen.longvideo import as_timeline
+    from videogen.timeline import as_timeline
 
     if isinstance(story, str) and "\n" not in story and not story.lstrip().startswith("["):
         return {"story": (folder / Path(story).expanduser()).absolute()}

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: they end a command by an exception, though not within an import.
 
-Native modules that are being set up abort the process at an exception (`terminate called ...`), so a stop waits for them.
+Native modules that are being set up abort the process at an exception (`terminate called ...`), so a stop waits for
+them.
 """
 
 from __future__ import annotations

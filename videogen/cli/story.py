@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
-from videogen.longvideo.continuity import AUTO, COMBINED, MEASURED, OFF
+from videogen.request.continuity import AUTO, COMBINED, MEASURED, OFF
 
 from . import long_video
 from .jobs import kept, output_of, read_job
@@ -18,7 +18,7 @@ from .progress import Bar
 from .text import printable
 
 if TYPE_CHECKING:
-    from videogen.longvideo.timeline import Timeline
+    from videogen.timeline.timeline import Timeline
 
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
@@ -72,7 +72,7 @@ def _written(fields: dict[str, Any]) -> str:
 
 
 def _show(what: Path) -> None:
-    from videogen.longvideo import Timeline, read_story
+    from videogen.timeline import Timeline, read_story
 
     output = output_of(what)
     if what.suffix.lower() not in _VIDEOS and not what.is_dir() and kept(output) is None:
@@ -125,7 +125,11 @@ def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
     starts = [clock.frames_of(piece.scene.video_latent(piece.start)).start for piece in pieces]
     done = kept(output) or 0
     rows = [_piece(i, starts, resolved.to_dict(), "done" if i < done else "to make") for i in range(len(pieces))]
-    return resolved.to_dict(), rows, f"{done} of {len(pieces)} pieces are done; to go on: videogen render --resume {output}"
+    return (
+        resolved.to_dict(),
+        rows,
+        f"{done} of {len(pieces)} pieces are done; to go on: videogen render --resume {output}",
+    )
 
 
 def _piece(index: int, starts: list[int], request: dict[str, Any], state: str) -> Sequence[str]:
@@ -135,7 +139,7 @@ def _piece(index: int, starts: list[int], request: dict[str, Any], state: str) -
 
 
 def _print_shots(story: Timeline) -> None:
-    from videogen.longvideo.timeline import number
+    from videogen.timeline.timeline import number
 
     rows = []
     for index, shot in enumerate(story.shots):
@@ -160,7 +164,9 @@ def _redo(options: argparse.Namespace) -> None:
     done = kept(output) or 0
     if not 0 <= options.chunk < done:
         there = f"0 to {done - 1}" if done else "none yet"
-        raise InputError(f"piece {options.chunk} is not among those that are done ({there}); videogen story show {output} lists them")
+        raise InputError(
+            f"piece {options.chunk} is not among those that are done ({there}); videogen story show {output} lists them"
+        )
     if options.attempt is not None and options.attempt < 1:
         raise InputError(f"attempt={options.attempt} must be 1 or more")
     bar = Bar(show=not options.quiet)
@@ -169,10 +175,14 @@ def _redo(options: argparse.Namespace) -> None:
         from videogen.engine.engine import Engine
 
         adopt_third_parties(options.verbose)
-        engine = Engine.load(request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload)
+        engine = Engine.load(
+            request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload
+        )
         video = engine.redo(output, options.chunk, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
-        stop.args = (f"{output} is as it was; a piece that was made by then is shown by videogen render --resume {output} --overwrite",)
+        stop.args = (
+            f"{output} is as it was; a piece that was made by then is shown by videogen render --resume {output} --overwrite",
+        )
         raise
     finally:
         bar.close()
@@ -181,4 +191,7 @@ def _redo(options: argparse.Namespace) -> None:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
         row = video.manifest["measured"]["long"]["pieces"][options.chunk]
-        print(f"piece {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on", file=sys.stderr)
+        print(
+            f"piece {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on",
+            file=sys.stderr,
+        )

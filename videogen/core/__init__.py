@@ -1,1 +1,2 @@
-"""What everything stands on: errors, addressed randomness, the run manifest, atomic files, quiet logs. Imports nothing above."""
+"""What everything stands on: errors, addressed randomness, the run manifest, atomic files, quiet logs. Imports nothing
+above."""

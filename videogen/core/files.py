@@ -31,7 +31,8 @@ def digest(path: Path) -> str:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """The absolute path, if a result can be written there; InputError otherwise. Makes nothing: call it before a long run."""
+    """The absolute path, if a result can be written there; InputError otherwise. Makes nothing: call it before a long
+    run."""
     try:
         final = Path(path).expanduser().absolute()
         there, is_folder = os.path.lexists(final), final.is_dir()

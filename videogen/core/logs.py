@@ -64,7 +64,8 @@ def quiet_third_parties(log_file: Path | None = None, verbose: bool = False) -> 
 
 
 def adopt_third_parties(verbose: bool = False) -> None:
-    """Libraries that bring their own handler lose it, so that what they say goes where all goes. Call it once they are imported."""
+    """Libraries that bring their own handler lose it, so that what they say goes where all goes. Call it once they are
+    imported."""
     for name in _OWN_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True

@@ -1,4 +1,5 @@
-"""The run manifest: what was asked, of which model, with which versions, and what was measured. Travels inside the video.
+"""The run manifest: what was asked, of which model, with which versions, and what was measured. Travels inside the
+video.
 
 Not here: how it is stored in a container (`media.metadata`).
 """
@@ -17,7 +18,15 @@ SCHEMA = 1
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "av", "numpy", "xformers", "flash-attn", "triton")
 
 
-_KINDS = {"request": dict, "model": dict, "versions": dict, "plan": list, "measured": dict, "output": dict, "timings_s": dict}
+_KINDS = {
+    "request": dict,
+    "model": dict,
+    "versions": dict,
+    "plan": list,
+    "measured": dict,
+    "output": dict,
+    "timings_s": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Manifest:
 
 def collect_versions() -> dict[str, str]:
     """Versions of what decides pixels; only what is installed."""
-    from videogen import __version__
+    from ._version import __version__
 
     versions = {"videogen": __version__, "python": platform.python_version(), "platform": platform.machine()}
     for name in _PACKAGES:

@@ -27,7 +27,9 @@ def read_text(path: Path, what: str = "") -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot read {what}{str(path)[:200]!r}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(
+            f"cannot read {what}{str(path)[:200]!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def check_keys(values: Mapping[str, Any], known: Iterable[str], told: str = "") -> None:

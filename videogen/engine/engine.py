@@ -16,23 +16,23 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.longvideo.continuity import Continuity
+from videogen.longvideo.policy_trial import settled
+from videogen.longvideo.redo import redo
+from videogen.longvideo.render import LongVideo, manifest_of, render_long
+from videogen.longvideo.run import LongRun
 from videogen.media.video import Video
 from videogen.motion.spec import Motion
 from videogen.propagation import EncoderPropagation
+from videogen.request.continuity import Continuity
+from videogen.request.request import RenderRequest
+from videogen.sampling.checks import memory_errors
+from videogen.sampling.progress import ProgressCallback
+from videogen.sampling.technique import Technique
+from videogen.techniques.build import asked_for
+from videogen.techniques.dual_clock import DualClockTechnique
+from videogen.techniques.motion_plan import PlannedMotion, first_picture, plan_motion
 
-from .asked import asked_for
-from .dual_clock import DualClockTechnique
-from .events import ProgressCallback
-from .guards import memory_errors
-from .long_render import LongVideo, manifest_of, render_long
-from .long_run import LongRun
-from .long_trial import settled
-from .motion import PlannedMotion, first_picture, plan_motion
-from .redo import redo
-from .request import RenderRequest
 from .run import Run
-from .techniques import Technique
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -139,12 +139,12 @@ class Engine:
 
         frames: count; size: (width, height) in px; None: as the model has it. solver: a name of
         `videogen.schedulers.solver_names()`, None: the checkpoint's own. attention: `dense`, `adaptive`,
-        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. propagate: `off`, `max_error:E`, `fd`,
-        `every:N`, `deepcache:N`, a cache of diffusers such as `first-block:0.08`, or a
+        `adaspa:SPARSITY`, or a `videogen.attention.SparseAttention`, also as a dict. propagate: `off`, `max_error:E`,
+        `fd`, `every:N`, `deepcache:N`, a cache of diffusers such as `first-block:0.08`, or a
         `videogen.propagation.EncoderPropagation`, also as a dict. motion: how things or the camera move, such as
-        `Drag((32, 32, 10), [(12, 32), (50, 32)])`, see `videogen.motion`; motion_strength, motion_backend and motion_picture:
-        see `RenderRequest`. story, seconds, continuity, window, retries: longer than the model's own clip, see there and
-        `render_long`, which writes to a file as it goes. preview_every: steps between previews in
+        `Drag((32, 32, 10), [(12, 32), (50, 32)])`, see `videogen.motion`; motion_strength, motion_backend and
+        motion_picture: see `RenderRequest`. story, seconds, continuity, window, retries: longer than the model's own
+        clip, see there and `render_long`, which writes to a file as it goes. preview_every: steps between previews in
         `progress`, 0 for none. Errors name the value and what to do: InputError, UnsupportedError, NumericsError,
         OutOfMemoryError; Cancelled where `progress` returned False.
         """
@@ -194,7 +194,9 @@ class Engine:
         try:
             if motion is not None and not motion.warps() and motion.strength:
                 pictures = self._first_pictures(run, motion)
-                techniques.insert(0, run.stage("reference", lambda: DualClockTechnique(motion, pictures, self.backbone)))
+                techniques.insert(
+                    0, run.stage("reference", lambda: DualClockTechnique(motion, pictures, self.backbone))
+                )
             latents, measured = self._latents(run, techniques, preview_every)
             frames = run.stage("decode", lambda: run.decode(latents))
         finally:
@@ -213,22 +215,37 @@ class Engine:
     ) -> LongVideo:
         """Make a video of any length straight into a file, in memory that does not grow with it.
 
-        Each finished piece is kept in `OUTPUT.job` beside the file: the same call goes on after a kill, and the frames are those
-        of an uninterrupted run. keep_job: keep that folder, so that single pieces can be made again. Raises as `generate`, and
-        ResumeError where the folder is the job of another request or another process is at it.
+        Each finished piece is kept in `OUTPUT.job` beside the file: the same call goes on after a kill, and the frames
+        are those of an uninterrupted run. keep_job: keep that folder, so that single pieces can be made again. Raises
+        as `generate`, and ResumeError where the folder is the job of another request or another process is at it.
         """
         try:
             resolved = request.resolve(self.backbone)
             if not resolved.is_long:
                 if request.continuity == "off":
-                    raise InputError("continuity='off' is one clip, which render() makes; leave it out here, or name a policy")
+                    raise InputError(
+                        "continuity='off' is one clip, which render() makes; leave it out here, or name a policy"
+                    )
                 resolved = replace(request, continuity="replay").resolve(self.backbone)  # a long video of one piece
-            return render_long(self.backbone, resolved, output, quality=quality, overwrite=overwrite, keep_job=keep_job, progress=progress)
+            return render_long(
+                self.backbone,
+                resolved,
+                output,
+                quality=quality,
+                overwrite=overwrite,
+                keep_job=keep_job,
+                progress=progress,
+            )
         finally:
             self.backbone.release()
 
     def redo(
-        self, output: str | PathLike[str], piece: int, *, attempt: int | None = None, progress: ProgressCallback | None = None
+        self,
+        output: str | PathLike[str],
+        piece: int,
+        *,
+        attempt: int | None = None,
+        progress: ProgressCallback | None = None,
     ) -> LongVideo:
         """Make one piece of a long video again, between its neighbours, and write the video anew: see `engine.redo`."""
         try:
@@ -236,10 +253,14 @@ class Engine:
         finally:
             self.backbone.release()
 
-    def _long_in_memory(self, request: RenderRequest, techniques: Sequence[Technique], progress: ProgressCallback | None) -> Video:
+    def _long_in_memory(
+        self, request: RenderRequest, techniques: Sequence[Technique], progress: ProgressCallback | None
+    ) -> Video:
         """A long video as a `Video`: no journal, all frames at once."""
         if techniques:
-            raise UnsupportedError("techniques are for one clip; a long video attaches its own to each piece: use continuity='off'")
+            raise UnsupportedError(
+                "techniques are for one clip; a long video attaches its own to each piece: use continuity='off'"
+            )
         try:
             request, trial = settled(self.backbone, request, progress)
             run = LongRun(self.backbone, request, progress, trial)
@@ -249,7 +270,9 @@ class Engine:
         assert request.fps
         return Video(frames, Fraction(request.fps).limit_denominator(1001), manifest_of(run, {}).to_dict())
 
-    def _latents(self, run: Run, techniques: Sequence[Technique], preview_every: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _latents(
+        self, run: Run, techniques: Sequence[Technique], preview_every: int
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
         text = run.stage("encode", lambda: run.encode_text())
         return run.stage("denoise", lambda: run.denoise(text, techniques, preview_every, self._make_preview))  # type: ignore[no-any-return]
 

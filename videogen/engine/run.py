@@ -15,17 +15,16 @@ from videogen.backbones.base import Backbone, Conditioning
 from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
-from videogen.schedulers.noise import AddressedNoise, DiffusersNoise, NoiseSource
-
-from .events import Progress, ProgressCallback, report
-from .guards import Tiling, check_finite, check_not_flat, memory_errors
-from .loop import LoopState
-from .motion import PlannedMotion
-from .motion_report import measure_motion
-from .plan import StepRow
-from .request import RenderRequest
-from .sampling import begin, sample
-from .techniques import Technique
+from videogen.request.request import RenderRequest
+from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
+from videogen.sampling.loop import LoopState
+from videogen.sampling.progress import Progress, ProgressCallback, report
+from videogen.sampling.sample import begin, sample
+from videogen.sampling.step_plan import StepRow
+from videogen.sampling.technique import Technique
+from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise, NoiseSource
+from videogen.techniques.motion_plan import PlannedMotion
+from videogen.techniques.motion_report import measure_motion
 
 _log = logging.getLogger("videogen")
 
@@ -82,7 +81,10 @@ class Run:
             if not done:
                 return report(self.progress, Progress("denoise", 0, steps, 0.0))
             picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
-            return report(self.progress, Progress("denoise", state.index, steps, elapsed, elapsed / done * (steps - state.index), picture))
+            return report(
+                self.progress,
+                Progress("denoise", state.index, steps, elapsed, elapsed / done * (steps - state.index), picture),
+            )
 
         latents, self.plan, measured = sample(self.backbone, state, self.first, text, techniques, told)
         return latents, measured

@@ -1,1 +1,2 @@
-"""Reading and writing video: the only place that decodes or encodes (PyAV, Pillow, and decord as an optional fast path)."""
+"""Reading and writing video: the only place that decodes or encodes (PyAV, Pillow, and decord as an optional fast
+path)."""

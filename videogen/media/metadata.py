@@ -1,4 +1,5 @@
-"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, beside PNGs a file with their rate."""
+"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, beside PNGs a file with their
+rate."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ def container_options(path: Path) -> dict[str, str]:
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
     """Give a finished mp4 or webm another manifest (`encode`d; None: none). Packets are copied, so no frame changes.
 
-    fps: the file's constant rate, said again since webm rounds it and each frame's duration. The copy is made beside the
-    file, then takes its name.
+    fps: the file's constant rate, said again since webm rounds it and each frame's duration. The copy is made beside
+    the file, then takes its name.
     """
     import av
 

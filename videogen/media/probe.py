@@ -29,8 +29,8 @@ class MediaLimits:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A header. Sizes are as stored, but for a turn that the header itself tells (`rotation`, clockwise degrees); one that
-    only the frames carry is applied by `read_video`. `frames` is None where the file does not say."""
+    """A header. Sizes are as stored, but for a turn that the header itself tells (`rotation`, clockwise degrees); one
+    that only the frames carry is applied by `read_video`. `frames` is None where the file does not say."""
 
     width: int
     height: int
@@ -55,7 +55,9 @@ def open_container(path: str | os.PathLike[str], options: dict[str, str] | None 
     try:
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path} is no video that can be read ({_reason(error)}); it may be damaged or not a video") from error
+        raise MediaError(
+            f"{path} is no video that can be read ({_reason(error)}); it may be damaged or not a video"
+        ) from error
     try:
         yield container
     finally:
@@ -107,7 +109,10 @@ def _rotation(stream: Any) -> int:
 
 def _has_alpha(stream: Any) -> bool:
     tags = {key.lower(): value for key, value in stream.metadata.items()}
-    return tags.get("alpha_mode") == "1" or "a" in str(stream.codec_context.pix_fmt or "").replace("gray", "")[:5].split("p")[0]
+    return (
+        tags.get("alpha_mode") == "1"
+        or "a" in str(stream.codec_context.pix_fmt or "").replace("gray", "")[:5].split("p")[0]
+    )
 
 
 def _reason(error: BaseException) -> str:

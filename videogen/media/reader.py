@@ -72,7 +72,9 @@ def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) 
             picture, alpha = _pixels(frame, info.has_alpha)
             budget -= picture.nbytes
             if budget < 0:
-                raise MediaError(f"{path} decodes to more than {limits.decoded_bytes / 2**30:.0f} GiB; cut or scale it first")
+                raise MediaError(
+                    f"{path} decodes to more than {limits.decoded_bytes / 2**30:.0f} GiB; cut or scale it first"
+                )
             pictures.append(picture)
             if alpha is not None:
                 alphas.append(alpha)
@@ -178,11 +180,15 @@ def _read_folder(folder: Path, start: int, frames: int | None, limits: MediaLimi
         raise MediaError(f"{folder} holds no image from number {start} on ({len(names)} in all)")
     first = _read_image(chosen[0], limits)
     if first.nbytes * len(chosen) > limits.decoded_bytes:
-        raise MediaError(f"{folder} would decode to {first.nbytes * len(chosen) / 2**30:.1f} GiB; read fewer frames at a time")
+        raise MediaError(
+            f"{folder} would decode to {first.nbytes * len(chosen) / 2**30:.1f} GiB; read fewer frames at a time"
+        )
     pictures = [first, *(_read_image(p, limits) for p in chosen[1:])]
     for name, picture in zip(chosen, pictures, strict=True):
         if picture.shape != first.shape:
-            raise MediaError(f"{name} is {picture.shape[1]}x{picture.shape[0]}, not {first.shape[1]}x{first.shape[0]} as the first image")
+            raise MediaError(
+                f"{name} is {picture.shape[1]}x{picture.shape[0]}, not {first.shape[1]}x{first.shape[0]} as the first image"
+            )
     return Video(np.stack(pictures), read_folder_fps(folder) or Fraction(16), read_manifest(folder))
 
 

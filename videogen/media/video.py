@@ -51,18 +51,24 @@ class Video:
         self._check_can_be_written()
 
         height, width = self.frames.shape[1:3]
-        with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, overwrite=overwrite, manifest=self.manifest) as writer:
+        with VideoWriter(
+            path, fps=self.fps, size=(width, height), quality=quality, overwrite=overwrite, manifest=self.manifest
+        ) as writer:
             writer.write(self.frames)
         return writer.path
 
     def _check_can_be_written(self) -> None:
         if self.alpha is not None:
-            raise InputError("this clip has alpha, which is not written; set video.alpha = None to save its colours alone")
+            raise InputError(
+                "this clip has alpha, which is not written; set video.alpha = None to save its colours alone"
+            )
         if self.times_s is None:
             return
         even = np.arange(len(self)) / float(self.fps) + self.times_s[0]
         if np.abs(self.times_s - even).max() > 0.5 / float(self.fps):
-            raise InputError("this clip's frames have varying times; set video.times_s = None to save it at a constant rate")
+            raise InputError(
+                "this clip's frames have varying times; set video.times_s = None to save it at a constant rate"
+            )
 
     @property
     def size(self) -> tuple[int, int]:

@@ -25,7 +25,12 @@ from .metadata import TAG, container_options, encode, retag, write_folder_file
 from .video import check_frames
 
 #: suffix -> (largest CRF, most frames a second); None: it has no quality setting
-KINDS: dict[str, tuple[int | None, int]] = {".mp4": (51, 1000), ".webm": (63, 1000), ".gif": (None, 100), "": (None, 1000)}
+KINDS: dict[str, tuple[int | None, int]] = {
+    ".mp4": (51, 1000),
+    ".webm": (63, 1000),
+    ".gif": (None, 100),
+    "": (None, 1000),
+}
 _SLOWEST_FPS = 0.01
 
 
@@ -44,10 +49,10 @@ class _Sink(Protocol):
 class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
-    size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be set
-    or changed until the block ends: the file carries what it is then. within: see `core.files.atomic_path`. On an error in the
-    block nothing is left behind.
-    Raises InputError for what cannot be written, MediaError where the encoder or the disk fails.
+    size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be
+    set or changed until the block ends: the file carries what it is then. within: see `core.files.atomic_path`. On an
+    error in the block nothing is left behind. Raises InputError for what cannot be written, MediaError where the
+    encoder or the disk fails.
     """
 
     def __init__(
@@ -63,7 +68,12 @@ class VideoWriter:
     ) -> None:
         self.path = check_target(path, fps=float(fps), quality=quality)
         check_output(self.path, overwrite)
-        self.fps, self.size, self.quality, self.manifest = Fraction(fps).limit_denominator(1001), size, quality, manifest
+        self.fps, self.size, self.quality, self.manifest = (
+            Fraction(fps).limit_denominator(1001),
+            size,
+            quality,
+            manifest,
+        )
         self._overwrite, self._within, self._stack, self._count = overwrite, within, ExitStack(), 0
         self._sink: _Sink | None = None
 
@@ -81,7 +91,9 @@ class VideoWriter:
         """Append frames, uint8 [n, height, width, 3]."""
         check_frames(frames)
         if frames.shape[1:3] != (self.size[1], self.size[0]):
-            raise InputError(f"frames are {frames.shape[2]}x{frames.shape[1]}, the video is {self.size[0]}x{self.size[1]}")
+            raise InputError(
+                f"frames are {frames.shape[2]}x{frames.shape[1]}, the video is {self.size[0]}x{self.size[1]}"
+            )
         if self._sink is None:
             raise InputError("the writer is not open; use it in a 'with' block")
         for frame in frames:
@@ -89,7 +101,9 @@ class VideoWriter:
                 self._sink.add(np.ascontiguousarray(frame))
             self._count += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 self._finish()
@@ -125,7 +139,9 @@ class _told:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         import av
 
         if isinstance(error, av.FFmpegError | OSError | ValueError) and not isinstance(error, InputError | MediaError):
@@ -144,7 +160,11 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
         raise InputError(f"cannot write {suffix or path.name!r} files; use {kinds}")
     worst, fastest = KINDS[suffix]
     if quality is not None and (worst is None or not 0 <= quality <= worst):
-        rule = f"must be from 0 (best) to {worst} for {suffix}" if worst else f"is not for {suffix or 'PNG'} files; leave it out"
+        rule = (
+            f"must be from 0 (best) to {worst} for {suffix}"
+            if worst
+            else f"is not for {suffix or 'PNG'} files; leave it out"
+        )
         raise InputError(f"quality={quality} {rule}")
     if fps is not None and not _SLOWEST_FPS <= fps <= fastest:
         raise InputError(f"fps={fps:g} must be from {_SLOWEST_FPS} to {fastest} for {suffix or 'PNG'} files")
@@ -152,7 +172,8 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
 
 
 class _CodecSink:
-    """mp4 and webm through PyAV. The header goes out with the first packet; a manifest that changed since is put in at the end."""
+    """mp4 and webm through PyAV. The header goes out with the first packet; a manifest that changed since is put in at
+    the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         import av
@@ -163,16 +184,24 @@ class _CodecSink:
         self._partial, self._writer = partial, writer
         self._begun, self._tag = False, _tag(writer)
         self._container = av.open(str(partial), "w", options=container_options(partial))
-        # cpu-independent: the same frames give the same bytes on every CPU; x264's AVX-512 code was seen to encode one clip in two ways
+        # cpu-independent: the same frames give the same bytes on every CPU; x264's AVX-512 code was seen to encode one
+        # clip in two ways
         x264 = {"crf": crf, "preset": "medium", "x264-params": "cpu-independent=1"}
         codec_options = {"crf": crf, "b:v": "0", "row-mt": "1"} if webm else x264
-        self._stream: Any = self._container.add_stream("libvpx-vp9" if webm else "libx264", rate=writer.fps, options=codec_options)
+        self._stream: Any = self._container.add_stream(
+            "libvpx-vp9" if webm else "libx264", rate=writer.fps, options=codec_options
+        )
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
         self._tick = 1 / writer.fps  # ours: the muxer changes its stream's time base when it writes the header
         self._stream.time_base = self._tick
         context = self._stream.codec_context
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1  # limited, bt709
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
+            1,
+            1,
+            1,
+            1,
+        )  # limited, bt709
         self._index = 0
 
     def add(self, frame: np.ndarray) -> None:
@@ -215,8 +244,8 @@ def _tag(writer: VideoWriter) -> str | None:
 class _GifSink:
     """GIF through Pillow: at most 256 colours a frame, and times in hundredths of a second.
 
-    Pillow would hold all frames until the end. Each is encoded as it comes instead, the part that changed, into a spool:
-    the manifest, which stands before the frames, is known last.
+    Pillow would hold all frames until the end. Each is encoded as it comes instead, the part that changed, into a
+    spool: the manifest, which stands before the frames, is known last.
     """
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
@@ -257,8 +286,9 @@ class _GifSink:
 
 
 def _changes(picture: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int | None]:
-    """Of a quantized picture, the part that is not the `same` [h, w] as before: its pixels, its corner (x, y) in px, and
-    the index that stands for "as before", one that no other pixel needs. One pixel where all is the same: the frame counts.
+    """Of a quantized picture, the part that is not the `same` [h, w] as before: its pixels, its corner (x, y) in px,
+    and the index that stands for "as before", one that no other pixel needs. One pixel where all is the same: the frame
+    counts.
     """
     from PIL import Image
 

@@ -1,4 +1,5 @@
-"""What a camera did, from exact flow of a background: pan, tilt, zoom and roll. For pictures use `registration`: measured flow is short."""
+"""What a camera did, from exact flow of a background: pan, tilt, zoom and roll. For pictures use `registration`:
+measured flow is short."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from .motion import check_flow, checked_mask
 
 @dataclass(frozen=True)
 class CameraFit:
-    """What the camera did between first and last frame: pan_px, tilt_px, zoom, roll_deg, signed as `videogen.motion.Camera`."""
+    """What the camera did between first and last frame: pan_px, tilt_px, zoom, roll_deg, signed as
+    `videogen.motion.Camera`."""
 
     pan_px: float
     tilt_px: float
@@ -24,8 +26,8 @@ class CameraFit:
 def fitted_camera(flow: np.ndarray, mask: np.ndarray | None = None, *, rounds: int = 8) -> CameraFit:
     """The pan, tilt, zoom and roll that flow [n, 2, h, w] of a background amounts to over the clip.
 
-    A similarity is fitted to each pair, large residuals weighing less (iterated, Cauchy weights), and all are chained. mask: bool
-    [n, h, w], what is background.
+    A similarity is fitted to each pair, large residuals weighing less (iterated, Cauchy weights), and all are chained.
+    mask: bool [n, h, w], what is background.
     """
     check_flow(flow, flow)
     chosen = checked_mask(mask, flow)

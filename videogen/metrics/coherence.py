@@ -1,6 +1,7 @@
 """Does noise move as it should? Correlation of a latent frame with the first one, moved as the motion says.
 
-Arrays in, figures out: noise float [c, h, w], one latent frame. Legend: c channels, h w latent height and width, k px along a latent.
+Arrays in, figures out: noise float [c, h, w], one latent frame. Legend: c channels, h w latent height and width, k px
+along a latent.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _POINTS = 4  # looked at in a pixel, along each axis
 
 @dataclass(frozen=True)
 class Coherence:
-    """correlation: of a frame with the first one moved along; attainable: what that is for noise painted on what moves, less than 1
-    where latents are cut, shrunk or grown; share: of the latents that show only what the first frame showed, and were judged."""
+    """correlation: of a frame with the first one moved along; attainable: what that is for noise painted on what moves,
+    less than 1 where latents are cut, shrunk or grown; share: of the latents that show only what the first frame
+    showed, and were judged."""
 
     correlation: float
     attainable: float
@@ -31,16 +33,18 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of two noises of one shape, whose means are 0: how much of one is in the other."""
     one, other = (np.asarray(m, np.float64) for m in (a, b))
     if one.shape != other.shape or not one.any() or not other.any():
-        raise InputError(f"noises {list(one.shape)} and {list(other.shape)} cannot be correlated; both need one shape, and not all 0")
+        raise InputError(
+            f"noises {list(one.shape)} and {list(other.shape)} cannot be correlated; both need one shape, and not all 0"
+        )
     return float((one * other).sum() / math.sqrt((one**2).sum() * (other**2).sum()))
 
 
 def coherence(first: np.ndarray, later: np.ndarray, shown: np.ndarray) -> Coherence:
     """Correlation of a later frame [c, h, w] with the first one [c, h, w] moved as `shown` says.
 
-    shown [k h, k w, 2]: the place (x, y) in px of the first picture that each pixel of the later one shows, as `MotionPlan.map_at`
-    gives it; NaN or outside: nothing of it. A latent of the moved frame is the sum of the first's, by the pixels it has of each,
-    brought back to variance 1.
+    shown [k h, k w, 2]: the place (x, y) in px of the first picture that each pixel of the later one shows, as
+    `MotionPlan.map_at` gives it; NaN or outside: nothing of it. A latent of the moved frame is the sum of the first's,
+    by the pixels it has of each, brought back to variance 1.
     """
     start, now = checked_noise(first), checked_noise(later)
     _, height, width = start.shape
@@ -53,7 +57,9 @@ def coherence(first: np.ndarray, later: np.ndarray, shown: np.ndarray) -> Cohere
     seen, area = _seen(np.asarray(shown, np.float64), edge, width, height)
     whole = np.flatnonzero((seen >= 0).all(1))
     if not len(whole):
-        raise InputError("no latent of the later frame shows only what the first frame showed; there is nothing to judge")
+        raise InputError(
+            "no latent of the later frame shows only what the first frame showed; there is nothing to judge"
+        )
     pairs = np.arange(len(whole))[:, None] * (height * width) + seen[whole]
     pairs, count = np.unique(pairs, return_counts=True)
     target, source = np.divmod(pairs, height * width)
@@ -61,11 +67,16 @@ def coherence(first: np.ndarray, later: np.ndarray, shown: np.ndarray) -> Cohere
     moved = np.stack([np.bincount(target, share * channel[source]) for channel in start.reshape(len(start), -1)])
     length = np.sqrt(np.bincount(target, share**2))
     attainable = np.minimum(1, np.sqrt(area[whole]) * length).mean()
-    return Coherence(correlation(moved / length, now.reshape(len(now), -1)[:, whole]), float(attainable), len(whole) / (height * width))
+    return Coherence(
+        correlation(moved / length, now.reshape(len(now), -1)[:, whole]),
+        float(attainable),
+        len(whole) / (height * width),
+    )
 
 
 def _seen(shown: np.ndarray, edge: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """By latents: the first frame's latent that each point of a pixel shows, -1 for none, [h w, n]; a pixel's mean area there [h w]."""
+    """By latents: the first frame's latent that each point of a pixel shows, -1 for none, [h w, n]; a pixel's mean area
+    there [h w]."""
     right, down = _slope(shown, 1), _slope(shown, 0)
     offsets = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
     points = [_latent_at(shown + right * dx + down * dy, edge, width, height) for dy in offsets for dx in offsets]
@@ -76,7 +87,8 @@ def _seen(shown: np.ndarray, edge: int, width: int, height: int) -> tuple[np.nda
 
 
 def _slope(places: np.ndarray, axis: int) -> np.ndarray:
-    """How places [.., .., 2] change from pixel to pixel: of the ways to either side the shorter, so that edges and holes don't spread."""
+    """How places [.., .., 2] change from pixel to pixel: of the ways to either side the shorter, so that edges and
+    holes don't spread."""
     step = np.diff(places, axis=axis)
     before, after = (np.insert(step, at, step.take(at, axis), axis) for at in (0, step.shape[axis] - 1))
     return np.where((np.abs(before) <= np.abs(after)) | np.isnan(after), before, after)

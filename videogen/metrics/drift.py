@@ -1,7 +1,9 @@
-"""Whether a long clip wanders off: its colours, contrast and sharpness, segment by segment, and their trend. No weights.
+"""Whether a long clip wanders off: its colours, contrast and sharpness, segment by segment, and their trend. No
+weights.
 
-A segment is described as it comes (`describe`), the trend is judged once all are there (`drift`). The trend is Theil and Sen's: the
-median of the slopes between all pairs of segments (Sen 1968, JASA 63), which a scene here or there does not bend.
+A segment is described as it comes (`describe`), the trend is judged once all are there (`drift`). The trend is Theil
+and Sen's: the median of the slopes between all pairs of segments (Sen 1968, JASA 63), which a scene here or there does
+not bend.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ _LEAST_CONTRAST, _LEAST_SHARPNESS = 1.0, 1.0  # smaller ones count as these
 class Segment:
     """A stretch of a clip in figures, means over its frames.
 
-    lab: mean Lab colour; chroma: mean distance from grey in Lab; contrast: standard deviation of brightness, levels of 255;
-    clipped: share of pixels with a channel at 0 or 255; sharpness: variance of the Laplacian, levels squared.
+    lab: mean Lab colour; chroma: mean distance from grey in Lab; contrast: standard deviation of brightness, levels of
+    255; clipped: share of pixels with a channel at 0 or 255; sharpness: variance of the Laplacian, levels squared.
     """
 
     lab: tuple[float, float, float]
@@ -39,11 +41,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a clip's trend goes, over its whole length; of one that stays as it is colour_de and clipped are 0, the ratios 1.
+    """How a clip's trend goes, over its whole length; of one that stays as it is colour_de and clipped are 0, the
+    ratios 1.
 
-    colour_de: length of the trend of the mean Lab colour; contrast, sharpness: end over start by the trend of their logarithms;
-    chroma, clipped: change by their trends. gap_de: Lab distance of the last segment from the first, whatever lay between.
-    per_minute_de: colour_de over the clip's length.
+    colour_de: length of the trend of the mean Lab colour; contrast, sharpness: end over start by the trend of their
+    logarithms; chroma, clipped: change by their trends. gap_de: Lab distance of the last segment from the first,
+    whatever lay between. per_minute_de: colour_de over the clip's length.
     """
 
     colour_de: float
@@ -76,7 +79,13 @@ def describe(frames: np.ndarray) -> Segment:
         contrast += float(luma(frame).std())
         clipped += float(((frame == 0) | (frame == 255)).any(-1).mean())
     mean, n = colours / len(frames), len(frames)
-    return Segment((float(mean[0]), float(mean[1]), float(mean[2])), chroma / n, contrast / n, clipped / n, float(sharpness(frames).mean()))
+    return Segment(
+        (float(mean[0]), float(mean[1]), float(mean[2])),
+        chroma / n,
+        contrast / n,
+        clipped / n,
+        float(sharpness(frames).mean()),
+    )
 
 
 def joined(parts: Sequence[tuple[Segment, int]]) -> Segment:
@@ -112,7 +121,9 @@ def strayed(first: Segment, now: Segment) -> tuple[str, ...]:
     colour = float(np.linalg.norm(np.subtract(now.lab, first.lab)))
     contrast = max(_LEAST_CONTRAST, now.contrast) / max(_LEAST_CONTRAST, first.contrast)
     sharp = max(_LEAST_SHARPNESS, now.sharpness) / max(_LEAST_SHARPNESS, first.sharpness)
-    return Drift(colour, contrast, sharp, now.chroma - first.chroma, now.clipped - first.clipped, colour, colour).faults()
+    return Drift(
+        colour, contrast, sharp, now.chroma - first.chroma, now.clipped - first.clipped, colour, colour
+    ).faults()
 
 
 def theil_sen(values: np.ndarray) -> float:

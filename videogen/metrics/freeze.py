@@ -1,8 +1,8 @@
 """Whether a clip stands still: pairs of frames in which nothing moves, and how long they last. No weights.
 
-Two rules. `freeze` looks at pixels, needs nothing else and finds a picture that stopped. `dynamic` is VBench's dynamic degree (Huang
-et al., CVPR 2024) for flow that somebody measured: a pair moves where its fastest 5 % do, and a clip is dynamic where enough pairs
-move; its 6 px at 256 px and 8 frames a second are scaled to the clip.
+Two rules. `freeze` looks at pixels, needs nothing else and finds a picture that stopped. `dynamic` is VBench's dynamic
+degree (Huang et al., CVPR 2024) for flow that somebody measured: a pair moves where its fastest 5 % do, and a clip is
+dynamic where enough pairs move; its 6 px at 256 px and 8 frames a second are scaled to the clip.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Freeze:
     def faults(self) -> tuple[str, ...]:
         """Which limits it breaks: stops (for long), still (for the most part)."""
         return tuple(
-            name for name, is_so in (("stops", self.longest_s > STILL_LIMIT_S), ("still", self.share > STILL_SHARE_LIMIT)) if is_so
+            name
+            for name, is_so in (("stops", self.longest_s > STILL_LIMIT_S), ("still", self.share > STILL_SHARE_LIMIT))
+            if is_so
         )
 
 
@@ -53,7 +55,9 @@ def changes(frames: np.ndarray) -> np.ndarray:
 def freeze(changed: np.ndarray, fps: float) -> Freeze:
     """How a clip stands still, by the `changes` of all its pairs [n]."""
     if not len(changed) or not fps > 0:
-        raise InputError(f"{len(changed)} pairs of frames at fps={fps} show nothing; give at least one, and a rate above 0")
+        raise InputError(
+            f"{len(changed)} pairs of frames at fps={fps} show nothing; give at least one, and a rate above 0"
+        )
     still = np.asarray(changed) < STILL_LEVELS
     edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(np.int8)))
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
@@ -64,7 +68,8 @@ def freeze(changed: np.ndarray, fps: float) -> Freeze:
 
 
 def dynamic(fastest_px: np.ndarray, *, height: int, width: int, fps: float) -> bool:
-    """Whether a clip moves, by VBench's rule. fastest_px: of each pair, the mean length of its fastest 5 % of flow, px [n]."""
+    """Whether a clip moves, by VBench's rule. fastest_px: of each pair, the mean length of its fastest 5 % of flow, px
+    [n]."""
     if not len(fastest_px):
         raise InputError("a clip without pairs of frames cannot be judged; give at least one")
     least = _DYNAMIC_PX * min(height, width) / _DYNAMIC_SIDE_PX * _DYNAMIC_FPS / fps

@@ -1,4 +1,5 @@
-"""A long clip judged while it is made: seams, drift, repetition and freezing, in memory that holds no more than a few frames.
+"""A long clip judged while it is made: seams, drift, repetition and freezing, in memory that holds no more than a few
+frames.
 
     meter = LongClip(fps=16, window=33, beat=4)
     for chunk in chunks:
@@ -29,7 +30,8 @@ _MOST_THUMBNAILS, _MOST_SEGMENTS = 4096, 512  # both even
 
 @dataclass(frozen=True)
 class LongClipReport:
-    """A clip's figures. drift: the worst of its shots. drift, repetition: None where the clip is too short to show them."""
+    """A clip's figures. drift: the worst of its shots. drift, repetition: None where the clip is too short to show
+    them."""
 
     frames: int
     seams: tuple[Seam, ...]
@@ -40,7 +42,8 @@ class LongClipReport:
 
     @property
     def ratios(self) -> list[float]:
-        """The seam ratio of each place where chunks meet. Joins a beat apart are one place, a cross-fade, which is as bad as its worst."""
+        """The seam ratio of each place where chunks meet. Joins a beat apart are one place, a cross-fade, which is as
+        bad as its worst."""
         found: list[float] = []
         last = None
         for one in sorted(self.seams, key=lambda one: one.frame):
@@ -68,12 +71,14 @@ class LongClipReport:
 
 
 class LongClip:
-    """Takes frames in order. window: frames that the model makes in one go, within which likeness is no repetition; beat: frames a
-    latent, see `seams.seam`."""
+    """Takes frames in order. window: frames that the model makes in one go, within which likeness is no repetition;
+    beat: frames a latent, see `seams.seam`."""
 
     def __init__(self, *, fps: float, window: int, beat: int = 1) -> None:
         if not fps > 0 or window < 2 or beat < 1:
-            raise InputError(f"fps={fps}, window={window}, beat={beat}: the rate must be above 0, window at least 2 and beat at least 1")
+            raise InputError(
+                f"fps={fps}, window={window}, beat={beat}: the rate must be above 0, window at least 2 and beat at least 1"
+            )
         self.fps, self.window, self.beat, self.count = fps, window, beat, 0
         self._kept: np.ndarray | None = None  # the last frames seen, ending at `count`
         self._waiting: list[int] = []  # joins whose later frames are not all there
@@ -90,14 +95,16 @@ class LongClip:
         self._segment = max(1, round(SEGMENT_S * self.fps))  # frames of a segment
 
     def add(self, frames: np.ndarray, *, joins: bool = True, begins: bool = False) -> list[Seam]:
-        """Take the next frames, uint8 [n, h, w, 3]; joins: they are to go on without a seam from those before; begins: a shot begins
-        with them, so that its colours may differ.
+        """Take the next frames, uint8 [n, h, w, 3]; joins: they are to go on without a seam from those before; begins:
+        a shot begins with them, so that its colours may differ.
 
         Returns the seams that can be judged now; a seam waits for the `reach` frames after it.
         """
         check_clip(frames, 1)
         if self._kept is not None and frames.shape[1:] != self._kept.shape[1:]:
-            raise InputError(f"frames of {list(frames.shape[1:])} follow others of {list(self._kept.shape[1:])}; a clip has one size")
+            raise InputError(
+                f"frames of {list(frames.shape[1:])} follow others of {list(self._kept.shape[1:])}; a clip has one size"
+            )
         if joins and self.count:
             self._waiting.append(self.count)
         last = frames[:0] if self._kept is None else self._kept[-1:]
@@ -117,15 +124,24 @@ class LongClip:
         return settled
 
     def faults_of_next(self, frames: np.ndarray, *, same_shot: bool = True) -> tuple[str, ...]:
-        """What would be wrong with these as the next frames: they stray from how the shot began, or show again what was shown.
+        """What would be wrong with these as the next frames: they stray from how the shot began, or show again what was
+        shown.
 
         same_shot: whether no shot begins in them. Seams and standing still need no past and are judged elsewhere.
         """
         check_clip(frames, 1)
-        found = [f"{name} strays" for name in strayed(self._segments[0], describe(frames))] if same_shot and self._segments else []
+        found = (
+            [f"{name} strays" for name in strayed(self._segments[0], describe(frames))]
+            if same_shot and self._segments
+            else []
+        )
         window = max(2, self.window // self._every)
         run = frames[-self.count % self._every :: self._every]
-        if len(self._thumbnails) and len(run) and likeness(self._thumbnails, thumbnails(run), window) > REPETITION_LIMIT:
+        if (
+            len(self._thumbnails)
+            and len(run)
+            and likeness(self._thumbnails, thumbnails(run), window) > REPETITION_LIMIT
+        ):
             found.append("repeats")
         return tuple(found)
 
@@ -134,12 +150,18 @@ class LongClip:
         if self.count < 2:
             raise InputError(f"{self.count} frames show nothing; add at least 2")
         found = (*self._seams, *self._judged(least(self.beat)))
-        worst = max([*self._drifts, *self._drift()], key=lambda drift: (len(drift.faults()), drift.colour_de), default=None)
-        return LongClipReport(self.count, found, freeze(np.concatenate(self._changes), self.fps), worst, self._repetition(), self.beat)
+        worst = max(
+            [*self._drifts, *self._drift()], key=lambda drift: (len(drift.faults()), drift.colour_de), default=None
+        )
+        return LongClipReport(
+            self.count, found, freeze(np.concatenate(self._changes), self.fps), worst, self._repetition(), self.beat
+        )
 
     def _drift(self) -> list[Drift]:
         """The shot's, where it is long enough to show one."""
-        return [drift(self._segments, len(self._segments) * self._segment / self.fps)] if len(self._segments) > 2 else []
+        return (
+            [drift(self._segments, len(self._segments) * self._segment / self.fps)] if len(self._segments) > 2 else []
+        )
 
     def _repetition(self) -> Repetition | None:
         window, every = max(2, self.window // self._every), self._every

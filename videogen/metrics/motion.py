@@ -1,7 +1,9 @@
-"""How a clip moves, beside how it should: errors of flow and tracks, motion outside a mask, warping error, dynamic degree.
+"""How a clip moves, beside how it should: errors of flow and tracks, motion outside a mask, warping error, dynamic
+degree.
 
-Arrays in, figures out, no weights: flow float [n, 2, height, width] in px (dx, dy from each frame to the next), masks bool [n, height,
-width]. Who measures the flow (DIS, say) reports its own floor beside: the same figure of flow measured on a render of the plan.
+Arrays in, figures out, no weights: flow float [n, 2, height, width] in px (dx, dy from each frame to the next), masks
+bool [n, height, width]. Who measures the flow (DIS, say) reports its own floor beside: the same figure of flow measured
+on a render of the plan.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ _FASTEST_SHARE = 0.05  # VBench (Huang et al., CVPR 2024) judges a pair by its f
 
 @dataclass(frozen=True)
 class FlowError:
-    """mean_px, median_px: end-point error; outliers: share beyond 3 px; angular_deg: mean angle between (dx, dy, 1) and the
-    target's (Barron et al. 1994); share: of all pixels that were judged; floor_px: mean error of the measuring itself."""
+    """mean_px, median_px: end-point error; outliers: share beyond 3 px; angular_deg: mean angle between (dx, dy, 1) and
+    the target's (Barron et al. 1994); share: of all pixels that were judged; floor_px: mean error of the measuring
+    itself."""
 
     mean_px: float
     median_px: float
@@ -40,8 +43,8 @@ class TrackError:
 
 @dataclass(frozen=True)
 class DynamicDegree:
-    """mean_px: mean motion a frame; fastest_px: mean over pairs of the fastest 5 %'s mean; share_of_diagonal: fastest_px over the
-    picture's diagonal."""
+    """mean_px: mean motion a frame; fastest_px: mean over pairs of the fastest 5 %'s mean; share_of_diagonal:
+    fastest_px over the picture's diagonal."""
 
     mean_px: float
     fastest_px: float
@@ -50,8 +53,8 @@ class DynamicDegree:
 
 @dataclass(frozen=True)
 class WarpingError:
-    """error: mean squared difference of colours 0..1 to the previous frame moved along, 1e-3 is usual; share: of pixels that
-    were judged; motion_px: mean motion a frame, without which a still clip looks perfect."""
+    """error: mean squared difference of colours 0..1 to the previous frame moved along, 1e-3 is usual; share: of pixels
+    that were judged; motion_px: mean motion a frame, without which a still clip looks perfect."""
 
     error: float
     share: float
@@ -63,7 +66,8 @@ def end_point_error(
 ) -> FlowError:
     """Error of flow against a target [n, 2, h, w], where `mask` [n, h, w] says so (None: everywhere).
 
-    reference: flow measured the same way on a clip that moves just as the target says (a plan's preview); its error is the floor.
+    reference: flow measured the same way on a clip that moves just as the target says (a plan's preview); its error is
+    the floor.
     """
     check_flow(flow, target)
     chosen = checked_mask(mask, flow)
@@ -82,7 +86,8 @@ def end_point_error(
 def background_error(
     flow: np.ndarray, things: np.ndarray, target: np.ndarray | None = None, *, reference: np.ndarray | None = None
 ) -> FlowError:
-    """Error outside `things` (bool or coverage 0..1, [n, h, w]), against the target, or against rest where it is None."""
+    """Error outside `things` (bool or coverage 0..1, [n, h, w]), against the target, or against rest where it is
+    None."""
     outside = np.asarray(things) < 0.5 if np.asarray(things).dtype != bool else ~np.asarray(things)
     return end_point_error(flow, np.zeros_like(flow) if target is None else target, outside, reference=reference)
 
@@ -90,7 +95,9 @@ def background_error(
 def track_error(tracks: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None) -> TrackError:
     """Distance of tracks [n, frames, 2] from a target, px; visible: bool [n, frames], which to judge (None: all)."""
     if tracks.shape != target.shape or tracks.ndim != 3 or tracks.shape[2] != 2 or 0 in tracks.shape:
-        raise InputError(f"tracks {list(tracks.shape)} and {list(target.shape)} cannot be compared; both need [n, frames, 2]")
+        raise InputError(
+            f"tracks {list(tracks.shape)} and {list(target.shape)} cannot be compared; both need [n, frames, 2]"
+        )
     seen = np.ones(tracks.shape[:2], bool) if visible is None else np.asarray(visible, bool)
     if seen.shape != tracks.shape[:2]:
         raise InputError(f"visible is {list(seen.shape)}, the tracks need {list(tracks.shape[:2])}")
@@ -113,19 +120,24 @@ def dynamic_degree(flow: np.ndarray) -> DynamicDegree:
 
 
 def warping_error(frames: np.ndarray, backward: np.ndarray, valid: np.ndarray | None = None) -> WarpingError:
-    """E = mean(V |I_t - I_{t-1}(x + b_t(x))|^2) over a clip uint8 [n + 1, h, w, 3] (Lai et al., ECCV 2018, with the mean over V).
+    """E = mean(V |I_t - I_{t-1}(x + b_t(x))|^2) over a clip uint8 [n + 1, h, w, 3] (Lai et al., ECCV 2018, with the
+    mean over V).
 
-    backward: flow [n, 2, h, w] from each frame after the first to the one before; valid: bool [n, h, w], where it holds.
-    Places that come from outside the picture are left out.
+    backward: flow [n, 2, h, w] from each frame after the first to the one before; valid: bool [n, h, w], where it
+    holds. Places that come from outside the picture are left out.
     """
     check_flow(backward, backward)
     if frames.shape != (len(backward) + 1, *backward.shape[2:], 3):
-        raise InputError(f"frames {list(frames.shape)} and backward flow {list(backward.shape)} do not fit: n + 1 frames need [n, 2, h, w]")
+        raise InputError(
+            f"frames {list(frames.shape)} and backward flow {list(backward.shape)} do not fit: n + 1 frames need [n, 2, h, w]"
+        )
     known = checked_mask(valid, backward) & _inside(backward)
     if not known.any():
         raise InputError("no pixel has backward flow that holds; there is nothing to judge")
     pictures = frames.astype(np.float32) / 255
-    difference = np.stack([now - _warped(before, flow) for now, before, flow in zip(pictures[1:], pictures, backward, strict=False)])
+    difference = np.stack(
+        [now - _warped(before, flow) for now, before, flow in zip(pictures[1:], pictures, backward, strict=False)]
+    )
     motion = float(np.linalg.norm(backward, axis=1).mean())
     return WarpingError(float((difference**2).mean(-1)[known].mean()), float(known.mean()), motion)
 
@@ -158,12 +170,15 @@ def _inside(flow: np.ndarray) -> np.ndarray:
 
 
 def checked_mask(mask: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
-    """The mask bool [n, h, w] of flow [n, 2, h, w], all of it for None; InputError where it does not fit or is empty."""
+    """The mask bool [n, h, w] of flow [n, 2, h, w], all of it for None; InputError where it does not fit or is
+    empty."""
     shape = (len(flow), *flow.shape[2:])
     if mask is None:
         return np.ones(shape, bool)
     if mask.shape != shape or mask.dtype != bool:
-        raise InputError(f"the mask is {mask.dtype} {list(mask.shape)}, flow {list(flow.shape)} needs bool {list(shape)}")
+        raise InputError(
+            f"the mask is {mask.dtype} {list(mask.shape)}, flow {list(flow.shape)} needs bool {list(shape)}"
+        )
     if not mask.any():
         raise InputError("the mask is empty; there is nothing to judge")
     return mask
@@ -172,7 +187,9 @@ def checked_mask(mask: np.ndarray | None, flow: np.ndarray) -> np.ndarray:
 def check_flow(flow: np.ndarray, target: np.ndarray) -> None:
     """InputError where these are not two finite flows [n, 2, h, w] of one shape."""
     if flow.shape != target.shape or flow.ndim != 4 or flow.shape[1] != 2 or 0 in flow.shape:
-        raise InputError(f"flows {list(flow.shape)} and {list(target.shape)} cannot be judged; both need [n, 2, height, width], not empty")
+        raise InputError(
+            f"flows {list(flow.shape)} and {list(target.shape)} cannot be judged; both need [n, 2, height, width], not empty"
+        )
     _check_finite("flow", flow)
     _check_finite("flow", target)
 

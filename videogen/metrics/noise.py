@@ -1,7 +1,8 @@
-"""Is this noise white and Gaussian? Figures whose size is known for true noise; no weights. Whether it moves: `coherence`.
+"""Is this noise white and Gaussian? Figures whose size is known for true noise; no weights. Whether it moves:
+`coherence`.
 
-Arrays in, figures out: noise float [c, h, w], one latent frame, as `videogen.schedulers.warped_noise(...)[0, :, f]` gives it.
-A `score` is in standard deviations of what chance gives: about 1 for true noise, above 4 next to never.
+Arrays in, figures out: noise float [c, h, w], one latent frame, as `videogen.schedulers.warped_noise(...)[0, :, f]`
+gives it. A `score` is in standard deviations of what chance gives: about 1 for true noise, above 4 next to never.
 Legend: c channels, h w latent height and width.
 """
 
@@ -24,7 +25,8 @@ _MOST_RINGS = 16
 
 @dataclass(frozen=True)
 class KolmogorovSmirnov:
-    """distance: largest between the noise's distribution and the normal one; p: how often true noise is as far from it."""
+    """distance: largest between the noise's distribution and the normal one; p: how often true noise is as far from
+    it."""
 
     distance: float
     p: float
@@ -40,7 +42,8 @@ class Moran:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """flatness: geometric over arithmetic mean of the rings' power, 1 for white noise; score: of the ring furthest from the mean."""
+    """flatness: geometric over arithmetic mean of the rings' power, 1 for white noise; score: of the ring furthest from
+    the mean."""
 
     flatness: float
     score: float
@@ -65,7 +68,8 @@ class ChannelCorrelation:
 
 
 def kolmogorov_smirnov(noise: np.ndarray) -> KolmogorovSmirnov:
-    """Distance of all values of noise [c, h, w] from N(0, 1) (Kolmogorov 1933; p as in Stephens 1970, good from a few dozen values on)."""
+    """Distance of all values of noise [c, h, w] from N(0, 1) (Kolmogorov 1933; p as in Stephens 1970, good from a few
+    dozen values on)."""
     ordered = np.sort(checked_noise(noise).ravel())
     expected = np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in ordered.tolist()])
     steps = np.arange(len(ordered) + 1) / len(ordered)
@@ -79,7 +83,8 @@ def kolmogorov_smirnov(noise: np.ndarray) -> KolmogorovSmirnov:
 
 
 def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran:
-    """Moran's I of noise [c, h, w] (Moran 1950), mean over the channels; its score is that of the mean, under normality (Cliff and Ord).
+    """Moran's I of noise [c, h, w] (Moran 1950), mean over the channels; its score is that of the mean, under normality
+    (Cliff and Ord).
 
     lags: (dy, dx), 0 or more, of the pairs that count as neighbours.
     """
@@ -96,19 +101,24 @@ def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran
         degree[far] += 1
     n, weight = height * width, float(degree.sum())
     index = float(np.mean(n / weight * 2 * products / (centred**2).sum((1, 2))))
-    variance = (n**2 * 2 * weight - n * 4 * float((degree**2).sum()) + 3 * weight**2) / ((n**2 - 1) * weight**2) - 1 / (n - 1) ** 2
+    variance = (n**2 * 2 * weight - n * 4 * float((degree**2).sum()) + 3 * weight**2) / ((n**2 - 1) * weight**2) - 1 / (
+        n - 1
+    ) ** 2
     return Moran(index, (index + 1 / (n - 1)) / math.sqrt(variance / len(values)))
 
 
 def spectral_flatness(noise: np.ndarray) -> Spectrum:
-    """Power of noise [c, h, w] by rings of equally many frequencies; channels are averaged. At least 128 values a channel."""
+    """Power of noise [c, h, w] by rings of equally many frequencies; channels are averaged. At least 128 values a
+    channel."""
     values = checked_noise(noise)
     count = values[0].size
     if count < 2 * _RING:
         raise InputError(f"a spectrum needs at least {2 * _RING} values a channel, {list(values.shape)} has {count}")
     power = (np.abs(np.fft.fft2(values)) ** 2).mean(0).ravel() / count
     fy, fx = (np.fft.fftfreq(n) for n in values.shape[1:])
-    rings = np.array_split(np.argsort(np.hypot(fy[:, None], fx).ravel(), kind="stable"), min(_MOST_RINGS, count // _RING))
+    rings = np.array_split(
+        np.argsort(np.hypot(fy[:, None], fx).ravel(), kind="stable"), min(_MOST_RINGS, count // _RING)
+    )
     means = np.array([power[ring].mean() for ring in rings]) / power.mean()
     scores = [abs(mean - 1) * math.sqrt(len(ring) * len(values) / 2) for mean, ring in zip(means, rings, strict=True)]
     return Spectrum(float(np.exp(np.log(np.maximum(means, 1e-300)).mean())), float(max(scores)))
@@ -134,7 +144,8 @@ def channel_correlation(noise: np.ndarray) -> ChannelCorrelation:
 
 
 def noise_faults(noise: np.ndarray) -> list[str]:
-    """What tells noise [c, h, w] from white standard normal noise: a line for each figure of this module that true noise hardly ever has.
+    """What tells noise [c, h, w] from white standard normal noise: a line for each figure of this module that true
+    noise hardly ever has.
 
     K-S below p = 0.001, scores beyond 4 standard deviations, or as unlikely where a score is the worst of many.
     """
@@ -144,7 +155,9 @@ def noise_faults(noise: np.ndarray) -> list[str]:
     rows += [(f"Moran {dy},{dx}", abs(morans_i(noise, [(dy, dx)]).score), len(_FAULT_LAGS)) for dy, dx in _FAULT_LAGS]
     rows += [("PSD", spectral_flatness(noise).score, _MOST_RINGS)]
     rows += [("channels", channel_correlation(noise).score, pairs)] if pairs else []
-    faults = [f"{name} {score:.3g} > {worst_score(many):.3g}" for name, score, many in rows if not score <= worst_score(many)]
+    faults = [
+        f"{name} {score:.3g} > {worst_score(many):.3g}" for name, score, many in rows if not score <= worst_score(many)
+    ]
     p = kolmogorov_smirnov(noise).p
     return ([] if p >= _UNLIKELY_P else [f"K-S p {p:.2g} < {_UNLIKELY_P}"]) + faults
 
@@ -158,7 +171,9 @@ def checked_noise(noise: np.ndarray) -> np.ndarray:
     """The noise in float64. InputError where it is not [c, h, w], finite, and of values that differ."""
     values = np.asarray(noise, np.float64)
     if values.ndim != 3 or min(values.shape, default=0) < 1 or values[0].size < 2:
-        raise InputError(f"noise {list(values.shape)} cannot be judged; give one latent frame [channels, height, width]")
+        raise InputError(
+            f"noise {list(values.shape)} cannot be judged; give one latent frame [channels, height, width]"
+        )
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise InputError(f"noise with {bad} NaN or infinite values cannot be judged")

@@ -1,4 +1,5 @@
-"""What the metrics of long clips see in pictures: differences, brightness, Lab colours, sharpness. NumPy, a frame at a time.
+"""What the metrics of long clips see in pictures: differences, brightness, Lab colours, sharpness. NumPy, a frame at a
+time.
 
 Legend: n frames, h height, w width. Levels are 0 to 255.
 """
@@ -12,7 +13,9 @@ import numpy as np
 from videogen.core.errors import InputError
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
-_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _D65 = np.array([0.95047, 1.0, 1.08883])
 
 
@@ -39,7 +42,9 @@ def steps(frames: np.ndarray) -> np.ndarray:
 def bends(frames: np.ndarray) -> np.ndarray:
     """How far each frame but the ends is from the mean of its neighbours, doubled, in levels: float64 [n - 2]."""
     wide = [frame.astype(np.int16) for frame in frames]
-    return np.array([np.abs(a - 2 * b + c).mean(dtype=np.float64) for a, b, c in zip(wide, wide[1:], wide[2:], strict=False)])
+    return np.array(
+        [np.abs(a - 2 * b + c).mean(dtype=np.float64) for a, b, c in zip(wide, wide[1:], wide[2:], strict=False)]
+    )
 
 
 def mean_lab(frames: np.ndarray) -> np.ndarray:

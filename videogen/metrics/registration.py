@@ -1,9 +1,11 @@
-"""What a camera did, from the pictures themselves: pan, tilt, zoom and roll by direct registration. No depth, no weights.
+"""What a camera did, from the pictures themselves: pan, tilt, zoom and roll by direct registration. No depth, no
+weights.
 
-Flow between neighbouring frames makes motion of a fraction of a pixel smaller than it is, and over a clip that adds up. So one
-similarity is fitted between each frame and the first one (Lucas and Kanade, IJCAI 1981), begun where the last frame's speed leads to,
-coarse to fine, with Cauchy weights for what moves by itself. Where little of the first frame is left, a later one takes its place.
-Legend: a similarity is (a, b, x, y): z -> (a + ib) z + x + iy over px from the picture's centre.
+Flow between neighbouring frames makes motion of a fraction of a pixel smaller than it is, and over a clip that adds up.
+So one similarity is fitted between each frame and the first one (Lucas and Kanade, IJCAI 1981), begun where the last
+frame's speed leads to, coarse to fine, with Cauchy weights for what moves by itself. Where little of the first frame is
+left, a later one takes its place. Legend: a similarity is (a, b, x, y): z -> (a + ib) z + x + iy over px from the
+picture's centre.
 """
 
 from __future__ import annotations
@@ -37,16 +39,21 @@ class _Picture:
 
 
 def registered_camera(frames: np.ndarray, mask: np.ndarray | None = None) -> CameraFit | None:
-    """What the camera did over a clip uint8 [n, h, w, 3]; None where it cannot be told: where in any frame the ground is too
-    plain (stripes are, along themselves) or too small, or does not show what the frames before did, as after a cut.
+    """What the camera did over a clip uint8 [n, h, w, 3]; None where it cannot be told: where in any frame the ground
+    is too plain (stripes are, along themselves) or too small, or does not show what the frames before did, as after a
+    cut.
 
     mask: bool [n, h, w], what is background.
     InputError for frames or a mask of another shape or dtype, and for less than 2 frames.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or 0 in frames.shape or frames.dtype != np.uint8:
-        raise InputError(f"frames {list(frames.shape)} {frames.dtype} show no camera; it takes at least 2 of uint8 [n, height, width, 3]")
+        raise InputError(
+            f"frames {list(frames.shape)} {frames.dtype} show no camera; it takes at least 2 of uint8 [n, height, width, 3]"
+        )
     if mask is not None and (mask.shape != frames.shape[:3] or mask.dtype != bool):
-        raise InputError(f"mask {list(mask.shape)} {mask.dtype} does not fit frames {list(frames.shape)}; it is bool [n, height, width]")
+        raise InputError(
+            f"mask {list(mask.shape)} {mask.dtype} does not fit frames {list(frames.shape)}; it is bool [n, height, width]"
+        )
     shown = (_pyramid(frame, None if mask is None else mask[index]) for index, frame in enumerate(frames))
     reference = next(shown)
     finest, base, moved, speed = reference[0], _STILL, _STILL, _STILL
@@ -93,7 +100,8 @@ def _plain(picture: _Picture) -> bool:
 
 
 def _registered(before: list[_Picture], after: list[_Picture], guess: np.ndarray) -> np.ndarray | None:
-    """The similarity that takes places of one frame to those of the other, coarse to fine; None where they are not alike under it."""
+    """The similarity that takes places of one frame to those of the other, coarse to fine; None where they are not
+    alike under it."""
     likeness = 0.0
     for level in reversed(range(len(before))):
         scale = before[level].gray.shape[1] / before[0].gray.shape[1]
@@ -114,7 +122,10 @@ def _fitted(before: _Picture, after: _Picture, guess: np.ndarray) -> tuple[np.nd
         wanted, seen = before.gray[chosen].astype(np.float64), gray[chosen].astype(np.float64)
         contrast = wanted.std() / max(float(seen.std()), 1e-6)
         residual = wanted - wanted.mean() - contrast * (seen - seen.mean())
-        slopes = np.stack([across * xs + down * ys, down * xs - across * ys, across, down], -1)[chosen].astype(np.float64) * contrast
+        slopes = (
+            np.stack([across * xs + down * ys, down * xs - across * ys, across, down], -1)[chosen].astype(np.float64)
+            * contrast
+        )
         weight = 1 / np.sqrt(1 + (residual / (1.5 * np.median(np.abs(residual)) + 1e-6)) ** 2)
         likeness = _correlation(wanted, seen, weight**2)
         change = np.linalg.lstsq((slopes - slopes.mean(0)) * weight[:, None], residual * weight, rcond=None)[0]
@@ -130,13 +141,17 @@ def _correlation(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> f
 
 
 def _sampled(picture: _Picture, where: np.ndarray) -> list[np.ndarray]:
-    """Ground, gray and its gradients at the places that a similarity takes each pixel to; no ground beyond the picture."""
+    """Ground, gray and its gradients at the places that a similarity takes each pixel to; no ground beyond the
+    picture."""
     import cv2
 
     xs, ys = _centred(picture.gray.shape)
     a, b, x, y = where
     height, width = picture.gray.shape
-    u, v = (a * xs - b * ys + x + (width - 1) / 2).astype(np.float32), (b * xs + a * ys + y + (height - 1) / 2).astype(np.float32)
+    u, v = (
+        (a * xs - b * ys + x + (width - 1) / 2).astype(np.float32),
+        (b * xs + a * ys + y + (height - 1) / 2).astype(np.float32),
+    )
     cubic = [cv2.remap(layer, u, v, cv2.INTER_CUBIC) for layer in (picture.gray, picture.across, picture.down)]
     return [cv2.remap(picture.ground, u, v, cv2.INTER_LINEAR), *cubic]
 

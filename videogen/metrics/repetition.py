@@ -1,8 +1,9 @@
 """Whether a long clip does again what it did: its strongest likeness to itself beyond a window. No weights.
 
-Frames become small pictures (`thumbnails`, as they come); from each its mean over the clip is taken, so that a still background
-likens nothing. Two runs of frames are as alike as 1 - sum |a - b|^2 / sum (|a|^2 + |b|^2): 1 where they are equal, about 0 where they
-have nothing to do with each other. A motion that does come round, as of a thing in orbit, is a repetition too.
+Frames become small pictures (`thumbnails`, as they come); from each its mean over the clip is taken, so that a still
+background likens nothing. Two runs of frames are as alike as 1 - sum |a - b|^2 / sum (|a|^2 + |b|^2): 1 where they are
+equal, about 0 where they have nothing to do with each other. A motion that does come round, as of a thing in orbit, is
+a repetition too.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from .pictures import check_clip
 REPETITION_LIMIT = 0.9
 SIDE = 12  # px of a thumbnail
 _MOST = 2048  # frames compared; of longer clips every 2nd, 3rd, ... is taken
-_QUIET_LEVELS = 1.0  # thumbnails that differ by less from the clip's mean, root mean square, are still: nothing repeats there
+_QUIET_LEVELS = (
+    1.0  # thumbnails that differ by less from the clip's mean, root mean square, are still: nothing repeats there
+)
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """likeness: of the two runs that are most alike, -1 to 1; they begin at frames `first` and `second` and are `frames` long."""
+    """likeness: of the two runs that are most alike, -1 to 1; they begin at frames `first` and `second` and are
+    `frames` long."""
 
     likeness: float
     first: int
@@ -47,14 +51,18 @@ def repetition(clip: np.ndarray, window: int) -> Repetition:
     window: frames that are made in one go (a model's clip), within which likeness is no repetition.
     """
     if window < 2 or clip.ndim != 2 or len(clip) < window + max(1, window // 2):
-        raise InputError(f"{len(clip)} thumbnails show no repetition beyond a window of {window}; give 1.5 windows of 2 or more")
+        raise InputError(
+            f"{len(clip)} thumbnails show no repetition beyond a window of {window}; give 1.5 windows of 2 or more"
+        )
     stride = -(-len(clip) // _MOST)
     own = clip[::stride] - clip.mean(0, dtype=np.float64).astype(np.float32)
     apart, run = -(-window // stride), max(1, window // 2 // stride)
     energy, quiet = np.einsum("nv,nv->n", own, own, dtype=np.float64), _QUIET_LEVELS**2 * own.shape[1]
     best = (-1.0, 0, apart)
     for lag in range(apart, len(own) - run + 1):
-        together = _runs(np.einsum("nv,nv->n", own[:-lag], own[lag:]), run)  # lag by lag: all at once would take as much as a model
+        together = _runs(
+            np.einsum("nv,nv->n", own[:-lag], own[lag:]), run
+        )  # lag by lag: all at once would take as much as a model
         power = _runs(energy[: len(own) - lag] + energy[lag:], run)
         likeness = np.where(power > 2 * run * quiet, 2 * together / np.maximum(power, 1e-9), 0.0)
         at = int(likeness.argmax())
@@ -63,7 +71,8 @@ def repetition(clip: np.ndarray, window: int) -> Repetition:
 
 
 def likeness(clip: np.ndarray, run: np.ndarray, window: int) -> float:
-    """How like the most similar earlier run of a clip of thumbnails [n, values] a new `run` [m, values] is that follows it.
+    """How like the most similar earlier run of a clip of thumbnails [n, values] a new `run` [m, values] is that follows
+    it.
 
     Earlier runs end at least `window` frames before the new one's end; -1 where the clip is too short for one.
     """

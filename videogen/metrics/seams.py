@@ -1,8 +1,10 @@
-"""Whether a clip shows where its chunks join: how the frames at a join differ from what the clip does by itself. No weights.
+"""Whether a clip shows where its chunks join: how the frames at a join differ from what the clip does by itself. No
+weights.
 
-A join at frame s lies between s - 1 and s. Each figure compares it with the `reach` frames on either side and nothing further, so
-that a long video is judged piece by piece. The limits stand just outside what clips without joins show: of 450 places in rendered
-scenes, 99 % have a ratio below 1.05, a jerk below 1.5, a pace within 1.7, a colour step below 0.1 and sharpness within 1.2.
+A join at frame s lies between s - 1 and s. Each figure compares it with the `reach` frames on either side and nothing
+further, so that a long video is judged piece by piece. The limits stand just outside what clips without joins show: of
+450 places in rendered scenes, 99 % have a ratio below 1.05, a jerk below 1.5, a pace within 1.7, a colour step below
+0.1 and sharpness within 1.2.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ JERK_LIMIT = 2.0
 PACE_LIMIT = 2.0
 COLOUR_LIMIT_DE = 1.0  # the least difference that an eye tells side by side
 SHARPNESS_LIMIT = 1.5
-QUIET_LEVELS, QUIET_BEND_LEVELS = 0.05, 0.25  # of 255: smaller differences count as these, so that noise in a still picture is no jump
+QUIET_LEVELS, QUIET_BEND_LEVELS = (
+    0.05,
+    0.25,
+)  # of 255: smaller differences count as these, so that noise in a still picture is no jump
 _REACH, _COLOUR_REACH = 8, 4
 _QUIET_SHARPNESS = 1.0
 
@@ -31,10 +36,10 @@ _QUIET_SHARPNESS = 1.0
 class Seam:
     """How a join at `frame` stands out; of a clip that runs on, the ratios are about 1 and colour_de about 0.
 
-    ratio: the step over the join over the median step around it. jerk: the same of second differences, the larger of the two
-    that reach over the join: a change of direction. pace: the median step after over the one before. colour_de: how far the mean
-    Lab colour of the 4 frames after lies from that of the 4 before, less what the same measure gives 4 frames earlier or later.
-    sharpness: the Laplacian's variance after over before.
+    ratio: the step over the join over the median step around it. jerk: the same of second differences, the larger of
+    the two that reach over the join: a change of direction. pace: the median step after over the one before. colour_de:
+    how far the mean Lab colour of the 4 frames after lies from that of the 4 before, less what the same measure gives 4
+    frames earlier or later. sharpness: the Laplacian's variance after over before.
     """
 
     frame: int
@@ -70,18 +75,28 @@ def least(beat: int = 1) -> int:
 def seam(frames: np.ndarray, at: int, beat: int = 1) -> Seam:
     """How the join before frame `at` of uint8 [n, h, w, 3] stands out.
 
-    beat: frames a latent (4 for Wan). Decoders have a step of their own from one latent to the next, where all joins lie too, so
-    a join is compared with the steps one and two beats away. InputError with fewer than `least` frames on a side.
+    beat: frames a latent (4 for Wan). Decoders have a step of their own from one latent to the next, where all joins
+    lie too, so a join is compared with the steps one and two beats away. InputError with fewer than `least` frames on a
+    side.
     """
     check_clip(frames)
     if beat < 1 or not least(beat) <= at <= len(frames) - least(beat):
-        raise InputError(f"a join at frame {at} of {len(frames)} cannot be judged; it needs {least(beat)} frames on either side")
+        raise InputError(
+            f"a join at frame {at} of {len(frames)} cannot be judged; it needs {least(beat)} frames on either side"
+        )
     first = max(0, at - reach(beat))
     around, here = frames[first : at + reach(beat)], at - first
     found = steps(around)
     jerk = _ratio(bends(around), [here - 2, here - 1], beat, QUIET_BEND_LEVELS)
     before, after = (max(QUIET_LEVELS, float(np.median(part))) for part in (found[: here - 1], found[here:]))
-    return Seam(at, _ratio(found, [here - 1], beat, QUIET_LEVELS), jerk, after / before, _colour(around, here), _sharp(around, here))
+    return Seam(
+        at,
+        _ratio(found, [here - 1], beat, QUIET_LEVELS),
+        jerk,
+        after / before,
+        _colour(around, here),
+        _sharp(around, here),
+    )
 
 
 def seams(frames: np.ndarray, at: Iterable[int], beat: int = 1) -> list[Seam]:
@@ -106,5 +121,7 @@ def _colour(frames: np.ndarray, at: int) -> float:
 
 
 def _sharp(frames: np.ndarray, at: int) -> float:
-    before, after = (np.median(sharpness(part)) for part in (frames[at - _COLOUR_REACH : at], frames[at : at + _COLOUR_REACH]))
+    before, after = (
+        np.median(sharpness(part)) for part in (frames[at - _COLOUR_REACH : at], frames[at : at + _COLOUR_REACH])
+    )
     return max(_QUIET_SHARPNESS, float(after)) / max(_QUIET_SHARPNESS, float(before))

@@ -1,11 +1,12 @@
-"""How things move: optical flow, flow files, and one motion specification that compiles to maps, masks, flow and tracks.
+"""How things move: optical flow, flow files, and one motion specification that compiles to maps, masks, flow and
+tracks.
 
     from videogen.motion import Camera, Drag, compile
     plan = compile(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
     plan.flow(), plan.masks(), plan.tracks(), plan.preview()
 
-Positions everywhere are in px, x right, y down, and the pixel of column 3 and row 5 has its centre at (3.5, 5.5). `compiling`
-says how layers lie on each other. Reads no video: a driving clip comes as frames, or by a reader passed in.
+Positions everywhere are in px, x right, y down, and the pixel of column 3 and row 5 has its centre at (3.5, 5.5).
+`compiling` says how layers lie on each other. Reads no video: a driving clip comes as frames, or by a reader passed in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A camera's movement as one homography a frame, for planes that face the first frame's camera.
 
-Pan, tilt, roll and zoom need no depth. Truck, dolly and orbit move the camera itself: a layer at depth d (the background is
-1) answers by the plane's homography K (R + t n^T / d) K^-1 (Hartley and Zisserman, Multiple View Geometry, 13.1).
+Pan, tilt, roll and zoom need no depth. Truck, dolly and orbit move the camera itself: a layer at depth d (the
+background is 1) answers by the plane's homography K (R + t n^T / d) K^-1 (Hartley and Zisserman, Multiple View
+Geometry, 13.1).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ _DEFAULT_FOV = 50.0
 class Camera(Motion):
     """What the camera has done at the last frame; `ease` spreads it over the clip (see `ease.progress`).
 
-    pan, tilt: px that the picture's centre shifts because the camera turns right (what it sees goes left) or up (goes down).
-    roll: degrees that the camera turns clockwise (what it sees turns the other way). zoom: magnification about the centre,
-    spread geometrically; above 1 zooms in. truck: px that the background goes left because the camera moves right; a layer
-    at depth d goes truck / d. dolly: share of the way to the background that the camera moves forward, below 1; a layer at
-    depth d grows by d / (d - dolly). orbit: degrees that the camera swings to the right around the background's centre.
-    fov: the lens' horizontal angle in degrees; None: pan and tilt shift the picture evenly, as a long lens does, and orbit
-    and truck see at 50 degrees. Given, pan and tilt turn the camera, with the perspective of that lens.
-    Order of the parts: orbit, truck and dolly, zoom, roll, pan and tilt, so that a pan's px are the screen's.
+    pan, tilt: px that the picture's centre shifts because the camera turns right (what it sees goes left) or up (goes
+    down). roll: degrees that the camera turns clockwise (what it sees turns the other way). zoom: magnification about
+    the centre, spread geometrically; above 1 zooms in. truck: px that the background goes left because the camera moves
+    right; a layer at depth d goes truck / d. dolly: share of the way to the background that the camera moves forward,
+    below 1; a layer at depth d grows by d / (d - dolly). orbit: degrees that the camera swings to the right around the
+    background's centre. fov: the lens' horizontal angle in degrees; None: pan and tilt shift the picture evenly, as a
+    long lens does, and orbit and truck see at 50 degrees. Given, pan and tilt turn the camera, with the perspective of
+    that lens. Order of the parts: orbit, truck and dolly, zoom, roll, pan and tilt, so that a pan's px are the
+    screen's.
     """
 
     pan: float = 0.0
@@ -59,7 +61,9 @@ class Camera(Motion):
         depth: of the layer, the background being 1. InputError where the camera passes the layer or sees it edge on.
         """
         if self.dolly >= depth:
-            raise InputError(f"dolly={self.dolly:g} moves the camera through a layer at depth {depth:g}; keep it below the depth")
+            raise InputError(
+                f"dolly={self.dolly:g} moves the camera through a layer at depth {depth:g}; keep it below the depth"
+            )
         shares = progress(self.ease, frames)
         lens = width / 2 / math.tan(math.radians((self.fov or _DEFAULT_FOV) / 2))
         centre = _shift(width / 2, height / 2)
@@ -108,7 +112,8 @@ def _lens(focal: float) -> np.ndarray:
 
 
 def _rotation(axis: int, angle: float) -> np.ndarray:
-    """Right-handed about x (0), y (1) or z (2), with x right, y down and z ahead: about z it is clockwise on the screen."""
+    """Right-handed about x (0), y (1) or z (2), with x right, y down and z ahead: about z it is clockwise on the
+    screen."""
     i, j = [k for k in range(3) if k != axis]
     if axis == 1:
         i, j = j, i
@@ -124,4 +129,6 @@ def _check_in_front(maps: np.ndarray, height: int, width: int) -> None:
     ahead = ((maps @ corners)[:, 2].min(1) > 0) & ((np.linalg.inv(maps) @ corners)[:, 2].min(1) > 0)
     if not ahead.all():
         frame = int(np.argmin(ahead))
-        raise InputError(f"at frame {frame} the camera sees past the layer's plane; turn less (orbit, pan, tilt) or narrow fov")
+        raise InputError(
+            f"at frame {frame} the camera sees past the layer's plane; turn less (orbit, pan, tilt) or narrow fov"
+        )

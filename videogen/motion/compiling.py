@@ -1,10 +1,11 @@
 """From a specification to a `MotionPlan`: how layers lie on each other.
 
-The background is layer 0 and stands still unless told. Parts are taken in their order. Drag, CutDrag and a Transfer, Tracks or
-Flow with a region each add a layer over all before. Transfer, Tracks and Flow without a region move the whole background,
-so they come first and at most once. A Camera moves all that stands before it and nothing after it: in `Drag + Camera` the
-thing moves in the world and the camera sees it; in `Camera + Drag` its path is the screen's. Where regions of the
-first frame overlap, the upper layer takes the pixels; one that leaves a lower layer nothing contradicts it.
+The background is layer 0 and stands still unless told. Parts are taken in their order. Drag, CutDrag and a Transfer,
+Tracks or Flow with a region each add a layer over all before. Transfer, Tracks and Flow without a region move the whole
+background, so they come first and at most once. A Camera moves all that stands before it and nothing after it: in `Drag
++ Camera` the thing moves in the world and the camera sees it; in `Camera + Drag` its path is the screen's. Where
+regions of the first frame overlap, the upper layer takes the pixels; one that leaves a lower layer nothing contradicts
+it.
 """
 
 from __future__ import annotations
@@ -44,14 +45,20 @@ class Clip:
 
 
 def compile(
-    motion: Motion, frames: int, height: int, width: int, *, fps: Fraction | float | None = None, read_video: Reader | None = None
+    motion: Motion,
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    fps: Fraction | float | None = None,
+    read_video: Reader | None = None,
 ) -> MotionPlan:
     """Make a motion concrete for a clip of `frames` frames of `height` x `width` px.
 
-    fps: of the clip; a `Transfer` from a video that has a rate too keeps its pace, else frame follows frame. read_video: opens the
-    path of a `Transfer`, giving frames uint8 [frame, height, width, 3] or an object with `.frames` and perhaps `.fps`, such as
-    `videogen.Video.open`. Raises InputError for what does not fit the clip, files that cannot be read and layers that
-    contradict each other.
+    fps: of the clip; a `Transfer` from a video that has a rate too keeps its pace, else frame follows frame.
+    read_video: opens the path of a `Transfer`, giving frames uint8 [frame, height, width, 3] or an object with
+    `.frames` and perhaps `.fps`, such as `videogen.Video.open`. Raises InputError for what does not fit the clip, files
+    that cannot be read and layers that contradict each other.
     """
     for name, value in (("frames", frames), ("height", height), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
@@ -112,7 +119,9 @@ def _from_source(layers: list[Layer], part: Transfer | Tracks | Flow, clip: Clip
     from .reading import field_of
 
     if part.region is None and (len(layers) > 1 or layers[0].moves):
-        raise InputError(f"{name} moves the whole picture and would replace what stands before it; put it first, or give it a region")
+        raise InputError(
+            f"{name} moves the whole picture and would replace what stands before it; put it first, or give it a region"
+        )
     covered = None if part.region is None else coverage(part.region, clip.height, clip.width)
     field, anchors = field_of(part, clip)
     return _with_field(layers, field, anchors, covered, clip, name)
@@ -137,4 +146,6 @@ def _check_layers(layers: list[Layer]) -> None:
             left = np.minimum(left, 1 - (upper.coverage if upper.coverage is not None else 0))
         if left.sum() < 0.5:
             above = ", ".join(upper.name for upper in cut[index + 1 :])
-            raise InputError(f"{lower.name} contradicts {above}: the same pixels cannot go two ways; make their regions differ")
+            raise InputError(
+                f"{lower.name} contradicts {above}: the same pixels cannot go two ways; make their regions differ"
+            )

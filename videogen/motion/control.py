@@ -24,10 +24,10 @@ STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked f
 class MotionControl:
     """A backend and its settings; None: as the model has it.
 
-    method: of `warped_noise` (Go-with-the-Flow, 2501.08331), of `METHODS`. cutoff: only waves longer than 1 / cutoff latent px
-    follow the motion, for models not trained with it (experimental). See `videogen.schedulers.WarpedNoise`.
-    weak, strong: of `dual_clock` (Time-to-Move, 2511.08633), noise levels as shares of the model's training timesteps, 1 pure
-    noise: sampling begins at `weak` from the noised reference, whose told parts are put back in until `strong`.
+    method: of `warped_noise` (Go-with-the-Flow, 2501.08331), of `METHODS`. cutoff: only waves longer than 1 / cutoff
+    latent px follow the motion, for models not trained with it (experimental). See `videogen.schedulers.WarpedNoise`.
+    weak, strong: of `dual_clock` (Time-to-Move, 2511.08633), noise levels as shares of the model's training timesteps,
+    1 pure noise: sampling begins at `weak` from the noised reference, whose told parts are put back in until `strong`.
     """
 
     backend: str
@@ -42,13 +42,19 @@ class MotionControl:
         if self.method not in METHODS:
             raise unknown("method of warped_noise", self.method, METHODS)
         if self.cutoff is not None and not 0 < self.cutoff <= 1:
-            raise InputError(f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out for no mix by wavelength")
+            raise InputError(
+                f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out for no mix by wavelength"
+            )
         if self.cutoff is not None and self.backend != "warped_noise":
             raise InputError(f"cutoff={self.cutoff:g} is of warped_noise, not of {self.backend}; leave it out")
         if (self.weak is None) != (self.strong is None):
-            raise InputError("dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8")
+            raise InputError(
+                "dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8"
+            )
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
-            raise InputError(f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the told parts end last")
+            raise InputError(
+                f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the told parts end last"
+            )
 
     def __str__(self) -> str:
         """The words that `parse` reads."""
@@ -78,7 +84,9 @@ class MotionControl:
         try:
             weak, strong = (float(word) for word in rest.split(","))
         except ValueError:
-            raise InputError(f"motion backend {text!r} is none; write dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8") from None
+            raise InputError(
+                f"motion backend {text!r} is none; write dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8"
+            ) from None
         return cls(backend, weak=weak, strong=strong)
 
 
@@ -89,4 +97,6 @@ def _cutoff(words: str, text: str) -> float:
             return float(value)
     except ValueError:
         pass
-    raise InputError(f"motion backend {text!r} is none; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2")
+    raise InputError(
+        f"motion backend {text!r} is none; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2"
+    )

@@ -22,11 +22,11 @@ _DISC_SHARE = 6  # a drag without a region takes a disc of the shorter side over
 class Drag(Motion):
     """A region of the first frame moves along a path; what lies under it stays.
 
-    region: mask [height, width] or its picture's path, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y, radius), or
-    None: a disc about the path's start, a sixth of the picture's shorter side in radius. path: points in px, of which only
-    the way from the first matters; crossed at constant speed under `ease`; one point holds the region in place. scale, rotate:
-    size and degrees (clockwise) reached at the last frame, about the region's centroid. depth: 1 as far as the background,
-    less is nearer (matters to a Camera's truck, dolly and orbit).
+    region: mask [height, width] or its picture's path, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y,
+    radius), or None: a disc about the path's start, a sixth of the picture's shorter side in radius. path: points in
+    px, of which only the way from the first matters; crossed at constant speed under `ease`; one point holds the region
+    in place. scale, rotate: size and degrees (clockwise) reached at the last frame, about the region's centroid. depth:
+    1 as far as the background, less is nearer (matters to a Camera's truck, dolly and orbit).
     """
 
     region: Any = None
@@ -53,13 +53,16 @@ class Drag(Motion):
         """InputError for a path that begins outside the picture, or strays further than a whole picture from it."""
         x, y = self.path[0]
         if starts_inside and not (0 <= x <= width and 0 <= y <= height):
-            raise InputError(f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} picture; begin on what is to be moved")
+            raise InputError(
+                f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} picture; begin on what is to be moved"
+            )
         for x, y in self.path:
             if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
                 raise InputError(f"path point ({x:g}, {y:g}) lies more than a whole picture outside {width}x{height}")
 
     def homographies(self, frames: int, centre: np.ndarray) -> np.ndarray:
-        """float64 [frames, 3, 3]: where each frame shows what stood at (x, y, 1) in the first. centre: the pivot (x, y), px."""
+        """float64 [frames, 3, 3]: where each frame shows what stood at (x, y, 1) in the first. centre: the pivot (x,
+        y), px."""
         shares = progress(self.ease, frames)
         moved = along(self.path, shares) - np.asarray(self.path[0])
         maps = np.zeros((frames, 3, 3))
@@ -74,8 +77,9 @@ class Drag(Motion):
 class Sprite(Drag):
     """A Drag whose pixels may come from elsewhere.
 
-    picture: uint8 RGBA [height, width, 4] or an RGBA picture's path; it stands with its centre on the path's start, which may
-    lie outside the clip's picture, and `region` stays None. Without it the region is cut from the first frame.
+    picture: uint8 RGBA [height, width, 4] or an RGBA picture's path; it stands with its centre on the path's start,
+    which may lie outside the clip's picture, and `region` stays None. Without it the region is cut from the first
+    frame.
     """
 
     picture: Any = None

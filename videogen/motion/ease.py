@@ -26,7 +26,8 @@ def check_ease(name: str) -> str:
 
 
 def progress(ease: str, frames: int) -> np.ndarray:
-    """Share of the whole motion that is done at each frame: float64 [frames], 0 at the first, 1 at the last, never falling.
+    """Share of the whole motion that is done at each frame: float64 [frames], 0 at the first, 1 at the last, never
+    falling.
 
     ease: `linear`, `in` (starts slowly), `out` (ends slowly), `in_out`. A single frame has done nothing yet.
     """

@@ -1,6 +1,8 @@
-"""Optical flow between frames: DIS (Kroeger et al., ECCV 2016, in OpenCV) by default, RAFT where torchvision is installed.
+"""Optical flow between frames: DIS (Kroeger et al., ECCV 2016, in OpenCV) by default, RAFT where torchvision is
+installed.
 
-Flow is float32 [2, height, width], (dx, dy) in px: what is at (x, y) in the first picture is at (x + dx, y + dy) in the second.
+Flow is float32 [2, height, width], (dx, dy) in px: what is at (x, y) in the first picture is at (x + dx, y + dy) in the
+second.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ Pair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class FlowPair:
     """Flow between neighbouring frames: forward from each to the next, backward from the next to it.
 
-    forward, backward: float32 [frames - 1, 2, height, width]; forward_valid, backward_valid: bool [frames - 1, height, width], whether
-    there and back agree (see `consistent`).
+    forward, backward: float32 [frames - 1, 2, height, width]; forward_valid, backward_valid: bool [frames - 1, height,
+    width], whether there and back agree (see `consistent`).
     """
 
     forward: np.ndarray
@@ -47,11 +49,13 @@ def estimate(first: np.ndarray, second: np.ndarray, *, method: str = "dis", pres
     return _estimator(method, preset)(first, second)
 
 
-def flow_both_ways(frames: np.ndarray, *, method: str = "dis", preset: str = "medium", cache: bool | FlowCache = True) -> FlowPair:
+def flow_both_ways(
+    frames: np.ndarray, *, method: str = "dis", preset: str = "medium", cache: bool | FlowCache = True
+) -> FlowPair:
     """Flow between all neighbours of a clip uint8 [frame, height, width, 3], both ways, with what agrees.
 
-    cache: keep each pair's flow on disk by the pictures' content (True: in the user's cache folder); False: compute anew.
-    Errors as `estimate`.
+    cache: keep each pair's flow on disk by the pictures' content (True: in the user's cache folder); False: compute
+    anew. Errors as `estimate`.
     """
     if getattr(frames, "ndim", 0) != 4 or len(frames) == 0:
         raise InputError(f"frames must be uint8 [frame, height, width, 3] and not empty, not {list(np.shape(frames))}")
@@ -64,7 +68,8 @@ def flow_both_ways(frames: np.ndarray, *, method: str = "dis", preset: str = "me
 
 
 def consistent(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Where flow [2, h, w] and the flow back agree: |f + b(x + f)| <= 1 + 0.05 |f| px, and x + f is on the picture. bool [h, w]."""
+    """Where flow [2, h, w] and the flow back agree: |f + b(x + f)| <= 1 + 0.05 |f| px, and x + f is on the picture.
+    bool [h, w]."""
     _, height, width = flow.shape
     moved = np.moveaxis(flow, 0, -1).astype(np.float64)
     there = pixel_grid(height, width) + moved
@@ -126,7 +131,9 @@ def _check_pictures(first: np.ndarray, second: np.ndarray) -> None:
     for picture in (first, second):
         shape: tuple[int, ...] = getattr(picture, "shape", ())
         if getattr(picture, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-            raise InputError(f"flow needs pictures uint8 [height, width, 3], not {getattr(picture, 'dtype', '?')} {list(shape)}")
+            raise InputError(
+                f"flow needs pictures uint8 [height, width, 3], not {getattr(picture, 'dtype', '?')} {list(shape)}"
+            )
     if first.shape != second.shape:
         sizes = f"{first.shape[1]}x{first.shape[0]} and {second.shape[1]}x{second.shape[0]}"
         raise InputError(f"flow between pictures of {sizes}: they must have one size")

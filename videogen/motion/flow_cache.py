@@ -1,4 +1,5 @@
-"""Flow on disk, by what it is of: the key is a digest of both pictures and the method. Whole or absent; a damaged one is recomputed.
+"""Flow on disk, by what it is of: the key is a digest of both pictures and the method. Whole or absent; a damaged one
+is recomputed.
 
 In `$XDG_CACHE_HOME/videogen/flow` (else `~/.cache/videogen/flow`), the oldest going first beyond `limit_bytes`.
 """
@@ -35,7 +36,8 @@ class FlowCache:
         self._writes = True
 
     def kept(self, pair: Pair, method: str) -> Pair:
-        """`pair` that looks on disk first. method: names how it computes, so that another method's flow is another entry."""
+        """`pair` that looks on disk first. method: names how it computes, so that another method's flow is another
+        entry."""
 
         def looked_up(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             path = self.folder / f"{self._key(first, second, method)}.flow"
@@ -49,7 +51,9 @@ class FlowCache:
 
     def trim(self) -> None:
         """Delete the oldest entries until the rest fits `limit_bytes`."""
-        entries = sorted(((s.st_mtime, s.st_size, p) for p in self.folder.glob("*.flow") if (s := _stat(p))), reverse=True)
+        entries = sorted(
+            ((s.st_mtime, s.st_size, p) for p in self.folder.glob("*.flow") if (s := _stat(p))), reverse=True
+        )
         total = 0
         for _, size, path in entries:
             total += size

@@ -1,4 +1,5 @@
-"""Optical flow files: Middlebury `.flo`, KITTI 16-bit `.png`, `.npz` and `.npy`, `.pfm`; a clip as one .npz or a folder of files.
+"""Optical flow files: Middlebury `.flo`, KITTI 16-bit `.png`, `.npz` and `.npy`, `.pfm`; a clip as one .npz or a folder
+of files.
 
 `.flo`, `.npz` and `.pfm` keep float32 to the bit, `.png` keeps steps of 1/64 px from -512 to 511.98.
 """
@@ -48,14 +49,18 @@ def read_flow(path: str | os.PathLike[str]) -> FlowStack:
     return FlowStack(*check_flow(flow[None], valid[None], told=str(path)))
 
 
-def write_flow(path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> Path:
+def write_flow(
+    path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False
+) -> Path:
     """Write flow by the name's suffix; whole or absent. Returns the path.
 
-    flow: [2, height, width] or [n, 2, height, width], px; more than one field only as `.npz` or `.npy`. valid: bool [(n,) height,
-    width]; `.flo`, `.png` and `.npz` keep it. InputError for what a format cannot hold.
+    flow: [2, height, width] or [n, 2, height, width], px; more than one field only as `.npz` or `.npy`. valid: bool
+    [(n,) height, width]; `.flo`, `.png` and `.npz` keep it. InputError for what a format cannot hold.
     """
     path, suffix = Path(path), _suffix(Path(path))
-    stack, known = check_flow(flow[None] if flow.ndim == 3 else flow, valid if valid is None or flow.ndim == 4 else valid[None])
+    stack, known = check_flow(
+        flow[None] if flow.ndim == 3 else flow, valid if valid is None or flow.ndim == 4 else valid[None]
+    )
     if suffix not in STACKS and len(stack) != 1:
         raise InputError(f"{suffix} holds one field, these are {len(stack)}; write an .npz or one file for each")
     if suffix in (".npy", ".pfm") and not known.all():
@@ -71,18 +76,25 @@ def write_flow(path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray
     return path
 
 
-def check_flow(flow: np.ndarray, valid: np.ndarray | None = None, told: str = "the given flow") -> tuple[np.ndarray, np.ndarray]:
-    """(flow float32 [n, 2, h, w], valid bool [n, h, w]); InputError where they are not, or known flow is NaN or infinite."""
+def check_flow(
+    flow: np.ndarray, valid: np.ndarray | None = None, told: str = "the given flow"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(flow float32 [n, 2, h, w], valid bool [n, h, w]); InputError where they are not, or known flow is NaN or
+    infinite."""
     shape = flow.shape
     if flow.ndim != 4 or shape[1] != 2 or 0 in shape[1:] or not np.issubdtype(flow.dtype, np.floating):
         raise InputError(f"{told} is {flow.dtype} {list(shape)}; flow is float [n, 2, height, width], px")
     known = np.ones((shape[0], *shape[2:]), bool) if valid is None else valid
     if known.shape != (shape[0], *shape[2:]) or known.dtype != bool:
-        raise InputError(f"{told} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, width]")
+        raise InputError(
+            f"{told} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, width]"
+        )
     broken = ~np.isfinite(flow).all(1) & known
     if broken.any():
         n, y, x = np.argwhere(broken)[0]
-        raise InputError(f"{told} holds NaN or infinite flow at {int(broken.sum())} places, first in field {n} at x={x}, y={y}")
+        raise InputError(
+            f"{told} holds NaN or infinite flow at {int(broken.sum())} places, first in field {n} at x={x}, y={y}"
+        )
     return np.where(known[:, None], flow, 0).astype(np.float32), known
 
 

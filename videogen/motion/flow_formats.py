@@ -22,7 +22,9 @@ _PFM_HEAD = re.compile(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?[0-9.eE+-]+)\s")
 def decode_flo(content: bytes, told: str) -> tuple[np.ndarray, np.ndarray]:
     """Middlebury: magic, int32 width, int32 height, then rows of (dx, dy) float32, little-endian."""
     if content[:4] != _FLO_MAGIC:
-        raise InputError(f"{told} begins with {content[:4]!r}, not with .flo's magic b'PIEH'; it is another format or damaged")
+        raise InputError(
+            f"{told} begins with {content[:4]!r}, not with .flo's magic b'PIEH'; it is another format or damaged"
+        )
     if len(content) < 12:
         raise InputError(f"{told} is cut short: {len(content)} bytes, the header has 12")
     width, height = struct.unpack("<ii", content[4:12])
@@ -59,7 +61,9 @@ def encode_kitti(flow: np.ndarray, valid: np.ndarray) -> bytes:
 
     levels = np.rint(np.moveaxis(flow, 0, -1).astype(np.float64) * _KITTI_STEP) + _KITTI_ZERO
     if (valid & ((levels < 0) | (levels > 65535)).any(-1)).any():
-        raise InputError(f"KITTI png holds flow from -512 to 511.98 px, this goes to {np.abs(flow).max():g}; write .flo or .npz")
+        raise InputError(
+            f"KITTI png holds flow from -512 to 511.98 px, this goes to {np.abs(flow).max():g}; write .flo or .npz"
+        )
     picture = np.zeros((*valid.shape, 3), np.uint16)
     picture[..., 0] = valid
     picture[..., 2:0:-1][valid] = levels[valid].astype(np.uint16)
@@ -70,7 +74,8 @@ def encode_kitti(flow: np.ndarray, valid: np.ndarray) -> bytes:
 
 
 def decode_pfm(content: bytes, told: str) -> tuple[np.ndarray, np.ndarray]:
-    """Portable float map: `PF`, width and height, a scale whose sign tells the byte order, rows from the bottom; dx, dy, unused."""
+    """Portable float map: `PF`, width and height, a scale whose sign tells the byte order, rows from the bottom; dx,
+    dy, unused."""
     head = _PFM_HEAD.match(content[:200])
     if head is None:
         raise InputError(f"{told} begins with {content[:4]!r}, not with a .pfm header ('PF', width height, scale)")
@@ -95,7 +100,11 @@ def encode_pfm(flow: np.ndarray, valid: np.ndarray) -> bytes:
 DECODERS: dict[str, Callable[[bytes, str], tuple[np.ndarray, np.ndarray]]] = {
     ".flo": decode_flo, ".png": decode_kitti, ".pfm": decode_pfm,
 }  # fmt: skip
-ENCODERS: dict[str, Callable[[np.ndarray, np.ndarray], bytes]] = {".flo": encode_flo, ".png": encode_kitti, ".pfm": encode_pfm}
+ENCODERS: dict[str, Callable[[np.ndarray, np.ndarray], bytes]] = {
+    ".flo": encode_flo,
+    ".png": encode_kitti,
+    ".pfm": encode_pfm,
+}
 
 
 def _planes(values: np.ndarray) -> np.ndarray:
@@ -128,5 +137,9 @@ def _check_png(content: bytes, told: str) -> None:
         if zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
             raise InputError(f"{told} is damaged: the checksum of its {kind!r} part is wrong")
         if kind == b"IHDR":
-            _check_size(int.from_bytes(content[at + 8 : at + 12], "big"), int.from_bytes(content[at + 12 : at + 16], "big"), told)
+            _check_size(
+                int.from_bytes(content[at + 8 : at + 12], "big"),
+                int.from_bytes(content[at + 12 : at + 16], "big"),
+                told,
+            )
         at = end

@@ -25,7 +25,9 @@ def raft() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     @torch.inference_mode()
     def pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
-        prepared = [torch.from_numpy(_padded(picture)).permute(2, 0, 1)[None] / 127.5 - 1 for picture in (first, second)]
+        prepared = [
+            torch.from_numpy(_padded(picture)).permute(2, 0, 1)[None] / 127.5 - 1 for picture in (first, second)
+        ]
         return model(*prepared)[-1][0, :, :height, :width].float().numpy().copy()
 
     return pair
@@ -35,7 +37,9 @@ def _model(torch: Any) -> Any:
     try:
         from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
     except ImportError as error:
-        raise UnsupportedError("RAFT needs torchvision, which is not installed; install it or use method='dis'") from error
+        raise UnsupportedError(
+            "RAFT needs torchvision, which is not installed; install it or use method='dis'"
+        ) from error
     weights = Raft_Large_Weights.C_T_SKHT_V2
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if not file.is_file():

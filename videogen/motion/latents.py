@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 
 def latent_mask(plan: MotionPlan, *, spatial: int, temporal: int, single_first: bool) -> np.ndarray:
-    """Where the plan says what is to be seen, on latents: float32 [latent frame, height / spatial, width / spatial] in 0..1.
+    """Where the plan says what is to be seen, on latents: float32 [latent frame, height / spatial, width / spatial] in
+    0..1.
 
-    A latent cell holds the share of its pixels that are told, at that frame of its group which has most: a thing that passes
-    within a group is not lost. spatial, temporal, single_first: as in the model's latent geometry. InputError where it does not fit.
+    A latent cell holds the share of its pixels that are told, at that frame of its group which has most: a thing that
+    passes within a group is not lost. spatial, temporal, single_first: as in the model's latent geometry. InputError
+    where it does not fit.
     """
     if (plan.frames - single_first) % temporal or plan.height % spatial or plan.width % spatial:
         raise InputError(
             f"a plan of {plan.frames} frames of {plan.width}x{plan.height} does not lie on latents of 1/{spatial} and 1/{temporal}"
         )
-    cells = plan.mask().reshape(plan.frames, plan.height // spatial, spatial, plan.width // spatial, spatial).mean((2, 4))
+    cells = (
+        plan.mask().reshape(plan.frames, plan.height // spatial, spatial, plan.width // spatial, spatial).mean((2, 4))
+    )
     groups = cells[int(single_first) :].reshape(-1, temporal, *cells.shape[1:]).max(1)
     return np.concatenate([cells[:1], groups]) if single_first else groups

@@ -1,6 +1,7 @@
 """One layer of a compiled motion: a picture plane that moves as a whole, and possibly within itself.
 
-Legend: f frame, h height, w width. Texture coordinates are px in the first frame, in which the layer stood as it was cut.
+Legend: f frame, h height, w width. Texture coordinates are px in the first frame, in which the layer stood as it was
+cut.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ class Field(Protocol):
 class Layer:
     """name: for people. to_screen: float64 [f, 3, 3], texture to screen (with a field: the field's picture to screen).
 
-    coverage: float32 [h', w'], what it covers in texture coordinates from the corner `origin` (x, y) on; None: everything.
-    picture: uint8 [h', w', 3] with the same origin, where its pixels are not the first frame's. anchors: float64 [n, 2],
-    texture points that stand for it in tracks. field: how it moves within itself. depth: the background's is 1.
+    coverage: float32 [h', w'], what it covers in texture coordinates from the corner `origin` (x, y) on; None:
+    everything. picture: uint8 [h', w', 3] with the same origin, where its pixels are not the first frame's. anchors:
+    float64 [n, 2], texture points that stand for it in tracks. field: how it moves within itself. depth: the
+    background's is 1.
     """
 
     name: str
@@ -46,12 +48,16 @@ class Layer:
 
     @property
     def moves(self) -> bool:
-        return self.field is not None or not np.array_equal(self.to_screen, np.broadcast_to(np.eye(3), self.to_screen.shape))
+        return self.field is not None or not np.array_equal(
+            self.to_screen, np.broadcast_to(np.eye(3), self.to_screen.shape)
+        )
 
     def texture(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """(float64 [..., 2], int32 [...]): the texture point at screen points [..., 2], and the frame in which it was first seen.
+        """(float64 [..., 2], int32 [...]): the texture point at screen points [..., 2], and the frame in which it was
+        first seen.
 
-        Births other than 0 are of places that the first frame does not hold; their coordinates are of the birth's own frame.
+        Births other than 0 are of places that the first frame does not hold; their coordinates are of the birth's own
+        frame.
         """
         own = points
         if not np.array_equal(self.to_screen[frame], np.eye(3)):

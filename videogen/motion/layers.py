@@ -28,7 +28,8 @@ _ARRAY = "array "  # how a value begins that was an array and is not in the desc
 def to_layers(motion: Motion) -> list[dict[str, Any]]:
     """The motion's layers, lowest first, as `from_layers` reads them: file names absolute, defaults left out.
 
-    Arrays (masks, sprites, clips, flow) are named by shape and hash only: such a description can be compared, not read again.
+    Arrays (masks, sprites, clips, flow) are named by shape and hash only: such a description can be compared, not read
+    again.
     """
     return [_described(part) for part in parts_of(motion)]
 
@@ -39,7 +40,9 @@ def from_layers(layers: object, folder: str | os.PathLike[str] = ".", told: str 
         layers = [layers]
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:
         raise InputError(f"{told}={layers!r} must be a list of layers, such as [{{kind = 'camera', pan = 8}}]")
-    made = tuple(layer_of(_checked(layer, told), Path(folder), f"{told}, layer {i}") for i, layer in enumerate(layers, 1))
+    made = tuple(
+        layer_of(_checked(layer, told), Path(folder), f"{told}, layer {i}") for i, layer in enumerate(layers, 1)
+    )
     return made[0] if len(made) == 1 else Compose(made)
 
 
@@ -53,8 +56,11 @@ def as_motion(motion: object) -> Motion:
 
 
 def digests(motion: Motion, *more: str | os.PathLike[str] | None) -> dict[str, str]:
-    """The content's hash of each file that a motion reads, and of `more`: by absolute name. A folder's is that of its files."""
-    named = [value for layer in to_layers(motion) for part in (layer, *layer.get("sprites", ())) for value in _named(part)]
+    """The content's hash of each file that a motion reads, and of `more`: by absolute name. A folder's is that of its
+    files."""
+    named = [
+        value for layer in to_layers(motion) for part in (layer, *layer.get("sprites", ())) for value in _named(part)
+    ]
     return {name: digest(Path(name)) for name in (*named, *(str(path) for path in more if path is not None))}
 
 
@@ -69,7 +75,9 @@ def _checked(layer: Any, told: str) -> Any:
         for value in part.values() if isinstance(part, Mapping) else ():
             if not (isinstance(value, str) and value.startswith(_ARRAY)):
                 continue
-            raise InputError(f"{told} was given an {value} from Python, which its description does not hold; give the motion again")
+            raise InputError(
+                f"{told} was given an {value} from Python, which its description does not hold; give the motion again"
+            )
     return layer
 
 
@@ -78,7 +86,9 @@ def _described(part: Motion) -> dict[str, Any]:
         part = CutDrag((part,))
     kind = next((name for sort, name in _KINDS.items() if isinstance(part, sort)), None)
     if kind is None:
-        raise InputError(f"{type(part).__name__} is no motion that can be told; use {', '.join(sort.__name__ for sort in _KINDS)}")
+        raise InputError(
+            f"{type(part).__name__} is no motion that can be told; use {', '.join(sort.__name__ for sort in _KINDS)}"
+        )
     return {"kind": kind, **_values(part)}
 
 
@@ -117,5 +127,6 @@ def _plain(value: Any, is_file: bool = False) -> Any:
 def moves_whole(motion: Motion) -> bool:
     """Whether a motion says of the whole picture where it goes: a camera, or a source without a region."""
     return any(
-        isinstance(part, Camera) or (isinstance(part, Transfer | Tracks | Flow) and part.region is None) for part in parts_of(motion)
+        isinstance(part, Camera) or (isinstance(part, Transfer | Tracks | Flow) and part.region is None)
+        for part in parts_of(motion)
     )

@@ -24,7 +24,9 @@ def read_picture(path: str | os.PathLike[str], channels: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the picture {str(path)!r}: {error}") from error
     try:
-        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_UNCHANGED)
+        found = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_UNCHANGED
+        )
     except cv2.error as error:
         raise InputError(f"{path} is not a picture that can be read: {error.err}") from error
     if found is None:

@@ -1,6 +1,7 @@
 """`MotionPlan`: a motion specification made concrete, for one clip's frames and size, and all that follows from it.
 
-Legend: l layer (0 is the background), f frame, h height, w width. Everything is in px; see the package for the convention.
+Legend: l layer (0 is the background), f frame, h height, w width. Everything is in px; see the package for the
+convention.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class MotionPlan:
         return self._textures(frame)[layer][0].astype(np.float32)
 
     def maps(self) -> np.ndarray:
-        """Backward maps of all layers: float32 [l, f, h, w, 2]; made anew at each call, so ask `map_at` for long clips."""
+        """Backward maps of all layers: float32 [l, f, h, w, 2]; made anew at each call, so ask `map_at` for long
+        clips."""
         return np.stack([[self.map_at(f, index) for f in range(self.frames)] for index in range(len(self.layers))])
 
     def masks_at(self, frame: int) -> np.ndarray:
@@ -58,8 +60,8 @@ class MotionPlan:
     def address(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """What is seen at screen points [..., 2] of a frame: (id int32 [...], texture coordinates float64 [..., 2]).
 
-        Equal ids and coordinates in two frames are the same place. id = layer + len(layers) * birth, birth being the frame in
-        which the place came into view (0 wherever the motion knows it from the first frame's plane).
+        Equal ids and coordinates in two frames are the same place. id = layer + len(layers) * birth, birth being the
+        frame in which the place came into view (0 wherever the motion knows it from the first frame's plane).
         """
         flat = points.reshape(-1, 2)
         coordinates, births = self.layers[0].texture(flat, self._checked(frame))
@@ -103,7 +105,8 @@ class MotionPlan:
         return np.stack(reached, axis=1).astype(np.float32)
 
     def tracks(self) -> np.ndarray:
-        """Where the things that move go: float32 [n, f, 2]; a drag's or sprite's centroid, the given tracks, in layers' order.
+        """Where the things that move go: float32 [n, f, 2]; a drag's or sprite's centroid, the given tracks, in layers'
+        order.
 
         Without any, a 4x4 grid of points on the background.
         """
@@ -123,7 +126,8 @@ class MotionPlan:
     def mask_at(self, frame: int) -> np.ndarray:
         """Where the motion says what is to be seen: float32 [h, w] in 0..1, for dual-clock sampling.
 
-        All layers that lie on the background, and the background too where it moves, less the holes. Still background is free.
+        All layers that lie on the background, and the background too where it moves, less the holes. Still background
+        is free.
         """
         masks = self.masks_at(frame)
         told = masks.sum(0) if self.layers[0].moves else masks[1:].sum(0)
@@ -136,8 +140,8 @@ class MotionPlan:
     def preview(self, first: np.ndarray | None = None, *, arrows: bool = True) -> np.ndarray:
         """The motion as a clip, by no model: uint8 [f, h, w, 3] RGB.
 
-        first: the first frame uint8 [h, w, 3], which is moved along, holes filled from around them; None: a grid in each
-        layer's tint. arrows: draw where things go. With `first` and without arrows it is dual-clock's reference.
+        first: the first frame uint8 [h, w, 3], which is moved along, holes filled from around them; None: a grid in
+        each layer's tint. arrows: draw where things go. With `first` and without arrows it is dual-clock's reference.
         """
         from .preview import render
 
@@ -166,7 +170,9 @@ class MotionPlan:
 
     @cached_property
     def _tracks(self) -> np.ndarray:
-        anchored = [self.follow(layer.anchors, index) for index, layer in enumerate(self.layers) if layer.anchors is not None]
+        anchored = [
+            self.follow(layer.anchors, index) for index, layer in enumerate(self.layers) if layer.anchors is not None
+        ]
         if anchored:
             return np.concatenate(anchored)
         xs, ys = (np.arange(4) + 0.5) * self.width / 4, (np.arange(4) + 0.5) * self.height / 4

@@ -52,15 +52,17 @@ def fill(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def moved_on(plan: MotionPlan, picture: np.ndarray, frame: int) -> np.ndarray:
-    """A picture of `frame`, uint8 [h, w, 3], as the plan moves it to the next: its layers over each other, what they uncover filled
-    from around it."""
+    """A picture of `frame`, uint8 [h, w, 3], as the plan moves it to the next: its layers over each other, what they
+    uncover filled from around it."""
     import cv2
 
     grid, now, then = pixel_grid(plan.height, plan.width), plan.masks_at(frame), plan.masks_at(frame + 1)
     canvas = np.zeros(picture.shape, np.float32)
     for index, layer in enumerate(plan.layers):
         above = now[index + 1 :].sum(0) > 0
-        own = fill(picture.astype(np.float32), cv2.dilate(above.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
+        own = fill(
+            picture.astype(np.float32), cv2.dilate(above.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        )
         origin = grid
         for _ in range(3 if layer.moves else 0):  # a fixed point: the place that the layer moves here
             origin = origin + grid - layer.step(origin.reshape(-1, 2), frame).reshape(grid.shape)
@@ -83,7 +85,9 @@ def _pictures(plan: MotionPlan, first: np.ndarray) -> list[np.ndarray]:
 
     result = []
     for index, layer in enumerate(plan.layers):
-        above = [upper.coverage for upper in plan.layers[index + 1 :] if upper.coverage is not None and upper.picture is None]
+        above = [
+            upper.coverage for upper in plan.layers[index + 1 :] if upper.coverage is not None and upper.picture is None
+        ]
         picture = first.astype(np.float32)
         if layer.picture is not None:
             picture = layer.picture.astype(np.float32)
@@ -128,7 +132,8 @@ def _grid(where: np.ndarray, births: np.ndarray, tint: tuple[int, int, int]) -> 
 
 
 def _draw_arrows(plan: MotionPlan, picture: np.ndarray, frame: int) -> None:
-    """On one frame, in place: what each track has passed and where it goes; without tracked things the flow on a grid."""
+    """On one frame, in place: what each track has passed and where it goes; without tracked things the flow on a
+    grid."""
     import cv2
 
     thick = max(1, min(plan.height, plan.width) // 200)
@@ -138,7 +143,9 @@ def _draw_arrows(plan: MotionPlan, picture: np.ndarray, frame: int) -> None:
             cv2.polylines(picture, [_rounded(track)], False, _TRAIL, thick, cv2.LINE_AA)
     starts, ends = _arrows(plan, frame, things)
     for start, end in zip(_rounded(starts), _rounded(ends), strict=True):
-        cv2.arrowedLine(picture, tuple(map(int, start)), tuple(map(int, end)), _ARROW, thick, cv2.LINE_AA, tipLength=0.35)
+        cv2.arrowedLine(
+            picture, tuple(map(int, start)), tuple(map(int, end)), _ARROW, thick, cv2.LINE_AA, tipLength=0.35
+        )
 
 
 def _arrows(plan: MotionPlan, frame: int, things: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""Driving clips, tracks and flow files as fields over a clip: read, checked against its length and size, scaled to it."""
+"""Driving clips, tracks and flow files as fields over a clip: read, checked against its length and size, scaled to
+it."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def _of_clip(part: Transfer, clip: Clip) -> Field:
     forward, backward, valid = pair.forward, pair.backward, pair.backward_valid
     if slow:  # a frame of the clip lies between two of the video's
         shares = _shares(places)
-        forward, backward = (np.stack([np.tensordot(row[row > 0], flow[row > 0], 1) for row in shares]) for flow in (forward, backward))
+        forward, backward = (
+            np.stack([np.tensordot(row[row > 0], flow[row > 0], 1) for row in shares]) for flow in (forward, backward)
+        )
         valid = np.stack([valid[row > 0].all(0) for row in shares])
     elif len(steps):
         shares = (steps / np.diff(chosen)).astype(np.float32)  # whole frames stand for the places between them
@@ -64,7 +67,10 @@ def _places(count: int, fps: Fraction | float | None, times_s: np.ndarray | None
     """
     rate = None if fps is None else exact_fps(fps)
     if rate is None or clip.fps is None:
-        places, told = np.arange(clip.frames, dtype=np.float64), f"the driving video has {count} frames, the clip {clip.frames}"
+        places, told = (
+            np.arange(clip.frames, dtype=np.float64),
+            f"the driving video has {count} frames, the clip {clip.frames}",
+        )
     else:
         places = np.array([float(i * rate / clip.fps) for i in range(clip.frames)])
         lasts = f"{count} frames at {float(rate):g} a second, the clip {clip.frames} at {float(clip.fps):g}"
@@ -79,7 +85,8 @@ def _places(count: int, fps: Fraction | float | None, times_s: np.ndarray | None
 
 
 def _shares(places: np.ndarray) -> np.ndarray:
-    """How much of each whole step k to k + 1 lies between a place and the next, for places [n]: float32 [n - 1, steps]."""
+    """How much of each whole step k to k + 1 lies between a place and the next, for places [n]: float32 [n - 1,
+    steps]."""
     steps = np.arange(math.ceil(places[-1]))
     ends, starts = (np.clip(limit[:, None] - steps, 0, 1) for limit in (places[1:], places[:-1]))
     return (ends - starts).astype(np.float32)
@@ -89,7 +96,9 @@ def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None
     """Frames, how many there are a second and each one's time, where known."""
     if isinstance(video, str | os.PathLike):
         if clip.read_video is None:
-            raise InputError(f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)")
+            raise InputError(
+                f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)"
+            )
         video = clip.read_video(video)
     frames = getattr(video, "frames", video)
     shape: tuple[int, ...] = getattr(frames, "shape", ())
@@ -116,9 +125,13 @@ def _of_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
     fits = tracks.ndim == 3 and tracks.shape[2] == 2 and tracks.shape[1] > 0 and visible.shape == tracks.shape[:2]
     if not fits or not np.issubdtype(tracks.dtype, np.number):
         shapes = f"tracks {tracks.dtype} {list(tracks.shape)} and visibility {list(visible.shape)}"
-        raise InputError(f"{told} holds {shapes}; they are [frame, point, 2] and [frame, point], with at least one point")
+        raise InputError(
+            f"{told} holds {shapes}; they are [frame, point, 2] and [frame, point], with at least one point"
+        )
     if len(tracks) < clip.frames:
-        raise InputError(f"{told} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames")
+        raise InputError(
+            f"{told} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames"
+        )
     tracks, visible = tracks[: clip.frames].astype(np.float64), visible[: clip.frames].astype(bool)
     if not np.isfinite(tracks[visible]).all():
         raise InputError(f"{told} holds NaN or infinite positions of visible points")
@@ -127,7 +140,9 @@ def _of_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
         tracks = tracks * (np.array([clip.width, clip.height]) / size)
     for frame in range(clip.frames):
         if not (visible[0] & visible[frame]).any() or not (visible[frame] & visible[max(frame - 1, 0)]).any():
-            raise InputError(f"{told} has no point that is visible at frame {frame} and at the first and the previous frame")
+            raise InputError(
+                f"{told} has no point that is visible at frame {frame} and at the first and the previous frame"
+            )
     tracks = np.where(visible[..., None], tracks, 0.0)
     return TrackField(tracks, visible, clip.height, clip.width), tracks[0][visible[0]]
 
@@ -141,7 +156,9 @@ def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
             visible = archive["visibility"] if "visibility" in archive else np.ones(tracks.shape[:2], bool)
             size = np.asarray(archive["size"], np.float64).reshape(2) if "size" in archive else None
     except KeyError as error:
-        raise InputError(f"{file} has no 'tracks'; it is an .npz with tracks [frame, point, 2] and visibility [frame, point]") from error
+        raise InputError(
+            f"{file} has no 'tracks'; it is an .npz with tracks [frame, point, 2] and visibility [frame, point]"
+        ) from error
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot read tracks from {str(file)!r}: {error}") from error
     return tracks, visible, size

@@ -17,15 +17,20 @@ _FINE = 4  # sub-samples an axis
 
 
 def check_region(region: Any) -> Any:
-    """A region in its plain form: mask array, picture's path, box, disc or polygon of floats; InputError for anything else."""
+    """A region in its plain form: mask array, picture's path, box, disc or polygon of floats; InputError for anything
+    else."""
     if isinstance(region, np.ndarray):
         if region.ndim != 2 or not (region.dtype == bool or np.issubdtype(region.dtype, np.number)):
-            raise InputError(f"a mask must be [height, width], bool, uint8 or float, not {region.dtype} {list(region.shape)}")
+            raise InputError(
+                f"a mask must be [height, width], bool, uint8 or float, not {region.dtype} {list(region.shape)}"
+            )
         return region
     if isinstance(region, str | os.PathLike):
         return region
     if not isinstance(region, Sequence) or not region:
-        raise InputError(f"region {region!r} is none; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a polygon's points")
+        raise InputError(
+            f"region {region!r} is none; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a polygon's points"
+        )
     if isinstance(region[0], Sequence) and not isinstance(region[0], str):
         return check_points("polygon", region, 3)
     numbers = tuple(check_number("region", value) for value in region)
@@ -37,14 +42,16 @@ def check_region(region: Any) -> Any:
         if numbers[2] <= 0:
             raise InputError(f"disc {region!r} has no radius; it is (x, y, radius)")
         return numbers
-    raise InputError(f"region {region!r} has {len(numbers)} numbers; a box has 4 (x0, y0, x1, y1), a disc 3 (x, y, radius)")
+    raise InputError(
+        f"region {region!r} has {len(numbers)} numbers; a box has 4 (x0, y0, x1, y1), a disc 3 (x, y, radius)"
+    )
 
 
 def coverage(region: Any, height: int, width: int) -> np.ndarray:
     """Share of each pixel that a region covers: float32 [height, width] in 0..1.
 
-    A mask counts white as taken (bool, uint8 0..255, float 0..1) and must have the clip's size. A box spans pixel columns x0
-    to x1 - 1 and rows y0 to y1 - 1. Polygons are filled even-odd. InputError where no pixel is covered.
+    A mask counts white as taken (bool, uint8 0..255, float 0..1) and must have the clip's size. A box spans pixel
+    columns x0 to x1 - 1 and rows y0 to y1 - 1. Polygons are filled even-odd. InputError where no pixel is covered.
     """
     region = check_region(region)
     if isinstance(region, np.ndarray | str | os.PathLike):
@@ -72,7 +79,9 @@ def _of_mask(mask: Any, height: int, width: int) -> np.ndarray:
         raise InputError(f"the mask is {mask.shape[1]}x{mask.shape[0]}, the clip is {width}x{height}; make them equal")
     values = mask.astype(np.float32) / (255 if mask.dtype == np.uint8 else 1)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-        raise InputError(f"the mask's values go from {values.min():g} to {values.max():g}; they must be bool, uint8 or float in 0..1")
+        raise InputError(
+            f"the mask's values go from {values.min():g} to {values.max():g}; they must be bool, uint8 or float in 0..1"
+        )
     return values
 
 

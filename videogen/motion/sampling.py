@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# A point may be taken to belong to a pixel that is not the nearest, if that has this weight and fits better by this much.
+# A point may be taken to belong to a pixel that is not the nearest, if that has this weight and fits better by this
+# much.
 _LEAST_WEIGHT, _CLEARLY_PX = 0.05, 0.1
 
 
@@ -47,11 +48,12 @@ def bilinear_within(
     tear: float,
     guide: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Field [height, width, 2] at points [..., 2], mixing only pixels of one surface: those with the label of the nearest
-    pixel, and a value no further than `tear` from its own.
+    """Field [height, width, 2] at points [..., 2], mixing only pixels of one surface: those with the label of the
+    nearest pixel, and a value no further than `tear` from its own.
 
-    guide: (another field [height, width, 2], wanted [..., 2]): the surface is that of the pixel around which has in this field
-    what is wanted. Returns ([..., 2], labels [...]): what moved together is interpolated, what did not is never blended.
+    guide: (another field [height, width, 2], wanted [..., 2]): the surface is that of the pixel around which has in
+    this field what is wanted. Returns ([..., 2], labels [...]): what moved together is interpolated, what did not is
+    never blended.
     """
     height, width = labels.shape
     (x0, x1, fx), (y0, y1, fy) = _corners(points[..., 0], width), _corners(points[..., 1], height)
@@ -81,7 +83,9 @@ def resize_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
     ratio = np.array([width / old_width, height / old_height])
     at = pixel_grid(height, width) / ratio
     moved = [bilinear(np.moveaxis(field.astype(np.float64), 0, -1), at) * ratio for field in flow]
-    return np.moveaxis(np.stack(moved), -1, 1).astype(np.float32) if moved else np.zeros((0, 2, height, width), np.float32)
+    return (
+        np.moveaxis(np.stack(moved), -1, 1).astype(np.float32) if moved else np.zeros((0, 2, height, width), np.float32)
+    )
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -38,7 +38,9 @@ class Compose(Motion):
 def parts_of(motion: Motion) -> tuple[Motion, ...]:
     """The parts of a motion, lowest first; InputError for what is none."""
     if not isinstance(motion, Motion):
-        raise InputError(f"{type(motion).__name__} is no motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them")
+        raise InputError(
+            f"{type(motion).__name__} is no motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them"
+        )
     return motion.parts if isinstance(motion, Compose) else (motion,)
 
 
@@ -49,7 +51,9 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
     if abs(value) > LARGEST:
         raise InputError(f"{name}={value!r} is beyond {LARGEST:g}")
     if not low < value < high:
-        bounds = " and ".join(word for word in (f"above {low:g}" * math.isfinite(low), f"below {high:g}" * math.isfinite(high)) if word)
+        bounds = " and ".join(
+            word for word in (f"above {low:g}" * math.isfinite(low), f"below {high:g}" * math.isfinite(high)) if word
+        )
         raise InputError(f"{name}={value!r} must be {bounds}")
     return float(value)
 

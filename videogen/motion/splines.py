@@ -14,7 +14,8 @@ _WORK = 4_000_000  # kernel values a frame: beyond it a coarser grid is solved a
 
 @dataclass(frozen=True)
 class TrackField:
-    """Motion by tracks float64 [frames, points, 2] with visible bool [frames, points], over a picture of height x width px."""
+    """Motion by tracks float64 [frames, points, 2] with visible bool [frames, points], over a picture of height x width
+    px."""
 
     tracks: np.ndarray
     visible: np.ndarray
@@ -39,14 +40,17 @@ class TrackField:
         at, to = self.tracks[start][both], self.tracks[end][both]
         chosen = np.unique(np.linspace(0, len(at) - 1, min(len(at), _MOST_TRACKS)).round().astype(int))
         stride = max(1, int(np.ceil(np.sqrt(self.height * self.width * len(chosen) / _WORK))))
-        coarse = (pixel_grid(-(-(self.height - 1) // stride) + 1, -(-(self.width - 1) // stride) + 1) - 0.5) * stride + 0.5
+        coarse = (
+            pixel_grid(-(-(self.height - 1) // stride) + 1, -(-(self.width - 1) // stride) + 1) - 0.5
+        ) * stride + 0.5
         return thin_plate(at[chosen], (to - at)[chosen], coarse), (points - 0.5) / stride + 0.5
 
 
 def thin_plate(at: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The smoothest function that has `values` [n, 2] at `at` [n, 2], at points [..., 2].
 
-    Affine motion is followed exactly. With few or collinear points the least affine part: one point means a plain shift.
+    Affine motion is followed exactly. With few or collinear points the least affine part: one point means a plain
+    shift.
     """
     centre = at.mean(0)
     unit = max(1.0, float(np.abs(at - centre).max()))

@@ -40,7 +40,8 @@ def parse_camera(text: str) -> Camera:
 
 
 def parse_drag(text: str) -> Drag:
-    """`10,32>50,32`: a path of x,y points in px, then options: `10,32>30,20>50,32;radius=12;scale=1.2;rotate=30;ease=in_out`."""
+    """`10,32>50,32`: a path of x,y points in px, then options:
+    `10,32>30,20>50,32;radius=12;scale=1.2;rotate=30;ease=in_out`."""
     path, _, rest = text.partition(";")
     points = tuple(_point(piece, text) for piece in path.split(">"))
     if len(points) < 2:
@@ -51,7 +52,8 @@ def parse_drag(text: str) -> Drag:
 
 
 def load_plan(path: str | os.PathLike[str]) -> Motion:
-    """The motion in a TOML file (see above). InputError for one that cannot be read, and for a key that is not known."""
+    """The motion in a TOML file (see above). InputError for one that cannot be read, and for a key that is not
+    known."""
     values = parse_toml(read_text(Path(path), "the motion plan "), str(path))
     check_keys(values, ("layer",), str(path))
     layers = values.get("layer", [])
@@ -133,7 +135,9 @@ def _with_region(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _shape(key: str, value: Any) -> Any:
     count = {"box": 4, "disc": 3}.get(key)
     if count is not None and (not isinstance(value, list) or len(value) != count):
-        raise InputError(f"{key}={value!r} needs {count} numbers: {'x0, y0, x1, y1' if key == 'box' else 'x, y, radius'}")
+        raise InputError(
+            f"{key}={value!r} needs {count} numbers: {'x0, y0, x1, y1' if key == 'box' else 'x, y, radius'}"
+        )
     if count is None and (not isinstance(value, list) or not all(isinstance(point, list) for point in value)):
         raise InputError(f"polygon={value!r} needs points [[x, y], ...]")
     return tuple(tuple(point) for point in value) if count is None else tuple(value)
@@ -150,7 +154,9 @@ def _options(text: str, kind: str, known: Any, separator: str) -> dict[str, Any]
     for piece in text.split(separator):
         key, equals, value = (word.strip() for word in piece.partition("="))
         if not equals or not value:
-            raise InputError(f"{piece.strip()!r} in {kind} {text!r} is no setting; write key=value, such as ease=in_out")
+            raise InputError(
+                f"{piece.strip()!r} in {kind} {text!r} is no setting; write key=value, such as ease=in_out"
+            )
         if key not in known:
             raise unknown(f"{kind} key", key, known)
         if key in values:

@@ -1,8 +1,8 @@
 """From flow to maps: where in the first frame each pixel of each frame comes from, and what was never there.
 
 A_t(x) = A_{t-1}(x + b_t(x)) with b_t the flow from frame t back to t - 1; what fails the forward-backward test begins a
-life of its own at t (its birth), with A_t(x) = x. What comes in from outside goes on with the plane beside it. Displacements
-are interpolated, never across births.
+life of its own at t (its birth), with A_t(x) = x. What comes in from outside goes on with the plane beside it.
+Displacements are interpolated, never across births.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _TEAR_PX, _FLOW_TEAR_PX = 1.0, 0.4
 
 @dataclass(frozen=True)
 class FlowField:
-    """Motion by flow. forward [frames - 1, 2, height, width]; coordinates float32 [frames, height, width, 2] and births int32
-    [frames, height, width]: each pixel's place in the frame of its birth, in which it was first seen."""
+    """Motion by flow. forward [frames - 1, 2, height, width]; coordinates float32 [frames, height, width, 2] and births
+    int32 [frames, height, width]: each pixel's place in the frame of its birth, in which it was first seen."""
 
     forward: np.ndarray
     coordinates: np.ndarray
@@ -40,15 +40,16 @@ class FlowField:
 
 
 def flow_field(forward: np.ndarray, backward: np.ndarray, backward_valid: np.ndarray) -> FlowField:
-    """A field from flow [n, 2, height, width] both ways; `backward_valid` bool [n, height, width] as in `flow.FlowPair`."""
+    """A field from flow [n, 2, height, width] both ways; `backward_valid` bool [n, height, width] as in
+    `flow.FlowPair`."""
     return FlowField(forward, *trace(forward, backward, backward_valid))
 
 
 def trace(forward: np.ndarray, backward: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates float32 [n + 1, height, width, 2] and births int32 [n + 1, height, width] of a chain of flow.
 
-    forward, backward: [n, 2, height, width], px from frame t to t + 1 and back; valid: bool [n, height, width], whether to trust it
-    (flow that comes from outside the picture always is).
+    forward, backward: [n, 2, height, width], px from frame t to t + 1 and back; valid: bool [n, height, width], whether
+    to trust it (flow that comes from outside the picture always is).
     """
     count, _, height, width = backward.shape
     grid = pixel_grid(height, width)
@@ -71,14 +72,16 @@ def trace(forward: np.ndarray, backward: np.ndarray, valid: np.ndarray) -> tuple
 def invert(forward: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Backward flow [n, 2, height, width] float32 of forward flow, and where it is one: bool [n, height, width].
 
-    Solves b(x) = -F(x + b(x)) by fixed-point steps. Several may hold where one thing passes over another: the one that agrees
-    with how the pixel moves on in the next frame is taken, else that of the fastest arriving. Where nothing arrives there is
-    none and it is invalid; so it is where `valid` says that F is not known.
+    Solves b(x) = -F(x + b(x)) by fixed-point steps. Several may hold where one thing passes over another: the one that
+    agrees with how the pixel moves on in the next frame is taken, else that of the fastest arriving. Where nothing
+    arrives there is none and it is invalid; so it is where `valid` says that F is not known.
     """
     if not len(forward):
         return np.zeros(forward.shape, np.float32), np.zeros(valid.shape, bool)
     fields = np.moveaxis(forward, 1, -1).astype(np.float64)
-    pairs = [_invert_one(fields[t], valid[t], fields[t + 1] if t + 1 < len(fields) else None) for t in range(len(fields))]
+    pairs = [
+        _invert_one(fields[t], valid[t], fields[t + 1] if t + 1 < len(fields) else None) for t in range(len(fields))
+    ]
     return np.stack([b for b, _ in pairs]), np.stack([v for _, v in pairs])
 
 
@@ -89,7 +92,9 @@ def _invert_one(field: np.ndarray, known: np.ndarray, ahead: np.ndarray | None) 
     if ahead is not None:
         back, fine = _solved(field, known, points, -ahead.reshape(-1, 2), as_guessed=True)
     left = np.flatnonzero(~fine)
-    back[left], fine[left] = _solved(field, known, points[left], _arrivals(field, known).reshape(-1, 2)[left], as_guessed=False)
+    back[left], fine[left] = _solved(
+        field, known, points[left], _arrivals(field, known).reshape(-1, 2)[left], as_guessed=False
+    )
     back[~fine] = 0
     return np.moveaxis(back.reshape(field.shape), -1, 0).astype(np.float32), fine.reshape(known.shape)
 
@@ -120,7 +125,8 @@ def _flow_at(field: np.ndarray, points: np.ndarray, like: np.ndarray | None = No
 
 
 def _arrivals(field: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """A first guess of the backward flow: minus the flow of the fastest pixel that arrives, else minus the flow here."""
+    """A first guess of the backward flow: minus the flow of the fastest pixel that arrives, else minus the flow
+    here."""
     height, width = known.shape
     target = np.floor(pixel_grid(height, width) + field)
     lands = known & inside(target + 0.5, height, width)

@@ -1,4 +1,5 @@
-"""One denoiser with propagation attached: each call is evaluated whole, propagated, or handed out as it was made ahead."""
+"""One denoiser with propagation attached: each call is evaluated whole, propagated, or handed out as it was made
+ahead."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class AttachedModel(Uncopied):
         self.name, self._owner, self._model = name, owner, model
         self._signature = inspect.signature(model.forward)
         config = owner.config
-        self.key_frames = KeyFrames(model, config.frames, config.frames_gate) if config.frames > 1 else None  # innermost
+        self.key_frames = (
+            KeyFrames(model, config.frames, config.frames_gate) if config.frames > 1 else None
+        )  # innermost
         try:
             self.boundary = make_boundary(model, config)
         except BaseException:
@@ -124,7 +127,8 @@ class AttachedModel(Uncopied):
         return self.boundary.replay(moment.branch, (at,), self._run(call), call.latents)
 
     def _decode_ahead(self, moment: Moment, call: Call, stride: int) -> bool:
-        """All steps up to the next key at which this branch will be called, in one batch or several; whether there were any."""
+        """All steps up to the next key at which this branch will be called, in one batch or several; whether there were
+        any."""
         owner = self._owner
         self._drop_ahead(moment.branch)  # what was not asked for, from an older key
         assert owner.controller is not None

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from videogen.attention.clock import Clock
 from videogen.core.errors import InputError
+from videogen.core.step_counter import Clock
 
 from .attached import AttachedModel, attends_sparsely, first_tensor
 from .boundary import Boundary
@@ -35,14 +35,18 @@ _JOINED = "its windows were not evaluated at the last key"
 
 
 def attach(
-    target: Any, config: EncoderPropagation | str | None = None, *, scheduler: Any = None, calibrated_as: str | None = None
+    target: Any,
+    config: EncoderPropagation | str | None = None,
+    *,
+    scheduler: Any = None,
+    calibrated_as: str | None = None,
 ) -> Handle:
     """Propagate in a model, or in all of a pipeline's denoisers, until `close()`.
 
-    target: a diffusers UNet or video transformer, or a pipeline. config: what is promised, or the command line's word for
-    it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's own; a bare model without one can only
-    follow `every:N` or a list of steps. calibrated_as: the model's name in `calibration`. Also a context manager. A model
-    is compiled, copied or saved before or after, not while. Raises InputError, UnsupportedError.
+    target: a diffusers UNet or video transformer, or a pipeline. config: what is promised, or the command line's word
+    for it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's own; a bare model without one can
+    only follow `every:N` or a list of steps. calibrated_as: the model's name in `calibration`. Also a context manager.
+    A model is compiled, copied or saved before or after, not while. Raises InputError, UnsupportedError.
     """
     if isinstance(config, str):
         config = EncoderPropagation.parse(config)
@@ -89,7 +93,9 @@ class Handle:
             self.controller = make_controller(self.config, self.schedule, self._models[0].boundary, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key = -1, True
-        self._rounds: list[int] = []  # the keys that were decided; windows that take turns join a round at steps after it
+        self._rounds: list[
+            int
+        ] = []  # the keys that were decided; windows that take turns join a round at steps after it
         self._before = 0  # of `evaluated`: calls before the present step
         self.evaluated: list[Evaluated] = []
         self.ahead_s = 0.0
@@ -104,9 +110,9 @@ class Handle:
     def at(self, step: int, branch: str, guidance_scale: float = 1.0) -> Iterator[None]:
         """Say which step and guidance branch the model calls in this block are of, instead of having them guessed.
 
-        Calls of several windows are branches of their own, `cond@0`, `cond@12`, in any order; windows may take turns from
-        step to step. A branch that comes first at a step between keys is evaluated whole, with all that follow at that step;
-        where others of the step were propagated before it, the next step is a key.
+        Calls of several windows are branches of their own, `cond@0`, `cond@12`, in any order; windows may take turns
+        from step to step. A branch that comes first at a step between keys is evaluated whole, with all that follow at
+        that step; where others of the step were propagated before it, the next step is a key.
         """
         self._told = Moment(step, branch, guidance_scale)
         try:
@@ -165,14 +171,16 @@ class Handle:
         return last is not None and bool(self._rounds) and last < self._rounds[-1]
 
     def joins(self, moment: Moment, last: int | None) -> bool:
-        """Whether a branch that was absent at the last key is evaluated whole at a step whose other branches were not."""
+        """Whether a branch that was absent at the last key is evaluated whole at a step whose other branches were
+        not."""
         if self._is_key or not self._is_late(last):
             return False
         self.forced.setdefault(moment.step, f"{_JOINED}, in some branches")
         return True
 
     def make_key(self, moment: Moment, why: str) -> None:
-        """Nothing is there to propagate from: this step is a key after all, and if a branch of it was not, the next one too."""
+        """Nothing is there to propagate from: this step is a key after all, and if a branch of it was not, the next one
+        too."""
         assert self.controller is not None
         if self._is_key:
             return
@@ -189,11 +197,13 @@ class Handle:
         return self._is_key
 
     def audits(self, model: nn.Module) -> bool:
-        """Whether the present key step is also evaluated as if it were none: at the first few, then ever more seldom."""
+        """Whether the present key step is also evaluated as if it were none: at the first few, then ever more
+        seldom."""
         return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
 
     def supervise(self, moment: Moment, expected: Any, fresh: Any, latents: torch.Tensor, drift: float | None) -> None:
-        """At a key: what propagation would have given beside what the model gave, or the change of its features alone."""
+        """At a key: what propagation would have given beside what the model gave, or the change of its features
+        alone."""
         if self.schedule.levels is None or not self._is_key:
             return
         self._supervision.drifted(drift)
@@ -204,7 +214,8 @@ class Handle:
     def finish_step(self, roll_back: bool = False) -> int | None:
         """All branches of the present step were called. Learns from it where it is a key.
 
-        Where `roll_back` is allowed and the error is far above its estimate: the step to go on from, which will be a key.
+        Where `roll_back` is allowed and the error is far above its estimate: the step to go on from, which will be a
+        key.
         """
         step, levels = self._step, self.schedule.levels
         if step < 0 or not self._is_key or step in self.errors or levels is None or self.controller is None:
@@ -246,7 +257,9 @@ class Handle:
     def __enter__(self) -> Handle:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -254,6 +267,8 @@ def _check_free(model: nn.Module) -> None:
     if isinstance(getattr(vars(model).get("forward"), "__self__", None), AttachedModel):
         raise InputError(f"{type(model).__name__} has propagation attached already; close() that handle first")
     if is_compiled(model):
-        raise InputError(f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile")
+        raise InputError(
+            f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile"
+        )
     if getattr(model, "is_cache_enabled", False):
         raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")

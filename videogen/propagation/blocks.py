@@ -41,7 +41,9 @@ class MiddleBlocks(Boundary):
         if not blocks:
             raise UnsupportedError(f"{type(model).__name__} has no list of blocks to cut; use boundary 'output'")
         if front < 0 or tail < 0 or front + tail >= len(blocks):
-            raise InputError(f"blocks:{front},{tail} leaves nothing of {len(blocks)} blocks of {type(model).__name__} to keep")
+            raise InputError(
+                f"blocks:{front},{tail} leaves nothing of {len(blocks)} blocks of {type(model).__name__} to keep"
+            )
         self.front, self.tail, self.probe, self.count = front, tail, probe, len(blocks)
         self.entry: tuple[torch.Tensor, ...] = ()  # what came into the first block of the middle, in this call
         self.ran = 0  # blocks that were called so far, in this call
@@ -66,18 +68,26 @@ class MiddleBlocks(Boundary):
         with self._doing("record", branch, expected):
             output = forward(1, None)
         if not self._fresh:
-            raise UnsupportedError("no block after the front gives what came into it, so nothing can be kept; use boundary 'output'")
+            raise UnsupportedError(
+                "no block after the front gives what came into it, so nothing can be kept; use boundary 'output'"
+            )
         self._keep(branch)
         return output, self._learned(branch, at)
 
     def replay(
-        self, branch: str, at: Sequence[float], forward: Forward, latents: torch.Tensor, timesteps: torch.Tensor | None = None
+        self,
+        branch: str,
+        at: Sequence[float],
+        forward: Forward,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor | None = None,
     ) -> Any:
         self.ran = 0
         return super().replay(branch, at, forward, latents, timesteps)
 
     def enter(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
-        """At a key step: what came into the middle's first block; its streams are the inputs that its outputs carry on."""
+        """At a key step: what came into the middle's first block; its streams are the inputs that its outputs carry
+        on."""
         places = [i for i in same_shapes(outputs, inputs) if i is not None]
         self.places[self.now.branch], self.entry = places, tuple(inputs[i] for i in places)
 
@@ -152,7 +162,9 @@ class _Block(Uncopied):
         if owner.now.mode == "record" and owner.front <= index < owner.count - owner.tail:
             self._many = isinstance(output, tuple | list)
             parts = tuple(output) if self._many else (output,)
-            self._forms[branch] = tuple(_Blank(p.shape, p.dtype, p.device) if isinstance(p, torch.Tensor) else p for p in parts)
+            self._forms[branch] = tuple(
+                _Blank(p.shape, p.dtype, p.device) if isinstance(p, torch.Tensor) else p for p in parts
+            )
             tensors = [p for p in parts if isinstance(p, torch.Tensor)]
             if index == owner.front:
                 owner.enter(inputs, tensors)

@@ -1,4 +1,5 @@
-"""What of a model is evaluated at every step and what only at key steps: the interface of `unet`, `blocks` and `output`."""
+"""What of a model is evaluated at every step and what only at key steps: the interface of `unet`, `blocks` and
+`output`."""
 
 from __future__ import annotations
 
@@ -73,9 +74,15 @@ class Boundary(ABC):
         return self.now.drift()
 
     def replay(
-        self, branch: str, at: Sequence[float], forward: Forward, latents: torch.Tensor, timesteps: torch.Tensor | None = None
+        self,
+        branch: str,
+        at: Sequence[float],
+        forward: Forward,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor | None = None,
     ) -> Any:
-        """The output without the kept part: for this step, or, where latents are not read, for several steps in one batch."""
+        """The output without the kept part: for this step, or, where latents are not read, for several steps in one
+        batch."""
         with self._doing("replay", branch, tuple(self.weights(branch, x) for x in at)):
             return forward(len(at), timesteps)
 

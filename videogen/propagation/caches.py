@@ -1,11 +1,12 @@
-"""The feature caches that diffusers ships, by name: which of them, and its one number. No torch here; `library` attaches them.
+"""The feature caches that diffusers ships, by name: which of them, and its one number. No torch here; `library`
+attaches them.
 
-first-block   First Block Cache, after TeaCache (arXiv 2411.19108): the blocks' change is kept while the first block's is alike
-magcache      MagCache (arXiv 2506.09045): kept while the product of measured magnitude ratios stays near 1
-seacache      SeaCache (arXiv 2602.18993): kept while the spectrally filtered latents are alike
-taylorseer    TaylorSeer (arXiv 2503.06923): attention and feed-forward outputs are extrapolated
-pab           Pyramid Attention Broadcast (arXiv 2408.12588): attention outputs are kept
-fastercache   FasterCache (arXiv 2410.19355): attention outputs are extrapolated, the unconditional half made from the other
+first-block   First Block Cache, after TeaCache (arXiv 2411.19108): the blocks' change is kept while the first block's
+is alike magcache      MagCache (arXiv 2506.09045): kept while the product of measured magnitude ratios stays near 1
+seacache      SeaCache (arXiv 2602.18993): kept while the spectrally filtered latents are alike taylorseer    TaylorSeer
+(arXiv 2503.06923): attention and feed-forward outputs are extrapolated pab           Pyramid Attention Broadcast (arXiv
+2408.12588): attention outputs are kept fastercache   FasterCache (arXiv 2410.19355): attention outputs are
+extrapolated, the unconditional half made from the other
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ KINDS = {
 class LibraryCache:
     """Which of the library's caches, and its one number; None: a default.
 
-    value: for `first-block`, `magcache` and `seacache` a threshold above 0, more is faster; for `taylorseer`, `pab` and `fastercache`
-    an interval, every how many steps all is computed; 1 is the plain model. `fastercache:N` computes the unconditional half every 2N+1
-    steps. Raises InputError.
+    value: for `first-block`, `magcache` and `seacache` a threshold above 0, more is faster; for `taylorseer`, `pab` and
+    `fastercache` an interval, every how many steps all is computed; 1 is the plain model. `fastercache:N` computes the
+    unconditional half every 2N+1 steps. Raises InputError.
     """
 
     name: str
@@ -54,7 +55,9 @@ class LibraryCache:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             raise InputError(f"{self.name}:{value} needs a {kind.unit} above 0, such as {self.name}:{kind.default:g}")
         if kind.unit == "interval" and value != int(value):
-            raise InputError(f"{self.name}:{value:g} needs a whole number of steps, such as {self.name}:{kind.default:g}")
+            raise InputError(
+                f"{self.name}:{value:g} needs a whole number of steps, such as {self.name}:{kind.default:g}"
+            )
         object.__setattr__(self, "value", int(value) if kind.unit == "interval" else float(value))
 
     @classmethod

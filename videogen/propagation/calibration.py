@@ -1,4 +1,5 @@
-"""How the final error relates to the controller's sum, measured on the embedded models by tools/bench_propagation.py calibrate.
+"""How the final error relates to the controller's sum, measured on the embedded models by tools/bench_propagation.py
+calibrate.
 
 A model that was not calibrated takes the largest factor that is known for its boundary, and of all boundaries where
 there is none; the manifest says so.
@@ -23,7 +24,9 @@ def factor_of(boundary: str, model: str | None, solver: str, steps: int) -> floa
     table = _table()
     rows = table.get(boundary) or {key: row for models in table.values() for key, row in models.items()}
     known = is_calibrated(boundary, model, solver, _STEPS)
-    factor = rows[str(model)]["factor"] if known else _CAUTION * max((row["factor"] for row in rows.values()), default=1.0)
+    factor = (
+        rows[str(model)]["factor"] if known else _CAUTION * max((row["factor"] for row in rows.values()), default=1.0)
+    )
     return factor * max(1.0, _STEPS / steps) ** 2
 
 

@@ -1,4 +1,5 @@
-"""One evaluation of a model, taken apart: its latents, its timestep and its conditions, and how to repeat it for a batch of steps."""
+"""One evaluation of a model, taken apart: its latents, its timestep and its conditions, and how to repeat it for a
+batch of steps."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class Call:
         self._latents = next((n for n in _LATENTS if isinstance(given.get(n), torch.Tensor)), "")
         self._timestep = next((n for n in _TIMESTEPS if given.get(n) is not None), "")
         if not self._latents or not self._timestep:
-            raise UnsupportedError("this model's forward has no latents (sample, hidden_states) or no timestep; propagation needs both")
+            raise UnsupportedError(
+                "this model's forward has no latents (sample, hidden_states) or no timestep; propagation needs both"
+            )
 
     @property
     def latents(self) -> torch.Tensor:
@@ -37,9 +40,12 @@ class Call:
         return float(torch.as_tensor(self.bound.arguments[self._timestep]).max())
 
     def conditions(self) -> dict[str, Any]:
-        """All other inputs, tensors in order: what must not change between a key step and those that propagate from it."""
+        """All other inputs, tensors in order: what must not change between a key step and those that propagate from
+        it."""
         mine = (self._latents, self._timestep)
-        return {n: v for n, v in self.bound.arguments.items() if n not in mine and not any(part in n for part in _PER_STEP)}
+        return {
+            n: v for n, v in self.bound.arguments.items() if n not in mine and not any(part in n for part in _PER_STEP)
+        }
 
     @property
     def repeats(self) -> bool:
@@ -47,7 +53,8 @@ class Call:
         return not any(any(part in n for part in _PER_STEP) and v is not None for n, v in self.bound.arguments.items())
 
     def run(self, forward: Callable[..., Any], copies: int = 1, timesteps: torch.Tensor | None = None) -> Any:
-        """`forward` on this call; on `copies` of its batch, one after the other, each at its own of `timesteps` [copies]."""
+        """`forward` on this call; on `copies` of its batch, one after the other, each at its own of `timesteps`
+        [copies]."""
         if timesteps is None:
             return forward(*self.bound.args, **self.bound.kwargs)
         given, batch = dict(self.bound.arguments), self.latents.shape[0]
@@ -60,9 +67,12 @@ class Call:
 
 
 def repeated(value: Any, batch: int, copies: int) -> Any:
-    """A condition for `copies` of a batch: tensors whose first axis is the batch (or batch times frames) are repeated whole."""
+    """A condition for `copies` of a batch: tensors whose first axis is the batch (or batch times frames) are repeated
+    whole."""
     if isinstance(value, torch.Tensor):
-        return value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim > 0 and value.shape[0] % batch == 0 else value
+        return (
+            value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim > 0 and value.shape[0] % batch == 0 else value
+        )
     if isinstance(value, dict):
         return {key: repeated(item, batch, copies) for key, item in value.items()}
     if isinstance(value, list | tuple):

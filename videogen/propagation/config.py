@@ -1,4 +1,5 @@
-"""What propagation is asked for: one frozen, checkable description, and the command line's words for it. No torch here."""
+"""What propagation is asked for: one frozen, checkable description, and the command line's words for it. No torch
+here."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 from videogen.core.errors import InputError, nearest, unknown
-from videogen.schedulers.keysteps import PUBLISHED
+from videogen.propagation.key_step_lists import PUBLISHED
 
 PREDICTORS = ("auto", "hold", "linear", "sigma", "probe")
 WORDS = "off, max_error:E, fd, fd-dpm, every:N, deepcache:N, or diffusers' first-block, seacache, taylorseer, pab, fastercache"
@@ -26,18 +27,17 @@ _BOUNDARIES = {
 class EncoderPropagation:
     """Which steps are evaluated whole, and what the steps between take over from them.
 
-    max_error: promised relative L2 error of the final latents against the plain run; None where `keys` are given.
-    keys: `fd` or `fd-dpm` (published lists, scaled to the run's steps), `every:N`, or the steps themselves.
-    boundary: `auto`; for UNets `fd`, `deepcache:BRANCH`, `cut:E,D` (see `unet`); for transformers `blocks:FRONT,TAIL`
-    (see `blocks`); for both `output` (see `output`).
-    predictor: `hold`, `linear` (in the log signal-to-noise ratio), `sigma` (linear in sigma), `probe` (blocks only), `auto`.
-    first, last: steps at either end that are always keys under `max_error`; first None: a tenth of the steps, in which a clip's
-    content is settled. micro_batch: steps that are decoded in one batch where the
-    boundary allows it, each with its own copy of what is kept; 1: one by one. roll_back: go back to a snapshot where a key step shows
-    an error far above its estimate (in the engine's loop).
-    frames: at a key step, run the encoder's spatial layers on every `frames`-th frame and propagate to its neighbours;
-    frames_gate: least similarity of the predicted clean latents for that.
-    prior_noise: alpha of z += alpha * z_T after each step below the share `prior_noise_below` of the noise.
+    max_error: promised relative L2 error of the final latents against the plain run; None where `keys` are given. keys:
+    `fd` or `fd-dpm` (published lists, scaled to the run's steps), `every:N`, or the steps themselves. boundary: `auto`;
+    for UNets `fd`, `deepcache:BRANCH`, `cut:E,D` (see `unet`); for transformers `blocks:FRONT,TAIL` (see `blocks`); for
+    both `output` (see `output`). predictor: `hold`, `linear` (in the log signal-to-noise ratio), `sigma` (linear in
+    sigma), `probe` (blocks only), `auto`. first, last: steps at either end that are always keys under `max_error`;
+    first None: a tenth of the steps, in which a clip's content is settled. micro_batch: steps that are decoded in one
+    batch where the boundary allows it, each with its own copy of what is kept; 1: one by one. roll_back: go back to a
+    snapshot where a key step shows an error far above its estimate (in the engine's loop). frames: at a key step, run
+    the encoder's spatial layers on every `frames`-th frame and propagate to its neighbours; frames_gate: least
+    similarity of the predicted clean latents for that. prior_noise: alpha of z += alpha * z_T after each step below the
+    share `prior_noise_below` of the noise.
     """
 
     max_error: float | None = None
@@ -59,10 +59,14 @@ class EncoderPropagation:
         if self.max_error is None and self.keys is None:
             object.__setattr__(self, "max_error", 0.02)
         if self.max_error is not None and self.keys is not None:
-            raise InputError(f"max_error={self.max_error} and keys={self.keys!r} are both given; one of them decides the key steps")
+            raise InputError(
+                f"max_error={self.max_error} and keys={self.keys!r} are both given; one of them decides the key steps"
+            )
         if self.max_error is not None and (self.frames > 1 or self.prior_noise):
             what = f"frames={self.frames}" if self.frames > 1 else f"prior_noise={self.prior_noise}"
-            raise InputError(f"with {what} key steps are not the plain model's, so no max_error is promised; give keys, such as every:2")
+            raise InputError(
+                f"with {what} key steps are not the plain model's, so no max_error is promised; give keys, such as every:2"
+            )
         if self.max_error is not None:
             _check_number("max_error", self.max_error, 0.0, 1.0)
         _check_keys(self.keys)
@@ -70,7 +74,9 @@ class EncoderPropagation:
         if self.predictor not in PREDICTORS:
             raise unknown("predictor", str(self.predictor), PREDICTORS)
         if self.predictor == "probe" and not self.boundary.startswith(("auto", "blocks")):
-            raise InputError(f"predictor 'probe' needs the front blocks of a transformer, not boundary {self.boundary!r}; use blocks:1,1")
+            raise InputError(
+                f"predictor 'probe' needs the front blocks of a transformer, not boundary {self.boundary!r}; use blocks:1,1"
+            )
         for name, least in (("first", 1), ("last", 0), ("frames", 1), ("micro_batch", 1)):
             value = getattr(self, name)
             if value is not None and (not _whole(value) or value < least):
@@ -123,12 +129,14 @@ def _check_keys(keys: object) -> None:
     if isinstance(keys, str):
         name, _, rest = keys.partition(":")
         if name != "every":
-            raise InputError(f"keys={keys!r} is unknown; use {', '.join(PUBLISHED)}, every:N, or a list of steps that begins with 0")
+            raise InputError(
+                f"keys={keys!r} is unknown; use {', '.join(PUBLISHED)}, every:N, or a list of steps that begins with 0"
+            )
         _every(keys, rest)
         return
     if not isinstance(keys, Sequence) or not all(_whole(key) for key in keys):
         raise InputError(f"keys={keys!r} must be a name, every:N, or a list of whole numbers")
-    from videogen.schedulers.keysteps import checked_keys
+    from videogen.propagation.key_step_lists import checked_keys
 
     checked_keys(keys, max(keys, default=0) + 1)
 

@@ -6,8 +6,8 @@ it predicts, and a solver's step takes over a known part g of that (`NoiseLevel.
     e <= factor * sum over propagated steps of g_i * error_i
 
 error_i is measured at the key steps, where the fresh prediction can be held against what propagation would have given,
-and grows from a key as distance^p in the log signal-to-noise ratio (p: the predictor's order + 1), as the local error of a
-multistep solver does. `factor` is calibrated (see `calibration`).
+and grows from a key as distance^p in the log signal-to-noise ratio (p: the predictor's order + 1), as the local error
+of a multistep solver does. `factor` is calibrated (see `calibration`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Controller(Protocol):
     """Decides once a step, for all guidance branches together."""
 
     def stands_on(self, key: int) -> None:
-        """The step that is asked about next goes on from this key, where that is not the last one: its windows are others'."""
+        """The step that is asked about next goes on from this key, where that is not the last one: its windows are
+        others'."""
         ...
 
     def is_key(self, step: int) -> bool: ...
@@ -103,7 +104,9 @@ class ErrorControl:
     rate: float | None = None
     spent: float = 0.0  # of the budget: estimated error of what was propagated so far, by what was measured since
     _key: int = 0
-    _span: list[tuple[int, int]] = field(default_factory=list)  # propagated since the last key, each with the key it goes on from
+    _span: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # propagated since the last key, each with the key it goes on from
     _estimated: float = 0.0  # error of those, as it was estimated when they were decided
 
     @property

@@ -24,17 +24,20 @@ __all__ = ["Lattice", "choose_frames", "make_lattice"]
 def make_lattice(model: Any) -> Lattice:
     """Attach a frame lattice to a diffusers UNet or video transformer, before any other propagation is attached.
 
-    Raises UnsupportedError for a model whose frames cannot be computed apart, InputError where something else was first.
+    Raises UnsupportedError for a model whose frames cannot be computed apart, InputError where something else was
+    first.
     """
     return UnetLattice(model) if is_unet(model) else DitLattice(model)
 
 
-def choose_frames(every: int, count: int, frames: int, clean: torch.Tensor | None = None, gate: float = 0.8) -> tuple[int, ...]:
+def choose_frames(
+    every: int, count: int, frames: int, clean: torch.Tensor | None = None, gate: float = 0.8
+) -> tuple[int, ...]:
     """The frames that the `count`-th key step computes, ascending, at least one.
 
-    every: m, each frame's turn comes every m-th time; 1 chooses all. clean: [b, c, f, h, w], the predicted clean latents
-    of the last step; a frame whose cosine similarity to the nearest frame chosen in turn is under `gate` (-1..1), or is
-    not finite, in any sample of the batch is chosen as well. Raises InputError.
+    every: m, each frame's turn comes every m-th time; 1 chooses all. clean: [b, c, f, h, w], the predicted clean
+    latents of the last step; a frame whose cosine similarity to the nearest frame chosen in turn is under `gate`
+    (-1..1), or is not finite, in any sample of the batch is chosen as well. Raises InputError.
     """
     if every < 1 or count < 0 or frames < 1:
         raise InputError(f"every={every} and frames={frames} must be above 0, count={count} not under 0")
@@ -45,7 +48,9 @@ def choose_frames(every: int, count: int, frames: int, clean: torch.Tensor | Non
     if clean is None or len(chosen) == frames:
         return chosen
     if clean.ndim != 5 or clean.shape[2] != frames:
-        raise InputError(f"clean={list(clean.shape)} must be [batch, channel, frame, height, width] with {frames} frames")
+        raise InputError(
+            f"clean={list(clean.shape)} must be [batch, channel, frame, height, width] with {frames} frames"
+        )
     nearest = [min(chosen, key=lambda near: abs(near - f)) for f in range(frames)]
     similar = _similarity(clean, clean[:, :, nearest])
     return tuple(f for f in range(frames) if f in chosen or not similar[f] >= gate)

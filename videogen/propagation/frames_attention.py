@@ -25,7 +25,8 @@ _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 @dataclass
 class Kept:
-    """Of one block and branch: keys and values [b, heads, n, d] and residuals [b, n, c] of each frame's last evaluation."""
+    """Of one block and branch: keys and values [b, heads, n, d] and residuals [b, n, c] of each frame's last
+    evaluation."""
 
     key: torch.Tensor | None = None
     value: torch.Tensor | None = None
@@ -48,7 +49,8 @@ class SelfAttention(LayerStub):
 
     @contextmanager
     def attending(self, kept: Kept, tokens: torch.Tensor | None, count: int) -> Iterator[None]:
-        """Within it, the module attends to `count` tokens with the queries of `tokens` (None: all). Raises UnsupportedError."""
+        """Within it, the module attends to `count` tokens with the queries of `tokens` (None: all). Raises
+        UnsupportedError."""
         self._watch = watch = _Watch(self._module_name, kept, tokens, count)
         try:
             yield

@@ -114,7 +114,9 @@ class _Block(LayerStub):
         self._kept[asked.branch] = kept
         return output
 
-    def _part(self, kept: Kept, tokens: torch.Tensor, hidden: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    def _part(
+        self, kept: Kept, tokens: torch.Tensor, hidden: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> torch.Tensor:
         count = hidden.shape[1]
         bound = self.__signature__.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
@@ -127,5 +129,7 @@ class _Block(LayerStub):
 
     def _tensor(self, output: Any) -> torch.Tensor:
         if not isinstance(output, torch.Tensor):
-            raise UnsupportedError(f"{self._module_name} returns {type(output).__name__}, not its stream alone; use frames=1")
+            raise UnsupportedError(
+                f"{self._module_name} returns {type(output).__name__}, not its stream alone; use frames=1"
+            )
         return output

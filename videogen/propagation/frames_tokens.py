@@ -15,7 +15,8 @@ from .lattice import Asked
 def token_index(asked: Asked, patch_t: int, hidden: torch.Tensor) -> torch.Tensor | None:
     """int64 [tokens of the fresh frames] among the n of hidden states [b, n, c]; None where all are fresh.
 
-    patch_t: latent frames in one frame of tokens, which is fresh if one of them is. Raises InputError, UnsupportedError.
+    patch_t: latent frames in one frame of tokens, which is fresh if one of them is. Raises InputError,
+    UnsupportedError.
     """
     if hidden.ndim != 3:
         raise UnsupportedError(f"hidden states {list(hidden.shape)} are not [batch, tokens, channels]; use frames=1")
@@ -39,8 +40,8 @@ def token_index(asked: Asked, patch_t: int, hidden: torch.Tensor) -> torch.Tenso
 def cut_tokens(name: str, value: Any, tokens: torch.Tensor, count: int) -> Any:
     """An argument of a block, or the tensors in its tuples, at `tokens` of the `count` tokens of the video.
 
-    Text is not cut. Of a mask [..., n, n] the queries are. A floating-point tensor is cut along its first axis of length
-    `count` that is not its last, which is channels; one of whole numbers holds positions and is cut along any.
+    Text is not cut. Of a mask [..., n, n] the queries are. A floating-point tensor is cut along its first axis of
+    length `count` that is not its last, which is channels; one of whole numbers holds positions and is cut along any.
     """
     if name in ("encoder_hidden_states", "encoder_attention_mask"):
         return value

@@ -25,7 +25,8 @@ from .lattice import Asked, Lattice, LayerStub
 
 
 class UnetLattice(Lattice):
-    """On a UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError if other stubs were first."""
+    """On a UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError if other stubs were
+    first."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -39,7 +40,8 @@ class UnetLattice(Lattice):
 
 
 def spatial_layers(model: Any) -> list[nn.Module]:
-    """The encoder's layers that treat each frame by itself, apart from their temporal sisters. Raises UnsupportedError."""
+    """The encoder's layers that treat each frame by itself, apart from their temporal sisters. Raises
+    UnsupportedError."""
     found: list[nn.Module] = []
     for block in model.down_blocks:
         resnets = [getattr(resnet, "spatial_res_block", resnet) for resnet in getattr(block, "resnets", ())]
@@ -90,7 +92,9 @@ class _Spatial(LayerStub):
         output = self._replaced.original(*cut_args, **cut_kwargs)
         fresh = output[0] if isinstance(output, tuple) else output
         if not isinstance(fresh, torch.Tensor):
-            raise UnsupportedError(f"{self._module_name} returns {type(output).__name__}, no tensor or tuple; use frames=1")
+            raise UnsupportedError(
+                f"{self._module_name} returns {type(output).__name__}, no tensor or tuple; use frames=1"
+            )
         whole = self._carry(asked, hidden, fresh, rows)
         return (whole, *output[1:]) if isinstance(output, tuple) else whole
 
@@ -98,17 +102,22 @@ class _Spatial(LayerStub):
         """Places of the fresh frames in axis 0."""
         total, frames = len(hidden), asked.frames
         if total % frames:
-            raise InputError(f"axis 0 of {self._module_name}'s input has {total} entries, no multiple of frames={frames}; give the video's")
+            raise InputError(
+                f"axis 0 of {self._module_name}'s input has {total} entries, no multiple of frames={frames}; give the video's"
+            )
         starts = range(0, total, frames)
         return asked.once(
-            ("rows", total, hidden.device), lambda: torch.tensor([s + k for s in starts for k in asked.fresh], device=hidden.device)
+            ("rows", total, hidden.device),
+            lambda: torch.tensor([s + k for s in starts for k in asked.fresh], device=hidden.device),
         )
 
     def _carry(self, asked: Asked, hidden: torch.Tensor, fresh: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """All frames' outputs: the fresh ones as they are, the others' from their own stream and the fresh ones' change."""
+        """All frames' outputs: the fresh ones as they are, the others' from their own stream and the fresh ones'
+        change."""
         base = self._base(hidden)
         weights = asked.once(
-            ("weights", fresh.dtype, fresh.device), lambda: frame_weights(asked.fresh, asked.frames).to(fresh.device, fresh.dtype)
+            ("weights", fresh.dtype, fresh.device),
+            lambda: frame_weights(asked.fresh, asked.frames).to(fresh.device, fresh.dtype),
         )
         delta = (fresh - base[rows]).unflatten(0, (-1, len(asked.fresh))).flatten(2)
         carried = (weights @ delta).reshape(base.shape)

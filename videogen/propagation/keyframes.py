@@ -31,23 +31,32 @@ class KeyFrames:
         frames = latents.shape[self._axis(latents)]
         turn = self._turn.get(branch, 0)
         first = turn == 0 or not self.lattice.ready(branch)
-        chosen = tuple(range(frames)) if first else choose_frames(self._every, turn, frames, self._clean.get(branch), self._gate)
+        chosen = (
+            tuple(range(frames))
+            if first
+            else choose_frames(self._every, turn, frames, self._clean.get(branch), self._gate)
+        )
         self._turn[branch] = turn + 1
         self.computed.append((len(chosen), frames))
         with self.lattice.on(chosen, frames, branch):
             yield
 
-    def note(self, branch: str, latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel | None, kind: str) -> None:
+    def note(
+        self, branch: str, latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel | None, kind: str
+    ) -> None:
         """What the model gave for these latents: the next choice is gated on it."""
         if level is not None and latents.shape == prediction.shape:
             clean = clean_latents(latents.float(), prediction.float(), level, kind)
             self._clean[branch] = clean.movedim(self._axis(latents), 2)
 
     def _axis(self, latents: torch.Tensor) -> int:
-        """Of frames in the model's latents: [b, c, f, h, w], or [b, f, c, h, w] where the channels say so. UnsupportedError."""
+        """Of frames in the model's latents: [b, c, f, h, w], or [b, f, c, h, w] where the channels say so.
+        UnsupportedError."""
         if latents.ndim != 5:
             name = type(self._model).__name__
-            raise UnsupportedError(f"{name} takes latents {list(latents.shape)}, which have no axis of frames; use frames=1")
+            raise UnsupportedError(
+                f"{name} takes latents {list(latents.shape)}, which have no axis of frames; use frames=1"
+            )
         channels = getattr(getattr(self._model, "config", None), "in_channels", None)
         return 1 if latents.shape[2] == channels and latents.shape[1] != channels else 2
 

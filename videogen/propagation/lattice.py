@@ -52,7 +52,8 @@ def check_first(module: nn.Module) -> None:
 
 
 class LayerStub(Uncopied, ABC):
-    """Stands in for one module's `forward` and keeps its signature, which other tools read. Attached before all others."""
+    """Stands in for one module's `forward` and keeps its signature, which other tools read. Attached before all
+    others."""
 
     def __init__(self, module: nn.Module, lattice: Lattice) -> None:
         check_first(module)

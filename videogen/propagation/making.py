@@ -25,12 +25,16 @@ def make_boundary(model: Any, config: EncoderPropagation) -> Boundary:
         front, tail = numbers
         return MiddleBlocks(model, front, tail, order, probe=config.predictor == "probe")
     if not is_unet(model):
-        raise UnsupportedError(f"{type(model).__name__} has no encoder and decoder to cut; use max_error:E, or boundary blocks:1,1")
+        raise UnsupportedError(
+            f"{type(model).__name__} has no encoder and decoder to cut; use max_error:E, or boundary blocks:1,1"
+        )
     count = layer_count(model)
     if kind == "deepcache":
         branch = numbers[0] if numbers else 0
         if branch >= count:
-            raise InputError(f"deepcache:{branch} is out of range for {type(model).__name__}; its branches are 0 to {count - 1}")
+            raise InputError(
+                f"deepcache:{branch} is out of range for {type(model).__name__}; its branches are 0 to {count - 1}"
+            )
         numbers = (branch + 1, branch + 1)
     encoder, decoder = (0, count) if kind == "fd" else numbers
     return UnetCut(model, encoder, decoder, order)

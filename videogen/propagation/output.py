@@ -49,7 +49,12 @@ class WholeOutput(Boundary):
         return output, self._learned(branch, at)
 
     def replay(
-        self, branch: str, at: Sequence[float], forward: Forward, latents: torch.Tensor, timesteps: torch.Tensor | None = None
+        self,
+        branch: str,
+        at: Sequence[float],
+        forward: Forward,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor | None = None,
     ) -> Any:
         weights = self.weights(branch, at[0])
         leaves = [self._propagated(cell, branch, weights, latents) for cell in self._cells if branch in cell.values]
@@ -58,7 +63,9 @@ class WholeOutput(Boundary):
     def _propagated(self, cell: Cell, branch: str, weights: tuple[float, ...], latents: torch.Tensor) -> torch.Tensor:
         """The kept output moved along, and by as much as the latents have moved since."""
         kept = cell.values[branch]
-        entered = self._entered[branch][-len(kept) :] if len(self._entered[branch]) > len(kept) else self._entered[branch]
+        entered = (
+            self._entered[branch][-len(kept) :] if len(self._entered[branch]) > len(kept) else self._entered[branch]
+        )
         output = combine(kept, weights)
         now, then = noisy_part(latents, kept[0]), noisy_part(combine(entered, weights), kept[0])
         return output if now is None or then is None else output + (now - then).to(output.dtype)

@@ -16,10 +16,11 @@ _STEEPEST = 2.0  # of the probe's gain
 
 
 def line_weights(points: Sequence[float], at: float, trust: float = 1.0) -> tuple[float, ...]:
-    """Weights of the values at `points` (newest first, one or two of them) that continue their line to `at`, or a part of it.
+    """Weights of the values at `points` (newest first, one or two of them) that continue their line to `at`, or a part
+    of it.
 
-    trust: the part, from 0 (hold) to 1. Hold (1.0,) where there is one point, where the two coincide, or where `at` is too
-    far off for a line.
+    trust: the part, from 0 (hold) to 1. Hold (1.0,) where there is one point, where the two coincide, or where `at` is
+    too far off for a line.
     """
     if len(points) < 2:
         return (1.0,)
@@ -30,7 +31,8 @@ def line_weights(points: Sequence[float], at: float, trust: float = 1.0) -> tupl
 
 
 def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    """The values (newest first) under weights that add up to 1; the newest itself, bit for bit, where all weight is its."""
+    """The values (newest first) under weights that add up to 1; the newest itself, bit for bit, where all weight is
+    its."""
     newest = values[0]
     found = newest
     for value, weight in zip(values[1:], weights[1:], strict=False):

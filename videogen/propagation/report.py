@@ -46,14 +46,17 @@ def summarise(handle: Handle) -> dict[str, Any]:
         "calibrated": None if factor is None else _calibrated(handle),
         "within_promise": None if error is None else error <= (handle.config.max_error or 0.0),
         "seconds": _seconds(calls, handle.ahead_s),
-        "kept_bytes": sum(b.kept_bytes() for b in handle.boundaries) + sum(k.lattice.kept_bytes() for k in handle.key_frames),
+        "kept_bytes": sum(b.kept_bytes() for b in handle.boundaries)
+        + sum(k.lattice.kept_bytes() for k in handle.key_frames),
         **_frames(handle),
     }
 
 
 def _calibrated(handle: Handle) -> bool:
     schedule = handle.schedule
-    return all(is_calibrated(b.name, handle.calibrated_as, schedule.solver, schedule.steps or 0) for b in handle.boundaries)
+    return all(
+        is_calibrated(b.name, handle.calibrated_as, schedule.solver, schedule.steps or 0) for b in handle.boundaries
+    )
 
 
 def _rounded(value: float | None) -> float | None:

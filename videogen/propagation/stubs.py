@@ -35,7 +35,9 @@ class Now:
     along: float | torch.Tensor = 0.0
     line: float | torch.Tensor = 0.0
 
-    def begin(self, mode: Literal["off", "record", "replay"], branch: str, weights: tuple[tuple[float, ...], ...]) -> None:
+    def begin(
+        self, mode: Literal["off", "record", "replay"], branch: str, weights: tuple[tuple[float, ...], ...]
+    ) -> None:
         self.mode, self.branch, self.weights = mode, branch, weights
         self.missed = self.size = self.along = self.line = 0.0
 
@@ -47,7 +49,8 @@ class Now:
         self.along, self.line = self.along + (way * real).sum(), self.line + way.square().sum()
 
     def drift(self) -> float | None:
-        """Relative change of the features against what propagation would have given; None where nothing was compared."""
+        """Relative change of the features against what propagation would have given; None where nothing was
+        compared."""
         size = float(self.size)
         return (float(self.missed) / size) ** 0.5 if size > 0 else None
 
@@ -113,7 +116,9 @@ class Stub(Uncopied):
     def __init__(self, module: nn.Module, now: Now, cell: Cell | None, clone: Callable[[], bool]) -> None:
         self._now, self._cell, self._clone = now, cell, clone
         self._in_tuple = False
-        self._shapes: dict[str, tuple[torch.Size, torch.dtype, torch.device]] = {}  # of each branch: windows differ in length
+        self._shapes: dict[
+            str, tuple[torch.Size, torch.dtype, torch.device]
+        ] = {}  # of each branch: windows differ in length
         self._replaced = Replaced(module, self._forward)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:

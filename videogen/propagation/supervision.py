@@ -1,8 +1,8 @@
 """What a key step teaches: by how much propagation would have been wrong there, as a share of the clean latents.
 
 Errors of the branches are combined as guidance combines them: refreshing one branch alone would multiply its error by
-the guidance scale, so all branches are judged, and refreshed, together. Where a step evaluates several windows of a clip,
-a branch's name ends in `@` and its window, and each window is guided by itself.
+the guidance scale, so all branches are judged, and refreshed, together. Where a step evaluates several windows of a
+clip, a branch's name ends in `@` and its window, and each window is guided by itself.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ class Supervision:
     _scale: float = 1.0
     _drifts: list[float] = field(default_factory=list)
     _per_drift: float = 1.0  # the error of the clean latents for a relative change of 1 in the kept features
-    _errors: dict[str, list[tuple[str, torch.Tensor]]] = field(default_factory=dict)  # window -> (guidance branch, its error)
+    _errors: dict[str, list[tuple[str, torch.Tensor]]] = field(
+        default_factory=dict
+    )  # window -> (guidance branch, its error)
     _size: float = 0.0  # rms of the clean latents, the largest seen in this run; 0: not to be told, so taken as 1
 
-    def note(self, expected: torch.Tensor, fresh: torch.Tensor, latents: torch.Tensor, level: NoiseLevel, moment: Moment) -> None:
+    def note(
+        self, expected: torch.Tensor, fresh: torch.Tensor, latents: torch.Tensor, level: NoiseLevel, moment: Moment
+    ) -> None:
         """One call at a key step: what propagation would have given and what the model gave, [batch, ...] alike."""
         if not self._errors:
             self._scale = moment.guidance_scale
@@ -42,7 +46,9 @@ class Supervision:
         self._errors.setdefault(window, []).append((branch, (fresh - expected).float()))
         noisy = noisy_part(latents, fresh)
         if noisy is not None:
-            self._size = max(self._size, float(clean_latents(noisy.float(), fresh.float(), level, self.kind).square().mean().sqrt()))
+            self._size = max(
+                self._size, float(clean_latents(noisy.float(), fresh.float(), level, self.kind).square().mean().sqrt())
+            )
 
     def drifted(self, drift: float | None) -> None:
         """By how much the kept features of one call had changed against what propagation would have given."""
@@ -50,7 +56,8 @@ class Supervision:
             self._drifts.append(drift)
 
     def error(self, level: NoiseLevel) -> float | None:
-        """The step's error of the clean latents, relative to them; None where nothing was there to compare. Empties the step.
+        """The step's error of the clean latents, relative to them; None where nothing was there to compare. Empties the
+        step.
 
         Where only the features were compared, their change times what an error was to a change when both were known.
         """
@@ -73,7 +80,9 @@ class Supervision:
     def _guided(self, branches: list[tuple[str, torch.Tensor]]) -> torch.Tensor:
         """The error of one window's guided prediction."""
         scale, errors = self._scale, [error for _, error in branches]
-        if all(branch.startswith("cond") for branch, _ in branches):  # prompts that share a clip, and nothing to guide by
+        if all(
+            branch.startswith("cond") for branch, _ in branches
+        ):  # prompts that share a clip, and nothing to guide by
             return torch.cat(errors)
         positive_first = not branches[0][0].startswith("uncond")
         if len(errors) == 1 and scale > 1 and errors[0].shape[0] % 2 == 0:
@@ -85,7 +94,8 @@ class Supervision:
 
 
 def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor | None:
-    """What of a model's input is the latents that it denoises: all, or the first channels where a condition follows them."""
+    """What of a model's input is the latents that it denoises: all, or the first channels where a condition follows
+    them."""
     if latents.shape == prediction.shape:
         return latents
     if latents.ndim != prediction.ndim:

@@ -26,7 +26,8 @@ def is_unet(model: Any) -> bool:
 
 
 class UnetCut(Boundary):
-    """One cut through one UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError for a bad cut."""
+    """One cut through one UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError for a bad
+    cut."""
 
     whole_lines = False
 
@@ -35,9 +36,13 @@ class UnetCut(Boundary):
         layers, ups = _encoder_layers(model), _decoder_layers(model)
         total = len(layers)
         if len(ups) != total:
-            raise UnsupportedError(f"{type(model).__name__} has {total} encoder and {len(ups)} decoder layers; a cut needs as many of both")
+            raise UnsupportedError(
+                f"{type(model).__name__} has {total} encoder and {len(ups)} decoder layers; a cut needs as many of both"
+            )
         if not (0 <= encoder <= total and 1 <= decoder <= total):
-            raise InputError(f"cut:{encoder},{decoder} does not fit {type(model).__name__}; use cut:0..{total},1..{total}")
+            raise InputError(
+                f"cut:{encoder},{decoder} does not fit {type(model).__name__}; use cut:0..{total},1..{total}"
+            )
         self.encoder, self.decoder, self.reads_latents = encoder, decoder, encoder > 0
         self._cells: list[Cell] = []
         self._stubs: list[Stub] = []

@@ -1,0 +1,1 @@
+"""CoNo (2406.05082): look-back schedule, permuted noise, mean regularisation."""

@@ -1,0 +1,1 @@
+"""Noise addressed by seed, stream, latent frame and step; named streams for long videos."""

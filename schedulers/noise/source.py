@@ -1,0 +1,66 @@
+"""Noise sources: the initial noise of a clip and the generators of stochastic solvers.
+
+`AddressedNoise` is the default: every latent frame's noise is a pure function of (seed, stream, latent frame, step).
+`DiffusersNoise` draws from one generator in the order of diffusers' pipelines, for conformance with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from videogen.core.randomness import address, normal
+
+if TYPE_CHECKING:
+    import torch
+
+
+class NoiseSource(Protocol):
+    """What the loop asks for randomness. One source belongs to one clip."""
+
+    def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        """Standard normal noise [1, channels, len(indices), height, width] in fp32 on the CPU.
+
+        indices: latent frames, counted from the clip's first; shape: (channels, height, width).
+        """
+        ...
+
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        """The CPU generators that a stochastic solver draws from at this step: one for each latent frame, or one for
+        all."""
+        ...
+
+
+class AddressedNoise:
+    """Noise by address: chunks, order, resume and device never change it."""
+
+    def __init__(self, seed: int, stream: str = "initial") -> None:
+        self.seed, self.stream = seed, stream
+
+    def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        import torch
+
+        return torch.stack([normal(address(self.seed, self.stream, f), shape) for f in indices], 1)[None]
+
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        import torch
+
+        return [torch.Generator().manual_seed(address(self.seed, "solver", f, step)) for f in range(frames)]
+
+
+class DiffusersNoise:
+    """One generator for the whole clip, consumed in the order in which diffusers' pipelines consume it."""
+
+    def __init__(self, seed: int) -> None:
+        import torch
+
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        import torch
+
+        channels, height, width = shape
+        return torch.randn((1, channels, len(indices), height, width), generator=self._generator)
+
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        return [self._generator]

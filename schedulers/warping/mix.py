@@ -1,0 +1,58 @@
+"""How much of the warped noise is kept: strength, Go-with-the-Flow's degradation gamma, and a mix by wavelength.
+
+Every mix of two independent standard normal noises here is standard normal and white.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from videogen.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def kept_correlation(degradation: float) -> float:
+    """Correlation that Go-with-the-Flow's degradation gamma, 0 to 1, leaves: (1 - g) / sqrt((1 - g)^2 + g^2)."""
+    kept = 1 - in_range("degradation", degradation, 0, 1)
+    return kept / math.hypot(kept, degradation)
+
+
+def degradation_for(strength: float) -> float:
+    """The gamma that leaves a correlation of `strength`, 0 to 1."""
+    lost = math.sqrt(1 - in_range("strength", strength, 0, 1) ** 2)
+    return lost / (lost + strength)
+
+
+def low_pass_mix(warped: torch.Tensor, plain: torch.Tensor, cutoff: float, strength: float = 1.0) -> torch.Tensor:
+    """Long waves of one noise, fine ones of another, in each frame: F(warped) L + F(plain) sqrt(1 - L^2), flat as both
+    were.
+
+    Both [..., height, width]; L = strength * exp(-f^2 / (2 cutoff^2)), f and cutoff in cycles a latent pixel.
+    """
+    import torch
+
+    height, width = warped.shape[-2:]
+    fy = torch.fft.fftfreq(height, device=warped.device)[:, None]
+    fx = torch.fft.rfftfreq(width, device=warped.device)
+    low = strength * torch.exp(-(fx.square() + fy.square()) / (2 * cutoff**2))
+    mixed = torch.fft.rfft2(warped) * low + torch.fft.rfft2(plain) * (1 - low.square()).sqrt()
+    return torch.fft.irfft2(mixed, s=(height, width))
+
+
+def chosen_strength(strength: float, degradation: float | None) -> float:
+    """The correlation to keep, of the two ways to say it. InputError where both are said, or one is out of range."""
+    if degradation is None:
+        return in_range("strength", strength, 0, 1)
+    if strength != 1:
+        raise InputError(f"strength:{strength} and degradation:{degradation} say the same thing; give one of them")
+    return kept_correlation(degradation)
+
+
+def in_range(name: str, value: float, low: float, high: float) -> float:
+    """The value. InputError where it is below low, above high or NaN."""
+    if not low <= value <= high:
+        raise InputError(f"{name}:{value} must lie between {low} and {high}")
+    return value

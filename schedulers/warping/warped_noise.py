@@ -1,0 +1,180 @@
+"""Warped noise: initial noise that moves as the clip is to move, for models trained with it (Go-with-the-Flow,
+2501.08331).
+
+    warped_noise(flow)                          # [1, 16, latent frames, height / 8, width / 8]
+    WarpedNoise(flow, seed=3, strength=0.7)     # the same as a noise source for the denoising loop
+
+`strength` is the correlation kept with the warped noise; the rest is `AddressedNoise` of the same seed, so strength 0
+is that noise bit for bit. A motion of zero flow at strength 1 gives every latent frame the first one's noise. Each
+latent frame is a function of the motion and the seed alone: chunks and order change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from videogen.core.errors import InputError, unknown
+from videogen.schedulers.noise.source import AddressedNoise
+
+from .maps import as_flow, as_maps
+from .mix import chosen_strength, low_pass_mix
+
+if TYPE_CHECKING:
+    import torch
+
+METHODS = ("texture", "bipartite")
+
+
+class WarpedNoise:
+    """A `NoiseSource` whose initial noise follows a motion; stochastic solvers draw as from `AddressedNoise`.
+
+    motion: flow [frames - 1, 2, height, width] (px, from each frame to the next), `FlowMaps` where backward flow is
+    known too,
+        or an object with `texture()` (exact maps) or `flow()`. A stack of no flow [0, 2, height, width] is a single picture.
+    spatial, temporal: pixels and frames a latent has. causal: the first latent frame is one picture and each later one
+    stands
+        for `temporal` of them, at its last; otherwise each stands for `temporal`, at its first.
+    method: "texture" (exact, each frame alone) or "bipartite" (Go-with-the-Flow's, frame by frame); compat and
+    oversample are
+        for the latter (`warp_bipartite`).
+    strength: kept correlation, 0 to 1. degradation: Go-with-the-Flow's gamma instead, 0 (all kept) to 1. cutoff:
+    experimental, for models not trained with warped noise: only waves longer than 1 / cutoff latent pixels follow the
+        motion, and finer ones fade out (0.05 to 0.5 cycles a latent pixel).
+    device: where to compute. Raises InputError for values out of range and for motions that do not fit.
+    """
+
+    def __init__(
+        self,
+        motion: object,
+        seed: int = 0,
+        *,
+        spatial: int = 8,
+        temporal: int = 4,
+        causal: bool = True,
+        method: str = "texture",
+        strength: float = 1.0,
+        degradation: float | None = None,
+        cutoff: float | None = None,
+        oversample: int = 1,
+        compat: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        import torch
+
+        if method not in METHODS:
+            raise unknown("noise warping method", method, METHODS)
+        if method == "texture" and (compat or oversample != 1):
+            raise InputError(
+                f"oversample:{oversample} and compat:{compat} belong to method:bipartite; leave them out or ask for it"
+            )
+        for name, value in (("spatial", spatial), ("temporal", temporal), ("oversample", oversample)):
+            if value < 1:
+                raise InputError(f"{name}:{value} must be at least {name}:1")
+        self.maps = as_maps(motion) if method == "texture" else as_flow(motion)
+        self.seed, self.spatial, self.temporal, self.causal, self.method = seed, spatial, temporal, causal, method
+        self.strength = chosen_strength(strength, degradation)
+        if cutoff is not None and not 0 < cutoff <= 1:
+            raise InputError(f"cutoff:{cutoff} must be above 0 and at most 1; leave it out for no mix by wavelength")
+        self.cutoff = cutoff
+        self.device = torch.device(device)
+        self._plain = AddressedNoise(seed)
+        self._bipartite: Any = None
+        self._settings = {"oversample": oversample, "compat": compat}
+        for name, size in (("height", self.maps.height), ("width", self.maps.width)):
+            _fits_grid(name, size, spatial)
+        self.latent_frames = latent_frames(self.maps.frames, temporal, causal)
+
+    def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        """Noise [1, channels, len(indices), height, width] in fp32 on the CPU, as `NoiseSource` asks for it."""
+        return self.warped(indices, shape).cpu()
+
+    def warped(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        """The same, left on `device`. InputError for frames that the motion does not reach, or a shape that is not its
+        own."""
+        import torch
+
+        own = (self.maps.height // self.spatial, self.maps.width // self.spatial)
+        if tuple(shape[1:]) != own:
+            raise InputError(
+                f"latents of {shape[1]} x {shape[2]} (height x width) need a motion of {shape[1] * self.spatial} x "
+                f"{shape[2] * self.spatial} px; this one has {self.maps.height} x {self.maps.width}: resize its flow"
+            )
+        for index in indices:
+            if not 0 <= index < self.latent_frames:
+                raise InputError(
+                    f"latent frame {index} is outside the motion: {self.maps.frames} frames give latent frames 0 to "
+                    f"{self.latent_frames - 1}; use a longer motion or a shorter clip"
+                )
+        plain = self._plain.frames(indices, shape).to(self.device) if self.strength < 1 or self.cutoff else None
+        if self.strength == 0 and plain is not None:
+            return plain
+        warped = torch.stack([self._frame(index, shape[0]) for index in indices], 1)[None]
+        if self.cutoff is not None and plain is not None:
+            return low_pass_mix(warped, plain, self.cutoff, self.strength)
+        return warped if plain is None else self.strength * warped + math.sqrt(1 - self.strength**2) * plain
+
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        return self._plain.generators(step, frames)
+
+    def _frame(self, index: int, channels: int) -> torch.Tensor:
+        at = index * self.temporal
+        if self.method == "texture":
+            from .texture import texture_noise
+
+            return texture_noise(
+                self.maps, at, channels=channels, spatial=self.spatial, seed=self.seed, device=self.device
+            )
+        if self._bipartite is None or self._bipartite.channels != channels:
+            from .bipartite import BipartiteNoise
+
+            size: dict[str, Any] = {"channels": channels, "spatial": self.spatial, **self._settings}
+            self._bipartite = BipartiteNoise(as_flow(self.maps), seed=self.seed, device=self.device, **size)
+        return self._bipartite.frame(at)
+
+
+def warped_noise(
+    motion: object,
+    channels: int = 16,
+    spatial: int = 8,
+    temporal: int = 4,
+    seed: int = 0,
+    method: str = "texture",
+    *,
+    dtype: torch.dtype | None = None,
+    **settings: Any,
+) -> torch.Tensor:
+    """Noise [1, channels, latent frames, height / spatial, width / spatial] that follows a motion, on `device`.
+
+    motion and settings (causal, strength, degradation, cutoff, oversample, compat, device): see `WarpedNoise`. Computed
+    in fp32; dtype: what to return it in. InputError as there, and for channels under 1.
+    """
+    if channels < 1:
+        raise InputError(f"channels:{channels} must be at least channels:1")
+    source = WarpedNoise(motion, seed, spatial=spatial, temporal=temporal, method=method, **settings)
+    shape = (channels, source.maps.height // spatial, source.maps.width // spatial)
+    noise = source.warped(range(source.latent_frames), shape)
+    return noise if dtype is None else noise.to(dtype)
+
+
+def latent_frames(frames: int, temporal: int, causal: bool = True) -> int:
+    """Latent frames of a motion over this many frames. InputError where they do not fit, naming the nearest that do."""
+    over = (frames - causal) % temporal
+    if frames < 1 or over:
+        below = frames - over
+        near = f"{below} or {below + temporal}" if below > 0 else f"{temporal + causal}"
+        layout = f"1 + a multiple of {temporal}" if causal else f"a multiple of {temporal}"
+        raise InputError(
+            f"a motion over {frames} frames (one more than its flows) does not fit the latents: use {near} frames, {layout}"
+        )
+    return int(causal) + (frames - causal) // temporal
+
+
+def _fits_grid(name: str, size: int, spatial: int) -> None:
+    if size % spatial:
+        below = size - size % spatial
+        near = f"{below} or {below + spatial}" if below else f"{spatial}"
+        raise InputError(
+            f"{name}:{size} of the motion is not a multiple of {spatial}, the latents' spatial factor; use {near}"
+        )

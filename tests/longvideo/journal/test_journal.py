@@ -1,0 +1,354 @@
+"""A job folder: what it keeps, what it refuses, what it finds damaged."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.longvideo.chunks import REQUEST, check, chunk_of, fill, same
+from videogen import InputError, ResumeError
+from videogen.longvideo import Chunk, Journal, job_folder, read_request
+from videogen.longvideo.journal.disk import seal, unseal
+
+
+def test_chunks_come_back_as_they_were(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "deep" / "a.job", REQUEST) as journal:
+        assert len(journal) == journal.latents_done == 0 and journal.notes == []
+        for index in range(3):
+            journal.append(chunk_of(index))
+            check(journal, index + 1)
+    with Journal.open(tmp_path / "deep" / "a.job", REQUEST) as journal:
+        check(journal, 3)
+        assert journal.notes == [] and [journal.span(index) for index in range(3)] == [(0, 3), (3, 6), (6, 9)]
+    assert read_request(tmp_path / "deep" / "a.job") == REQUEST
+
+
+def test_latents_are_read_across_chunks(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 4)
+    whole = torch.cat([chunk_of(index).latents for index in range(4)], 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        for start, stop in [(0, 12), (2, 4), (3, 6), (5, 12), (11, 12), (4, 5)]:
+            assert torch.equal(journal.latents(start, stop), whole[:, :, start:stop])
+
+
+def test_tensors_that_share_memory_and_lie_on_end(tmp_path: Path) -> None:
+    latents = chunk_of(0).latents
+    odd = Chunk(
+        0, 0, latents.transpose(3, 4), {"view": latents[:, :, -1:], "half": latents.half()[..., ::2]}, {"pair": (1, 2)}
+    )
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        journal.append(odd)
+        kept = journal.read(0)
+    assert torch.equal(kept.latents, latents.transpose(3, 4)) and torch.equal(kept.tensors["view"], latents[:, :, -1:])
+    assert torch.equal(kept.tensors["half"], latents.half()[..., ::2]) and kept.state == {"pair": [1, 2]}
+
+
+def test_a_finished_job_leaves_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        journal.finish()
+    assert not list(tmp_path.iterdir())
+    fill(tmp_path / "job", 1)
+    (tmp_path / ".job.finished-77" / "chunks").mkdir(parents=True)  # what a kill within finish() leaves
+    (tmp_path / ".jobs.finished-77").mkdir()
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, 1)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".jobs.finished-77", "job"]
+
+
+def test_a_chunk_is_replaced_between_its_neighbours(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 3)
+    before = {path.name for path in (tmp_path / "job" / "chunks").iterdir()}
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        journal.replace(chunk_of(1, version=1))
+        assert same(journal.read(1), chunk_of(1, version=1))
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        assert (
+            same(journal.read(1), chunk_of(1, version=1))
+            and same(journal.read(2), chunk_of(2))
+            and same(journal.read(0), chunk_of(0))
+        )
+    after = {path.name for path in (tmp_path / "job" / "chunks").iterdir()}
+    assert len(after) == len(before) and len(after - before) == 1  # the old one's tensors are gone
+
+
+def test_the_folder_of_an_output() -> None:
+    assert job_folder("clips/a.mp4") == Path.cwd() / "clips" / "a.mp4.job"
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**REQUEST, **values}
+
+
+CHANGED = [
+    pytest.param(
+        changed(prompt="a blue ball"),
+        "prompt was 'a red ball' and is 'a blue ball'; give that one, or delete",
+        id="prompt",
+    ),
+    pytest.param(changed(seed=4), "seed was 3 and is 4", id="seed"),
+    pytest.param(changed(size=(64, 96)), r"size was \[64, 64\] and is \[64, 96\]", id="size"),
+    pytest.param(changed(model={"name": "embedded", "hash": "abd"}), "model.hash was 'abc' and is 'abd'", id="weights"),
+    pytest.param(changed(model="embedded"), "model was {'hash'.* and is 'embedded'", id="another kind of value"),
+    pytest.param({k: v for k, v in REQUEST.items() if k != "seed"}, "seed was 3 and is not there", id="a field less"),
+    pytest.param(changed(steps=9), "steps was not there and is 9", id="a field more"),
+    pytest.param(changed(seed=True), "seed was 3 and is True", id="true for a number"),
+    pytest.param(
+        dict.fromkeys("abcdef", 1), "a was not there and is 1; b was .*; c was .*; and d, e, f, model", id="all"
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "message"), CHANGED)
+def test_a_changed_request_is_refused_by_field(request_: dict[str, Any], message: str, tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    with pytest.raises(ResumeError, match=message):
+        Journal.open(tmp_path / "job", request_)
+    with Journal.open(
+        tmp_path / "job", changed(seed=3.0, size=(64, 64))
+    ) as journal:  # the same, written otherwise; and not locked
+        check(journal, 2)
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_a_job_of_another_version_is_refused_and_left_alone(version: Any, tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    job = tmp_path / "job" / "job.json"
+    job.write_bytes(seal({**unseal(job.read_bytes()), "format": version}))
+    before = {
+        path: path.read_bytes()
+        for path in sorted((tmp_path / "job").rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+    for call in (lambda: Journal.open(tmp_path / "job", REQUEST), lambda: read_request(tmp_path / "job")):
+        with pytest.raises(
+            ResumeError, match=f"a job of format {version!r}, this version goes on with format 1 only; finish it with"
+        ):
+            call()
+    assert before == {path: path.read_bytes() for path in before} and len(before) == 5
+
+
+def test_one_flipped_byte_anywhere_is_found_and_what_came_before_it_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "job", 3)
+    rng, found = random.Random(0), []
+    files = [p for p in sorted((tmp_path / "job").rglob("*")) if p.is_file() and p.name != "lock"]
+    assert len(files) == 7
+    for path in files:
+        size = path.stat().st_size
+        for at in {0, size - 1, *(rng.randrange(size) for _ in range(8))}:
+            copy = tmp_path / "copy"
+            shutil.copytree(tmp_path / "job", copy)
+            data = bytearray(path.read_bytes())
+            data[at] ^= 1 << rng.randrange(8)
+            (copy / path.relative_to(tmp_path / "job")).write_bytes(data)
+            caplog.clear()
+            with caplog.at_level(logging.WARNING, "videogen"), Journal.open(copy, REQUEST) as journal:
+                expected = 3 if path.name == "job.json" else int(path.name[:6])
+                check(journal, expected)
+                assert len(journal.notes) == 1 and "damaged" in journal.notes[0] and journal.notes[0] in caplog.text
+                for index in range(expected, 3):
+                    journal.append(chunk_of(index))
+            with Journal.open(copy, REQUEST) as journal:  # mended
+                check(journal, 3)
+                assert journal.notes == []
+            found.append(path)
+            shutil.rmtree(copy)
+    assert set(found) == set(files)
+
+
+def lose(name: str) -> Callable[[Path], None]:
+    def work(job: Path) -> None:
+        for path in job.glob(name):
+            path.unlink()
+
+    return work
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    def work(job: Path) -> None:
+        for path in job.glob(name):
+            path.write_bytes(path.read_bytes()[:-7])
+
+    return work
+
+
+def swap(job: Path) -> None:
+    (job / "chunks" / "000001.json").write_bytes((job / "chunks" / "000002.json").read_bytes())
+
+
+GOING_ON = "going on from chunk {}, the last good one"
+DAMAGE = [
+    pytest.param(
+        lose("chunks/000001-*"), 1, "chunk 1 of 3", "No such file", GOING_ON.format(0) + ". 1 after", id="no tensors"
+    ),
+    pytest.param(
+        lose("chunks/000001.json"), 1, "chunk 1 of 2", "its record is gone", GOING_ON.format(0), id="no record"
+    ),
+    pytest.param(
+        cut("chunks/000002-*"), 2, "chunk 2 of 3", "its bytes are not those that", GOING_ON.format(1), id="cut tensors"
+    ),
+    pytest.param(
+        cut("chunks/000000.json"),
+        0,
+        "chunk 0 of 3",
+        "none is left: beginning anew",
+        "2 after it are made anew",
+        id="cut first",
+    ),
+    pytest.param(
+        swap, 1, "chunk 1 of 3", "its record is of another job", "1 after it", id="a record in another's place"
+    ),
+    pytest.param(
+        lose("job.json"),
+        3,
+        "job.json was damaged or gone",
+        "its chunks are of this request",
+        "written anew",
+        id="no job.json",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "left", "what", "why", "then"), DAMAGE)
+def test_damage_falls_back_to_the_last_good_chunk(
+    damage: Callable[[Path], None], left: int, what: str, why: str, then: str, tmp_path: Path
+) -> None:
+    fill(tmp_path / "job", 3)
+    damage(tmp_path / "job")
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, left)
+        (note,) = journal.notes
+    assert what in note and why in note and then in note
+    fill(tmp_path / "job", 3)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, 3)
+
+
+def test_without_its_request_a_job_is_only_gone_on_with_by_the_same_one(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    (tmp_path / "job" / "job.json").write_bytes(b"x")
+    with pytest.raises(ResumeError, match="damaged or gone, and its chunks are not of this request"):
+        Journal.open(tmp_path / "job", changed(seed=4))
+    with pytest.raises(
+        ResumeError, match=r"job\.json is damaged: .*; give the command that began the job, which mends it"
+    ):
+        read_request(tmp_path / "job")
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, 2)
+    assert read_request(tmp_path / "job") == REQUEST
+
+
+def test_a_damaged_job_without_chunks_begins_anew(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 0)
+    (tmp_path / "job" / "job.json").write_bytes(b"x")
+    with Journal.open(tmp_path / "job", changed(seed=4)) as journal:
+        assert len(journal) == 0 and "no chunk was done; the job begins anew" in journal.notes[0]
+
+
+def test_damage_while_the_journal_is_open_is_found_on_reading(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        cut("chunks/000001-*")(tmp_path / "job")
+        with pytest.raises(ResumeError, match=r"chunk 1 of .* is damaged .*; give the same command to make it anew"):
+            journal.latents(0, 6)
+        assert same(journal.read(0), chunk_of(0))
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    theirs = {"job/.DS_Store", "job/mine.txt", "job/chunks/mine.txt"}
+    for name in (*theirs, "job/chunks/.000009.json.partial", "job/chunks/000009-0123456789abcdef.safetensors"):
+        (tmp_path / name).write_text("x")
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, 2)
+    left = {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"x"
+    }
+    assert left == theirs
+
+
+LATENTS = chunk_of(2).latents
+CHUNKS = [
+    pytest.param(chunk_of(3), InputError, "chunk 3 from latent 9 on is not the next; it is 2 from 6 on", id="gap"),
+    pytest.param(chunk_of(1), InputError, "chunk 1 from latent 3 on is not the next", id="twice"),
+    pytest.param(Chunk(2, 7, LATENTS), InputError, "from latent 7 on is not the next", id="latents missing"),
+    pytest.param(Chunk(2, 6, LATENTS[0]), InputError, r"latents \[4, 3, 4, 4\] are not", id="four axes"),
+    pytest.param(Chunk(2, 6, LATENTS, {"latents": LATENTS}), InputError, "give the tensor another", id="name taken"),
+    pytest.param(Chunk(2, 6, LATENTS, {}, {"x": float("nan")}), ValueError, "JSON", id="NaN in the state"),
+    pytest.param(Chunk(2, 6, LATENTS, {}, {"x": LATENTS}), TypeError, "JSON", id="tensor in the state"),
+]
+
+
+@pytest.mark.parametrize(("chunk", "error", "message"), CHUNKS)
+def test_a_refused_chunk_leaves_the_job_as_it_was(
+    chunk: Chunk, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    fill(tmp_path / "job", 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        with pytest.raises(error, match=message):
+            journal.append(chunk)
+        check(journal, 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal:
+        check(journal, 2)
+        assert journal.notes == []
+
+
+ASKED = [
+    pytest.param(
+        lambda j: j.replace(Chunk(1, 3, LATENTS[:, :, :2])),
+        "has latents 3 to 6, what is to replace it 3 to 5",
+        id="shorter",
+    ),
+    pytest.param(lambda j: j.replace(chunk_of(2)), "chunk 2 is not in this journal, which has 2", id="replacing none"),
+    pytest.param(lambda j: j.read(-1), "chunk -1 is not in this journal", id="before the first"),
+    pytest.param(
+        lambda j: j.latents(4, 7), "latent frames 4 to 7 are not in this journal, which has 6", id="too many latents"
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), ASKED)
+def test_what_is_not_there(call: Callable[[Journal], Any], message: str, tmp_path: Path) -> None:
+    fill(tmp_path / "job", 2)
+    with Journal.open(tmp_path / "job", REQUEST) as journal, pytest.raises(InputError, match=message):
+        call(journal)
+
+
+def written(name: str) -> Callable[[Path], Any]:
+    def run(folder: Path) -> Any:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+        return Journal.open(folder / "job", REQUEST)
+
+    return run
+
+
+FOLDERS = [
+    pytest.param(written("job"), InputError, "cannot keep a job in .*File exists", id="a file in the way"),
+    pytest.param(
+        written("job/photo.jpg"),
+        InputError,
+        r"holds other things, such as photo\.jpg; choose another",
+        id="another folder",
+    ),
+    pytest.param(lambda p: Journal.open(p / "a\0b", REQUEST), InputError, "cannot keep a job in", id="NUL"),
+    pytest.param(read_request, ResumeError, r"holds no job to go on with: it has no job\.json", id="no job"),
+    pytest.param(lambda p: Journal.open(p / "job", {"x": LATENTS}), TypeError, "JSON", id="tensor in the request"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), FOLDERS)
+def test_folders_that_take_no_job(
+    call: Callable[[Path], Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        call(tmp_path)

@@ -1,0 +1,363 @@
+"""CoNo's identities: the permutations, who guides whom, the bit-equal trajectory until release, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from einops import rearrange
+
+from videogen.core.errors import InputError
+from videogen.schedulers import (
+    LookBack,
+    MeanPull,
+    NoiseSource,
+    look_back,
+    make_solver,
+    noise_stream,
+    prediction_kind,
+    replay,
+)
+from videogen.schedulers.cono.look_back import CLIPS, Clip, extend, internal
+from videogen.schedulers.cono.noise import ConoNoise
+from videogen.schedulers.levels import noise_levels
+from videogen.schedulers.solvers import is_stochastic
+
+SHAPE = (3, 4, 5)
+STEPS = 8
+PAPER = LookBack(16, 6, 8, release=5)
+PLANS = [
+    pytest.param(PAPER, id="16 frames, 6 and 8, as published"),
+    pytest.param(LookBack(21, 8, 10, 5), id="21 frames, 8 and 10"),
+    pytest.param(LookBack(5, 2, 2, 5), id="5 frames, 2 and 2"),
+    pytest.param(LookBack(3, 1, 1, 5), id="3 frames, the fewest"),
+    pytest.param(LookBack(16, 6, 8, 5, handover=6), id="D begins with n1 of M's frames"),
+    pytest.param(LookBack(16, 6, 8, 5, handover=10), id="D begins with all that is not A's in M"),
+    pytest.param(LookBack(16, 6, 8, 5, right_release=3), id="B lets M go earlier"),
+    pytest.param(LookBack(9, 3, 4, 5, anchor=1), id="D's first frame is shown from M"),
+    pytest.param(LookBack(9, 3, 4, 5, handover=2, anchor=2), id="all that they share is shown from M"),
+]
+OWN = {
+    "epsilon": DDIMScheduler(clip_sample=False),
+    "v_prediction": DDIMScheduler(prediction_type="v_prediction", clip_sample=False),
+    "flow": FlowMatchEulerDiscreteScheduler(shift=3.0),
+}
+
+
+# --- permutations
+# -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_s_example() -> None:
+    a = list(range(16))
+    b = [a[i] for i in extend(16, 6)]
+    m = [b[i] for i in internal(16, 6, 8)]
+    d = [m[i] for i in extend(16, 8)]
+    assert b == [10, 11, 12, 13, 14, 15, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert m == [10, 11, 12, 13, 14, 15, 1, 0, 9, 8, 7, 6, 5, 4, 3, 2]
+    assert d == [9, 8, 7, 6, 5, 4, 3, 2, 0, 1, 15, 14, 13, 12, 11, 10]
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [
+        pytest.param(extend(5, 0), [4, 3, 2, 1, 0], id="nothing guided: backwards"),
+        pytest.param(extend(5, 5), [0, 1, 2, 3, 4], id="all guided: the same"),
+        pytest.param(internal(5, 2, 0), [0, 1, 2, 3, 4], id="nothing held on the right: the same"),
+        pytest.param(internal(5, 0, 2), [2, 3, 4, 0, 1], id="nothing held on the left: turned round"),
+        pytest.param(internal(5, 2, 3), [0, 1, 2, 3, 4], id="all held: the same"),
+    ],
+)
+def test_permutations_at_their_ends(order: list[int], found: list[int]) -> None:
+    assert order == found
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_overlaps_of_the_orders(plan: LookBack) -> None:
+    """Every guided slot has the noise of the slot that it copies, whatever path leads to it."""
+    noise = {"A": list(range(plan.frames))}
+    for clip in plan.clips:
+        noise[clip.name] = [noise[clip.noise_source][i] for i in clip.order]
+        assert sorted(noise[clip.name]) == noise["A"], "a permutation"
+        for guide in clip.guides:
+            assert [noise[clip.name][i] for i in guide.slots] == [noise[guide.source][i] for i in guide.source_slots]
+
+
+# --- the schedule
+# -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_s_schedule() -> None:
+    b, m, d = PAPER.clips
+    guides = [(c.name, g.source, list(g.slots), list(g.source_slots), g.release) for c in (b, m, d) for g in c.guides]
+    assert guides == [
+        ("B", "A", [0, 1, 2, 3, 4, 5], [-6, -5, -4, -3, -2, -1], 5),
+        ("M", "A", [0, 1, 2, 3, 4, 5], [-6, -5, -4, -3, -2, -1], 5),
+        ("M", "B", [8, 9, 10, 11, 12, 13, 14, 15], [6, 7, 8, 9, 10, 11, 12, 13], 5),
+        ("D", "M", [0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15], 5),
+    ]
+    assert [list(c.emitted) for c in (b, m, d)] == [[], [6, 7], list(range(16))]
+    assert [c.pull_source for c in (b, m, d)] == ["A", "B", "M"]
+
+
+def test_options_where_the_paper_is_silent() -> None:
+    plan = LookBack(16, 6, 8, release=5, right_release=2, handover=6, mean_of="first")
+    _, m, d = plan.clips
+    assert [g.release for g in m.guides] == [5, 2] and [len(g.slots) for g in d.guides] == [6]
+    assert list(m.emitted) == [6, 7, 8, 9], "M is kept up to where D begins"
+    assert {c.pull_source for c in plan.clips} == {"first"}
+    assert LookBack(16, 6, 8, release=5, right_release=0).clips[1].guides[1].release == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps", "found"),
+    [
+        pytest.param(16, 50, LookBack(16, 6, 8, 40), id="the paper's"),
+        pytest.param(21, 40, LookBack(21, 8, 10, 32), id="Wan's 81 frames"),
+        pytest.param(5, 10, LookBack(5, 2, 2, 8), id="a short clip"),
+        pytest.param(3, 1, LookBack(3, 1, 1, 1), id="the shortest"),
+    ],
+)
+def test_published_shares(frames: int, steps: int, found: LookBack) -> None:
+    assert look_back(frames, steps) == found
+
+
+@pytest.mark.parametrize(
+    ("plan", "cost"),
+    [
+        pytest.param(PAPER, 2.667, id="48 forwards for 18 new"),
+        pytest.param(LookBack(21, 8, 10, 1), 2.625, id="63 for 24"),
+    ],
+)
+def test_cost(plan: LookBack, cost: float) -> None:
+    assert plan.forwards_per_frame == pytest.approx(cost, abs=1e-3)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_lengths_and_places(plan: LookBack) -> None:
+    """The frames that clips emit, one after another, are the video; M and D lie over it where `span` says."""
+    shown = [(0, "A", slot) for slot in range(plan.frames)]
+    for k in range(3):
+        assert len(shown) == plan.length(k) == plan.frames + k * (2 * plan.frames - plan.n1 - plan.handed)
+        for clip in plan.clips:
+            for slot in clip.emitted:
+                assert plan.span(clip.name, k)[slot] == len(shown)
+                shown.append((k, clip.name, slot))
+        assert plan.span("B", k) == plan.span("M", k)
+    assert [plan.place(frame) for frame in range(len(shown))] == shown
+    assert [plan.extensions_for(n) for n in (1, plan.length(0), plan.length(0) + 1, plan.length(2))] == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        pytest.param((16, 8, 8, 5), "n1:8 and n2:8 guide all of frames:16.*at most 15", id="no frame is free"),
+        pytest.param((2, 1, 1, 5), "longer clips", id="too short"),
+        pytest.param((16, 0, 8, 5), "n1:0 must be at least n1:1", id="nothing from the left"),
+        pytest.param((16, 6, 0, 5), "n2:0 must be at least n2:1", id="nothing from the right"),
+        pytest.param((16, 6, 8, -1), "release:-1", id="release before the first step"),
+        pytest.param((16, 6, 8, 5, -2), "right_release:-2", id="the same on the right"),
+        pytest.param((16, 6, 8, 5, None, 11), "handover:11 must lie between 1 and 10", id="D takes A's frames"),
+        pytest.param((16, 6, 8, 5, None, 0), "handover:0", id="D takes none"),
+        pytest.param(
+            (16, 6, 8, 5, None, None, "adjacent", 9), "anchor:9 must lie between 0 and 8", id="more of M than D shares"
+        ),
+        pytest.param((16, 6, 8, 5, None, None, "adjacant"), "did you mean 'adjacent'", id="mean misspelt"),
+    ],
+)
+def test_bad_numbers_say_what_to_do(settings: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        LookBack(*settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        pytest.param(lambda: extend(5, 6), "n1:6 must lie between 0 and 5", id="more guided than there are"),
+        pytest.param(lambda: internal(5, 3, 3), "n2:3 must lie between 0 and 2", id="more held than are left"),
+        pytest.param(lambda: look_back(2, 50), "frames:2 are too few", id="clips too short"),
+        pytest.param(lambda: look_back(16, 50, 1.5), "share:1.5", id="more than all steps"),
+        pytest.param(lambda: PAPER.span("A", 0), "known: B, M, D", id="A is no clip of an extension"),
+        pytest.param(lambda: PAPER.place(-1), "frame:-1", id="before the video"),
+        pytest.param(lambda: PAPER.length(-1), "extensions:-1", id="fewer than no extensions"),
+        pytest.param(
+            lambda: replay(torch.zeros(1, 3, 16, 4, 5), PAPER.clips[0], {"A": torch.zeros(1, 3, 5, 4, 5)}, 0),
+            "copies 6 frames of A, whose output has 5",
+            id="too little remembered",
+        ),
+    ],
+)
+def test_bad_calls_say_what_to_do(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        call()
+
+
+# --- replay
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def test_replay_copies_until_release_and_leaves_its_argument() -> None:
+    middle = PAPER.clips[1]
+    prediction = torch.randn(1, *SHAPE[:1], 16, *SHAPE[1:])
+    kept = prediction.clone()
+    outputs = {name: torch.randn_like(prediction) for name in "AB"}
+    found = replay(prediction, middle, outputs, 4)
+    assert torch.equal(found, torch.cat([outputs["A"][:, :, 10:], kept[:, :, 6:8], outputs["B"][:, :, 6:14]], 2))
+    assert torch.equal(prediction, kept)
+    assert torch.equal(replay(prediction, middle, {**outputs, "A": outputs["A"][:, :, 10:]}, 4), found), (
+        "A's last frames are enough"
+    )
+    assert replay(prediction, middle, outputs, 5) is prediction
+
+
+@dataclass
+class Run:
+    """latents: of each step, and the last, [c, f, h, w]; outputs: what the solver got, [1, c, f, h, w]."""
+
+    latents: list[torch.Tensor]
+    outputs: list[torch.Tensor]
+
+
+def toy(latents: torch.Tensor, step: int, prompt: float) -> torch.Tensor:
+    """A denoiser in which every frame looks at all others."""
+    frames = latents.shape[2]
+    weights = torch.randn(frames, frames, generator=torch.Generator().manual_seed(frames)) / frames
+    return torch.tanh(torch.einsum("fg,bcghw->bcfhw", weights, latents) + 0.1 * step + prompt)
+
+
+def solver_step(
+    solver: Any, step: int, prediction: torch.Tensor, latents: torch.Tensor, noise: list[NoiseSource]
+) -> torch.Tensor:
+    """As the engine's loop does it: stochastic solvers take each frame as a sample with a generator of its own."""
+    timestep = solver.timesteps[step]
+    if not is_stochastic(solver):
+        return solver.step(prediction, timestep, latents, return_dict=False)[0]
+    batch, frames = latents.shape[0], latents.shape[2]
+    generators = [g for source in noise for g in source.generators(step, frames)]
+    apart = [rearrange(x, "b c f h w -> (b f) c 1 h w") for x in (prediction, latents)]
+    after = solver.step(apart[0], timestep, apart[1], return_dict=False, generator=generators)[0]
+    return rearrange(after, "(b f) c 1 h w -> b c f h w", b=batch)
+
+
+def fresh(name: str, kind: str) -> Any:
+    solver = make_solver(name, OWN[kind])
+    solver.set_timesteps(STEPS)
+    return solver
+
+
+def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float) -> Run:
+    """One clip alone."""
+    solver, x = fresh(name, kind), noise.frames(range(frames), SHAPE)
+    run = Run([x[0]], [])
+    for step in range(STEPS):
+        run.outputs.append(toy(x, step, prompt))
+        x = solver_step(solver, step, run.outputs[-1], x, [noise])
+        run.latents.append(x[0])
+    return run
+
+
+def extension(
+    name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanPull
+) -> dict[str, Run]:
+    """B, M and D in lock-step, as the notes' pseudocode has it: pull, then replay, then one solver for the three."""
+    solver = fresh(name, kind)
+    levels = noise_levels(solver)
+    assert levels is not None
+    x = torch.cat([n.frames(range(plan.frames), SHAPE) for n in noise])
+    runs = {clip: Run([latents], []) for clip, latents in zip(CLIPS, x, strict=True)}
+    for step in range(STEPS):
+        outputs = {"A": source.outputs[step], **{c: toy(x[i : i + 1], step, prompt) for i, c in enumerate(CLIPS)}}
+        for clip in plan.clips:
+            outputs[clip.name] = pull.apply(
+                outputs[clip.name], outputs[clip.pull_source], levels[step], prediction_kind(solver)
+            )
+        for clip in plan.clips:
+            outputs[clip.name] = replay(outputs[clip.name], clip, outputs, step)
+        x = solver_step(solver, step, torch.cat([outputs[c] for c in CLIPS]), x, noise)
+        for clip_name, latents in zip(CLIPS, x, strict=True):
+            runs[clip_name].latents.append(latents)
+            runs[clip_name].outputs.append(outputs[clip_name])
+    return runs
+
+
+def run_extension(
+    name: str, kind: str, plan: LookBack, k: int, refresh: float, strength: float
+) -> tuple[dict[str, Run], ConoNoise]:
+    """The k-th extension of a toy video, another prompt's; the runs of A, B, M and D."""
+    stream = noise_stream("cono", seed=3, refresh=refresh, **plan.layout)
+    assert isinstance(stream, ConoNoise)
+    source = sample(name, kind, stream.clip("A", k), plan.frames, prompt=-0.2)
+    noise: list[NoiseSource] = [stream.clip(clip, k) for clip in CLIPS]
+    return {"A": source, **extension(name, kind, plan, noise, source, 0.3, MeanPull(strength))}, stream
+
+
+def equal_at(clip: Clip, runs: dict[str, Run], step: int) -> list[bool]:
+    """For each of the clip's guides: are the latents before this step those of the frames it copies?"""
+    guided = [runs[clip.name].latents[step][:, list(g.slots)] for g in clip.guides]
+    copied = [runs[g.source].latents[step][:, list(g.source_slots)] for g in clip.guides]
+    return [torch.equal(a, b) for a, b in zip(guided, copied, strict=True)]
+
+
+SOLVERS = [
+    pytest.param("ddim", "epsilon", id="DDIM on noise"),
+    pytest.param("ddim", "v_prediction", id="DDIM on velocity"),
+    pytest.param("euler", "flow", id="Euler on flow"),
+    pytest.param("unipc", "flow", id="UniPC on flow"),
+    pytest.param("unipc", "epsilon", id="UniPC on noise"),
+    pytest.param("euler-a", "epsilon", id="stochastic, keyed by source: Euler ancestral"),
+    pytest.param("dpm++2m-sde", "flow", id="stochastic, keyed by source: DPM++ 2M SDE on flow"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), SOLVERS)
+@pytest.mark.parametrize("plan", PLANS)
+def test_guided_frames_follow_the_source_bit_for_bit_until_release(name: str, kind: str, plan: LookBack) -> None:
+    runs, _ = run_extension(name, kind, plan, k=0, refresh=0.0, strength=0.2)
+    for clip in plan.clips:
+        for step in range(STEPS + 1):
+            assert equal_at(clip, runs, step) == [step <= guide.release for guide in clip.guides], (clip.name, step)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("refresh", [0.0, 0.4], ids=["paper's noise", "refreshed noise"])
+def test_so_do_later_extensions(k: int, refresh: float) -> None:
+    runs, _ = run_extension("dpm++2m-sde", "flow", PAPER, k, refresh, strength=0.0)
+    for clip in PAPER.clips:
+        assert [all(equal_at(clip, runs, step)) for step in range(STEPS + 1)] == [
+            step <= 5 for step in range(STEPS + 1)
+        ]
+
+
+def test_stochastic_solvers_keyed_by_slot_break_the_identity() -> None:
+    """Why the generators are keyed by source: with each clip's own counting, the first step's noise already differs."""
+    stream = noise_stream("cono", seed=3, **PAPER.layout)
+    assert isinstance(stream, ConoNoise)
+    source = sample("euler-a", "epsilon", stream.clip("A", 0), 16, -0.2)
+
+    @dataclass
+    class BySlot:
+        window: NoiseSource
+        stream_seed: int
+
+        def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+            return self.window.frames(indices, shape)
+
+        def generators(self, step: int, frames: int) -> list[torch.Generator]:
+            return noise_stream("iid", self.stream_seed).generators(step, frames)
+
+    noise: list[NoiseSource] = [BySlot(stream.clip(clip, 0), i) for i, clip in enumerate(CLIPS)]
+    runs = {"A": source, **extension("euler-a", "epsilon", PAPER, noise, source, 0.3, MeanPull(0))}
+    assert equal_at(PAPER.clips[0], runs, 0) == [True] and equal_at(PAPER.clips[0], runs, 1) == [False]
+
+
+@pytest.mark.parametrize(("name", "kind"), SOLVERS)
+def test_without_replay_and_pull_the_clips_are_independent_samples(name: str, kind: str) -> None:
+    plan = replace(PAPER, release=0)
+    runs, stream = run_extension(name, kind, plan, k=0, refresh=0.0, strength=0.0)
+    for clip in CLIPS:
+        alone = sample(name, kind, stream.clip(clip, 0), plan.frames, prompt=0.3)
+        assert torch.equal(runs[clip].latents[-1], alone.latents[-1])

@@ -1,0 +1,172 @@
+"""Stories in latent frames: where shots begin, what blends, seeds, cuts, and clips that do not fit their story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction as F
+from typing import Any
+
+import numpy as np
+import pytest
+
+from videogen import InputError
+from videogen.backbones.base import LatentGeometry
+from videogen.motion import Camera
+from videogen.timeline import LatentClock, LatentTimeline, as_timeline
+
+WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
+UNET = LatentGeometry(4, 8, 1, 8, single_first=False)
+PAIRS = LatentGeometry(4, 8, 2, 8, single_first=False)
+GEOMETRIES = [pytest.param(WAN, id="4k+1"), pytest.param(UNET, id="a frame each"), pytest.param(PAIRS, id="pairs")]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_clock_is_the_models_geometry(geometry: LatentGeometry) -> None:
+    clock = LatentClock.of(geometry)
+    for latents in range(1, 12):
+        frames = clock.frames(latents)
+        assert clock.latents(frames) == latents == geometry.shape(frames, 8, 8)[2]
+        held = [frame for latent in range(latents) for frame in clock.frames_of(latent)]
+        assert held == list(range(frames)) and all(frame in clock.frames_of(clock.latent_of(frame)) for frame in held)
+        assert clock.fitting(clock.frames_of(latents - 1).start + 1) == frames
+    assert clock.frames(0) == 0
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_shot_begins_within_half_a_latent_of_its_frame(geometry: LatentGeometry) -> None:
+    clock = LatentClock.of(geometry)
+    for frame in range(60):
+        begun = clock.frames_of(clock.boundary(frame)).start
+        assert abs(begun - frame) <= geometry.temporal / 2
+    assert [LatentClock.of(WAN).boundary(frame) for frame in (0, 1, 2, 3, 4, 5, 6)] == [0, 1, 1, 1, 2, 2, 2]
+
+
+def compiled(story: Any, frames: int, geometry: LatentGeometry = WAN, fps: Any = 16, seed: int = 5) -> LatentTimeline:
+    return as_timeline(story).compile(fps=fps, frames=frames, geometry=geometry, seed=seed)
+
+
+def test_prompts_seeds_motion_and_cuts() -> None:
+    story = [
+        {"prompt": "red", "seconds": 1},
+        {"prompt": "blue", "seconds": 1, "transition": "cut", "seed": 9, "motion": [{"kind": "camera", "pan": 8}]},
+        {"prompt": "red", "transition": "hold"},
+    ]
+    shown = compiled(story, 65)
+    assert shown.prompts == ("red", "blue") and shown.latents == 17
+    found = [(s.start, s.stop, s.prompt, s.cut, s.seed) for s in shown.shots]
+    assert found == [(0, 5, 0, False, 5), (5, 9, 1, True, 9), (9, 17, 0, False, 5)]
+    assert [s.motion for s in shown.shots] == [None, Camera(pan=8), None]
+    assert shown.cuts == (5,) and list(shown.scenes()) == [(0, 5), (5, 17)]
+    assert [shown.scene_at(n) for n in (4, 5, 16)] == [(0, 5), (5, 17), (5, 17)]
+    assert shown.seeds(3, 10) == [5, 5, 9, 9, 9, 9, 5]
+    assert [shown.mix_at(latent) for latent in (4, 5, 8, 9)] == [((0, 1.0),), ((1, 1.0),), ((1, 1.0),), ((0, 1.0),)]
+    assert shown.clock.frames_of(5) == range(17, 21)  # what was asked for frame 16 begins at 17, where a latent does
+
+
+def test_a_cut_before_everything_is_none() -> None:
+    assert compiled([{"prompt": "a", "transition": "cut"}], 65).cuts == ()
+
+
+@pytest.mark.parametrize(
+    ("transition", "geometry", "frames", "weights"),
+    [
+        ("blend(12)", WAN, 33, [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1]),
+        ("blend(0.5s)", WAN, 33, [0, 0, 0, 0, 0, 1 / 3, 2 / 3, 1, 1]),
+        ("blend(1)", WAN, 33, [0, 0, 0, 0, 0, 0.5, 1, 1, 1]),
+        ("blend(16)", WAN, 33, [0, 0, 0, 0, 0, 0.2, 0.4, 0.6, 0.8]),
+        ("blend(3)", UNET, 20, [0] * 16 + [0.25, 0.5, 0.75, 1]),
+        ("hold", WAN, 33, [0, 0, 0, 0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_blends_rise_from_the_shots_start(
+    transition: str, geometry: LatentGeometry, frames: int, weights: list[float]
+) -> None:
+    shown = compiled([{"prompt": "a", "seconds": 1}, {"prompt": "b", "transition": transition}], frames, geometry)
+    found = shown.weights(0, shown.latents)
+    assert np.allclose(found[:, 1], weights) and np.allclose(found.sum(1), 1) and shown.cuts == ()
+
+
+def test_a_windows_mix_is_the_mean_of_its_latents() -> None:
+    shown = compiled([(1, "a"), (0.5, "b"), (0.5, "a")], 33)
+    assert [s.start for s in shown.shots] == [0, 5, 7]
+    assert shown.mix(3, 8) == ((0, pytest.approx(0.6)), (1, pytest.approx(0.4))) and shown.mix(4, 8)[0][0] == 0
+    assert shown.mix(4, 7) == ((1, pytest.approx(2 / 3)), (0, pytest.approx(1 / 3))) and shown.mix(0, 5) == ((0, 1.0),)
+    assert compiled([{"prompt": "a", "seconds": 1}, {"prompt": "a", "transition": "blend(8)"}], 33).mix_at(5) == (
+        (0, 1.0),
+    )
+
+
+def test_what_comes_later_changes_nothing_before() -> None:
+    first = compiled("[0-1] a\n[1-2, blend(8)] b\n[2-] c", 65)
+    second = compiled("[0-1] a\n[1-2, blend(8)] b\n[2-, blend(16)] d\n", 65)
+    assert (
+        np.array_equal(first.weights(0, 9)[:, :2], second.weights(0, 9)[:, :2]) and first.shots[:2] == second.shots[:2]
+    )
+
+
+def test_frames_of_a_dict_and_fractional_rates() -> None:
+    shown = compiled({0: "a", 64: "b"}, 97, fps=F(30000, 1001))
+    assert [s.start for s in shown.shots] == [0, 17]
+    assert [s.start for s in compiled([(2, "a"), (None, "b")], 97, UNET, fps=29.97).shots] == [0, 60]
+
+
+@pytest.mark.parametrize(
+    ("story", "geometry", "fps", "frames"),
+    [
+        pytest.param([(4, "a")], WAN, 16, 65, id="4 s"), pytest.param([(0.01, "a")], WAN, 16, 1, id="less than a frame"),
+        pytest.param([(4, "a")], UNET, 8, 32, id="a frame each"), pytest.param({0: "a", 9: "b"}, WAN, 16, None, id="open"),
+    ],
+)  # fmt: skip
+def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps: float, frames: int | None) -> None:
+    timeline = as_timeline(story)
+    assert timeline.frames(fps, geometry) == frames
+    if frames is not None:
+        assert timeline.compile(fps=fps, frames=frames, geometry=geometry).latents == LatentClock.of(geometry).latents(
+            frames
+        )
+
+
+def test_the_end_may_miss_the_clips_by_less_than_a_latent() -> None:
+    assert [compiled([(4, "a")], frames).latents for frames in (61, 65)] == [16, 17]
+
+
+TWO = as_timeline([(4, "a"), (4, "b")])
+SHORT = "shot 2 from 4 s on is shorter than one latent frame, which holds 4 frames; let it last at least 0.25 s"
+LONG_BLEND = r"shot 2 is to blend\(2s\), 32 frames, and lasts about 16; blend over at most 16"
+BAD = [
+    pytest.param(
+        lambda: compiled(TWO, 65), "ends at 8 s, which is frame 128 at 16 fps, .* ask for 129", id="clip too short"
+    ),
+    pytest.param(
+        lambda: compiled(TWO, 133), "the clip has 133 frames; ask for 129 frames, or leave", id="clip too long"
+    ),
+    pytest.param(lambda: compiled(TWO, 65, UNET, 8), "has 65 frames; ask for 64 frames", id="one frame too long"),
+    pytest.param(
+        lambda: compiled(TWO, 130), "frames=130 do not fill whole latent frames of 4; use 129 or 133", id="do not fit"
+    ),
+    pytest.param(lambda: compiled("[0-4] a\n[4-4.1] b\n[4.1-] c", 129), SHORT, id="shot too short"),
+    pytest.param(
+        lambda: compiled({0: "a", 64: "b", 66: "c"}, 129),
+        "shot 2 from frame 64 on .* at least 4 frames",
+        id="two frames",
+    ),
+    pytest.param(
+        lambda: compiled({0: "a", 200: "b"}, 129),
+        "starts at frame 200, the clip has 129 .* make it longer",
+        id="after the end",
+    ),
+    pytest.param(lambda: compiled("[0-1] a\n[1-2, blend(2s)] b", 33), LONG_BLEND, id="blend too long"),
+    pytest.param(lambda: compiled(TWO, 129, fps=0), "fps=0 must be a finite number above 0", id="no rate"),
+    pytest.param(lambda: compiled(TWO, 129, fps=float("nan")), "fps=nan must be", id="NaN rate"),
+    pytest.param(
+        lambda: compiled(TWO, 129).shot_at(33), "latent frame 33 is not in this clip of 33", id="latent outside"
+    ),
+    pytest.param(lambda: compiled(TWO, 129).mix(4, 4), "latent frames 4 to 4 are not", id="no latents"),
+    pytest.param(lambda: compiled(TWO, 129).seeds(-1, 2), "latent frame -1 is not", id="latent before 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_refusals(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()

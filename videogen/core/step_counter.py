@@ -1,0 +1,34 @@
+"""Which step and which call of it a model is in, told from the timesteps that it is called with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Clock:
+    """Steps told from the timesteps that a pipeline's models are called with, all experts on one clock: a new value is
+    a new step, a turn back a new run. Most models count down, some (Mochi) up: the second value shows which."""
+
+    timestep: float | None = None
+    shape: tuple[int, ...] | None = None
+    upwards: bool | None = None
+    step: int = 0
+    calls: int = 0
+
+    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
+        """Whether a new run begins with this call."""
+        if self.timestep is None or timestep is None or shape != self.shape or self._turns(timestep):
+            self.step, self.calls, self.upwards = 0, 0, None
+            self.timestep, self.shape = timestep, shape
+            return True
+        if timestep == self.timestep:
+            self.calls += 1
+            return False
+        self.upwards = timestep > self.timestep
+        self.step, self.calls, self.timestep = self.step + 1, 0, timestep
+        return False
+
+    def _turns(self, timestep: float) -> bool:
+        assert self.timestep is not None
+        return self.upwards is not None and timestep != self.timestep and (timestep > self.timestep) != self.upwards

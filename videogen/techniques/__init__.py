@@ -1,0 +1,2 @@
+"""Techniques that the denoising loop calls: sparse attention, propagation, feature caches, dual clock, fixed
+latents."""

@@ -1,0 +1,42 @@
+"""One of diffusers' own feature caches as a technique of the loop, kept apart by guidance branch and reported in the
+manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from videogen.backbones.base import Backbone
+from videogen.propagation.caches import LibraryCache
+from videogen.propagation.library import attach_library
+from videogen.sampling.loop import LoopState
+from videogen.sampling.step_plan import StepRow
+from videogen.sampling.technique import AttachedTechnique, Call
+
+
+class LibraryCacheTechnique(AttachedTechnique):
+    """Every denoiser under one of the library's caches. mag_ratios: what magcache needs, from `calibrate_magcache`."""
+
+    section = "propagation"
+
+    def __init__(
+        self, cache: LibraryCache, *, one_branch_a_call: bool, mag_ratios: Sequence[float] | None = None
+    ) -> None:
+        self.cache, self._apart, self._mag_ratios = cache, one_branch_a_call, mag_ratios
+
+    def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
+        self.handle = attach_library(
+            backbone.pipeline,
+            self.cache,
+            steps=len(plan),
+            mag_ratios=self._mag_ratios,
+            is_guidance_distilled=self._apart,
+        )
+
+    def evaluate(
+        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
+    ) -> torch.Tensor:
+        assert self.handle is not None
+        with self.handle.at(row.index, branch, timestep=row.timestep, sigma=row.sigma):
+            return call(latents, text)

@@ -1,0 +1,106 @@
+"""A motion in a render: the plan for its clip, the noise that carries it, and what was promised."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videogen.backbones.base import Backbone
+from videogen.core.errors import InputError
+from videogen.media.metadata import read_folder_fps
+from videogen.media.video import Video
+from videogen.motion import MotionPlan, compile
+from videogen.motion.control import MotionControl
+from videogen.motion.layers import digests
+from videogen.motion.pictures import read_picture
+from videogen.request.request import RenderRequest
+from videogen.schedulers.noise.source import NoiseSource
+from videogen.schedulers.warping.warped_noise import WarpedNoise
+
+_log = logging.getLogger("videogen")
+
+
+@dataclass(frozen=True)
+class PlannedMotion:
+    """A resolved request's motion for its clip. files: a digest of each file that it was read from."""
+
+    plan: MotionPlan
+    control: MotionControl
+    strength: float
+    files: dict[str, str]
+
+    def warps(self) -> bool:
+        return self.control.backend == "warped_noise"
+
+    def noise(self, backbone: Backbone, seed: int) -> NoiseSource:
+        """The initial noise of a clip that follows the plan."""
+        return warped(self.plan, self.control, self.strength, backbone, seed)
+
+    def told(self) -> dict[str, Any]:
+        """What was promised, for the manifest."""
+        return {"backend": self.control.backend, "strength": self.strength, "files": self.files}
+
+
+def plan_motion(request: RenderRequest, backbone: Backbone) -> PlannedMotion | None:
+    """The motion of a resolved request; None where it has none. InputError where it does not fit the clip or the
+    backend."""
+    motion, control = request.motion_spec(), request.motion_control()
+    if motion is None or control is None:
+        return None
+    assert request.frames and request.height and request.width and request.motion_strength is not None
+    if control.backend == "warped_noise":
+        _check_warped(request, backbone)
+    plan = compile(motion, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video)
+    planned = PlannedMotion(plan, control, request.motion_strength, digests(motion, request.motion_picture))
+    if not planned.warps() and not plan.mask().any():
+        raise InputError(
+            "the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip"
+        )
+    return planned
+
+
+def warped(plan: MotionPlan, control: MotionControl, strength: float, backbone: Backbone, seed: int) -> WarpedNoise:
+    """Noise for a model's latents that follows a plan; strength: kept correlation, 0 to 1."""
+    geometry = backbone.geometry
+    return WarpedNoise(
+        plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
+        **control.warping, strength=strength, device=backbone.device,
+    )  # fmt: skip
+
+
+def driving_video(path: str | os.PathLike[str]) -> Any:
+    """A driving video; frames alone where it is a folder of pictures that does not tell its rate."""
+    video = Video.open(path)
+    return video.frames if Path(path).is_dir() and read_folder_fps(Path(path)) is None else video
+
+
+def _check_warped(request: RenderRequest, backbone: Backbone) -> None:
+    if request.noise == "diffusers":
+        raise InputError("noise='diffusers' draws the library's noise, a motion warps its own; leave one of them out")
+    if request.motion_picture is not None:
+        raise InputError(
+            "motion_picture is the first frame that dual_clock moves; warped_noise begins from none: choose one"
+        )
+    if not backbone.defaults.warped_noise:
+        _log.warning(
+            "%s is not known to be trained with warped noise: it may not follow the motion, and show artifacts",
+            backbone.name,
+        )
+
+
+def first_picture(request: RenderRequest, plan: MotionPlan) -> np.ndarray | None:
+    """The picture that the request names as first, uint8 [height, width, 3]; None where it names none."""
+    if request.motion_picture is None:
+        return None
+    picture = read_picture(request.motion_picture, channels=4)[..., :3]
+    if picture.shape[:2] != (plan.height, plan.width):
+        raise InputError(
+            f"motion_picture {str(request.motion_picture)!r} is {picture.shape[1]}x{picture.shape[0]}, "
+            f"the clip {plan.width}x{plan.height}; make them equal"
+        )
+    return np.ascontiguousarray(picture)
