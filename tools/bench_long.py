@@ -121,10 +121,10 @@ def cost(engine: Engine, policy: str, frames: int) -> float:
         engine.backbone, RenderRequest("a red ball", frames=frames, continuity=policy).resolve(engine.backbone)
     )
     seen = 0
-    for piece in run.pieces:
-        windows = 1 if piece.windows is None else len(piece.windows.at())
-        seen += len(piece.clips) * windows * (piece.frames if piece.windows is None else piece.windows.size)
-    return round(seen / run.pieces[-1].stop, 2)
+    for segment in run.segments:
+        windows = 1 if segment.windows is None else len(segment.windows.at())
+        seen += len(segment.clips) * windows * (segment.frames if segment.windows is None else segment.windows.size)
+    return round(seen / run.segments[-1].stop, 2)
 
 
 def judged(frames: np.ndarray, scene: Scene, window: int, fps: float) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def length(options: argparse.Namespace) -> dict[str, Any]:
         found[str(frames)] = {
             "frames": frames,
             "peak_bytes": min(run["peak_bytes"] for run in runs),
-            "cpu_seconds_a_piece": round(median(run["cpu_seconds_a_piece"] for run in runs), 3),
+            "cpu_seconds_a_segment": round(median(run["cpu_seconds_a_segment"] for run in runs), 3),
             "slope": round(median(slopes), 4) if slopes else None,
         }
         print(json.dumps({frames: runs}), file=sys.stderr)
@@ -217,12 +217,12 @@ def one_length(options: argparse.Namespace) -> dict[str, Any]:
         peak, early = peak_memory_bytes(), peaks[min(len(peaks) - 1, len(peaks) * options.short // options.one)]
         return {
             "frames": done.frames, "peak_bytes": peak, "growth": round(peak / early, 4),
-            "cpu_seconds_a_piece": round(median(seconds), 3), "slope": slope(seconds),
+            "cpu_seconds_a_segment": round(median(seconds), 3), "slope": slope(seconds),
         }  # fmt: skip
 
 
 def slope(seconds: list[float]) -> float | None:
-    """By which share a piece at the end takes longer than one at the start, by the medians of the first and last
+    """By which share a segment at the end takes longer than one at the start, by the medians of the first and last
     thirds."""
     third = len(seconds) // 3
     return round(median(seconds[-third:]) / median(seconds[:third]) - 1, 4) if third >= 2 else None

@@ -1,6 +1,6 @@
 """Kill a long render again and again at random instants: `python tools/kill_resume.py [--kills 100]`.
 
-Renders of five pieces are begun, killed without warning (SIGKILL) and begun again until they finish; each finished
+Renders of five segments are begun, killed without warning (SIGKILL) and begun again until they finish; each finished
 file's frames must be an uninterrupted run's, bit for bit, and at no instant may the final name hold a part of a file.
 The model is loaded once; each render is a process of its own, so that what is killed is the render and not the loading
 of libraries.
@@ -29,18 +29,18 @@ if __package__ in (None, ""):
 from videogen import Engine, RenderRequest, Video
 from videogen.longvideo import job_folder
 
-PIECES = 5
+SEGMENTS = 5
 POLICIES = {
     "clean_prefix": 145,
     "replay": 110,
     "replay:release=0.8": 110,
     "cono": 205,
-}  # and the frames that make five pieces
+}  # and the frames that make five segments
 
 
 @dataclass
 class Tally:
-    """kills: renders killed; finished: renders that came to their end; resumed: pieces found done, summed over starts;
+    """kills: renders killed; finished: renders that came to their end; resumed: segments found done, summed over starts;
     faults: what should not be."""
 
     kills: int = 0
@@ -63,8 +63,10 @@ def kill_and_resume(engine: Engine, folder: Path, policy: str, kills: int, seed:
     whole = engine.render_long(asked, folder / "whole.mp4")
     usual_s = time.perf_counter() - begun
     expected = Video.open(whole.path).frames
-    if len(whole.manifest["measured"]["long"]["pieces"]) != PIECES:
-        raise RuntimeError(f"the render has {len(whole.manifest['measured']['long']['pieces'])} pieces, not {PIECES}")
+    if len(whole.manifest["measured"]["long"]["segments"]) != SEGMENTS:
+        raise RuntimeError(
+            f"the render has {len(whole.manifest['measured']['long']['segments'])} segments, not {SEGMENTS}"
+        )
     number = 0
     while tally.kills < kills or number > tally.finished:
         number = tally.finished + 1
@@ -100,7 +102,7 @@ def _render(engine: Engine, asked: RenderRequest, final: Path) -> None:
 
 
 def _done(final: Path) -> int:
-    """Pieces that the journal has."""
+    """Segments that the journal has."""
     return len(list((job_folder(final) / "chunks").glob("*.json")))
 
 
@@ -129,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
             setattr(tally, name, getattr(tally, name) + value)
     result = {
         "command": f"python tools/kill_resume.py --kills {options.kills}",
-        "pieces": PIECES,
+        "segments": SEGMENTS,
         "policies": list(POLICIES),
         **vars(tally),
     }

@@ -126,7 +126,7 @@ def long_rows(data: dict[str, Any]) -> Iterator[Row]:
         slope = (
             ""
             if row["slope"] is None
-            else f"; the last third of the pieces takes {100 * row['slope']:+.1f} % of the first's time"
+            else f"; the last third of the segments takes {100 * row['slope']:+.1f} % of the first's time"
         )
         yield f"`{model}`, a video of {frames} frames", f"peak memory {row['peak_bytes'] / 2**20:.0f} MiB{slope}"
     if "memory_ratio" in data:
@@ -149,7 +149,7 @@ def kill_rows(data: dict[str, Any]) -> Iterator[Row]:
     """Of tools/kill_resume.py."""
     told = "no fault" if not data["faults"] else f"{len(data['faults'])} faults"
     yield (
-        f"renders of {data['pieces']} pieces killed at random instants and begun again",
+        f"renders of {data['segments']} segments killed at random instants and begun again",
         f"{data['kills']} kills, {data['finished']} files whole and of the same frames, {told}",
     )
 
@@ -308,7 +308,7 @@ SUBJECTS = (
         "Long videos: kills",
         "Renders are killed without warning and begun again until they finish; each file's frames must be those of an unbroken run, bit "
         "for bit.",
-        (Source("long-kills.json", kill_rows, (r"^renders of \d+ pieces killed",)),),
+        (Source("long-kills.json", kill_rows, (r"^renders of \d+ segments killed",)),),
     ),
     Subject(
         "Long videos: stories",

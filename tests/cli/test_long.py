@@ -1,4 +1,4 @@
-"""Long videos from the command line: rendered piece by piece, stopped and gone on with, repeated, shown, made again in
+"""Long videos from the command line: rendered segment by segment, stopped and gone on with, repeated, shown, made again in
 part."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def frames(path: str | Path) -> np.ndarray:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
-    """The next render is stopped once so many denoising steps are done, counted over its pieces."""
+    """The next render is stopped once so many denoising steps are done, counted over its segments."""
 
     def stopping(self: Bar, progress: Progress) -> None:
         if progress.stage == "denoise" and progress.step >= step:
@@ -73,14 +73,15 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) -> None:
     assert frames(unbroken).shape == (70, 64, 64, 3)
     found = (read_manifest(unbroken) or {})["measured"]["long"]
-    assert found["continuity"]["policy"] == "replay" and [piece["first_frame"] for piece in found["pieces"]] == [
+    assert found["continuity"]["policy"] == "replay" and [segment["first_frame"] for segment in found["segments"]] == [
         0,
         33,
         53,
     ]
     page = unbroken.with_suffix(".html").read_text()
     assert all(
-        words in page for words in ("Long video</h2>", "Pieces</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
+        words in page
+        for words in ("Long video</h2>", "Segments</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
     )
     assert page.count("<circle") == 2 and "http" not in page
     told = run("inspect", unbroken).out
@@ -94,14 +95,14 @@ def test_a_stopped_render_says_what_is_kept_and_goes_on(
 ) -> None:
     stopped = interrupted(run, monkeypatch, BALL, *LONG, "-o", "my clip.mp4")
     assert stopped.code == 130 and stopped.out == ""
-    assert "interrupted; 2 of 3 pieces are kept in my clip.mp4.job: the same command" in stopped.err
+    assert "interrupted; 2 of 3 segments are kept in my clip.mp4.job: the same command" in stopped.err
     assert "videogen render --resume 'my clip.mp4') goes on" in stopped.err and not Path("my clip.mp4").exists()
     shown = run("story", "show", "my clip.mp4").out
-    assert "53-69" in shown and shown.count("done") == 3 and "2 of 3 pieces are done" in shown
+    assert "53-69" in shown and shown.count("done") == 3 and "2 of 3 segments are done" in shown
     other = run("render", BALL, *LONG[:-1], "6", "-o", "my clip.mp4")
     assert other.code == 2 and "is the job of another request: request.seed was 5 and is 6" in other.err
     again = run("render", BALL, *LONG, "-o", "my clip.mp4")
-    assert again.code == 0 and "note: went on from piece 2 of 3" in again.err
+    assert again.code == 0 and "note: went on from segment 2 of 3" in again.err
     assert np.array_equal(frames("my clip.mp4"), frames(unbroken)) and not Path("my clip.mp4.job").exists()
 
 
@@ -112,7 +113,9 @@ def test_resume_needs_the_output_alone(run: Run, unbroken: Path, monkeypatch: py
         assert refused.code == 2 and f"leave {named} out" in refused.err
     done = json.loads(run("render", "--resume", "clip.mp4.job", "--json", "--keep-job").out)
     assert (
-        done["frames"] == 70 and done["notes"] == ["went on from piece 2 of 3"] and done["manifest"]["measured"]["long"]
+        done["frames"] == 70
+        and done["notes"] == ["went on from segment 2 of 3"]
+        and done["manifest"]["measured"]["long"]
     )
     assert np.array_equal(frames("clip.mp4"), frames(unbroken)) and Path("clip.mp4.job").is_dir()
 
@@ -152,16 +155,16 @@ def test_a_story_of_a_config_has_its_shots_its_name_and_its_notes(run: Run, tmp_
     assert json.loads(prompted.out)["manifest"]["request"]["story"] is None
 
 
-def test_one_piece_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> None:
+def test_one_segment_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copy(unbroken, tmp_path / "clip.mp4")
     shutil.copytree(f"{unbroken}.job", tmp_path / "clip.mp4.job")
     redone = run("story", "redo", "1", "clip.mp4")
     assert redone.code == 0 and redone.out == f"{tmp_path / 'clip.mp4'}\n"
-    assert "piece 1 made again, attempt 1, from frame 33 on" in redone.err
+    assert "segment 1 made again, attempt 1, from frame 33 on" in redone.err
     change = np.abs(frames(unbroken).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
-    assert change[:33].max() < 2 < change[36:54].min()  # before the piece, the file's compression alone
+    assert change[:33].max() < 2 < change[36:54].min()  # before the segment, the file's compression alone
     assert "made again by `story redo`" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
     for arguments, message in (
         (("9", "clip.mp4"), "(0 to 2)"),

@@ -34,7 +34,7 @@ def test_the_model_sees_the_last_frames_finished_at_every_step(
         engine.backbone, "predict", lambda z, t, *rest: (seen.append((z.clone(), t.clone())), predict(z, t, *rest))[1]
     )
     _, latents = latents_of(run, tmp_path / "job")
-    first, second = run.pieces[:2]
+    first, second = run.segments[:2]
     told = [(z, t) for z, t in seen if t.ndim][: len(run.plan)]
     finished = latents[:, :, second.start - 2 : second.start]
     assert (
@@ -47,7 +47,7 @@ def test_the_model_sees_the_last_frames_finished_at_every_step(
 
 @pytest.mark.parametrize("name", PREFIXED[:2])  # the third's random motion modules tell a frame nothing of the others
 def test_what_comes_next_hangs_on_the_frames_that_are_kept(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
-    """A piece that was made anew, before the next one was begun, is what that one goes on from."""
+    """A segment that was made anew, before the next one was begun, is what that one goes on from."""
     engine, request = engine_of(name), asked(name, "clean_prefix", seed=3)
     run = run_of(engine, request)
     _, plain = latents_of(run, tmp_path / "plain")
@@ -59,7 +59,7 @@ def test_what_comes_next_hangs_on_the_frames_that_are_kept(name: str, engine_of:
         chunk = journal.read(0)
         journal.replace(replace(chunk, latents=chunk.latents.flip(1)))
     _, other = latents_of(run_of(engine, request), tmp_path / "other")
-    stop = run.pieces[0].stop
+    stop = run.segments[0].stop
     assert torch.equal(other[:, :, :stop], plain[:, :, :stop].flip(1)) and not torch.allclose(
         other[:, :, stop:], plain[:, :, stop:]
     )
@@ -100,5 +100,5 @@ def test_finished_frames_stay_in_attention_and_cost_no_prompt(
     )
     list(run.frames())
     assert kept[0] == () and all(frames == (0, 1) for frames in kept[1:]) and len(kept) > 2
-    second = run.pieces[1]
+    second = run.segments[1]
     assert run.prompts.of(second).blends and not run.prompts.of(second, finished=2).blends

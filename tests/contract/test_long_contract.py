@@ -40,7 +40,7 @@ EngineOf = Callable[[str], Engine]
 
 
 def asked(name: str, policy: str | None = None, **more: Any) -> RenderRequest:
-    """A clip some windows long, whose length fills neither a latent nor a piece."""
+    """A clip some windows long, whose length fills neither a latent nor a segment."""
     window, side, frames = LENGTHS.get(name.partition("+")[0], (21, 32, 55))
     values = {
         "prompt": PROMPT,
@@ -73,7 +73,7 @@ def test_as_many_frames_as_asked_and_each_of_them_decoded_as_in_one_go(
     run = run_of(engine, asked(name, policy, seed=3))
     frames, latents = latents_of(run, tmp_path / "job")
     whole = (engine.backbone.decode(latents)[0] * 255).round().to(torch.uint8).numpy()
-    assert len(run.pieces) > 1 and len(frames) == run.request.frames
+    assert len(run.segments) > 1 and len(frames) == run.request.frames
     assert np.array_equal(frames, whole[: len(frames)])
 
 
@@ -96,13 +96,13 @@ def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, en
         if policy in ("independent", "overlap", "replay", "cono", "clean_prefix", "i2v_prefix", "co_denoise")
     ],
 )
-def test_a_run_cut_off_after_any_piece_goes_on_to_the_same_frames(
+def test_a_run_cut_off_after_any_segment_goes_on_to_the_same_frames(
     name: str, policy: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
     engine, request = engine_of(name), asked(name, policy, seed=3)
     expected, _ = latents_of(run_of(engine, request), tmp_path / "whole")
-    pieces = len(run_of(engine, request).pieces)
-    for done in range(1, pieces + 1):
+    segments = len(run_of(engine, request).segments)
+    for done in range(1, segments + 1):
         with Journal.open(tmp_path / "cut", {}) as journal:
             cut = run_of(engine, request).frames(journal)
             while len(journal) < done:
@@ -136,14 +136,14 @@ def test_a_stochastic_solver_draws_the_same_for_replayed_frames(engine_of: Engin
 
 
 def _sampled(run: LongRun, count: int) -> list[torch.Tensor]:
-    """The last clip of each of the first pieces, before anything is cut away."""
+    """The last clip of each of the first segments, before anything is cut away."""
     from videogen.longvideo.continuity_technique import Memory
 
     run._begun = 0.0
     memory, found = Memory(), []
-    for piece in run.pieces[:count]:
+    for segment in run.segments[:count]:
         latents, _, memory = run._denoise(
-            piece, memory, None, [run.noise.of(piece, n) for n in range(len(piece.clips))]
+            segment, memory, None, [run.noise.of(segment, n) for n in range(len(segment.clips))]
         )
         found.append(latents[-1:])
     return found
@@ -173,7 +173,7 @@ def test_other_techniques_go_along(name: str, policy: str, engine_of: EngineOf) 
     kept = engine.render(asked(name, policy, seed=3, steps=4, propagate="every:2"))
     assert np.array_equal(plain, same.frames) and not np.array_equal(plain, kept.frames)
     assert kept.manifest is not None
-    assert all(piece["propagation"]["keys"] for piece in kept.manifest["measured"]["long"]["pieces"])
+    assert all(segment["propagation"]["keys"] for segment in kept.manifest["measured"]["long"]["segments"])
 
 
 # --- stories
@@ -222,7 +222,7 @@ def test_one_prompt_in_many_shots_is_one_prompt(name: str, engine_of: EngineOf) 
 # ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(
+def test_a_segment_whose_seam_shows_is_tried_again_and_the_best_is_taken(
     engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dataclasses import replace
@@ -240,7 +240,7 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(
     monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", lambda *_, **__: ())
     video = engine.render(request)
     assert video.manifest is not None
-    rows = video.manifest["measured"]["long"]["pieces"]
+    rows = video.manifest["measured"]["long"]["segments"]
     assert (
         [row["attempt"] for row in rows][:3] == [0, 1, 0]
         and rows[1]["faults"] == ["jump at 0"]
@@ -254,11 +254,11 @@ def test_a_piece_whose_seam_shows_is_tried_again_and_the_best_is_taken(
 
 
 @pytest.mark.parametrize(("name", "policy"), TOGETHER)
-def test_redo_changes_one_piece_and_no_other(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
+def test_redo_changes_one_segment_and_no_other(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
     engine, output = engine_of(name), tmp_path / "clip.mp4"
     request = asked(name, policy, seed=3)
     done = engine.render_long(request, output, keep_job=True)
-    spans = [(row["first_frame"], row["latents"]) for row in done.manifest["measured"]["long"]["pieces"]]
+    spans = [(row["first_frame"], row["latents"]) for row in done.manifest["measured"]["long"]["segments"]]
     before = _latents(output)
     told = engine.redo(output, 1)
     after = _latents(output)
@@ -267,7 +267,7 @@ def test_redo_changes_one_piece_and_no_other(name: str, policy: str, engine_of: 
     assert not torch.equal(before[:, :, changed], after[:, :, changed])
     before[:, :, changed] = after[:, :, changed] = 0
     assert torch.equal(before, after) and len(Video.open(output)) == request.frames
-    assert [row.get("redone", 0) for row in told.manifest["measured"]["long"]["pieces"]][:2] == [0, 1]
+    assert [row.get("redone", 0) for row in told.manifest["measured"]["long"]["segments"]][:2] == [0, 1]
 
 
 def _latents(output: Path) -> torch.Tensor:
@@ -279,20 +279,20 @@ def _latents(output: Path) -> torch.Tensor:
 
 
 def test_damaged_chunks_are_made_anew_and_the_frames_are_the_same(engine_of: EngineOf, tmp_path: Path) -> None:
-    """Far back, too, where what a piece leaves to the next is no longer kept; pieces redone by hand stay."""
+    """Far back, too, where what a segment leaves to the next is no longer kept; segments redone by hand stay."""
     engine, request, output = engine_of("wan-2.1"), asked("wan-2.1", "replay", frames=97, seed=3), tmp_path / "a.mp4"
-    pieces = len(engine.render_long(request, output, keep_job=True).manifest["measured"]["long"]["pieces"])
+    segments = len(engine.render_long(request, output, keep_job=True).manifest["measured"]["long"]["segments"])
     engine.redo(output, 1)
     before = _latents(output)
-    assert pieces > 5
-    for index in (pieces - 1, 4):
+    assert segments > 5
+    for index in (segments - 1, 4):
         chunk = next((tmp_path / "a.mp4.job" / "chunks").glob(f"{index:06d}-*"))
         data = bytearray(chunk.read_bytes())
         data[-3] ^= 1
         chunk.write_bytes(data)
         again = engine.render_long(request, output, overwrite=True, keep_job=True)
         assert any("damaged" in note for note in again.notes)
-        assert again.resumed == (index if index > 4 else 1), "the memories of pieces 1 to 3 were let go"
+        assert again.resumed == (index if index > 4 else 1), "the memories of segments 1 to 3 were let go"
         assert torch.equal(_latents(output), before)
 
 
@@ -300,20 +300,20 @@ def test_with_retries_all_joins_are_judged_and_a_stop_is_a_fault(
     engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(engine_of("wan-2.1"), asked("wan-2.1", "cono", retries=1))
-    piece = run.pieces[1]
+    segment = run.segments[1]
     generator = torch.Generator().manual_seed(0)
-    tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, piece.stop - piece.start))
+    tail, made = (torch.randn(1, 4, n, 4, 4, generator=generator) for n in (6, segment.stop - segment.start))
     with torch.inference_mode():
-        broken, worst = faults(run.backbone, run.request, piece, tail, made, run.meter, same_shot=True)
+        broken, worst = faults(run.backbone, run.request, segment, tail, made, run.meter, same_shot=True)
         monkeypatch.setattr(
             run.backbone, "decode", lambda latents: torch.full((1, 4 * latents.shape[2] - 3, 32, 32, 3), 0.5)
         )
-        frozen, _ = faults(run.backbone, run.request, piece, tail, made, run.meter, same_shot=True)
-    assert len(piece.joins) == 2 and worst >= 0 and all(" at " in fault for fault in broken)
+        frozen, _ = faults(run.backbone, run.request, segment, tail, made, run.meter, same_shot=True)
+    assert len(segment.joins) == 2 and worst >= 0 and all(" at " in fault for fault in broken)
     assert {"stops", "still"} & set(frozen)
 
 
-def test_a_piece_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
+def test_a_segment_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
     engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
@@ -326,12 +326,12 @@ def test_a_piece_that_strays_or_repeats_is_a_fault_but_not_where_a_shot_begins(
     story = {0: PROMPT, 30: "a blue ball moves right"}
     video = engine_of("wan-2.1").render(asked("wan-2.1", "replay", retries=1, prompt="", story=story))
     assert video.manifest is not None
-    rows = video.manifest["measured"]["long"]["pieces"]
+    rows = video.manifest["measured"]["long"]["segments"]
     assert told[::2] == told[1::2] == [False, *[True] * (len(rows) - 2)] and len(rows) > 2
     assert "repeats" in rows[1]["faults"] and "colour strays" in rows[2]["faults"] and "faults" not in rows[0]
 
 
-def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder may hold back a new shot's first frames, and while prompts blend nothing has its own colours yet."""
     story = "[0-20] a red ball\n[20-44, cut] a blue ball\n[44-80, blend(8)] a green ball"
     request = asked("animatediff", "overlap", retries=1, prompt="", story=story, frames=80, fps=1.0)
@@ -339,11 +339,11 @@ def test_a_piece_is_held_against_its_own_shot_alone(engine_of: EngineOf, monkeyp
     assert run.breaks == [20, 44, 52]
     told: list[
         tuple[int, int, int, bool]
-    ] = []  # the last frame seen, the piece's first and last, whether it is told to be alike
+    ] = []  # the last frame seen, the segment's first and last, whether it is told to be alike
 
-    def held_against(_backbone: Any, _request: Any, piece: Any, *_: Any, same_shot: bool) -> tuple[list[str], float]:
+    def held_against(_backbone: Any, _request: Any, segment: Any, *_: Any, same_shot: bool) -> tuple[list[str], float]:
         first, stop = (
-            run.shown.clock.frames_of(piece.scene.video_latent(at)).start for at in (piece.start, piece.stop)
+            run.shown.clock.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
         )
         told.append((run.meter.count - 1, first, stop - 1, same_shot))
         return [], 0.0
@@ -368,7 +368,7 @@ def test_a_kill_after_the_file_has_its_name_is_put_right(engine_of: EngineOf, tm
 
 def test_a_job_of_which_nothing_was_done_takes_another_request(engine_of: EngineOf, tmp_path: Path) -> None:
     engine = engine_of("wan-2.1")
-    with pytest.raises(Cancelled, match=r"0 of \d+ pieces are kept in a\.mp4\.job"):
+    with pytest.raises(Cancelled, match=r"0 of \d+ segments are kept in a\.mp4\.job"):
         engine.render_long(
             asked("wan-2.1", "replay", seed=3), tmp_path / "a.mp4", progress=lambda progress: progress.step < 1
         )
@@ -377,7 +377,7 @@ def test_a_job_of_which_nothing_was_done_takes_another_request(engine_of: Engine
 
 
 @pytest.mark.parametrize("policy", ["replay", "overlap", "co_denoise", "window_attention"])
-def test_a_motion_goes_through_all_pieces(policy: str, engine_of: EngineOf) -> None:
+def test_a_motion_goes_through_all_segments(policy: str, engine_of: EngineOf) -> None:
     """Also where the last clip reaches beyond the video's end; and what moves changes the frames."""
     from videogen.motion import Camera
 
@@ -486,7 +486,7 @@ def test_a_changed_request_is_refused_by_the_field_s_name(engine_of: EngineOf, t
         engine.render_long(asked("wan-2.1", "replay", seed=4), tmp_path / "a.mp4", overwrite=True)
     with pytest.raises(ResumeError, match="holds no job"):
         engine.redo(tmp_path / "other.mp4", 0)
-    with pytest.raises(InputError, match="piece 99 is not there"):
+    with pytest.raises(InputError, match="segment 99 is not there"):
         engine.redo(tmp_path / "a.mp4", 99)
 
 

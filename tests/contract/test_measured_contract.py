@@ -48,10 +48,12 @@ def clip_of(name: str) -> dict[str, Any]:
     return {"window": window, "frames": frames, "size": (side, side), "steps": 3}
 
 
-def stopped(engine: Engine, request: RenderRequest, output: Path, pieces: int = 1) -> None:
-    """Cut off after so many pieces."""
+def stopped(engine: Engine, request: RenderRequest, output: Path, segments: int = 1) -> None:
+    """Cut off after so many segments."""
     with pytest.raises(Cancelled):
-        engine.render_long(request, output, progress=lambda p: not (p.stage == "denoise" and p.step >= 3 * pieces + 1))
+        engine.render_long(
+            request, output, progress=lambda p: not (p.stage == "denoise" and p.step >= 3 * segments + 1)
+        )
 
 
 def test_a_measured_job_goes_on_without_another_trial_even_where_it_was_damaged(

@@ -11,7 +11,7 @@ import pytest
 
 from tools.world import Scene, Thing, render
 from videogen import InputError
-from videogen.metrics.drift import Drift, Segment, describe, drift, joined, theil_sen
+from videogen.metrics.drift import Drift, Interval, describe, drift, joined, theil_sen
 from videogen.metrics.freeze import Freeze, changes, dynamic, freeze
 from videogen.metrics.long_clip import LongClip, LongClipReport
 from videogen.metrics.pictures import lab, luma, sharpness
@@ -187,11 +187,11 @@ def test_drift_shows_what_drifts(
 
 
 def test_drifts_figures() -> None:
-    segments = [Segment((10.0 + 3 * i, 4.0 * i, 0.0), 2.0 * i, 10 * 2.0**i, 0.01 * i, 8.0 / 2**i) for i in range(4)]
+    segments = [Interval((10.0 + 3 * i, 4.0 * i, 0.0), 2.0 * i, 10 * 2.0**i, 0.01 * i, 8.0 / 2**i) for i in range(4)]
     found = drift(segments, seconds=30)
     assert found == Drift(*(pytest.approx(x) for x in (15, 8, 1 / 8, 6, 0.03, 15, 30)))
     assert found.faults() == ("colour", "contrast", "sharpness")
-    outlier = [*segments[:2], Segment((90.0, 9.0, 9.0), 0.0, 1.0, 1.0, 900.0), *segments[3:]]
+    outlier = [*segments[:2], Interval((90.0, 9.0, 9.0), 0.0, 1.0, 1.0, 900.0), *segments[3:]]
     assert drift(outlier, seconds=30).colour_de < 40  # the mean slope would be pulled further
 
 

@@ -1,4 +1,4 @@
-"""Continuity's words, and the pieces that each policy cuts a timeline into."""
+"""Continuity's words, and the segments that each policy cuts a timeline into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from videogen.backbones.base import LatentGeometry
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.longvideo.segments import Piece, pieces, scenes
+from videogen.longvideo.segments import Segment, scenes, segments
 from videogen.request.continuity import COMBINED, POLICIES, Continuity, automatic
 from videogen.timeline import LatentTimeline, as_timeline
 
@@ -27,8 +27,8 @@ def shown(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTime
 
 def cut(
     words: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
-) -> list[Piece]:
-    return pieces(shown(list(story), frames, geometry), Continuity.parse(words).for_clip(clip), clip, STEPS)
+) -> list[Segment]:
+    return segments(shown(list(story), frames, geometry), Continuity.parse(words).for_clip(clip), clip, STEPS)
 
 
 TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"}]
@@ -38,18 +38,20 @@ TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"
     "geometry", [pytest.param(WAN, id="causal VAE"), pytest.param(UNET, id="a VAE of single frames")]
 )
 @pytest.mark.parametrize("words", [*CHAINS, *SECTIONS])
-def test_pieces_emit_each_latent_once_and_in_order(words: str, geometry: LatentGeometry) -> None:
+def test_segments_emit_each_latent_once_and_in_order(words: str, geometry: LatentGeometry) -> None:
     made = cut(words, TWO_SCENES, 197, geometry)
     of = scenes(shown(TWO_SCENES, 197, geometry))
-    assert [piece.index for piece in made] == list(range(len(made)))
+    assert [segment.index for segment in made] == list(range(len(made)))
     assert made[0].start == 0 and made[-1].stop == of[-1].stop
     assert all(after.start == before.stop for before, after in pairwise(made))
-    assert [piece.start for piece in made if piece.first] == [scene.start for scene in of], "a scene begins anew"
-    for piece in made:
-        assert [piece.spans[number][slot] for number, slot in piece.emitted] == list(range(piece.start, piece.stop))
-        assert piece.frames == 9 or piece.windows is not None or words == "window_attention"
-        if geometry.single_first and not piece.first:
-            assert all(slot > 0 or piece.fade for _, slot in piece.emitted), (
+    assert [segment.start for segment in made if segment.first] == [scene.start for scene in of], "a scene begins anew"
+    for segment in made:
+        assert [segment.spans[number][slot] for number, slot in segment.emitted] == list(
+            range(segment.start, segment.stop)
+        )
+        assert segment.frames == 9 or segment.windows is not None or words == "window_attention"
+        if geometry.single_first and not segment.first:
+            assert all(slot > 0 or segment.fade for _, slot in segment.emitted), (
                 "a clip's first latent is a picture, so it is not shown"
             )
 
@@ -67,15 +69,15 @@ def test_pieces_emit_each_latent_once_and_in_order(words: str, geometry: LatentG
         pytest.param("i2v_prefix", [0, 9, 17, 25], id="the last frame and 8 new"),
     ],
 )
-def test_where_pieces_begin(words: str, starts: list[int]) -> None:
-    assert [piece.start for piece in cut(words)][:4] == starts
+def test_where_segments_begin(words: str, starts: list[int]) -> None:
+    assert [segment.start for segment in cut(words)][:4] == starts
 
 
 def test_sections_are_as_long_as_their_windows_and_end_with_the_scene() -> None:
     made = cut("co_denoise:overlap=4,windows=3")
-    assert [piece.frames for piece in made][:2] == [17, 17], "9 + 2 strides of 9 - 4 - 1"
+    assert [segment.frames for segment in made][:2] == [17, 17], "9 + 2 strides of 9 - 4 - 1"
     assert made[-1].stop == 50 and made[-1].frames >= 9
-    assert all(len(piece.windows.at()) <= 3 for piece in made if piece.windows)
+    assert all(len(segment.windows.at()) <= 3 for segment in made if segment.windows)
 
 
 def test_a_scene_after_a_cut_leads_in_with_a_picture_that_is_not_shown() -> None:
@@ -87,8 +89,8 @@ def test_a_scene_after_a_cut_leads_in_with_a_picture_that_is_not_shown() -> None
 
 
 def test_joins_are_where_a_seam_could_show() -> None:
-    assert [piece.joins for piece in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
-    assert [piece.joins for piece in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
+    assert [segment.joins for segment in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
+    assert [segment.joins for segment in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
     assert cut("co_denoise")[0].joins == []
 
 

@@ -61,7 +61,7 @@ def _brief(what: str, figures: object) -> dict[str, object]:
 def _long(figures: Mapping[str, Any]) -> dict[str, object]:
     """Of a long video: how it hangs together, and what is wrong with it."""
     report = figures["report"]
-    told = {"continuity": figures["continuity"]["policy"], "pieces": len(figures["pieces"])}
+    told = {"continuity": figures["continuity"]["policy"], "segments": len(figures["segments"])}
     if trial := figures.get("trial"):
         ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
         told["tried"] = ", ".join(

@@ -22,7 +22,7 @@ def output_of(path: Path) -> Path:
 
 
 def kept(output: Path) -> int | None:
-    """How many pieces the job of an output holds; None where it has no job."""
+    """How many segments the job of an output holds; None where it has no job."""
     folder = job_folder(output)
     return len(list((folder / CHUNKS).glob("*.json"))) if folder.is_dir() else None
 
@@ -48,16 +48,16 @@ def resumed(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any]]
     return request, {**settings, "output": output, "overwrite": options.overwrite}
 
 
-def told_on_interrupt(output: Path, overwrite: bool, pieces: int | None) -> str:
-    """What a user hears whose long render was stopped. pieces: in all, where that is known."""
+def told_on_interrupt(output: Path, overwrite: bool, segments: int | None) -> str:
+    """What a user hears whose long render was stopped. segments: in all, where that is known."""
     done = kept(output)
     if not overwrite and output.exists():  # it was not there when the render began
         return f"{_near(output)} was finished"
     if done is None:
         return "nothing was written"
     again = f"videogen render --resume {shlex.quote(_near(output))}{' --overwrite' if overwrite else ''}"
-    of = "" if pieces is None else f" of {pieces}"
-    return f"{done}{of} pieces are kept in {_near(job_folder(output))}: the same command (or {again}) goes on"
+    of = "" if segments is None else f" of {segments}"
+    return f"{done}{of} segments are kept in {_near(job_folder(output))}: the same command (or {again}) goes on"
 
 
 def _near(path: Path) -> str:

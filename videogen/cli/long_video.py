@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
     from videogen.engine.engine import Engine
     from videogen.longvideo.render import LongVideo
-    from videogen.longvideo.segments import Piece
+    from videogen.longvideo.segments import Segment
 
 
 def render(
@@ -24,8 +24,8 @@ def render(
 ) -> LongVideo:
     """Make a resolved long request's video, or go on with it. An interruption says what is kept."""
     overwrite = bool(output.get("overwrite"))
-    count = None if request.continuity == MEASURED else len(pieces_of(request, engine.backbone))
-    bar.steps_a_piece = request.steps
+    count = None if request.continuity == MEASURED else len(segments_of(request, engine.backbone))
+    bar.steps_a_segment = request.steps
     if kept(path):
         bar.stage("resume")
     try:
@@ -39,20 +39,20 @@ def render(
         raise Cancelled(told_on_interrupt(path, overwrite, count)) from stop
 
 
-def pieces_of(request: RenderRequest, backbone: Backbone) -> list[Piece]:
-    """The pieces that a resolved long request is made in."""
-    from videogen.longvideo.segments import pieces
+def segments_of(request: RenderRequest, backbone: Backbone) -> list[Segment]:
+    """The segments that a resolved long request is made in."""
+    from videogen.longvideo.segments import segments
 
     assert request.window and request.steps
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
-    return pieces(request.latent_timeline(backbone.geometry), request.continuity_for(clip), clip, request.steps)
+    return segments(request.latent_timeline(backbone.geometry), request.continuity_for(clip), clip, request.steps)
 
 
 def check_clip_only(keep_job: bool, preview: Path | None, is_long: bool) -> None:
     """InputError for what is of long videos alone, or of single clips alone."""
     if keep_job and not is_long:
         raise InputError(
-            "--keep-job is for a video of several pieces and this is a single clip; leave it out, or give --continuity replay"
+            "--keep-job is for a video of several segments and this is a single clip; leave it out, or give --continuity replay"
         )
     if preview is not None and is_long:
         raise InputError("--preview shows one clip as it forms and this video is made of several; leave it out")
@@ -62,10 +62,12 @@ def notes_of(video: LongVideo) -> list[str]:
     """What the user ought to know: what went on, what was mended, what the model does not read."""
     from videogen.backbones.base import PromptReading
 
-    count, notes = len(video.manifest["measured"]["long"]["pieces"]), []
+    count, notes = len(video.manifest["measured"]["long"]["segments"]), []
     if video.resumed:
         whole = video.resumed >= count
-        notes.append(f"all {count} pieces were there" if whole else f"went on from piece {video.resumed} of {count}")
+        notes.append(
+            f"all {count} segments were there" if whole else f"went on from segment {video.resumed} of {count}"
+        )
     notes += video.notes
     readings = video.manifest["measured"]["prompts"]
     prompts = _prompts(video.manifest["request"])

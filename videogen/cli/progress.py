@@ -19,13 +19,13 @@ _WORDS = {
 class Bar:
     """A callback for the engine that draws one line, and keeps the preview picture where asked.
 
-    steps_a_piece: of a long video, so that the line also tells the piece.
+    steps_a_segment: of a long video, so that the line also tells the segment.
     """
 
     def __init__(self, show: bool, preview: Path | None = None) -> None:
         self._show, self._preview = show and sys.stderr.isatty(), preview
         self._bar: Any = None
-        self.steps_a_piece: int | None = None
+        self.steps_a_segment: int | None = None
 
     def stage(self, name: str) -> None:
         """A stage that the engine does not report by itself."""
@@ -49,15 +49,15 @@ class Bar:
             self._bar.reset(total=progress.steps)
             self._bar.set_description_str(word, refresh=False)
             self._bar.initial = progress.step  # what an earlier run did tells nothing of the speed
-        self._bar.set_postfix_str(self._piece(progress), refresh=False)
+        self._bar.set_postfix_str(self._segment(progress), refresh=False)
         self._bar.n = progress.step
         self._bar.refresh()
 
-    def _piece(self, progress: Progress) -> str:
-        if self.steps_a_piece is None or progress.stage != "denoise":
+    def _segment(self, progress: Progress) -> str:
+        if self.steps_a_segment is None or progress.stage != "denoise":
             return ""
-        count = progress.steps // self.steps_a_piece
-        return f"piece {min(progress.step // self.steps_a_piece, count - 1)} of {count}"
+        count = progress.steps // self.steps_a_segment
+        return f"segment {min(progress.step // self.steps_a_segment, count - 1)} of {count}"
 
     def close(self) -> None:
         if self._bar is not None:

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 def _made(
     engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], options: argparse.Namespace, bar: Bar
 ) -> _Made:
-    """Render and save, as one clip or piece by piece."""
+    """Render and save, as one clip or segment by segment."""
     resolved = request.resolve(engine.backbone)
     long_video.check_clip_only(options.keep_job, options.preview, resolved.is_long)
     if not resolved.is_long:
@@ -160,10 +160,12 @@ def _compare(like: Manifest | None, engine: Engine, options: argparse.Namespace)
         notes.append(
             f"{options.like} was made in a batch of {like.measured['batch'].get('size')}: alone, values may differ by 1 of 255"
         )
-    redone = [str(i) for i, piece in enumerate(like.measured.get("long", {}).get("pieces", ())) if piece.get("redone")]
+    redone = [
+        str(i) for i, segment in enumerate(like.measured.get("long", {}).get("segments", ())) if segment.get("redone")
+    ]
     if redone:
         notes.append(
-            f"in {options.like} these pieces were made again by `story redo`, which is not repeated: {', '.join(redone)}"
+            f"in {options.like} these segments were made again by `story redo`, which is not repeated: {', '.join(redone)}"
         )
     return notes
 

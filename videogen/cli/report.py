@@ -34,7 +34,7 @@ def page(manifest: dict[str, Any]) -> str:
     attention = manifest.get("measured", {}).get("attention")
     if attention:
         parts += _attention(attention)
-    elif request.get("attention", "dense") == "dense":  # of a long video, what was left out stands with its pieces
+    elif request.get("attention", "dense") == "dense":  # of a long video, what was left out stands with its segments
         parts += ["<h2>Attention</h2><p>Dense: nothing was left out.</p>"]
     propagation = manifest.get("measured", {}).get("propagation")
     if propagation:
@@ -59,19 +59,19 @@ def _table(rows: Iterable[tuple[str, Any]]) -> str:
 
 
 def _stages(timings_s: dict[str, float]) -> str:
-    """One bar, a piece a stage."""
+    """One bar, a segment a stage."""
     total = sum(timings_s.values())
     if total <= 0:
         return ""
-    pieces, at = [], 0.0
+    segments, at = [], 0.0
     for index, (name, seconds) in enumerate(timings_s.items()):
         width = _WIDTH * seconds / total
         where = f'x="{at:.1f}" width="{width:.1f}" height="22" fill="hsl({200 + 60 * index} 55% 60%)"'
-        pieces.append(f"<rect {where}><title>{escape(name)}: {seconds:.2f} s</title></rect>")
+        segments.append(f"<rect {where}><title>{escape(name)}: {seconds:.2f} s</title></rect>")
         if width > 70:
-            pieces.append(f'<text x="{at + 4:.1f}" y="15">{escape(name)} {seconds:.2f} s</text>')
+            segments.append(f'<text x="{at + 4:.1f}" y="15">{escape(name)} {seconds:.2f} s</text>')
         at += width
-    return f'<h2>Seconds by stage</h2><svg viewBox="0 0 {_WIDTH} 22" width="{_WIDTH}">{"".join(pieces)}</svg>'
+    return f'<h2>Seconds by stage</h2><svg viewBox="0 0 {_WIDTH} 22" width="{_WIDTH}">{"".join(segments)}</svg>'
 
 
 def _attention(report: dict[str, Any]) -> list[str]:

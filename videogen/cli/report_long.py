@@ -1,4 +1,4 @@
-"""The part of `--report` that shows a long video's pieces, how their joins stand out, and what it does over its
+"""The part of `--report` that shows a long video's segments, how their joins stand out, and what it does over its
 length."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def long_section(found: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     numbers = ", ".join(f"{name} {value}" for name, value in policy.items() if name != "policy" and value is not None)
     summary = [
         ("continuity", f"{policy['policy']} ({numbers})"), ("clip", f"{request['window']} frames, {found['clip_latents']} latents"),
-        ("pieces", str(len(found["pieces"]))), ("faults", ", ".join(report["faults"]) or "none"),
+        ("segments", str(len(found["segments"]))), ("faults", ", ".join(report["faults"]) or "none"),
     ]  # fmt: skip
     if trial := found.get("trial"):
         for name, row in trial["policies"].items():
@@ -39,7 +39,7 @@ def long_section(found: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
     parts = ["<h2>Long video</h2>", _rows(summary)]
     if request.get("story"):
         parts += ["<h2>Shots</h2>", _shots(request["story"])]
-    parts += ["<h2>Pieces</h2>", _pieces(found["pieces"])]
+    parts += ["<h2>Segments</h2>", _segments(found["segments"])]
     if report["seams"]:
         legend = (
             f"the step over each join over the steps around it, by frame: about 1 where nothing shows; dashed: the limits, above "
@@ -72,14 +72,14 @@ def _shots(story: Mapping[str, Any]) -> str:
     return _grid(titles, ([shot[name] for name in columns] for shot in story["shots"]))
 
 
-def _pieces(rows: Sequence[Mapping[str, Any]]) -> str:
+def _segments(rows: Sequence[Mapping[str, Any]]) -> str:
     """attempt 0: the first was taken; figures of other techniques where they took part."""
     extra = [name for name in ("attention", "propagation") if any(name in row for row in rows)]
     names = ("first_frame", "latents", "attempt")
     cells = (
         [i, *(row[name] for name in names), *(_told(row.get(name)) for name in extra)] for i, row in enumerate(rows)
     )
-    return _grid(("piece", "first frame", "latents", "attempt", *extra), cells)
+    return _grid(("segment", "first frame", "latents", "attempt", *extra), cells)
 
 
 def _told(figures: Mapping[str, Any] | None) -> str:

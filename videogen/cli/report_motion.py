@@ -18,7 +18,7 @@ _ABOUT = {
 
 
 def motion_section(report: dict[str, Any], request: dict[str, Any]) -> list[str]:
-    """Pieces of HTML from what was measured, and the request."""
+    """Segments of HTML from what was measured, and the request."""
     rows = [("backend", str(request["motion_backend"])), ("strength", f"{report['strength']:g}")]
     rows += [(about, f"{report[key]:g}") for key, about in _ABOUT.items() if key in report]
     if "camera" in report:

@@ -1,4 +1,4 @@
-"""`videogen story`: a story's shots, a long video's pieces, one of them made again, the policies."""
+"""`videogen story`: a story's shots, a long video's segments, one of them made again, the policies."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def _show(what: Path) -> None:
     if what.suffix.lower() not in _VIDEOS and not what.is_dir() and kept(output) is None:
         return _print_shots(read_story(what))
     if output.exists():
-        request, pieces, footer = _of_video(output)
+        request, segments, footer = _of_video(output)
         state = "attempt"
     else:
-        request, pieces, footer = _of_job(output)
+        request, segments, footer = _of_job(output)
         state = "state"
     story = request["story"]
     if story is None:
@@ -89,12 +89,12 @@ def _show(what: Path) -> None:
     else:
         _print_shots(story if isinstance(story, Timeline) else Timeline.from_dict(story))
     print()
-    _table(("piece", "frames", "seconds", state), pieces)
+    _table(("segment", "frames", "seconds", state), segments)
     print(f"\n{footer}")
 
 
 def _of_video(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
-    """The request, the pieces' rows and what to say of the job, from a finished video's manifest."""
+    """The request, the segments' rows and what to say of the job, from a finished video's manifest."""
     from videogen.media.metadata import read_manifest
 
     manifest = read_manifest(output)
@@ -102,17 +102,19 @@ def _of_video(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
         raise InputError(f"{output} carries no videogen manifest; only what videogen rendered can be shown")
     found = manifest.get("measured", {}).get("long")
     if found is None:
-        raise InputError(f"{output} is a single clip and has no pieces; videogen inspect {output} says how it was made")
-    rows, request = found["pieces"], manifest["request"]
+        raise InputError(
+            f"{output} is a single clip and has no segments; videogen inspect {output} says how it was made"
+        )
+    rows, request = found["segments"], manifest["request"]
     starts = [row["first_frame"] for row in rows]
-    told = [_piece(i, starts, request, str(row["attempt"])) for i, row in enumerate(rows)]
+    told = [_segment(i, starts, request, str(row["attempt"])) for i, row in enumerate(rows)]
     has_job = kept(output) is not None
     redo = f"again with other noise: videogen story redo PIECE {output}"
-    return request, told, redo if has_job else "no job was kept: to make single pieces again, render with --keep-job"
+    return request, told, redo if has_job else "no job was kept: to make single segments again, render with --keep-job"
 
 
 def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
-    """The same of a render that is not finished; its model is loaded, which knows the pieces' frames."""
+    """The same of a render that is not finished; its model is loaded, which knows the segments' frames."""
     from dataclasses import replace
 
     request, _ = read_job(output)
@@ -121,18 +123,18 @@ def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
     adopt_third_parties()
     backbone = Engine.load(request.model or "embedded", device="cpu").backbone
     resolved = replace(request, device=None, dtype=None).resolve(backbone)
-    pieces, clock = long_video.pieces_of(resolved, backbone), resolved.latent_timeline(backbone.geometry).clock
-    starts = [clock.frames_of(piece.scene.video_latent(piece.start)).start for piece in pieces]
+    segments, clock = long_video.segments_of(resolved, backbone), resolved.latent_timeline(backbone.geometry).clock
+    starts = [clock.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
     done = kept(output) or 0
-    rows = [_piece(i, starts, resolved.to_dict(), "done" if i < done else "to make") for i in range(len(pieces))]
+    rows = [_segment(i, starts, resolved.to_dict(), "done" if i < done else "to make") for i in range(len(segments))]
     return (
         resolved.to_dict(),
         rows,
-        f"{done} of {len(pieces)} pieces are done; to go on: videogen render --resume {output}",
+        f"{done} of {len(segments)} segments are done; to go on: videogen render --resume {output}",
     )
 
 
-def _piece(index: int, starts: list[int], request: dict[str, Any], state: str) -> Sequence[str]:
+def _segment(index: int, starts: list[int], request: dict[str, Any], state: str) -> Sequence[str]:
     stop = starts[index + 1] if index + 1 < len(starts) else request["frames"]
     times = f"{starts[index] / request['fps']:.2f}-{stop / request['fps']:.2f}"
     return str(index), f"{starts[index]}-{stop - 1}", times, state
@@ -165,7 +167,7 @@ def _redo(options: argparse.Namespace) -> None:
     if not 0 <= options.chunk < done:
         there = f"0 to {done - 1}" if done else "none yet"
         raise InputError(
-            f"piece {options.chunk} is not among those that are done ({there}); videogen story show {output} lists them"
+            f"segment {options.chunk} is not among those that are done ({there}); videogen story show {output} lists them"
         )
     if options.attempt is not None and options.attempt < 1:
         raise InputError(f"attempt={options.attempt} must be 1 or more")
@@ -181,7 +183,7 @@ def _redo(options: argparse.Namespace) -> None:
         video = engine.redo(output, options.chunk, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
         stop.args = (
-            f"{output} is as it was; a piece that was made by then is shown by videogen render --resume {output} --overwrite",
+            f"{output} is as it was; a segment that was made by then is shown by videogen render --resume {output} --overwrite",
         )
         raise
     finally:
@@ -190,8 +192,8 @@ def _redo(options: argparse.Namespace) -> None:
     if not options.quiet:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
-        row = video.manifest["measured"]["long"]["pieces"][options.chunk]
+        row = video.manifest["measured"]["long"]["segments"][options.chunk]
         print(
-            f"piece {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on",
+            f"segment {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on",
             file=sys.stderr,
         )

@@ -6,7 +6,6 @@ Not here: how it is stored in a container (`media.metadata`).
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -50,9 +49,6 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Manifest:
         """InputError where it is not a manifest of this schema."""
@@ -66,16 +62,6 @@ class Manifest:
             if name in values and not isinstance(values[name], kind):
                 raise InputError(f"not a videogen manifest: {name} is no {kind.__name__}")
         return cls(**values)
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"not a videogen manifest: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError("not a videogen manifest: it is no JSON object")
-        return cls.from_dict(values)
 
 
 def collect_versions() -> dict[str, str]:

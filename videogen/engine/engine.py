@@ -215,8 +215,8 @@ class Engine:
     ) -> LongVideo:
         """Make a video of any length straight into a file, in memory that does not grow with it.
 
-        Each finished piece is kept in `OUTPUT.job` beside the file: the same call goes on after a kill, and the frames
-        are those of an uninterrupted run. keep_job: keep that folder, so that single pieces can be made again. Raises
+        Each finished segment is kept in `OUTPUT.job` beside the file: the same call goes on after a kill, and the frames
+        are those of an uninterrupted run. keep_job: keep that folder, so that single segments can be made again. Raises
         as `generate`, and ResumeError where the folder is the job of another request or another process is at it.
         """
         try:
@@ -226,7 +226,7 @@ class Engine:
                     raise InputError(
                         "continuity='off' is one clip, which render() makes; leave it out here, or name a policy"
                     )
-                resolved = replace(request, continuity="replay").resolve(self.backbone)  # a long video of one piece
+                resolved = replace(request, continuity="replay").resolve(self.backbone)  # a long video of one segment
             return render_long(
                 self.backbone,
                 resolved,
@@ -242,14 +242,14 @@ class Engine:
     def redo(
         self,
         output: str | PathLike[str],
-        piece: int,
+        segment: int,
         *,
         attempt: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> LongVideo:
-        """Make one piece of a long video again, between its neighbours, and write the video anew: see `engine.redo`."""
+        """Make one segment of a long video again, between its neighbours, and write the video anew: see `engine.redo`."""
         try:
-            return redo(self.backbone, output, piece, attempt=attempt, progress=progress)
+            return redo(self.backbone, output, segment, attempt=attempt, progress=progress)
         finally:
             self.backbone.release()
 
@@ -259,7 +259,7 @@ class Engine:
         """A long video as a `Video`: no journal, all frames at once."""
         if techniques:
             raise UnsupportedError(
-                "techniques are for one clip; a long video attaches its own to each piece: use continuity='off'"
+                "techniques are for one clip; a long video attaches its own to each segment: use continuity='off'"
             )
         try:
             request, trial = settled(self.backbone, request, progress)

@@ -1,8 +1,8 @@
 """Continuity as a technique of the loop: guided frames copy, means are drawn together, finished frames stay as they
 are.
 
-What a piece of a long video must know of the one before is a `Memory`; what the next one will need is recorded while it
-runs. Which clips there are and who copies whom: `longvideo.pieces`. The mathematics: `schedulers.cono`,
+What a segment of a long video must know of the one before is a `Memory`; what the next one will need is recorded while it
+runs. Which clips there are and who copies whom: `longvideo.segments`. The mathematics: `schedulers.cono`,
 `schedulers.pull`. Legend: [b, c, f, h, w].
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import UnsupportedError
-from videogen.longvideo.segments import Piece
+from videogen.longvideo.segments import Segment
 from videogen.sampling.loop import LoopState, scale_input
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
@@ -26,7 +26,7 @@ from videogen.schedulers.solvers import prediction_kind
 
 @dataclass(frozen=True)
 class Memory:
-    """What a piece remembers of the one before, all on the CPU; each None where nothing asks for it.
+    """What a segment remembers of the one before, all on the CPU; each None where nothing asks for it.
 
     tail [steps, c, n, h, w]: the predictions of its last n frames as the solver got them; mean, seen [steps, c, h, w]:
     the means over frames of its predictions and of the latents that the model saw; kept [1, c, n, h, w]: its last
@@ -44,13 +44,13 @@ class Memory:
 
 
 class ContinuityTechnique(Technique):
-    """Ties a piece's clips to each other and to the piece before.
+    """Ties a segment's clips to each other and to the segment before.
 
-    pull: as `Continuity.pull`; keep: how many last frames' predictions the next piece copies.
+    pull: as `Continuity.pull`; keep: how many last frames' predictions the next segment copies.
     """
 
-    def __init__(self, piece: Piece, before: Memory, pull: float, keep: int) -> None:
-        self.piece, self.before, self.pull, self.keep = piece, before, pull, keep
+    def __init__(self, segment: Segment, before: Memory, pull: float, keep: int) -> None:
+        self.segment, self.before, self.pull, self.keep = segment, before, pull, keep
         self._recorded: dict[int, dict[str, torch.Tensor]] = {}
         self._kind, self._rule = "", MeanPull(0)
         self._levels: list[NoiseLevel] | None = None
@@ -69,14 +69,14 @@ class ContinuityTechnique(Technique):
         seen = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])
         outputs, means = self._of_before(row.index, prediction)
         pulled = []
-        for clip, own, latents in zip(self.piece.clips, prediction.split(1), seen.split(1), strict=True):
+        for clip, own, latents in zip(self.segment.clips, prediction.split(1), seen.split(1), strict=True):
             if self.pull and clip.pull_source in means and self._levels is not None:
                 mean, mean_seen = means[clip.pull_source]
                 own = self._rule.apply(own, mean, self._levels[row.index], self._kind, latents, mean_seen)
             means[clip.name] = own, latents
             pulled.append(own)
         made = []
-        for clip, own in zip(self.piece.clips, pulled, strict=True):
+        for clip, own in zip(self.segment.clips, pulled, strict=True):
             outputs[clip.name] = replay(own, clip, outputs, row.index)
             made.append(outputs[clip.name])
         self._record(row.index, made[-1], seen[-1:])
@@ -85,7 +85,7 @@ class ContinuityTechnique(Technique):
     def _of_before(
         self, step: int, like: torch.Tensor
     ) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-        """(the predictions that are copied, the means that are pulled to) of the piece before, by clip."""
+        """(the predictions that are copied, the means that are pulled to) of the segment before, by clip."""
         tail, mean, seen = self.before.tail, self.before.mean, self.before.seen
         outputs = {} if tail is None else {SOURCE: tail[step][None].to(like)}
         if mean is None or seen is None:
@@ -101,11 +101,11 @@ class ContinuityTechnique(Technique):
         self._recorded[step] = kept
 
     def memory(self, kept: torch.Tensor | None) -> Memory:
-        """What the next piece needs; kept: those finished frames that it is to have."""
+        """What the next segment needs; kept: those finished frames that it is to have."""
         rows = [self._recorded[step] for step in sorted(self._recorded)]
         return Memory(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]}, kept=kept)
 
 
-def kept_in_attention(piece: Piece) -> tuple[int, ...]:
+def kept_in_attention(segment: Segment) -> tuple[int, ...]:
     """The frames that no query may lose sight of: those that copy, of any of the clips."""
-    return tuple(sorted({slot for clip in piece.clips for guide in clip.guides for slot in guide.slots}))
+    return tuple(sorted({slot for clip in segment.clips for guide in clip.guides for slot in guide.slots}))

@@ -14,7 +14,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.streaming import StreamDecoder
-from videogen.longvideo.segments import Piece
+from videogen.longvideo.segments import Segment
 from videogen.sampling.checks import check_finite
 from videogen.timeline.frame_latent_map import LatentClock
 
@@ -30,7 +30,7 @@ class Part:
 
 
 class FrameStream:
-    """Takes each piece's latents in order. limit: frames of the video; what a last latent holds beyond is left out.
+    """Takes each segment's latents in order. limit: frames of the video; what a last latent holds beyond is left out.
     breaks: the frames with which shots begin."""
 
     def __init__(self, backbone: Backbone, limit: int, breaks: Sequence[int] = ()) -> None:
@@ -38,16 +38,16 @@ class FrameStream:
         self._clock = LatentClock.of(backbone.geometry)
         self._decoder: StreamDecoder | None = None
         self._hidden = 0  # frames of the scene's lead that are still to come
-        self._joins: list[int] = []  # frames at which pieces meet, of those to come
+        self._joins: list[int] = []  # frames at which segments meet, of those to come
         self.given = 0
         self.last: np.ndarray | None = None  # the last frame given, uint8 [h, w, 3]
 
-    def push(self, piece: Piece, latents: torch.Tensor) -> Iterator[Part]:
+    def push(self, segment: Segment, latents: torch.Tensor) -> Iterator[Part]:
         """What is settled, split at the joins and where shots begin."""
-        if piece.first:
+        if segment.first:
             yield from self.finish()
-            self._decoder, self._hidden = self._backbone.stream_decoder(), piece.scene.lead
-        self._joins += [self.frame_of(piece, latent) for latent in piece.joins]
+            self._decoder, self._hidden = self._backbone.stream_decoder(), segment.scene.lead
+        self._joins += [self.frame_of(segment, latent) for latent in segment.joins]
         assert self._decoder is not None
         yield from self._split(self._decoder.push(latents))
 
@@ -57,9 +57,9 @@ class FrameStream:
         if decoder is not None:
             yield from self._split(decoder.finish())
 
-    def frame_of(self, piece: Piece, latent: int) -> int:
+    def frame_of(self, segment: Segment, latent: int) -> int:
         """The video's first frame of a job latent."""
-        return self._clock.frames_of(piece.scene.video_latent(latent)).start
+        return self._clock.frames_of(segment.scene.video_latent(latent)).start
 
     def _split(self, pixels: torch.Tensor) -> Iterator[Part]:
         check_finite(pixels, "decode", self._backbone.dtype)

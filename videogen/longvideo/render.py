@@ -1,8 +1,8 @@
-"""A long video into a file: streamed as it is made, its pieces kept in a journal beside it, gone on with after a kill.
+"""A long video into a file: streamed as it is made, its segments kept in a journal beside it, gone on with after a kill.
 
     done = render_long(backbone, request, "clip.mp4")      # the same call again goes on where it was cut off
 
-The file has its name only once it is whole. On resuming, the finished pieces are decoded again from the journal, so its
+The file has its name only once it is whole. On resuming, the finished segments are decoded again from the journal, so its
 frames are those of an uninterrupted run, bit for bit.
 """
 
@@ -37,7 +37,7 @@ from .run import LongRun
 
 @dataclass(frozen=True)
 class LongVideo:
-    """A long video on disk. size: (width, height) in px; resumed: pieces that an earlier run had made; notes: what its
+    """A long video on disk. size: (width, height) in px; resumed: segments that an earlier run had made; notes: what its
     journal told."""
 
     path: Path
@@ -85,11 +85,11 @@ def render_long(
         }
         if not overwrite and (done := _finished(path, asked, lock)) is not None:
             return LongVideo(
-                path, request.frames or 0, fps, size, done, len(run.pieces), ("the video was whole already",)
+                path, request.frames or 0, fps, size, done, len(run.segments), ("the video was whole already",)
             )
         check_output(path, overwrite)
         journal = held.enter_context(Journal.open(job_folder(path), asked, lock))
-        held.enter_context(_told_kept(path, journal, len(run.pieces)))
+        held.enter_context(_told_kept(path, journal, len(run.segments)))
         if prepare is not None:
             prepare(run, journal)
         sweep_partials(journal.folder)
@@ -144,18 +144,18 @@ def _finished(path: Path, asked: dict[str, Any], lock: FileLock | None) -> dict[
 
 
 @contextmanager
-def _told_kept(path: Path, journal: Journal, pieces: int) -> Iterator[None]:
+def _told_kept(path: Path, journal: Journal, segments: int) -> Iterator[None]:
     """A `Cancelled` of the block says what is kept."""
     try:
         yield
     except Cancelled as stop:
         raise Cancelled(
-            f"stopped by the caller; {len(journal)} of {pieces} pieces are kept in {job_folder(path).name}: the same call goes on"
+            f"stopped by the caller; {len(journal)} of {segments} segments are kept in {job_folder(path).name}: the same call goes on"
         ) from stop
 
 
 def manifest_of(run: LongRun, output: dict[str, Any]) -> Manifest:
-    """How a long video was made, once all its frames are; the plan is one piece's. output: how the file was written."""
+    """How a long video was made, once all its frames are; the plan is one segment's. output: how the file was written."""
     readings = [run.backbone.read_prompt(prompt) for prompt in run.shown.prompts]
     return Manifest(
         request=run.request.as_run(run.backbone).to_dict(), model=run.backbone.identity, versions=collect_versions(),

@@ -1,4 +1,4 @@
-"""A new piece of a long video, held against what is before it: does a seam show, does it stand still, stray, repeat
+"""A new segment of a long video, held against what is before it: does a seam show, does it stand still, stray, repeat
 what was?
 
 And how it is faded in.
@@ -11,7 +11,7 @@ import math
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.longvideo.segments import Piece
+from videogen.longvideo.segments import Segment
 from videogen.metrics.freeze import changes, freeze
 from videogen.metrics.long_clip import LongClip
 from videogen.metrics.seams import least, reach, seam
@@ -22,16 +22,16 @@ from videogen.sampling.checks import Tiling
 def faults(
     backbone: Backbone,
     request: RenderRequest,
-    piece: Piece,
+    segment: Segment,
     tail: torch.Tensor | None,
     made: torch.Tensor,
     meter: LongClip,
     *,
     same_shot: bool,
 ) -> tuple[list[str], float]:
-    """(limits that a new piece breaks, how far its worst seam is from 1).
+    """(limits that a new segment breaks, how far its worst seam is from 1).
 
-    tail: the latents before; meter: has seen the frames before; same_shot: whether the piece shows what the meter's
+    tail: the latents before; meter: has seen the frames before; same_shot: whether the segment shows what the meter's
     shot shows.
     """
     temporal = backbone.geometry.temporal
@@ -41,10 +41,10 @@ def faults(
         pixels = backbone.decode(latents.to(backbone.device))
     frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
     first = len(frames) - made.shape[2] * temporal
-    places = [first + (latent - piece.start) * temporal for latent in piece.joins] if context else []
+    places = [first + (latent - segment.start) * temporal for latent in segment.joins] if context else []
     found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
     still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
-    strays = () if piece.first else meter.faults_of_next(frames[max(0, first) :], same_shot=same_shot)
+    strays = () if segment.first else meter.faults_of_next(frames[max(0, first) :], same_shot=same_shot)
     broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
     return [*broken, *still, *strays], max((abs(math.log(at.ratio)) for at in found), default=0.0)
 

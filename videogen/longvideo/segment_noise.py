@@ -24,7 +24,7 @@ from videogen.schedulers.noise.stream import (
 )
 from videogen.timeline.latent_timeline import LatentTimeline
 
-from .segments import Piece, Scene, look_back_of
+from .segments import Scene, Segment, look_back_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ _LEAD = 2**40  # added to the address of a latent that leads in a scene
 
 
 class StoryNoise:
-    """The `NoiseSource` of each clip of each piece. seed: of shots that have none; warped: the stream of a shot, by
+    """The `NoiseSource` of each clip of each segment. seed: of shots that have none; warped: the stream of a shot, by
     number."""
 
     def __init__(
@@ -49,33 +49,33 @@ class StoryNoise:
         self._stream = _Shots(shown, lru_cache(maxsize=8)(warped or self._of_shot))
         self._cono = lru_cache(maxsize=2)(self._of_scene)
 
-    def of(self, piece: Piece, number: int) -> NoiseWindow:
-        """The noise of clip `number` of a piece."""
+    def of(self, segment: Segment, number: int) -> NoiseWindow:
+        """The noise of clip `number` of a segment."""
         if self._continuity.noise == "cono":
-            stream, extension = self._place(piece)
-            return stream.clip("A" if piece.first else piece.clips[number].name, extension)
-        return NoiseWindow(self._stream, tuple(self._source(piece.scene, latent) for latent in piece.spans[number]))
+            stream, extension = self._place(segment)
+            return stream.clip("A" if segment.first else segment.clips[number].name, extension)
+        return NoiseWindow(self._stream, tuple(self._source(segment.scene, latent) for latent in segment.spans[number]))
 
-    def between(self, piece: Piece, free: list[int], attempt: int) -> NoiseWindow:
-        """A piece made again between its neighbours: its one clip's noise, of the shots' streams, drawn anew in the
+    def between(self, segment: Segment, free: list[int], attempt: int) -> NoiseWindow:
+        """A segment made again between its neighbours: its one clip's noise, of the shots' streams, drawn anew in the
         slots `free`."""
-        sources = [self._source(piece.scene, latent) for latent in piece.spans[0]]
+        sources = [self._source(segment.scene, latent) for latent in segment.spans[0]]
         return NoiseWindow(_Again(self._stream, attempt, {sources[slot] for slot in free}), tuple(sources))
 
     def _source(self, scene: Scene, latent: int) -> int:
         """A lead has an address of its own."""
         return scene.video_latent(latent) + (_LEAD if latent < scene.start + scene.lead else 0)
 
-    def redraw(self, piece: Piece, attempt: int) -> None:
-        """Give what the piece makes anew, not what it copies, an attempt's own noise; 0: the usual."""
-        for number, clip in enumerate(piece.clips):
+    def redraw(self, segment: Segment, attempt: int) -> None:
+        """Give what the segment makes anew, not what it copies, an attempt's own noise; 0: the usual."""
+        for number, clip in enumerate(segment.clips):
             copied = {slot for guide in clip.guides for slot in guide.slots}
-            window = self.of(piece, number)
-            anew = range(piece.start, piece.scene.stop)
+            window = self.of(segment, number)
+            anew = range(segment.start, segment.scene.stop)
             free = [
                 window.sources[slot]
-                for slot in range(piece.frames)
-                if slot not in copied and piece.spans[number][slot] in anew
+                for slot in range(segment.frames)
+                if slot not in copied and segment.spans[number][slot] in anew
             ]
             window.stream.redraw(free, attempt)
 
@@ -85,10 +85,10 @@ class StoryNoise:
             return noise_stream("freenoise", seed, window=self._clip, stride=max(1, self._clip // 4))
         return IidNoise(seed)
 
-    def _place(self, piece: Piece) -> tuple[ConoNoise, int]:
-        before = piece.spans[0].start - piece.scene.start
-        stream = self._cono(piece.scene)
-        return stream, 0 if piece.first else (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
+    def _place(self, segment: Segment) -> tuple[ConoNoise, int]:
+        before = segment.spans[0].start - segment.scene.start
+        stream = self._cono(segment.scene)
+        return stream, 0 if segment.first else (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
 
     def _of_scene(self, scene: Scene) -> ConoNoise:
         seed = self._shown.shot_at(scene.shown).seed

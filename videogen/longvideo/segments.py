@@ -1,12 +1,12 @@
-"""A long video cut into pieces: which latent frames each one makes, which clips the model sees for it, who copies whom.
+"""A long video cut into segments: which latent frames each one makes, which clips the model sees for it, who copies whom.
 
 A *scene* is what hangs together, between cuts. A causal VAE takes a clip's first latent for a single picture, so a
 scene that begins after a cut has one latent more, its *lead*, whose only frame is not shown. Latents are counted over
-the whole job, leads included. A *piece* is what is made in one go and kept in the journal: it emits latents start to
+the whole job, leads included. A *segment* is what is made in one go and kept in the journal: it emits latents start to
 stop of its scene.
 
 Clips are described as CoNo's are (`schedulers.cono.Clip`): slots, guides, emitted slots. The chain policies have one
-clip a piece, look_back three, the sectioned policies one long clip that the model sees through windows. Importing this
+clip a segment, look_back three, the sectioned policies one long clip that the model sees through windows. Importing this
 loads no torch.
 """
 
@@ -38,11 +38,11 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """What is made in one go. start, stop: job latents that it emits.
 
     clips: what the model sees, in order; spans: where each lies, job latents; windows: how the model sees a clip longer
-    than its own; fade: its first emitted latents that are cross-faded with what the piece before had there. first: of
+    than its own; fade: its first emitted latents that are cross-faded with what the segment before had there. first: of
     its scene.
     """
 
@@ -87,12 +87,12 @@ def scenes(shown: LatentTimeline) -> list[Scene]:
     return found
 
 
-def pieces(shown: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Piece]:
-    """All pieces, in order. clip: latent frames that the model makes at once; continuity: as `for_clip` gave it."""
+def segments(shown: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Segment]:
+    """All segments, in order. clip: latent frames that the model makes at once; continuity: as `for_clip` gave it."""
     cutter = _Cutter(continuity, clip, steps, shown.clock.single_first)
-    made: list[Piece] = []
+    made: list[Segment] = []
     for scene in scenes(shown):
-        made += [replace(piece, index=len(made) + i) for i, piece in enumerate(cutter.cut(scene))]
+        made += [replace(segment, index=len(made) + i) for i, segment in enumerate(cutter.cut(scene))]
     return made
 
 
@@ -118,7 +118,7 @@ class _Cutter:
             look_back_of(continuity, clip, steps, self.anchor) if continuity.policy == "look_back" else None
         )
 
-    def cut(self, scene: Scene) -> Iterator[Piece]:
+    def cut(self, scene: Scene) -> Iterator[Segment]:
         if self.look_back is not None:
             yield from self._extensions(scene, self.look_back)
         elif self.continuity.policy in SECTIONED:
@@ -126,7 +126,7 @@ class _Cutter:
         else:
             yield from self._chain(scene, lambda left: self.clip, self.continuity.fade or 0)
 
-    def _chain(self, scene: Scene, frames_for: Callable[[int], int], fade: int) -> Iterator[Piece]:
+    def _chain(self, scene: Scene, frames_for: Callable[[int], int], fade: int) -> Iterator[Segment]:
         """One clip after another, each sharing `overlap` latents with the one before. frames_for: a clip's, of so many
         left."""
         start = scene.start
@@ -141,7 +141,7 @@ class _Cutter:
             stop = scene.stop if stop >= scene.stop else stop - fade
             span = range(begin, begin + frames)
             clip = self._clip(frames, shared, emitted=range(start - begin, stop - begin))
-            yield Piece(0, scene, start, stop, (clip,), (span,), self._windows(frames), 0 if first else fade, first)
+            yield Segment(0, scene, start, stop, (clip,), (span,), self._windows(frames), 0 if first else fade, first)
             start = stop
 
     def _clip(self, frames: int, shared: int, emitted: range) -> Clip:
@@ -160,15 +160,15 @@ class _Cutter:
             return None
         return Windows(frames, self.clip, min(self.overlap, self.clip - 1 - self.anchor), anchor=bool(self.anchor))
 
-    def _extensions(self, scene: Scene, plan: LookBack) -> Iterator[Piece]:
+    def _extensions(self, scene: Scene, plan: LookBack) -> Iterator[Segment]:
         stop = min(scene.start + plan.frames, scene.stop)
         whole = tuple(range(plan.frames))
         clip = Clip("D", SOURCE, whole, (), SOURCE, range(plan.frames))
-        yield Piece(
+        yield Segment(
             0, scene, scene.start, stop, (clip,), (range(scene.start, scene.start + plan.frames),), None, 0, True
         )
         for number in range(plan.extensions_for(scene.stop - scene.start)):
             start, stop = stop, min(scene.start + plan.length(number + 1), scene.stop)
             spans = (plan.span(clip.name, number) for clip in plan.clips)
             lying = tuple(range(scene.start + s.start, scene.start + s.stop) for s in spans)
-            yield Piece(0, scene, start, stop, plan.clips, lying, None, 0, False)
+            yield Segment(0, scene, start, stop, plan.clips, lying, None, 0, False)

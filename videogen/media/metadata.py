@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import MediaError
+from videogen.core.stored_keys import with_current_keys
 
 TAG = "videogen"
 FOLDER_FILE = "manifest.json"
@@ -79,7 +80,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise MediaError(f"{path} cannot be read ({error})") from error
-    return values if isinstance(values, dict) else None
+    return with_current_keys(values) if isinstance(values, dict) else None
 
 
 def _text(path: Path) -> str | None:

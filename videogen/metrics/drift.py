@@ -25,7 +25,7 @@ _LEAST_CONTRAST, _LEAST_SHARPNESS = 1.0, 1.0  # smaller ones count as these
 
 
 @dataclass(frozen=True)
-class Segment:
+class Interval:
     """A stretch of a clip in figures, means over its frames.
 
     lab: mean Lab colour; chroma: mean distance from grey in Lab; contrast: standard deviation of brightness, levels of
@@ -68,7 +68,7 @@ class Drift:
         return tuple(name for name, is_so in found.items() if is_so)
 
 
-def describe(frames: np.ndarray) -> Segment:
+def describe(frames: np.ndarray) -> Interval:
     """A segment's figures, of uint8 [n, h, w, 3]."""
     check_clip(frames)
     colours, chroma, contrast, clipped = np.zeros(3), 0.0, 0.0, 0.0
@@ -79,7 +79,7 @@ def describe(frames: np.ndarray) -> Segment:
         contrast += float(luma(frame).std())
         clipped += float(((frame == 0) | (frame == 255)).any(-1).mean())
     mean, n = colours / len(frames), len(frames)
-    return Segment(
+    return Interval(
         (float(mean[0]), float(mean[1]), float(mean[2])),
         chroma / n,
         contrast / n,
@@ -88,14 +88,14 @@ def describe(frames: np.ndarray) -> Segment:
     )
 
 
-def joined(parts: Sequence[tuple[Segment, int]]) -> Segment:
+def joined(parts: Sequence[tuple[Interval, int]]) -> Interval:
     """One segment of parts that were described by themselves, each with its count of frames."""
     figures = np.array([[*part.lab, part.chroma, part.contrast, part.clipped, part.sharpness] for part, _ in parts])
     mean = np.average(figures, axis=0, weights=[count for _, count in parts]).tolist()
-    return Segment((mean[0], mean[1], mean[2]), *mean[3:])
+    return Interval((mean[0], mean[1], mean[2]), *mean[3:])
 
 
-def drift(segments: Sequence[Segment], seconds: float) -> Drift:
+def drift(segments: Sequence[Interval], seconds: float) -> Drift:
     """The trend of a clip's segments, all of one length, in order; seconds: of the whole clip."""
     if len(segments) < 3:
         raise InputError(f"{len(segments)} segments show no trend; cut the clip into at least 3")
@@ -116,7 +116,7 @@ def drift(segments: Sequence[Segment], seconds: float) -> Drift:
     )
 
 
-def strayed(first: Segment, now: Segment) -> tuple[str, ...]:
+def strayed(first: Interval, now: Interval) -> tuple[str, ...]:
     """Which of a drift's limits one segment is beyond, held against the one that the shot began with."""
     colour = float(np.linalg.norm(np.subtract(now.lab, first.lab)))
     contrast = max(_LEAST_CONTRAST, now.contrast) / max(_LEAST_CONTRAST, first.contrast)

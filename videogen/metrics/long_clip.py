@@ -18,7 +18,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .drift import Drift, Segment, describe, drift, joined, strayed
+from .drift import Drift, Interval, describe, drift, joined, strayed
 from .freeze import Freeze, changes, freeze
 from .pictures import check_clip
 from .repetition import REPETITION_LIMIT, Repetition, likeness, repetition, thumbnails
@@ -90,8 +90,8 @@ class LongClip:
 
     def _begin(self) -> None:
         """A shot: its colours are its own."""
-        self._segments: list[Segment] = []
-        self._parts: list[tuple[Segment, int]] = []
+        self._segments: list[Interval] = []
+        self._parts: list[tuple[Interval, int]] = []
         self._segment = max(1, round(SEGMENT_S * self.fps))  # frames of a segment
 
     def add(self, frames: np.ndarray, *, joins: bool = True, begins: bool = False) -> list[Seam]:

@@ -2,7 +2,7 @@
 weights.
 
 A join at frame s lies between s - 1 and s. Each figure compares it with the `reach` frames on either side and nothing
-further, so that a long video is judged piece by piece. The limits stand just outside what clips without joins show: of
+further, so that a long video is judged segment by segment. The limits stand just outside what clips without joins show: of
 450 places in rendered scenes, 99 % have a ratio below 1.05, a jerk below 1.5, a pace within 1.7, a colour step below
 0.1 and sharpness within 1.2.
 """

@@ -49,7 +49,7 @@ class RenderRequest:
     prompt's place; seconds: the length, in the place of frames; continuity: how the clips hang together, `auto`,
     `measured` (what a trial of a few seconds finds best), `off` (one clip, however long), a policy of
     `videogen.longvideo.Continuity`, or its fields as a dict; window: frames that the model makes at once (None: its own
-    length); retries: how often a piece is made again with other noise whose seam shows, or that stands still, strays or
+    length); retries: how often a segment is made again with other noise whose seam shows, or that stands still, strays or
     repeats.
     """
 

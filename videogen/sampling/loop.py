@@ -25,7 +25,7 @@ from .technique import Technique
 @dataclass(frozen=True)
 class LoopState:
     """Where a run stands. latents [b, c, f, h, w]; index: steps done; solver: its scheduler, with its history;
-    noise: one source a sample. windows: where the model sees the clip piece by piece; None: whole."""
+    noise: one source a sample. windows: where the model sees the clip segment by segment; None: whole."""
 
     latents: torch.Tensor
     index: int

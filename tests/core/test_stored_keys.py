@@ -1,0 +1,30 @@
+"""Renamed keys of stored data: each is read under its present name, wherever it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from videogen.core.stored_keys import with_current_keys
+
+ROWS = {"measured.long.pieces": "segments", "shots.*.asked": "target"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        pytest.param({"measured": {"long": {"pieces": [1]}}}, {"measured": {"long": {"segments": [1]}}}, id="renamed"),
+        pytest.param({"pieces": 1, "a": {"pieces": 2}}, {"pieces": 1, "a": {"pieces": 2}}, id="not elsewhere"),
+        pytest.param({"shots": [{"asked": 1}, {"x": 2}]}, {"shots": [{"target": 1}, {"x": 2}]}, id="in a list"),
+        pytest.param({"shots": {"7": {"asked": 1}}}, {"shots": {"7": {"target": 1}}}, id="under any key"),
+        pytest.param(
+            {"measured": {"long": {"pieces": 1, "segments": 2}}},
+            {"measured": {"long": {"segments": 2}}},
+            id="the present name wins",
+        ),
+        pytest.param([1, "x", None], [1, "x", None], id="plain values"),
+    ],
+)
+def test_old_keys_are_read_under_their_present_names(stored: Any, read: Any) -> None:
+    assert with_current_keys(stored, ROWS) == read

@@ -1,0 +1,38 @@
+"""Renamed keys of stored data: manifests, requests and jobs of earlier versions are read under today's names.
+
+A row says where an old key stands, as a dotted path in which `*` is any key or list item, and what the key is called now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: of a manifest
+MANIFEST_KEYS: Mapping[str, str] = {
+    "measured.long.pieces": "segments",
+}
+
+
+def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -> Any:
+    """A copy of plain data in which every old key has its present name; a value stored under both keeps the present one."""
+    return _renamed(values, [(tuple(path.split(".")), name) for path, name in renamed.items()])
+
+
+def _renamed(values: Any, rows: list[tuple[tuple[str, ...], str]]) -> Any:
+    if isinstance(values, list):
+        return [_renamed(item, list(_below(rows, "*"))) for item in values]
+    if not isinstance(values, dict):
+        return values
+    names = {path[0]: name for path, name in rows if len(path) == 1}
+    result: dict[Any, Any] = {}
+    for key, value in values.items():
+        name = names.get(key, key)
+        if name == key or name not in values:
+            result[name] = _renamed(value, list(_below(rows, key)))
+    return result
+
+
+def _below(rows: list[tuple[tuple[str, ...], str]], key: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The rows for what stands under a key."""
+    return ((path[1:], name) for path, name in rows if len(path) > 1 and path[0] in (key, "*"))
