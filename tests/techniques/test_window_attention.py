@@ -1,5 +1,5 @@
-"""Window attention on a tiny AnimateDiff: exact where a clip is short, far beyond the position table, and gone without
-a trace."""
+"""Window attention on a tiny AnimateDiff: exact for short clips, clips far beyond the position table, no trace after
+`close()`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def predict(backbone: Backbone, frames: int, batch: int = 1) -> torch.Tensor:
 
 
 def state(backbone: Backbone) -> list[Any]:
-    """All that hangs on the UNet's modules: attributes and hooks."""
+    """Attributes and hooks of the UNet's modules."""
     return [
         (name, sorted(vars(m)), len(m._forward_hooks), len(m._forward_pre_hooks))
         for name, m in backbone.denoisers()[0].named_modules()
@@ -90,7 +90,7 @@ def test_what_fits_the_table_still_runs_in_windows(model: Backbone) -> None:
 
 
 def test_a_block_averages_its_windows(model: Backbone) -> None:
-    """By hand: each window alone, then each frame's weighted mean over the windows that hold it."""
+    """By hand: each window alone, then each frame's weighted mean over the windows that contain it."""
     block = model.temporal_blocks()[0]
     frames = 3 * SIZE + 5
     hidden = noise(6, frames, block.norm1.normalized_shape[0])
@@ -122,8 +122,8 @@ def test_half_precision_stays(model: Backbone) -> None:
     block = deepcopy(model.temporal_blocks()[0]).bfloat16()
     hidden = noise(2, 3 * SIZE, block.norm1.normalized_shape[0]).bfloat16()
 
-    class Stand:
-        name, temporal_positions = "a stand-in", None
+    class FakeBackbone:
+        name, temporal_positions = "a fake", None
 
         def temporal_blocks(self) -> list[Any]:
             return [block]
@@ -131,7 +131,7 @@ def test_half_precision_stays(model: Backbone) -> None:
         def denoisers(self) -> list[Any]:
             return []
 
-    with attach_window_attention(Stand(), SIZE, OVERLAP):  # type: ignore[arg-type]
+    with attach_window_attention(FakeBackbone(), SIZE, OVERLAP):  # type: ignore[arg-type]
         assert block(hidden).dtype == torch.bfloat16
 
 
@@ -150,7 +150,7 @@ def test_close_leaves_nothing(model: Backbone) -> None:
     assert state(model) == before
 
 
-def test_a_forward_of_somebody_else_s_comes_back(model: Backbone) -> None:
+def test_a_forward_of_other_code_is_restored(model: Backbone) -> None:
     block = model.temporal_blocks()[0]
     plain, calls = block.forward, []
 
@@ -179,18 +179,18 @@ def test_attaching_twice_is_refused_and_the_first_stays(model: Backbone) -> None
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         pytest.param((16, 16), "overlap:16 .* use overlap:15 or less", id="stride 0"),
         pytest.param((0, 0), "size:0 must be at least size:1", id="empty windows"),
         pytest.param((16, -1), "overlap:-1 must be at least overlap:0", id="gaps"),
-        pytest.param((33, 8), "size:33 is more than the 32 frames .* use size:32", id="beyond the table"),
+        pytest.param((33, 8), "size:33 is more than the 32 frame positions .* use size:32", id="beyond the table"),
         pytest.param((16, 8, "triangle"), "did you mean 'triangular'", id="weights misspelt"),
     ],
 )
-def test_numbers_that_do_not_fit(model: Backbone, settings: tuple[Any, ...], says: str) -> None:
+def test_numbers_that_do_not_fit(model: Backbone, settings: tuple[Any, ...], message: str) -> None:
     before = state(model)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         attach_window_attention(model, *settings)
     assert state(model) == before
 
