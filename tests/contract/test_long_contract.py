@@ -343,7 +343,7 @@ def test_a_segment_is_held_against_its_own_shot_alone(engine_of: EngineOf, monke
 
     def held_against(_backbone: Any, _request: Any, segment: Any, *_: Any, same_shot: bool) -> tuple[list[str], float]:
         first, stop = (
-            run.shown.clock.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
+            run.shown.latent_map.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
         )
         told.append((run.meter.count - 1, first, stop - 1, same_shot))
         return [], 0.0

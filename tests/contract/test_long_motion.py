@@ -85,8 +85,8 @@ def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
     story["shots"][1]["motion"] = [{"kind": "camera", "pan": 12.0}]
     motion = long_motion(engine_of("wan-2.1"), prompt="", story=story)
     start = motion.shown.shots[1].start
-    first = motion.shown.clock.frames_of(start).stop - 1
-    plan = compile(Camera(pan=12), motion.shown.clock.frames(motion.shown.latents - start), SIZE, SIZE)
+    first = motion.shown.latent_map.frames_of(start).stop - 1
+    plan = compile(Camera(pan=12), motion.shown.latent_map.frame_count(motion.shown.latents - start), SIZE, SIZE)
     still = np.repeat(texture(SIZE)[None], first, 0)
     motion.add(np.concatenate([still, plan.preview(texture(SIZE), arrows=False)])[:FRAMES])
     (shot,) = motion.measured["shots"]

@@ -11,8 +11,9 @@ import pytest
 
 from videogen import InputError
 from videogen.backbones.base import LatentGeometry
+from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.motion import Camera
-from videogen.timeline import LatentClock, LatentTimeline, as_timeline
+from videogen.timeline import LatentTimeline, as_timeline
 
 WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
 UNET = LatentGeometry(4, 8, 1, 8, single_first=False)
@@ -22,23 +23,33 @@ GEOMETRIES = [pytest.param(WAN, id="4k+1"), pytest.param(UNET, id="a frame each"
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_clock_is_the_models_geometry(geometry: LatentGeometry) -> None:
-    clock = LatentClock.of(geometry)
+    latent_map = FrameLatentMap.from_geometry(geometry)
     for latents in range(1, 12):
-        frames = clock.frames(latents)
-        assert clock.latents(frames) == latents == geometry.shape(frames, 8, 8)[2]
-        held = [frame for latent in range(latents) for frame in clock.frames_of(latent)]
-        assert held == list(range(frames)) and all(frame in clock.frames_of(clock.latent_of(frame)) for frame in held)
-        assert clock.fitting(clock.frames_of(latents - 1).start + 1) == frames
-    assert clock.frames(0) == 0
+        frames = latent_map.frame_count(latents)
+        assert latent_map.latent_count(frames) == latents == geometry.shape(frames, 8, 8)[2]
+        held = [frame for latent in range(latents) for frame in latent_map.frames_of(latent)]
+        assert held == list(range(frames)) and all(
+            frame in latent_map.frames_of(latent_map.latent_of(frame)) for frame in held
+        )
+        assert latent_map.round_up(latent_map.frames_of(latents - 1).start + 1) == frames
+    assert latent_map.frame_count(0) == 0
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_a_shot_begins_within_half_a_latent_of_its_frame(geometry: LatentGeometry) -> None:
-    clock = LatentClock.of(geometry)
+    latent_map = FrameLatentMap.from_geometry(geometry)
     for frame in range(60):
-        begun = clock.frames_of(clock.boundary(frame)).start
+        begun = latent_map.frames_of(latent_map.first_latent_from(frame)).start
         assert abs(begun - frame) <= geometry.temporal / 2
-    assert [LatentClock.of(WAN).boundary(frame) for frame in (0, 1, 2, 3, 4, 5, 6)] == [0, 1, 1, 1, 2, 2, 2]
+    assert [FrameLatentMap.from_geometry(WAN).first_latent_from(frame) for frame in (0, 1, 2, 3, 4, 5, 6)] == [
+        0,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+    ]
 
 
 def compiled(story: Any, frames: int, geometry: LatentGeometry = WAN, fps: Any = 16, seed: int = 5) -> LatentTimeline:
@@ -60,7 +71,9 @@ def test_prompts_seeds_motion_and_cuts() -> None:
     assert [shown.scene_at(n) for n in (4, 5, 16)] == [(0, 5), (5, 17), (5, 17)]
     assert shown.seeds(3, 10) == [5, 5, 9, 9, 9, 9, 5]
     assert [shown.mix_at(latent) for latent in (4, 5, 8, 9)] == [((0, 1.0),), ((1, 1.0),), ((1, 1.0),), ((0, 1.0),)]
-    assert shown.clock.frames_of(5) == range(17, 21)  # what was asked for frame 16 begins at 17, where a latent does
+    assert shown.latent_map.frames_of(5) == range(
+        17, 21
+    )  # what was asked for frame 16 begins at 17, where a latent does
 
 
 def test_a_cut_before_everything_is_none() -> None:
@@ -121,9 +134,9 @@ def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps
     timeline = as_timeline(story)
     assert timeline.frames(fps, geometry) == frames
     if frames is not None:
-        assert timeline.compile(fps=fps, frames=frames, geometry=geometry).latents == LatentClock.of(geometry).latents(
-            frames
-        )
+        assert timeline.compile(fps=fps, frames=frames, geometry=geometry).latents == FrameLatentMap.from_geometry(
+            geometry
+        ).latent_count(frames)
 
 
 def test_the_end_may_miss_the_clips_by_less_than_a_latent() -> None:
@@ -142,7 +155,7 @@ BAD = [
     ),
     pytest.param(lambda: compiled(TWO, 65, UNET, 8), "has 65 frames; ask for 64 frames", id="one frame too long"),
     pytest.param(
-        lambda: compiled(TWO, 130), "frames=130 do not fill whole latent frames of 4; use 129 or 133", id="do not fit"
+        lambda: compiled(TWO, 130), "frames=130 does not fill latent frames of 4; use 129 or 133", id="do not fit"
     ),
     pytest.param(lambda: compiled("[0-4] a\n[4-4.1] b\n[4.1-] c", 129), SHORT, id="shot too short"),
     pytest.param(

@@ -123,8 +123,8 @@ def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
     adopt_third_parties()
     backbone = Engine.load(request.model or "embedded", device="cpu").backbone
     resolved = replace(request, device=None, dtype=None).resolve(backbone)
-    segments, clock = long_video.segments_of(resolved, backbone), resolved.latent_timeline(backbone.geometry).clock
-    starts = [clock.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
+    segments, latent_map = long_video.segments_of(resolved, backbone), resolved.latent_timeline(backbone.geometry).latent_map
+    starts = [latent_map.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
     done = kept(output) or 0
     rows = [_segment(i, starts, resolved.to_dict(), "done" if i < done else "to make") for i in range(len(segments))]
     return (

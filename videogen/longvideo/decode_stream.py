@@ -16,7 +16,7 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.streaming import StreamDecoder
 from videogen.longvideo.segments import Segment
 from videogen.sampling.checks import check_finite
-from videogen.timeline.frame_latent_map import LatentClock
+from videogen.core.frame_latent_map import FrameLatentMap
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FrameStream:
 
     def __init__(self, backbone: Backbone, limit: int, breaks: Sequence[int] = ()) -> None:
         self._backbone, self._left, self._breaks = backbone, limit, set(breaks)
-        self._clock = LatentClock.of(backbone.geometry)
+        self._latent_map = FrameLatentMap.from_geometry(backbone.geometry)
         self._decoder: StreamDecoder | None = None
         self._hidden = 0  # frames of the scene's lead that are still to come
         self._joins: list[int] = []  # frames at which segments meet, of those to come
@@ -59,7 +59,7 @@ class FrameStream:
 
     def frame_of(self, segment: Segment, latent: int) -> int:
         """The video's first frame of a job latent."""
-        return self._clock.frames_of(segment.scene.video_latent(latent)).start
+        return self._latent_map.frames_of(segment.scene.video_latent(latent)).start
 
     def _split(self, pixels: torch.Tensor) -> Iterator[Part]:
         check_finite(pixels, "decode", self._backbone.dtype)

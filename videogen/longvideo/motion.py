@@ -76,13 +76,13 @@ class LongMotion:
 
     def _judge(self, frame: int, before: np.ndarray, after: np.ndarray) -> None:
         """Flow from `frame` to the next, where both are of one shot that moves."""
-        clock = self.shown.clock
-        index = self.shown.index_at(min(clock.latent_of(frame), self.shown.latents - 1))
+        latent_map = self.shown.latent_map
+        index = self.shown.index_at(min(latent_map.latent_of(frame), self.shown.latents - 1))
         found = self._plan_of(self._key(index))
-        if found is None or clock.latent_of(frame + 1) >= self.shown.shots[index].stop:
+        if found is None or latent_map.latent_of(frame + 1) >= self.shown.shots[index].stop:
             return
         plan, start = found
-        held = clock.frames_of(start)
+        held = latent_map.frames_of(start)
         local = frame - (held.stop - 1 if self.backbone.geometry.single_first else held.start)
         if not 0 <= local < plan.frames - 1:
             return
@@ -120,7 +120,7 @@ class LongMotion:
         else:
             shot = self.shown.shots[key]
             motion, start, stop = shot.motion, shot.start, shot.stop
-        return None if motion is None else (self._compiled(motion, self.shown.clock.frames(stop - start)), start)
+        return None if motion is None else (self._compiled(motion, self.shown.latent_map.frame_count(stop - start)), start)
 
     def _compiled(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request

@@ -75,7 +75,7 @@ class LongRun:
         )
         latents = (at for shot in self.shown.shots[1:] for at in {shot.start, shot.start + shot.blend})
         self.breaks = sorted(
-            self.shown.clock.frames_of(at).start for at in latents
+            self.shown.latent_map.frames_of(at).start for at in latents
         )  # frames with which colours are new
         self.meter = LongClip(fps=float(request.fps), window=request.window, beat=geometry.temporal)
 
@@ -153,7 +153,7 @@ class LongRun:
 
     def _faults(self, segment: Segment, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
         first, stop = (
-            self.shown.clock.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
+            self.shown.latent_map.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
         )
         within = any(first <= at < stop for at in self.breaks)
         begun = max(

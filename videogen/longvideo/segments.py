@@ -81,7 +81,7 @@ def scenes(shown: LatentTimeline) -> list[Scene]:
     """The scenes of a timeline, in job latents."""
     found: list[Scene] = []
     for index, (start, stop) in enumerate(shown.scenes()):
-        lead = int(index > 0 and shown.clock.single_first)
+        lead = int(index > 0 and shown.latent_map.single_first)
         begin = found[-1].stop if found else 0
         found.append(Scene(index, begin, begin + lead + stop - start, lead, start))
     return found
@@ -89,7 +89,7 @@ def scenes(shown: LatentTimeline) -> list[Scene]:
 
 def segments(shown: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Segment]:
     """All segments, in order. clip: latent frames that the model makes at once; continuity: as `for_clip` gave it."""
-    cutter = _Cutter(continuity, clip, steps, shown.clock.single_first)
+    cutter = _Cutter(continuity, clip, steps, shown.latent_map.single_first)
     made: list[Segment] = []
     for scene in scenes(shown):
         made += [replace(segment, index=len(made) + i) for i, segment in enumerate(cutter.cut(scene))]

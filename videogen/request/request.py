@@ -132,10 +132,10 @@ class RenderRequest:
 
     def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
         """Of this resolved request, latent frame by latent frame; the last latent may reach beyond the clip's end."""
-        from videogen.timeline import LatentClock
+        from videogen.core.frame_latent_map import FrameLatentMap
 
         assert self.fps and self.frames
-        frames = LatentClock.of(geometry).fitting(self.frames)
+        frames = FrameLatentMap.from_geometry(geometry).round_up(self.frames)
         return self.timeline().compile(fps=self.fps, frames=frames, geometry=geometry, seed=self.seed)
 
     def continuity_for(self, clip: int) -> Continuity:
@@ -254,7 +254,7 @@ class RenderRequest:
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
         from videogen.schedulers.solvers import check_solver, prediction_kind
-        from videogen.timeline import LatentClock
+        from videogen.core.frame_latent_map import FrameLatentMap
 
         defaults = backbone.defaults
         filled = replace(
@@ -274,7 +274,7 @@ class RenderRequest:
         self._check_loaded(backbone)
         filled = with_continuity(filled, backbone)
         if self.seconds is not None and not filled.is_long:
-            filled = replace(filled, frames=LatentClock.of(backbone.geometry).fitting(filled.frames or 1))
+            filled = replace(filled, frames=FrameLatentMap.from_geometry(backbone.geometry).round_up(filled.frames or 1))
         if filled.is_long:
             filled = with_long_motion(filled, backbone)
         elif self.motion is not None:

@@ -4,8 +4,7 @@
     story = as_timeline("[00:00-00:04] a red ball moves right\\n[00:04-00:08, blend(8)] a blue ball moves right")
     timeline = story.compile(fps=16, frames=129, geometry=backbone.geometry, seed=1)   # per latent frame: prompts, seed, cuts
 
-`story` reads a timeline from text, TOML, a dict or a list; `frame_latent_map` converts frames to latent frames and
-back.
+`story` reads a timeline from text, TOML, a dict or a list.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from typing import TYPE_CHECKING
 from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .frame_latent_map import LatentClock
     from .latent_timeline import LatentShot, LatentTimeline
     from .story import as_timeline, from_frames, from_list, read_story
     from .story_text import parse_story
     from .timeline import Shot, Timeline, Transition
 
 _HOMES = {
-    "LatentClock": "frame_latent_map",
     "LatentShot": "latent_timeline",
     "LatentTimeline": "latent_timeline",
     "Shot": "timeline",
@@ -36,7 +33,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "LatentClock",
     "LatentShot",
     "LatentTimeline",
     "Shot",

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.frame_latent_map import FrameLatentMap, Geometry
 from videogen.core.rates import exact_fps
 
-from .frame_latent_map import Geometry, LatentClock
 from .timeline import Shot, Timeline, number, round_half_up
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ class LatentShot:
 
 @dataclass(frozen=True)
 class LatentTimeline:
-    """What a clip shows, latent frame by latent frame. prompts: each once, in order; clock: which frames a latent
+    """What a clip shows, latent frame by latent frame. prompts: each once, in order; latent_map: which frames a latent
     holds."""
 
     prompts: tuple[str, ...]
     shots: tuple[LatentShot, ...]
-    clock: LatentClock
+    latent_map: FrameLatentMap
 
     @property
     def latents(self) -> int:
@@ -115,55 +115,55 @@ def compile_timeline(
     A last shot that ends within a latent of the clip's end is taken to end there. InputError where the story and the
     clip are not of one length, a shot is shorter than one latent frame, or a blend longer than its shot.
     """
-    clock, rate = LatentClock.of(geometry), exact_fps(fps)
-    count = clock.latents(frames)
-    _check_length(timeline, rate, frames, clock)
-    starts = [clock.boundary(timeline.frame(shot.start, rate)) for shot in timeline.shots]
+    latent_map, rate = FrameLatentMap.from_geometry(geometry), exact_fps(fps)
+    count = latent_map.latent_count(frames)
+    _check_length(timeline, rate, frames, latent_map)
+    starts = [latent_map.first_latent_from(timeline.frame(shot.start, rate)) for shot in timeline.shots]
     prompts = tuple(dict.fromkeys(shot.prompt for shot in timeline.shots))
     spans = pairwise((*starts, count))
     made = []
     for at, (shot, (start, stop)) in enumerate(zip(timeline.shots, spans, strict=True), 1):
         if start >= stop:
-            raise InputError(_too_short(timeline, at, clock, rate, frames))
-        blend = _blend(shot, at, rate, clock, stop - start)
+            raise InputError(_too_short(timeline, at, latent_map, rate, frames))
+        blend = _blend(shot, at, rate, latent_map, stop - start)
         own = seed if shot.seed is None else shot.seed
         made.append(
             LatentShot(start, stop, prompts.index(shot.prompt), blend, shot.transition.kind == "cut", own, shot.motion)
         )
-    return LatentTimeline(prompts, tuple(made), clock)
+    return LatentTimeline(prompts, tuple(made), latent_map)
 
 
-def _check_length(timeline: Timeline, fps: Fraction, frames: int, clock: LatentClock) -> None:
+def _check_length(timeline: Timeline, fps: Fraction, frames: int, latent_map: FrameLatentMap) -> None:
     if timeline.end is None:
         return
     end = timeline.frame(timeline.end, fps)
-    if abs(end - frames) >= clock.temporal:
+    if abs(end - frames) >= latent_map.frames_per_latent:
         raise InputError(
             f"the story ends at {timeline.told(timeline.end)}, which is frame {end} at {number(fps)} fps, and the clip has {frames} "
-            f"frames; ask for {clock.fitting(end)} frames, or leave the last shot's end open"
+            f"frames; ask for {latent_map.round_up(end)} frames, or leave the last shot's end open"
         )
 
 
-def _too_short(timeline: Timeline, at: int, clock: LatentClock, fps: Fraction, frames: int) -> str:
+def _too_short(timeline: Timeline, at: int, latent_map: FrameLatentMap, fps: Fraction, frames: int) -> str:
     shot = timeline.shots[at - 1]
     if timeline.frame(shot.start, fps) >= frames:
         return f"shot {at} starts at {timeline.told(shot.start)}, the clip has {frames} frames at {number(fps)} fps; make it longer"
-    least = Fraction(clock.temporal) / (fps if timeline.unit == "seconds" else 1)
+    least = Fraction(latent_map.frames_per_latent) / (fps if timeline.unit == "seconds" else 1)
     return (
-        f"shot {at} from {timeline.told(shot.start)} on is shorter than one latent frame, which holds {clock.temporal} frames; "
+        f"shot {at} from {timeline.told(shot.start)} on is shorter than one latent frame, which holds {latent_map.frames_per_latent} frames; "
         f"let it last at least {number(least)} {'s' if timeline.unit == 'seconds' else 'frames'}"
     )
 
 
-def _blend(shot: Shot, at: int, fps: Fraction, clock: LatentClock, own: int) -> int:
+def _blend(shot: Shot, at: int, fps: Fraction, latent_map: FrameLatentMap, own: int) -> int:
     """Over how many latents a shot takes over; 0 where it does not blend."""
     if shot.transition.kind != "blend":
         return 0
     frames = shot.transition.length if shot.transition.in_frames else shot.transition.length * fps
-    blend = max(1, round_half_up(frames / clock.temporal))
+    blend = max(1, round_half_up(frames / latent_map.frames_per_latent))
     if blend > own:
         raise InputError(
-            f"shot {at} is to {shot.transition}, {number(frames)} frames, and lasts about {own * clock.temporal}; "
-            f"blend over at most {own * clock.temporal} frames"
+            f"shot {at} is to {shot.transition}, {number(frames)} frames, and lasts about {own * latent_map.frames_per_latent}; "
+            f"blend over at most {own * latent_map.frames_per_latent} frames"
         )
     return blend

@@ -17,9 +17,9 @@ from videogen.core.errors import InputError, unknown
 from videogen.core.tables import check_keys
 
 if TYPE_CHECKING:
+    from videogen.core.frame_latent_map import Geometry
     from videogen.motion.spec import Motion
 
-    from .frame_latent_map import Geometry
     from .latent_timeline import LatentTimeline
 
 KINDS = ("cut", "blend", "hold")
@@ -109,11 +109,14 @@ class Timeline:
 
     def frames(self, fps: Fraction | float, geometry: Geometry) -> int | None:
         """The least count of frames that shows all of it and fits the model; None where the last shot is open."""
+        from videogen.core.frame_latent_map import FrameLatentMap
         from videogen.core.rates import exact_fps
 
-        from .frame_latent_map import LatentClock
-
-        return None if self.end is None else LatentClock.of(geometry).fitting(self.frame(self.end, exact_fps(fps)))
+        return (
+            None
+            if self.end is None
+            else FrameLatentMap.from_geometry(geometry).round_up(self.frame(self.end, exact_fps(fps)))
+        )
 
     def compile(self, *, fps: Fraction | float, frames: int, geometry: Geometry, seed: int = 0) -> LatentTimeline:
         """What each latent frame gets in a clip of so many frames: see `latent_timeline.compile_timeline`."""

@@ -1,0 +1,82 @@
+"""Frame-to-latent map of a video VAE: which frames a latent frame decodes to, and how many latents a clip has.
+
+A causal VAE encodes a clip's first frame as a latent of its own, so that frames = frames_per_latent * n + 1; other VAEs
+have frames = frames_per_latent * n. Latents and frames are counted from 0; ranges are half open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from videogen.core.errors import InputError
+
+
+class Geometry(Protocol):
+    """The two fields of a model's `LatentGeometry` that the map needs."""
+
+    @property
+    def temporal(self) -> int: ...
+
+    @property
+    def single_first(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class FrameLatentMap:
+    """frames_per_latent: temporal compression of the VAE; single_first: latent 0 decodes to one frame only."""
+
+    frames_per_latent: int
+    single_first: bool
+
+    @classmethod
+    def from_geometry(cls, geometry: Geometry) -> FrameLatentMap:
+        return cls(geometry.temporal, geometry.single_first)
+
+    @property
+    def _missing(self) -> int:
+        """How many frames fewer than the others latent 0 decodes to."""
+        return self.frames_per_latent - 1 if self.single_first else 0
+
+    def frames_of(self, latent: int) -> range:
+        """The frames that a latent decodes to."""
+        start = latent * self.frames_per_latent - self._missing
+        return range(max(0, start), start + self.frames_per_latent)
+
+    def latent_of(self, frame: int) -> int:
+        """The latent that a frame is decoded from."""
+        return (frame + self._missing) // self.frames_per_latent
+
+    def frame_count(self, latents: int) -> int:
+        """Number of frames that so many latents decode to."""
+        return max(0, latents * self.frames_per_latent - self._missing)
+
+    def latent_count(self, frames: int) -> int:
+        """Number of latents of a clip. InputError where its frames do not fill the last latent."""
+        if not self.fits(frames):
+            near = " or ".join(map(str, self.nearest_counts(frames)))
+            raise InputError(f"frames={frames} does not fill latent frames of {self.frames_per_latent}; use {near}")
+        return self.full_latents(frames)
+
+    def full_latents(self, frames: int) -> int:
+        """Number of latents that so many frames fill; frames left over are not counted."""
+        return (frames + self._missing) // self.frames_per_latent
+
+    def fits(self, frames: int) -> bool:
+        """Whether a clip of so many frames fills its latents."""
+        return frames > 0 and (frames + self._missing) % self.frames_per_latent == 0
+
+    def nearest_counts(self, frames: int) -> list[int]:
+        """The counts of frames next below (or at) and above this one that fill their latents."""
+        below = self.full_latents(frames) * self.frames_per_latent - self._missing
+        return [count for count in (below, below + self.frames_per_latent) if count > 0]
+
+    def round_up(self, frames: int) -> int:
+        """The smallest count of frames, not below this one, that fills its latents."""
+        return self.frame_count(self.latent_of(max(frames, 1) - 1) + 1)
+
+    def first_latent_from(self, frame: int) -> int:
+        """The first latent of a shot that begins at a frame: the first with at least half of its frames in the shot."""
+        latent = self.latent_of(frame)
+        frames = self.frames_of(latent)
+        return latent if 2 * (frame - frames.start) <= len(frames) else latent + 1
