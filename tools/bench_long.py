@@ -92,7 +92,7 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
 
 def usual(engine: Engine) -> tuple[str, ...]:
     """The policies that the model can do."""
-    own = ("clean_prefix",) if engine.backbone.capabilities.per_frame_timesteps else ()
+    own = ("clean_prefix",) if engine.backbone.takes_clean_prefix else ()
     return (*own, *POLICIES, *(("window_attention",) if engine.backbone.temporal_blocks() else ()))
 
 

@@ -120,7 +120,7 @@ def _ways(
         "plain noise": errors(plain.frames, *path),
         "words alone": _words(engine, scene, drag, seed, steps),
     }
-    for strength in options.strengths if options.warped or engine.backbone.defaults.warped_noise else ():
+    for strength in options.strengths if options.warped or engine.backbone.training.warped_noise else ():
         moved = engine.generate(
             prompt, seed=seed, steps=steps, motion=drag, motion_backend="warped_noise", motion_strength=strength
         )  # fmt: skip
@@ -251,7 +251,7 @@ def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """What the background did, against what was asked, over textured grounds; beside it what is measured on a picture
     that was moved exactly so and went through the model's VAE."""
     rows, clips = {}, max(1, options.prompts // len(CAMERAS))
-    ways = ("warped_noise", "dual_clock") if engine.backbone.defaults.warped_noise else ("dual_clock",)
+    ways = ("warped_noise", "dual_clock") if engine.backbone.training.warped_noise else ("dual_clock",)
     for name, asked in CAMERAS.items():
         spec = Camera(**asked)
         floors: list[Fit] = []

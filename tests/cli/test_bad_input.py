@@ -66,7 +66,7 @@ MISTAKES = [
     ("truncated weights", ("x", "--model", "truncated"), "cannot be loaded"),
     ("weights with a broken header", ("x", "--model", "broken"), "cannot be loaded"),
     ("weights that lack a tensor", ("x", "--model", "lacking"), "lacks weights that WanTransformer3DModel needs: proj_out.weight"),
-    ("defaults of wrong type", ("x", "--model", "strange"), "defaults.json holds"),
+    ("defaults of wrong type", ("x", "--model", "strange"), "defaults.json contains"),
     ("like a file without manifest", ("--like", "plain.mp4"), "no videogen manifest"),
     ("like a file that is not there", ("--like", "nowhere.mp4"), "does not exist"),
     ("cuda that is not here", ("x", "--model", "{tiny}", "--device", "cuda"), "device='cuda' is not here"),

@@ -23,7 +23,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
             variant, _, taught = name.partition("+")
             VARIANTS[variant].build(built[name])
             if taught:
-                (built[name] / "defaults.json").write_text(json.dumps({taught: True}), encoding="utf-8")
+                (built[name] / "defaults.json").write_text(json.dumps({"training": {taught: True}}), encoding="utf-8")
         return built[name]
 
     return get

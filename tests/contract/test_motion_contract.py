@@ -224,13 +224,13 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
     name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(name)
-    usual = dataclasses.replace(engine.backbone.defaults, dual_clock=(0.9, 0.7), dual_clock_whole=None)
-    for defaults, motion, levels in (
+    usual = dataclasses.replace(engine.backbone.training, dual_clock=(0.9, 0.7), dual_clock_global=None)
+    for training, motion, levels in (
         (usual, Camera(pan=4), "0.9,0.7"),
-        (dataclasses.replace(usual, dual_clock_whole=(0.8, 0.1)), Camera(pan=4), "0.8,0.1"),
-        (dataclasses.replace(usual, dual_clock_whole=(0.8, 0.1)), DRAG, "0.9,0.7"),
+        (dataclasses.replace(usual, dual_clock_global=(0.8, 0.1)), Camera(pan=4), "0.8,0.1"),
+        (dataclasses.replace(usual, dual_clock_global=(0.8, 0.1)), DRAG, "0.9,0.7"),
     ):
-        monkeypatch.setattr(engine.backbone, "defaults", defaults)
+        monkeypatch.setattr(engine.backbone, "training", training)
         assert request(engine, name, motion, motion_backend="dual_clock").motion_backend == f"dual_clock:{levels}"
     assert (
         request(engine, name, Camera(pan=4), motion_backend="dual_clock:0.6,0.5").motion_backend == "dual_clock:0.6,0.5"
@@ -242,9 +242,9 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
     [
         ({"warped_noise": False}, {}, "dual_clock"), ({"warped_noise": True}, {}, "warped_noise"),
         ({"warped_noise": True}, {"motion_picture": "x.png"}, "dual_clock"),
-        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {}, "warped_noise"),
-        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {"motion": Camera(pan=4)}, "dual_clock"),
-        ({"warped_noise": True, "motion_backend_whole": "dual_clock"}, {"motion": DRAG + Camera(pan=4)}, "dual_clock"),
+        ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {}, "warped_noise"),
+        ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {"motion": Camera(pan=4)}, "dual_clock"),
+        ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {"motion": DRAG + Camera(pan=4)}, "dual_clock"),
     ],
 )  # fmt: skip
 def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
@@ -256,7 +256,7 @@ def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = engine_of(name)
-    monkeypatch.setattr(engine.backbone, "defaults", dataclasses.replace(engine.backbone.defaults, **told))
+    monkeypatch.setattr(engine.backbone, "training", dataclasses.replace(engine.backbone.training, **told))
     motion, more = asked.get("motion", DRAG), {key: value for key, value in asked.items() if key != "motion"}
     assert str(request(engine, name, motion, **more).motion_backend).startswith(f"{backend}:")
 

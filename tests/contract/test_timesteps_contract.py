@@ -1,8 +1,9 @@
-"""A timestep for each latent frame: the scalar's prediction where all are equal, its frame's own where not, refused
-elsewhere."""
+"""Timesteps per latent frame: equal ones give the scalar's prediction, others are applied frame by frame, and a model
+that cannot take them refuses."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 import torch
 
 from tests.contract.families import VARIANTS
-from videogen import Engine, InputError, UnsupportedError
+from videogen import Engine, InputError, RenderRequest, UnsupportedError
 from videogen.backbones.base import Backbone
 
 EngineOf = Callable[[str], Engine]
-FRAMEWISE = ["wan-2.2-expand"]
-TAUGHT = ["wan-2.1+clean_prefix", "animatediff+clean_prefix"]
+EXPANDED = ["wan-2.2-expand"]
+TRAINED = ["wan-2.1+clean_prefix", "animatediff+clean_prefix"]
 BATCH = 2
 
 
@@ -30,14 +31,28 @@ def given(name: str, engine_of: EngineOf) -> tuple[Backbone, torch.Tensor, torch
     return backbone, latents, text
 
 
-def test_which_families_take_a_timestep_a_frame(engine_of: EngineOf) -> None:
-    assert [name for name in VARIANTS if engine_of(name).backbone.capabilities.per_frame_timesteps] == FRAMEWISE
+def test_models_that_continue_clips_as_published(engine_of: EngineOf) -> None:
+    assert [name for name in VARIANTS if engine_of(name).backbone.takes_clean_prefix] == EXPANDED
 
 
-@pytest.mark.parametrize("name", TAUGHT)
-def test_a_model_that_was_taught_to_go_on_takes_them_too(name: str, engine_of: EngineOf) -> None:
-    backbone, latents, text = given(name, engine_of)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_clean_prefix_is_refused_unless_the_weights_were_trained_for_it(name: str, engine_of: EngineOf) -> None:
+    backbone = engine_of(name).backbone
+    frames, width, height = VARIANTS[name].clips[1]
+    request = RenderRequest("a red ball", frames=4 * frames + 1, window=max(frames, 9), width=width, height=height)
     assert backbone.capabilities.per_frame_timesteps
+    request = dataclasses.replace(request, continuity="clean_prefix:overlap=1")
+    if name in EXPANDED:
+        assert request.resolve(backbone).continuity["policy"] == "clean_prefix"
+    else:
+        with pytest.raises(UnsupportedError, match=r"clean_prefix: .* does not take a timestep"):
+            request.resolve(backbone)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_model_trained_to_continue_takes_them(name: str, engine_of: EngineOf) -> None:
+    backbone, latents, text = given(name, engine_of)
+    assert backbone.takes_clean_prefix
     scalar, own = torch.tensor(713.0), torch.full((latents.shape[2],), 713.0)
     with torch.no_grad():
         expected = backbone.predict(latents, scalar, text)
@@ -52,18 +67,18 @@ def test_each_frame_s_resnets_get_its_timestep(engine_of: EngineOf) -> None:
     backbone, latents, text = given("animatediff+clean_prefix", engine_of)
     frames, unet = latents.shape[2], backbone.denoisers()[0]
     own = torch.arange(BATCH * frames).view(BATCH, frames) * 100.0
-    told: list[torch.Tensor] = []
+    received: list[torch.Tensor] = []
     layers = [m for name, m in unet.named_modules() if name.endswith("time_emb_proj")]
-    hooks = [layer.register_forward_pre_hook(lambda _m, given: told.append(given[0])) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(lambda _m, given: received.append(given[0])) for layer in layers]
     with torch.no_grad():
         backbone.predict(latents, own, text)
         expected = torch.nn.functional.silu(unet.time_embedding(unet.time_proj(own.flatten())))
     for hook in hooks:
         hook.remove()
-    assert len(told) == len(layers) > 4 and all(torch.equal(one, expected) for one in told)
+    assert len(received) == len(layers) > 4 and all(torch.equal(one, expected) for one in received)
 
 
-@pytest.mark.parametrize("name", FRAMEWISE)
+@pytest.mark.parametrize("name", EXPANDED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
 def test_equal_timesteps_are_the_scalar(name: str, dtype: torch.dtype, engine_of: EngineOf) -> None:
     backbone, latents, text = given(name, engine_of)
@@ -75,44 +90,54 @@ def test_equal_timesteps_are_the_scalar(name: str, dtype: torch.dtype, engine_of
             assert torch.equal(backbone.predict(latents, scalar.expand(shape), text), expected)
 
 
-@pytest.mark.parametrize("name", FRAMEWISE)
+@pytest.mark.parametrize("name", EXPANDED)
 def test_each_frame_s_tokens_get_its_timestep(name: str, engine_of: EngineOf) -> None:
     backbone, latents, text = given(name, engine_of)
     frames, model = latents.shape[2], backbone.denoisers()[0]
     grid = backbone.token_grid(latents.shape)
     own = torch.arange(BATCH * frames).view(BATCH, frames) * 100.0
-    told: list[torch.Tensor] = []
-    hook = model.register_forward_pre_hook(lambda _m, _args, kwargs: told.append(kwargs["timestep"]), with_kwargs=True)
+    received: list[torch.Tensor] = []
+    hook = model.register_forward_pre_hook(
+        lambda _m, _args, kwargs: received.append(kwargs["timestep"]), with_kwargs=True
+    )
     with torch.no_grad():
         rows = backbone.predict(latents, own, text)
         shared = backbone.predict(latents, own[1], text)
         alone = backbone.predict(latents[1:], own[1], text[1:])
     hook.remove()
     assert torch.equal(
-        told[0].view(BATCH, frames, grid.height, grid.width),
+        received[0].view(BATCH, frames, grid.height, grid.width),
         own[..., None, None].expand(-1, -1, grid.height, grid.width),
     )
-    assert torch.equal(told[1], told[0][1:].expand(BATCH, -1))
+    assert torch.equal(received[1], received[0][1:].expand(BATCH, -1))
     assert torch.equal(rows[1], shared[1]) and not torch.equal(rows[0], shared[0])
     assert torch.allclose(rows[1:], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_what_does_not_fit_is_refused(name: str, engine_of: EngineOf) -> None:
+def test_other_shapes_are_refused(name: str, engine_of: EngineOf) -> None:
     backbone, latents, text = given(name, engine_of)
     frames = latents.shape[2]
-    if name in FRAMEWISE:
-        wrong: list[Any] = [(frames + 1,), (1,), (frames, BATCH), (BATCH, frames, 1), (BATCH + 1, frames)]
-        error, says = (
-            InputError,
-            rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]",
-        )
-    else:
-        wrong, error, says = (
-            [(frames,), (BATCH, frames)],
-            UnsupportedError,
-            "takes one for the whole clip; give a scalar",
-        )  # type: ignore[assignment]
-    for shape in wrong:
-        with pytest.raises(error, match=says):
+    says = rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]"
+    for shape in ((frames + 1,), (1,), (frames, BATCH), (BATCH, frames, 1), (BATCH + 1, frames)):
+        with pytest.raises(InputError, match=says):
+            backbone.predict(latents, torch.zeros(shape), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        pytest.param("wan-2.2-expand", {"patch_size": (2, 2, 2)}, id="a token spans two frames"),
+        pytest.param("animatediff", {"time_cond_proj_dim": 8}, id="guidance is distilled"),
+    ],
+)
+def test_architectures_without_them_refuse(
+    name: str, setting: dict[str, Any], engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, latents, text = given(name, engine_of)
+    model, frames = backbone.denoisers()[0], latents.shape[2]
+    monkeypatch.setattr(model, "_internal_dict", type(model.config)({**model.config, **setting}))
+    assert not backbone.capabilities.per_frame_timesteps and not backbone.takes_clean_prefix
+    for shape in ((frames,), (BATCH, frames)):
+        with pytest.raises(UnsupportedError, match="takes one for the entire clip; give a scalar"):
             backbone.predict(latents, torch.zeros(shape), text)

@@ -71,7 +71,7 @@ def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.M
     written = "blocks.0.ffn.net.2.weight"
     trained = torch.load(tmp_path / "begin" / "state.pt", weights_only=True)["ema"]["transformer"][written]
     assert torch.allclose(before.state_dict()[written], SHARPENED * trained, rtol=1e-3, atol=1e-6) and trained.any()
-    assert Engine.load(str(tmp_path / "keep")).backbone.defaults.warped_noise
+    assert Engine.load(str(tmp_path / "keep")).backbone.training.warped_noise
     with pytest.raises(ValueError, match="say keep"):
         train_embedded.main(
             ["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--init", str(SHIPPED)]
@@ -175,7 +175,7 @@ def test_a_model_that_goes_on_is_trained_and_says_so(
         )
         == 0
     )
-    assert Engine.load(str(tmp_path / "on")).backbone.capabilities.per_frame_timesteps
+    assert Engine.load(str(tmp_path / "on")).backbone.takes_clean_prefix
     row = json.loads((tmp_path / "on" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert row["step"] == 1 and 0 < row["continued_loss"] < 1.5
     assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))

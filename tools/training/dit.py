@@ -287,9 +287,10 @@ class VideoDit:
             "steps": 20,
             "guidance_scale": 3.0,
         }
-        motion = {"warped_noise": True, "motion_backend_whole": "dual_clock"} if self.follows_noise else {}
-        motion |= {"clean_prefix": True} if self.mixture.continued else {}
-        return clip | motion | {"dual_clock": [0.85, 0.45], "dual_clock_whole": [0.85, 0.03]}
+        training = {"warped_noise": True, "motion_backend_global": "dual_clock"} if self.follows_noise else {}
+        training |= {"clean_prefix": True} if self.mixture.continued else {}
+        training |= {"dual_clock": [0.85, 0.45], "dual_clock_global": [0.85, 0.03]}
+        return {"defaults": clip, "training": training}
 
 
 def moving_scene(seed: int) -> Scene:

@@ -34,8 +34,8 @@ FRAMES, STRIDE = 16, 2
 SHOWN = 8  # the most frames that a clip to go on from is shown by
 BLUR = 30  # timesteps of most noise in frames that are shown as finished: a model's own are never quite the world's
 SPREAD = 8  # world frames by which a clip may begin early or late
-DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0, "dual_clock": [0.6, 0.2],
-            "dual_clock_whole": [0.6, 0.005]}  # fmt: skip
+DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0}
+TRAINING = {"dual_clock": [0.6, 0.2], "dual_clock_global": [0.6, 0.005]}
 
 
 def build(channels: int) -> UNetMotionModel:
@@ -204,5 +204,6 @@ class VideoUnet:
         pipeline.unet.load_state_dict(ema["unet"].state_dict())
         pipeline.text_encoder.load_state_dict(ema["text_encoder"].state_dict())
         save_clean(pipeline, folder)
-        defaults = DEFAULTS | ({"clean_prefix": True} if self.mixture.continued else {})
+        training = TRAINING | ({"clean_prefix": True} if self.mixture.continued else {})
+        defaults = {"defaults": DEFAULTS, "training": training}
         (folder / "defaults.json").write_text(json.dumps(defaults, indent=2) + "\n", encoding="utf-8")

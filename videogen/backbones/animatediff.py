@@ -24,16 +24,14 @@ class AnimateDiffBackbone(Backbone):
     family = "animatediff"
     native_guidance = "batched"
 
-    def usual_defaults(self) -> dict[str, Any]:
+    def family_defaults(self) -> dict[str, Any]:
         side = (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor
         return {"frames": 16, "width": side, "height": side, "fps": 8, "steps": 25, "guidance_scale": 7.5}
 
     @property
     def capabilities(self) -> Capabilities:
         distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
-        return Capabilities(
-            per_frame_timesteps=self.defaults.clean_prefix and not distilled, guidance_distilled=distilled
-        )
+        return Capabilities(per_frame_timesteps=not distilled)
 
     @property
     def geometry(self) -> LatentGeometry:

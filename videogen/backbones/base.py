@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,17 +17,8 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 from videogen.core.errors import InputError, UnsupportedError
 
+from .defaults import Capabilities, Defaults, Training
 from .streaming import StreamDecoder
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a loaded model can do beyond text to video."""
-
-    first_frame: bool = False
-    per_frame_timesteps: bool = False
-    guidance_distilled: bool = False
-    experts: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,58 +59,6 @@ def _near(value: int, multiple: int, offset: int = 0) -> str:
     below = value // multiple * multiple
     options = [n + offset for n in (below, below + multiple) if n + offset > 0]
     return " or ".join(map(str, options))
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a request gets where it says nothing, and what a model was trained for.
-
-    warped_noise: trained with noise that moves as its clips do; clean_prefix: trained to go on from finished latent
-    frames, told by a timestep of 0; dual_clock: the noise levels (weak, strong) between which dual-clock sampling holds
-    a motion, as shares of the training timesteps; dual_clock_whole: the same where the whole picture moves, as under a
-    camera (None: no other); motion_backend_whole: what such a clip's motion goes by where nothing is said ("": as any
-    other's).
-    """
-
-    frames: int
-    width: int
-    height: int
-    fps: int
-    steps: int
-    guidance_scale: float
-    negative_prompt: str = ""
-    warped_noise: bool = False
-    clean_prefix: bool = False
-    dual_clock: tuple[float, float] = (0.95, 0.85)
-    dual_clock_whole: tuple[float, float] | None = None
-    motion_backend_whole: str = ""
-
-    def clip_motion(self, *, whole: bool) -> str:
-        """The backend of a single clip's motion: warped_noise where the model was trained for it, else dual_clock.
-
-        whole: the whole picture moves.
-        """
-        return (whole and self.motion_backend_whole) or ("warped_noise" if self.warped_noise else "dual_clock")
-
-    @classmethod
-    def fits(cls, values: object) -> bool:
-        """Whether a file's content can stand in for some of these."""
-        if not isinstance(values, dict) or not set(values) <= {field.name for field in fields(cls)}:
-            return False
-        return all(_fits(key, value) for key, value in values.items())
-
-
-def _fits(key: str, value: Any) -> bool:
-    if key == "negative_prompt":
-        return isinstance(value, str)
-    if key in ("warped_noise", "clean_prefix"):
-        return isinstance(value, bool)
-    if key == "motion_backend_whole":
-        return value in ("warped_noise", "dual_clock")
-    if key in ("dual_clock", "dual_clock_whole"):
-        numbers = isinstance(value, list) and len(value) == 2 and all(type(n) is float for n in value)
-        return numbers and 0 < value[1] <= value[0] < 1
-    return type(value) in ((int, float) if key == "guidance_scale" else (int,)) and value > 0
 
 
 @dataclass(frozen=True)
@@ -183,9 +122,18 @@ class Backbone(ABC):
     #: How the family's own pipeline evaluates guidance: `sequential` or `batched`.
     native_guidance: str
 
-    def __init__(self, pipeline: Any, name: str, defaults: Mapping[str, Any], digest: str) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        name: str,
+        digest: str,
+        defaults: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        """defaults, training: fields that the checkpoint overrides, see `read_defaults`."""
         self.pipeline, self.name, self.digest = pipeline, name, digest
-        self.defaults = Defaults(**{**self.usual_defaults(), **defaults})
+        self.defaults = Defaults(**{**self.family_defaults(), **(defaults or {})})
+        self.training = Training(**{**self.family_training(), **(training or {})})
 
     @property
     def device(self) -> torch.device:
@@ -213,8 +161,17 @@ class Backbone(ABC):
         return 0
 
     @abstractmethod
-    def usual_defaults(self) -> dict[str, Any]:
-        """The family's own defaults; an embedded model's folder overrides them (`defaults.json`)."""
+    def family_defaults(self) -> dict[str, Any]:
+        """Fields of `Defaults` for this family."""
+
+    def family_training(self) -> dict[str, Any]:
+        """Fields of `Training` in which this family's published weights differ from those of other models."""
+        return {}
+
+    @property
+    def takes_clean_prefix(self) -> bool:
+        """Whether a clip can continue from finished frames: the architecture and the training both allow it."""
+        return self.capabilities.per_frame_timesteps and self.training.clean_prefix
 
     @property
     @abstractmethod
@@ -295,7 +252,8 @@ class Backbone(ABC):
             return None
         if not self.capabilities.per_frame_timesteps:
             raise UnsupportedError(
-                f"timesteps {list(timestep.shape)} are one a latent frame, and {self.name!r} takes one for the whole clip; give a scalar"
+                f"timesteps {list(timestep.shape)} are one per latent frame, but {self.name!r} takes one for the entire clip; "
+                "give a scalar"
             )
         batch, frames = latents.shape[0], latents.shape[2]
         if tuple(timestep.shape) not in ((frames,), (batch, frames)):

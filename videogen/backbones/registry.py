@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import CheckpointError, InputError, nearest, unknown
 
+from .defaults import read_defaults
+
 if TYPE_CHECKING:
     from .base import Backbone
 
@@ -86,8 +88,8 @@ def load(
     place(pipeline, target, offload)
     module, _, backbone_name = family.home.partition(":")
     backbone_class = getattr(import_module(f".{module}", __package__), backbone_name)
-    defaults = _read_defaults(source) if isinstance(source, Path) else {}
-    return backbone_class(pipeline, full_name(name_or_path), defaults, digest(source))
+    defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
+    return backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
 
 
 def full_name(name_or_path: str) -> str:
@@ -149,30 +151,6 @@ def _hub_index(hub_id: str) -> dict[str, Any]:
     from .loading import hub_index
 
     return hub_index(hub_id)
-
-
-def _read_defaults(folder: Path) -> dict[str, Any]:
-    """The folder's `defaults.json`, checked. CheckpointError where it is damaged."""
-    from .base import Defaults
-
-    path = folder / "defaults.json"
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return values if Defaults.fits(values) else _no_defaults(path, values)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; mend or delete it") from error
-
-
-def _no_defaults(path: Path, values: object) -> dict[str, Any]:
-    from dataclasses import fields
-
-    from .base import Defaults
-
-    known = ", ".join(field.name for field in fields(Defaults))
-    rule = f"its keys may be {known}: numbers above 0, a text, true or false, and two noise levels"
-    raise CheckpointError(f"{path} holds {str(values)[:120]!r}; {rule}; mend or delete it")
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -27,23 +27,20 @@ class WanBackbone(Backbone):
     family = "wan"
     native_guidance = "sequential"
 
-    def usual_defaults(self) -> dict[str, Any]:
-        return {
-            "frames": 81,
-            "width": 832,
-            "height": 480,
-            "fps": 16,
-            "steps": 50,
-            "guidance_scale": 5.0,
-            "dual_clock": (0.98, 0.95),
-        }
+    def family_defaults(self) -> dict[str, Any]:
+        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0}
+
+    def family_training(self) -> dict[str, Any]:
+        # Models with expanded timesteps are trained on images as the first frame, at timestep 0.
+        return {"dual_clock": (0.98, 0.95), "clean_prefix": bool(self.pipeline.config.expand_timesteps)}
 
     @property
     def capabilities(self) -> Capabilities:
-        expands = bool(self.pipeline.config.expand_timesteps)
-        apart = self.denoisers()[0].config.patch_size[0] == 1  # no token spans two frames
-        framewise = apart and (expands or self.defaults.clean_prefix)
-        return Capabilities(first_frame=expands, per_frame_timesteps=framewise, experts=len(self.denoisers()))
+        return Capabilities(
+            first_frame=bool(self.pipeline.config.expand_timesteps),
+            per_frame_timesteps=self.denoisers()[0].config.patch_size[0] == 1,  # no token spans two frames
+            experts=len(self.denoisers()),
+        )
 
     @property
     def geometry(self) -> LatentGeometry:

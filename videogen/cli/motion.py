@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -99,11 +98,11 @@ def check_motion(request: RenderRequest) -> None:
 def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
     """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells
     (the rate may be missing alone)."""
+    from videogen.backbones.defaults import read_defaults
     from videogen.backbones.registry import locate
 
     source = locate(request.model or "embedded")
-    path = source / "defaults.json" if isinstance(source, Path) else None
-    values = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    values = read_defaults(source)[0] if isinstance(source, Path) else {}
     rate = request.fps or values.get("fps")
     fps = None if rate is None else float(rate)
     height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))

@@ -12,6 +12,11 @@ from typing import Any
 MANIFEST_KEYS: Mapping[str, str] = {
     "measured.long.pieces": "segments",
 }
+#: of a checkpoint's `defaults.json`
+DEFAULTS_KEYS: Mapping[str, str] = {
+    "dual_clock_whole": "dual_clock_global",
+    "motion_backend_whole": "motion_backend_global",
+}
 
 
 def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -> Any:

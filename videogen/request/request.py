@@ -282,9 +282,10 @@ class RenderRequest:
 
             spec = self.motion_spec()
             whole = spec is not None and moves_whole(spec)
-            backend = defaults.clip_motion(whole=whole) if self.motion_picture is None else "dual_clock"
-            asked = self.motion_control() or MotionControl(backend)
-            control = asked.with_clocks(*((whole and defaults.dual_clock_whole) or defaults.dual_clock))
+            training = backbone.training
+            backend = training.motion_backend(is_global=whole) if self.motion_picture is None else "dual_clock"
+            requested = self.motion_control() or MotionControl(backend)
+            control = requested.with_clocks(*training.dual_clock_levels(is_global=whole))
             strength = STRENGTHS[control.backend] if self.motion_strength is None else self.motion_strength
             filled = replace(filled, motion_backend=str(control), motion_strength=strength)
         if not filled.guided:

@@ -51,8 +51,8 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
         )
     if asked == MEASURED:
         return replace(request, continuity=MEASURED)
-    frames_apart, temporal = can.per_frame_timesteps, bool(backbone.temporal_blocks())
-    chosen = automatic(per_frame_timesteps=frames_apart and not request.moves, temporal_blocks=temporal)
+    clean_prefix, temporal = backbone.takes_clean_prefix, bool(backbone.temporal_blocks())
+    chosen = automatic(per_frame_timesteps=clean_prefix and not request.moves, temporal_blocks=temporal)
     policy = chosen if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
     if request.moves and policy.noise == "iid":
         policy = replace(policy, noise="warped")
@@ -61,7 +61,7 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
             f"continuity's noise={policy.noise} and {'a' if request.moves else 'no'} motion do not go together; use noise=iid"
         )
     policy.check_model(
-        per_frame_timesteps=frames_apart, first_frame=can.first_frame, temporal_blocks=temporal, name=backbone.name
+        per_frame_timesteps=clean_prefix, first_frame=can.first_frame, temporal_blocks=temporal, name=backbone.name
     )  # fmt: skip
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
     return replace(request, continuity=policy.for_clip(clip).to_dict())
@@ -76,12 +76,12 @@ def with_long_motion(request: RenderRequest, backbone: Backbone) -> RenderReques
         raise UnsupportedError(
             "dual_clock moves the first frame of a single clip; a long video's motion goes by warped_noise"
         )
-    if request.motion_backend is None and not backbone.defaults.warped_noise:
+    if request.motion_backend is None and not backbone.training.warped_noise:
         raise UnsupportedError(
             f"a long video's motion goes by warped noise, which {backbone.name!r} is not known to be trained with; say "
             f"motion_backend='warped_noise' to try it, or render at most {int(LONGER_THAN * backbone.defaults.frames)} frames"
         )
     return replace(
-        request, motion_backend=str(control.with_clocks(*backbone.defaults.dual_clock)),
+        request, motion_backend=str(control.with_clocks(*backbone.training.dual_clock)),
         motion_strength=STRENGTHS[control.backend] if request.motion_strength is None else request.motion_strength,
     )  # fmt: skip

@@ -86,7 +86,7 @@ def _check_warped(request: RenderRequest, backbone: Backbone) -> None:
         raise InputError(
             "motion_picture is the first frame that dual_clock moves; warped_noise begins from none: choose one"
         )
-    if not backbone.defaults.warped_noise:
+    if not backbone.training.warped_noise:
         _log.warning(
             "%s is not known to be trained with warped noise: it may not follow the motion, and show artifacts",
             backbone.name,
