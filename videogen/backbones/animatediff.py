@@ -11,7 +11,8 @@ from torch import nn
 
 from videogen.attention.order import TokenGrid
 
-from .base import Backbone, Capabilities, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .base import Backbone, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .defaults import Capabilities
 from .streaming import FramewiseDecoder, StreamDecoder
 from .unet_frames import told_each_frame
 
