@@ -14,8 +14,8 @@ from videogen import Video
 from videogen.cli.progress import Bar
 from videogen.cli.story import POLICIES, SETTINGS
 from videogen.media.metadata import read_manifest
-from videogen.request.continuity import AUTO, COMBINED, MEASURED, OFF, Continuity
-from videogen.request.continuity import POLICIES as KNOWN
+from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
+from videogen.request.continuity_policies import ROWS
 from videogen.sampling.progress import Progress
 
 BALL = "a red ball moves right on a black background"
@@ -175,7 +175,7 @@ def test_one_segment_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> 
 
 
 def test_policies_are_all_told(run: Run) -> None:
-    assert set(POLICIES) == {AUTO, OFF, MEASURED, *KNOWN, *COMBINED} and set(SETTINGS) == set(
+    assert set(POLICIES) == {AUTO, OFF, MEASURED, *ROWS} and set(SETTINGS) == set(
         Continuity().to_dict()
     ) - {"policy"}
     told = run("story", "policies")

@@ -12,7 +12,8 @@ from tests.contract.test_long_contract import LENGTHS, PROMPT, EngineOf, asked
 from videogen import Cancelled, Engine, InputError, RenderRequest, ResumeError, Video
 from videogen.longvideo.journal.job import take, taken
 from videogen.longvideo.journal.journal import Journal
-from videogen.longvideo.policy_trial import TRIED, best, candidates
+from videogen.longvideo.policy_trial import best, candidates
+from videogen.request.continuity_policies import trial_names
 from videogen.sampling.progress import Progress
 
 
@@ -29,7 +30,7 @@ def test_measured_is_the_best_of_a_trial_and_then_that_policy_bit_for_bit(name: 
     )  # fmt: skip
     trial = trial_of(video)
     assert trial is not None and trial["chosen"] == best(trial["policies"])
-    assert set(trial["policies"]) | set(trial["refused"]) == set(TRIED)
+    assert set(trial["policies"]) | set(trial["refused"]) == set(trial_names())
     assert ("clean_prefix" in trial["policies"]) == (name == "wan-2.2-expand")
     assert ("window_attention" in trial["policies"]) == (name == "animatediff")
     assert all(row["seam_ratio"] is not None for row in trial["policies"].values()), (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
-from videogen.request.continuity import AUTO, COMBINED, MEASURED, OFF
+from videogen.request.continuity import AUTO, MEASURED, OFF
+from videogen.request.continuity_policies import PRESETS, ROWS
 
 from . import long_video
 from .jobs import kept, output_of, read_job
@@ -23,18 +24,9 @@ if TYPE_CHECKING:
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 POLICIES = {
     AUTO: "clean_prefix where a frame takes a timestep of its own (both embedded models), else overlap (UNets) or replay",
-    OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their own length",
+    OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their native length",
     MEASURED: "a trial of 3.5 clips under each of replay, overlap, co_denoise, cono and others that fit; the least seams win",
-    "independent": "each clip by itself: the picture jumps where they meet",
-    "overlap": "clips share the noise of the frames they share, which are cross-faded",
-    "replay": "a clip's first frames copy what was predicted for the last one's end",
-    "look_back": "three clips in lock-step for each stretch, the middle one between what was and what comes (CoNo)",
-    "co_denoise": "windows of one long clip, averaged at each step: smooth, and as many evaluations more as windows overlap",
-    "window_attention": "one long clip whose temporal attention sees windows (FreeNoise): for UNets",
-    "clean_prefix": "a clip goes on from finished frames, which it is told are clean: for models with a timestep a frame",
-    "i2v_prefix": "a clip goes on from the last frame, given as its first: for models that take a first frame",
-    "cono": "look_back with its noise, drawn to the last clip's mean: {}",
-    "freenoise": "co_denoise over shuffled noise: {}",
+    **{name: row.description for name, row in ROWS.items()},
 }
 SETTINGS = {
     "overlap": "latent frames that a clip shares with what is before it",
@@ -59,16 +51,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _policies() -> None:
     for name, about in POLICIES.items():
-        print(f"{name:<18}{about.format(_written(COMBINED.get(name, {})))}")
+        spec = f": {PRESETS[name].spec}" if name in PRESETS else ""
+        print(f"{name:<18}{about}{spec}")
     print("\nsettings, as in replay:overlap=4,release=0.6")
     for name, about in SETTINGS.items():
         print(f"  {name:<16}{about}")
-
-
-def _written(fields: dict[str, Any]) -> str:
-    """A combination as one would write it out."""
-    policy = fields.get("policy", "")
-    return f"{policy}:{','.join(f'{name}={value}' for name, value in fields.items() if name != 'policy')}"
 
 
 def _show(what: Path) -> None:

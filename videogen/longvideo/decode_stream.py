@@ -14,9 +14,9 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.streaming import StreamDecoder
+from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.longvideo.segments import Segment
 from videogen.sampling.checks import check_finite
-from videogen.core.frame_latent_map import FrameLatentMap
 
 
 @dataclass(frozen=True)

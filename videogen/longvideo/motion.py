@@ -120,7 +120,9 @@ class LongMotion:
         else:
             shot = self.shown.shots[key]
             motion, start, stop = shot.motion, shot.start, shot.stop
-        return None if motion is None else (self._compiled(motion, self.shown.latent_map.frame_count(stop - start)), start)
+        return (
+            None if motion is None else (self._compiled(motion, self.shown.latent_map.frame_count(stop - start)), start)
+        )
 
     def _compiled(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request

@@ -18,12 +18,12 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.metrics.freeze import STILL_LEVELS, changes
 from videogen.request.continuity import MEASURED, Continuity
+from videogen.request.continuity_policies import trial_names
 from videogen.request.request import RenderRequest
 from videogen.sampling.progress import Progress, ProgressCallback, report
 
 from .run import LongRun
 
-TRIED = ("replay", "overlap", "clean_prefix", "window_attention", "co_denoise", "cono")  # the cheap ones first
 CLIPS = 3.5  # how long a trial is, in clips: so long that each policy shows joins with frames on either side
 LIVELY = 0.8  # of a single clip's motion: what moves less is about to freeze
 
@@ -62,7 +62,7 @@ def candidates(backbone: Backbone, request: RenderRequest) -> tuple[dict[str, Re
     """(the trial of each policy that can make this request, why the others cannot)."""
     able: dict[str, RenderRequest] = {}
     refused: dict[str, str] = {}
-    for name in TRIED:
+    for name in trial_names():
         policy = Continuity.parse(name)
         try:
             replace(request, continuity=policy).resolve(backbone)  # as it would be made

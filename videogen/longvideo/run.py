@@ -153,7 +153,8 @@ class LongRun:
 
     def _faults(self, segment: Segment, tail: torch.Tensor | None, made: torch.Tensor) -> tuple[list[str], float]:
         first, stop = (
-            self.shown.latent_map.frames_of(segment.scene.video_latent(at)).start for at in (segment.start, segment.stop)
+            self.shown.latent_map.frames_of(segment.scene.video_latent(at)).start
+            for at in (segment.start, segment.stop)
         )
         within = any(first <= at < stop for at in self.breaks)
         begun = max(

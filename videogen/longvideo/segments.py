@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from videogen.core.errors import InputError
-from videogen.request.continuity import SECTIONED, Continuity
+from videogen.request.continuity import Continuity
 from videogen.schedulers.cono.look_back import SOURCE, Clip, Guide, LookBack, look_back
 from videogen.schedulers.windows import Windows
 from videogen.timeline.latent_timeline import LatentTimeline
+
+SECTIONED = ("co_denoise", "window_attention")
 
 
 @dataclass(frozen=True)

@@ -141,14 +141,14 @@ class RenderRequest:
     def continuity_for(self, clip: int) -> Continuity:
         """How a resolved long request's clips of so many latent frames hang together."""
         assert self.continuity is not None
-        return Continuity.of(self.continuity).for_clip(clip)
+        return Continuity.from_value(self.continuity).for_clip(clip)
 
     def _check_long(self) -> None:
         """Make a story a `Timeline`, and its first prompt the request's; InputError for what does not fit together."""
         from videogen.timeline import as_timeline
 
         if self.continuity not in (None, AUTO, OFF, MEASURED):
-            Continuity.of(self.continuity)  # type: ignore[arg-type]
+            Continuity.from_value(self.continuity)  # type: ignore[arg-type]
         if self.retries < 0:
             raise InputError(f"retries={self.retries} must be 0 or more")
         if self.seconds is not None and self.frames is not None:
@@ -253,8 +253,8 @@ class RenderRequest:
 
     def resolve(self, backbone: Backbone) -> RenderRequest:
         """Fill in what was left open from the model's defaults and check that the clip fits the model."""
-        from videogen.schedulers.solvers import check_solver, prediction_kind
         from videogen.core.frame_latent_map import FrameLatentMap
+        from videogen.schedulers.solvers import check_solver, prediction_kind
 
         defaults = backbone.defaults
         filled = replace(
@@ -274,7 +274,9 @@ class RenderRequest:
         self._check_loaded(backbone)
         filled = with_continuity(filled, backbone)
         if self.seconds is not None and not filled.is_long:
-            filled = replace(filled, frames=FrameLatentMap.from_geometry(backbone.geometry).round_up(filled.frames or 1))
+            filled = replace(
+                filled, frames=FrameLatentMap.from_geometry(backbone.geometry).round_up(filled.frames or 1)
+            )
         if filled.is_long:
             filled = with_long_motion(filled, backbone)
         elif self.motion is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion.control import STRENGTHS, MotionControl
-from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity, automatic
+from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
+from videogen.request.continuity_policies import automatic_policy, needs_met
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
@@ -37,7 +38,7 @@ def asked_frames(request: RenderRequest, backbone: Backbone) -> int:
 def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest:
     """With the policy that this length gets: `off`, all of its numbers, or `measured`, which `long_trial` settles."""
     assert request.frames and request.window
-    asked, can = request.continuity or AUTO, backbone.capabilities
+    asked = request.continuity or AUTO
     fits = request.frames <= LONGER_THAN * request.window
     if asked == OFF or (asked in (AUTO, MEASURED) and fits and request.story is None):
         if request.retries:
@@ -51,18 +52,15 @@ def with_continuity(request: RenderRequest, backbone: Backbone) -> RenderRequest
         )
     if asked == MEASURED:
         return replace(request, continuity=MEASURED)
-    clean_prefix, temporal = backbone.takes_clean_prefix, bool(backbone.temporal_blocks())
-    chosen = automatic(per_frame_timesteps=clean_prefix and not request.moves, temporal_blocks=temporal)
-    policy = chosen if asked == AUTO else Continuity.of(asked)  # type: ignore[arg-type]
+    needs = needs_met(backbone)
+    policy = Continuity.from_value(automatic_policy(needs, with_motion=request.moves) if asked == AUTO else asked)
     if request.moves and policy.noise == "iid":
         policy = replace(policy, noise="warped")
     if (policy.noise == "warped") != request.moves:
         raise InputError(
             f"continuity's noise={policy.noise} and {'a' if request.moves else 'no'} motion do not go together; use noise=iid"
         )
-    policy.check_model(
-        per_frame_timesteps=clean_prefix, first_frame=can.first_frame, temporal_blocks=temporal, name=backbone.name
-    )  # fmt: skip
+    policy.check_model(needs, backbone.name)
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
     return replace(request, continuity=policy.for_clip(clip).to_dict())
 

@@ -1,0 +1,98 @@
+"""Division of a timeline into segments, policy by policy."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from videogen.backbones.base import LatentGeometry
+from videogen.core.errors import InputError
+from videogen.longvideo.segments import Segment, scenes, segments
+from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import ROWS
+from videogen.timeline import LatentTimeline, as_timeline
+
+WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
+UNET = LatentGeometry(4, 8, 1, 8, single_first=False)
+STEPS = 10
+SPECS = (*(name for name in ROWS if name != "look_back"), "replay:fade=0", "replay:fade=1", "look_back:noise=cono")
+
+
+def shown(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTimeline:
+    return as_timeline(story).compile(fps=16, frames=frames, geometry=geometry)
+
+
+def cut(
+    words: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
+) -> list[Segment]:
+    return segments(shown(list(story), frames, geometry), Continuity.parse(words).for_clip(clip), clip, STEPS)
+
+
+TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"}]
+
+
+@pytest.mark.parametrize(
+    "geometry", [pytest.param(WAN, id="causal VAE"), pytest.param(UNET, id="a VAE of single frames")]
+)
+@pytest.mark.parametrize("words", SPECS)
+def test_segments_emit_each_latent_once_and_in_order(words: str, geometry: LatentGeometry) -> None:
+    made = cut(words, TWO_SCENES, 197, geometry)
+    of = scenes(shown(TWO_SCENES, 197, geometry))
+    assert [segment.index for segment in made] == list(range(len(made)))
+    assert made[0].start == 0 and made[-1].stop == of[-1].stop
+    assert all(after.start == before.stop for before, after in pairwise(made))
+    assert [segment.start for segment in made if segment.first] == [scene.start for scene in of], "a scene begins anew"
+    for segment in made:
+        assert [segment.spans[number][slot] for number, slot in segment.emitted] == list(
+            range(segment.start, segment.stop)
+        )
+        assert segment.frames == 9 or segment.windows is not None or words == "window_attention"
+        if geometry.single_first and not segment.first:
+            assert all(slot > 0 or segment.fade for _, slot in segment.emitted), (
+                "a clip's first latent is a picture, so it is not shown"
+            )
+
+
+@pytest.mark.parametrize(
+    ("words", "starts"),
+    [
+        pytest.param("independent", [0, 9, 17, 25], id="one latent more than is shown: the picture"),
+        pytest.param("replay:fade=0", [0, 9, 14, 19], id="4 of 9 shared"),
+        pytest.param("replay", [0, 9, 14, 19], id="what is copied to the end needs no cross-fade"),
+        pytest.param("replay:release=0.8", [0, 5, 10, 15], id="the shared ones are cross-faded"),
+        pytest.param("replay:overlap=5,fade=2", [0, 7, 11, 15], id="2 of 5 are cross-faded"),
+        pytest.param("overlap", [0, 6, 12, 18], id="plain overlap"),
+        pytest.param("cono", [0, 9, 20, 31], id="2 N - n1 - n2 = 11 an extension"),
+        pytest.param("i2v_prefix", [0, 9, 17, 25], id="the last frame and 8 new"),
+    ],
+)
+def test_where_segments_begin(words: str, starts: list[int]) -> None:
+    assert [segment.start for segment in cut(words)][:4] == starts
+
+
+def test_sections_are_as_long_as_their_windows_and_end_with_the_scene() -> None:
+    made = cut("co_denoise:overlap=4,windows=3")
+    assert [segment.frames for segment in made][:2] == [17, 17], "9 + 2 strides of 9 - 4 - 1"
+    assert made[-1].stop == 50 and made[-1].frames >= 9
+    assert all(len(segment.windows.at()) <= 3 for segment in made if segment.windows)
+
+
+def test_a_scene_after_a_cut_leads_in_with_a_picture_that_is_not_shown() -> None:
+    first, second = scenes(shown(TWO_SCENES, 197))
+    assert (first.lead, second.lead) == (0, 1)
+    assert second.stop - second.start == 50 - first.stop + 1
+    assert [second.video_latent(second.start + i) for i in range(3)] == [second.shown, second.shown, second.shown + 1]
+    assert [scene.lead for scene in scenes(shown(TWO_SCENES, 197, UNET))] == [0, 0]
+
+
+def test_joins_are_where_a_seam_could_show() -> None:
+    assert [segment.joins for segment in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
+    assert [segment.joins for segment in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
+    assert cut("co_denoise")[0].joins == []
+
+
+def test_look_back_needs_room_for_the_middle_clip() -> None:
+    with pytest.raises(InputError, match="overlap=8 leaves look_back nothing"):
+        cut("cono:overlap=8")
