@@ -1,0 +1,1 @@
+"""A table of renders whose frames, manifests and journals may not change: `python -m tests.golden write|check`."""

@@ -1,0 +1,10 @@
+"""Renames since the table was written, old name -> new name; what is stored is renamed so before it is compared."""
+
+from __future__ import annotations
+
+#: Of keys of manifests and journals, at any depth.
+KEY_ALIASES: dict[str, str] = {}
+#: Of whole values of manifests and journals.
+VALUE_ALIASES: dict[str, str] = {}
+#: Of the options and command line flags that the cases name.
+OPTION_ALIASES: dict[str, str] = {}
