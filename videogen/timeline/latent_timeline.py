@@ -150,7 +150,8 @@ def _too_short(timeline: Timeline, at: int, latent_map: FrameLatentMap, fps: Fra
         return f"shot {at} starts at {timeline.told(shot.start)}, the clip has {frames} frames at {number(fps)} fps; make it longer"
     least = Fraction(latent_map.frames_per_latent) / (fps if timeline.unit == "seconds" else 1)
     return (
-        f"shot {at} from {timeline.told(shot.start)} on is shorter than one latent frame, which holds {latent_map.frames_per_latent} frames; "
+        f"shot {at} from {timeline.told(shot.start)} on is shorter than one latent frame, which holds "
+        f"{latent_map.frames_per_latent} frames; "
         f"let it last at least {number(least)} {'s' if timeline.unit == 'seconds' else 'frames'}"
     )
 
