@@ -133,7 +133,7 @@ def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.Capt
     for value in (0, 255):
         Image.new("RGB", (64, 64), (value, 9, 9)).save(here / "first.png")
         if value == 0:
-            flags = ["--camera", "pan=3", "--motion-picture", "first.png", "--motion-backend", "dual_clock"]
+            flags = ["--camera", "pan=3", "--first-frame", "first.png", "--motion-backend", "dual_clock"]
             assert (
                 main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "3", "--quiet", *flags]) == 0
             )

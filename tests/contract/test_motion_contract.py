@@ -130,7 +130,7 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     engine, watch = engine_of(name), Watch()
     first = picture(name, tmp_path)
     asked = None if solver == "own" else ("dpm++2m" if name == "animatediff" else "euler")
-    motion = {"motion": Camera(pan=6), "motion_backend": "dual_clock:0.9,0.4", "motion_picture": first}
+    motion = {"motion": Camera(pan=6), "motion_backend": "dual_clock:0.9,0.4", "first_frame": first}
     video = engine.generate(
         PROMPT, **options(name, guidance_scale=1.0, steps=10, solver=asked, **motion), techniques=[watch]
     )
@@ -178,7 +178,7 @@ def test_dual_clock_begins_in_step_with_the_solver(
     motion = {
         "motion": Camera(pan=6),
         "motion_backend": f"dual_clock:{weak},{weak - 0.05}",
-        "motion_picture": picture(name, tmp_path),
+        "first_frame": picture(name, tmp_path),
     }
     settings = options(name, guidance_scale=1.0, steps=12, solver=solver, **motion)
     try:
@@ -200,7 +200,7 @@ def test_dual_clock_takes_the_plain_renders_first_frame(name: str, engine_of: En
     cv2.imwrite(str(tmp_path / "first.png"), plain.frames[0][..., ::-1])
     settings = options(name, motion=DRAG, motion_backend="dual_clock")
     found = [
-        engine.generate(PROMPT, **settings, **more) for more in ({}, {"motion_picture": str(tmp_path / "first.png")})
+        engine.generate(PROMPT, **settings, **more) for more in ({}, {"first_frame": str(tmp_path / "first.png")})
     ]
     assert np.array_equal(found[0].frames, found[1].frames)
 
@@ -241,7 +241,7 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
     ("told", "asked", "backend"),
     [
         ({"warped_noise": False}, {}, "dual_clock"), ({"warped_noise": True}, {}, "warped_noise"),
-        ({"warped_noise": True}, {"motion_picture": "x.png"}, "dual_clock"),
+        ({"warped_noise": True}, {"first_frame": "x.png"}, "dual_clock"),
         ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {}, "warped_noise"),
         ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {"motion": Camera(pan=4)}, "dual_clock"),
         ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {"motion": DRAG + Camera(pan=4)}, "dual_clock"),
@@ -311,12 +311,12 @@ def test_clips_of_a_batch_share_the_motion_and_keep_their_own_picture(name: str,
         pytest.param({"motion": [{"kind": "drag", "path": [[400, 8], [1, 1]]}]}, "outside", id="a path that begins outside"),
         pytest.param({"motion": [{"kind": "darg"}]}, "drag", id="a kind with a typo"),
         pytest.param({"motion": None, "motion_strength": 0.5}, "without a motion", id="strength of nothing"),
-        pytest.param({"motion_backend": "warped_noise", "motion_picture": "x.png"}, "dual_clock", id="a picture that noise cannot use"),
+        pytest.param({"motion_backend": "warped_noise", "first_frame": "x.png"}, "dual_clock", id="a picture that noise cannot use"),
         pytest.param({"motion_backend": "dual_clock", "steps": 1}, "hold a motion", id="one step"),
         pytest.param({"motion": [{"kind": "camera", "zoom": 1e200}]}, "beyond", id="a zoom beyond all bounds"),
         pytest.param({"motion": [{"kind": "cut_drag", "sprites": 3}]}, "sprites=3", id="sprites of no list"),
         pytest.param({"motion": [{"kind": ["drag"]}]}, "kind", id="a kind that is no word"),
-        pytest.param({"motion_picture": "nowhere.png", "motion_backend": "dual_clock"}, "nowhere.png", id="no such picture"),
+        pytest.param({"first_frame": "nowhere.png", "motion_backend": "dual_clock"}, "nowhere.png", id="no such picture"),
     ],
 )  # fmt: skip
 def test_wrong_motion(name: str, settings: dict[str, Any], message: str, engine_of: EngineOf) -> None:
@@ -328,7 +328,7 @@ def test_a_picture_of_another_size_is_refused(name: str, engine_of: EngineOf, tm
     first = picture(name, tmp_path, wider=8)
     with pytest.raises(InputError, match="make them equal"):
         engine_of(name).generate(
-            PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", motion_picture=str(first))
+            PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", first_frame=str(first))
         )
 
 
@@ -361,7 +361,7 @@ def test_the_last_step_is_held_by_its_share(name: str, solver: str, engine_of: E
         """How far the told parts end from the reference."""
         watch = Watch()
         watch.begin = lambda backbone, plan, state: begun.extend(plan)  # type: ignore[method-assign]
-        motion = {"motion": Camera(pan=6), "motion_backend": f"dual_clock:0.9,{strong!r}", "motion_picture": first}
+        motion = {"motion": Camera(pan=6), "motion_backend": f"dual_clock:0.9,{strong!r}", "first_frame": first}
         settings = options(name, guidance_scale=1.0, steps=5, solver=None if solver == "own" else solver, **motion)
         try:
             engine.generate(PROMPT, **settings, techniques=[watch])

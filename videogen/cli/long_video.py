@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import Cancelled, InputError
 from videogen.request.continuity import MEASURED
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 
 from .jobs import kept, told_on_interrupt
 from .progress import Bar
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def render(
-    engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], *, keep_job: bool, bar: Bar
+    engine: Engine, request: ResolvedRequest, path: Path, output: dict[str, Any], *, keep_job: bool, bar: Bar
 ) -> LongVideo:
     """Make a resolved long request's video, or go on with it. An interruption says what is kept."""
     overwrite = bool(output.get("overwrite"))
@@ -39,13 +39,12 @@ def render(
         raise Cancelled(told_on_interrupt(path, overwrite, count)) from stop
 
 
-def segments_of(request: RenderRequest, backbone: Backbone) -> list[Segment]:
+def segments_of(request: ResolvedRequest, backbone: Backbone) -> list[Segment]:
     """The segments that a resolved long request is made in."""
     from videogen.longvideo.segments import segments
 
-    assert request.window and request.steps
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
-    return segments(request.latent_timeline(backbone.geometry), request.continuity_for(clip), clip, request.steps)
+    return segments(request.latent_timeline(backbone.geometry), request.clip_continuity, clip, request.steps)
 
 
 def check_clip_only(keep_job: bool, preview: Path | None, is_long: bool) -> None:

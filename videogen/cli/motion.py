@@ -42,7 +42,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "default: as the model can",
     )
     group.add_argument(
-        "--motion-picture", metavar="FILE.png", help="the first frame that dual_clock moves (default: a plain render's)"
+        "--first-frame", metavar="FILE.png", help="the first frame that dual_clock warps (default: a plain render's)"
     )
     group.add_argument(
         "--motion-preview", type=Path, metavar="FILE", help="write the motion as a clip; without a prompt, only that"
@@ -96,27 +96,19 @@ def check_motion(request: RenderRequest) -> None:
 
 
 def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
-    """frames, height, width and rate: what is asked for, or else as the model's folder says; None where neither tells
-    (the rate may be missing alone)."""
+    """frames, height, width and fps as requested, or as the model's folder states; None where neither does (fps alone may
+    be missing)."""
     from videogen.backbones.defaults import read_defaults
     from videogen.backbones.registry import locate
+    from videogen.request.resolve import clip_frames
 
     source = locate(request.model or "embedded")
     values = read_defaults(source)[0] if isinstance(source, Path) else {}
     rate = request.fps or values.get("fps")
     fps = None if rate is None else float(rate)
     height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))
-    frames = request.frames or _told_length(request, fps) or values.get("frames")
+    frames = request.frames or values.get("frames") if fps is None else clip_frames(request, fps, values.get("frames", 0))
     if not (frames and height and width):
         return None
     return int(frames), int(height), int(width), fps
 
-
-def _told_length(request: RenderRequest, fps: float | None) -> int | None:
-    """Frames, where they are said in seconds or by a story, and the rate is known."""
-    if fps is None:
-        return None
-    if request.seconds is not None:
-        return max(1, round(request.seconds * fps))
-    end = request.timeline().end
-    return None if end is None else request.timeline().frame(end, Fraction(fps))

@@ -15,6 +15,7 @@ from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 
 from . import long_video
 from .jobs import resumed
@@ -87,12 +88,12 @@ def _made(
     resolved = request.resolve(engine.backbone)
     long_video.check_clip_only(options.keep_job, options.preview, resolved.is_long)
     if not resolved.is_long:
-        return _clip(engine, request, path, output, options.preview is not None, bar)
+        return _clip(engine, resolved, path, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, path, output, keep_job=options.keep_job, bar=bar)
     return _Made(video.frames, video.size, float(video.fps), video.manifest, long_video.notes_of(video))
 
 
-def _clip(engine: Engine, request: RenderRequest, path: Path, output: dict[str, Any], preview: bool, bar: Bar) -> _Made:
+def _clip(engine: Engine, request: ResolvedRequest, path: Path, output: dict[str, Any], preview: bool, bar: Bar) -> _Made:
     from videogen.backbones.base import PromptReading
 
     video = engine.render(request, progress=bar, preview_every=1 if preview else 0)

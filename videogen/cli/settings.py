@@ -11,6 +11,7 @@ from typing import Any
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
+from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.core.tables import check_keys, parse_toml, read_text
 from videogen.request.request import RenderRequest
 
@@ -82,7 +83,7 @@ def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    values = parse_toml(read_text(path), str(path))
+    values = with_current_keys(parse_toml(read_text(path), str(path)), REQUEST_KEYS)
     check_keys(values, [*(f.name for f in fields(RenderRequest)), *_OUTPUT_KEYS], str(path))
     return values | _of_folder(values, path.parent)
 
@@ -96,8 +97,8 @@ def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     asked = values.get("motion")
     if asked is not None:
         found["motion"] = to_layers(load_plan(folder / asked) if isinstance(asked, str) else from_layers(asked, folder))
-    if isinstance(values.get("motion_picture"), str):
-        found["motion_picture"] = str((folder / values["motion_picture"]).absolute())
+    if isinstance(values.get("first_frame"), str):
+        found["first_frame"] = str((folder / values["first_frame"]).absolute())
     return found
 
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+#: of a render request: in configuration files, manifests and jobs
+REQUEST_KEYS: Mapping[str, str] = {
+    "motion_picture": "first_frame",
+}
 #: of a manifest
 MANIFEST_KEYS: Mapping[str, str] = {
+    **{f"request.{path}": name for path, name in REQUEST_KEYS.items()},
     "measured.long.pieces": "segments",
 }
 #: of a checkpoint's `defaults.json`

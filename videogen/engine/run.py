@@ -1,12 +1,12 @@
-"""One batch of requests on its way from text to frames: the stages, their times and what was measured."""
+"""Run: one batch of requests on its way from text to frames, with the duration of each stage and the measurements."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from videogen.backbones.base import Backbone, Conditioning
 from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
 from videogen.sampling.loop import LoopState
 from videogen.sampling.progress import Progress, ProgressCallback, report
@@ -29,75 +29,53 @@ from videogen.techniques.motion_report import measure_motion
 _log = logging.getLogger("videogen")
 
 
+@dataclass(frozen=True)
+class Previews:
+    """A preview of the latents after every so many steps."""
+
+    preview: LatentPreview
+    every: int
+
+
 @dataclass
 class Run:
-    """One batch on its way through the stages."""
+    """One batch. requests: resolved, alike in everything but prompt and seed; motion: the plan of their motion."""
 
     backbone: Backbone
-    requests: list[RenderRequest]
+    requests: list[ResolvedRequest]
     progress: ProgressCallback | None
     motion: PlannedMotion | None = None
     plan: list[StepRow] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property
-    def first(self) -> RenderRequest:
-        """What all requests of a batch share: everything but prompt and seed."""
+    def first(self) -> ResolvedRequest:
         return self.requests[0]
 
-    def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
-        if name != "denoise":
-            report(self.progress, Progress(name, 0, 1, 0.0))
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and report its beginning and end."""
+        started = time.perf_counter()
+        report(self.progress, Progress(name, 0, 1, 0.0))
         with memory_errors(name):
-            result = work()
-        self.timings_s[name] = elapsed = time.perf_counter() - begun
-        if name != "denoise":
-            report(self.progress, Progress(name, 1, 1, elapsed, 0.0))
-        return result
+            yield
+        self.timings_s[name] = elapsed = time.perf_counter() - started
+        report(self.progress, Progress(name, 1, 1, elapsed, 0.0))
 
-    def encode_text(self) -> Conditioning:
-        negatives = [r.negative_prompt or "" for r in self.requests] if self.first.guided else None
-        text = self.backbone.encode_prompt([r.prompt for r in self.requests], negatives)
-        for embedding in (text.positive, text.negative):
-            if embedding is not None:
-                check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)
-        return text
-
-    def denoise(
-        self,
-        text: Conditioning,
-        techniques: Sequence[Technique],
-        preview_every: int,
-        make_preview: Callable[[], LatentPreview],
+    def sample(
+        self, techniques: Sequence[Technique] = (), previews: Previews | None = None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        frames = self.backbone.geometry.shape(self.first.frames or 0, 0, 0)[2]
-        state = begin(self.backbone, self.first, [self._noise(r) for r in self.requests], frames)
-        preview = make_preview() if preview_every else None
-        begun = time.perf_counter()
-
-        def told(state: LoopState, steps: int, skipped: int) -> None:
-            elapsed, done = time.perf_counter() - begun, state.index - skipped
-            if not done:
-                return report(self.progress, Progress("denoise", 0, steps, 0.0))
-            picture = preview(state.latents) if preview and state.index % preview_every == 0 else None
-            return report(
-                self.progress,
-                Progress("denoise", state.index, steps, elapsed, elapsed / done * (steps - state.index), picture),
-            )
-
-        latents, self.plan, measured = sample(self.backbone, state, self.first, text, techniques, told)
+        """Encode the prompts and denoise: (final latents, what the techniques measured)."""
+        with self.stage("encode"):
+            text = self._encode_text()
+        started = time.perf_counter()
+        with memory_errors("denoise"):
+            latents, measured = self._denoise(text, techniques, previews)
+        self.timings_s["denoise"] = time.perf_counter() - started
         return latents, measured
 
-    def _noise(self, request: RenderRequest) -> NoiseSource:
-        if request.noise == "diffusers":
-            return DiffusersNoise(request.seed)
-        if self.motion is not None and self.motion.warps():
-            return self.motion.noise(self.backbone, request.seed)
-        return AddressedNoise(request.seed)
-
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """uint8 [batch, frame, height, width, 3]: round(255 x)."""
+        """Frames uint8 [batch, frame, height, width, 3]: round(255 x)."""
         check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
         with Tiling(self.backbone, self.first.vae_tiling):
             pixels = self.backbone.decode(latents)
@@ -108,6 +86,7 @@ class Run:
         return frames
 
     def video(self, index: int, frames: torch.Tensor, measured: dict[str, Any]) -> Video:
+        """One request's frames, uint8 [frame, height, width, 3], with their manifest."""
         request = self.requests[index]
         reading = self.backbone.read_prompt(request.prompt)
         for note in reading.notes():
@@ -117,12 +96,45 @@ class Run:
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
         manifest = Manifest(
-            request=request.as_run(self.backbone).to_dict(),
+            request=request.to_dict(),
             model=self.backbone.identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
             measured={**measured, "prompt": asdict(reading)},
             timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
         )
-        assert request.fps
-        return Video(frames.numpy(), Fraction(request.fps).limit_denominator(1001), manifest.to_dict())
+        return Video(frames.numpy(), request.exact_fps, manifest.to_dict())
+
+    def _encode_text(self) -> Conditioning:
+        negatives = [request.negative_prompt for request in self.requests] if self.first.guided else None
+        text = self.backbone.encode_prompt([request.prompt for request in self.requests], negatives)
+        for embedding in (text.positive, text.negative):
+            if embedding is not None:
+                check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)
+        return text
+
+    def _denoise(
+        self, text: Conditioning, techniques: Sequence[Technique], previews: Previews | None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        frames = self.backbone.geometry.shape(self.first.frames, 0, 0)[2]
+        state = begin(self.backbone, self.first, [self._noise(request) for request in self.requests], frames)
+        started = time.perf_counter()
+
+        def on_step(state: LoopState, steps: int, skipped: int) -> None:
+            elapsed, done = time.perf_counter() - started, state.index - skipped
+            if not done:
+                return report(self.progress, Progress("denoise", 0, steps, 0.0))
+            shows = previews is not None and state.index % previews.every == 0
+            image = previews.preview(state.latents) if previews is not None and shows else None
+            remaining = elapsed / done * (steps - state.index)
+            return report(self.progress, Progress("denoise", state.index, steps, elapsed, remaining, image))
+
+        latents, self.plan, measured = sample(self.backbone, state, self.first, text, techniques, on_step)
+        return latents, measured
+
+    def _noise(self, request: ResolvedRequest) -> NoiseSource:
+        if request.noise == "diffusers":
+            return DiffusersNoise(request.seed)
+        if self.motion is not None and self.motion.warps():
+            return self.motion.noise(self.backbone, request.seed)
+        return AddressedNoise(request.seed)

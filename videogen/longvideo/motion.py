@@ -15,7 +15,7 @@ from videogen.motion import MotionPlan, compile
 from videogen.motion.flow import estimate
 from videogen.motion.preview import moved_on
 from videogen.motion.spec import Motion
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.stream import IidNoise, NoiseStream, WarpedStream
 from videogen.techniques.motion_plan import driving_video, warped
 from videogen.timeline.latent_timeline import LatentTimeline
@@ -31,7 +31,8 @@ class LongMotion:
     A shot's own motion goes before the whole video's. Plans are made when they are asked for, and few are kept.
     """
 
-    request: RenderRequest
+    request: ResolvedRequest
+    settings: MotionSettings
     shown: LatentTimeline
     backbone: Backbone
     _plans: dict[int | None, tuple[MotionPlan, int] | None] = field(default_factory=dict)
@@ -41,10 +42,9 @@ class LongMotion:
     _last: np.ndarray | None = None
 
     @classmethod
-    def of(cls, request: RenderRequest, shown: LatentTimeline, backbone: Backbone) -> LongMotion | None:
+    def of(cls, request: ResolvedRequest, shown: LatentTimeline, backbone: Backbone) -> LongMotion | None:
         """None for a video without motion."""
-        moves = request.motion is not None or any(shot.motion is not None for shot in shown.shots)
-        return cls(request, shown, backbone) if moves else None
+        return None if request.motion is None else cls(request, request.motion, shown, backbone)
 
     def noise(self, index: int) -> NoiseStream:
         """Of a shot."""
@@ -72,7 +72,7 @@ class LongMotion:
         still is asked_px; floor_px: the same distance where a frame is moved on just as asked (one in four): the
         measuring's own error."""
         shots = [{"shot": index, **found.told()} for index, found in sorted(self._rows.items()) if found.pixels]
-        return {"backend": self.request.motion_backend, "strength": self.request.motion_strength, "shots": shots}
+        return {"backend": str(self.settings.control), "strength": self.settings.strength, "shots": shots}
 
     def _judge(self, frame: int, before: np.ndarray, after: np.ndarray) -> None:
         """Flow from `frame` to the next, where both are of one shot that moves."""
@@ -101,8 +101,7 @@ class LongMotion:
         return None if self.shown.shots[index].motion is None else index
 
     def _stream(self, key: int | None, plan: MotionPlan, start: int) -> NoiseStream:
-        control, strength = self.request.motion_control(), self.request.motion_strength
-        assert control is not None and strength is not None
+        control, strength = self.settings.control, self.settings.strength
         seed = self.request.seed if key is None else address(self.shown.shots[key].seed, "shot", key)
         return WarpedStream(warped(plan, control, strength, self.backbone, seed), start)
 
@@ -116,7 +115,7 @@ class LongMotion:
 
     def _planned(self, key: int | None) -> tuple[MotionPlan, int] | None:
         if key is None:
-            motion, start, stop = self.request.motion_spec(), 0, self.shown.latents
+            motion, start, stop = self.settings.spec, 0, self.shown.latents
         else:
             shot = self.shown.shots[key]
             motion, start, stop = shot.motion, shot.start, shot.stop
@@ -126,7 +125,6 @@ class LongMotion:
 
     def _compiled(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request
-        assert request.height and request.width
         return compile(motion, frames, request.height, request.width, fps=request.fps, read_video=driving_video)
 
 

@@ -19,7 +19,7 @@ from videogen.core.errors import InputError, UnsupportedError
 from videogen.metrics.freeze import STILL_LEVELS, changes
 from videogen.request.continuity import MEASURED, Continuity
 from videogen.request.continuity_policies import trial_names
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.progress import Progress, ProgressCallback, report
 
 from .run import LongRun
@@ -29,8 +29,8 @@ LIVELY = 0.8  # of a single clip's motion: what moves less is about to freeze
 
 
 def settled(
-    backbone: Backbone, request: RenderRequest, progress: ProgressCallback | None = None
-) -> tuple[RenderRequest, dict[str, Any] | None]:
+    backbone: Backbone, request: ResolvedRequest, progress: ProgressCallback | None = None
+) -> tuple[ResolvedRequest, dict[str, Any] | None]:
     """(a resolved long request with its policy, what a trial found); as it came, and None, where it names its policy.
 
     The trial holds the policy `chosen`, the figures of all (`policies`: median seam ratio, None where no join could be
@@ -42,7 +42,7 @@ def settled(
     able, refused = candidates(backbone, request)
     if not able:
         raise InputError(f"continuity='measured': no policy can be tried ({'; '.join(refused.values())}); name one")
-    single = _short(backbone, request, Continuity("independent"), request.window or 1)
+    single = _short(backbone, request, Continuity("independent"), request.window)
     runs = {"": single, **able}
     figures: dict[str, Any] = {}
     for number, (name, short) in enumerate(runs.items()):
@@ -51,23 +51,23 @@ def settled(
     for row in figures.values():
         row["motion"] = round(row["motion"] / max(plain, 1e-9), 3)
     chosen = best(figures, still=plain < STILL_LEVELS)
-    return replace(request, continuity=chosen).resolve(backbone), {
+    return replace(request.filled, continuity=chosen).resolve(backbone), {
         "chosen": chosen,
         "policies": figures,
         "refused": refused,
     }
 
 
-def candidates(backbone: Backbone, request: RenderRequest) -> tuple[dict[str, RenderRequest], dict[str, str]]:
+def candidates(backbone: Backbone, request: ResolvedRequest) -> tuple[dict[str, ResolvedRequest], dict[str, str]]:
     """(the trial of each policy that can make this request, why the others cannot)."""
-    able: dict[str, RenderRequest] = {}
+    able: dict[str, ResolvedRequest] = {}
     refused: dict[str, str] = {}
     for name in trial_names():
         policy = Continuity.parse(name)
         try:
-            replace(request, continuity=policy).resolve(backbone)  # as it would be made
+            replace(request.filled, continuity=policy).resolve(backbone)  # as it would be made
             trial = replace(policy, windows=2)  # short sections, which join within the trial
-            able[name] = _short(backbone, request, trial, round(CLIPS * (request.window or 1)))
+            able[name] = _short(backbone, request, trial, round(CLIPS * request.window))
         except (InputError, UnsupportedError) as error:
             refused[name] = str(error)
     return able, refused
@@ -91,18 +91,17 @@ def _off(ratio: float) -> float:
     return abs(math.log(max(1e-3, ratio)))
 
 
-def _short(backbone: Backbone, request: RenderRequest, policy: Continuity, frames: int) -> RenderRequest:
+def _short(backbone: Backbone, request: ResolvedRequest, policy: Continuity, frames: int) -> ResolvedRequest:
     """The first so many frames under one policy, resolved; of a story its first prompt throughout."""
-    assert request.frames
     told: dict[str, Any] = {"continuity": policy, "frames": min(request.frames, frames), "retries": 0}
-    if request.story is not None:
+    if request.filled.story is not None:
         told["story"] = None
-        if request.motion is None:
-            told |= {"motion_strength": None, "motion_backend": None, "motion_picture": None}
-    return replace(request, **told).resolve(backbone)
+        if request.motion is not None and request.motion.spec is None:
+            told |= {"motion_strength": None, "motion_backend": None, "first_frame": None}
+    return replace(request.filled, **told).resolve(backbone)
 
 
-def _tried(backbone: Backbone, short: RenderRequest, progress: ProgressCallback) -> dict[str, Any]:
+def _tried(backbone: Backbone, short: ResolvedRequest, progress: ProgressCallback) -> dict[str, Any]:
     """A short render's median seam ratio and its motion (levels a frame)."""
     run = LongRun(backbone, short, progress)
     made = np.concatenate(list(run.frames()))

@@ -29,6 +29,7 @@ from videogen.media.writer import VideoWriter, check_target
 from videogen.motion.layers import digests
 from videogen.request.continuity import MEASURED
 from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.progress import ProgressCallback
 
 from .policy_trial import settled
@@ -51,7 +52,7 @@ class LongVideo:
 
 def render_long(
     backbone: Backbone,
-    request: RenderRequest,
+    request: ResolvedRequest,
     output: str | os.PathLike[str],
     *,
     quality: int | None = None,
@@ -66,26 +67,25 @@ def render_long(
     anything is made. Raises what rendering raises; ResumeError where the job there is another request's, or another
     process has it.
     """
-    assert request.fps and request.width and request.height
     size = (request.width, request.height)
-    fps = Fraction(request.fps).limit_denominator(1001)
+    fps = request.exact_fps
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     if not job_folder(path).exists():
         check_output(path, overwrite)
     with ExitStack() as held:
         # a trial is dear: whoever comes second is refused before it
         lock = held.enter_context(taken(job_folder(path))) if request.continuity == MEASURED else None
-        request, trial = settled(backbone, _with_policy_begun(request, path), progress)
+        request, trial = settled(backbone, _with_policy_begun(request, path, backbone), progress)
         run = LongRun(backbone, request, progress, trial)
         asked = {
-            "request": request.as_run(backbone).to_dict(),
+            "request": request.to_dict(),
             "model": backbone.identity,
             "output": {"quality": quality},
             "files": _files(request),
         }
         if not overwrite and (done := _finished(path, asked, lock)) is not None:
             return LongVideo(
-                path, request.frames or 0, fps, size, done, len(run.segments), ("the video was whole already",)
+                path, request.frames, fps, size, done, len(run.segments), ("the video was whole already",)
             )
         check_output(path, overwrite)
         journal = held.enter_context(Journal.open(job_folder(path), asked, lock))
@@ -106,7 +106,7 @@ def render_long(
         return LongVideo(path, count, fps, size, writer.manifest, run.made_from, (*journal.notes, *run.notes))
 
 
-def _with_policy_begun(request: RenderRequest, path: Path) -> RenderRequest:
+def _with_policy_begun(request: ResolvedRequest, path: Path, backbone: Backbone) -> ResolvedRequest:
     """A request for a measured policy takes what the trial of the job beside its output found. ResumeError where there
     was none."""
     found = begun(job_folder(path)) if request.continuity == MEASURED else None
@@ -119,12 +119,12 @@ def _with_policy_begun(request: RenderRequest, path: Path) -> RenderRequest:
             f"{job_folder(path)} is the job of another request: continuity was {policy} and is 'measured'; give that one, or delete "
             "the folder to start anew"
         )
-    return replace(request, continuity=asked["request"]["continuity"])
+    return replace(request.filled, continuity=asked["request"]["continuity"]).resolve(backbone)
 
 
-def _files(request: RenderRequest) -> dict[str, str]:
+def _files(request: ResolvedRequest) -> dict[str, str]:
     """A digest of each file that a motion is read from."""
-    moving = [request.motion_spec(), *(shot.motion for shot in request.timeline().shots)]
+    moving = [request.motion and request.motion.spec, *(shot.motion for shot in request.timeline.shots)]
     return {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
 
 
@@ -158,7 +158,7 @@ def manifest_of(run: LongRun, output: dict[str, Any]) -> Manifest:
     """How a long video was made, once all its frames are; the plan is one segment's. output: how the file was written."""
     readings = [run.backbone.read_prompt(prompt) for prompt in run.shown.prompts]
     return Manifest(
-        request=run.request.as_run(run.backbone).to_dict(), model=run.backbone.identity, versions=collect_versions(),
+        request=run.request.to_dict(), model=run.backbone.identity, versions=collect_versions(),
         plan=[row.to_dict() for row in run.plan],
         measured={"long": run.measured, "prompts": [asdict(reading) for reading in readings]},
         output=output, timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},

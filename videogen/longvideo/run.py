@@ -25,7 +25,7 @@ from videogen.longvideo.segment_prompts import StoryPrompts
 from videogen.longvideo.segments import Segment, segments
 from videogen.metrics.long_clip import LongClip
 from videogen.request.continuity import Continuity
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, plan_of, sample
@@ -52,7 +52,7 @@ class LongRun:
     """
 
     backbone: Backbone
-    request: RenderRequest
+    request: ResolvedRequest
     progress: ProgressCallback | None = None
     trial: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -62,16 +62,15 @@ class LongRun:
 
     def __post_init__(self) -> None:
         request, geometry = self.request, self.backbone.geometry
-        assert request.frames and request.window and request.steps and request.fps
         self.shown: LatentTimeline = request.latent_timeline(geometry)
         self.clip = geometry.shape(request.window, 0, 0)[2]
-        self.continuity: Continuity = request.continuity_for(self.clip)
+        self.continuity: Continuity = request.clip_continuity
         self.plan: list[StepRow] = plan_of(self.backbone, request)
         self.segments = segments(self.shown, self.continuity, self.clip, len(self.plan))
         self.motion = LongMotion.of(request, self.shown, self.backbone)
         self.noise = StoryNoise(self.shown, self.continuity, self.clip, self.motion.noise if self.motion else None)
         self.prompts = StoryPrompts(
-            self.backbone, self.shown, (request.negative_prompt or "") if request.guided else None
+            self.backbone, self.shown, request.negative_prompt if request.guided else None
         )
         latents = (at for shot in self.shown.shots[1:] for at in {shot.start, shot.start + shot.blend})
         self.breaks = sorted(
@@ -82,7 +81,6 @@ class LongRun:
     @torch.inference_mode()
     def frames(self, journal: Journal | None = None) -> Iterator[np.ndarray]:
         """All frames, uint8 [n, h, w, 3] at a time. What the journal holds is not made again."""
-        assert self.request.frames
         stream, self.made_from = (
             FrameStream(self.backbone, self.request.frames, self.breaks),
             self._first_to_make(journal),

@@ -15,13 +15,13 @@ from videogen.longvideo.segments import Segment
 from videogen.metrics.freeze import changes, freeze
 from videogen.metrics.long_clip import LongClip
 from videogen.metrics.seams import least, reach, seam
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling
 
 
 def faults(
     backbone: Backbone,
-    request: RenderRequest,
+    request: ResolvedRequest,
     segment: Segment,
     tail: torch.Tensor | None,
     made: torch.Tensor,
@@ -43,7 +43,7 @@ def faults(
     first = len(frames) - made.shape[2] * temporal
     places = [first + (latent - segment.start) * temporal for latent in segment.joins] if context else []
     found = [seam(frames, at, temporal) for at in places if least(temporal) <= at <= len(frames) - least(temporal)]
-    still = freeze(changes(frames), float(request.fps or 1)).faults() if len(frames) > 1 else ()
+    still = freeze(changes(frames), float(request.fps)).faults() if len(frames) > 1 else ()
     strays = () if segment.first else meter.faults_of_next(frames[max(0, first) :], same_shot=same_shot)
     broken = [f"{name} at {at.frame - first}" for at in found for name in at.faults()]
     return [*broken, *still, *strays], max((abs(math.log(at.ratio)) for at in found), default=0.0)

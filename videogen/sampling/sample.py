@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from videogen.backbones.base import Backbone, Conditioning
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solvers import make_solver
 from videogen.schedulers.windows import Windows
@@ -21,12 +21,12 @@ from .technique import Technique
 Told = Callable[[LoopState, int, int], None]
 
 
-def plan_of(backbone: Backbone, request: RenderRequest) -> list[StepRow]:
+def plan_of(backbone: Backbone, request: ResolvedRequest) -> list[StepRow]:
     """The plan of a resolved request before it runs: more rows than steps with solvers that call the model twice."""
     return make_plan(backbone, _solver(backbone, request), request)
 
 
-def _solver(backbone: Backbone, request: RenderRequest) -> Any:
+def _solver(backbone: Backbone, request: ResolvedRequest) -> Any:
     solver = make_solver(request.solver, backbone.scheduler)
     solver.set_timesteps(request.steps, device=backbone.device)
     return solver
@@ -34,13 +34,12 @@ def _solver(backbone: Backbone, request: RenderRequest) -> Any:
 
 def begin(
     backbone: Backbone,
-    request: RenderRequest,
+    request: ResolvedRequest,
     sources: Sequence[NoiseSource],
     frames: int,
     windows: Windows | None = None,
 ) -> LoopState:
     """The first state of a resolved request: `frames` latent frames of each source's noise."""
-    assert request.frames and request.height and request.width
     solver = _solver(backbone, request)
     _, channels, _, height, width = backbone.geometry.shape(request.frames, request.height, request.width)
     noise = torch.cat([source.frames(range(frames), (channels, height, width)) for source in sources])
@@ -50,14 +49,13 @@ def begin(
 def sample(
     backbone: Backbone,
     state: LoopState,
-    request: RenderRequest,
+    request: ResolvedRequest,
     text: Conditioning,
     techniques: Sequence[Technique],
     told: Told,
 ) -> tuple[torch.Tensor, list[StepRow], dict[str, Any]]:
     """(final latents, the plan as it ran, what was measured)."""
     plan = make_plan(backbone, state.solver, request)
-    mode = request.guidance_mode or backbone.native_guidance
     measured: dict[str, Any] = {}
     try:
         for technique in techniques:
@@ -66,7 +64,7 @@ def sample(
             state = technique.start(state)
         skipped = state.index
         told(state, len(plan), skipped)
-        for state in denoise(backbone, state, plan, text, mode, techniques):  # noqa: B020
+        for state in denoise(backbone, state, plan, text, request.guidance_mode, techniques):  # noqa: B020
             told(state, len(plan), skipped)
     finally:
         for technique in reversed(techniques):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from videogen.backbones.base import Backbone
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StepRow:
         return asdict(self)
 
 
-def make_plan(backbone: Backbone, solver: Any, request: RenderRequest) -> list[StepRow]:
+def make_plan(backbone: Backbone, solver: Any, request: ResolvedRequest) -> list[StepRow]:
     """The plan for a solver whose timesteps are set."""
     sigmas = getattr(solver, "sigmas", None)
     low_noise = request.guidance_scale if request.guidance_scale_2 is None else request.guidance_scale_2
@@ -38,7 +38,6 @@ def make_plan(backbone: Backbone, solver: Any, request: RenderRequest) -> list[S
     for index, timestep in enumerate(solver.timesteps):
         expert = backbone.expert(float(timestep), solver.config.num_train_timesteps)
         scale = low_noise if expert else request.guidance_scale
-        assert scale is not None
         sigma = float(sigmas[index]) if sigmas is not None and len(sigmas) >= len(solver.timesteps) else None
         rows.append(StepRow(index, float(timestep), sigma, expert, float(scale)))
     return rows

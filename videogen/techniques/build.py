@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from videogen.propagation.caches import LibraryCache
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.technique import Technique
 
 from .feature_cache import LibraryCacheTechnique
@@ -14,14 +14,14 @@ from .sparse_attention import SparseAttentionTechnique
 
 
 def asked_for(
-    request: RenderRequest, keep_frames: tuple[int, ...] = (), *, frames_apart: bool = False
+    request: ResolvedRequest, keep_frames: tuple[int, ...] = (), *, frames_apart: bool = False
 ) -> list[Technique]:
     """Outermost first: attention must see every model call. keep_frames: latent frames that attention never leaves out.
 
     frames_apart: frames have timesteps of their own, which are told step by step: no step is decoded in another one's
     call.
     """
-    sparse, propagation = request.sparse_attention(), request.propagation()
+    sparse, propagation = request.attention, request.propagation
     found: list[Technique] = []
     if isinstance(propagation, LibraryCache):
         found.append(

@@ -18,7 +18,7 @@ from videogen.motion import MotionPlan, compile
 from videogen.motion.control import MotionControl
 from videogen.motion.layers import digests
 from videogen.motion.pictures import read_picture
-from videogen.request.request import RenderRequest
+from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.warping.warped_noise import WarpedNoise
 
@@ -27,11 +27,15 @@ _log = logging.getLogger("videogen")
 
 @dataclass(frozen=True)
 class PlannedMotion:
-    """A resolved request's motion for its clip. files: a digest of each file that it was read from."""
+    """A resolved request's motion for its clip.
+
+    first_frame: file of the image that dual_clock warps; files: a digest of each file that the motion was read from.
+    """
 
     plan: MotionPlan
     control: MotionControl
     strength: float
+    first_frame: str | None
     files: dict[str, str]
 
     def warps(self) -> bool:
@@ -46,17 +50,18 @@ class PlannedMotion:
         return {"backend": self.control.backend, "strength": self.strength, "files": self.files}
 
 
-def plan_motion(request: RenderRequest, backbone: Backbone) -> PlannedMotion | None:
+def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion | None:
     """The motion of a resolved request; None where it has none. InputError where it does not fit the clip or the
     backend."""
-    motion, control = request.motion_spec(), request.motion_control()
-    if motion is None or control is None:
+    motion = request.motion
+    if motion is None or motion.spec is None:
         return None
-    assert request.frames and request.height and request.width and request.motion_strength is not None
-    if control.backend == "warped_noise":
-        _check_warped(request, backbone)
-    plan = compile(motion, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video)
-    planned = PlannedMotion(plan, control, request.motion_strength, digests(motion, request.motion_picture))
+    if motion.control.backend == "warped_noise":
+        _check_warped(request, motion, backbone)
+    plan = compile(motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video)
+    planned = PlannedMotion(
+        plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
+    )
     if not planned.warps() and not plan.mask().any():
         raise InputError(
             "the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip"
@@ -79,12 +84,13 @@ def driving_video(path: str | os.PathLike[str]) -> Any:
     return video.frames if Path(path).is_dir() and read_folder_fps(Path(path)) is None else video
 
 
-def _check_warped(request: RenderRequest, backbone: Backbone) -> None:
+def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Backbone) -> None:
     if request.noise == "diffusers":
         raise InputError("noise='diffusers' draws the library's noise, a motion warps its own; leave one of them out")
-    if request.motion_picture is not None:
+    if motion.first_frame is not None:
         raise InputError(
-            "motion_picture is the first frame that dual_clock moves; warped_noise begins from none: choose one"
+            f"first_frame={motion.first_frame!r} is the image that dual_clock warps, and warped_noise uses none; leave it "
+            "out, or choose dual_clock"
         )
     if not backbone.training.warped_noise:
         _log.warning(
@@ -93,14 +99,15 @@ def _check_warped(request: RenderRequest, backbone: Backbone) -> None:
         )
 
 
-def first_picture(request: RenderRequest, plan: MotionPlan) -> np.ndarray | None:
-    """The picture that the request names as first, uint8 [height, width, 3]; None where it names none."""
-    if request.motion_picture is None:
+def read_first_frame(motion: PlannedMotion) -> np.ndarray | None:
+    """The image that dual_clock warps, uint8 [height, width, 3]; None where none is given."""
+    if motion.first_frame is None:
         return None
-    picture = read_picture(request.motion_picture, channels=4)[..., :3]
-    if picture.shape[:2] != (plan.height, plan.width):
+    image = read_picture(motion.first_frame, channels=4)[..., :3]
+    plan = motion.plan
+    if image.shape[:2] != (plan.height, plan.width):
         raise InputError(
-            f"motion_picture {str(request.motion_picture)!r} is {picture.shape[1]}x{picture.shape[0]}, "
-            f"the clip {plan.width}x{plan.height}; make them equal"
+            f"first_frame={motion.first_frame!r} is {image.shape[1]}x{image.shape[0]} px and the clip {plan.width}x"
+            f"{plan.height}; give an image of the clip's size"
         )
-    return np.ascontiguousarray(picture)
+    return np.ascontiguousarray(image)

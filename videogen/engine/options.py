@@ -1,0 +1,116 @@
+"""Options of `Engine.generate`: the fields of a render request, the frame size, and how the call runs.
+
+`GenerateOptions` states them for type checkers. A test compares it with `RenderRequest`, so that the two agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from videogen.attention.config import SparseAttention
+from videogen.core.errors import InputError, unknown
+from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
+from videogen.propagation.config import EncoderPropagation
+from videogen.request.request import RenderRequest
+
+if TYPE_CHECKING:
+    from videogen.motion.spec import Motion
+    from videogen.request.continuity import Continuity
+    from videogen.sampling.progress import ProgressCallback
+    from videogen.sampling.technique import Technique
+    from videogen.timeline import Timeline
+
+
+class GenerateOptions(TypedDict, total=False):
+    """The keywords of `Engine.generate`: those of `RenderRequest`, then `size` and the options of the call itself."""
+
+    negative_prompt: str | None
+    model: str | None
+    frames: int | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    guidance_scale: float | None
+    guidance_scale_2: float | None
+    seed: int
+    solver: str | None
+    fps: float | None
+    noise: str
+    guidance_mode: str | None
+    dtype: str | None
+    device: str | None
+    offload: str | None
+    vae_tiling: bool
+    attention: str | dict[str, Any] | SparseAttention
+    recall: float | None
+    propagate: str | dict[str, Any] | EncoderPropagation
+    motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None
+    motion_strength: float | None
+    motion_backend: str | None
+    first_frame: str | PathLike[str] | None
+    story: Timeline | list[Any] | dict[Any, Any] | str | PathLike[str] | None
+    seconds: float | None
+    continuity: str | dict[str, Any] | Continuity | None
+    window: int | None
+    retries: int
+    size: tuple[int, int] | None
+    techniques: Sequence[Technique]
+    progress: ProgressCallback | None
+    preview_every: int
+
+
+#: Options of the call, which are not part of a request.
+CALL_OPTIONS = ("techniques", "progress", "preview_every")
+_CONFIGURATIONS = ("attention", "propagate")
+
+
+def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderRequest]:
+    """A request for each prompt, the i-th with seed + i. InputError for a prompt, an option or a value that is not valid."""
+    values = with_current_keys(dict(options), REQUEST_KEYS)
+    known = [field.name for field in fields(RenderRequest) if field.name != "prompt"]
+    for name in values:
+        if name not in (*known, "size", *CALL_OPTIONS):
+            raise unknown("option", name, (*known, "size", *CALL_OPTIONS))
+    size = values.pop("size", None)
+    if size is not None:
+        values |= _sides(size, values)
+    for name in _CONFIGURATIONS:
+        if name in values:
+            values[name] = _configuration(name, values[name])
+    values = {name: value for name, value in values.items() if name not in CALL_OPTIONS}
+    requests: list[RenderRequest] = []
+    for number, text in enumerate(_prompts(prompt)):
+        seed = {"seed": requests[0].seed + number} if requests else {}
+        requests.append(RenderRequest(prompt=text, **values | seed))
+    return requests
+
+
+def _prompts(prompt: object) -> list[str]:
+    texts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"prompt={prompt!r} must be a text or a list of texts")
+    return list(texts)
+
+
+def _sides(size: object, values: Mapping[str, Any]) -> dict[str, Any]:
+    """width and height of a size."""
+    for name in ("width", "height"):
+        if values.get(name) is not None:
+            raise InputError(f"size={size!r} and {name}={values[name]} both set the frame size; give one of them")
+    try:
+        width, height = size  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise InputError(f"size={size!r} must be (width, height) in px, such as (832, 480)") from None
+    return {"width": width, "height": height}
+
+
+def _configuration(name: str, value: object) -> str | dict[str, Any]:
+    """A technique's configuration as a request stores it."""
+    if isinstance(value, SparseAttention | EncoderPropagation):
+        return asdict(value)
+    if not isinstance(value, str | dict):
+        raise InputError(f"{name}={value!r} must be a text, a configuration object, or a dict of its fields")
+    return value

@@ -1,0 +1,82 @@
+"""Checks of a render request's fields, one by one: types, ranges and choices, whatever the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from videogen.core.errors import InputError
+from videogen.motion.spec import Motion
+from videogen.request.continuity import Continuity
+
+if TYPE_CHECKING:
+    from .request import RenderRequest
+
+NOISES = ("addressed", "diffusers")
+GUIDANCES = ("batched", "sequential")
+
+_ALWAYS_SET = ("prompt", "seed", "noise", "vae_tiling", "attention", "propagate", "retries")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "seed": (int,),
+    "frames": (int,),
+    "width": (int,),
+    "height": (int,),
+    "steps": (int,),
+    "guidance_scale": (int, float),
+    "guidance_scale_2": (int, float),
+    "fps": (int, float),
+    "vae_tiling": (bool,),
+    "attention": (str, dict),
+    "recall": (int, float),
+    "propagate": (str, dict),
+    "motion": (Motion, list, dict, str, PathLike),
+    "motion_strength": (int, float),
+    "story": (object,),
+    "seconds": (int, float),
+    "continuity": (str, dict, Continuity),
+    "window": (int,),
+    "retries": (int,),
+}
+
+
+def check_types(request: RenderRequest) -> dict[str, Any]:
+    """InputError for a field of another type. Returns the fields that are NumPy or torch scalars, as Python's own."""
+    converted: dict[str, Any] = {}
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+            value = converted[field.name] = value.item()
+        _check_type(field.name, value)
+    return converted
+
+
+def _check_type(name: str, value: object) -> None:
+    if value is None and name not in _ALWAYS_SET:
+        return
+    allowed = _TYPES.get(name, (str,))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        wanted = " or ".join(kind.__name__ for kind in allowed)
+        raise InputError(f"{name}={value!r} must be {wanted}, not {type(value).__name__}")
+
+
+def check_values(request: RenderRequest) -> None:
+    """InputError for an empty prompt, a number outside its range, or an unknown choice."""
+    if not request.prompt.strip():
+        raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
+    for name in ("frames", "width", "height", "steps", "fps", "seconds", "window"):
+        value = getattr(request, name)
+        if value is not None and not value > 0:
+            raise InputError(f"{name}={value} must be above 0")
+    for name in ("guidance_scale", "guidance_scale_2", "fps", "recall", "seconds"):
+        value = getattr(request, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name}={value} must be a finite number of at least 0")
+    if not 0 <= request.seed < 2**63:
+        raise InputError(f"seed={request.seed} must be from 0 to 2**63 - 1")
+    for name, choices in (("noise", NOISES), ("guidance_mode", GUIDANCES)):
+        value = getattr(request, name)
+        if value is not None and value not in choices:
+            raise InputError(f"{name}={value!r} is unknown; use {' or '.join(choices)}")
