@@ -186,7 +186,7 @@ def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: 
 def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     for wrong in ({"model": "embedded"}, {"dtype": "float16"}, {"device": "cuda"}):
-        with pytest.raises(InputError, match=f"asks for {next(iter(wrong))}="):
+        with pytest.raises(InputError, match=f"is for {next(iter(wrong))}="):
             engine.render(RenderRequest(PROMPT, frames=1, steps=1, **wrong))
 
 

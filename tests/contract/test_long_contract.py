@@ -430,7 +430,7 @@ def test_a_motion_goes_through_all_segments(policy: str, engine_of: EngineOf) ->
             "wan-2.1",
             {"continuity": "replay", "noise": "diffusers"},
             InputError,
-            "noise by address",
+            "needs addressed noise",
             id="consumed noise",
         ),
         pytest.param(

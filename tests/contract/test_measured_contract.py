@@ -124,7 +124,9 @@ def test_a_trial_leaves_out_what_does_not_fit(where: str, engine_of: EngineOf) -
         told = {"motion": {"kind": "camera", "pan": 4.0}, "motion_backend": "warped_noise"}
     able, refused = candidates(backbone, asked("wan-2.1", "measured", **told).resolve(backbone))
     assert set(able) == {"replay", "overlap", "co_denoise", *(() if where == "video" else ("cono",))}
-    assert {"clean_prefix", "window_attention"} <= set(refused) and all(short.story is None for short in able.values())
+    assert {"clean_prefix", "window_attention"} <= set(refused) and all(
+        short.filled.story is None for short in able.values()
+    )
     assert "motion" in refused["cono"] if where == "video" else "cono" not in refused
 
 

@@ -43,7 +43,7 @@ def test_clean_prefix_is_refused_unless_the_weights_were_trained_for_it(name: st
     assert backbone.capabilities.per_frame_timesteps
     request = dataclasses.replace(request, continuity="clean_prefix:overlap=1")
     if name in EXPANDED:
-        assert request.resolve(backbone).continuity["policy"] == "clean_prefix"
+        assert request.resolve(backbone).clip_continuity.policy == "clean_prefix"
     else:
         with pytest.raises(UnsupportedError, match=r"clean_prefix: .* does not take a timestep"):
             request.resolve(backbone)

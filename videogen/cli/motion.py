@@ -107,8 +107,9 @@ def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
     rate = request.fps or values.get("fps")
     fps = None if rate is None else float(rate)
     height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))
-    frames = request.frames or values.get("frames") if fps is None else clip_frames(request, fps, values.get("frames", 0))
+    frames = (
+        request.frames or values.get("frames") if fps is None else clip_frames(request, fps, values.get("frames", 0))
+    )
     if not (frames and height and width):
         return None
     return int(frames), int(height), int(width), fps
-

@@ -93,7 +93,9 @@ def _made(
     return _Made(video.frames, video.size, float(video.fps), video.manifest, long_video.notes_of(video))
 
 
-def _clip(engine: Engine, request: ResolvedRequest, path: Path, output: dict[str, Any], preview: bool, bar: Bar) -> _Made:
+def _clip(
+    engine: Engine, request: ResolvedRequest, path: Path, output: dict[str, Any], preview: bool, bar: Bar
+) -> _Made:
     from videogen.backbones.base import PromptReading
 
     video = engine.render(request, progress=bar, preview_every=1 if preview else 0)

@@ -1,6 +1,7 @@
 """Renamed keys of stored data: manifests, requests and jobs of earlier versions are read under today's names.
 
-A row says where an old key stands, as a dotted path in which `*` is any key or list item, and what the key is called now.
+A row says where an old key stands, as a dotted path in which `*` is any key or list item, and what the key is called
+now.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ DEFAULTS_KEYS: Mapping[str, str] = {
 
 
 def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -> Any:
-    """A copy of plain data in which every old key has its present name; a value stored under both keeps the present one."""
+    """A copy of plain data in which every old key has its present name; a value stored under both keeps the present
+    one."""
     return _renamed(values, [(tuple(path.split(".")), name) for path, name in renamed.items()])
 
 

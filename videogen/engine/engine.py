@@ -59,9 +59,9 @@ class Engine:
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
 
-        dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as `cuda:1` (None: the
-        best that is present); offload: `model` or `sequential`. Raises InputError, CheckpointError, UnsupportedError or
-        OutOfMemoryError.
+        dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as `cuda:1` (None:
+        the best that is present); offload: `model` or `sequential`. Raises InputError, CheckpointError,
+        UnsupportedError or OutOfMemoryError.
         """
         with memory_errors("load"):
             return cls(load(str(name_or_path), dtype=dtype, device=device, offload=offload))
@@ -80,8 +80,8 @@ class Engine:
         preview_every: steps between previews in `progress`, 0 for none. `attention` and `propagate` also take their
         configuration objects. A long video is returned with all its frames in memory; `render_long` streams to a file.
 
-        Raises InputError, UnsupportedError, NumericsError or OutOfMemoryError, naming the value and what to do; Cancelled
-        if `progress` returned False.
+        Raises InputError, UnsupportedError, NumericsError or OutOfMemoryError, naming the value and what to do;
+        Cancelled if `progress` returned False.
         """
         requests = build_requests(prompt, options)
         videos = self._render(requests, **{name: options[name] for name in CALL_OPTIONS if name in options})
@@ -138,8 +138,8 @@ class Engine:
 
         Each finished segment is stored in the folder `OUTPUT.job` next to the file. After an interruption the same call
         resumes, and the frames are those of an uninterrupted run. keep_job: do not delete that folder, so that single
-        segments can be regenerated. Raises as `generate`, and ResumeError where the folder is the job of another request
-        or another process is using it.
+        segments can be regenerated. Raises as `generate`, and ResumeError where the folder is the job of another
+        request or another process is using it.
         """
         try:
             resolved = resolved_for(request, self.backbone)

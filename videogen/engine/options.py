@@ -68,7 +68,8 @@ _CONFIGURATIONS = ("attention", "propagate")
 
 
 def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderRequest]:
-    """A request for each prompt, the i-th with seed + i. InputError for a prompt, an option or a value that is not valid."""
+    """A request for each prompt, the i-th with seed + i. InputError for a prompt, an option or a value that is not
+    valid."""
     values = with_current_keys(dict(options), REQUEST_KEYS)
     known = [field.name for field in fields(RenderRequest) if field.name != "prompt"]
     for name in values:
@@ -95,13 +96,13 @@ def _prompts(prompt: object) -> list[str]:
     return list(texts)
 
 
-def _sides(size: object, values: Mapping[str, Any]) -> dict[str, Any]:
+def _sides(size: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """width and height of a size."""
     for name in ("width", "height"):
         if values.get(name) is not None:
             raise InputError(f"size={size!r} and {name}={values[name]} both set the frame size; give one of them")
     try:
-        width, height = size  # type: ignore[misc]
+        width, height = size
     except (TypeError, ValueError):
         raise InputError(f"size={size!r} must be (width, height) in px, such as (832, 480)") from None
     return {"width": width, "height": height}

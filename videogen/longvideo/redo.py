@@ -46,7 +46,7 @@ def redo(
     """
     request, settings = request_of_job(output)
     index = operator.index(index)
-    request = replace(request, device=None, dtype=None).resolve(backbone)
+    resolved = replace(request, device=None, dtype=None).resolve(backbone)
 
     def remake(run: LongRun, journal: Journal) -> None:
         if not 0 <= index < len(journal):
@@ -60,7 +60,7 @@ def redo(
 
     return render_long(
         backbone,
-        request,
+        resolved,
         output,
         quality=settings.get("quality"),
         overwrite=True,

@@ -84,9 +84,7 @@ def render_long(
             "files": _files(request),
         }
         if not overwrite and (done := _finished(path, asked, lock)) is not None:
-            return LongVideo(
-                path, request.frames, fps, size, done, len(run.segments), ("the video was whole already",)
-            )
+            return LongVideo(path, request.frames, fps, size, done, len(run.segments), ("the video was whole already",))
         check_output(path, overwrite)
         journal = held.enter_context(Journal.open(job_folder(path), asked, lock))
         held.enter_context(_told_kept(path, journal, len(run.segments)))
@@ -124,7 +122,8 @@ def _with_policy_begun(request: ResolvedRequest, path: Path, backbone: Backbone)
 
 def _files(request: ResolvedRequest) -> dict[str, str]:
     """A digest of each file that a motion is read from."""
-    moving = [request.motion and request.motion.spec, *(shot.motion for shot in request.timeline.shots)]
+    whole = None if request.motion is None else request.motion.spec
+    moving = [whole, *(shot.motion for shot in request.timeline.shots)]
     return {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
 
 

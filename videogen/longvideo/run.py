@@ -69,9 +69,7 @@ class LongRun:
         self.segments = segments(self.shown, self.continuity, self.clip, len(self.plan))
         self.motion = LongMotion.of(request, self.shown, self.backbone)
         self.noise = StoryNoise(self.shown, self.continuity, self.clip, self.motion.noise if self.motion else None)
-        self.prompts = StoryPrompts(
-            self.backbone, self.shown, request.negative_prompt if request.guided else None
-        )
+        self.prompts = StoryPrompts(self.backbone, self.shown, request.negative_prompt if request.guided else None)
         latents = (at for shot in self.shown.shots[1:] for at in {shot.start, shot.start + shot.blend})
         self.breaks = sorted(
             self.shown.latent_map.frames_of(at).start for at in latents

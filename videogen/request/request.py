@@ -1,7 +1,7 @@
 """Render request: one frozen, checked and storable description of a render. No torch here.
 
-Every field is also a key of a configuration file or preset. Fields that are left unset are filled in by `resolve`, which
-makes a `ResolvedRequest` for one loaded model.
+Every field is also a key of a configuration file or preset. Fields that are left unset are filled in by `resolve`,
+which makes a `ResolvedRequest` for one loaded model.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class RenderRequest:
     retries: int = 0
 
     def __post_init__(self) -> None:
-        """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the names
-        of files absolute."""
+        """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
+        names of files absolute."""
         if isinstance(self.first_frame, str | PathLike):
             object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
         for name, value in check_types(self).items():
@@ -112,7 +112,9 @@ class RenderRequest:
         """The story, or one shot of the prompt."""
         from videogen.timeline import Shot, Timeline
 
-        return cast(Timeline, self.story) if self.story is not None else Timeline((Shot(self.prompt, Fraction(0), None),))
+        return (
+            cast(Timeline, self.story) if self.story is not None else Timeline((Shot(self.prompt, Fraction(0), None),))
+        )
 
     def sparse_attention(self) -> SparseAttention | None:
         """The configuration that `attention` and `recall` describe; None for dense."""
@@ -144,8 +146,8 @@ class RenderRequest:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
-        """From a configuration file or manifest, also an older one. InputError that names the nearest key for an unknown
-        key."""
+        """From a configuration file or manifest, also an older one. InputError that names the nearest key for an
+        unknown key."""
         values = with_current_keys(values, REQUEST_KEYS)
         check_keys(values, [field.name for field in fields(cls)])
         if "prompt" not in values and values.get("story") is None:
@@ -164,7 +166,8 @@ class RenderRequest:
         return copy.deepcopy(values)
 
     def _check_long(self) -> None:
-        """Make a story a `Timeline`, and its first prompt the request's. InputError for fields that exclude each other."""
+        """Make a story a `Timeline`, and its first prompt the request's. InputError for fields that exclude each
+        other."""
         from videogen.timeline import as_timeline
 
         if self.continuity is not None and self.continuity not in (AUTO, OFF, MEASURED):

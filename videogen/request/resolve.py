@@ -26,7 +26,8 @@ LONGER_THAN = 1.5  # times the native length: beyond this a video is made of sev
 
 
 def resolve(request: RenderRequest, backbone: Backbone) -> ResolvedRequest:
-    """The request with every field set for this model. InputError or UnsupportedError where it does not fit the model."""
+    """The request with every field set for this model. InputError or UnsupportedError where it does not fit the
+    model."""
     defaults = backbone.defaults
     frames = clip_frames(request, request.fps or defaults.fps, defaults.frames)
     window = request.window or defaults.frames
@@ -98,20 +99,21 @@ def check_loaded(request: RenderRequest, backbone: Backbone) -> None:
     ):
         if requested is not None and requested != loaded:
             raise InputError(
-                f"the request is for {name}={requested!r}, but this engine has {loaded!r}; load that, or set {name}=None"
+                f"the request is for {name}={requested!r}, but this engine has {loaded!r}; load that or set {name}=None"
             )
 
 
 def _resolve_continuity(
     request: RenderRequest, frames: int, window: int, backbone: Backbone
 ) -> Continuity | Literal["off", "measured"]:
-    """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to choose."""
+    """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
+    choose."""
     requested = request.continuity or AUTO
     single = frames <= LONGER_THAN * window and request.story is None
     if requested == OFF or (requested in (AUTO, MEASURED) and single):
         if request.retries:
             raise InputError(
-                f"retries={request.retries} is for videos made of several clips, and {frames} frames are one; leave it out"
+                f"retries={request.retries} is for videos made of several clips, not for {frames} frames; leave it out"
             )
         return "off"
     if request.noise == "diffusers":
@@ -158,8 +160,8 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
     if request.motion_backend is None and not backbone.training.warped_noise:
         longest = int(LONGER_THAN * backbone.defaults.frames)
         raise UnsupportedError(
-            f"a long video's motion needs warped noise, and {backbone.name!r} is not known to be trained with it; set "
-            f"motion_backend='warped_noise' to try it, or render at most {longest} frames"
+            f"a long video's motion needs warped noise, and {backbone.name!r} is not known to be trained with it; "
+            f"set motion_backend='warped_noise' to try it, or render at most {longest} frames"
         )
     return _motion_settings(request, control.with_clocks(*backbone.training.dual_clock))
 

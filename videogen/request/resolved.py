@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class MotionSettings:
     """A motion and how it is enforced.
 
-    spec: the motion of the entire video; None where only shots of the story have one. strength: 0 to 1. first_frame: file
-    of the image that dual_clock warps; None: the plain render's first frame.
+    spec: the motion of the entire video; None where only shots of the story have one. strength: 0 to 1. first_frame:
+    file of the image that dual_clock warps; None: the plain render's first frame.
     """
 
     spec: Motion | None
@@ -46,9 +46,9 @@ class ResolvedRequest:
     """A render with all its settings. Sizes in px, fps in frames per second.
 
     filled: the same as a `RenderRequest`, which resolves to this again. solver: None for the checkpoint's own.
-    guidance_scale_2: None for the same scale in both experts. window: frames that the model generates at once. attention,
-    propagation, motion: None for off. continuity: how a long video's clips are joined; `off` for a single clip;
-    `measured` until a trial has chosen the policy.
+    guidance_scale_2: None for the same scale in both experts. window: frames that the model generates at once.
+    attention, propagation, motion: None for off. continuity: how a long video's clips are joined; `off` for a single
+    clip; `measured` until a trial has chosen the policy.
     """
 
     filled: RenderRequest

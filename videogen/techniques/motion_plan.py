@@ -58,7 +58,9 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
         return None
     if motion.control.backend == "warped_noise":
         _check_warped(request, motion, backbone)
-    plan = compile(motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video)
+    plan = compile(
+        motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video
+    )
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
     )
