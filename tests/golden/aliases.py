@@ -7,4 +7,6 @@ KEY_ALIASES: dict[str, str] = {"pieces": "segments"}
 #: Of whole values of manifests and journals.
 VALUE_ALIASES: dict[str, str] = {}
 #: Of the options and command line flags that the cases name.
-OPTION_ALIASES: dict[str, str] = {}
+OPTION_ALIASES: dict[str, str] = {
+    "motion_picture": "first_frame",
+}

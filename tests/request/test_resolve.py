@@ -1,0 +1,102 @@
+"""Resolution against a model: the defaults, what is recorded, and that it happens once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from videogen import Engine, InputError, RenderRequest
+from videogen.request.continuity import Continuity
+from videogen.request.resolve import clip_frames, resolved_for
+from videogen.request.resolved import ResolvedRequest
+
+PROMPT = "a red ball moves right on a black background"
+LONG: dict[str, Any] = {"frames": 120, "continuity": "replay"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load("embedded-unet", device="cpu")
+
+
+def test_open_fields_are_the_models_defaults(engine: Engine) -> None:
+    resolved, defaults = RenderRequest(PROMPT).resolve(engine.backbone), engine.backbone.defaults
+    assert (resolved.frames, resolved.width, resolved.height) == (defaults.frames, defaults.width, defaults.height)
+    assert (resolved.steps, resolved.guidance_scale, resolved.fps) == (
+        defaults.steps,
+        defaults.guidance_scale,
+        defaults.fps,
+    )
+    assert (resolved.attention, resolved.propagation, resolved.motion) == (None, None, None)
+    assert resolved.continuity == "off" and not resolved.is_long and resolved.guided
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({}, id="a clip"),
+        pytest.param(LONG, id="long"),
+        pytest.param({"seconds": 20.0}, id="long, in seconds"),
+        pytest.param({"seconds": 1.0}, id="a clip in seconds"),
+        pytest.param({"frames": 120, "continuity": "measured"}, id="measured"),
+        pytest.param({"motion": {"kind": "camera", "pan": 4.0}}, id="a motion"),
+        pytest.param(
+            LONG | {"motion": {"kind": "camera", "pan": 4.0}, "motion_backend": "warped_noise"}, id="long motion"
+        ),
+        pytest.param({"guidance_scale": 1.0}, id="no guidance"),
+        pytest.param({"attention": "adaptive", "recall": 0.9, "propagate": "every:2"}, id="techniques"),
+        pytest.param({"prompt": "", "story": {0: PROMPT, 30: "a blue ball"}, "frames": 60}, id="a story"),
+    ],
+)
+def test_what_is_recorded_resolves_to_the_same(values: dict[str, Any], engine: Engine) -> None:
+    resolved = RenderRequest(**{"prompt": PROMPT} | values).resolve(engine.backbone)
+    recorded = RenderRequest.from_dict(resolved.to_dict())
+    assert all(
+        value is not None
+        for name, value in resolved.to_dict().items()
+        if name in ("frames", "window", "dtype", "device")
+    )
+    again = recorded.resolve(engine.backbone)
+    assert again == replace(resolved, filled=again.filled) and again.to_dict() == resolved.to_dict()
+
+
+def test_configurations_are_objects(engine: Engine) -> None:
+    resolved = RenderRequest(PROMPT, **LONG, attention="adaptive", propagate="every:2").resolve(engine.backbone)
+    assert resolved.attention is not None and resolved.attention.recall == 0.95
+    assert resolved.propagation is not None and isinstance(resolved.clip_continuity, Continuity)
+    assert resolved.clip_continuity.overlap is not None
+
+
+def test_a_resolved_request_is_not_resolved_again(engine: Engine) -> None:
+    resolved = RenderRequest(PROMPT).resolve(engine.backbone)
+    assert resolved_for(resolved, engine.backbone) is resolved
+    other = replace(resolved, filled=replace(resolved.filled, model="embedded"))
+    with pytest.raises(InputError, match="is for model='embedded'"):
+        resolved_for(other, engine.backbone)
+
+
+def test_a_single_clip_has_no_policy(engine: Engine) -> None:
+    with pytest.raises(InputError, match="'off' is not a policy"):
+        _ = RenderRequest(PROMPT).resolve(engine.backbone).clip_continuity
+
+
+def test_render_takes_both_forms(engine: Engine) -> None:
+    request = RenderRequest(PROMPT, frames=2, width=16, height=16, steps=1)
+    resolved = request.resolve(engine.backbone)
+    assert isinstance(resolved, ResolvedRequest)
+    assert (engine.render(request).frames == engine.render(resolved).frames).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "frames"),
+    [
+        pytest.param({"frames": 7}, 7, id="frames"),
+        pytest.param({"seconds": 2.5}, 20, id="seconds"),
+        pytest.param({}, 16, id="the default"),
+        pytest.param({"prompt": "", "story": "[00:00-00:04] a red ball"}, 32, id="a story"),
+    ],
+)
+def test_length(values: dict[str, Any], frames: int) -> None:
+    assert clip_frames(RenderRequest(**{"prompt": PROMPT} | values), 8, 16) == frames
