@@ -1,4 +1,4 @@
-"""videogen: one temporal engine for the video diffusion models people already have.
+"""videogen: an inference engine for existing video diffusion models.
 
     from videogen import Engine
     video = Engine.load("embedded").generate("a red ball moves right on a black background")
@@ -9,18 +9,19 @@ Importing this loads neither torch nor diffusers; the first use does.
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .core._version import __version__
+from .core.lazy import lazy
 
-# In a source checkout attention/, schedulers/ and configs/ lie at the repository's root; installed, they lie in here.
+# In a source checkout attention/, schedulers/ and configs/ are at the root of the repository; installed, they are in here.
 _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "schedulers" / "__init__.py").is_file():
     __path__.append(str(_root))
 
 if TYPE_CHECKING:
+    from .backbones.base import Backbone
     from .core.errors import (
         Cancelled,
         CheckpointError,
@@ -33,51 +34,55 @@ if TYPE_CHECKING:
         VideogenError,
     )
     from .engine.engine import Engine
+    from .longvideo.render import LongVideo
     from .media.video import Video
+    from .request.continuity import Continuity
     from .request.request import RenderRequest
     from .sampling.progress import Progress
+    from .sampling.technique import Technique
 
 _HOMES = {
+    "Backbone": "backbones.base",
+    "Cancelled": "core.errors",
+    "CheckpointError": "core.errors",
+    "Continuity": "request.continuity",
     "Engine": "engine.engine",
+    "InputError": "core.errors",
+    "LongVideo": "longvideo.render",
+    "MediaError": "core.errors",
+    "NumericsError": "core.errors",
+    "OutOfMemoryError": "core.errors",
     "Progress": "sampling.progress",
     "RenderRequest": "request.request",
+    "ResumeError": "core.errors",
+    "Technique": "sampling.technique",
+    "UnsupportedError": "core.errors",
     "Video": "media.video",
+    "VideogenError": "core.errors",
 }
-_ERRORS = (
-    "Cancelled",
-    "CheckpointError",
-    "InputError",
-    "MediaError",
-    "NumericsError",
-    "OutOfMemoryError",
-    "ResumeError",
-    "UnsupportedError",
-    "VideogenError",
-)
 
 __all__ = [
+    "Backbone",
     "Cancelled",
     "CheckpointError",
+    "Continuity",
     "Engine",
     "InputError",
+    "LongVideo",
     "MediaError",
     "NumericsError",
     "OutOfMemoryError",
     "Progress",
     "RenderRequest",
     "ResumeError",
+    "Technique",
     "UnsupportedError",
     "Video",
     "VideogenError",
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = "core.errors" if name in _ERRORS else _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'videogen' has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
+__getattr__ = lazy(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
