@@ -38,20 +38,20 @@ def long_motion(engine: Engine, **asked: Any) -> LongMotion:
         "continuity": "replay",
     }
     request = RenderRequest(**values | {"motion_backend": "warped_noise"} | asked).resolve(engine.backbone)
-    found = LongMotion.of(request, request.latent_timeline(engine.backbone.geometry), engine.backbone)
+    found = LongMotion.from_request(request, request.latent_timeline(engine.backbone.geometry), engine.backbone)
     assert found is not None
     return found
 
 
-@pytest.mark.parametrize("chunk", [1, 7, FRAMES])
-def test_a_clip_that_moves_as_planned_is_found_to(chunk: int, engine_of: EngineOf) -> None:
+@pytest.mark.parametrize("batch", [1, 7, FRAMES])
+def test_a_clip_that_moves_as_planned_is_found_to(batch: int, engine_of: EngineOf) -> None:
     motion = long_motion(engine_of("wan-2.1"), motion=PAN)
     clip = compile(PAN, FRAMES, SIZE, SIZE).preview(texture(SIZE), arrows=False)
-    for at in range(0, FRAMES, chunk):
-        motion.add(clip[at : at + chunk])
+    for at in range(0, FRAMES, batch):
+        motion.add(clip[at : at + batch])
     (shot,) = motion.measured["shots"]
-    assert shot["shot"] == 0 and shot["asked_px"] == pytest.approx(24 / (FRAMES - 1), rel=0.01)
-    assert shot["error_px"] < 0.25 * shot["asked_px"]
+    assert shot["shot"] == 0 and shot["target_px"] == pytest.approx(24 / (FRAMES - 1), rel=0.01)
+    assert shot["error_px"] < 0.25 * shot["target_px"]
     assert shot["floor_px"] == pytest.approx(
         shot["error_px"], abs=0.03
     )  # the clip is just what the floor is measured on
@@ -61,8 +61,8 @@ def test_standing_still_is_off_by_all_that_was_asked(engine_of: EngineOf) -> Non
     motion = long_motion(engine_of("wan-2.1"), motion=PAN)
     motion.add(np.repeat(texture(SIZE)[None], FRAMES, 0))
     (shot,) = motion.measured["shots"]
-    assert shot["error_px"] == pytest.approx(shot["asked_px"], rel=0.02)
-    assert shot["floor_px"] < 0.25 * shot["asked_px"]
+    assert shot["error_px"] == pytest.approx(shot["target_px"], rel=0.02)
+    assert shot["floor_px"] < 0.25 * shot["target_px"]
 
 
 def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
@@ -74,7 +74,7 @@ def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
     motion.add(compile(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
     (shot,) = motion.measured["shots"]
     assert (
-        shot["floor_px"] < 0.5 * shot["asked_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["asked_px"]
+        shot["floor_px"] < 0.5 * shot["target_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["target_px"]
     )
 
 
@@ -84,13 +84,13 @@ def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
     story = as_timeline({0: "a red ball", 17: "a blue ball"}).to_dict()
     story["shots"][1]["motion"] = [{"kind": "camera", "pan": 12.0}]
     motion = long_motion(engine_of("wan-2.1"), prompt="", story=story)
-    start = motion.shown.shots[1].start
-    first = motion.shown.latent_map.frames_of(start).stop - 1
-    plan = compile(Camera(pan=12), motion.shown.latent_map.frame_count(motion.shown.latents - start), SIZE, SIZE)
+    start = motion.timeline.shots[1].start
+    first = motion.timeline.latent_map.frames_of(start).stop - 1
+    plan = compile(Camera(pan=12), motion.timeline.latent_map.frame_count(motion.timeline.latents - start), SIZE, SIZE)
     still = np.repeat(texture(SIZE)[None], first, 0)
     motion.add(np.concatenate([still, plan.preview(texture(SIZE), arrows=False)])[:FRAMES])
     (shot,) = motion.measured["shots"]
-    assert shot["shot"] == 1 and shot["error_px"] < 0.3 * shot["asked_px"]
+    assert shot["shot"] == 1 and shot["error_px"] < 0.3 * shot["target_px"]
 
 
 def test_a_render_tells_it(engine_of: EngineOf) -> None:
@@ -102,10 +102,10 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
     video = engine.render(request)
     assert video.manifest is not None
     long = video.manifest["measured"]["long"]
-    assert long["motion"]["strength"] == 0.5 and long["motion"]["shots"][0]["asked_px"] > 0
+    assert long["motion"]["strength"] == 0.5 and long["motion"]["shots"][0]["target_px"] > 0
     older = {
         **long,
-        "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]},
+        "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]},
     }  # of before floors were told
     assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
     assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))

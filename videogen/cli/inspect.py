@@ -69,5 +69,5 @@ def _long(figures: Mapping[str, Any]) -> dict[str, object]:
         )
     for shot in figures.get("motion", {}).get("shots", ()):
         floor = f" (floor {shot['floor_px']:.2f})" if "floor_px" in shot else ""
-        told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['asked_px']:.2f}{floor}"
+        told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['target_px']:.2f}{floor}"
     return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError
-from videogen.longvideo.journal.job import CHUNKS, job_folder
+from videogen.longvideo.journal.job import SEGMENTS_FOLDER, job_folder
 from videogen.request.request import RenderRequest
 
 _WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet")
@@ -24,17 +24,17 @@ def output_of(path: Path) -> Path:
 def kept(output: Path) -> int | None:
     """How many segments the job of an output holds; None where it has no job."""
     folder = job_folder(output)
-    return len(list((folder / CHUNKS).glob("*.json"))) if folder.is_dir() else None
+    return len(list((folder / SEGMENTS_FOLDER).glob("*.json"))) if folder.is_dir() else None
 
 
 def read_job(output: Path) -> tuple[RenderRequest, dict[str, Any]]:
     """What the job of an output was begun with, and its output settings. InputError where there is no job."""
-    from videogen.longvideo.render import request_of_job
+    from videogen.longvideo.render import read_job_request
 
     if kept(output) is None:
         told = f"{_near(output)} has no job: {_near(job_folder(output))} is not there"
         raise InputError(f"{told}; a render that is finished leaves one only with --keep-job")
-    return request_of_job(output)
+    return read_job_request(output)
 
 
 def resumed(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any]]:

@@ -41,10 +41,10 @@ def render(
 
 def segments_of(request: ResolvedRequest, backbone: Backbone) -> list[Segment]:
     """The segments that a resolved long request is made in."""
-    from videogen.longvideo.segments import segments
+    from videogen.longvideo.policies.build import divide_timeline
 
     clip = backbone.geometry.shape(request.window, 0, 0)[2]
-    return segments(request.latent_timeline(backbone.geometry), request.clip_continuity, clip, request.steps)
+    return divide_timeline(request.latent_timeline(backbone.geometry), request.clip_continuity, clip, request.steps)
 
 
 def check_clip_only(keep_job: bool, preview: Path | None, is_long: bool) -> None:

@@ -34,7 +34,7 @@ def long_section(found: Mapping[str, Any], request: Mapping[str, Any]) -> list[s
             summary.append((f"tried: {name}", f"{seams}, motion {row['motion']:.2f} of a single clip's"))
     for shot in found.get("motion", {}).get("shots", ()):
         floor = f" (the measuring's own error {shot['floor_px']:.2f})" if "floor_px" in shot else ""
-        figure = f"{shot['error_px']:.2f} px a frame off the {shot['asked_px']:.2f} asked for{floor}"
+        figure = f"{shot['error_px']:.2f} px a frame off the {shot['target_px']:.2f} asked for{floor}"
         summary.append((f"motion of shot {shot['shot']}", figure))
     parts = ["<h2>Long video</h2>", _rows(summary)]
     if request.get("story"):

@@ -17,12 +17,15 @@ REQUEST_KEYS: Mapping[str, str] = {
 MANIFEST_KEYS: Mapping[str, str] = {
     **{f"request.{path}": name for path, name in REQUEST_KEYS.items()},
     "measured.long.pieces": "segments",
+    "measured.long.motion.shots.*.asked_px": "target_px",
 }
 #: of a checkpoint's `defaults.json`
 DEFAULTS_KEYS: Mapping[str, str] = {
     "dual_clock_whole": "dual_clock_global",
     "motion_backend_whole": "motion_backend_global",
 }
+#: of what a job of a long render was started with (`job.json`)
+JOB_KEYS: Mapping[str, str] = {}
 
 
 def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -> Any:

@@ -14,9 +14,9 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.longvideo.policy_trial import settled
+from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo
-from videogen.longvideo.render import LongVideo, manifest_of, render_long
+from videogen.longvideo.render import LongVideo, build_manifest, render_long
 from videogen.longvideo.run import LongRun
 from videogen.media.video import Video
 from videogen.request.request import RenderRequest
@@ -189,12 +189,12 @@ class Engine:
                 "techniques are for a single clip; a long video attaches its own to each segment: use continuity='off'"
             )
         try:
-            request, trial = settled(self.backbone, request, progress)
+            request, trial = choose_policy(self.backbone, request, progress)
             run = LongRun(self.backbone, request, progress, trial)
             frames = np.concatenate(list(run.frames()))
         finally:
             self.backbone.release()
-        return Video(frames, request.exact_fps, manifest_of(run, {}).to_dict())
+        return Video(frames, request.exact_fps, build_manifest(run, {}).to_dict())
 
     def _dual_clock(self, run: Run, motion: PlannedMotion) -> DualClockTechnique:
         """Dual-clock sampling, with the first frame that is given, or each clip's plain render's."""

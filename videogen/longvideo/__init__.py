@@ -1,6 +1,6 @@
-"""Videos longer than a model's native clip: segments, how they are joined, the journal that makes a render resumable.
+"""Videos longer than a model's native clip: continuity policies, segments, and the journal that makes a render resumable.
 
-`segments` divides a timeline; `journal` keeps finished segments on disk. Use `Engine.render_long` to render one.
+`policies` divide a timeline into segments; `journal` stores finished ones on disk. Use `Engine.render_long` to render.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from videogen.core.lazy import lazy
 if TYPE_CHECKING:
     from .journal.job import job_folder, read_request
     from .journal.journal import Journal
-    from .journal.records import Chunk
+    from .journal.records import SegmentRecord
 
 _HOMES = {
-    "Chunk": "journal.records",
     "Journal": "journal.journal",
+    "SegmentRecord": "journal.records",
     "job_folder": "journal.job",
     "read_request": "journal.job",
 }
 
 __all__ = [
-    "Chunk",
     "Journal",
+    "SegmentRecord",
     "job_folder",
     "read_request",
 ]

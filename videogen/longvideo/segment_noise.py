@@ -1,7 +1,7 @@
-"""The noise of a long video by its timeline: which stream each latent frame's noise comes from, and with which seed.
+"""Noise of a long video's segments: which stream and seed each latent frame's noise comes from.
 
-Every shot's latents have the noise of its seed. CoNo's permutes the first clip's noise through a whole scene, so a seed
-of a shot that begins no scene would have no effect there and is refused.
+A shot's latents have the noise of the shot's seed. CoNo's noise permutes that of the first clip through the scene, so
+that the seed of a shot which begins no scene would have no effect: it is refused.
 """
 
 from __future__ import annotations
@@ -24,117 +24,121 @@ from videogen.schedulers.noise.stream import (
 )
 from videogen.timeline.latent_timeline import LatentTimeline
 
-from .segments import Scene, Segment, look_back_of
+from .policies.look_back import look_back_schedule
+from .segments import Scene, Segment
 
 if TYPE_CHECKING:
     import torch
 
-_LEAD = 2**40  # added to the address of a latent that leads in a scene
+_WARMUP = 2**40  # added to a warm-up latent's address
 
 
-class StoryNoise:
-    """The `NoiseSource` of each clip of each segment. seed: of shots that have none; warped: the stream of a shot, by
-    number."""
+class SegmentNoise:
+    """The noise of each clip of each segment. clip: latent frames that the model denoises at once; warped: the warped
+    stream of a shot, by number."""
 
     def __init__(
         self,
-        shown: LatentTimeline,
+        timeline: LatentTimeline,
         continuity: Continuity,
         clip: int,
         warped: Callable[[int], NoiseStream] | None = None,
     ) -> None:
-        self._shown, self._continuity, self._clip = shown, continuity, clip
+        self._timeline, self._continuity, self._clip = timeline, continuity, clip
         if continuity.noise == "cono":
-            _check_seeds(shown)
-        self._stream = _Shots(shown, lru_cache(maxsize=8)(warped or self._of_shot))
-        self._cono = lru_cache(maxsize=2)(self._of_scene)
+            _check_seeds(timeline)
+        self._stream = _ShotStreams(timeline, lru_cache(maxsize=8)(warped or self._shot_stream))
+        self._scene_stream = lru_cache(maxsize=2)(self._cono_stream)
 
-    def of(self, segment: Segment, number: int) -> NoiseWindow:
+    def window(self, segment: Segment, number: int) -> NoiseWindow:
         """The noise of clip `number` of a segment."""
         if self._continuity.noise == "cono":
-            stream, extension = self._place(segment)
+            stream, extension = self._cono_place(segment)
             return stream.clip("A" if segment.first else segment.clips[number].name, extension)
-        return NoiseWindow(self._stream, tuple(self._source(segment.scene, latent) for latent in segment.spans[number]))
+        sources = tuple(self._source(segment.scene, latent) for latent in segment.spans[number])
+        return NoiseWindow(self._stream, sources)
 
-    def between(self, segment: Segment, free: list[int], attempt: int) -> NoiseWindow:
-        """A segment made again between its neighbours: its one clip's noise, of the shots' streams, drawn anew in the
-        slots `free`."""
+    def regeneration_window(self, segment: Segment, slots: list[int], attempt: int) -> NoiseWindow:
+        """The noise of a segment that is regenerated between its neighbours, as one clip: the shots' streams, redrawn
+        in `slots`."""
         sources = [self._source(segment.scene, latent) for latent in segment.spans[0]]
-        return NoiseWindow(_Again(self._stream, attempt, {sources[slot] for slot in free}), tuple(sources))
-
-    def _source(self, scene: Scene, latent: int) -> int:
-        """A lead has an address of its own."""
-        return scene.video_latent(latent) + (_LEAD if latent < scene.start + scene.lead else 0)
+        stream = _RedrawnStream(self._stream, attempt, {sources[slot] for slot in slots})
+        return NoiseWindow(stream, tuple(sources))
 
     def redraw(self, segment: Segment, attempt: int) -> None:
-        """Give what the segment makes anew, not what it copies, an attempt's own noise; 0: the usual."""
+        """Give the latents that a segment generates, and does not copy, an attempt's noise; attempt 0: the first
+        one's."""
+        generated = range(segment.start, segment.scene.stop)
         for number, clip in enumerate(segment.clips):
-            copied = {slot for guide in clip.guides for slot in guide.slots}
-            window = self.of(segment, number)
-            anew = range(segment.start, segment.scene.stop)
-            free = [
+            window = self.window(segment, number)
+            sources = [
                 window.sources[slot]
                 for slot in range(segment.frames)
-                if slot not in copied and segment.spans[number][slot] in anew
+                if slot not in clip.guided and segment.spans[number][slot] in generated
             ]
-            window.stream.redraw(free, attempt)
+            window.stream.redraw(sources, attempt)
 
-    def _of_shot(self, index: int) -> NoiseStream:
-        seed = self._shown.shots[index].seed
+    def _source(self, scene: Scene, latent: int) -> int:
+        """The address of a job latent's noise; a warm-up latent has one of its own."""
+        return scene.video_latent(latent) + (_WARMUP if latent < scene.start + scene.warmup else 0)
+
+    def _shot_stream(self, index: int) -> NoiseStream:
+        seed = self._timeline.shots[index].seed
         if self._continuity.noise == "freenoise":
             return noise_stream("freenoise", seed, window=self._clip, stride=max(1, self._clip // 4))
         return IidNoise(seed)
 
-    def _place(self, segment: Segment) -> tuple[ConoNoise, int]:
+    def _cono_place(self, segment: Segment) -> tuple[ConoNoise, int]:
+        """(the scene's stream, the number of the extension that a segment is)."""
         before = segment.spans[0].start - segment.scene.start
-        stream = self._cono(segment.scene)
+        stream = self._scene_stream(segment.scene)
         return stream, 0 if segment.first else (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
 
-    def _of_scene(self, scene: Scene) -> ConoNoise:
-        seed = self._shown.shot_at(scene.shown).seed
-        layout = look_back_of(self._continuity, self._clip, steps=1, anchor=0).layout
+    def _cono_stream(self, scene: Scene) -> ConoNoise:
+        seed = self._timeline.shot_at(scene.video_start).seed
+        layout = look_back_schedule(self._continuity, self._clip, steps=1, anchor=0).layout
         return ConoNoise(
             address(seed, "scene", scene.index) if scene.index else seed, **layout, refresh=self._continuity.refresh
         )
 
 
-class _Again(NoiseStream):
-    """Another stream, but for some sources, whose noise is an attempt's own."""
+class _RedrawnStream(NoiseStream):
+    """Another stream with an attempt's own noise at some sources."""
 
-    def __init__(self, stream: NoiseStream, attempt: int, anew: set[int]) -> None:
+    def __init__(self, stream: NoiseStream, attempt: int, redrawn: set[int]) -> None:
         super().__init__(stream.seed)
-        self._stream, self._attempt, self._anew = stream, attempt, anew
+        self._stream, self._attempt, self._redrawn = stream, attempt, redrawn
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
-        if source not in self._anew:
+        if source not in self._redrawn:
             return self._stream.noise(source, shape)
         return normal(address(self.seed, f"redo {self._attempt}", source), shape)
 
     def solver_seed(self, source: int, step: int) -> int:
-        if source not in self._anew:
+        if source not in self._redrawn:
             return self._stream.solver_seed(source, step)
         return address(self.seed, f"solver, redo {self._attempt}", source, step)
 
 
-class _Shots(NoiseStream):
-    """Each latent frame's noise from its shot's stream. Sources are the video's latent frames."""
+class _ShotStreams(NoiseStream):
+    """Each latent's noise from its shot's stream. Sources are the video's latents, and warm-up latents."""
 
-    def __init__(self, shown: LatentTimeline, stream_of: Callable[[int], NoiseStream]) -> None:
-        super().__init__(shown.shots[0].seed)
-        self._beyond = IidNoise(shown.shots[-1].seed)
-        self._shown, self._stream_of = shown, stream_of
+    def __init__(self, timeline: LatentTimeline, stream_of: Callable[[int], NoiseStream]) -> None:
+        super().__init__(timeline.shots[0].seed)
+        self._beyond = IidNoise(timeline.shots[-1].seed)
+        self._timeline, self._stream_of = timeline, stream_of
 
-    def _at(self, source: int) -> NoiseStream:
-        """A clip may reach past the video's end: it goes on with the last shot's seed."""
-        latent = source % _LEAD
-        if latent < self._shown.latents:
-            return self._stream_of(self._shown.index_at(latent))
+    def _stream_at(self, source: int) -> NoiseStream:
+        """A clip may reach beyond the video's end, where the last shot's seed continues."""
+        latent = source % _WARMUP
+        if latent < self._timeline.latents:
+            return self._stream_of(self._timeline.index_at(latent))
         return self._beyond
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
-        stream = self._at(source)
-        if source >= _LEAD and isinstance(stream, WarpedStream | FreeNoise):
-            return stream.noise(source % _LEAD, shape)
+        stream = self._stream_at(source)
+        if source >= _WARMUP and isinstance(stream, WarpedStream | FreeNoise):
+            return stream.noise(source % _WARMUP, shape)
         return stream.noise(source, shape)
 
     def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
@@ -142,19 +146,19 @@ class _Shots(NoiseStream):
 
     def redraw(self, sources: object, attempt: int) -> None:
         for source in cast(list[int], sources):
-            self._at(source).redraw([source], attempt)
+            self._stream_at(source).redraw([source], attempt)
 
     def solver_seed(self, source: int, step: int) -> int:
-        return self._at(source).solver_seed(source, step)
+        return self._stream_at(source).solver_seed(source, step)
 
 
-def _check_seeds(shown: LatentTimeline) -> None:
-    begun = {start for start, _ in shown.scenes()}
-    first = None
-    for number, shot in enumerate(shown.shots, 1):
-        first = shot.seed if shot.start in begun else first
-        if shot.seed != first:
+def _check_seeds(timeline: LatentTimeline) -> None:
+    scene_starts = {start for start, _ in timeline.scenes()}
+    scene_seed = None
+    for number, shot in enumerate(timeline.shots, 1):
+        scene_seed = shot.seed if shot.start in scene_starts else scene_seed
+        if shot.seed != scene_seed:
             raise UnsupportedError(
-                f"shot {number}'s seed={shot.seed} has no effect under continuity look_back, whose clips permute the noise of the "
-                "scene's first; leave it out, begin the shot with a cut, or use another continuity"
+                f"shot {number}'s seed={shot.seed} has no effect under continuity look_back, whose clips permute the "
+                "noise of the scene's first; leave it out, begin the shot with a cut, or use another continuity"
             )

@@ -1,1 +1,1 @@
-"""The job folder of a long render: finished segments on disk, so that the same command resumes after a crash."""
+"""Journal of a long render: its job folder, the segments stored in it, and the lock on it."""

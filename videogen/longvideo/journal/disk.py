@@ -1,6 +1,7 @@
-"""Bytes on disk that are whole or absent, and plain data that tells when it was damaged. Used by the journal alone.
+"""Durable files of the journal: bytes that are complete or absent, and plain data that shows damage.
 
-Stricter than `core.files`: a sync that fails is an error, for what the journal says is kept must survive a power cut.
+Stricter than `core.files`: a sync that fails is an error, because what the journal calls stored must survive a power
+cut.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ class DamagedError(Exception):
     """A file's bytes are not those that were written."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Give `path` this content at one instant: beside it, synced, renamed over it, the folder synced.
+def write_durably(path: Path, data: bytes) -> None:
+    """Give `path` this content at one instant: write next to it, sync, rename over it, sync the folder.
 
-    Whatever fails or interrupts it, `path` holds what it held or all of `data`; OSError as it comes.
+    Whatever fails or interrupts it, `path` has its old content or all of `data`. OSError is passed on.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
@@ -45,7 +46,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Names in a folder reach the disk; Windows keeps them by itself."""
+    """Bring a folder's names to the disk; Windows does so by itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -55,8 +56,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in memory that does not grow with it."""
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in constant memory."""
     state = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
@@ -65,12 +66,12 @@ def hash_of(path: Path) -> str:
 
 
 def canonical(values: Mapping[str, Any]) -> str:
-    """Plain data as one line that is the same for equal data. TypeError or ValueError for what is no plain data, NaN
-    included."""
+    """Plain data as one line, the same for equal data. TypeError or ValueError for anything else, NaN included."""
     return json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of plain data."""
     return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 
@@ -81,11 +82,11 @@ def seal(values: Mapping[str, Any]) -> bytes:
 
 
 def unseal(data: bytes) -> dict[str, Any]:
-    """What was sealed; DamagedError where a byte is another."""
+    """The plain data that was sealed; DamagedError where a byte has changed."""
     line, _, rest = data.partition(b"\n")
     if rest != hashlib.sha256(line).hexdigest().encode() + b"\n":
         raise DamagedError("its bytes are not those that were written")
     values = json.loads(line)
     if not isinstance(values, dict):
-        raise DamagedError("it holds no table")
+        raise DamagedError("it has no table")
     return values

@@ -1,7 +1,7 @@
-"""The job folder itself: whose it is, which request it is of, and what is left of it after a kill.
+"""Job folder of a long render: whose it is, which request it belongs to, and what a kill left in it.
 
-It holds `job.json` (format and request, sealed), `lock` and `chunks/`. Whatever the format, job.json stays sealed plain
-data with a `format`, so that every version can tell.
+It has `job.json` (format and request, sealed), `lock` and `chunks/` (the segments). Whatever the format, job.json stays
+sealed plain data with a `format`, so that every version can tell.
 """
 
 from __future__ import annotations
@@ -14,59 +14,60 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError, ResumeError
+from videogen.core.stored_keys import JOB_KEYS, with_current_keys
 
-from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_whole
+from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_durably
 from .lock import FileLock
-from .records import FORMAT, read_record, request_of_any
+from .records import FORMAT, find_request_digest, read_entry
 
-CHUNKS = "chunks"
+SEGMENTS_FOLDER = "chunks"  # its name in jobs of all versions
 _JOB, _LOCK = "job.json", "lock"
-_SHOWN = 60  # characters of a value in a message
+_QUOTED = 60  # characters of a value in a message
 
 
 def job_folder(output: str | os.PathLike[str]) -> Path:
-    """Where the job of an output file lies: beside it, `clip.mp4.job`."""
+    """Where the job of an output file is: next to it, `clip.mp4.job`."""
     final = Path(output).expanduser().absolute()
     return final.with_name(f"{final.name}.job")
 
 
 def read_request(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a job was begun with, to begin it again. ResumeError where there is no job, or one of another version."""
-    return dict(_read_job(Path(folder))["request"])
+    """What a job was started with, under today's keys. ResumeError where there is no job, or another version's."""
+    return dict(with_current_keys(_read_job(Path(folder))["request"], JOB_KEYS))
 
 
-def begun(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """(what a job was begun with, its first chunk's state); None where no chunk is done, or the job is damaged."""
+def read_started_job(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(what a job was started with, its first segment's state); None where no segment is done, or the job is damaged."""
     try:
-        request = read_request(folder)
-        first = read_record(Path(folder) / CHUNKS, 0, digest(request))
+        stored = _read_job(Path(folder))["request"]
+        first = read_entry(Path(folder) / SEGMENTS_FOLDER, 0, digest(stored))
     except (ResumeError, DamagedError):
         return None
-    return None if first is None else (request, first.state)
+    return None if first is None else (dict(with_current_keys(stored, JOB_KEYS)), first.state)
 
 
-def take(folder: Path) -> FileLock:
-    """Make the folder and lock it; InputError where it is somebody else's or cannot be made."""
+def lock_job(folder: Path) -> FileLock:
+    """Make the folder and lock it. InputError where it has other content or cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in folder.iterdir()}
-        strange = sorted(name for name in names - {_LOCK, CHUNKS} if not name.startswith("."))
+        strange = sorted(name for name in names - {_LOCK, SEGMENTS_FOLDER} if not name.startswith("."))
         if strange and _JOB not in names:
-            raise InputError(f"{folder} holds other things, such as {strange[0]}; choose another folder for the job")
+            raise InputError(f"{folder} has other content, such as {strange[0]}; choose another folder for the job")
         return FileLock(folder / _LOCK)
     except (InputError, ResumeError):
         raise
     except (OSError, ValueError) as error:
         raise InputError(
-            f"cannot keep a job in {folder}: {getattr(error, 'strerror', None) or error}; choose another folder"
+            f"cannot store a job in {folder}: {getattr(error, 'strerror', None) or error}; choose another folder"
         ) from error
 
 
 @contextmanager
-def taken(folder: Path) -> Iterator[FileLock]:
-    """The folder's lock, for work that comes before the job: others are refused meanwhile. Where no job is begun, no
-    folder stays."""
-    lock = take(folder)
+def locked_job(folder: Path) -> Iterator[FileLock]:
+    """The folder's lock, for work that precedes the job: other processes are refused meanwhile. If no job is started,
+    the folder is removed."""
+    lock = lock_job(folder)
     try:
         yield lock
     finally:
@@ -75,54 +76,57 @@ def taken(folder: Path) -> Iterator[FileLock]:
         lock.release()
 
 
-def begin_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> str:
-    """The job's digest: of a new job, or of the one there, if it is this request's."""
-    chunks = folder / CHUNKS
-    known = request_of_any(chunks) if chunks.is_dir() else None
+def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> str:
+    """The job's digest: of a new job, or of the one there if it is this request's."""
+    segments = folder / SEGMENTS_FOLDER
+    known = find_request_digest(segments) if segments.is_dir() else None
     try:
         job = _read_job(folder) if (folder / _JOB).exists() else None
-    except _DamagedJob:
+    except _DamagedJobError:
         job = None
         if known is None:
-            notes.append(f"{folder / _JOB} was damaged and no chunk was done; the job begins anew")
-    if job is not None and (known is not None or job["request"] == request):
-        _check_same(folder, job["request"], request)
-        return digest(job["request"])
+            notes.append(f"{folder / _JOB} was damaged and no segment was done; the job starts over")
     if job is not None:
-        notes.append(f"{folder} was the job of another request, of which no chunk was done; it begins anew")
+        stored = with_current_keys(job["request"], JOB_KEYS)
+        if known is not None or stored == request:
+            _check_same(folder, stored, request)
+            return digest(job["request"])  # of what is stored, whatever its keys: the segments' entries name it
+        notes.append(f"{folder} was the job of another request, of which no segment was done; it starts over")
     if known not in (None, digest(request)):
         raise ResumeError(
-            f"{folder / _JOB} is damaged or gone, and its chunks are not of this request (or of another version); give the command "
-            "that began the job, or delete the folder to start anew"
+            f"{folder / _JOB} is damaged or missing, and its segments belong to another request or version; give the "
+            "command that started the job, or delete the folder to start over"
         )
     if known is not None:
-        notes.append(f"{folder / _JOB} was damaged or gone; its chunks are of this request, so it was written anew")
-    chunks.mkdir(exist_ok=True)
+        notes.append(
+            f"{folder / _JOB} was damaged or missing; its segments belong to this request, so it was rewritten"
+        )
+    segments.mkdir(exist_ok=True)
     sync_folder(folder.parent)
-    write_whole(folder / _JOB, seal({"format": FORMAT, "request": request}))
+    write_durably(folder / _JOB, seal({"format": FORMAT, "request": request}))
     return digest(request)
 
 
-class _DamagedJob(ResumeError):
+class _DamagedJobError(ResumeError):
     """`job.json` is not as it was written."""
 
 
 def _read_job(folder: Path) -> dict[str, Any]:
-    """`job.json`: format and request. ResumeError where it is gone, damaged or another version's."""
+    """`job.json`: format and request. ResumeError where it is missing, damaged or another version's."""
     try:
         job = unseal((folder / _JOB).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise ResumeError(f"{folder} holds no job to go on with: it has no {_JOB}") from None
+        raise ResumeError(f"{folder} has no job to resume: it has no {_JOB}") from None
     except OSError as error:
         raise ResumeError(f"{folder / _JOB} cannot be read: {error.strerror or error}") from error
     except DamagedError as error:
-        raise _DamagedJob(
-            f"{folder / _JOB} is damaged: {error}; give the command that began the job, which mends it"
+        raise _DamagedJobError(
+            f"{folder / _JOB} is damaged: {error}; give the command that started the job, which fixes it"
         ) from error
     if job.get("format") != FORMAT or not isinstance(job.get("request"), dict):
         raise ResumeError(
-            f"{folder} is a job of format {job.get('format')!r}, this version goes on with format {FORMAT} only; finish it with the "
-            "version that began it, or delete the folder to start anew"
+            f"{folder} is a job of format {job.get('format')!r}, and this version resumes format {FORMAT} only; finish it "
+            "with the version that started it, or delete the folder to start over"
         )
     return job
 
@@ -130,10 +134,10 @@ def _read_job(folder: Path) -> dict[str, Any]:
 def _check_same(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
     different = list(_differences(was, now))
     if different:
-        told = "; ".join(f"{name} was {_short(a)} and is {_short(b)}" for name, a, b in different[:3])
+        first = "; ".join(f"{name} was {_quote(a)} and is {_quote(b)}" for name, a, b in different[:3])
         more = f"; and {', '.join(name for name, _, _ in different[3:])}" if len(different) > 3 else ""
         raise ResumeError(
-            f"{folder} is the job of another request: {told}{more}; give that one, or delete the folder to start anew"
+            f"{folder} is the job of another request: {first}{more}; give that one, or delete the folder to start over"
         )
 
 
@@ -141,7 +145,7 @@ _ABSENT = object()
 
 
 def _differences(was: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, old value, new value) of what differs."""
+    """(dotted name, old value, new value) of each difference."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted({*was, *now}):
             yield from _differences(was.get(key, _ABSENT), now.get(key, _ABSENT), f"{name}.{key}" if name else key)
@@ -149,18 +153,18 @@ def _differences(was: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any,
         yield name, was, now
 
 
-def _short(value: Any) -> str:
-    told = "not there" if value is _ABSENT else repr(value)
-    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]}..."
+def _quote(value: Any) -> str:
+    text = "not there" if value is _ABSENT else repr(value)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
 
 
 def finished_name(folder: Path) -> str:
-    """How the names of this job's folders begin that were finished and not yet removed."""
+    """The prefix of the names of this job's folders that were finished and not yet removed."""
     return f".{folder.name}.finished-"
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a kill left: of a finished job of this name, and half-written files."""
+    """Remove what a kill left: a finished job of this name, and partial files."""
     for path in folder.parent.iterdir():
         if path.name.startswith(finished_name(folder)):
             shutil.rmtree(path, ignore_errors=True)

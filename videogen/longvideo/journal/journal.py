@@ -1,14 +1,13 @@
-"""A long render's job folder: every finished chunk is on disk, so that the same command goes on after a kill at any
-instant.
+"""Journal of a long render: every finished segment is on disk, so that the same command resumes after a kill.
 
     with Journal.open(job_folder("clip.mp4"), request) as journal:      # new, or what an earlier run left
-        for index in range(len(journal), chunks):
-            journal.append(Chunk(index, journal.latents_done, latents, {"tail": predictions}, state))
+        for index in range(len(journal), segments):
+            journal.append(SegmentRecord(index, journal.latents_done, latents, {"tail": predictions}, state))
         ...                                                             # decode journal.latents(a, b), write the video
         journal.finish()                                                # the video has its name: the folder goes
 
-A changed request is refused, naming the field; a damaged chunk and all after it are made anew, which `notes` and the
-log tell. Not here: whose folder it is (`job`), how a chunk lies on disk (`records`).
+A changed request is refused, naming the field; a damaged segment and all after it are regenerated, which `notes` and the
+log report. Not here: whose folder it is (`job`), how a segment is stored (`records`).
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from videogen.core.errors import InputError, MediaError, ResumeError
 
 from .disk import DamagedError, canonical, sync_folder
-from .job import CHUNKS, begin_or_check, finished_name, sweep, take
+from .job import SEGMENTS_FOLDER, finished_name, lock_job, start_or_check, sweep
 from .lock import FileLock
-from .records import Chunk, Record, keep_only, read_chunk, read_record, write_chunk
+from .records import JournalEntry, SegmentRecord, read_entry, read_segment, remove_others, write_segment
 
 if TYPE_CHECKING:
     import torch
@@ -37,78 +36,82 @@ _log = logging.getLogger("videogen")
 
 
 class Journal:
-    """The chunks of one render, in order. Made by `open`; use it in a `with` block, or `close` it.
+    """The segments of one render, in order. Made by `open`; use it in a `with` block, or `close` it.
 
-    notes: what was found wrong on opening, and mended. len(journal): chunks that are done.
+    notes: what was wrong on opening, and was fixed. len(journal): segments that are done.
     """
 
-    def __init__(self, folder: Path, lock: FileLock, request: str, records: list[Record], notes: list[str]) -> None:
+    def __init__(
+        self, folder: Path, lock: FileLock, request: str, entries: list[JournalEntry], notes: list[str]
+    ) -> None:
         self.folder, self.notes = folder, notes
-        self._lock, self._request, self._records = lock, request, records
+        self._lock, self._request, self._entries = lock, request, entries
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], request: Mapping[str, Any], lock: FileLock | None = None) -> Journal:
-        """Begin a job, or go on with the one in `folder`. request: plain data, all that decides the result; lock: of a
-        folder that was taken before (`job.taken`), which is the journal's from now on.
+        """Start a job, or resume the one in `folder`.
 
-        ResumeError: the request is another (its fields are named), the folder another version's, or another process has
-        it. InputError: the folder holds other things or cannot be written.
+        request: plain data, all that decides the result; lock: of a folder that is locked already (`job.locked_job`);
+        it is the journal's from now on. ResumeError: the request is another (its fields are named), the folder is
+        another version's, or another process has it. InputError: the folder has other content or cannot be written.
         """
-        path, asked = Path(folder).expanduser().absolute(), json.loads(canonical(request))
-        lock = take(path) if lock is None else lock
+        path, plain = Path(folder).expanduser().absolute(), json.loads(canonical(request))
+        lock = lock_job(path) if lock is None else lock
         try:
             notes: list[str] = []
-            key = begin_or_check(path, asked, notes)
+            key = start_or_check(path, plain, notes)
             sweep(path)
-            records = _good(path / CHUNKS, key, notes)
-            keep_only(path / CHUNKS, records)
+            entries = _read_good_entries(path / SEGMENTS_FOLDER, key, notes)
+            remove_others(path / SEGMENTS_FOLDER, entries)
         except BaseException as error:
             lock.release()
             if isinstance(error, OSError):
                 raise InputError(
-                    f"cannot keep a job in {path}: {error.strerror or error}; choose another folder"
+                    f"cannot store a job in {path}: {error.strerror or error}; choose another folder"
                 ) from error
             raise
         for note in notes:
             _log.warning("%s", note)
-        return cls(path, lock, key, records, notes)
+        return cls(path, lock, key, entries, notes)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._entries)
 
     @property
     def latents_done(self) -> int:
-        """Latent frames in the chunks that are done: where the next one starts."""
-        return self._records[-1].stop if self._records else 0
+        """Latent frames in the segments that are done: where the next one starts."""
+        return self._entries[-1].stop if self._entries else 0
 
-    def append(self, chunk: Chunk) -> None:
-        """Keep the next chunk; when this returns it survives a kill and a power cut. On any error the chunks before it
-        stand.
+    def append(self, segment: SegmentRecord) -> None:
+        """Store the next segment; when this returns it survives a kill and a power cut. An error leaves the segments
+        before it as they are.
 
-        MediaError where the disk is full or fails: the same command goes on later.
+        MediaError where the disk is full or fails: the same command resumes later.
         """
-        if (chunk.index, chunk.start) != (len(self), self.latents_done):
+        if (segment.index, segment.start) != (len(self), self.latents_done):
             raise InputError(
-                f"chunk {chunk.index} from latent {chunk.start} on is not the next; it is {len(self)} from {self.latents_done} on"
+                f"segment {segment.index} from latent {segment.start} on is not the next one, which is {len(self)} from "
+                f"{self.latents_done} on"
             )
-        with self._told(chunk.index):
-            self._records.append(write_chunk(self.folder / CHUNKS, chunk, self._request))
+        with self._explained(segment.index):
+            self._entries.append(write_segment(self.folder / SEGMENTS_FOLDER, segment, self._request))
 
-    def replace(self, chunk: Chunk) -> None:
-        """Put another version of a chunk in its place, at one instant; the chunks around it stay as they are."""
-        old = self._record(chunk.index)
-        if (chunk.start, chunk.stop) != (old.start, old.stop):
+    def replace(self, segment: SegmentRecord) -> None:
+        """Put another version of a segment in its place, at one instant; the segments around it stay as they are."""
+        old = self._entry(segment.index)
+        if (segment.start, segment.stop) != (old.start, old.stop):
             raise InputError(
-                f"chunk {chunk.index} has latents {old.start} to {old.stop}, what is to replace it {chunk.start} to {chunk.stop}"
+                f"segment {segment.index} has latents {old.start} to {old.stop}, its replacement {segment.start} to "
+                f"{segment.stop}"
             )
-        with self._told(chunk.index):
-            self._records[chunk.index] = write_chunk(self.folder / CHUNKS, chunk, self._request)
-            keep_only(self.folder / CHUNKS, self._records)
+        with self._explained(segment.index):
+            self._entries[segment.index] = write_segment(self.folder / SEGMENTS_FOLDER, segment, self._request)
+            remove_others(self.folder / SEGMENTS_FOLDER, self._entries)
 
     def span(self, index: int) -> tuple[int, int]:
-        """(start, stop) of a chunk's latent frames."""
-        record = self._record(index)
-        return record.start, record.stop
+        """(start, stop) of a segment's latent frames."""
+        entry = self._entry(index)
+        return entry.start, entry.stop
 
     def note(self, text: str) -> None:
         """Add to `notes`, and to the log."""
@@ -116,30 +119,30 @@ class Journal:
         _log.warning("%s", text)
 
     def state(self, index: int) -> dict[str, Any]:
-        """A chunk's plain data, without its tensors."""
-        return dict(self._record(index).state)
+        """A segment's plain data, without its tensors."""
+        return dict(self._entry(index).state)
 
-    def read(self, index: int) -> Chunk:
-        """A chunk, its tensors on the CPU. ResumeError where it was damaged since the journal was opened."""
+    def read(self, index: int) -> SegmentRecord:
+        """A segment, its tensors on the CPU. ResumeError where it was damaged since the journal was opened."""
         try:
-            return read_chunk(self.folder / CHUNKS, self._record(index))
+            return read_segment(self.folder / SEGMENTS_FOLDER, self._entry(index))
         except DamagedError as error:
             raise ResumeError(
-                f"chunk {index} of {self.folder} is damaged ({error}); give the same command to make it anew"
+                f"segment {index} of {self.folder} is damaged ({error}); give the same command to regenerate it"
             ) from error
 
     def latents(self, start: int, stop: int) -> torch.Tensor:
-        """Latent frames start to stop of the video, [1, c, stop - start, h, w], whatever chunks they are in."""
+        """Latent frames start to stop of the video, [1, c, stop - start, h, w], across segments."""
         import torch
 
         if not 0 <= start < stop <= self.latents_done:
             raise InputError(f"latent frames {start} to {stop} are not in this journal, which has {self.latents_done}")
-        inside = [record for record in self._records if record.start < stop and start < record.stop]
-        parts = [(record, self.read(record.index).latents) for record in inside]
-        return torch.cat([part[:, :, max(0, start - record.start) : stop - record.start] for record, part in parts], 2)
+        inside = [entry for entry in self._entries if entry.start < stop and start < entry.stop]
+        parts = [(entry, self.read(entry.index).latents) for entry in inside]
+        return torch.cat([part[:, :, max(0, start - entry.start) : stop - entry.start] for entry, part in parts], 2)
 
     def finish(self) -> None:
-        """The video is whole and has its name: the job ceases to be, at one instant, and its folder goes."""
+        """End the job, at one instant, once the video is complete and has its name; its folder is removed."""
         aside = self.folder.with_name(f"{finished_name(self.folder)}{os.getpid()}")
         try:
             os.rename(self.folder, aside)
@@ -150,7 +153,7 @@ class Journal:
         shutil.rmtree(aside, ignore_errors=True)
 
     def close(self) -> None:
-        """Let the job rest as it is: it can be opened again."""
+        """Release the job as it is: it can be opened again."""
         self._lock.release()
 
     def __enter__(self) -> Journal:
@@ -161,49 +164,52 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _record(self, index: int) -> Record:
+    def _entry(self, index: int) -> JournalEntry:
         if not 0 <= index < len(self):
-            raise InputError(f"chunk {index} is not in this journal, which has {len(self)}, counted from 0")
-        return self._records[index]
+            raise InputError(f"segment {index} is not in this journal, which has {len(self)}, counted from 0")
+        return self._entries[index]
 
     @contextmanager
-    def _told(self, index: int) -> Iterator[None]:
+    def _explained(self, index: int) -> Iterator[None]:
+        """An OSError of the block becomes a MediaError that says what to do."""
         try:
             yield
         except OSError as error:
             failure = MediaError(
-                f"keeping chunk {index} in {self.folder} failed: {error.strerror or error} ({_free(self.folder)} free); the "
-                f"{len(self)} chunks that were done are kept: make room and give the same command"
+                f"storing segment {index} in {self.folder} failed: {error.strerror or error} "
+                f"({_free_space(self.folder)} free); the {len(self)} segments that were done are stored: make room and "
+                "give the same command"
             )
-            failure.exit_code = 1  # no mistake of the user's
+            failure.exit_code = 1  # not a usage error
             raise failure from error
 
 
-def _good(folder: Path, request: str, notes: list[str]) -> list[Record]:
-    """The chunks from the first on that are whole and follow each other; the first that is not, and all after it, are
-    noted."""
+def _read_good_entries(folder: Path, request: str, notes: list[str]) -> list[JournalEntry]:
+    """The entries from the first on that are intact and consecutive; a note on the first that is not and all after it."""
     found = len(list(folder.glob("*.json")))
-    records: list[Record] = []
-    reason = "its record is gone"
+    entries: list[JournalEntry] = []
+    reason = "its entry is missing"
     try:
-        while record := read_record(folder, len(records), request):
-            if record.start != (records[-1].stop if records else 0):
+        while entry := read_entry(folder, len(entries), request):
+            if entry.start != (entries[-1].stop if entries else 0):
                 raise DamagedError("it does not follow the one before")
-            records.append(record)
+            entries.append(entry)
     except DamagedError as error:
         reason = str(error)
-    lost = found - len(records)
+    lost = found - len(entries)
     if lost:
-        goes_on = (
-            f"going on from chunk {len(records) - 1}, the last good one" if records else "none is left: beginning anew"
+        resumed = (
+            f"resuming after segment {len(entries) - 1}, the last good one"
+            if entries
+            else "none is left: starting over"
         )
-        after = f" {lost - 1} after it are made anew too." if lost > 1 else ""
-        notes.append(f"chunk {len(records)} of {found} in {folder.parent} is damaged ({reason}); {goes_on}.{after}")
-    return records
+        after = f" {lost - 1} after it are regenerated too." if lost > 1 else ""
+        notes.append(f"segment {len(entries)} of {found} in {folder.parent} is damaged ({reason}); {resumed}.{after}")
+    return entries
 
 
-def _free(folder: Path) -> str:
+def _free_space(folder: Path) -> str:
     try:
         return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB"
     except OSError:
-        return "nobody knows how much is"
+        return "unknown space"

@@ -1,6 +1,6 @@
-"""One process at a time on a job: the system's own lock on a file, which a killed process cannot leave behind.
+"""File lock of a job: one process at a time, by the operating system's lock, which a killed process cannot leave behind.
 
-The file says who holds it, for the message to whoever comes second; what it says never decides anything.
+The file names its holder, for the message to a second process; that note never decides anything.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from videogen.core.errors import InputError, ResumeError
 
-_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+_HELD_ERRORS = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class FileLock:
-    """Holds `path` from its making to `release`. ResumeError, with the holder's pid, where another process has it."""
+    """Locks `path` until `release`. ResumeError, with the holder's pid, where another process has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,29 +30,29 @@ class FileLock:
                 _lock(self._descriptor)
                 if self._is_at_its_name():
                     break
-                self.release()  # its last holder finished, and took the file away, as we came
+                self.release()  # its last holder finished and removed the file meanwhile
             except OSError as error:
-                note = _holder(self._descriptor)
+                holder = _read_holder(self._descriptor)
                 self.release()
-                if error.errno in _TAKEN:
+                if error.errno in _HELD_ERRORS:
                     raise ResumeError(
-                        f"{path.parent} is being written by {note}; wait until it ends, or end it"
+                        f"{path.parent} is being written by {holder}; wait until it ends, or end it"
                     ) from error
                 raise InputError(
-                    f"{path.parent} lies on a disk without file locks ({error.strerror}); use a local disk"
+                    f"{path.parent} is on a disk without file locks ({error.strerror}); use a local disk"
                 ) from error
             except BaseException:
                 self.release()
                 raise
-        self._say_who()
+        self._write_holder()
 
     @property
     def held(self) -> bool:
-        """Until it is released."""
+        """Whether it is not yet released."""
         return self._descriptor is not None
 
     def release(self) -> None:
-        """Let others have it; nothing happens the second time."""
+        """Release the lock; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -64,9 +64,9 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    def _say_who(self) -> None:
+    def _write_holder(self) -> None:
         assert self._descriptor is not None
-        with suppress(OSError):  # a full disk: the lock holds all the same
+        with suppress(OSError):  # a full disk: the lock works without the note
             os.ftruncate(self._descriptor, 0)
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             os.write(
@@ -75,11 +75,11 @@ class FileLock:
             )
 
 
-def _holder(descriptor: int) -> str:
+def _read_holder(descriptor: int) -> str:
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        who = json.loads(os.read(descriptor, 4096))
-        return f"process {int(who['pid'])} on {who['host']} since {who['since']}"
+        note = json.loads(os.read(descriptor, 4096))
+        return f"process {int(note['pid'])} on {note['host']} since {note['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 

@@ -1,7 +1,7 @@
-"""A finished chunk on disk: its tensors in a safetensors file, and a sealed record that names it and holds all else.
+"""Finished segments on disk: tensors in a safetensors file, and a sealed entry that names it and has everything else.
 
-The record is what makes a chunk finished. Tensor files carry their hash in their name, so that a chunk is also replaced
-at one instant: the new file stands beside the old one until the record is renamed over.
+The entry is what makes a segment finished. Tensor files have their hash in their name, so that a segment is also
+replaced at one instant: the new file is written next to the old one, then the entry is renamed over.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
 
-from .disk import PARTIAL, DamagedError, canonical, hash_of, seal, unseal, write_whole
+from .disk import PARTIAL, DamagedError, canonical, hash_file, seal, unseal, write_durably
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1  # of the journal: raise it when what is written changes its meaning
+FORMAT = 1  # of the journal: raise it when the meaning of what is written changes
 _LATENTS = "latents"
-_RECORD = re.compile(r"(\d{6})\.json")
+_ENTRY = re.compile(r"(\d{6})\.json")
 _TENSORS = re.compile(r"\d{6}-[0-9a-f]{16}\.safetensors")
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A stretch of a long video that needs no more work.
+class SegmentRecord:
+    """What the journal stores of a segment.
 
-    index: its number; start: its first latent frame; latents [1, c, f, h, w]; tensors: what the next chunk needs
-    besides, by name (tail predictions, a decoder's state); state: plain data (a noise stream's, statistics), which JSON
-    can hold.
+    index: its number; start: its first latent frame; latents [1, c, f, h, w]; tensors: what else the next segment needs,
+    by name (predictions, a decoder's state); state: plain data that JSON can represent (attempt, statistics).
     """
 
     index: int
@@ -48,8 +47,8 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is known of a chunk on disk without reading its tensors. start, stop: its latent frames."""
+class JournalEntry:
+    """The sealed file of a segment: all of it but the tensors. start, stop: its latent frames; file: the tensors'."""
 
     index: int
     start: int
@@ -59,66 +58,65 @@ class Record:
     state: dict[str, Any]
 
 
-def write_chunk(folder: Path, chunk: Chunk, request: str) -> Record:
-    """Put a chunk on disk; when it returns the chunk survives a power cut. request: the job's digest. OSError as it
-    comes."""
+def write_segment(folder: Path, segment: SegmentRecord, request: str) -> JournalEntry:
+    """Write a segment; when this returns it survives a power cut. request: the job's digest. OSError is passed on."""
     from safetensors.torch import save
 
-    if _LATENTS in chunk.tensors:
+    if _LATENTS in segment.tensors:
         raise InputError(
-            f"chunk {chunk.index}: {_LATENTS!r} is the name of the chunk's own latents; give the tensor another"
+            f"segment {segment.index}: {_LATENTS!r} is the name of the segment's own latents; give the tensor another"
         )
-    if chunk.latents.ndim != 5 or 0 in chunk.latents.shape:
+    if segment.latents.ndim != 5 or 0 in segment.latents.shape:
         raise InputError(
-            f"chunk {chunk.index}: latents {list(chunk.latents.shape)} are not [1, channel, frame, height, width]"
+            f"segment {segment.index}: latents {list(segment.latents.shape)} are not [1, channel, frame, height, width]"
         )
-    data = save({name: _apart(value) for name, value in {_LATENTS: chunk.latents, **chunk.tensors}.items()})
+    data = save({name: _copy_to_cpu(value) for name, value in {_LATENTS: segment.latents, **segment.tensors}.items()})
     sha256 = hashlib.sha256(data).hexdigest()
-    name, state = f"{chunk.index:06d}-{sha256[:16]}.safetensors", json.loads(canonical(chunk.state))
-    record = Record(chunk.index, chunk.start, chunk.stop, name, sha256, state)
-    sealed = seal({"format": FORMAT, "request": request, **vars(record)})
-    write_whole(folder / record.file, data)
-    write_whole(_path(folder, record.index), sealed)
-    return record
+    name, state = f"{segment.index:06d}-{sha256[:16]}.safetensors", json.loads(canonical(segment.state))
+    entry = JournalEntry(segment.index, segment.start, segment.stop, name, sha256, state)
+    sealed = seal({"format": FORMAT, "request": request, **vars(entry)})
+    write_durably(folder / entry.file, data)
+    write_durably(_entry_path(folder, entry.index), sealed)
+    return entry
 
 
-def read_record(folder: Path, index: int, request: str) -> Record | None:
-    """The record of a chunk whose tensors are as they were written; None where there is none. DamagedError
+def read_entry(folder: Path, index: int, request: str) -> JournalEntry | None:
+    """The entry of a segment whose tensors are as they were written; None where there is none. DamagedError
     otherwise."""
     try:
-        values = unseal(_path(folder, index).read_bytes())
+        values = unseal(_entry_path(folder, index).read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedError(str(error)) from error
     if values.pop("format", None) != FORMAT or values.pop("request", None) != request or values.get("index") != index:
-        raise DamagedError("its record is of another job")
-    record = Record(**values)
+        raise DamagedError("its entry belongs to another job")
+    entry = JournalEntry(**values)
     try:
-        if hash_of(folder / record.file) != record.sha256:
+        if hash_file(folder / entry.file) != entry.sha256:
             raise DamagedError("its bytes are not those that were written")
     except OSError as error:
         raise DamagedError(str(error)) from error
-    return record
+    return entry
 
 
-def read_chunk(folder: Path, record: Record) -> Chunk:
-    """The chunk with its tensors on the CPU. DamagedError where they are not as they were written."""
+def read_segment(folder: Path, entry: JournalEntry) -> SegmentRecord:
+    """The segment with its tensors on the CPU. DamagedError where they are not as they were written."""
     from safetensors.torch import load
 
     try:
-        data = (folder / record.file).read_bytes()
+        data = (folder / entry.file).read_bytes()
     except OSError as error:
         raise DamagedError(str(error)) from error
-    if hashlib.sha256(data).hexdigest() != record.sha256:
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DamagedError("its bytes are not those that were written")
-    # tensors of their own memory, aligned as all are: a matrix product's last bit may hang on where its input begins
+    # aligned memory of their own, as all tensors have: a matrix product's last bit can depend on where its input begins
     tensors = {name: value.clone() for name, value in load(data).items()}
-    return Chunk(record.index, record.start, tensors.pop(_LATENTS), tensors, record.state)
+    return SegmentRecord(entry.index, entry.start, tensors.pop(_LATENTS), tensors, entry.state)
 
 
-def request_of_any(folder: Path) -> str | None:
-    """The job's digest as some undamaged record says it; None where there is none."""
+def find_request_digest(folder: Path) -> str | None:
+    """The job's digest as any undamaged entry has it; None where there is none."""
     for path in sorted(folder.glob("*.json")):
         try:
             return str(unseal(path.read_bytes())["request"])
@@ -127,25 +125,24 @@ def request_of_any(folder: Path) -> str | None:
     return None
 
 
-def keep_only(folder: Path, records: list[Record]) -> None:
-    """Remove what no chunk needs: later records, then files that no record names. Last things first, so that a kill
-    leaves a prefix."""
-    kept = {record.file for record in records}
-    numbered = [(int(found[1]), path) for path in folder.iterdir() if (found := _RECORD.fullmatch(path.name))]
+def remove_others(folder: Path, entries: list[JournalEntry]) -> None:
+    """Remove later entries, then files that no entry names. Last ones first, so that a kill leaves a prefix."""
+    named = {entry.file for entry in entries}
+    numbered = [(int(found[1]), path) for path in folder.iterdir() if (found := _ENTRY.fullmatch(path.name))]
     for index, path in sorted(numbered, reverse=True):
-        if index >= len(records):
+        if index >= len(entries):
             path.unlink()
     for path in folder.iterdir():
-        if path.name not in kept and (_TENSORS.fullmatch(path.name) or path.name.endswith(PARTIAL)):
+        if path.name not in named and (_TENSORS.fullmatch(path.name) or path.name.endswith(PARTIAL)):
             path.unlink()
 
 
-def _apart(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the CPU that shares memory with nothing, as safetensors wants it."""
+def _copy_to_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that shares memory with nothing, as safetensors requires."""
     import torch
 
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _path(folder: Path, index: int) -> Path:
+def _entry_path(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.json"

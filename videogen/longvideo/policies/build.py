@@ -1,0 +1,25 @@
+"""The policy object of a continuity configuration."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from videogen.longvideo.segments import Segment
+from videogen.request.continuity import Continuity
+from videogen.timeline.latent_timeline import LatentTimeline
+
+from .base import ContinuityPolicy
+
+
+def build_policy(continuity: Continuity, clip: int, steps: int, single_first: bool) -> ContinuityPolicy:
+    """The policy that the row's `home` names. The arguments are those of `ContinuityPolicy`."""
+    module, _, name = continuity.row.home.partition(":")
+    made = getattr(import_module(module), name)(continuity, clip, steps, single_first)
+    assert isinstance(made, ContinuityPolicy)
+    return made
+
+
+def divide_timeline(timeline: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Segment]:
+    """The segments of a video. clip: latent frames that the model denoises at once; continuity: as `for_clip` returns
+    it."""
+    return build_policy(continuity, clip, steps, timeline.latent_map.single_first).divide(timeline)

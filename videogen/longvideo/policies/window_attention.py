@@ -1,0 +1,21 @@
+"""Windowed temporal attention: one longer clip whose temporal attention sees windows (FreeNoise, 2310.15169). For UNets."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from videogen.backbones.base import Backbone
+from videogen.longvideo.segments import Segment
+from videogen.techniques.window_attention import attach_window_attention
+
+from .sections import Sections
+
+
+class WindowedTemporalAttention(Sections):
+    """Spatial layers see the full section, so that one evaluation covers it."""
+
+    def attach(self, backbone: Backbone, segment: Segment) -> AbstractContextManager[Any]:
+        if segment.frames <= self.clip:
+            return super().attach(backbone, segment)
+        return attach_window_attention(backbone, self.clip, self.overlap)
