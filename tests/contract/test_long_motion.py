@@ -74,7 +74,8 @@ def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
     motion.add(compile(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
     (shot,) = motion.measured["shots"]
     assert (
-        shot["floor_px"] < 0.5 * shot["target_px"] and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["target_px"]
+        shot["floor_px"] < 0.5 * shot["target_px"]
+        and abs(shot["floor_px"] - shot["error_px"]) < 0.15 * shot["target_px"]
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Of keys of manifests and journals, at any depth.
-KEY_ALIASES: dict[str, str] = {"pieces": "segments", "motion_picture": "first_frame"}
+KEY_ALIASES: dict[str, str] = {"pieces": "segments", "motion_picture": "first_frame", "asked_px": "target_px"}
 #: Of whole values of manifests and journals.
 VALUE_ALIASES: dict[str, str] = {}
 #: Of the options and command line flags that the cases name.

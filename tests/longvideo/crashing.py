@@ -1,8 +1,8 @@
 """A process that writes journals in children, to be killed: `python -m tests.longvideo.crashing`.
 
 It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the
-child's pid at once and the child's exit code when it ended. Jobs: `fill` goes on to COUNT chunks, `replace` puts
-another chunk 1 in place, `hold` opens the journal and waits, `finish` finishes it. STEP: the write step before which
+child's pid at once and the child's exit code when it ended. Jobs: `fill` continues to COUNT segments, `replace` puts
+another segment 1 in place, `hold` opens the journal and waits, `finish` finishes it. STEP: the write step before which
 the child kills itself; -1: none. AFTER_S: seconds after which the child is killed; -1: never.
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.longvideo.chunks import REQUEST, chunk_of
+from tests.longvideo.stored import REQUEST, make_segment
 from videogen.longvideo import Journal
 from videogen.longvideo.journal import disk
 
 STEPS = ("open", "write", "fsync", "close", "replace", "unlink")
-SIDE = 96  # chunks of some hundred kB, so that writing one takes a while
+SIDE = 96  # segments of some hundred kB, so that writing one takes a while
 
 
 class Steps(SimpleNamespace):
@@ -49,9 +49,9 @@ def work(job: str, folder: Path, count: int, step: int) -> None:
             disk.os = Steps(lambda: os.kill(os.getpid(), signal.SIGKILL), step)  # type: ignore[attr-defined]
         if job == "fill":
             for index in range(len(journal), count):
-                journal.append(chunk_of(index, SIDE))
+                journal.append(make_segment(index, SIDE))
         elif job == "replace":
-            journal.replace(chunk_of(1, SIDE, version=1))
+            journal.replace(make_segment(1, SIDE, version=1))
         elif job == "finish":
             journal.finish()
         else:

@@ -1,5 +1,4 @@
-"""Kills, failures and interruptions while a journal is written: what was done stays, what was not is as if never
-begun."""
+"""Kills, failures and interruptions while a journal is written: finished segments stay, others leave no trace."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.longvideo.chunks import REQUEST, check, chunk_of, fill, same
 from tests.longvideo.crashing import SIDE, Steps
+from tests.longvideo.stored import REQUEST, check, fill, make_segment, same
 from videogen import MediaError, ResumeError
 from videogen.longvideo import Journal
 from videogen.longvideo.journal import disk, lock
@@ -59,14 +58,14 @@ def worker() -> Iterator[Worker]:
 
 
 def test_ten_kills_at_random_instants_lose_nothing_that_was_done(worker: Worker, tmp_path: Path) -> None:
-    chunks, rng, killed, kept = 12, random.Random(1), 0, 0
+    segments, rng, killed, kept = 12, random.Random(1), 0, 0
     assert worker.run("fill", tmp_path / "whole", 1) == 0  # and torch is imported
-    begun = time.perf_counter()
-    assert worker.run("fill", tmp_path / "whole", chunks) == 0
-    whole_s = time.perf_counter() - begun
+    start_s = time.perf_counter()
+    assert worker.run("fill", tmp_path / "whole", segments) == 0
+    full_s = time.perf_counter() - start_s
     for attempt in range(100):
         folder = tmp_path / f"job{attempt // 4}"
-        killed += worker.run("fill", folder, chunks, after_s=rng.uniform(0, whole_s)) == -signal.SIGKILL
+        killed += worker.run("fill", folder, segments, after_s=rng.uniform(0, full_s)) == -signal.SIGKILL
         with Journal.open(folder, REQUEST) as journal:
             assert len(journal) >= (kept if attempt % 4 else 0) and journal.notes == []
             kept = len(journal)
@@ -74,9 +73,9 @@ def test_ten_kills_at_random_instants_lose_nothing_that_was_done(worker: Worker,
         if killed == 10:
             break
     assert killed == 10
-    assert worker.run("fill", folder, chunks) == 0
+    assert worker.run("fill", folder, segments) == 0
     files = [{p.name: p.read_bytes() for p in (job / "chunks").iterdir()} for job in (tmp_path / "whole", folder)]
-    assert files[0] == files[1] and len(files[0]) == 2 * chunks
+    assert files[0] == files[1] and len(files[0]) == 2 * segments
 
 
 @pytest.mark.parametrize("job", ["fill", "replace"])
@@ -88,10 +87,10 @@ def test_a_kill_before_each_write_step(job: str, worker: Worker, tmp_path: Path)
         code = worker.run(job, folder, 3, step)
         with Journal.open(folder, REQUEST) as journal:
             assert journal.notes == [] and len(journal) in ((2, 3) if job == "fill" else (2,))
-            assert same(journal.read(0), chunk_of(0, SIDE))
-            versions = [same(journal.read(1), chunk_of(1, SIDE, version)) for version in (0, 1)]
+            assert same(journal.read(0), make_segment(0, SIDE))
+            versions = [same(journal.read(1), make_segment(1, SIDE, version)) for version in (0, 1)]
             assert sum(versions) == 1 and versions[0] >= (job == "fill")
-            assert len(journal) == 2 or same(journal.read(2), chunk_of(2, SIDE))
+            assert len(journal) == 2 or same(journal.read(2), make_segment(2, SIDE))
             outcomes.add((code, len(journal), versions[1]))
             assert len(list((folder / "chunks").iterdir())) == 2 * len(journal)
         if code == 0:
@@ -122,16 +121,18 @@ def strikes() -> list[Any]:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    told = r"keeping chunk 1 in .* failed: {} \(\d+ MiB free\); the 1 chunks that were done are kept: make room"
+    message = (
+        r"storing segment 1 in .* failed: {} \(\d+ MiB free\); the 1 segments that were done are stored: make room"
+    )
     return [
-        pytest.param(full, MediaError, told.format("No space left on device"), id="disk full"),
-        pytest.param(broken, MediaError, told.format("Input/output error"), id="disk fails"),
+        pytest.param(full, MediaError, message.format("No space left on device"), id="disk full"),
+        pytest.param(broken, MediaError, message.format("Input/output error"), id="disk fails"),
         pytest.param(interrupt, KeyboardInterrupt, "", id="Ctrl-C"),
     ]
 
 
 @pytest.mark.parametrize(("strike", "error", "message"), strikes())
-def test_a_failure_at_each_write_step_leaves_the_job_to_go_on(
+def test_a_failure_at_each_write_step_leaves_a_job_that_resumes(
     strike: Any, error: type[BaseException], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in range(40):
@@ -144,7 +145,7 @@ def test_a_failure_at_each_write_step_leaves_the_job_to_go_on(
                 break
         assert steps.count > step and len(journal) == 1 and not list(folder.rglob("*.partial"))
         if step % 2:  # either the same process goes on, or a later one
-            journal.append(chunk_of(1))
+            journal.append(make_segment(1))
         journal.close()
         fill(folder, 3)
         with Journal.open(folder, REQUEST) as again:
@@ -155,9 +156,9 @@ def test_a_failure_at_each_write_step_leaves_the_job_to_go_on(
 
 
 def _fails(journal: Journal, error: type[BaseException], message: str) -> bool:
-    """Whether appending the next chunk fails, as told."""
+    """Whether appending the next segment fails with this message."""
     try:
-        journal.append(chunk_of(1))
+        journal.append(make_segment(1))
     except error as found:
         import re
 
@@ -183,12 +184,12 @@ def test_the_second_of_two_processes_is_refused_and_a_killed_one_is_not_in_the_w
     fill(tmp_path / "job", 2)
     pid = worker.begin("hold", tmp_path / "job")
     assert worker.line() == "held"
-    begun = time.perf_counter()
+    start_s = time.perf_counter()
     with pytest.raises(
         ResumeError, match=rf"job is being written by process {pid} on .* since .*; wait until it ends, or end it"
     ):
         Journal.open(tmp_path / "job", REQUEST)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - start_s < 1
     os.kill(pid, signal.SIGKILL)
     assert worker.line() == str(-signal.SIGKILL)
     assert str(pid) in (tmp_path / "job" / "lock").read_text()  # the stale note stays, and decides nothing
@@ -196,16 +197,18 @@ def test_the_second_of_two_processes_is_refused_and_a_killed_one_is_not_in_the_w
         check(journal, 2)
 
 
-def test_within_a_process_too_and_closing_lets_go(tmp_path: Path) -> None:
+def test_within_a_process_too_and_closing_releases_the_lock(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         (tmp_path / "job" / "lock").write_text("no JSON")
         with pytest.raises(ResumeError, match="job is being written by another process; wait"):
             Journal.open(tmp_path / "job", REQUEST)
-        journal.append(chunk_of(0))
+        journal.append(make_segment(0))
     fill(tmp_path / "job", 2)
 
 
-def test_a_lock_whose_file_went_as_it_was_taken_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_whose_file_was_removed_meanwhile_is_locked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take, taken = lock._lock, []
 
     def late(descriptor: int) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from videogen.backbones.base import LatentGeometry
 from videogen.core.errors import InputError
-from videogen.longvideo.segments import Segment, scenes, segments
+from videogen.longvideo.policies.build import build_policy, divide_timeline
+from videogen.longvideo.policies.sections import Sections
+from videogen.longvideo.segments import Segment, find_scenes
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import ROWS
 from videogen.timeline import LatentTimeline, as_timeline
@@ -17,17 +19,17 @@ from videogen.timeline import LatentTimeline, as_timeline
 WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
 UNET = LatentGeometry(4, 8, 1, 8, single_first=False)
 STEPS = 10
-SPECS = (*(name for name in ROWS if name != "look_back"), "replay:fade=0", "replay:fade=1", "look_back:noise=cono")
+SPECS = (*ROWS, "replay:fade=0", "replay:fade=1")
 
 
-def shown(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTimeline:
+def compiled(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTimeline:
     return as_timeline(story).compile(fps=16, frames=frames, geometry=geometry)
 
 
 def cut(
-    words: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
+    spec: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
 ) -> list[Segment]:
-    return segments(shown(list(story), frames, geometry), Continuity.parse(words).for_clip(clip), clip, STEPS)
+    return divide_timeline(compiled(list(story), frames, geometry), Continuity.parse(spec).for_clip(clip), clip, STEPS)
 
 
 TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"}]
@@ -36,31 +38,35 @@ TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"
 @pytest.mark.parametrize(
     "geometry", [pytest.param(WAN, id="causal VAE"), pytest.param(UNET, id="a VAE of single frames")]
 )
-@pytest.mark.parametrize("words", SPECS)
-def test_segments_emit_each_latent_once_and_in_order(words: str, geometry: LatentGeometry) -> None:
-    made = cut(words, TWO_SCENES, 197, geometry)
-    of = scenes(shown(TWO_SCENES, 197, geometry))
+@pytest.mark.parametrize("spec", SPECS)
+def test_segments_emit_each_latent_once_and_in_order(spec: str, geometry: LatentGeometry) -> None:
+    continuity = Continuity.parse(spec).for_clip(9)
+    sections = isinstance(build_policy(continuity, 9, STEPS, geometry.single_first), Sections)
+    made = cut(spec, TWO_SCENES, 197, geometry)
+    scenes = find_scenes(compiled(TWO_SCENES, 197, geometry))
     assert [segment.index for segment in made] == list(range(len(made)))
-    assert made[0].start == 0 and made[-1].stop == of[-1].stop
+    assert made[0].start == 0 and made[-1].stop == scenes[-1].stop
     assert all(after.start == before.stop for before, after in pairwise(made))
-    assert [segment.start for segment in made if segment.first] == [scene.start for scene in of], "a scene begins anew"
+    assert [segment.start for segment in made if segment.first] == [scene.start for scene in scenes], (
+        "each scene begins with a first segment"
+    )
     for segment in made:
         assert [segment.spans[number][slot] for number, slot in segment.emitted] == list(
             range(segment.start, segment.stop)
         )
-        assert segment.frames == 9 or segment.windows is not None or words == "window_attention"
+        assert segment.frames == 9 or sections
         if geometry.single_first and not segment.first:
             assert all(slot > 0 or segment.fade for _, slot in segment.emitted), (
-                "a clip's first latent is a picture, so it is not shown"
+                "a clip's first latent decodes to a single frame, which is left out"
             )
 
 
 @pytest.mark.parametrize(
-    ("words", "starts"),
+    ("spec", "starts"),
     [
-        pytest.param("independent", [0, 9, 17, 25], id="one latent more than is shown: the picture"),
+        pytest.param("independent", [0, 9, 17, 25], id="one latent per clip is left out: its single frame"),
         pytest.param("replay:fade=0", [0, 9, 14, 19], id="4 of 9 shared"),
-        pytest.param("replay", [0, 9, 14, 19], id="what is copied to the end needs no cross-fade"),
+        pytest.param("replay", [0, 9, 14, 19], id="copies to the end need no cross-fade"),
         pytest.param("replay:release=0.8", [0, 5, 10, 15], id="the shared ones are cross-faded"),
         pytest.param("replay:overlap=5,fade=2", [0, 7, 11, 15], id="2 of 5 are cross-faded"),
         pytest.param("overlap", [0, 6, 12, 18], id="plain overlap"),
@@ -68,8 +74,8 @@ def test_segments_emit_each_latent_once_and_in_order(words: str, geometry: Laten
         pytest.param("i2v_prefix", [0, 9, 17, 25], id="the last frame and 8 new"),
     ],
 )
-def test_where_segments_begin(words: str, starts: list[int]) -> None:
-    assert [segment.start for segment in cut(words)][:4] == starts
+def test_where_segments_begin(spec: str, starts: list[int]) -> None:
+    assert [segment.start for segment in cut(spec)][:4] == starts
 
 
 def test_sections_are_as_long_as_their_windows_and_end_with_the_scene() -> None:
@@ -79,15 +85,19 @@ def test_sections_are_as_long_as_their_windows_and_end_with_the_scene() -> None:
     assert all(len(segment.windows.at()) <= 3 for segment in made if segment.windows)
 
 
-def test_a_scene_after_a_cut_leads_in_with_a_picture_that_is_not_shown() -> None:
-    first, second = scenes(shown(TWO_SCENES, 197))
-    assert (first.lead, second.lead) == (0, 1)
+def test_a_scene_after_a_cut_has_a_warmup_latent() -> None:
+    first, second = find_scenes(compiled(TWO_SCENES, 197))
+    assert (first.warmup, second.warmup) == (0, 1)
     assert second.stop - second.start == 50 - first.stop + 1
-    assert [second.video_latent(second.start + i) for i in range(3)] == [second.shown, second.shown, second.shown + 1]
-    assert [scene.lead for scene in scenes(shown(TWO_SCENES, 197, UNET))] == [0, 0]
+    assert [second.video_latent(second.start + i) for i in range(3)] == [
+        second.video_start,
+        second.video_start,
+        second.video_start + 1,
+    ]
+    assert [scene.warmup for scene in find_scenes(compiled(TWO_SCENES, 197, UNET))] == [0, 0]
 
 
-def test_joins_are_where_a_seam_could_show() -> None:
+def test_joins_are_where_a_seam_could_be_visible() -> None:
     assert [segment.joins for segment in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
     assert [segment.joins for segment in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
     assert cut("co_denoise")[0].joins == []

@@ -1,4 +1,4 @@
-"""Videos longer than a model's native clip: continuity policies, segments, and the journal that makes a render resumable.
+"""Videos longer than a model's native clip: continuity policies, segments, and the journal that makes them resumable.
 
 `policies` divide a timeline into segments; `journal` stores finished ones on disk. Use `Engine.render_long` to render.
 """

@@ -1,4 +1,4 @@
-"""Motion of a long video: one warped noise for the full video or one per moving shot, and how closely the frames follow it."""
+"""Motion of a long video: warped noise for the full video or per moving shot, and how closely the frames follow it."""
 
 from __future__ import annotations
 

@@ -42,9 +42,10 @@ _NOT_REPORTED = ("memory", "versions", "trial")  # of a segment's state
 
 @dataclass
 class LongRun:
-    """request: resolved, of a long video. `frames` yields them in order; `measured` is complete once they are all there.
+    """A long render. `frames` yields them in order; `measured` is complete once all have been yielded.
 
-    trial: what `policy_trial` found, for the manifest; resumed: how many segments an earlier run had rendered.
+    request: resolved, of a long video; trial: what `policy_trial` found, for the manifest; resumed: how many segments an
+    earlier run had rendered.
     """
 
     backbone: Backbone

@@ -1,4 +1,4 @@
-"""Quality checks of a new segment against the video before it: seams, freezing, drift and repetition. And its cross-fade."""
+"""Checks of a new segment against the video before it (seams, freezing, drift, repetition), and its cross-fade."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ _STORED = {"predictions": "tail", "prediction_mean": "mean", "input_mean": "seen
 class SegmentMemory:
     """All on the CPU; each None where the policy does not need it.
 
-    predictions [steps, c, n, h, w]: those of the segment's last n frames, as the solver got them; prediction_mean and
-    input_mean [steps, c, h, w]: means over frames of its predictions and of the model's input; last_latents [1, c, n, h,
-    w]: its last frames, finished, for a cross-fade.
+    predictions [steps, c, n, h, w]: those of the segment's last n frames, as the solver got them;
+    prediction_mean, input_mean [steps, c, h, w]: means over frames of its predictions and of the model's input;
+    last_latents [1, c, n, h, w]: its last frames, finished, for a cross-fade.
     """
 
     predictions: torch.Tensor | None = None

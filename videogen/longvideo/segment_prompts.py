@@ -1,4 +1,4 @@
-"""Prompts of a long video's segments: each clip's conditioning, latent frame by latent frame, every prompt encoded once."""
+"""Prompts of a long video's segments: each clip's conditioning, per latent frame, every prompt encoded once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class SegmentPrompts:
         self._encoded = lru_cache(maxsize=_CACHED)(self._encode)
 
     def conditioning(self, segment: Segment, finished: int = 0) -> Conditioning:
-        """The conditioning of a segment's clips as one batch. finished: how many of their first latent frames are given,
-        so that no prompt of their own applies."""
+        """The conditioning of a segment's clips as one batch.
+
+        finished: how many of their first latent frames are given, so that no prompt of their own applies.
+        """
         weights = [self._weights(segment, span, finished) for span in segment.spans]
         ranked = [_rank_prompts(w) for w in weights]
         rows = [[order[min(k, len(order) - 1)] for order in ranked] for k in range(max(map(len, ranked)))]
         first = [self._encoded(prompt) for prompt in rows[0]]
-        negative = None if self._negative is None else torch.cat([text.negative for text in first])  # type: ignore[misc]
+        negatives = [text.negative for text in first if text.negative is not None]
         blends = []
         for k, prompts in enumerate(rows[1:], 1):
             weight = [
@@ -37,6 +39,7 @@ class SegmentPrompts:
             ]
             positive = torch.cat([self._encoded(prompt).positive for prompt in prompts])
             blends.append(Blend(positive, torch.from_numpy(np.stack(weight)).float()))
+        negative = torch.cat(negatives) if negatives else None
         return Conditioning(torch.cat([text.positive for text in first]), negative, tuple(blends))
 
     def _weights(self, segment: Segment, span: range, finished: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A job folder: what it keeps, what it refuses, what it finds damaged."""
+"""Journal: what it stores, what it refuses, what it finds damaged."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from tests.longvideo.chunks import REQUEST, check, chunk_of, fill, same
+from tests.longvideo.stored import REQUEST, check, fill, make_segment, same
 from videogen import InputError, ResumeError
-from videogen.longvideo import Chunk, Journal, job_folder, read_request
+from videogen.longvideo import Journal, SegmentRecord, job_folder, read_request
 from videogen.longvideo.journal.disk import seal, unseal
+from videogen.longvideo.journal.job import read_started_job
 
 
-def test_chunks_come_back_as_they_were(tmp_path: Path) -> None:
+def test_segments_come_back_as_they_were(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "deep" / "a.job", REQUEST) as journal:
         assert len(journal) == journal.latents_done == 0 and journal.notes == []
         for index in range(3):
-            journal.append(chunk_of(index))
+            journal.append(make_segment(index))
             check(journal, index + 1)
     with Journal.open(tmp_path / "deep" / "a.job", REQUEST) as journal:
         check(journal, 3)
@@ -30,24 +31,26 @@ def test_chunks_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_request(tmp_path / "deep" / "a.job") == REQUEST
 
 
-def test_latents_are_read_across_chunks(tmp_path: Path) -> None:
+def test_latents_are_read_across_segments(tmp_path: Path) -> None:
     fill(tmp_path / "job", 4)
-    whole = torch.cat([chunk_of(index).latents for index in range(4)], 2)
+    latents = torch.cat([make_segment(index).latents for index in range(4)], 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         for start, stop in [(0, 12), (2, 4), (3, 6), (5, 12), (11, 12), (4, 5)]:
-            assert torch.equal(journal.latents(start, stop), whole[:, :, start:stop])
+            assert torch.equal(journal.latents(start, stop), latents[:, :, start:stop])
 
 
-def test_tensors_that_share_memory_and_lie_on_end(tmp_path: Path) -> None:
-    latents = chunk_of(0).latents
-    odd = Chunk(
+def test_tensors_that_share_memory_or_are_not_contiguous(tmp_path: Path) -> None:
+    latents = make_segment(0).latents
+    odd = SegmentRecord(
         0, 0, latents.transpose(3, 4), {"view": latents[:, :, -1:], "half": latents.half()[..., ::2]}, {"pair": (1, 2)}
     )
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         journal.append(odd)
-        kept = journal.read(0)
-    assert torch.equal(kept.latents, latents.transpose(3, 4)) and torch.equal(kept.tensors["view"], latents[:, :, -1:])
-    assert torch.equal(kept.tensors["half"], latents.half()[..., ::2]) and kept.state == {"pair": [1, 2]}
+        stored = journal.read(0)
+    assert torch.equal(stored.latents, latents.transpose(3, 4)) and torch.equal(
+        stored.tensors["view"], latents[:, :, -1:]
+    )
+    assert torch.equal(stored.tensors["half"], latents.half()[..., ::2]) and stored.state == {"pair": [1, 2]}
 
 
 def test_a_finished_job_leaves_nothing(tmp_path: Path) -> None:
@@ -63,17 +66,17 @@ def test_a_finished_job_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".jobs.finished-77", "job"]
 
 
-def test_a_chunk_is_replaced_between_its_neighbours(tmp_path: Path) -> None:
+def test_a_segment_is_replaced_between_its_neighbours(tmp_path: Path) -> None:
     fill(tmp_path / "job", 3)
     before = {path.name for path in (tmp_path / "job" / "chunks").iterdir()}
     with Journal.open(tmp_path / "job", REQUEST) as journal:
-        journal.replace(chunk_of(1, version=1))
-        assert same(journal.read(1), chunk_of(1, version=1))
+        journal.replace(make_segment(1, version=1))
+        assert same(journal.read(1), make_segment(1, version=1))
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         assert (
-            same(journal.read(1), chunk_of(1, version=1))
-            and same(journal.read(2), chunk_of(2))
-            and same(journal.read(0), chunk_of(0))
+            same(journal.read(1), make_segment(1, version=1))
+            and same(journal.read(2), make_segment(2))
+            and same(journal.read(0), make_segment(0))
         )
     after = {path.name for path in (tmp_path / "job" / "chunks").iterdir()}
     assert len(after) == len(before) and len(after - before) == 1  # the old one's tensors are gone
@@ -117,6 +120,27 @@ def test_a_changed_request_is_refused_by_field(request_: dict[str, Any], message
         check(journal, 2)
 
 
+def test_a_job_stored_under_old_keys_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stays as it is, since its segments' entries have the digest of what is stored."""
+    fill(tmp_path / "job", 2)
+    before = (tmp_path / "job" / "job.json").read_bytes()
+    monkeypatch.setattr("videogen.longvideo.journal.job.JOB_KEYS", {"prompt": "text", "model.hash": "digest"})
+    renamed = {**REQUEST, "text": REQUEST["prompt"], "model": {"name": "embedded", "digest": "abc"}}
+    del renamed["prompt"]
+    assert read_request(tmp_path / "job") == renamed
+    started = read_started_job(tmp_path / "job")
+    assert started is not None and started[0] == renamed
+    with pytest.raises(ResumeError, match="text was 'a red ball' and is 'a blue ball'"):
+        Journal.open(tmp_path / "job", {**renamed, "text": "a blue ball"})
+    with Journal.open(tmp_path / "job", renamed) as journal:
+        check(journal, 2)
+        journal.append(make_segment(2))
+        assert journal.notes == []
+    with Journal.open(tmp_path / "job", renamed) as journal:
+        check(journal, 3)
+    assert (tmp_path / "job" / "job.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_a_job_of_another_version_is_refused_and_left_alone(version: Any, tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
@@ -129,7 +153,7 @@ def test_a_job_of_another_version_is_refused_and_left_alone(version: Any, tmp_pa
     }
     for call in (lambda: Journal.open(tmp_path / "job", REQUEST), lambda: read_request(tmp_path / "job")):
         with pytest.raises(
-            ResumeError, match=f"a job of format {version!r}, this version goes on with format 1 only; finish it with"
+            ResumeError, match=f"a job of format {version!r}, and this version resumes format 1 only; finish it with"
         ):
             call()
     assert before == {path: path.read_bytes() for path in before} and len(before) == 5
@@ -156,8 +180,8 @@ def test_one_flipped_byte_anywhere_is_found_and_what_came_before_it_used(
                 check(journal, expected)
                 assert len(journal.notes) == 1 and "damaged" in journal.notes[0] and journal.notes[0] in caplog.text
                 for index in range(expected, 3):
-                    journal.append(chunk_of(index))
-            with Journal.open(copy, REQUEST) as journal:  # mended
+                    journal.append(make_segment(index))
+            with Journal.open(copy, REQUEST) as journal:  # fixed
                 check(journal, 3)
                 assert journal.notes == []
             found.append(path)
@@ -185,34 +209,34 @@ def swap(job: Path) -> None:
     (job / "chunks" / "000001.json").write_bytes((job / "chunks" / "000002.json").read_bytes())
 
 
-GOING_ON = "going on from chunk {}, the last good one"
+RESUMED = "resuming after segment {}, the last good one"
 DAMAGE = [
     pytest.param(
-        lose("chunks/000001-*"), 1, "chunk 1 of 3", "No such file", GOING_ON.format(0) + ". 1 after", id="no tensors"
+        lose("chunks/000001-*"), 1, "segment 1 of 3", "No such file", RESUMED.format(0) + ". 1 after", id="no tensors"
     ),
     pytest.param(
-        lose("chunks/000001.json"), 1, "chunk 1 of 2", "its record is gone", GOING_ON.format(0), id="no record"
+        lose("chunks/000001.json"), 1, "segment 1 of 2", "its entry is missing", RESUMED.format(0), id="no entry"
     ),
     pytest.param(
-        cut("chunks/000002-*"), 2, "chunk 2 of 3", "its bytes are not those that", GOING_ON.format(1), id="cut tensors"
+        cut("chunks/000002-*"), 2, "segment 2 of 3", "its bytes are not those that", RESUMED.format(1), id="cut tensors"
     ),
     pytest.param(
         cut("chunks/000000.json"),
         0,
-        "chunk 0 of 3",
-        "none is left: beginning anew",
-        "2 after it are made anew",
+        "segment 0 of 3",
+        "none is left: starting over",
+        "2 after it are regenerated",
         id="cut first",
     ),
     pytest.param(
-        swap, 1, "chunk 1 of 3", "its record is of another job", "1 after it", id="a record in another's place"
+        swap, 1, "segment 1 of 3", "its entry belongs to another job", "1 after it", id="an entry in another's place"
     ),
     pytest.param(
         lose("job.json"),
         3,
-        "job.json was damaged or gone",
-        "its chunks are of this request",
-        "written anew",
+        "job.json was damaged or missing",
+        "its segments belong to this request",
+        "rewritten",
         id="no job.json",
     ),
 ]
@@ -233,13 +257,13 @@ def test_damage_falls_back_to_the_last_good_chunk(
         check(journal, 3)
 
 
-def test_without_its_request_a_job_is_only_gone_on_with_by_the_same_one(tmp_path: Path) -> None:
+def test_a_job_without_its_request_is_resumed_by_the_same_request_only(tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
     (tmp_path / "job" / "job.json").write_bytes(b"x")
-    with pytest.raises(ResumeError, match="damaged or gone, and its chunks are not of this request"):
+    with pytest.raises(ResumeError, match="damaged or missing, and its segments belong to another request"):
         Journal.open(tmp_path / "job", changed(seed=4))
     with pytest.raises(
-        ResumeError, match=r"job\.json is damaged: .*; give the command that began the job, which mends it"
+        ResumeError, match=r"job\.json is damaged: .*; give the command that started the job, which fixes it"
     ):
         read_request(tmp_path / "job")
     with Journal.open(tmp_path / "job", REQUEST) as journal:
@@ -247,23 +271,23 @@ def test_without_its_request_a_job_is_only_gone_on_with_by_the_same_one(tmp_path
     assert read_request(tmp_path / "job") == REQUEST
 
 
-def test_a_damaged_job_without_chunks_begins_anew(tmp_path: Path) -> None:
+def test_a_damaged_job_without_segments_starts_over(tmp_path: Path) -> None:
     fill(tmp_path / "job", 0)
     (tmp_path / "job" / "job.json").write_bytes(b"x")
     with Journal.open(tmp_path / "job", changed(seed=4)) as journal:
-        assert len(journal) == 0 and "no chunk was done; the job begins anew" in journal.notes[0]
+        assert len(journal) == 0 and "no segment was done; the job starts over" in journal.notes[0]
 
 
 def test_damage_while_the_journal_is_open_is_found_on_reading(tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         cut("chunks/000001-*")(tmp_path / "job")
-        with pytest.raises(ResumeError, match=r"chunk 1 of .* is damaged .*; give the same command to make it anew"):
+        with pytest.raises(ResumeError, match=r"segment 1 of .* is damaged .*; give the same command to regenerate it"):
             journal.latents(0, 6)
-        assert same(journal.read(0), chunk_of(0))
+        assert same(journal.read(0), make_segment(0))
 
 
-def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
     theirs = {"job/.DS_Store", "job/mine.txt", "job/chunks/mine.txt"}
     for name in (*theirs, "job/chunks/.000009.json.partial", "job/chunks/000009-0123456789abcdef.safetensors"):
@@ -276,47 +300,53 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert left == theirs
 
 
-LATENTS = chunk_of(2).latents
-CHUNKS = [
-    pytest.param(chunk_of(3), InputError, "chunk 3 from latent 9 on is not the next; it is 2 from 6 on", id="gap"),
-    pytest.param(chunk_of(1), InputError, "chunk 1 from latent 3 on is not the next", id="twice"),
-    pytest.param(Chunk(2, 7, LATENTS), InputError, "from latent 7 on is not the next", id="latents missing"),
-    pytest.param(Chunk(2, 6, LATENTS[0]), InputError, r"latents \[4, 3, 4, 4\] are not", id="four axes"),
-    pytest.param(Chunk(2, 6, LATENTS, {"latents": LATENTS}), InputError, "give the tensor another", id="name taken"),
-    pytest.param(Chunk(2, 6, LATENTS, {}, {"x": float("nan")}), ValueError, "JSON", id="NaN in the state"),
-    pytest.param(Chunk(2, 6, LATENTS, {}, {"x": LATENTS}), TypeError, "JSON", id="tensor in the state"),
+LATENTS = make_segment(2).latents
+REFUSED = [
+    pytest.param(
+        make_segment(3), InputError, "segment 3 from latent 9 on is not the next one, which is 2 from 6 on", id="gap"
+    ),
+    pytest.param(make_segment(1), InputError, "segment 1 from latent 3 on is not the next", id="twice"),
+    pytest.param(SegmentRecord(2, 7, LATENTS), InputError, "from latent 7 on is not the next", id="latents missing"),
+    pytest.param(SegmentRecord(2, 6, LATENTS[0]), InputError, r"latents \[4, 3, 4, 4\] are not", id="four axes"),
+    pytest.param(
+        SegmentRecord(2, 6, LATENTS, {"latents": LATENTS}), InputError, "give the tensor another", id="name taken"
+    ),
+    pytest.param(SegmentRecord(2, 6, LATENTS, {}, {"x": float("nan")}), ValueError, "JSON", id="NaN in the state"),
+    pytest.param(SegmentRecord(2, 6, LATENTS, {}, {"x": LATENTS}), TypeError, "JSON", id="tensor in the state"),
 ]
 
 
-@pytest.mark.parametrize(("chunk", "error", "message"), CHUNKS)
-def test_a_refused_chunk_leaves_the_job_as_it_was(
-    chunk: Chunk, error: type[Exception], message: str, tmp_path: Path
+@pytest.mark.parametrize(("segment", "error", "message"), REFUSED)
+def test_a_refused_segment_leaves_the_job_as_it_was(
+    segment: SegmentRecord, error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     fill(tmp_path / "job", 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         with pytest.raises(error, match=message):
-            journal.append(chunk)
+            journal.append(segment)
         check(journal, 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal:
         check(journal, 2)
         assert journal.notes == []
 
 
-ASKED = [
+ABSENT = [
     pytest.param(
-        lambda j: j.replace(Chunk(1, 3, LATENTS[:, :, :2])),
-        "has latents 3 to 6, what is to replace it 3 to 5",
+        lambda j: j.replace(SegmentRecord(1, 3, LATENTS[:, :, :2])),
+        "has latents 3 to 6, its replacement 3 to 5",
         id="shorter",
     ),
-    pytest.param(lambda j: j.replace(chunk_of(2)), "chunk 2 is not in this journal, which has 2", id="replacing none"),
-    pytest.param(lambda j: j.read(-1), "chunk -1 is not in this journal", id="before the first"),
+    pytest.param(
+        lambda j: j.replace(make_segment(2)), "segment 2 is not in this journal, which has 2", id="replacing none"
+    ),
+    pytest.param(lambda j: j.read(-1), "segment -1 is not in this journal", id="before the first"),
     pytest.param(
         lambda j: j.latents(4, 7), "latent frames 4 to 7 are not in this journal, which has 6", id="too many latents"
     ),
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), ASKED)
+@pytest.mark.parametrize(("call", "message"), ABSENT)
 def test_what_is_not_there(call: Callable[[Journal], Any], message: str, tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal, pytest.raises(InputError, match=message):
@@ -333,21 +363,21 @@ def written(name: str) -> Callable[[Path], Any]:
 
 
 FOLDERS = [
-    pytest.param(written("job"), InputError, "cannot keep a job in .*File exists", id="a file in the way"),
+    pytest.param(written("job"), InputError, "cannot store a job in .*File exists", id="a file in the way"),
     pytest.param(
         written("job/photo.jpg"),
         InputError,
-        r"holds other things, such as photo\.jpg; choose another",
+        r"has other content, such as photo\.jpg; choose another",
         id="another folder",
     ),
-    pytest.param(lambda p: Journal.open(p / "a\0b", REQUEST), InputError, "cannot keep a job in", id="NUL"),
-    pytest.param(read_request, ResumeError, r"holds no job to go on with: it has no job\.json", id="no job"),
+    pytest.param(lambda p: Journal.open(p / "a\0b", REQUEST), InputError, "cannot store a job in", id="NUL"),
+    pytest.param(read_request, ResumeError, r"has no job to resume: it has no job\.json", id="no job"),
     pytest.param(lambda p: Journal.open(p / "job", {"x": LATENTS}), TypeError, "JSON", id="tensor in the request"),
 ]
 
 
 @pytest.mark.parametrize(("call", "error", "message"), FOLDERS)
-def test_folders_that_take_no_job(
+def test_folders_that_cannot_be_a_job(
     call: Callable[[Path], Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):

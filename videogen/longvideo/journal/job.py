@@ -37,7 +37,7 @@ def read_request(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_started_job(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """(what a job was started with, its first segment's state); None where no segment is done, or the job is damaged."""
+    """(what a job was started with, its first segment's state); None where no segment is done or the job is damaged."""
     try:
         stored = _read_job(Path(folder))["request"]
         first = read_entry(Path(folder) / SEGMENTS_FOLDER, 0, digest(stored))
@@ -125,8 +125,8 @@ def _read_job(folder: Path) -> dict[str, Any]:
         ) from error
     if job.get("format") != FORMAT or not isinstance(job.get("request"), dict):
         raise ResumeError(
-            f"{folder} is a job of format {job.get('format')!r}, and this version resumes format {FORMAT} only; finish it "
-            "with the version that started it, or delete the folder to start over"
+            f"{folder} is a job of format {job.get('format')!r}, and this version resumes format {FORMAT} only; "
+            "finish it with the version that started it, or delete the folder to start over"
         )
     return job
 

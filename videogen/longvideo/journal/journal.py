@@ -6,8 +6,8 @@
         ...                                                             # decode journal.latents(a, b), write the video
         journal.finish()                                                # the video has its name: the folder goes
 
-A changed request is refused, naming the field; a damaged segment and all after it are regenerated, which `notes` and the
-log report. Not here: whose folder it is (`job`), how a segment is stored (`records`).
+A changed request is refused, naming the field; a damaged segment and all after it are regenerated, which `notes` and
+the log report. Not here: whose folder it is (`job`), how a segment is stored (`records`).
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Journal:
         """
         if (segment.index, segment.start) != (len(self), self.latents_done):
             raise InputError(
-                f"segment {segment.index} from latent {segment.start} on is not the next one, which is {len(self)} from "
-                f"{self.latents_done} on"
+                f"segment {segment.index} from latent {segment.start} on is not the next one, which is {len(self)} "
+                f"from {self.latents_done} on"
             )
         with self._explained(segment.index):
             self._entries.append(write_segment(self.folder / SEGMENTS_FOLDER, segment, self._request))
@@ -185,7 +185,7 @@ class Journal:
 
 
 def _read_good_entries(folder: Path, request: str, notes: list[str]) -> list[JournalEntry]:
-    """The entries from the first on that are intact and consecutive; a note on the first that is not and all after it."""
+    """The entries from the first on that are intact and consecutive; notes say which one is not."""
     found = len(list(folder.glob("*.json")))
     entries: list[JournalEntry] = []
     reason = "its entry is missing"

@@ -1,4 +1,4 @@
-"""File lock of a job: one process at a time, by the operating system's lock, which a killed process cannot leave behind.
+"""File lock of a job: one process at a time, by the system's own lock, which a killed process cannot leave behind.
 
 The file names its holder, for the message to a second process; that note never decides anything.
 """

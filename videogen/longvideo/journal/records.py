@@ -31,8 +31,8 @@ _TENSORS = re.compile(r"\d{6}-[0-9a-f]{16}\.safetensors")
 class SegmentRecord:
     """What the journal stores of a segment.
 
-    index: its number; start: its first latent frame; latents [1, c, f, h, w]; tensors: what else the next segment needs,
-    by name (predictions, a decoder's state); state: plain data that JSON can represent (attempt, statistics).
+    index: its number; start: its first latent frame; latents [1, c, f, h, w]; tensors: what else the next segment
+    needs, by name (predictions, a decoder's state); state: plain data that JSON can represent (attempt, statistics).
     """
 
     index: int

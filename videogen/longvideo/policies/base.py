@@ -2,8 +2,8 @@
 
 A policy is made once per render. It says which clips the model denoises for each segment and which of their frames copy
 predictions (`divide_scene`), which frames are given (`prefix`), how many predictions the next segment copies
-(`copies_predictions`), and what runs differently in the model meanwhile (`attach`). It neither draws noise nor calls the
-model.
+(`copies_predictions`), and what runs differently in the model meanwhile (`attach`). It neither draws noise nor calls
+the model.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Prefix:
 class ContinuityPolicy(ABC):
     """Base of the policies. Without overrides, segments take over nothing.
 
-    continuity: as `Continuity.for_clip` returns it; clip: latent frames that the model denoises at once; steps: how many
-    there are; single_first: the first latent of a clip decodes to a single frame (causal VAEs).
+    continuity: as `Continuity.for_clip` returns it; clip: latent frames that the model denoises at once; steps: of the
+    plan; single_first: the first latent of a clip decodes to a single frame (causal VAEs).
     """
 
     #: whether a segment's first frames copy the predictions of the last `overlap` frames of the one before

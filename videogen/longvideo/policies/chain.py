@@ -1,4 +1,4 @@
-"""A chain of clips: each segment is one clip, which shares its first frames with the clip before. Base of most policies."""
+"""Chain of clips: each segment is one clip that shares its first frames with the one before. Base of most policies."""
 
 from __future__ import annotations
 

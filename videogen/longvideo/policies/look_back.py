@@ -22,7 +22,8 @@ def look_back_schedule(continuity: Continuity, clip: int, steps: int, anchor: in
     n1 = continuity.overlap or published.n1
     if n1 > clip - 2:
         raise InputError(
-            f"continuity: overlap={n1} leaves look_back nothing of a clip's {clip} latent frames; use at most {clip - 2}"
+            f"continuity: overlap={n1} leaves look_back nothing of a clip's {clip} latent frames; "
+            f"use at most {clip - 2}"
         )
     return replace(published, n1=n1, n2=min(published.n2, clip - n1 - 1), anchor=anchor)
 
