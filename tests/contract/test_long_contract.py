@@ -1,4 +1,4 @@
-"""Contract of the continuity policies on tiny models of every family: frames, resuming, replay, other techniques, refusals."""
+"""Continuity policies on tiny models of every family: frames, resuming, replay, other techniques, refusals."""
 
 from __future__ import annotations
 

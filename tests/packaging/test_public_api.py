@@ -20,7 +20,7 @@ PUBLIC = {
         BlockMap Forced Handle SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge
         permutation row_mass search sparse_attention
         """,
-    "videogen.longvideo": "Chunk Journal job_folder read_request",
+    "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """
         Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile consistent
         estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow

@@ -1,11 +1,7 @@
 """Renamed keys of stored data: manifests, requests and jobs of earlier versions are read under today's names.
 
-<<<<<<< HEAD
 A row says where an old key stands, as a dotted path in which `*` is any key or list item, and what the key is called
 now.
-=======
-A row has the path of an old key, dotted, with `*` for any key or list item, and the key's present name.
->>>>>>> 41fa3eb (Contract tests of long videos run every row of the policy table; tests of segments, journal, stories, retries in their own files)
 """
 
 from __future__ import annotations
@@ -33,12 +29,8 @@ JOB_KEYS: Mapping[str, str] = {f"request.{path}": name for path, name in REQUEST
 
 
 def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -> Any:
-<<<<<<< HEAD
     """A copy of plain data in which every old key has its present name; a value stored under both keeps the present
     one."""
-=======
-    """A copy of plain data with every old key under its present name; where both are stored, the present one counts."""
->>>>>>> 41fa3eb (Contract tests of long videos run every row of the policy table; tests of segments, journal, stories, retries in their own files)
     return _renamed(values, [(tuple(path.split(".")), name) for path, name in renamed.items()])
 
 

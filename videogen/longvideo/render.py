@@ -105,15 +105,9 @@ def render_long(
         return LongVideo(path, count, fps, size, writer.manifest, run.resumed, (*journal.notes, *run.notes))
 
 
-<<<<<<< HEAD
 def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbone) -> ResolvedRequest:
-    """A request for a measured policy gets the one that the trial of the job next to its output chose. ResumeError where
-    that job had no trial."""
-=======
-def _with_started_policy(request: RenderRequest, path: Path) -> RenderRequest:
     """A request for a measured policy gets the one that the trial of the job next to its output chose. ResumeError
     where that job had no trial."""
->>>>>>> 41fa3eb (Contract tests of long videos run every row of the policy table; tests of segments, journal, stories, retries in their own files)
     started = read_started_job(job_folder(path)) if request.continuity == MEASURED else None
     if started is None:
         return request

@@ -44,8 +44,7 @@ _NOT_REPORTED = ("memory", "versions", "trial")  # of a segment's state
 class LongRun:
     """A long render. `frames` yields them in order; `measured` is complete once all have been yielded.
 
-    request: resolved, of a long video; trial: what `policy_trial` found, for the manifest; resumed: how many segments an
-    earlier run had rendered.
+    trial: what `policy_trial` found, for the manifest; resumed: how many segments an earlier run had rendered.
     """
 
     backbone: Backbone

@@ -1,4 +1,4 @@
-"""Windowed temporal attention: a longer clip whose temporal attention sees windows (FreeNoise, 2310.15169). For UNets."""
+"""Windowed temporal attention: a longer clip whose temporal layers see windows (FreeNoise, 2310.15169). For UNets."""
 
 from __future__ import annotations
 
