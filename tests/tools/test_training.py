@@ -105,6 +105,7 @@ def test_decoder_only_leaves_the_latents_as_they_were(tmp_path: Path, part: str)
     assert "decoder" in changed and not changed & {"encoder", "quant_conv"}
 
 
+@pytest.mark.slow
 def test_the_large_format_trains_and_can_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
     assert FORMATS["large"].tokens > 4000
