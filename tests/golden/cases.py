@@ -73,7 +73,7 @@ PLAIN = [
     _clip("dit-noise-diffusers", DIT, noise="diffusers"),
     _clip("dit-tiling", DIT, vae_tiling=True, size=[64, 64], steps=3),
     _clip("dit-one-frame", DIT, frames=1),
-    *[_clip(f"dit-solver-{name}", DIT, solver=name) for name in ("euler", "unipc", "dpm++2m", "heun")],
+    *[_clip(f"dit-solver-{name}", DIT, solver=name) for name in ("euler", "dpm++2m", "heun")],
     _clip("unet-plain", UNET),
     _clip("unet-unguided", UNET, guidance_scale=1.0),
     _clip("unet-negative", UNET, negative_prompt="a blue square", seed=11),
@@ -107,13 +107,14 @@ _ATTENTION: dict[str, dict[str, Any]] = {
     "recall": _SPARSE,
     "audited": {**_SPARSE, "audit": "full"},
     "tail": {**_SPARSE, "tail": True},
-    "tile": {**_SPARSE, "order": "tile"},
     "first-frame": {**_SPARSE, "first_frame": True},
     "adaspa": {**_SHARE, "dense_steps": 0.2},
     "window": {**_SHARE, "window": True},
 }
 ATTENTION = [
     *[_clip(f"dit-attention-{name}", DIT, attention=asked, steps=5) for name, asked in _ATTENTION.items()],
+    # a grid of tokens wider than a tile: on smaller ones the order is the raster's
+    _clip("dit-attention-tile", DIT, attention={**_SPARSE, "order": "tile"}, size=[96, 96], frames=9, steps=3),
     _clip("unet-attention-recall", UNET, attention=_SPATIAL, steps=5),
     _clip("unet-attention-adaspa", UNET, attention=_ATTENTION["adaspa"], steps=5),
     _clip("unet-attention-window", UNET, attention={**_ATTENTION["window"], "min_length": 32}, steps=5),
@@ -122,7 +123,7 @@ ATTENTION = [
 # --- propagation ------------------------------------------------------------------------------------------------
 
 _BOTH: dict[str, Any] = {
-    "every": "every:2", "max_error": {"max_error": 0.5, "first": 2}, "keys": {"keys": [0, 2, 3]},
+    "every": "every:2", "keys": {"keys": [0, 2, 3]},
     "hold": {"keys": "every:2", "predictor": "hold"}, "linear": {"keys": "every:2", "predictor": "linear"},
     "sigma": {"keys": "every:2", "predictor": "sigma"}, "prior-noise": {"keys": "every:2", "prior_noise": 0.01},
 }  # fmt: skip
@@ -133,14 +134,18 @@ _DIT: dict[str, Any] = {
     "taylorseer": "taylorseer:2", "fastercache": "fastercache:2", "seacache": "seacache:0.5",
 }  # fmt: skip
 _UNET: dict[str, Any] = {
-    "fd": "fd", "fd-dpm": "fd-dpm","fd-one-by-one": {"keys": "fd", "boundary": "fd", "micro_batch": 1},
+    "fd": "fd", "fd-one-by-one": {"keys": "fd", "boundary": "fd", "micro_batch": 1},
     "deepcache": "deepcache:2", "cut": {"keys": "every:2", "boundary": "cut:1,1"},
     "frames": {"keys": "every:2", "boundary": "fd", "frames": 2, "frames_gate": 0.0},
 }  # fmt: skip
 PROPAGATION = [
     *[_clip(f"dit-propagate-{name}", DIT, propagate=asked, steps=6) for name, asked in {**_BOTH, **_DIT}.items()],
     *[_clip(f"unet-propagate-{name}", UNET, propagate=asked, steps=6) for name, asked in {**_BOTH, **_UNET}.items()],
-    _clip("dit-propagate-max_error-20", DIT, propagate="max_error:0.1", steps=20, size=[32, 32], frames=9),
+    _clip("unet-propagate-fd-dpm", UNET, propagate="fd-dpm", steps=12),
+    # 12 key steps of 20, and one step taken back
+    _clip(
+        "dit-propagate-max_error-20", DIT, propagate={"max_error": 0.9, "first": 2}, steps=20, size=[32, 32], frames=9
+    ),
     _clip("unet-propagate-max_error-20", UNET, propagate="max_error:0.1", steps=20, size=[32, 32]),
 ]
 
@@ -186,9 +191,27 @@ _POLICIES = {
     "co_denoise-sections": "co_denoise:windows=2",
 }  # fmt: skip
 _OF_UNETS = {"window_attention": "window_attention", "window_attention-sections": "window_attention:windows=2"}
+#: Policies that make a section of several windows at once need more frames for three segments.
+_LENGTHS: dict[str, dict[str, int]] = {
+    DIT: {"co_denoise": 61, "freenoise": 61},
+    UNET: {
+        "co_denoise": 41, "freenoise": 41, "co_denoise-sections": 27, "window_attention": 27,
+        "window_attention-sections": 27,
+    },
+}  # fmt: skip
+
+
+def _by_policy(prefix: str, model: str, policies: dict[str, str]) -> list[Case]:
+    lengths = {name: {"frames": frames} for name, frames in _LENGTHS[model].items()}
+    return [
+        _long(f"{prefix}-long-{name}", model, continuity=policy, **lengths.get(name, {}))
+        for name, policy in policies.items()
+    ]
+
+
 LONG = [
-    *[_long(f"dit-long-{name}", DIT, continuity=policy) for name, policy in _POLICIES.items()],
-    *[_long(f"unet-long-{name}", UNET, continuity=policy) for name, policy in {**_POLICIES, **_OF_UNETS}.items()],
+    *_by_policy("dit", DIT, _POLICIES),
+    *_by_policy("unet", UNET, {**_POLICIES, **_OF_UNETS}),
     *[
         _long(f"dit-long-story-{name}", DIT, story=STORY, continuity=name)
         for name in ("replay", "clean_prefix", "co_denoise", "cono")
@@ -202,11 +225,12 @@ LONG = [
     _long("dit-long-solver", DIT, continuity="replay", solver="dpm++2m", guidance_scale=1.0),
     _long("unet-long-stochastic", UNET, continuity="overlap", solver="euler-a"),
     _long("dit-long-retries", DIT, continuity="independent", retries=2),
-    _long("unet-long-retries", UNET, continuity="overlap", retries=1, negative_prompt="a blue square"),
+    _long("unet-long-retries", UNET, continuity="independent", frames=24, retries=2),
     _long("dit-long-propagate", DIT, continuity="replay", propagate="every:2", steps=5),
     _long("dit-long-all-together", DIT, continuity="clean_prefix", propagate="every:2", attention=_SPARSE, steps=5),
     _long(
-        "unet-long-all-together", UNET, continuity="co_denoise:windows=2", propagate="fd", attention=_SPATIAL, steps=5
+        "unet-long-all-together", UNET, continuity="co_denoise:windows=2", frames=27, propagate="fd",
+        attention=_SPATIAL, steps=5,
     ),
     _long("dit-redo", DIT, continuity="clean_prefix", redo=1),
     _long("dit-redo-story", DIT, story=STORY, continuity="replay", redo=2),

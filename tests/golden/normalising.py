@@ -92,7 +92,7 @@ def _indented(value: Any, depth: int) -> str:
 
 def _short_row(value: dict[str, Any]) -> bool:
     """Whether it is a table row, such as a step of the plan, which reads best in one line."""
-    return not any(isinstance(inner, dict | list) for inner in value.values()) and len(json.dumps(value)) <= 160
+    return not any(isinstance(inner, dict | list) for inner in value.values()) and len(json.dumps(value)) <= 400
 
 
 def _of_numbers(value: Any) -> bool:
