@@ -5,7 +5,7 @@ Knows no model family, no pipeline and no video file.
 """
 
 from .cono.look_back import LookBack, look_back, replay
-from .cono.mean_regularisation import MeanPull, mean_pull
+from .cono.mean_regularisation import MeanRegularisation, regularise_mean
 from .noise.source import AddressedNoise, DiffusersNoise, NoiseSource
 from .noise.stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
 from .solvers import SOLVERS, Solver, make_solver, prediction_kind, solver_names
@@ -18,7 +18,7 @@ __all__ = [
     "AddressedNoise",
     "DiffusersNoise",
     "LookBack",
-    "MeanPull",
+    "MeanRegularisation",
     "NoiseSource",
     "NoiseStream",
     "NoiseWindow",
@@ -28,7 +28,7 @@ __all__ = [
     "Windows",
     "look_back",
     "make_solver",
-    "mean_pull",
+    "regularise_mean",
     "noise_stream",
     "prediction_kind",
     "replay",

@@ -78,18 +78,18 @@ class Windows:
         if self.frames < self.size:
             raise InputError(
                 f"a clip of {self.frames} latent frames is shorter than its window of {self.size}; "
-                f"use size:{max(self.frames, 1)} or a clip of {self.size} or more"
+                f"use size={max(self.frames, 1)} or a clip of {self.size} or more"
             )
         least = 2 if self.schedule == "staggered" else 1
         if self.stride < least:
             raise InputError(
-                f"overlap:{self.overlap} leaves windows of size:{self.size}{', anchor and all,' * self.anchor} a stride of "
+                f"overlap={self.overlap} leaves windows of size={self.size}{', anchor and all,' * self.anchor} a stride of "
                 f"{self.stride}, and {self.schedule} ones need {least}; {self._mend(least)}"
             )
 
     def _mend(self, least: int) -> str:
         most = self.size - self.anchor - least
-        return f"use overlap:{most} or less" if most >= 0 else f"use size:{self.size - most} or more"
+        return f"use overlap={most} or less" if most >= 0 else f"use size={self.size - most} or more"
 
     @property
     def stride(self) -> int:

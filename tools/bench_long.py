@@ -32,7 +32,7 @@ from tools.world import Scene, caption, held_out
 from videogen import Engine, RenderRequest, Video
 from videogen.longvideo.run import LongRun
 from videogen.metrics.freeze import changes, dynamic
-from videogen.metrics.motion import dynamic_degree
+from videogen.metrics.motion_errors import dynamic_degree
 from videogen.metrics.seams import RATIO_LIMIT
 from videogen.motion.flow import estimate
 

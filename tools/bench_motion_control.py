@@ -31,9 +31,9 @@ from tools.bench import identity
 from tools.judge import object_tracks
 from tools.world import TEXTURES, Scene, Thing, caption, held_out, render, sample_scene, without_motion
 from videogen import Engine, Video
-from videogen.metrics.motion import end_point_error
+from videogen.metrics.motion_errors import end_point_error
 from videogen.metrics.registration import registered_camera
-from videogen.motion import Camera, Drag, Transfer, compile, estimate
+from videogen.motion import Camera, Drag, Transfer, compile_motion, estimate
 
 Errors = dict[str, float] | None  # of one clip; None where no object is seen
 Fit = dict[str, float] | None  # of one clip's ground; None where it is too plain to tell
@@ -260,7 +260,7 @@ def camera(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
             video = engine.generate(_textured(index), seed=index, steps=options.steps, motion=spec, motion_backend=way)
             fits[way].append(_fit(video.frames))
             if way == ways[0]:
-                plan = compile(spec, len(video), SIZE, SIZE)
+                plan = compile_motion(spec, len(video), SIZE, SIZE)
                 floors.append(_fit(_decoded(engine, plan.preview(video.frames[0], arrows=False))))
         for way in ways:
             row = {"asked": asked, "measured": _medians(fits[way]), "measured_on_the_plan": _medians(floors)}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tools.motion_cases import affine, pan, random_flow, turned, wave
-from videogen.motion import Camera, compile
+from videogen.motion import Camera, compile_motion
 from videogen.schedulers import warped_noise
 from videogen.schedulers.warping.bipartite import BipartiteNoise
 from videogen.schedulers.warping.maps import FlowMaps
@@ -36,7 +36,7 @@ def motions(steps: int, height: int, width: int) -> dict[str, Callable[[], Any]]
         "shear": lambda: affine(((1, 0.02), (0, 1)), *shape),
         "wave": lambda: wave(*shape),
         "random flow": lambda: random_flow(*shape),
-        "a camera that zooms out, exact maps": lambda: compile(Camera(zoom=0.5, roll=10), steps + 1, height, width),
+        "a camera that zooms out, exact maps": lambda: compile_motion(Camera(zoom=0.5, roll=10), steps + 1, height, width),
     }
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from tools.motion_cases import MATRICES, affine, all_kinds, pan, shown_after, there_and_back, turned
 from videogen.metrics.coherence import coherence, correlation
-from videogen.metrics.noise import (
+from videogen.metrics.whiteness import (
     channel_correlation,
     kolmogorov_smirnov,
     moments,
@@ -22,7 +22,7 @@ from videogen.metrics.noise import (
     noise_faults,
     spectral_flatness,
 )
-from videogen.motion import Drag, compile
+from videogen.motion import Drag, compile_motion
 from videogen.schedulers import WarpedNoise, warped_noise
 from videogen.schedulers.warping.hash_noise import HashField
 from videogen.schedulers.warping.mix import kept_correlation
@@ -160,7 +160,7 @@ def exact() -> dict[str, bool]:
 
 def ground_behind_a_thing() -> bool:
     """A disc is dragged across: wherever it is not, the ground has the noise it always had."""
-    plan = compile(Drag((24, 64, 14), [(24, 64), (104, 64)]), frames=17, height=128, width=128)
+    plan = compile_motion(Drag((24, 64, 14), [(24, 64), (104, 64)]), frames=17, height=128, width=128)
     noise = warped_noise(plan, 4, temporal=1)[0]
     ground = warped_noise(pan(0, 0, 0, 128, 128), 4, temporal=1)[0, :, 0]
     return all(_same_where_free(noise[:, frame], ground, plan.masks_at(frame)[1]) for frame in range(17))

@@ -9,7 +9,7 @@ by
 
 Each starts from a permutation of one noise. Until `release`, guided frames take the prediction of the frames they copy:
 with the same noise that makes their latents equal bit for bit, with any solver and any kind of prediction. In each
-step: predict B, M and D (one batch), `MeanPull` each in this order, then `replay` each in this order, then step the
+step: predict B, M and D (one batch), `MeanRegularisation` each in this order, then `replay` each in this order, then step the
 solver.
 
 Published: the permutations, who guides whom, what is kept. Inferred, so options: how many of M's frames guide D
@@ -108,16 +108,16 @@ class LookBack:
             at_least(name, getattr(self, name) or 0, 0)
         if self.n1 + self.n2 >= self.frames:
             raise InputError(
-                f"n1:{self.n1} and n2:{self.n2} guide all of frames:{self.frames} and leave none to join them; "
+                f"n1={self.n1} and n2={self.n2} guide all of frames={self.frames} and leave none to join them; "
                 f"let n1 + n2 be at most {self.frames - 1}, or use longer clips"
             )
         if self.handover is not None and not 1 <= self.handover <= self.frames - self.n1:
             raise InputError(
-                f"handover:{self.handover} must lie between 1 and {self.frames - self.n1}, what n1:{self.n1} leaves of M"
+                f"handover={self.handover} must be between 1 and {self.frames - self.n1}, what n1={self.n1} leaves of M"
             )
         if not 0 <= self.anchor <= self.handed:
             raise InputError(
-                f"anchor:{self.anchor} must lie between 0 and {self.handed}, the frames that M and D share"
+                f"anchor={self.anchor} must be between 0 and {self.handed}, the frames that M and D share"
             )
         if self.mean_of not in MEANS:
             raise unknown("mean to pull to", self.mean_of, MEANS)
@@ -159,11 +159,6 @@ class LookBack:
         """Latent frames that one extension adds: 2 N - n1 - n2 where D begins with n2 of M's."""
         return 2 * self.frames - self.n1 - self.handed
 
-    @property
-    def forwards_per_frame(self) -> float:
-        """Frames predicted at each step for one new frame: what the look-back costs."""
-        return 3 * self.frames / self.new_frames
-
     def length(self, extensions: int) -> int:
         """Latent frames of a video of the first clip and so many extensions."""
         return self.frames + at_least("extensions", extensions, 0) * self.new_frames
@@ -199,10 +194,10 @@ def look_back(frames: int, steps: int, share: float = 0.8) -> LookBack:
     """
     if frames < 3:
         raise InputError(
-            f"frames:{frames} are too few for a look-back, which guides a clip from both sides; use clips of 3 or more"
+            f"frames={frames} are too few for a look-back, which guides a clip from both sides; use clips of 3 or more"
         )
     if not 0 <= share <= 1:
-        raise InputError(f"share:{share} must lie between 0 and 1, of the steps in which guided frames copy")
+        raise InputError(f"share={share} must be between 0 and 1, of the steps in which guided frames copy")
     n1 = round(frames * 6 / 16)
     return LookBack(frames, n1, min(round(frames * 8 / 16), frames - n1 - 1), round(share * steps))
 
@@ -230,4 +225,4 @@ def replay(prediction: torch.Tensor, clip: Clip, outputs: Mapping[str, torch.Ten
 
 def _count(name: str, value: int, most: int) -> None:
     if not 0 <= value <= most:
-        raise InputError(f"{name}:{value} must lie between 0 and {most}, the frames there are")
+        raise InputError(f"{name}={value} must be between 0 and {most}, the frames there are")

@@ -15,26 +15,23 @@ switch it off at cuts and for large camera moves. Legend: [b, c, f, h, w]. Impor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.checks import at_least
+from videogen.core.checks import in_range
 from videogen.core.errors import InputError, unknown
 from videogen.schedulers.levels import NoiseLevel
 from videogen.schedulers.solvers import FLOW
-from videogen.schedulers.warping.mix import in_range
 
 if TYPE_CHECKING:
     import torch
 
 SPACES = ("prediction", "v", "x0", "eps")
-REDUCTIONS = ("sum", "mean")
 _OWN = {"epsilon": "eps", "v_prediction": "v", FLOW: "v", "sample": "x0"}
 
 
 @dataclass(frozen=True)
-class MeanPull:
+class MeanRegularisation:
     """How strongly to pull, on what, and in which steps. InputError for values out of range.
 
     strength: the share of the gap between the means that one step closes, at full noise. power: it falls as sigma^power
@@ -55,7 +52,7 @@ class MeanPull:
     def __post_init__(self) -> None:
         if self.strength > 1:
             raise InputError(
-                f"strength:{self.strength} pulls past the other clip's mean and diverges; it must lie between 0 and 1"
+                f"strength={self.strength} pulls past the other clip's mean and diverges; it must be between 0 and 1"
             )
         in_range("strength", self.strength, 0, 1)
         in_range("above", self.above, 0, 1)
@@ -64,13 +61,8 @@ class MeanPull:
             raise unknown("space to pull in", self.space, SPACES)
         if self.cutoff is not None and not 0 < self.cutoff <= 1:
             raise InputError(
-                f"cutoff:{self.cutoff} must be above 0 and at most 1; leave it out to pull all wavelengths"
+                f"cutoff={self.cutoff} must be above 0 and at most 1; leave it out to pull all wavelengths"
             )
-
-    @classmethod
-    def from_delta(cls, delta: float, frames: int, reduction: str, shape: Sequence[int], **options: Any) -> MeanPull:
-        """The published constant, as an alias: see `pull_strength`; options: the other fields."""
-        return cls(strength=pull_strength(delta, frames, reduction, shape), **options)
 
     def at(self, level: NoiseLevel) -> float:
         """The strength at this noise level (of `noise_levels`)."""
@@ -93,17 +85,17 @@ class MeanPull:
         strength = self.at(level)
         own = _OWN[kind]
         if strength == 0 or self.space in ("prediction", own):
-            return mean_pull(prediction, source, strength, self.cutoff)
+            return regularise_mean(prediction, source, strength, self.cutoff)
         if latents is None or source_latents is None:
             raise InputError(
-                f"space:{self.space} of a model that predicts {own} needs both clips' latents; give them, or space:{own}"
+                f"space={self.space} of a model that predicts {own} needs both clips' latents; give them, or space={own}"
             )
         scale, offset = coefficients(level, kind, self.space)
         gap = scale * _gap(prediction, source) + offset * _gap(latents, source_latents)
         return _moved(prediction, strength / scale * _low_pass(gap, self.cutoff))
 
 
-def mean_pull(
+def regularise_mean(
     prediction: torch.Tensor, source: torch.Tensor, strength: float, cutoff: float | None = None
 ) -> torch.Tensor:
     """prediction + strength (mean_f source - mean_f prediction), the source with any number of frames; itself at
@@ -111,17 +103,6 @@ def mean_pull(
     if strength == 0:
         return prediction
     return _moved(prediction, strength * _low_pass(_gap(prediction, source), cutoff))
-
-
-def pull_strength(delta: float, frames: int, reduction: str, shape: Sequence[int]) -> float:
-    """The strength that the paper's delta is (140 for VideoCrafter1, 260 for LaVie, at 16 frames), of (channels,
-    height, width).
-
-    reduction: `sum` or `mean` over a frame's values. The paper does not say; summed, its constants diverge.
-    """
-    if reduction not in REDUCTIONS:
-        raise unknown("reduction", reduction, REDUCTIONS)
-    return 2 * delta / (at_least("frames", frames, 1) * (math.prod(shape) if reduction == "mean" else 1))
 
 
 def coefficients(level: NoiseLevel, kind: str, space: str) -> tuple[float, float]:
@@ -137,8 +118,8 @@ def coefficients(level: NoiseLevel, kind: str, space: str) -> tuple[float, float
         1 / a
     except ZeroDivisionError:
         raise InputError(
-            f"space:{space} cannot be pulled at alpha:{level.alpha:g} sigma:{level.sigma:g} of a model that predicts {kind}; "
-            f"use space:{_OWN[kind]}"
+            f"space={space} cannot be pulled at alpha={level.alpha:g} sigma={level.sigma:g} of a model that predicts {kind}; "
+            f"use space={_OWN[kind]}"
         ) from None
     return a, b
 

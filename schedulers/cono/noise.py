@@ -13,10 +13,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from videogen.core.checks import in_range
 from videogen.core.errors import unknown
 from videogen.core.randomness import address, normal
 from videogen.schedulers.noise.stream import NoiseStream, NoiseWindow
-from videogen.schedulers.warping.mix import in_range
 
 from .look_back import CLIPS, SOURCE, LookBack
 

@@ -124,7 +124,7 @@ class FreeNoise(NoiseStream):
         super().__init__(seed)
         self.size, self.stride = at_least("window", window, 1), at_least("stride", stride, 1)
         if stride > window:
-            raise InputError(f"stride:{stride} must be at most window:{window}, whose noise it shuffles")
+            raise InputError(f"stride={stride} must be at most window={window}, whose noise it shuffles")
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return normal(address(self.seed, "initial", self.origin(source)), shape)

@@ -121,7 +121,7 @@ def as_flow(motion: object) -> FlowMaps:
     if isinstance(motion, torch.Tensor) or hasattr(motion, "__array__"):
         return FlowMaps(torch.as_tensor(motion))
     raise InputError(
-        f"motion:{type(motion).__name__} gives no flow: pass a flow stack [frames - 1, 2, height, width], "
+        f"motion={type(motion).__name__} gives no flow: pass a flow stack [frames - 1, 2, height, width], "
         "or an object with flow() (any method) or texture() (method:texture)"
     )
 

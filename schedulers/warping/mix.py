@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from videogen.core.checks import in_range
 from videogen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ def kept_correlation(degradation: float) -> float:
     """Correlation that Go-with-the-Flow's degradation gamma, 0 to 1, leaves: (1 - g) / sqrt((1 - g)^2 + g^2)."""
     kept = 1 - in_range("degradation", degradation, 0, 1)
     return kept / math.hypot(kept, degradation)
-
-
-def degradation_for(strength: float) -> float:
-    """The gamma that leaves a correlation of `strength`, 0 to 1."""
-    lost = math.sqrt(1 - in_range("strength", strength, 0, 1) ** 2)
-    return lost / (lost + strength)
 
 
 def low_pass_mix(warped: torch.Tensor, plain: torch.Tensor, cutoff: float, strength: float = 1.0) -> torch.Tensor:
@@ -47,12 +42,5 @@ def chosen_strength(strength: float, degradation: float | None) -> float:
     if degradation is None:
         return in_range("strength", strength, 0, 1)
     if strength != 1:
-        raise InputError(f"strength:{strength} and degradation:{degradation} say the same thing; give one of them")
+        raise InputError(f"strength={strength} and degradation={degradation} say the same thing; give one of them")
     return kept_correlation(degradation)
-
-
-def in_range(name: str, value: float, low: float, high: float) -> float:
-    """The value. InputError where it is below low, above high or NaN."""
-    if not low <= value <= high:
-        raise InputError(f"{name}:{value} must lie between {low} and {high}")
-    return value

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from videogen.core.checks import at_least
 from videogen.core.errors import InputError, unknown
 from videogen.schedulers.noise.source import AddressedNoise
 
@@ -67,16 +68,15 @@ class WarpedNoise:
             raise unknown("noise warping method", method, METHODS)
         if method == "texture" and (compat or oversample != 1):
             raise InputError(
-                f"oversample:{oversample} and compat:{compat} belong to method:bipartite; leave them out or ask for it"
+                f"oversample={oversample} and compat={compat} belong to method=bipartite; leave them out or ask for it"
             )
         for name, value in (("spatial", spatial), ("temporal", temporal), ("oversample", oversample)):
-            if value < 1:
-                raise InputError(f"{name}:{value} must be at least {name}:1")
+            at_least(name, value, 1)
         self.maps = as_maps(motion) if method == "texture" else as_flow(motion)
         self.seed, self.spatial, self.temporal, self.causal, self.method = seed, spatial, temporal, causal, method
         self.strength = chosen_strength(strength, degradation)
         if cutoff is not None and not 0 < cutoff <= 1:
-            raise InputError(f"cutoff:{cutoff} must be above 0 and at most 1; leave it out for no mix by wavelength")
+            raise InputError(f"cutoff={cutoff} must be above 0 and at most 1; leave it out for no mix by wavelength")
         self.cutoff = cutoff
         self.device = torch.device(device)
         self._plain = AddressedNoise(seed)
@@ -150,8 +150,7 @@ def warped_noise(
     motion and settings (causal, strength, degradation, cutoff, oversample, compat, device): see `WarpedNoise`. Computed
     in fp32; dtype: what to return it in. InputError as there, and for channels under 1.
     """
-    if channels < 1:
-        raise InputError(f"channels:{channels} must be at least channels:1")
+    at_least("channels", channels, 1)
     source = WarpedNoise(motion, seed, spatial=spatial, temporal=temporal, method=method, **settings)
     shape = (channels, source.maps.height // spatial, source.maps.width // spatial)
     noise = source.warped(range(source.latent_frames), shape)
@@ -176,5 +175,5 @@ def _fits_grid(name: str, size: int, spatial: int) -> None:
         below = size - size % spatial
         near = f"{below} or {below + spatial}" if below else f"{spatial}"
         raise InputError(
-            f"{name}:{size} of the motion is not a multiple of {spatial}, the latents' spatial factor; use {near}"
+            f"{name}={size} of the motion is not a multiple of {spatial}, the latents' spatial factor; use {near}"
         )

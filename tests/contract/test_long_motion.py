@@ -13,7 +13,7 @@ from videogen import Engine, RenderRequest
 from videogen.cli.inspect import _long
 from videogen.cli.report_long import long_section
 from videogen.longvideo.motion import LongMotion
-from videogen.motion import Camera, Drag, compile
+from videogen.motion import Camera, Drag, compile_motion
 from videogen.timeline import as_timeline
 
 EngineOf = Callable[[str], Engine]
@@ -71,7 +71,7 @@ def test_the_floor_of_a_flat_thing_that_is_dragged(engine_of: EngineOf) -> None:
     first = np.full((SIZE, SIZE, 3), 40, np.uint8)
     cv2.circle(first, (20, 32), 9, (220, 60, 50), -1)
     motion = long_motion(engine_of("wan-2.1"), motion=drag)
-    motion.add(compile(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
+    motion.add(compile_motion(drag, FRAMES, SIZE, SIZE).preview(first, arrows=False))
     (shot,) = motion.measured["shots"]
     assert (
         shot["floor_px"] < 0.5 * shot["target_px"]
@@ -110,7 +110,7 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
     }  # of before floors were told
     assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
     assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))
-    assert "px a frame off" in str(_long(long)) and "motion of shot 0" in "".join(
+    assert "px/frame from the target" in str(_long(long)) and "motion of shot 0" in "".join(
         long_section(long, video.manifest["request"])
     )
 

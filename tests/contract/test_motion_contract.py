@@ -17,7 +17,7 @@ from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, NumericsError
 from videogen.motion import Camera, Drag, Motion
 from videogen.motion.latents import latent_mask
-from videogen.motion.pictures import read_picture
+from videogen.motion.image_files import read_image
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.loop import LoopState
@@ -356,7 +356,7 @@ def test_the_last_step_is_held_by_its_share(name: str, solver: str, engine_of: E
         return  # nothing is held across experts, as another test holds
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
     assert planned is not None
-    made = DualClockTechnique(planned, [read_picture(first, channels=4)[..., :3]], engine.backbone)
+    made = DualClockTechnique(planned, [read_image(first, channels=4)[..., :3]], engine.backbone)
     begun: list[StepRow] = []
 
     def away(strong: float) -> float:

@@ -28,3 +28,9 @@ ROWS = {"measured.long.pieces": "segments", "shots.*.asked": "target"}
 )
 def test_old_keys_are_read_under_their_present_names(stored: Any, read: Any) -> None:
     assert with_current_keys(stored, ROWS) == read
+
+
+def test_a_manifest_of_an_earlier_version_names_the_target() -> None:
+    stored = {"measured": {"long": {"motion": {"shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]}}}}
+    shots = with_current_keys(stored)["measured"]["long"]["motion"]["shots"]
+    assert shots == [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]

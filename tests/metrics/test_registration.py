@@ -13,7 +13,7 @@ import pytest
 from tools.world import Scene, Thing, render
 from videogen.core.errors import InputError
 from videogen.metrics.registration import registered_camera
-from videogen.motion import Camera, compile
+from videogen.motion import Camera, compile_motion
 from videogen.techniques.motion_report import measure_motion
 
 STAR = Thing("star", "red", "stays still")
@@ -25,7 +25,7 @@ def first(texture: str, size: int = 64) -> np.ndarray:
 
 
 def moved(camera: Camera, picture: np.ndarray) -> np.ndarray:
-    return compile(camera, FRAMES, *picture.shape[:2]).preview(picture, arrows=False)
+    return compile_motion(camera, FRAMES, *picture.shape[:2]).preview(picture, arrows=False)
 
 
 CAMERAS = [
@@ -77,7 +77,7 @@ def test_a_small_thing_that_moves_by_itself_hardly_matters_and_masked_not_at_all
 def test_sizes_are_in_px_of_the_clip(height: int, width: int) -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
     picture = np.kron(coarse, np.ones((6, 6, 1), np.uint8))[:height, :width]
-    fit = registered_camera(compile(Camera(pan=width / 10), 9, height, width).preview(picture, arrows=False))
+    fit = registered_camera(compile_motion(Camera(pan=width / 10), 9, height, width).preview(picture, arrows=False))
     assert fit is not None and fit.pan_px == pytest.approx(width / 10, rel=0.05)
 
 
@@ -130,7 +130,7 @@ def test_bad_input_is_named(arguments: dict[str, Any], told: str) -> None:
 
 
 def test_a_render_is_told_its_camera_where_the_ground_shows_it() -> None:
-    plan = compile(Camera(pan=6), FRAMES, 64, 64)
+    plan = compile_motion(Camera(pan=6), FRAMES, 64, 64)
     told = measure_motion(plan.preview(first("checkered"), arrows=False), plan)
     assert told["camera"]["pan_px"] == pytest.approx(6, rel=0.02) and told["camera"]["zoom"] == pytest.approx(
         1, abs=0.01

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from videogen import InputError
-from videogen.metrics.camera import fitted_camera
-from videogen.motion import Camera, Drag, compile, parse_camera
+from videogen.motion import Camera, Drag, compile_motion, parse_camera
 from videogen.motion.ease import EASES, along, progress
 from videogen.motion.layer import apply
+
+from .flow_camera import fitted_camera
 
 F, H, W = 9, 48, 64
 POINTS = np.array([[32.0, 24.0], [10.5, 7.25], [50.0, 40.0]])
@@ -41,7 +42,7 @@ def test_closed_forms(camera: Camera, expected: np.ndarray) -> None:
 
 
 def test_integer_pans_are_exact() -> None:
-    plan = compile(Camera(pan=8, tilt=-8), F, H, W)
+    plan = compile_motion(Camera(pan=8, tilt=-8), F, H, W)
     assert np.array_equal(plan.flow()[:, 0], np.full((F - 1, H, W), -1)) and np.array_equal(
         plan.flow()[:, 1], np.full((F - 1, H, W), -1)
     )
@@ -63,14 +64,14 @@ def test_orbit_keeps_the_centre_and_shows_the_plane_askew() -> None:
 
 
 def test_nearer_layers_have_more_parallax() -> None:
-    plan = compile(Drag((20, 10, 30, 20), [(25, 15)], depth=0.5) + Camera(truck=6), F, H, W)
+    plan = compile_motion(Drag((20, 10, 30, 20), [(25, 15)], depth=0.5) + Camera(truck=6), F, H, W)
     np.testing.assert_allclose(plan.tracks()[0, -1] - plan.tracks()[0, 0], (-12, 0), atol=1e-5)
     np.testing.assert_allclose(plan.follow(POINTS)[:, -1], POINTS - (6, 0), atol=1e-5)
 
 
 @pytest.mark.parametrize("fov", [None, 50.0])
 def test_fitted_camera_is_the_one_asked_for(fov: float | None) -> None:
-    fit = fitted_camera(compile(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow())
+    fit = fitted_camera(compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow())
     assert fit.pan_px == pytest.approx(4, rel=0.1) and fit.tilt_px == pytest.approx(-2, rel=0.1)
     assert fit.zoom == pytest.approx(1.15, rel=0.02) and fit.roll_deg == pytest.approx(6, rel=0.02)
 
@@ -110,7 +111,7 @@ def test_views_past_the_plane_are_refused() -> None:
     with pytest.raises(InputError, match="at frame 7 the camera sees past the layer's plane"):
         Camera(orbit=85).homographies(9, H, W)
     with pytest.raises(InputError, match=r"dolly=0.6 moves the camera through a layer at depth 0.5"):
-        compile(Drag((20, 10, 30, 20), [(25, 15)], depth=0.5) + Camera(dolly=0.6), F, H, W)
+        compile_motion(Drag((20, 10, 30, 20), [(25, 15)], depth=0.5) + Camera(dolly=0.6), F, H, W)
 
 
 def test_camera_text() -> None:

@@ -15,11 +15,12 @@ from tools.world.geometry import flow as exact_flow
 from tools.world.render import render
 from tools.world.scene import CAMERAS, Scene, Thing
 from videogen import InputError, UnsupportedError
-from videogen.metrics.camera import fitted_camera
-from videogen.metrics.motion import end_point_error
-from videogen.motion import Camera, Drag, FlowPair, compile, consistent, estimate, flow_both_ways
+from videogen.metrics.motion_errors import end_point_error
+from videogen.motion import Camera, Drag, FlowPair, compile_motion, consistent, estimate, flow_both_ways
 from videogen.motion.flow_cache import FlowCache
 from videogen.motion.flow_raft import raft
+
+from .flow_camera import fitted_camera
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
@@ -56,7 +57,7 @@ def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
 
     Over every fourth frame: DIS makes motion far below a pixel a frame smaller than it is.
     """
-    plan = compile(camera, 9, 64, 64)
+    plan = compile_motion(camera, 9, 64, 64)
     shown = plan.preview(TEXTURE, arrows=False)
     measured, steps = flow_both_ways(shown), flow_both_ways(shown[::4], preset="fast")
     fit = fitted_camera(steps.forward, steps.forward_valid)
@@ -70,7 +71,7 @@ def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
 
 
 def test_a_dragged_thing_is_seen_to_move() -> None:
-    plan = compile(Drag((26, 26, 38, 38), [(32, 32), (48, 32)]), 9, 64, 64)
+    plan = compile_motion(Drag((26, 26, 38, 38), [(32, 32), (48, 32)]), 9, 64, 64)
     noise = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 1)
     measured = flow_both_ways(
         plan.preview(noise, arrows=False), preset="fast"

@@ -13,8 +13,8 @@ from tools.world.geometry import flow as exact_flow
 from tools.world.render import render
 from tools.world.scene import Scene, Thing
 from videogen import InputError
-from videogen.motion import Camera, Flow, Motion, Tracks, Transfer, compile, write_flow
-from videogen.motion.sampling import pixel_grid
+from videogen.motion import Camera, Flow, Motion, Tracks, Transfer, compile_motion, write_flow
+from videogen.motion.interpolation import pixel_grid
 from videogen.motion.splines import thin_plate
 from videogen.motion.tracing import invert
 
@@ -29,7 +29,7 @@ REGION = CLIP.masks[0, 0]
 def test_exact_flow_traces_the_world() -> None:
     """The thing's pixels lead back to where they were; the ground's, wherever it was seen, to themselves; the rest is
     new."""
-    plan = compile(Flow(EXACT), F, 64, 64)
+    plan = compile_motion(Flow(EXACT), F, 64, 64)
     where, births = plan.layers[0].texture(GRID, F - 1)
     on, off = CLIP.masks[0, -1] > 0.9, CLIP.masks[0, -1] < 0.01
     travel = CLIP.tracks[0, -1] - CLIP.tracks[0, 0]
@@ -46,14 +46,14 @@ def test_inverse_flow_is_one() -> None:
     forward = np.stack([3 * np.sin(3 * xs) + ys, 2 * np.cos(4 * ys)])[None].astype(np.float32)
     back, valid = invert(forward, np.ones((1, 40, 40), bool))
     there = pixel_grid(40, 40) + np.moveaxis(back[0], 0, -1)
-    from videogen.motion.sampling import bilinear
+    from videogen.motion.interpolation import bilinear
 
     again = there + bilinear(np.moveaxis(forward[0], 0, -1).astype(float), there)
     assert valid.mean() > 0.95 and np.abs(again - pixel_grid(40, 40))[valid[0]].max() < 0.02
 
 
 def test_a_region_carries_its_motion_over_still_ground() -> None:
-    plan = compile(Flow(EXACT, region=REGION), F, 64, 64)
+    plan = compile_motion(Flow(EXACT, region=REGION), F, 64, 64)
     overlap = (
         np.minimum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
         / np.maximum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
@@ -64,7 +64,7 @@ def test_a_region_carries_its_motion_over_still_ground() -> None:
 
 @pytest.mark.parametrize("video", [PANNED.frames, SimpleNamespace(frames=PANNED.frames)], ids=["frames", "clip"])
 def test_transfer_measures_the_camera(video: object) -> None:
-    plan = compile(Transfer(video), F, 64, 64)
+    plan = compile_motion(Transfer(video), F, 64, 64)
     asked = 0.45 * (F - 1)
     middle = plan.map_at(F - 1)[16:48, 16:48] - GRID[16:48, 16:48]
     assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(
@@ -75,9 +75,9 @@ def test_transfer_measures_the_camera(video: object) -> None:
 @pytest.mark.parametrize(("rate", "pace"), [(32, 2.0), (16, 1.0), (12, 0.75), (8, 0.5)])
 def test_a_driving_video_keeps_its_pace(rate: float, pace: float) -> None:
     count = round((F - 1) / max(1, pace)) + 1
-    plan = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), count, 64, 64, fps=16)
+    plan = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), count, 64, 64, fps=16)
     flow = plan.flow()[:, :, 20:44, 20:44]
-    usual = compile(Transfer(PANNED.frames), F, 64, 64, fps=16).flow()[:, :, 20:44, 20:44]
+    usual = compile_motion(Transfer(PANNED.frames), F, 64, 64, fps=16).flow()[:, :, 20:44, 20:44]
     assert np.median(flow[:, 0]) == pytest.approx(pace * np.median(usual[:, 0]), rel=0.12)
     assert np.isfinite(plan.flow()).all()
 
@@ -87,7 +87,7 @@ def test_constant_motion_stays_constant_at_any_rate(rate: float) -> None:
     ground = np.random.default_rng(3).uniform(0, 255, (16, 48, 3)).astype(np.float32)
     wide = cv2.resize(ground, (192, 64), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
     frames = np.stack([wide[:, 2 * f : 2 * f + 64] for f in range(40)])
-    plan = compile(Transfer(SimpleNamespace(frames=frames, fps=rate)), 13, 64, 64, fps=16)
+    plan = compile_motion(Transfer(SimpleNamespace(frames=frames, fps=rate)), 13, 64, 64, fps=16)
     moved = np.median(plan.flow()[:, 0, 16:48, 16:48], (1, 2))
     np.testing.assert_allclose(moved, -2 * rate / 16, rtol=0.1)
 
@@ -95,8 +95,8 @@ def test_constant_motion_stays_constant_at_any_rate(rate: float) -> None:
 def test_times_of_a_varying_rate_are_kept() -> None:
     """Every second frame of the video comes after half the time of the others."""
     times = np.cumsum([0.0, *([1 / 24, 1 / 12] * 10)])[: len(PANNED.frames)]
-    even = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16)), 5, 64, 64, fps=16)
-    plan = compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16, times_s=times)), 5, 64, 64, fps=16)
+    even = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16)), 5, 64, 64, fps=16)
+    plan = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16, times_s=times)), 5, 64, 64, fps=16)
     long, short = np.median(even.flow()[:, 0, 20:44, 20:44]), np.median(plan.flow()[:, 0, 20:44, 20:44], (1, 2))
     assert short[0] == pytest.approx(1.25 * long, rel=0.15) and np.median(short) != pytest.approx(long, rel=0.02)
 
@@ -105,22 +105,22 @@ def test_times_of_a_varying_rate_are_kept() -> None:
 def test_a_driving_video_that_just_suffices_is_taken(rate: float, frames: int, needed: int) -> None:
     fps = 25 if rate == 7 else 16
     still = np.repeat(PANNED.frames[:1], needed, 0)
-    assert compile(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
+    assert compile_motion(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
     with pytest.raises(InputError, match="give a longer one"):
-        compile(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
+        compile_motion(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), -1.0, float("inf"), "24?"])
 def test_rates_that_are_none(rate: object) -> None:
     with pytest.raises(InputError, match="must be a finite number above 0"):
-        compile(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), 5, 64, 64, fps=16)
+        compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), 5, 64, 64, fps=16)
     with pytest.raises(InputError, match="must be a finite number above 0"):
-        compile(Transfer(PANNED.frames), 5, 64, 64, fps=rate)  # type: ignore[arg-type]
+        compile_motion(Transfer(PANNED.frames), 5, 64, 64, fps=rate)  # type: ignore[arg-type]
 
 
 def test_a_slow_driving_video_is_shared_out_evenly() -> None:
-    stretched = compile(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
-    whole = compile(Transfer(PANNED.frames[:7]), 7, 64, 64)
+    stretched = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
+    whole = compile_motion(Transfer(PANNED.frames[:7]), 7, 64, 64)
     middle = slice(24, 40)
     at_end = [plan.map_at(plan.frames - 1)[middle, middle] for plan in (stretched, whole)]
     np.testing.assert_allclose(np.median(at_end[0], (0, 1)), np.median(at_end[1], (0, 1)), atol=0.2)
@@ -128,15 +128,15 @@ def test_a_slow_driving_video_is_shared_out_evenly() -> None:
 
 def test_sources_are_scaled_to_the_clip() -> None:
     path = {"clip.mp4": PANNED.frames}
-    wide = compile(Transfer("clip.mp4"), F, 96, 96, read_video=lambda name: path[str(name)])
-    small = compile(Transfer(PANNED.frames), F, 64, 64)
+    wide = compile_motion(Transfer("clip.mp4"), F, 96, 96, read_video=lambda name: path[str(name)])
+    small = compile_motion(Transfer(PANNED.frames), F, 64, 64)
     assert np.median(wide.flow()[:, 0]) == pytest.approx(1.5 * np.median(small.flow()[:, 0]), rel=0.1)
-    twice = compile(Flow(EXACT), F, 128, 128)
+    twice = compile_motion(Flow(EXACT), F, 128, 128)
     assert twice.flow()[0].max() == pytest.approx(2 * EXACT[0].max(), rel=1e-3)
 
 
 def test_a_camera_sees_moving_ground() -> None:
-    plan = compile(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
+    plan = compile_motion(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
     np.testing.assert_allclose(
         plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4
     )
@@ -152,7 +152,7 @@ def moved(frames: int = F, **rest: object) -> dict[str, object]:
 
 def test_tracks_of_affine_motion_are_followed_exactly(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", **moved())
-    plan = compile(Tracks(tmp_path / "t.npz"), F, 64, 64)
+    plan = compile_motion(Tracks(tmp_path / "t.npz"), F, 64, 64)
     zoom = 1 + 0.02 * (F - 1)
     np.testing.assert_allclose(plan.map_at(F - 1), (GRID - 32 - (F - 1, 0)) / zoom + 32, atol=1e-3)
     asked = np.moveaxis(np.array(moved()["tracks"]), 0, 1)
@@ -160,16 +160,16 @@ def test_tracks_of_affine_motion_are_followed_exactly(tmp_path: Path) -> None:
     assert inside.sum() == 6
     np.testing.assert_allclose(plan.tracks()[inside], asked[inside], atol=1e-3)
     np.savez(tmp_path / "half.npz", **moved(size=(32, 32)))
-    assert compile(Tracks(tmp_path / "half.npz"), F, 64, 64).tracks()[0, 0] == pytest.approx((16, 16))
-    assert compile(Tracks(moved()["tracks"]), F, 640, 640).map_at(2).shape == (640, 640, 2)
+    assert compile_motion(Tracks(tmp_path / "half.npz"), F, 64, 64).tracks()[0, 0] == pytest.approx((16, 16))
+    assert compile_motion(Tracks(moved()["tracks"]), F, 640, 640).map_at(2).shape == (640, 640, 2)
 
 
 def test_hidden_points_do_not_count() -> None:
     tracks, visible = np.array(moved()["tracks"]), np.ones((F, 9), bool)
     tracks[5:, 0], visible[5:, 0] = np.nan, False
-    plan = compile(Tracks(tracks), F, 64, 64)
+    plan = compile_motion(Tracks(tracks), F, 64, 64)
     np.testing.assert_allclose(
-        plan.map_at(F - 1), compile(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3
+        plan.map_at(F - 1), compile_motion(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3
     )
 
 
@@ -235,4 +235,4 @@ BAD = [
 def test_what_does_not_fit(make, message: str, tmp_path: Path) -> None:
     motion: Motion = make(tmp_path)
     with pytest.raises(InputError, match=message):
-        compile(motion, F, 64, 64, fps=16)
+        compile_motion(motion, F, 64, 64, fps=16)

@@ -1,11 +1,11 @@
-"""What the tests of noise need beside `videogen.metrics.noise`: the frame that a motion ideally gives."""
+"""What the tests of noise need beside `videogen.metrics.whiteness`: the frame that a motion ideally gives."""
 
 from __future__ import annotations
 
 import torch
 
 from videogen.metrics.coherence import correlation
-from videogen.metrics.noise import noise_faults as faults
+from videogen.metrics.whiteness import noise_faults as faults
 from videogen.schedulers.warping.hash_noise import HashField
 from videogen.schedulers.warping.maps import TextureMaps
 from videogen.schedulers.warping.view import TEXELS

@@ -135,9 +135,9 @@ def test_dtypes_are_kept_and_sums_are_in_single() -> None:
             "a clip of 5 latent frames is shorter than its window of 16; use size:5",
             id="too short",
         ),
-        pytest.param(lambda: Windows(0, 16, 8), "a clip of 0 latent frames .* use size:1", id="no clip"),
+        pytest.param(lambda: Windows(0, 16, 8), "a clip of 0 latent frames .* use size=1", id="no clip"),
         pytest.param(
-            lambda: Windows(32, 16, 16), "overlap:16 .* a stride of 0, .* use overlap:15 or less", id="stride 0"
+            lambda: Windows(32, 16, 16), "overlap=16 .* a stride of 0, .* use overlap=15 or less", id="stride 0"
         ),
         pytest.param(lambda: Windows(32, 16, 20), "a stride of -4", id="overlap longer than a window"),
         pytest.param(
@@ -151,11 +151,11 @@ def test_dtypes_are_kept_and_sums_are_in_single() -> None:
             id="nothing to stagger",
         ),
         pytest.param(
-            lambda: Windows(32, 2, 0, True, schedule="staggered"), "use size:3 or more", id="too small to stagger"
+            lambda: Windows(32, 2, 0, True, schedule="staggered"), "use size=3 or more", id="too small to stagger"
         ),
-        pytest.param(lambda: Windows(32, 1, 0, True), "size:1 must be at least size:2", id="nothing but an anchor"),
-        pytest.param(lambda: Windows(32, 0, 0), "size:0 must be at least size:1", id="empty window"),
-        pytest.param(lambda: Windows(32, 16, -1), "overlap:-1 must be at least overlap:0", id="gaps"),
+        pytest.param(lambda: Windows(32, 1, 0, True), "size=1 must be at least 2", id="nothing but an anchor"),
+        pytest.param(lambda: Windows(32, 0, 0), "size=0 must be at least 1", id="empty window"),
+        pytest.param(lambda: Windows(32, 16, -1), "overlap=-1 must be at least 0", id="gaps"),
         pytest.param(
             lambda: Windows(32, 16, 8, weights="triangle"), "did you mean 'triangular'", id="weights misspelt"
         ),

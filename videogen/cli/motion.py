@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError
+from videogen.core.rates import exact_fps
 from videogen.request.request import RenderRequest
 
 
@@ -51,9 +52,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
 
 def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
     """The layers that the flags ask for, lowest first: driving video, plan, drags, then the camera that sees them."""
-    from videogen.motion.layers import to_layers
+    from videogen.motion.serialisation import to_layers
     from videogen.motion.sources import Transfer
-    from videogen.motion.text import load_plan, parse_camera, parse_drag
+    from videogen.motion.parsing import load_plan, parse_camera, parse_drag
 
     parts = []
     if options.motion_from is not None:
@@ -70,7 +71,7 @@ def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
 def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """The request's motion as a clip of its own size and length."""
     from videogen.media.video import Video
-    from videogen.motion import compile
+    from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import driving_video
 
     motion = request.motion_spec()
@@ -81,18 +82,18 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
         told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
         raise InputError(f"{told}; add --size and --frames")
     frames, height, width, fps = clip
-    plan = compile(motion, frames, height, width, fps=fps, read_video=driving_video)
-    Video(plan.preview(), Fraction(fps or 16).limit_denominator(1001)).save(path, overwrite=overwrite)
+    plan = compile_motion(motion, frames, height, width, fps=fps, read_video=driving_video)
+    Video(plan.preview(), exact_fps(fps or 16)).save(path, overwrite=overwrite)
 
 
 def check_motion(request: RenderRequest) -> None:
     """InputError where the motion does not fit the clip, before any model is loaded, if that much is known."""
-    from videogen.motion import compile
+    from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import driving_video
 
     motion, clip = request.motion_spec(), _clip(request)
     if motion is not None and clip is not None and clip[3] is not None:
-        compile(motion, *clip[:3], fps=clip[3], read_video=driving_video)
+        compile_motion(motion, *clip[:3], fps=clip[3], read_video=driving_video)
 
 
 def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:

@@ -14,7 +14,7 @@ from videogen.sampling.loop import LoopState, scale_input
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 from videogen.schedulers.cono.look_back import SOURCE, replay
-from videogen.schedulers.cono.mean_regularisation import MeanPull
+from videogen.schedulers.cono.mean_regularisation import MeanRegularisation
 from videogen.schedulers.levels import NoiseLevel, noise_levels
 from videogen.schedulers.solvers import prediction_kind
 
@@ -32,7 +32,7 @@ class ContinuityTechnique(Technique):
     def __init__(self, segment: Segment, before: SegmentMemory, pull: float, retained: int) -> None:
         self.segment, self.before, self.pull, self.retained = segment, before, pull, retained
         self._recorded: dict[int, dict[str, torch.Tensor]] = {}
-        self._kind, self._rule = "", MeanPull(0)
+        self._kind, self._rule = "", MeanRegularisation(0)
         self._levels: list[NoiseLevel] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
@@ -43,7 +43,7 @@ class ContinuityTechnique(Technique):
             raise UnsupportedError(
                 f"{type(state.solver).__name__} does not expose its noise levels, which pull needs; use pull=0"
             )
-        self._rule = MeanPull(self.pull, power=1.0, space="v" if self._kind == "epsilon" else "prediction")
+        self._rule = MeanRegularisation(self.pull, power=1.0, space="v" if self._kind == "epsilon" else "prediction")
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         model_input = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])

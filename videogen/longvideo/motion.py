@@ -10,7 +10,7 @@ import numpy as np
 
 from videogen.backbones.base import Backbone
 from videogen.core.randomness import address
-from videogen.motion import MotionPlan, compile
+from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.flow import estimate
 from videogen.motion.preview import moved_on
 from videogen.motion.spec import Motion

@@ -23,7 +23,7 @@ from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
-from videogen.motion.layers import digests
+from videogen.motion.serialisation import digests
 from videogen.request.continuity import MEASURED
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest

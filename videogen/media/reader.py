@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError, MediaError
+from videogen.core.rates import exact_fps
 
 from .metadata import read_folder_fps, read_manifest
 from .probe import MediaInfo, MediaLimits, check_limits, describe, open_container, probe
@@ -96,7 +97,7 @@ def _rate(path: Path, info: MediaInfo, times: list[float]) -> Fraction:
     """The header's rate; a GIF, which only has times in hundredths of a second, gets its mean rate."""
     if path.suffix.lower() != ".gif" or len(times) < 2:
         return info.fps
-    return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
+    return exact_fps((len(times) - 1) / (times[-1] - times[0]))
 
 
 def _check_whole(path: Path, seen: int, declared: int, last_s: float, info: MediaInfo) -> None:

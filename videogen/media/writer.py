@@ -20,6 +20,7 @@ import numpy as np
 
 from videogen.core.errors import InputError, MediaError
 from videogen.core.files import atomic_path, check_output
+from videogen.core.rates import exact_fps
 
 from .metadata import TAG, container_options, encode, retag, write_folder_file
 from .video import check_frames
@@ -68,12 +69,7 @@ class VideoWriter:
     ) -> None:
         self.path = check_target(path, fps=float(fps), quality=quality)
         check_output(self.path, overwrite)
-        self.fps, self.size, self.quality, self.manifest = (
-            Fraction(fps).limit_denominator(1001),
-            size,
-            quality,
-            manifest,
-        )
+        self.fps, self.size, self.quality, self.manifest = exact_fps(fps), size, quality, manifest
         self._overwrite, self._within, self._stack, self._count = overwrite, within, ExitStack(), 0
         self._sink: _Sink | None = None
 

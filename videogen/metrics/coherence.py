@@ -13,7 +13,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .noise import checked_noise
+from .whiteness import checked_noise
 
 _POINTS = 4  # looked at in a pixel, along each axis
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .pictures import check_clip, lab, luma, sharpness
+from .frame_statistics import check_clip, lab, luma, sharpness
 
 COLOUR_LIMIT_DE = 5.0  # a difference that is seen at a glance, without comparing side by side
 CONTRAST_LIMIT = 1.25  # by which factor contrast may change from the clip's start to its end

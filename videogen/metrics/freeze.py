@@ -14,7 +14,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .pictures import check_clip
+from .frame_statistics import check_clip
 
 STILL_LEVELS = 2.0  # of 255: a pair whose most changed pixels change less is still
 STILL_LIMIT_S = 1.0  # seconds on end

@@ -20,7 +20,7 @@ from videogen.core.errors import InputError
 
 from .drift import Drift, Interval, describe, drift, joined, strayed
 from .freeze import Freeze, changes, freeze
-from .pictures import check_clip
+from .frame_statistics import check_clip
 from .repetition import REPETITION_LIMIT, Repetition, likeness, repetition, thumbnails
 from .seams import Seam, least, reach, seam
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .camera import CameraFit
-
 _SMALLEST_PX = 24  # no coarser pictures than this
 _LARGEST_PX = 128  # no finer ones: more pixels tell no more of four numbers
 _ROUNDS = 40
@@ -26,6 +24,17 @@ _LEAST = 100  # pixels that two frames must have in common
 _LIKE = 0.75  # least correlation of two registered frames, weighted: .9 and more where it worked, under .7 after a cut or in noise
 _PLAIN = 0.6  # grey levels a px: ground whose gradient is less than this in any direction shows no motion along it
 _STILL = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+@dataclass(frozen=True)
+class CameraFit:
+    """Camera motion from the first to the last frame: pan_px, tilt_px, zoom, roll_deg, signed as in
+    `videogen.motion.Camera`."""
+
+    pan_px: float
+    tilt_px: float
+    zoom: float
+    roll_deg: float
 
 
 @dataclass(frozen=True)

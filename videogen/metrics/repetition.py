@@ -14,7 +14,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .pictures import check_clip
+from .frame_statistics import check_clip
 
 REPETITION_LIMIT = 0.9
 SIDE = 12  # px of a thumbnail

@@ -16,7 +16,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .pictures import bends, check_clip, mean_lab, sharpness, steps
+from .frame_statistics import bends, check_clip, mean_lab, sharpness, steps
 
 RATIO_LIMIT = 1.25  # a step larger than its neighbours by so much is seen as a jump
 STALL_LIMIT = 0.5  # a step so much smaller is seen as a stop

@@ -1,8 +1,8 @@
 """How things move: optical flow, flow files, and one motion specification that compiles to maps, masks, flow and
 tracks.
 
-    from videogen.motion import Camera, Drag, compile
-    plan = compile(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
+    from videogen.motion import Camera, Drag, compile_motion
+    plan = compile_motion(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
     plan.flow(), plan.masks(), plan.tracks(), plan.preview()
 
 Positions everywhere are in px, x right, y down, and the pixel of column 3 and row 5 has its centre at (3.5, 5.5).
@@ -17,15 +17,15 @@ from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .camera import Camera
-    from .compiling import compile
+    from .compiling import compile_motion
     from .drag import CutDrag, Drag, Sprite
     from .flow import FlowPair, consistent, estimate, flow_both_ways
     from .flow_files import FlowStack, read_flow, write_flow
-    from .layers import from_layers, to_layers
+    from .serialisation import from_layers, to_layers
     from .plan import MotionPlan
     from .sources import Flow, Tracks, Transfer
     from .spec import Compose, Motion
-    from .text import load_plan, parse_camera, parse_drag
+    from .parsing import load_plan, parse_camera, parse_drag
 
 _HOMES = {
     "Camera": "camera",
@@ -40,16 +40,16 @@ _HOMES = {
     "Sprite": "drag",
     "Tracks": "sources",
     "Transfer": "sources",
-    "compile": "compiling",
+    "compile_motion": "compiling",
     "consistent": "flow",
     "estimate": "flow",
     "flow_both_ways": "flow",
-    "from_layers": "layers",
-    "load_plan": "text",
-    "parse_camera": "text",
-    "parse_drag": "text",
+    "from_layers": "serialisation",
+    "load_plan": "parsing",
+    "parse_camera": "parsing",
+    "parse_drag": "parsing",
     "read_flow": "flow_files",
-    "to_layers": "layers",
+    "to_layers": "serialisation",
     "write_flow": "flow_files",
 }
 
@@ -66,7 +66,7 @@ __all__ = [
     "Sprite",
     "Tracks",
     "Transfer",
-    "compile",
+    "compile_motion",
     "consistent",
     "estimate",
     "flow_both_ways",

@@ -24,7 +24,7 @@ from videogen.core.rates import exact_fps
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
 from .layer import Field, Layer
-from .pictures import read_picture
+from .image_files import read_image
 from .plan import MotionPlan
 from .region import centre_of, coverage
 from .sources import Flow, Tracks, Transfer
@@ -44,7 +44,7 @@ class Clip:
     read_video: Reader | None = None
 
 
-def compile(
+def compile_motion(
     motion: Motion,
     frames: int,
     height: int,
@@ -104,7 +104,7 @@ def _dragged(drag: Drag, clip: Clip, name: str) -> Layer:
 
 def _pasted(drag: Drag, picture: Any, clip: Clip, name: str) -> Layer:
     """A sprite with pixels of its own, its centre on the path's start."""
-    rgba = picture if isinstance(picture, np.ndarray) else read_picture(picture, channels=4)
+    rgba = picture if isinstance(picture, np.ndarray) else read_image(picture, channels=4)
     if not rgba[..., 3].any():
         raise InputError(f"the picture of {name} is wholly transparent; a sprite needs at least one opaque pixel")
     centre = np.asarray(drag.path[0])
@@ -116,7 +116,7 @@ def _pasted(drag: Drag, picture: Any, clip: Clip, name: str) -> Layer:
 
 
 def _from_source(layers: list[Layer], part: Transfer | Tracks | Flow, clip: Clip, name: str) -> list[Layer]:
-    from .reading import field_of
+    from .source_fields import field_of
 
     if part.region is None and (len(layers) > 1 or layers[0].moves):
         raise InputError(

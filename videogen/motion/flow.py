@@ -16,7 +16,7 @@ import numpy as np
 from videogen.core.errors import InputError, unknown
 
 from .flow_cache import FlowCache
-from .sampling import bilinear, inside, pixel_grid
+from .interpolation import bilinear, inside, pixel_grid
 
 METHODS = ("dis", "raft")
 PRESETS = {"ultrafast": 0, "fast": 1, "medium": 2}

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .sampling import bilinear_or_zero, inside
+from .interpolation import bilinear_or_zero, inside
 
 
 class Field(Protocol):

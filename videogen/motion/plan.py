@@ -15,7 +15,7 @@ import numpy as np
 from videogen.core.errors import InputError
 
 from .layer import Layer
-from .sampling import bilinear_or_zero, pixel_grid
+from .interpolation import bilinear_or_zero, pixel_grid
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ _OBJECT = 0.5  # least coverage at which a point belongs to a layer
 
 @dataclass(frozen=True, eq=False)
 class MotionPlan:
-    """layers: the background first, each over those before it. Made by `compile`.
+    """layers: the background first, each over those before it. Made by `compile_motion`.
 
     Noise warping takes it as it is: exactly, by `texture`, or by `flow`.
     """

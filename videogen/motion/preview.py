@@ -8,7 +8,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .sampling import pixel_grid
+from .interpolation import pixel_grid
 
 if TYPE_CHECKING:
     from .plan import MotionPlan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .sampling import bilinear, pixel_grid
+from .interpolation import bilinear, pixel_grid
 
 _MOST_TRACKS = 200
 _WORK = 4_000_000  # kernel values a frame: beyond it a coarser grid is solved and interpolated

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .sampling import bilinear, bilinear_within, inside, pixel_grid
+from .interpolation import bilinear, bilinear_within, inside, pixel_grid
 
 _ITERATIONS, _DONE_PX = 12, 1e-4
 _RESIDUAL_PX = 0.3

@@ -193,7 +193,7 @@ class RenderRequest:
         object.__setattr__(self, "prompt", first)
 
     def _check_motion(self) -> None:
-        from videogen.motion.layers import as_motion, to_layers
+        from videogen.motion.serialisation import as_motion, to_layers
 
         if self.motion is not None:
             motion = as_motion(self.motion)

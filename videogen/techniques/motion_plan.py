@@ -14,7 +14,7 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
 from videogen.media.metadata import read_folder_fps
 from videogen.media.video import Video
-from videogen.motion import MotionPlan, compile
+from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.control import MotionControl
 from videogen.motion.layers import digests
 from videogen.motion.pictures import read_picture

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from videogen.metrics.motion import background_error, dynamic_degree, end_point_error, track_error
+from videogen.metrics.motion_errors import background_error, dynamic_degree, end_point_error, track_error
 from videogen.metrics.registration import registered_camera
 from videogen.motion import MotionPlan, estimate
-from videogen.motion.sampling import bilinear, inside
+from videogen.motion.interpolation import bilinear, inside
 
 _PRESET = "fast"  # of DIS: sees things of 12 px, and takes a fifth of medium's time
 _TRACKS = 16  # at most so many stand in the manifest

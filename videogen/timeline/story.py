@@ -123,7 +123,7 @@ def _time(value: object, told: str) -> Fraction:
 
 
 def _motion(value: Any, folder: Path) -> Motion | None:
-    from videogen.motion.layers import as_motion, from_layers
+    from videogen.motion.serialisation import as_motion, from_layers
 
     if value is None:
         return None

@@ -110,7 +110,7 @@ def _seed(value: str) -> int:
 
 
 def _motion(value: str, folder: Path) -> Any:
-    from videogen.motion.layers import as_motion
+    from videogen.motion.serialisation import as_motion
 
     if not value:
         raise InputError("motion= names no file; give a motion plan, such as motion=pan.toml")

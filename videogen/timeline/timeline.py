@@ -197,7 +197,7 @@ def exact(value: object, told: str) -> Fraction:
 
 
 def _shot_to_dict(shot: Shot) -> dict[str, Any]:
-    from videogen.motion.layers import to_layers
+    from videogen.motion.serialisation import to_layers
 
     return {
         "prompt": shot.prompt,
@@ -210,7 +210,7 @@ def _shot_to_dict(shot: Shot) -> dict[str, Any]:
 
 
 def _shot_from_dict(values: Mapping[str, Any], told: str) -> Shot:
-    from videogen.motion.layers import from_layers
+    from videogen.motion.serialisation import from_layers
 
     check_keys(values, ("prompt", "start", "end", "transition", "seed", "motion"), told)
     motion, end = values.get("motion"), values.get("end")

@@ -14,7 +14,7 @@ from einops import rearrange
 from videogen.core.errors import InputError
 from videogen.schedulers import (
     LookBack,
-    MeanPull,
+    MeanRegularisation,
     NoiseSource,
     look_back,
     make_solver,
@@ -126,17 +126,6 @@ def test_published_shares(frames: int, steps: int, found: LookBack) -> None:
     assert look_back(frames, steps) == found
 
 
-@pytest.mark.parametrize(
-    ("plan", "cost"),
-    [
-        pytest.param(PAPER, 2.667, id="48 forwards for 18 new"),
-        pytest.param(LookBack(21, 8, 10, 1), 2.625, id="63 for 24"),
-    ],
-)
-def test_cost(plan: LookBack, cost: float) -> None:
-    assert plan.forwards_per_frame == pytest.approx(cost, abs=1e-3)
-
-
 @pytest.mark.parametrize("plan", PLANS)
 def test_lengths_and_places(plan: LookBack) -> None:
     """The frames that clips emit, one after another, are the video; M and D lie over it where `span` says."""
@@ -155,16 +144,16 @@ def test_lengths_and_places(plan: LookBack) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        pytest.param((16, 8, 8, 5), "n1:8 and n2:8 guide all of frames:16.*at most 15", id="no frame is free"),
+        pytest.param((16, 8, 8, 5), "n1=8 and n2=8 guide all of frames=16.*at most 15", id="no frame is free"),
         pytest.param((2, 1, 1, 5), "longer clips", id="too short"),
-        pytest.param((16, 0, 8, 5), "n1:0 must be at least n1:1", id="nothing from the left"),
-        pytest.param((16, 6, 0, 5), "n2:0 must be at least n2:1", id="nothing from the right"),
-        pytest.param((16, 6, 8, -1), "release:-1", id="release before the first step"),
-        pytest.param((16, 6, 8, 5, -2), "right_release:-2", id="the same on the right"),
-        pytest.param((16, 6, 8, 5, None, 11), "handover:11 must lie between 1 and 10", id="D takes A's frames"),
-        pytest.param((16, 6, 8, 5, None, 0), "handover:0", id="D takes none"),
+        pytest.param((16, 0, 8, 5), "n1=0 must be at least 1", id="nothing from the left"),
+        pytest.param((16, 6, 0, 5), "n2=0 must be at least 1", id="nothing from the right"),
+        pytest.param((16, 6, 8, -1), "release=-1", id="release before the first step"),
+        pytest.param((16, 6, 8, 5, -2), "right_release=-2", id="the same on the right"),
+        pytest.param((16, 6, 8, 5, None, 11), "handover=11 must be between 1 and 10", id="D takes A's frames"),
+        pytest.param((16, 6, 8, 5, None, 0), "handover=0", id="D takes none"),
         pytest.param(
-            (16, 6, 8, 5, None, None, "adjacent", 9), "anchor:9 must lie between 0 and 8", id="more of M than D shares"
+            (16, 6, 8, 5, None, None, "adjacent", 9), "anchor=9 must be between 0 and 8", id="more of M than D shares"
         ),
         pytest.param((16, 6, 8, 5, None, None, "adjacant"), "did you mean 'adjacent'", id="mean misspelt"),
     ],
@@ -177,13 +166,13 @@ def test_bad_numbers_say_what_to_do(settings: tuple[Any, ...], says: str) -> Non
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        pytest.param(lambda: extend(5, 6), "n1:6 must lie between 0 and 5", id="more guided than there are"),
-        pytest.param(lambda: internal(5, 3, 3), "n2:3 must lie between 0 and 2", id="more held than are left"),
-        pytest.param(lambda: look_back(2, 50), "frames:2 are too few", id="clips too short"),
-        pytest.param(lambda: look_back(16, 50, 1.5), "share:1.5", id="more than all steps"),
+        pytest.param(lambda: extend(5, 6), "n1=6 must be between 0 and 5", id="more guided than there are"),
+        pytest.param(lambda: internal(5, 3, 3), "n2=3 must be between 0 and 2", id="more held than are left"),
+        pytest.param(lambda: look_back(2, 50), "frames=2 are too few", id="clips too short"),
+        pytest.param(lambda: look_back(16, 50, 1.5), "share=1.5", id="more than all steps"),
         pytest.param(lambda: PAPER.span("A", 0), "known: B, M, D", id="A is no clip of an extension"),
-        pytest.param(lambda: PAPER.place(-1), "frame:-1", id="before the video"),
-        pytest.param(lambda: PAPER.length(-1), "extensions:-1", id="fewer than no extensions"),
+        pytest.param(lambda: PAPER.place(-1), "frame=-1", id="before the video"),
+        pytest.param(lambda: PAPER.length(-1), "extensions=-1", id="fewer than no extensions"),
         pytest.param(
             lambda: replay(torch.zeros(1, 3, 16, 4, 5), PAPER.clips[0], {"A": torch.zeros(1, 3, 5, 4, 5)}, 0),
             "copies 6 frames of A, whose output has 5",
@@ -261,7 +250,7 @@ def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float)
 
 
 def extension(
-    name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanPull
+    name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanRegularisation
 ) -> dict[str, Run]:
     """B, M and D in lock-step, as the notes' pseudocode has it: pull, then replay, then one solver for the three."""
     solver = fresh(name, kind)
@@ -292,7 +281,7 @@ def run_extension(
     assert isinstance(stream, ConoNoise)
     source = sample(name, kind, stream.clip("A", k), plan.frames, prompt=-0.2)
     noise: list[NoiseSource] = [stream.clip(clip, k) for clip in CLIPS]
-    return {"A": source, **extension(name, kind, plan, noise, source, 0.3, MeanPull(strength))}, stream
+    return {"A": source, **extension(name, kind, plan, noise, source, 0.3, MeanRegularisation(strength))}, stream
 
 
 def equal_at(clip: Clip, runs: dict[str, Run], step: int) -> list[bool]:
@@ -350,7 +339,7 @@ def test_stochastic_solvers_keyed_by_slot_break_the_identity() -> None:
             return noise_stream("iid", self.stream_seed).generators(step, frames)
 
     noise: list[NoiseSource] = [BySlot(stream.clip(clip, 0), i) for i, clip in enumerate(CLIPS)]
-    runs = {"A": source, **extension("euler-a", "epsilon", PAPER, noise, source, 0.3, MeanPull(0))}
+    runs = {"A": source, **extension("euler-a", "epsilon", PAPER, noise, source, 0.3, MeanRegularisation(0))}
     assert equal_at(PAPER.clips[0], runs, 0) == [True] and equal_at(PAPER.clips[0], runs, 1) == [False]
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from videogen.core.errors import InputError
-from videogen.schedulers import MeanPull, mean_pull
-from videogen.schedulers.cono.mean_regularisation import SPACES, coefficients, pull_strength
+from videogen.schedulers import MeanRegularisation, regularise_mean
+from videogen.schedulers.cono.mean_regularisation import SPACES, coefficients
 from videogen.schedulers.levels import NoiseLevel
 
 SHAPE = (3, 4, 6)
@@ -53,28 +53,8 @@ def test_the_closed_form_is_the_gradient_step(reduction: str, delta: float) -> N
     (distance.sum() if reduction == "sum" else distance.mean((1, 2, 3)).sum()).backward()
     assert moved.grad is not None
     stepped = prediction - delta * moved.grad
-    assert torch.allclose(
-        mean_pull(prediction, source, pull_strength(delta, FRAMES, reduction, SHAPE)), stepped, rtol=1e-12, atol=1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    ("delta", "reduction", "shape", "found"),
-    [
-        pytest.param(140, "sum", (4, 40, 64), 17.5, id="VideoCrafter1, summed: diverges"),
-        pytest.param(140, "mean", (4, 40, 64), 0.0017, id="VideoCrafter1 at 320 x 512 px"),
-        pytest.param(140, "mean", (4, 72, 128), 0.00047, id="VideoCrafter1 at 576 x 1024 px"),
-        pytest.param(260, "mean", (4, 40, 64), 0.0032, id="LaVie at 320 x 512 px"),
-    ],
-)
-def test_what_the_published_constants_are(delta: float, reduction: str, shape: tuple[int, ...], found: float) -> None:
-    strength = pull_strength(delta, 16, reduction, shape)
-    assert strength == pytest.approx(found, rel=0.03)
-    if found <= 1:
-        assert MeanPull.from_delta(delta, 16, reduction, shape, space="x0") == MeanPull(strength, space="x0")
-    else:
-        with pytest.raises(InputError, match=r"strength:17\.5 pulls past .* diverges"):
-            MeanPull.from_delta(delta, 16, reduction, shape)
+    strength = 2 * delta / (FRAMES * (math.prod(SHAPE) if reduction == "mean" else 1))
+    assert torch.allclose(regularise_mean(prediction, source, strength), stepped, rtol=1e-12, atol=1e-12)
 
 
 # --- what strengths do
@@ -86,7 +66,7 @@ def test_what_the_published_constants_are(delta: float, reduction: str, shape: t
 @pytest.mark.parametrize(("kind", "level"), KINDS)
 def test_strength_0_is_nothing(kind: str, level: NoiseLevel, space: str, cutoff: float | None) -> None:
     source, prediction, latents, others = clips(4)
-    assert MeanPull(0, space=space, cutoff=cutoff).apply(prediction, source, level, kind, latents, others) is prediction
+    assert MeanRegularisation(0, space=space, cutoff=cutoff).apply(prediction, source, level, kind, latents, others) is prediction
 
 
 @pytest.mark.parametrize("strength", [0.25, 1.0])
@@ -98,7 +78,7 @@ def test_strength_is_the_share_of_the_gap_that_it_closes(
     """In the space of the pull, whatever the model predicts; at 1 the means are equal. A frame keeps its distance to
     the mean."""
     source, prediction, latents, others = clips(4)
-    pulled = MeanPull(strength, space=space).apply(prediction, source, level, kind, latents, others)
+    pulled = MeanRegularisation(strength, space=space).apply(prediction, source, level, kind, latents, others)
 
     def seen(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         a, b = coefficients(level, kind, space)
@@ -129,7 +109,7 @@ def test_pulling_noise_at_high_noise_is_what_the_notes_warn_of() -> None:
     source, prediction, latents = clips(3)
     level = NoiseLevel(0.02, 0.98)
     a, _ = coefficients(level, "flow", "x0")
-    moved = MeanPull(1, space="eps").apply(prediction, source, level, "flow", latents, latents) - prediction
+    moved = MeanRegularisation(1, space="eps").apply(prediction, source, level, "flow", latents, latents) - prediction
     noise = level.alpha * gap(source, prediction)  # of the two clips' noises, at equal latents
     assert torch.allclose(a * moved, (-level.sigma / level.alpha * noise)[:, :, None].expand_as(moved), atol=1e-9)
 
@@ -137,16 +117,16 @@ def test_pulling_noise_at_high_noise_is_what_the_notes_warn_of() -> None:
 def test_a_remembered_mean_is_enough() -> None:
     source, prediction, latents, others = clips(4)
     means = [x.mean(2, keepdim=True) for x in (source, others)]
-    pull = MeanPull(0.4, space="x0")
+    pull = MeanRegularisation(0.4, space="x0")
     whole = pull.apply(prediction, source, RECTIFIED, "flow", latents, others)
     assert torch.equal(pull.apply(prediction, means[0], RECTIFIED, "flow", latents, means[1]), whole)
 
 
 def test_half_precision_is_pulled_in_single() -> None:
     source, prediction = (x.to(torch.bfloat16) for x in clips(2))
-    pulled = mean_pull(prediction, source, 0.3)
+    pulled = regularise_mean(prediction, source, 0.3)
     assert pulled.dtype == torch.bfloat16
-    assert torch.equal(pulled, mean_pull(prediction.float(), source.float(), 0.3).to(torch.bfloat16))
+    assert torch.equal(pulled, regularise_mean(prediction.float(), source.float(), 0.3).to(torch.bfloat16))
 
 
 # --- weights
@@ -156,20 +136,20 @@ def test_half_precision_is_pulled_in_single() -> None:
 @pytest.mark.parametrize(
     ("pull", "sigma", "strength"),
     [
-        pytest.param(MeanPull(0.3), 0.5, 0.3, id="power 0: everywhere the same"),
-        pytest.param(MeanPull(0.3, power=1), 0.5, 0.15, id="power 1: as the noise"),
-        pytest.param(MeanPull(0.3, power=2), 0.5, 0.075, id="power 2"),
-        pytest.param(MeanPull(0.3, power=2), 1.0, 0.3, id="whole at full noise"),
-        pytest.param(MeanPull(0.3, power=1), 0.0, 0.0, id="nothing without noise"),
-        pytest.param(MeanPull(0.3, above=0.6), 0.5, 0.0, id="high noise only: not below"),
-        pytest.param(MeanPull(0.3, above=0.5), 0.5, 0.3, id="high noise only: from there on"),
+        pytest.param(MeanRegularisation(0.3), 0.5, 0.3, id="power 0: everywhere the same"),
+        pytest.param(MeanRegularisation(0.3, power=1), 0.5, 0.15, id="power 1: as the noise"),
+        pytest.param(MeanRegularisation(0.3, power=2), 0.5, 0.075, id="power 2"),
+        pytest.param(MeanRegularisation(0.3, power=2), 1.0, 0.3, id="whole at full noise"),
+        pytest.param(MeanRegularisation(0.3, power=1), 0.0, 0.0, id="nothing without noise"),
+        pytest.param(MeanRegularisation(0.3, above=0.6), 0.5, 0.0, id="high noise only: not below"),
+        pytest.param(MeanRegularisation(0.3, above=0.5), 0.5, 0.3, id="high noise only: from there on"),
     ],
 )
-def test_strength_by_noise_level(pull: MeanPull, sigma: float, strength: float) -> None:
+def test_strength_by_noise_level(pull: MeanRegularisation, sigma: float, strength: float) -> None:
     level = NoiseLevel(1 - sigma, sigma)
     source, prediction = clips(2)
     assert pull.at(level) == pytest.approx(strength)
-    assert torch.equal(pull.apply(prediction, source, level, "flow"), mean_pull(prediction, source, pull.at(level)))
+    assert torch.equal(pull.apply(prediction, source, level, "flow"), regularise_mean(prediction, source, pull.at(level)))
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9)], ids=["even", "odd"])
@@ -180,9 +160,9 @@ def test_the_low_pass_keeps_a_frame_s_mean_and_drops_fine_waves(size: tuple[int,
     fine[..., ::2] += 1.0
     fine -= fine.mean()
     zero = torch.zeros(1, 1, 4, height, width)
-    assert torch.allclose(mean_pull(zero, flat, 1.0, cutoff=0.1), zero + 2, atol=1e-6)
-    assert mean_pull(zero, fine, 1.0, cutoff=0.1).abs().max() < 0.15 < 0.4 < mean_pull(zero, fine, 1.0).abs().max()
-    assert mean_pull(zero, fine, 1.0, cutoff=1.0).std() > 0.8 * fine.std(), "a wide one passes most"
+    assert torch.allclose(regularise_mean(zero, flat, 1.0, cutoff=0.1), zero + 2, atol=1e-6)
+    assert regularise_mean(zero, fine, 1.0, cutoff=0.1).abs().max() < 0.15 < 0.4 < regularise_mean(zero, fine, 1.0).abs().max()
+    assert regularise_mean(zero, fine, 1.0, cutoff=1.0).std() > 0.8 * fine.std(), "a wide one passes most"
 
 
 # --- bad input
@@ -193,7 +173,7 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
     def call() -> Any:
         source, prediction = clips(2)
         given = (source, prediction) if latents else ()
-        return MeanPull(0.5, space=space).apply(prediction, source, level, kind, *given)
+        return MeanRegularisation(0.5, space=space).apply(prediction, source, level, kind, *given)
 
     return call
 
@@ -201,23 +181,21 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        pytest.param(lambda: MeanPull(-0.1), "strength:-0.1 must lie between 0 and 1", id="pushed away"),
-        pytest.param(lambda: MeanPull(1.1), "strength:1.1 .* diverges", id="pulled too far"),
-        pytest.param(lambda: MeanPull(math.nan), "strength:nan", id="no number"),
-        pytest.param(lambda: MeanPull(power=-1), "power:-1", id="power that grows at low noise"),
-        pytest.param(lambda: MeanPull(above=2), "above:2", id="above all noise"),
-        pytest.param(lambda: MeanPull(cutoff=0), "cutoff:0 must be above 0", id="cutoff of nothing"),
-        pytest.param(lambda: MeanPull(space="x_0"), "did you mean 'x0'", id="space misspelt"),
-        pytest.param(lambda: pull_strength(140, 16, "avg", SHAPE), "known: sum, mean", id="reduction misspelt"),
-        pytest.param(lambda: pull_strength(140, 0, "sum", SHAPE), "frames:0", id="no frames"),
+        pytest.param(lambda: MeanRegularisation(-0.1), "strength=-0.1 must be between 0 and 1", id="pushed away"),
+        pytest.param(lambda: MeanRegularisation(1.1), "strength=1.1 .* diverges", id="pulled too far"),
+        pytest.param(lambda: MeanRegularisation(math.nan), "strength=nan", id="no number"),
+        pytest.param(lambda: MeanRegularisation(power=-1), "power=-1", id="power that grows at low noise"),
+        pytest.param(lambda: MeanRegularisation(above=2), "above=2", id="above all noise"),
+        pytest.param(lambda: MeanRegularisation(cutoff=0), "cutoff=0 must be above 0", id="cutoff of nothing"),
+        pytest.param(lambda: MeanRegularisation(space="x_0"), "did you mean 'x0'", id="space misspelt"),
         pytest.param(
             applied(RECTIFIED, "flow", "x0", latents=False), "needs both clips' latents", id="latents missing"
         ),
-        pytest.param(applied(NoiseLevel(0, 1), "flow", "eps"), "space:eps .* use space:v", id="noise at full noise"),
+        pytest.param(applied(NoiseLevel(0, 1), "flow", "eps"), "space=eps .* use space=v", id="noise at full noise"),
         pytest.param(
             applied(NoiseLevel(0, 1), "epsilon", "x0"), "space:x0 .* use space:eps", id="sample of noise alone"
         ),
-        pytest.param(applied(NoiseLevel(1, 0), "flow", "x0"), "space:x0 .* use space:v", id="without noise"),
+        pytest.param(applied(NoiseLevel(1, 0), "flow", "x0"), "space=x0 .* use space=v", id="without noise"),
     ],
 )
 def test_bad_input_says_what_to_do(call: Callable[[], object], says: str) -> None:

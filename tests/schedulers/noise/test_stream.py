@@ -280,12 +280,12 @@ def test_warped_noise_goes_on_from_its_offset() -> None:
             "stride:8 must be at most window:4",
             id="stride too long",
         ),
-        pytest.param(lambda: noise_stream("freenoise", 3, window=0), "window:0", id="no window"),
-        pytest.param(lambda: noise_stream("freenoise", 3, stride=0), "stride:0", id="no stride"),
-        pytest.param(lambda: cono(refresh=1.5), "refresh:1.5 must lie between 0 and 1", id="refresh out of range"),
-        pytest.param(lambda: cono(n1=5), "n1:5 and n2:4 guide all of frames:9", id="numbers that do not fit"),
+        pytest.param(lambda: noise_stream("freenoise", 3, window=0), "window=0", id="no window"),
+        pytest.param(lambda: noise_stream("freenoise", 3, stride=0), "stride=0", id="no stride"),
+        pytest.param(lambda: cono(refresh=1.5), "refresh=1.5 must be between 0 and 1", id="refresh out of range"),
+        pytest.param(lambda: cono(n1=5), "n1=5 and n2=4 guide all of frames=9", id="numbers that do not fit"),
         pytest.param(lambda: cono().clip("C", 0), "known: A, B, M, D", id="no such clip"),
-        pytest.param(lambda: noise_stream("warped", 3, **PAN, offset=-1), "offset:-1", id="offset before the video"),
+        pytest.param(lambda: noise_stream("warped", 3, **PAN, offset=-1), "offset=-1", id="offset before the video"),
         pytest.param(
             lambda: noise_stream("warped", 3, **PAN, offset=7).frames([5], SHAPE),
             "covers frames 7 to 30",
@@ -307,8 +307,8 @@ def test_warped_noise_goes_on_from_its_offset() -> None:
         pytest.param(
             lambda: noise_stream("iid", 3).window(range(4)).frames([-1], SHAPE), "frame -1", id="before a window"
         ),
-        pytest.param(lambda: noise_stream("freenoise", 3).frames([-1], SHAPE), "frame:-1", id="before the video"),
-        pytest.param(lambda: cono().frames([-1], SHAPE), "frame:-1", id="before a video of CoNo's"),
+        pytest.param(lambda: noise_stream("freenoise", 3).frames([-1], SHAPE), "frame=-1", id="before the video"),
+        pytest.param(lambda: cono().frames([-1], SHAPE), "frame=-1", id="before a video of CoNo's"),
     ],
 )
 def test_bad_input_says_what_to_do(call: Callable[[], NoiseStream], says: str) -> None:

@@ -15,11 +15,11 @@ from tools.world.geometry import flow as world_flow
 from tools.world.geometry import layer_maps, radius_px
 from tools.world.scene import Scene, Thing
 from videogen.metrics.coherence import correlation
-from videogen.metrics.noise import noise_faults as faults
+from videogen.metrics.whiteness import noise_faults as faults
 from videogen.schedulers import AddressedNoise, NoiseSource, WarpedNoise, warped_noise
 from videogen.schedulers.warping.hash_noise import HashField, mix
 from videogen.schedulers.warping.maps import UNKNOWN, FlowMaps
-from videogen.schedulers.warping.mix import degradation_for, kept_correlation, low_pass_mix
+from videogen.schedulers.warping.mix import kept_correlation, low_pass_mix
 
 METHODS = [
     pytest.param({"method": "texture"}, id="texture"),
@@ -384,7 +384,6 @@ def test_a_measured_backward_flow_decides_what_is_in_front() -> None:
 )
 def test_degradation_leaves_its_correlation(gamma: float, kept: float) -> None:
     assert kept_correlation(gamma) == pytest.approx(kept, abs=5e-4)
-    assert degradation_for(kept_correlation(gamma)) == pytest.approx(gamma, abs=1e-6)
     flow = still(1, 256, 256)
     pure, mixed = warped_noise(flow), warped_noise(flow, degradation=gamma)
     assert correlation(pure, mixed) == pytest.approx(kept, abs=0.03)

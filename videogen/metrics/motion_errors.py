@@ -51,16 +51,6 @@ class DynamicDegree:
     share_of_diagonal: float
 
 
-@dataclass(frozen=True)
-class WarpingError:
-    """error: mean squared difference of colours 0..1 to the previous frame moved along, 1e-3 is usual; share: of pixels
-    that were judged; motion_px: mean motion a frame, without which a still clip looks perfect."""
-
-    error: float
-    share: float
-    motion_px: float
-
-
 def end_point_error(
     flow: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None, *, reference: np.ndarray | None = None
 ) -> FlowError:
@@ -119,54 +109,11 @@ def dynamic_degree(flow: np.ndarray) -> DynamicDegree:
     return DynamicDegree(float(length.mean()), fastest, fastest / float(np.hypot(*flow.shape[2:])))
 
 
-def warping_error(frames: np.ndarray, backward: np.ndarray, valid: np.ndarray | None = None) -> WarpingError:
-    """E = mean(V |I_t - I_{t-1}(x + b_t(x))|^2) over a clip uint8 [n + 1, h, w, 3] (Lai et al., ECCV 2018, with the
-    mean over V).
-
-    backward: flow [n, 2, h, w] from each frame after the first to the one before; valid: bool [n, h, w], where it
-    holds. Places that come from outside the picture are left out.
-    """
-    check_flow(backward, backward)
-    if frames.shape != (len(backward) + 1, *backward.shape[2:], 3):
-        raise InputError(
-            f"frames {list(frames.shape)} and backward flow {list(backward.shape)} do not fit: n + 1 frames need [n, 2, h, w]"
-        )
-    known = checked_mask(valid, backward) & _inside(backward)
-    if not known.any():
-        raise InputError("no pixel has backward flow that holds; there is nothing to judge")
-    pictures = frames.astype(np.float32) / 255
-    difference = np.stack(
-        [now - _warped(before, flow) for now, before, flow in zip(pictures[1:], pictures, backward, strict=False)]
-    )
-    motion = float(np.linalg.norm(backward, axis=1).mean())
-    return WarpingError(float((difference**2).mean(-1)[known].mean()), float(known.mean()), motion)
-
-
 def _angles(flow: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Angle between (dx, dy, 1) vectors, radians [n, h, w]."""
     dot = 1 + (flow.astype(np.float64) * target).sum(1)
     lengths = np.sqrt((1 + (flow.astype(np.float64) ** 2).sum(1)) * (1 + (target.astype(np.float64) ** 2).sum(1)))
     return np.arccos(np.clip(dot / lengths, -1, 1))
-
-
-def _warped(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """A picture [h, w, 3] sampled bilinearly at x + flow, held at its border."""
-    height, width = picture.shape[:2]
-    ys, xs = np.mgrid[0:height, 0:width]
-    x, y = np.clip(xs + flow[0], 0, width - 1), np.clip(ys + flow[1], 0, height - 1)
-    x0, y0 = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    top = picture[y0, x0] * (1 - fx) + picture[y0, x1] * fx
-    return top * (1 - fy) + (picture[y1, x0] * (1 - fx) + picture[y1, x1] * fx) * fy
-
-
-def _inside(flow: np.ndarray) -> np.ndarray:
-    """Where x + flow lies on the picture: bool [n, h, w]."""
-    height, width = flow.shape[2:]
-    ys, xs = np.mgrid[0:height, 0:width]
-    x, y = xs + flow[:, 0], ys + flow[:, 1]
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 def checked_mask(mask: np.ndarray | None, flow: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ import pytest
 
 from videogen import InputError
 from videogen.motion import Camera, CutDrag, Drag, Flow, Motion, Sprite, Tracks, Transfer, from_layers, to_layers
-from videogen.motion import compile as compile_motion
+from videogen.motion import compile_motion
 from videogen.motion.control import MotionControl
 from videogen.motion.latents import latent_mask
-from videogen.motion.layers import moves_whole
+from videogen.motion.serialisation import moves_whole
 
 PLAIN = [
     pytest.param(Camera(pan=8, zoom=1.2, ease="in_out"), id="camera"),

@@ -18,7 +18,7 @@ from videogen.core.rates import exact_fps
 from .flow import flow_both_ways
 from .flow_files import FlowStack, check_flow, read_flow
 from .layer import Field
-from .sampling import resize_flow, resize_mask
+from .interpolation import resize_flow, resize_mask
 from .sources import Flow, Tracks, Transfer
 from .splines import TrackField
 from .tracing import flow_field, invert
@@ -97,7 +97,7 @@ def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None
     if isinstance(video, str | os.PathLike):
         if clip.read_video is None:
             raise InputError(
-                f"nothing here reads {str(video)!r}; pass its frames, or compile(..., read_video=videogen.Video.open)"
+                f"nothing here reads {str(video)!r}; pass its frames, or compile_motion(..., read_video=videogen.Video.open)"
             )
         video = clip.read_video(video)
     frames = getattr(video, "frames", video)

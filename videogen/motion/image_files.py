@@ -12,7 +12,7 @@ from videogen.core.errors import InputError
 _LARGEST_SIDE = 16384
 
 
-def read_picture(path: str | os.PathLike[str], channels: int) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], channels: int) -> np.ndarray:
     """uint8 [height, width] (1 channel) or [height, width, 4] RGBA (4; opaque where the file has no alpha).
 
     InputError for a file that is missing, damaged or no picture.

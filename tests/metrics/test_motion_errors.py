@@ -1,4 +1,4 @@
-"""Flow, track and warping errors, dynamic degree, fitted cameras: known values, order, refusals."""
+"""Flow and track errors and dynamic degree: known values, order, refusals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from videogen import InputError
-from videogen.metrics.camera import fitted_camera
-from videogen.metrics.motion import background_error, dynamic_degree, end_point_error, track_error, warping_error
+from videogen.metrics.motion_errors import background_error, dynamic_degree, end_point_error, track_error
 
-RNG = np.random.default_rng(0)
 N, H, W = 3, 30, 40
 ZERO = np.zeros((N, 2, H, W), np.float32)
 SHIFT = ZERO + np.float32([3, 4])[:, None, None]
@@ -51,34 +49,6 @@ def test_dynamic_degree_is_of_the_fastest_twentieth() -> None:
     ).fastest_px == 0
 
 
-def test_warping_error() -> None:
-    ground = RNG.integers(0, 256, (H, W + 9, 3), dtype=np.uint8)
-    clip = np.stack([ground[:, 3 * f : 3 * f + W] for f in range(N + 1)])
-    back = ZERO + np.float32([3, 0])[:, None, None]
-    error = warping_error(clip, back)
-    assert error.error == 0 and error.motion_px == 3 and error.share == pytest.approx(37 / 40)
-    assert warping_error(clip, ZERO).error > 0.1
-    gray = np.stack([np.full((H, W, 3), 51 * f, np.uint8) for f in range(N + 1)])
-    assert warping_error(gray, ZERO).error == pytest.approx(0.04) and warping_error(gray, ZERO).motion_px == 0
-
-
-def camera_flow(zoom: float, roll: float, shift: complex) -> np.ndarray:
-    ys, xs = np.mgrid[0:H, 0:W]
-    z = (xs - (W - 1) / 2) + 1j * (ys - (H - 1) / 2)
-    moved = zoom * np.exp(1j * np.deg2rad(roll)) * z + shift - z
-    return np.tile(np.stack([moved.real, moved.imag]).astype(np.float32), (N, 1, 1, 1))
-
-
-def test_fitted_camera_chains_pairs_and_withstands_a_thing_that_moves() -> None:
-    flow = camera_flow(1.05, -2, 0)
-    flow[:, :, 5:13, 5:13] += 8
-    fit = fitted_camera(flow)
-    assert fit.zoom == pytest.approx(1.05**3, rel=1e-2) and fit.roll_deg == pytest.approx(6, abs=0.2)
-    assert abs(fit.pan_px) < 0.2 and abs(fit.tilt_px) < 0.2
-    shifted = fitted_camera(camera_flow(1, 0, -2 + 1j), LEFT)
-    assert (shifted.pan_px, shifted.tilt_px) == (pytest.approx(6, abs=1e-4), pytest.approx(3, abs=1e-4))
-
-
 PAIR = np.zeros((2, 4, 2))
 BAD = [
     pytest.param(
@@ -94,15 +64,6 @@ BAD = [
     pytest.param(lambda: track_error(PAIR, PAIR, np.ones((2, 3))), "visible is", id="visibility's shape"),
     pytest.param(
         lambda: track_error(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2))), "tracks with 1 NaN", id="NaN tracks"
-    ),
-    pytest.param(lambda: warping_error(np.zeros((3, H, W, 3), np.uint8), ZERO), "do not fit", id="too few frames"),
-    pytest.param(
-        lambda: warping_error(np.zeros((4, H, W, 3), np.uint8), ZERO + 99), "nothing to judge", id="all from outside"
-    ),
-    pytest.param(
-        lambda: fitted_camera(ZERO, LEFT & (np.arange(N) > 0)[:, None, None]),
-        "no background to fit",
-        id="a pair without ground",
     ),
 ]
 

@@ -1,26 +1,10 @@
-"""What a camera did, from exact flow of a background: pan, tilt, zoom and roll. For pictures use `registration`:
-measured flow is short."""
+"""The camera that exact flow of a background amounts to, to compare plans and measured flow with the camera requested."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from videogen.core.errors import InputError
-
-from .motion import check_flow, checked_mask
-
-
-@dataclass(frozen=True)
-class CameraFit:
-    """What the camera did between first and last frame: pan_px, tilt_px, zoom, roll_deg, signed as
-    `videogen.motion.Camera`."""
-
-    pan_px: float
-    tilt_px: float
-    zoom: float
-    roll_deg: float
+from videogen.metrics.registration import CameraFit
 
 
 def fitted_camera(flow: np.ndarray, mask: np.ndarray | None = None, *, rounds: int = 8) -> CameraFit:
@@ -29,14 +13,11 @@ def fitted_camera(flow: np.ndarray, mask: np.ndarray | None = None, *, rounds: i
     A similarity is fitted to each pair, large residuals weighing less (iterated, Cauchy weights), and all are chained.
     mask: bool [n, h, w], what is background.
     """
-    check_flow(flow, flow)
-    chosen = checked_mask(mask, flow)
+    chosen = np.ones((len(flow), *flow.shape[2:]), bool) if mask is None else mask
     ys, xs = np.mgrid[0 : flow.shape[2], 0 : flow.shape[3]]
     at = (xs - (flow.shape[3] - 1) / 2) + 1j * (ys - (flow.shape[2] - 1) / 2)
     total, shift = 1 + 0j, 0j  # z -> total * z + shift, about the centre
     for field, own in zip(flow.astype(np.float64), chosen, strict=True):
-        if not own.any():
-            raise InputError("a pair of frames has no background to fit a camera to; widen the mask")
         turn, move = _similarity(at[own], (at + field[0] + 1j * field[1])[own], rounds)
         total, shift = turn * total, turn * shift + move
     return CameraFit(-shift.real, shift.imag, abs(total), -float(np.rad2deg(np.angle(total))))

@@ -13,7 +13,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from videogen import InputError
 from videogen.metrics.coherence import coherence, correlation
-from videogen.metrics.noise import (
+from videogen.metrics.whiteness import (
     channel_correlation,
     kolmogorov_smirnov,
     moments,
