@@ -36,7 +36,9 @@ def motions(steps: int, height: int, width: int) -> dict[str, Callable[[], Any]]
         "shear": lambda: affine(((1, 0.02), (0, 1)), *shape),
         "wave": lambda: wave(*shape),
         "random flow": lambda: random_flow(*shape),
-        "a camera that zooms out, exact maps": lambda: compile_motion(Camera(zoom=0.5, roll=10), steps + 1, height, width),
+        "a camera that zooms out, exact maps": lambda: compile_motion(
+            Camera(zoom=0.5, roll=10), steps + 1, height, width
+        ),
     }
 
 

@@ -116,9 +116,7 @@ class LookBack:
                 f"handover={self.handover} must be between 1 and {self.frames - self.n1}, what n1={self.n1} leaves of M"
             )
         if not 0 <= self.anchor <= self.handed:
-            raise InputError(
-                f"anchor={self.anchor} must be between 0 and {self.handed}, the frames that M and D share"
-            )
+            raise InputError(f"anchor={self.anchor} must be between 0 and {self.handed}, the frames that M and D share")
         if self.mean_of not in MEANS:
             raise unknown("mean to pull to", self.mean_of, MEANS)
 

@@ -46,7 +46,7 @@ def long_motion(engine: Engine, **asked: Any) -> LongMotion:
 @pytest.mark.parametrize("batch", [1, 7, FRAMES])
 def test_a_clip_that_moves_as_planned_is_found_to(batch: int, engine_of: EngineOf) -> None:
     motion = long_motion(engine_of("wan-2.1"), motion=PAN)
-    clip = compile(PAN, FRAMES, SIZE, SIZE).preview(texture(SIZE), arrows=False)
+    clip = compile_motion(PAN, FRAMES, SIZE, SIZE).preview(texture(SIZE), arrows=False)
     for at in range(0, FRAMES, batch):
         motion.add(clip[at : at + batch])
     (shot,) = motion.measured["shots"]
@@ -87,7 +87,9 @@ def test_each_shot_is_held_to_its_own_motion(engine_of: EngineOf) -> None:
     motion = long_motion(engine_of("wan-2.1"), prompt="", story=story)
     start = motion.timeline.shots[1].start
     first = motion.timeline.latent_map.frames_of(start).stop - 1
-    plan = compile(Camera(pan=12), motion.timeline.latent_map.frame_count(motion.timeline.latents - start), SIZE, SIZE)
+    plan = compile_motion(
+        Camera(pan=12), motion.timeline.latent_map.frame_count(motion.timeline.latents - start), SIZE, SIZE
+    )
     still = np.repeat(texture(SIZE)[None], first, 0)
     motion.add(np.concatenate([still, plan.preview(texture(SIZE), arrows=False)])[:FRAMES])
     (shot,) = motion.measured["shots"]

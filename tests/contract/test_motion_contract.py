@@ -16,8 +16,8 @@ import torch
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, NumericsError
 from videogen.motion import Camera, Drag, Motion
-from videogen.motion.latents import latent_mask
 from videogen.motion.image_files import read_image
+from videogen.motion.latents import latent_mask
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.loop import LoopState

@@ -12,9 +12,9 @@ import pytest
 from tools.world import Scene, Thing, render
 from videogen import InputError
 from videogen.metrics.drift import Drift, Interval, describe, drift, joined, theil_sen
+from videogen.metrics.frame_statistics import lab, luma, sharpness
 from videogen.metrics.freeze import Freeze, changes, dynamic, freeze
 from videogen.metrics.long_clip import LongClip, LongClipReport
-from videogen.metrics.frame_statistics import lab, luma, sharpness
 from videogen.metrics.repetition import likeness, repetition, thumbnails
 from videogen.metrics.seams import Seam, reach, seam, seams
 

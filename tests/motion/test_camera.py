@@ -71,7 +71,9 @@ def test_nearer_layers_have_more_parallax() -> None:
 
 @pytest.mark.parametrize("fov", [None, 50.0])
 def test_fitted_camera_is_the_one_asked_for(fov: float | None) -> None:
-    fit = fitted_camera(compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow())
+    fit = fitted_camera(
+        compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow()
+    )
     assert fit.pan_px == pytest.approx(4, rel=0.1) and fit.tilt_px == pytest.approx(-2, rel=0.1)
     assert fit.zoom == pytest.approx(1.15, rel=0.02) and fit.roll_deg == pytest.approx(6, rel=0.02)
 

@@ -10,9 +10,21 @@ import pytest
 import torch
 
 from videogen import InputError
-from videogen.motion import Camera, Compose, CutDrag, Drag, Flow, Motion, MotionPlan, Sprite, Tracks, Transfer, compile_motion
-from videogen.motion.preview import moved_on
+from videogen.motion import (
+    Camera,
+    Compose,
+    CutDrag,
+    Drag,
+    Flow,
+    Motion,
+    MotionPlan,
+    Sprite,
+    Tracks,
+    Transfer,
+    compile_motion,
+)
 from videogen.motion.interpolation import bilinear, pixel_grid
+from videogen.motion.preview import moved_on
 
 F, H, W = 9, 48, 64
 BOX = (4, 16, 16, 28)
@@ -238,7 +250,9 @@ BAD_PARTS = [
     pytest.param(lambda: Transfer(3), "video=int must be frames, a clip or a path", id="a number for a clip"),
     pytest.param(lambda: Tracks(3), "file=int must be a path or tracks", id="a number for tracks"),
     pytest.param(lambda: Flow(3), "file=int must be a path or flow", id="a number for flow"),
-    pytest.param(lambda: compile_motion(Camera(), 0, 8, 8), "frames=0 must be a whole number of at least 1", id="no frames"),
+    pytest.param(
+        lambda: compile_motion(Camera(), 0, 8, 8), "frames=0 must be a whole number of at least 1", id="no frames"
+    ),
     pytest.param(lambda: compile_motion(Camera(), 3, 8.5, 8), "height=8.5 must be a whole number", id="half a pixel"),  # type: ignore[arg-type]
     pytest.param(
         lambda: plan(Camera()).map_at(F), "frame 9 is not in this plan of 9 frames", id="frame after the last"

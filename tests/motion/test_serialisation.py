@@ -11,8 +11,19 @@ import numpy as np
 import pytest
 
 from videogen import InputError
-from videogen.motion import Camera, CutDrag, Drag, Flow, Motion, Sprite, Tracks, Transfer, from_layers, to_layers
-from videogen.motion import compile_motion
+from videogen.motion import (
+    Camera,
+    CutDrag,
+    Drag,
+    Flow,
+    Motion,
+    Sprite,
+    Tracks,
+    Transfer,
+    compile_motion,
+    from_layers,
+    to_layers,
+)
 from videogen.motion.control import MotionControl
 from videogen.motion.latents import latent_mask
 from videogen.motion.serialisation import moves_whole

@@ -139,7 +139,9 @@ def test_top_packages_are_imported_by_their_installed_name(name: str, path: Path
             "videogen.timeline.story, videogen.longvideo.journal.job", ("torch", "diffusers", "av"), id="nor do stories"
         ),
         pytest.param(
-            "videogen.motion.parsing, videogen.motion.flow", ("torch", "cv2", "torchvision"), id="nor its words, nor flow"
+            "videogen.motion.parsing, videogen.motion.flow",
+            ("torch", "cv2", "torchvision"),
+            id="nor its words, nor flow",
         ),
         pytest.param(
             "videogen, videogen.attention, videogen.schedulers, videogen.configs, videogen.engine.engine",

@@ -27,8 +27,8 @@ PUBLIC = {
         """,
     "videogen.propagation": "EncoderPropagation Handle attach",
     "videogen.schedulers": """
-        AddressedNoise DiffusersNoise LookBack MeanPull NoiseSource NoiseStream NoiseWindow SOLVERS STREAMS Solver
-        WarpedNoise Window Windows look_back make_solver mean_pull noise_stream prediction_kind replay solver_names
+        AddressedNoise DiffusersNoise LookBack MeanRegularisation NoiseSource NoiseStream NoiseWindow SOLVERS STREAMS Solver
+        WarpedNoise Window Windows look_back make_solver regularise_mean noise_stream prediction_kind replay solver_names
         warped_noise
         """,
     "videogen.timeline": """

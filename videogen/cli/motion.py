@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
 
 def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
     """The layers that the flags ask for, lowest first: driving video, plan, drags, then the camera that sees them."""
+    from videogen.motion.parsing import load_plan, parse_camera, parse_drag
     from videogen.motion.serialisation import to_layers
     from videogen.motion.sources import Transfer
-    from videogen.motion.parsing import load_plan, parse_camera, parse_drag
 
     parts = []
     if options.motion_from is not None:

@@ -90,8 +90,8 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The files that a configuration names, relative to its own folder."""
-    from videogen.motion.serialisation import from_layers, to_layers
     from videogen.motion.parsing import load_plan
+    from videogen.motion.serialisation import from_layers, to_layers
 
     found: dict[str, Any] = _story_of(values["story"], folder) if values.get("story") is not None else {}
     asked = values.get("motion")

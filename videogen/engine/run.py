@@ -14,7 +14,6 @@ import torch
 from videogen.backbones.base import Backbone, Conditioning
 from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
-from videogen.core.rates import exact_fps
 from videogen.media.video import Video
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors

@@ -127,7 +127,7 @@ class LongMotion:
 
     def _compile(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request
-        return compile(motion, frames, request.height, request.width, fps=request.fps, read_video=driving_video)
+        return compile_motion(motion, frames, request.height, request.width, fps=request.fps, read_video=driving_video)
 
 
 @dataclass

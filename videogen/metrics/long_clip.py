@@ -19,8 +19,8 @@ import numpy as np
 from videogen.core.errors import InputError
 
 from .drift import Drift, Interval, describe, drift, joined, strayed
-from .freeze import Freeze, changes, freeze
 from .frame_statistics import check_clip
+from .freeze import Freeze, changes, freeze
 from .repetition import REPETITION_LIMIT, Repetition, likeness, repetition, thumbnails
 from .seams import Seam, least, reach, seam
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from .drag import CutDrag, Drag, Sprite
     from .flow import FlowPair, consistent, estimate, flow_both_ways
     from .flow_files import FlowStack, read_flow, write_flow
-    from .serialisation import from_layers, to_layers
+    from .parsing import load_plan, parse_camera, parse_drag
     from .plan import MotionPlan
+    from .serialisation import from_layers, to_layers
     from .sources import Flow, Tracks, Transfer
     from .spec import Compose, Motion
-    from .parsing import load_plan, parse_camera, parse_drag
 
 _HOMES = {
     "Camera": "camera",

@@ -23,8 +23,8 @@ from videogen.core.rates import exact_fps
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
-from .layer import Field, Layer
 from .image_files import read_image
+from .layer import Field, Layer
 from .plan import MotionPlan
 from .region import centre_of, coverage
 from .sources import Flow, Tracks, Transfer

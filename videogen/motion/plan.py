@@ -14,8 +14,8 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .layer import Layer
 from .interpolation import bilinear_or_zero, pixel_grid
+from .layer import Layer
 
 if TYPE_CHECKING:
     import torch

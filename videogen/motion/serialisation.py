@@ -16,9 +16,9 @@ from videogen.core.files import digest
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
+from .parsing import layer_of, load_plan
 from .sources import Flow, Tracks, Transfer
 from .spec import Compose, Motion, parts_of
-from .parsing import layer_of, load_plan
 
 _KINDS = {Camera: "camera", Drag: "drag", CutDrag: "cut_drag", Transfer: "transfer", Tracks: "tracks", Flow: "flow"}
 _FILES = ("mask", "picture", "video", "file")  # keys whose words are names of files

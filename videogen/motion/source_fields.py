@@ -17,8 +17,8 @@ from videogen.core.rates import exact_fps
 
 from .flow import flow_both_ways
 from .flow_files import FlowStack, check_flow, read_flow
-from .layer import Field
 from .interpolation import resize_flow, resize_mask
+from .layer import Field
 from .sources import Flow, Tracks, Transfer
 from .splines import TrackField
 from .tracing import flow_field, invert

@@ -156,7 +156,7 @@ class RenderRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; a motion as its layers, see `videogen.motion.to_layers`."""
-        from videogen.motion.layers import to_layers
+        from videogen.motion.serialisation import to_layers
 
         motion, continuity = self.motion_spec(), self.continuity
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -6,11 +6,11 @@ It happens once, before anything is computed; whatever does not fit the model ra
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.frame_latent_map import FrameLatentMap
+from videogen.core.rates import exact_fps
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import automatic_policy, needs_met
@@ -76,7 +76,7 @@ def resolved_for(request: RenderRequest | ResolvedRequest, backbone: Backbone) -
 
 def clip_frames(request: RenderRequest, fps: float, default: int) -> int:
     """Length in frames: as requested in frames or seconds, the story's, or else the default."""
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = exact_fps(fps)
     if request.seconds is not None:
         return max(1, round(request.seconds * rate))
     if request.frames is None and request.story is not None:
@@ -136,7 +136,7 @@ def _resolve_continuity(
 
 def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
     """A single clip's motion, by the backend that suits the model and the motion where none is named."""
-    from videogen.motion.layers import moves_whole
+    from videogen.motion.serialisation import moves_whole
 
     spec = request.motion_spec()
     if spec is None:

@@ -16,8 +16,8 @@ from videogen.media.metadata import read_folder_fps
 from videogen.media.video import Video
 from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.control import MotionControl
-from videogen.motion.layers import digests
-from videogen.motion.pictures import read_picture
+from videogen.motion.image_files import read_image
+from videogen.motion.serialisation import digests
 from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.warping.warped_noise import WarpedNoise
@@ -58,7 +58,7 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
         return None
     if motion.control.backend == "warped_noise":
         _check_warped(request, motion, backbone)
-    plan = compile(
+    plan = compile_motion(
         motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video
     )
     planned = PlannedMotion(
@@ -105,7 +105,7 @@ def read_first_frame(motion: PlannedMotion) -> np.ndarray | None:
     """The image that dual_clock warps, uint8 [height, width, 3]; None where none is given."""
     if motion.first_frame is None:
         return None
-    image = read_picture(motion.first_frame, channels=4)[..., :3]
+    image = read_image(motion.first_frame, channels=4)[..., :3]
     plan = motion.plan
     if image.shape[:2] != (plan.height, plan.width):
         raise InputError(

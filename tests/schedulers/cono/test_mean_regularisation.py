@@ -66,7 +66,10 @@ def test_the_closed_form_is_the_gradient_step(reduction: str, delta: float) -> N
 @pytest.mark.parametrize(("kind", "level"), KINDS)
 def test_strength_0_is_nothing(kind: str, level: NoiseLevel, space: str, cutoff: float | None) -> None:
     source, prediction, latents, others = clips(4)
-    assert MeanRegularisation(0, space=space, cutoff=cutoff).apply(prediction, source, level, kind, latents, others) is prediction
+    assert (
+        MeanRegularisation(0, space=space, cutoff=cutoff).apply(prediction, source, level, kind, latents, others)
+        is prediction
+    )
 
 
 @pytest.mark.parametrize("strength", [0.25, 1.0])
@@ -149,7 +152,9 @@ def test_strength_by_noise_level(pull: MeanRegularisation, sigma: float, strengt
     level = NoiseLevel(1 - sigma, sigma)
     source, prediction = clips(2)
     assert pull.at(level) == pytest.approx(strength)
-    assert torch.equal(pull.apply(prediction, source, level, "flow"), regularise_mean(prediction, source, pull.at(level)))
+    assert torch.equal(
+        pull.apply(prediction, source, level, "flow"), regularise_mean(prediction, source, pull.at(level))
+    )
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9)], ids=["even", "odd"])
@@ -161,7 +166,12 @@ def test_the_low_pass_keeps_a_frame_s_mean_and_drops_fine_waves(size: tuple[int,
     fine -= fine.mean()
     zero = torch.zeros(1, 1, 4, height, width)
     assert torch.allclose(regularise_mean(zero, flat, 1.0, cutoff=0.1), zero + 2, atol=1e-6)
-    assert regularise_mean(zero, fine, 1.0, cutoff=0.1).abs().max() < 0.15 < 0.4 < regularise_mean(zero, fine, 1.0).abs().max()
+    assert (
+        regularise_mean(zero, fine, 1.0, cutoff=0.1).abs().max()
+        < 0.15
+        < 0.4
+        < regularise_mean(zero, fine, 1.0).abs().max()
+    )
     assert regularise_mean(zero, fine, 1.0, cutoff=1.0).std() > 0.8 * fine.std(), "a wide one passes most"
 
 
