@@ -40,7 +40,7 @@ def write(
 def test_a_cut_off_file_is_an_error(tmp_path: Path, share: float) -> None:
     whole = Video(clip(40, 96, 64)).save(tmp_path / "a.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(MediaError, match=r"cut off|damaged"):
+    with pytest.raises(MediaError, match=r"truncated|damaged"):
         read_video(tmp_path / "cut.mp4")
 
 
@@ -48,7 +48,7 @@ def test_a_cut_off_file_is_an_error(tmp_path: Path, share: float) -> None:
 def test_a_cut_off_file_without_a_count_is_an_error(tmp_path: Path, name: str, share: float) -> None:
     whole = Video(clip(40, 96, 64), 8).save(tmp_path / name).read_bytes()
     (tmp_path / f"cut-{name}").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(MediaError, match="cut off"):
+    with pytest.raises(MediaError, match="truncated"):
         read_video(tmp_path / f"cut-{name}")
 
 
@@ -150,7 +150,7 @@ def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.Monkey
     "name", ["http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "subfile,,start,0,end,9,,:a.mp4", "pipe:0"]
 )
 def test_names_are_never_protocols(name: str) -> None:
-    with pytest.raises(MediaError, match=r"does not exist|is no file"):
+    with pytest.raises(MediaError, match=r"does not exist|is not a file"):
         read_video(name)
 
 
@@ -165,7 +165,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     path = Video(clip(30, 256, 256)).save(tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="would decode to 256x256, 30 frames"):
         probe(path, MediaLimits(decoded_bytes=1 << 20))
-    with pytest.raises(MediaError, match="128 px a side"):
+    with pytest.raises(MediaError, match="128 px per side"):
         read_video(path, limits=MediaLimits(side_px=128))
 
 

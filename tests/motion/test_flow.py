@@ -18,7 +18,7 @@ from videogen import InputError, UnsupportedError
 from videogen.metrics.motion_errors import end_point_error
 from videogen.motion import Camera, Drag, FlowPair, compile_motion, consistent, estimate, flow_both_ways
 from videogen.motion.flow_cache import FlowCache
-from videogen.motion.flow_raft import raft
+from videogen.motion.flow_raft import build_raft
 
 from .flow_camera import fitted_camera
 
@@ -102,7 +102,7 @@ def test_a_single_frame_has_no_neighbours() -> None:
 
 
 BAD = [
-    pytest.param(lambda: estimate(NOISE[0], NOISE[1][:20]), "48x40 and 48x20: they must have one size", id="sizes"),
+    pytest.param(lambda: estimate(NOISE[0], NOISE[1][:20]), "two images of the same size, not of 48x40 and 48x20", id="sizes"),
     pytest.param(lambda: estimate(NOISE[0] / 255, NOISE[1]), r"uint8 \[height, width, 3\], not float64", id="floats"),
     pytest.param(lambda: flow_both_ways(NOISE[:0]), "not empty", id="no frames"),
     pytest.param(
@@ -143,11 +143,11 @@ def test_raft_runs_with_its_weights_alone(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", stub)
-    with pytest.raises(UnsupportedError, match=r"RAFT's weights .* are absent"):
-        raft()
+    with pytest.raises(UnsupportedError, match=r"RAFT's weights .* are missing"):
+        build_raft()
     (tmp_path / "checkpoints").mkdir()
     torch.save({"shift": torch.tensor([3.0, -2.0])}, tmp_path / "checkpoints" / "raft_large.pth")
-    flow = raft()(np.zeros((40, 130, 3), np.uint8), np.zeros((40, 130, 3), np.uint8))
+    flow = build_raft()(np.zeros((40, 130, 3), np.uint8), np.zeros((40, 130, 3), np.uint8))
     assert flow.shape == (2, 40, 130) and flow[:, 0, 0].tolist() == [3, -2]
 
 

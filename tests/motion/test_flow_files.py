@@ -57,7 +57,7 @@ def test_a_clip_as_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="several formats"):
         read_flow(tmp_path)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="holds no flow files"):
+    with pytest.raises(InputError, match="has no flow files"):
         read_flow(tmp_path / "none")
 
 
@@ -84,9 +84,9 @@ HUGE = b"IHDR" + struct.pack(">II", 99999, 4) + b"\x10\x02\0\0\0"
 BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + HUGE + struct.pack(">I", zlib.crc32(HUGE))
 DAMAGED = [
     pytest.param("a.flo", b"PIEX" + GOOD_FLO[4:], "not with .flo's magic", id="flo: wrong magic"),
-    pytest.param("a.flo", GOOD_FLO[:9], "cut short: 9 bytes", id="flo: within the header"),
+    pytest.param("a.flo", GOOD_FLO[:9], "truncated: 9 bytes", id="flo: within the header"),
     pytest.param(
-        "a.flo", GOOD_FLO[:-1], "cut short: its header promises 48 bytes of flow, it has 47", id="flo: within the flow"
+        "a.flo", GOOD_FLO[:-1], "truncated: its header declares 48 bytes of flow, it has 47", id="flo: within the flow"
     ),
     pytest.param("a.flo", GOOD_FLO + b"0", "too long", id="flo: more than promised"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", -3, 2), "it is -3x2 px", id="flo: negative size"),
@@ -96,14 +96,14 @@ DAMAGED = [
     ),
     pytest.param("a.flo", b"", "magic", id="flo: empty"),
     pytest.param("a.png", GOOD_FLO, "not with a png's magic", id="png: no png"),
-    pytest.param("a.png", GOOD_PNG[:-20], "cut short", id="png: truncated"),
+    pytest.param("a.png", GOOD_PNG[:-20], "truncated", id="png: truncated"),
     pytest.param("a.png", FLIPPED, "checksum", id="png: flipped byte"),
     pytest.param("a.png", GRAY, r"KITTI flow is a 16-bit RGB png", id="png: gray"),
     pytest.param("a.png", BOMB, "it is 99999x4 px", id="png: huge"),
     pytest.param("a.pfm", b"P6\n2 2\n-1.0\n" + bytes(48), "not with a .pfm header", id="pfm: wrong magic"),
     pytest.param("a.pfm", b"Pf\n2 2\n-1.0\n" + bytes(16), "one channel", id="pfm: gray"),
-    pytest.param("a.pfm", b"PF\n2 2\n-1.0\n" + bytes(47), "cut short", id="pfm: truncated"),
-    pytest.param("a.pfm", b"PF\n2 2\n1e-\n" + bytes(48), "which is no number", id="pfm: scale"),
+    pytest.param("a.pfm", b"PF\n2 2\n-1.0\n" + bytes(47), "truncated", id="pfm: truncated"),
+    pytest.param("a.pfm", b"PF\n2 2\n1e-\n" + bytes(48), "which is not a number", id="pfm: scale"),
     pytest.param(
         "a.pfm",
         b"PF\n1 1\n-1\n" + struct.pack("<3f", float("inf"), 0, 0),
@@ -112,7 +112,7 @@ DAMAGED = [
     ),
     pytest.param("a.npz", b"PK\x03\x04broken", "cannot read flow", id="npz: broken"),
     pytest.param("a.npz", b"", "cannot read flow", id="npz: empty"),
-    pytest.param("a.gif", b"", "is no flow file; use one of .flo", id="another suffix"),
+    pytest.param("a.gif", b"", "is not a flow file; use one of .flo", id="another suffix"),
 ]
 
 
@@ -151,9 +151,9 @@ def test_archives_of_something_else(arrays: dict[str, np.ndarray], message: str,
 
 def test_what_a_format_cannot_hold_is_not_written(tmp_path: Path) -> None:
     cases = [
-        ("a.png", FLOW[0] * 100, None, "holds flow from -512"), ("a.flo", FLOW, None, "holds one field, these are 3"),
+        ("a.png", FLOW[0] * 100, None, "stores flow from -512"), ("a.flo", FLOW, None, "stores one field, these are 3"),
         ("a.pfm", FLOW[0], VALID[0], "cannot say where flow is unknown"), ("a.npy", FLOW, VALID, "cannot say where flow is unknown"),
-        ("a.npz", NAN, None, "NaN"), ("a.flo", FLOW[0] * 1e9, None, "beyond it means unknown"), ("a.txt", FLOW[0], None, "is no flow file"),
+        ("a.npz", NAN, None, "NaN"), ("a.flo", FLOW[0] * 1e9, None, "larger values mean unknown"), ("a.txt", FLOW[0], None, "is not a flow file"),
     ]  # fmt: skip
     for name, flow, valid, message in cases:
         with pytest.raises(InputError, match=message):

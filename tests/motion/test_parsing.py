@@ -25,8 +25,8 @@ def test_drags(text: str, drag: Drag) -> None:
 
 
 BAD_DRAGS = [
-    ("10,32", "has no way to go; write it as '10,32>50,32'"), ("10,32>50", "'50' in drag '10,32>50' is no point"),
-    ("", "is no point"), ("a,b>1,2", "'a' of drag 'a,b>1,2' is no number"), ("1,1>2,2;scale", "no setting"),
+    ("10,32", "needs at least two points; write it as '10,32>50,32'"), ("10,32>50", "'50' in drag '10,32>50' is not a point"),
+    ("", "is not a point"), ("a,b>1,2", "'a' in drag 'a,b>1,2' is not a number"), ("1,1>2,2;scale", "is not an option"),
     ("1,1>2,2;raduis=3", "unknown drag key 'raduis'; did you mean 'radius'"), ("1,1>2,2;radius=0", "has no radius"),
     ("1,1>2,2;ease=slow", "unknown ease 'slow'"), ("1,1>inf,2", "finite"),
 ]  # fmt: skip
@@ -67,7 +67,7 @@ def written(folder: Path, text: str) -> Path:
 def test_a_plan_file(tmp_path: Path) -> None:
     sprites = (
         Sprite(((1, 1), (9, 1), (9, 9)), ((5, 5), (20, 5))),
-        Sprite(None, ((-4, 5), (20, 5)), picture=tmp_path / "ball.png"),
+        Sprite(None, ((-4, 5), (20, 5)), image=tmp_path / "ball.png"),
     )
     drag = Drag((4, 24, 20, 40), ((12, 32), (50, 32)), 1.5)
     assert load_plan(written(tmp_path, WHOLE)) == Compose((drag, Camera(zoom=1.2, ease="in_out"), CutDrag(sprites)))
@@ -105,7 +105,7 @@ BAD = [
     pytest.param(
         "[[layer]]\nkind = 'drag'\nbox = [1, 2, 3, 4]\nmask = 'm.png'", "mask and box are both given", id="two regions"
     ),
-    pytest.param("[[layer]]\nkind = 'drag'\nmask = 3\npath = [[1, 2]]", "3 is no file name", id="a number for a file"),
+    pytest.param("[[layer]]\nkind = 'drag'\nmask = 3\npath = [[1, 2]]", "3 is not a file name", id="a number for a file"),
     pytest.param("[[layer]]\nkind = 'flow'", "'file' is missing; name the file", id="no file"),
     pytest.param(
         "[[layer]]\nkind = 'cut_drag'\n[[layer.sprites]]\npth = []",

@@ -24,7 +24,7 @@ from videogen.motion import (
     compile_motion,
 )
 from videogen.motion.interpolation import bilinear, pixel_grid
-from videogen.motion.preview import moved_on
+from videogen.motion.preview import advance_frame
 
 F, H, W = 9, 48, 64
 BOX = (4, 16, 16, 28)
@@ -46,7 +46,7 @@ MOTIONS = [
     pytest.param(Drag(BOX, RIGHT, 1.3, 40), id="drag"),
     pytest.param(Drag(BOX, RIGHT) + Camera(pan=6), id="drag before camera"),
     pytest.param(Camera(tilt=6) + Drag(BOX, RIGHT, ease="in"), id="drag after camera"),
-    pytest.param(CutDrag((Sprite(BOX, RIGHT), Sprite(None, [(-9, 9), (60, 9)], picture=RGBA))), id="sprites"),
+    pytest.param(CutDrag((Sprite(BOX, RIGHT), Sprite(None, [(-9, 9), (60, 9)], image=RGBA))), id="sprites"),
     pytest.param(
         Flow(np.tile(np.float32([1.25, -0.5])[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8),
         id="flow and camera",
@@ -128,9 +128,9 @@ def test_masks_from_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), MASK.astype(np.uint8) * 255)
     assert plan(Drag(tmp_path / "mask.png", RIGHT)).layers[1].coverage.sum() == 144  # type: ignore[union-attr]
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match="is not a picture that can be read"):
+    with pytest.raises(InputError, match="is not a readable image"):
         plan(Drag(tmp_path / "broken.png", RIGHT))
-    with pytest.raises(InputError, match="cannot read the picture"):
+    with pytest.raises(InputError, match="cannot read the image"):
         plan(Drag(tmp_path / "absent.png", RIGHT))
 
 
@@ -166,7 +166,7 @@ def test_sprites_bring_their_pixels(tmp_path: Path) -> None:
     rgba[..., :3], rgba[0, :, 3] = (200, 100, 50), 0
     cv2.imwrite(str(tmp_path / "s.png"), rgba[..., [2, 1, 0, 3]])
     for picture in (rgba, tmp_path / "s.png"):
-        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], picture=picture),)))
+        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], image=picture),)))
         shown = made.preview(PICTURE, arrows=False)
         assert np.array_equal(shown[0], PICTURE) and (shown[-1][17:24, 16:24] == (200, 100, 50)).all()
         assert np.array_equal(shown[-1][16], PICTURE[16]) and not made.holes_at(F - 1).any()
@@ -200,28 +200,28 @@ BAD = [
     pytest.param(Drag(MASK * 3.0, RIGHT), "values go from 0 to 3", id="mask's values"),
     pytest.param(
         Drag(BOX, [(70, 20), (30, 20)]),
-        r"the path begins at \(70, 20\), outside the 64x48 picture",
+        r"the path begins at \(70, 20\), outside the 64x48 frame",
         id="path begins outside",
     ),
     pytest.param(
-        Drag(BOX, [(10, 20), (500, 20)]), r"point \(500, 20\) lies more than a whole picture outside", id="path far out"
+        Drag(BOX, [(10, 20), (500, 20)]), r"point \(500, 20\) lies more than a full frame outside", id="path far out"
     ),
     pytest.param(
-        CutDrag((Sprite(None, [(-99, 0)], picture=RGBA),)), "more than a whole picture outside", id="sprite far out"
+        CutDrag((Sprite(None, [(-99, 0)], image=RGBA),)), "more than a full frame outside", id="sprite far out"
     ),
-    pytest.param(CutDrag((Sprite(None, [(9, 9)], picture=RGBA * 0),)), "wholly transparent", id="transparent sprite"),
+    pytest.param(CutDrag((Sprite(None, [(9, 9)], image=RGBA * 0),)), "fully transparent", id="transparent sprite"),
     pytest.param(
         Drag(BOX, RIGHT) + Drag(MASK, RIGHT[::-1]), "contradicts Drag .part 2.: the same pixels", id="one region twice"
     ),
     pytest.param(
         Drag(BOX, RIGHT) + Transfer(np.stack([PICTURE] * F)),
-        "moves the whole picture .* put it first",
+        "moves the entire frame .* put it first",
         id="over a drag",
     ),
-    pytest.param(Camera(pan=3) + Tracks(TRACKS), "Tracks .part 2. moves the whole picture", id="over a camera"),
-    pytest.param(Tracks(TRACKS) + Tracks(TRACKS), "put it first, or give it a region", id="two for the whole picture"),
-    pytest.param(Motion(), "Motion is no motion that can be compiled", id="no motion"),
-    pytest.param("pan=8", "str is no motion; use Camera", id="text"),
+    pytest.param(Camera(pan=3) + Tracks(TRACKS), "Tracks .part 2. moves the entire frame", id="over a camera"),
+    pytest.param(Tracks(TRACKS) + Tracks(TRACKS), "put it first, or give it a region", id="two for the entire frame"),
+    pytest.param(Motion(), "Motion is not a motion that can be compiled", id="no motion"),
+    pytest.param("pan=8", "str is not a motion; use Camera", id="text"),
 ]
 
 
@@ -233,18 +233,18 @@ def test_bad_plans(motion: Motion, message: str) -> None:
 
 BAD_PARTS = [
     pytest.param(lambda: Drag(BOX), "path has 0 points and needs at least 1", id="no path"),
-    pytest.param(lambda: Drag(BOX, [(1, 2, 3)]), r"path holds \(1, 2, 3\), which is no \(x, y\) point", id="no point"),
+    pytest.param(lambda: Drag(BOX, [(1, 2, 3)]), r"path has \(1, 2, 3\), which is not an \(x, y\) point", id="no point"),
     pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),
     pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box turned over"),
     pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of nothing"),
     pytest.param(lambda: Drag((9, 9), RIGHT), "has 2 numbers; a box has 4", id="two numbers"),
     pytest.param(lambda: Drag(((1, 1), (2, 2)), RIGHT), "polygon has 2 points and needs at least 3", id="line"),
     pytest.param(lambda: Drag(np.zeros((3, 3, 3)), RIGHT), r"a mask must be \[height, width\]", id="coloured mask"),
-    pytest.param(lambda: Drag(7, RIGHT), "region 7 is none", id="a number"),
+    pytest.param(lambda: Drag(7, RIGHT), "region 7 is not a region", id="a number"),
     pytest.param(lambda: Drag(BOX, RIGHT, scale=-1), "scale=-1 must be above 0", id="scale"),
     pytest.param(lambda: Drag(BOX, RIGHT, depth=0), "depth=0 must be above 0", id="depth"),
-    pytest.param(lambda: Sprite(BOX, RIGHT, picture=RGBA), "not both", id="picture and region"),
-    pytest.param(lambda: Sprite(path=RIGHT, picture=PICTURE), "uint8 RGBA", id="picture without alpha"),
+    pytest.param(lambda: Sprite(BOX, RIGHT, image=RGBA), "not both", id="picture and region"),
+    pytest.param(lambda: Sprite(path=RIGHT, image=PICTURE), "uint8 RGBA", id="picture without alpha"),
     pytest.param(lambda: CutDrag(()), "CutDrag needs sprites", id="no sprites"),
     pytest.param(lambda: CutDrag((Camera(),)), "CutDrag needs sprites", id="a camera for a sprite"),  # type: ignore[arg-type]
     pytest.param(lambda: Transfer(3), "video=int must be frames, a clip or a path", id="a number for a clip"),
@@ -255,7 +255,7 @@ BAD_PARTS = [
     ),
     pytest.param(lambda: compile_motion(Camera(), 3, 8.5, 8), "height=8.5 must be a whole number", id="half a pixel"),  # type: ignore[arg-type]
     pytest.param(
-        lambda: plan(Camera()).map_at(F), "frame 9 is not in this plan of 9 frames", id="frame after the last"
+        lambda: plan(Camera()).map_at(F), "frame=9 is outside this plan of 9 frames", id="frame after the last"
     ),
     pytest.param(lambda: plan(Camera()).follow(np.zeros(2)), r"points must be \[n, 2\]", id="one bare point"),
 ]
@@ -277,7 +277,7 @@ def test_a_frame_is_moved_on_as_the_preview_moves_it(motion: Motion) -> None:
     planned = plan(motion)
     shown = planned.preview(first, arrows=False)
     for frame in (0, 4):
-        moved = moved_on(planned, shown[frame], frame).astype(int)
+        moved = advance_frame(planned, shown[frame], frame).astype(int)
         assert np.abs(moved - shown[frame + 1]).mean() < 0.35 * max(
             1.0, np.abs(shown[frame].astype(int) - shown[frame + 1]).mean()
         )

@@ -26,7 +26,7 @@ from videogen.motion import (
 )
 from videogen.motion.control import MotionControl
 from videogen.motion.latents import latent_mask
-from videogen.motion.serialisation import moves_whole
+from videogen.motion.serialisation import is_global
 
 PLAIN = [
     pytest.param(Camera(pan=8, zoom=1.2, ease="in_out"), id="camera"),
@@ -37,7 +37,7 @@ PLAIN = [
     pytest.param(Drag(None, [(12, 32), (5, 5)]), id="no region"),
     pytest.param(Drag("/films/mask.png", [(12, 32)]), id="mask file"),
     pytest.param(
-        CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], picture="/films/cat.png"))),
+        CutDrag((Sprite((1, 2, 3, 4), [(1, 1)]), Sprite(None, [(5, 5), (6, 6)], image="/films/cat.png"))),
         id="sprites",
     ),
     pytest.param(Transfer("/films/clip.mp4", (0, 0, 9, 9)) + Drag(None, [(1, 1), (2, 2)]) + Camera(pan=1), id="a sum"),
@@ -67,13 +67,13 @@ def test_files_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pytest.param(Drag(np.ones((4, 6), bool), [(1, 1)]), id="mask"),
         pytest.param(Flow(np.zeros((3, 2, 4, 4), np.float32)), id="flow"),
         pytest.param(Transfer(SimpleNamespace(frames=np.zeros((3, 4, 4, 3), np.uint8))), id="clip"),
-        pytest.param(CutDrag((Sprite(None, [(1, 1)], picture=np.zeros((2, 2, 4), np.uint8)),)), id="sprite"),
+        pytest.param(CutDrag((Sprite(None, [(1, 1)], image=np.zeros((2, 2, 4), np.uint8)),)), id="sprite"),
     ],
 )
 def test_arrays_are_named_and_not_read_again(motion: Motion) -> None:
     layers = to_layers(motion)
     json.dumps(layers)
-    with pytest.raises(InputError, match="from Python"):
+    with pytest.raises(InputError, match="in Python, which is not stored"):
         from_layers(layers)
 
 
@@ -147,7 +147,7 @@ def test_wrong_backends(text: str) -> None:
     ],
 )
 def test_what_moves_the_whole_picture(motion: Motion, whole: bool) -> None:
-    assert moves_whole(motion) is whole
+    assert is_global(motion) is whole
 
 
 def test_latent_mask_is_share_in_space_and_most_in_time() -> None:
@@ -159,5 +159,5 @@ def test_latent_mask_is_share_in_space_and_most_in_time() -> None:
     passing = compile_motion(Drag((0, 0, 4, 4), [(2, 2), (2, 2), (30, 2)]), 8, 16, 32)
     pooled = latent_mask(passing, spatial=8, temporal=4, single_first=False)
     assert (pooled >= latent_mask(passing, spatial=8, temporal=1, single_first=False)[3::4] - 1e-6).all()
-    with pytest.raises(InputError, match="does not lie"):
+    with pytest.raises(InputError, match="does not fit latents"):
         latent_mask(plan, spatial=8, temporal=4, single_first=False)

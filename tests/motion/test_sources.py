@@ -192,24 +192,24 @@ BAD = [
     ),
     pytest.param(
         lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)),
-        "13 frames at 32 a second, the clip 13 at 16, which takes 25 of them",
+        "13 frames at 32 per second, the clip 13 at 16, which needs 25 of them",
         id="driving clip over too soon",
     ),
     pytest.param(
-        lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48, the clip 64x64: another shape", id="driving clip's shape"
+        lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48 and the clip 64x64: the aspect ratio differs", id="driving clip's shape"
     ),
     pytest.param(lambda p: Transfer(CLIP.frames / 255), "a driving video must be uint8", id="driving clip of floats"),
     pytest.param(
-        lambda p: Transfer("clip.mp4"), "nothing here reads 'clip.mp4'; pass its frames, or compile", id="no reader"
+        lambda p: Transfer("clip.mp4"), "there is no reader for 'clip.mp4'; pass its frames, or compile_motion", id="no reader"
     ),
     pytest.param(lambda p: Transfer(CLIP.frames, np.zeros((64, 64))), "covers no pixel", id="empty region"),
     pytest.param(
         lambda p: Flow(EXACT[:5]), "the given array has 5 flow fields, 13 frames need 12", id="too little flow"
     ),
     pytest.param(
-        lambda p: Flow(EXACT[..., :32]), "the given array is 32x64, the clip 64x64: another shape", id="flow's shape"
+        lambda p: Flow(EXACT[..., :32]), "the given array is 32x64 and the clip 64x64: the aspect ratio differs", id="flow's shape"
     ),
-    pytest.param(lambda p: Flow(EXACT * np.nan), "the given flow holds NaN", id="flow of NaN"),
+    pytest.param(lambda p: Flow(EXACT * np.nan), "the given flow has NaN", id="flow of NaN"),
     pytest.param(
         lambda p: Flow(write_flow(p / "a.flo", EXACT[0])), "a.flo has 1 flow fields, 13 frames need 12", id="one field"
     ),
@@ -218,7 +218,7 @@ BAD = [
     pytest.param(lambda p: Tracks(saved(p, **moved(7))), "tracks 7 frames, the clip has 13", id="tracks too short"),
     pytest.param(
         lambda p: Tracks(saved(p, tracks=np.zeros((F, 4)))),
-        r"they are \[frame, point, 2\]",
+        r"they must be \[frame, point, 2\]",
         id="tracks of another shape",
     ),
     pytest.param(
@@ -226,7 +226,7 @@ BAD = [
     ),
     pytest.param(lambda p: Tracks(saved(p, **moved(visibility=HIDDEN))), "no point .* frame 6", id="all hidden"),
     pytest.param(
-        lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48, the clip 64x64", id="tracked in another shape"
+        lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48 and the clip 64x64", id="tracked in another shape"
     ),
 ]
 

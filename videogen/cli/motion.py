@@ -71,7 +71,7 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """The request's motion as a clip of its own size and length."""
     from videogen.media.video import Video
     from videogen.motion import compile_motion
-    from videogen.techniques.motion_plan import driving_video
+    from videogen.techniques.motion_plan import read_driving_video
 
     motion = request.motion_spec()
     if motion is None:
@@ -81,18 +81,18 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
         told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
         raise InputError(f"{told}; add --size and --frames")
     frames, height, width, fps = clip
-    plan = compile_motion(motion, frames, height, width, fps=fps, read_video=driving_video)
+    plan = compile_motion(motion, frames, height, width, fps=fps, read_video=read_driving_video)
     Video(plan.preview(), exact_fps(fps or 16)).save(path, overwrite=overwrite)
 
 
 def check_motion(request: RenderRequest) -> None:
     """InputError where the motion does not fit the clip, before any model is loaded, if that much is known."""
     from videogen.motion import compile_motion
-    from videogen.techniques.motion_plan import driving_video
+    from videogen.techniques.motion_plan import read_driving_video
 
     motion, clip = request.motion_spec(), _clip(request)
     if motion is not None and clip is not None and clip[3] is not None:
-        compile_motion(motion, *clip[:3], fps=clip[3], read_video=driving_video)
+        compile_motion(motion, *clip[:3], fps=clip[3], read_video=read_driving_video)
 
 
 def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:

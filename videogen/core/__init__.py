@@ -1,2 +1,2 @@
-"""What everything stands on: errors, addressed randomness, the run manifest, atomic files, quiet logs. Imports nothing
-above."""
+"""Shared foundations: errors, addressed randomness, the run manifest, atomic files, quiet logs. Imports no other
+package of videogen."""

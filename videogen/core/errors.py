@@ -1,16 +1,16 @@
-"""The one tree of errors. Each is also the nearest builtin, so that plain `except ValueError` works.
+"""Tree of errors. Each error is also the nearest builtin, so that a plain `except ValueError` works.
 
     VideogenError
     ├── InputError (ValueError)              the user's mistake: a value, a name, a file that is in the way
-    ├── CheckpointError (OSError)            a folder or name that is no checkpoint we can load
+    ├── CheckpointError (OSError)            a folder or name that is not a loadable checkpoint
     ├── MediaError (OSError)                 a video or image that cannot be read or written
-    ├── UnsupportedError (NotImplementedError) asked for something that this model cannot do
-    ├── ResumeError (RuntimeError)           a run cannot go on from what is on disk
+    ├── UnsupportedError (NotImplementedError) a request that this model or machine cannot serve
+    ├── ResumeError (RuntimeError)           a run cannot be resumed from the files on disk
     ├── NumericsError (ArithmeticError)      NaN, Inf or black frames out of a model
     ├── OutOfMemoryError (MemoryError)       the device's memory ran out
     └── Cancelled                            the caller asked to stop
 
-A message says what was wrong, the value, and what to do. `exit_code` is what the command line ends with.
+A message says what was wrong, the value, and what to do. `exit_code` is the exit status of the command line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class InputError(VideogenError, ValueError):
 
 
 class CheckpointError(VideogenError, OSError):
-    """A folder or name that is no checkpoint we can load."""
+    """A folder or name that is not a loadable checkpoint."""
 
     exit_code = 2
 
@@ -44,13 +44,13 @@ class MediaError(VideogenError, OSError):
 
 
 class UnsupportedError(VideogenError, NotImplementedError):
-    """Something that this model or machine cannot do."""
+    """A request that this model or machine cannot serve."""
 
     exit_code = 2
 
 
 class ResumeError(VideogenError, RuntimeError):
-    """A run cannot go on from what is on disk."""
+    """A run cannot be resumed from the files on disk."""
 
     exit_code = 2
 
@@ -74,7 +74,7 @@ class Cancelled(VideogenError):
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like `name`, or None where nothing is close."""
+    """The option most similar to `name`, or None where nothing is close."""
     found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
     return found[0] if found else None
 

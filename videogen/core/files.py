@@ -1,4 +1,4 @@
-"""Output files are whole or absent: write beside the final name, sync, then rename over it."""
+"""Atomic output files: written next to the final name, synced, then renamed over it, so a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pathlib import Path
 
 from .errors import InputError
 
-#: What a folder that videogen wrote holds; only such a folder, or an empty one, is ever replaced.
+#: The names in a folder written by videogen; only such a folder, or an empty one, is ever replaced.
 _OURS = ("frame_*.png", "manifest.json")
 _WORK = ".partial-"
 
 
 def digest(path: Path) -> str:
-    """A short hash of a file's content; of a folder's files, names and contents. InputError where it cannot be read."""
+    """A short hash of a file's content, or of the names and contents of a folder's files. InputError where it cannot be
+    read."""
     found = hashlib.sha256()
     try:
         for part in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -31,8 +32,8 @@ def digest(path: Path) -> str:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """The absolute path, if a result can be written there; InputError otherwise. Makes nothing: call it before a long
-    run."""
+    """The absolute path, if a result can be written there; InputError otherwise. Creates nothing: call it before a
+    long run."""
     try:
         final = Path(path).expanduser().absolute()
         there, is_folder = os.path.lexists(final), final.is_dir()
@@ -53,7 +54,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _check_writable(final: Path) -> None:
-    """That the nearest folder above which exists takes files."""
+    """InputError where the nearest existing parent folder is not writable."""
     parent = final.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -66,14 +67,14 @@ def _check_writable(final: Path) -> None:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path in the final's folder, with its suffix; on success it becomes `path`, on error it is gone.
+    """Yield a temporary path next to `path`, with its suffix. On success it is renamed to `path`, on error it is removed.
 
     within: another folder of the same file system to work in, whose owner sweeps it (`sweep_partials`) after a kill.
 
-    The body may make the path a file or a folder. A kill at any instant leaves the old file or the new one whole (of
-    two folders, which no system exchanges at once, the old one may be left aside under a hidden name). Where something
-    else took the name meanwhile and may not be overwritten, the result is kept under the next free name and an
-    InputError says so.
+    The body may make the path a file or a folder. A kill at any instant leaves the complete old file or the complete
+    new one (no system exchanges two folders at once, so the old folder may be left under a hidden name). Where another
+    process took the name in the meantime and it may not be overwritten, the result is stored under the next free name
+    and an InputError says so.
     """
     final = check_output(path, overwrite)
     try:
@@ -90,17 +91,19 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: P
     finally:
         shutil.rmtree(holder, ignore_errors=True)
     if reached != final:
-        raise InputError(f"{final} was made by something else meanwhile and is left alone; the result is {reached}")
+        raise InputError(
+            f"{final} was created by another process in the meantime and is left alone; the result is {reached}"
+        )
 
 
 def sweep_partials(folder: Path) -> None:
-    """Remove what kills left of `atomic_path(..., within=folder)`."""
+    """Remove the leftovers of killed `atomic_path(..., within=folder)` blocks."""
     for holder in folder.glob(f"{_WORK}*"):
         shutil.rmtree(holder, ignore_errors=True)
 
 
 def _commit(partial: Path, final: Path, holder: Path, overwrite: bool) -> Path:
-    """Give the result its name; returns the name that it got."""
+    """Rename the result to its final name and return the name actually used."""
     if not overwrite:
         return _claim(partial, final)
     if final.is_dir() and not final.is_symlink():  # a folder cannot be renamed over: move the old one aside first
@@ -120,7 +123,7 @@ def _commit(partial: Path, final: Path, holder: Path, overwrite: bool) -> Path:
 
 
 def _claim(partial: Path, final: Path) -> Path:
-    """Take a name that nobody has; the next free one where somebody was faster."""
+    """Rename without overwriting: to `final`, or to the next free name where another process was faster."""
     while True:
         try:
             if partial.is_dir():
@@ -128,7 +131,7 @@ def _claim(partial: Path, final: Path) -> Path:
                     raise FileExistsError
                 os.rename(partial, final)
             else:
-                os.link(partial, final)  # fails where the name is taken, at once for all who try
+                os.link(partial, final)  # fails where the name is taken, atomically between processes
             return final
         except FileExistsError:
             final = _free_name(final)

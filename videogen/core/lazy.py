@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used."""
+"""Lazy package exports: a public name is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`. homes: the module of each public name."""
+    """The `__getattr__` of a package. homes: the module that defines each public name."""
 
     def load(name: str) -> Any:
         if name not in homes:

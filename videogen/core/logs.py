@@ -1,4 +1,4 @@
-"""Third parties' warnings and log lines go to a file, not to the terminal."""
+"""Quiet logs: warnings and log lines of third-party libraries go to a file, not to the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-# Each would print to the terminal by itself, and most read these once at import.
+# Libraries that print to the terminal by default; most read these variables once, at import.
 _QUIET_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
@@ -23,7 +23,7 @@ _QUIET_ENVIRONMENT = {
 
 
 _LARGEST_BYTES = 2 << 20
-_OWN_HANDLERS = ("transformers", "diffusers", "huggingface_hub", "accelerate")
+_LIBRARIES_WITH_HANDLERS = ("transformers", "diffusers", "huggingface_hub", "accelerate")
 
 
 def default_log_file() -> Path:
@@ -49,7 +49,7 @@ def quiet_third_parties(log_file: Path | None = None, verbose: bool = False) -> 
     root.handlers = handlers
     root.setLevel(logging.INFO)
     show, loud = warnings.showwarning, logging.raiseExceptions
-    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no news for the terminal
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, must not print to the terminal
     logging.captureWarnings(True)
     try:
         yield log_file
@@ -64,9 +64,9 @@ def quiet_third_parties(log_file: Path | None = None, verbose: bool = False) -> 
 
 
 def adopt_third_parties(verbose: bool = False) -> None:
-    """Libraries that bring their own handler lose it, so that what they say goes where all goes. Call it once they are
-    imported."""
-    for name in _OWN_HANDLERS:
+    """Remove the handlers that libraries install themselves, so that their messages go to the common log. Call it after
+    they are imported."""
+    for name in _LIBRARIES_WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.INFO if verbose else logging.WARNING)

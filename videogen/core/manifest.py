@@ -1,7 +1,6 @@
-"""The run manifest: what was asked, of which model, with which versions, and what was measured. Travels inside the
-video.
+"""Run manifest: the request, the model, the versions and the measurements of a render. It is stored inside the video.
 
-Not here: how it is stored in a container (`media.metadata`).
+How it is stored in a container: `media.metadata`.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything needed to know how a video was made, and to make it again.
+    """Everything needed to know how a video was made, and to reproduce it.
 
-    request: the resolved render request; model: name, family and content hash; versions: of this package and of those
-    that decide pixels; plan: the step plan, a row a step; measured: promises and what was reached; output: how the file
-    was written; timings_s by stage.
+    request: the resolved render request; model: name, family and content hash; versions: of this package and of the
+    packages that affect pixels; plan: the step plan, one row per step; measured: promises and the values reached;
+    output: how the file was written; timings_s: by stage.
     """
 
     request: dict[str, Any]
@@ -55,17 +54,19 @@ class Manifest:
         if values.get("schema") != SCHEMA:
             raise InputError(f"manifest schema {values.get('schema')!r} is not {SCHEMA}; use the version that wrote it")
         known = {f.name for f in fields(cls)}
-        strange = sorted(set(values) - known)
-        if strange or not {"request", "model"} <= set(values):
-            raise InputError(f"not a videogen manifest: unexpected or missing keys {strange or ['request', 'model']}")
+        unexpected = sorted(set(values) - known)
+        if unexpected or not {"request", "model"} <= set(values):
+            raise InputError(
+                f"not a videogen manifest: unexpected or missing keys {unexpected or ['request', 'model']}"
+            )
         for name, kind in _KINDS.items():
             if name in values and not isinstance(values[name], kind):
-                raise InputError(f"not a videogen manifest: {name} is no {kind.__name__}")
+                raise InputError(f"not a videogen manifest: {name} is not a {kind.__name__}")
         return cls(**values)
 
 
 def collect_versions() -> dict[str, str]:
-    """Versions of what decides pixels; only what is installed."""
+    """Versions of the installed packages that affect pixels."""
     from ._version import __version__
 
     versions = {"videogen": __version__, "python": platform.python_version(), "platform": platform.machine()}

@@ -1,6 +1,6 @@
 """Addressed randomness: noise is a pure function of where it is used, never of how much was drawn before.
 
-The address is (seed, stream, latent frame, step), so chunk size, order of work, resume and device change nothing.
+The address is (seed, stream, latent frame, step), so segment size, order of work, resume and device change nothing.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from .errors import InputError
 
 
 def exact_fps(fps: Fraction | float) -> Fraction:
-    """The rate as videos are written with; InputError where it is none."""
+    """The rate as an exact fraction, as it is written to video files; InputError where it is not a rate above 0."""
     try:
         rate = Fraction(fps).limit_denominator(1001)
     except (ValueError, OverflowError, TypeError):

@@ -1,4 +1,4 @@
-"""Which step and which call of it a model is in, told from the timesteps that it is called with."""
+"""Step counter: the denoising step and the call within it, inferred from the timesteps that a model is called with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Clock:
-    """Steps told from the timesteps that a pipeline's models are called with, all experts on one clock: a new value is
-    a new step, a turn back a new run. Most models count down, some (Mochi) up: the second value shows which."""
+    """Counts steps from the timesteps of a pipeline's model calls; all experts share one counter. A new value is a new
+    step, a change of direction a new run. Most models count down, some (Mochi) up: the second value shows which."""
 
     timestep: float | None = None
     shape: tuple[int, ...] | None = None

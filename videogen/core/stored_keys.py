@@ -24,6 +24,10 @@ DEFAULTS_KEYS: Mapping[str, str] = {
     "dual_clock_whole": "dual_clock_global",
     "motion_backend_whole": "motion_backend_global",
 }
+#: of a sprite in a motion: in motion plans, requests, manifests and jobs
+SPRITE_KEYS: Mapping[str, str] = {
+    "picture": "image",
+}
 #: of what a job of a long render was started with (`job.json`)
 JOB_KEYS: Mapping[str, str] = {f"request.{path}": name for path, name in REQUEST_KEYS.items()}
 
@@ -49,5 +53,5 @@ def _renamed(values: Any, rows: list[tuple[tuple[str, ...], str]]) -> Any:
 
 
 def _below(rows: list[tuple[tuple[str, ...], str]], key: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The rows for what stands under a key."""
+    """The rows for the values under a key."""
     return ((path[1:], name) for path, name in rows if len(path) > 1 and path[0] in (key, "*"))

@@ -1,4 +1,4 @@
-"""TOML files and plain tables: read, or told what is wrong with them."""
+"""TOML files and plain tables: reading, and errors that say what is wrong with them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from .errors import InputError, nearest
 
 
-def parse_toml(text: str, told: str) -> dict[str, Any]:
-    """The table in a text; InputError, begun by `told`, where it is no TOML."""
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The table in a text; InputError, prefixed with `where`, where it is not TOML."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -19,7 +19,7 @@ def parse_toml(text: str, told: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{told} is not TOML: {error}") from error
+        raise InputError(f"{where} is not TOML: {error}") from error
 
 
 def read_text(path: Path, what: str = "") -> str:
@@ -32,11 +32,11 @@ def read_text(path: Path, what: str = "") -> str:
         ) from error
 
 
-def check_keys(values: Mapping[str, Any], known: Iterable[str], told: str = "") -> None:
-    """InputError that names the nearest key where one is not known. told: where the table stands."""
+def check_keys(values: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
+    """InputError for an unknown key, naming the nearest known one. where: the table's place, for the message."""
     known = list(known)
     for key in values:
         if key not in known:
             guess = nearest(str(key), known)
             hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"
-            raise InputError(f"{told}{': ' if told else ''}unknown key {key!r}; {hint}")
+            raise InputError(f"{where}{': ' if where else ''}unknown key {key!r}; {hint}")

@@ -12,11 +12,11 @@ from videogen.backbones.base import Backbone
 from videogen.core.randomness import address
 from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.flow import estimate
-from videogen.motion.preview import moved_on
+from videogen.motion.preview import advance_frame
 from videogen.motion.spec import Motion
 from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.stream import IidNoise, NoiseStream, WarpedStream
-from videogen.techniques.motion_plan import driving_video, warped
+from videogen.techniques.motion_plan import build_warped_noise, read_driving_video
 from videogen.timeline.latent_timeline import LatentTimeline
 
 _PLANS = 4  # plans in memory
@@ -95,7 +95,7 @@ class LongMotion:
             np.linalg.norm(target, axis=0),
         )
         if local % _FLOOR_EVERY == 0:
-            moved = estimate(before, moved_on(plan, before, local), preset="fast")[:, controlled]
+            moved = estimate(before, advance_frame(plan, before, local), preset="fast")[:, controlled]
             row.add_floor(np.linalg.norm(moved - target, axis=0))
 
     def _key(self, index: int) -> int | None:
@@ -105,7 +105,7 @@ class LongMotion:
     def _stream(self, key: int | None, plan: MotionPlan, start: int) -> NoiseStream:
         control, strength = self.settings.control, self.settings.strength
         seed = self.request.seed if key is None else address(self.timeline.shots[key].seed, "shot", key)
-        return WarpedStream(warped(plan, control, strength, self.backbone, seed), start)
+        return WarpedStream(build_warped_noise(plan, control, strength, self.backbone, seed), start)
 
     def _plan_of(self, key: int | None) -> tuple[MotionPlan, int] | None:
         """(the plan, the latent that it begins with), None where nothing moves. The last few stay in memory."""
@@ -127,7 +127,9 @@ class LongMotion:
 
     def _compile(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request
-        return compile_motion(motion, frames, request.height, request.width, fps=request.fps, read_video=driving_video)
+        return compile_motion(
+            motion, frames, request.height, request.width, fps=request.fps, read_video=read_driving_video
+        )
 
 
 @dataclass

@@ -1,2 +1,2 @@
-"""Reading and writing video: the only place that decodes or encodes (PyAV, Pillow, and decord as an optional fast
+"""Reading and writing video: the only package that decodes or encodes (PyAV, Pillow, and decord as an optional fast
 path)."""

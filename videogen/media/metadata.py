@@ -1,5 +1,5 @@
-"""The manifest inside a file: a tag of the container for mp4 and webm, a comment for GIF, beside PNGs a file with their
-rate."""
+"""Manifests stored in video files: a container tag in mp4 and webm, a comment in GIF, a file next to PNGs that also has
+their rate."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ FOLDER_FILE = "manifest.json"
 
 
 def encode(manifest: dict[str, Any]) -> str:
-    """One line of ASCII JSON, which every container keeps as it is."""
+    """One line of ASCII JSON, which every container stores unchanged."""
     return json.dumps(manifest, ensure_ascii=True, sort_keys=True)
 
 
 def container_options(path: Path) -> dict[str, str]:
-    """How an mp4 or webm is muxed: mp4 keeps tags of its own naming, and its index stands first."""
+    """Muxer options of an mp4 or webm: mp4 allows custom tags, and its index is written first."""
     return {} if path.suffix.lower() == ".webm" else {"movflags": "use_metadata_tags+faststart"}
 
 
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
-    """Give a finished mp4 or webm another manifest (`encode`d; None: none). Packets are copied, so no frame changes.
+    """Replace the manifest (`encode`d; None: none) of a finished mp4 or webm. Packets are copied, so no frame changes.
 
-    fps: the file's constant rate, said again since webm rounds it and each frame's duration. The copy is made beside
-    the file, then takes its name.
+    fps: the file's constant rate, given again because webm rounds it and the duration of each frame. The copy is written
+    next to the file and then renamed over it.
     """
     import av
 
@@ -48,12 +48,12 @@ def retag(path: Path, text: str | None, fps: Fraction) -> None:
 
 
 def write_folder_file(folder: Path, fps: Fraction, manifest: dict[str, Any] | None) -> None:
-    """What a folder of PNGs cannot say itself."""
+    """Write the rate and the manifest of a folder of PNGs."""
     (folder / FOLDER_FILE).write_text(encode({"fps": str(fps), "manifest": manifest}), encoding="utf-8")
 
 
 def read_folder_fps(folder: Path) -> Fraction | None:
-    """The rate of a folder of images that videogen wrote; None of any other."""
+    """The rate of a folder of images written by videogen; None for any other folder."""
     try:
         return Fraction(json.loads((folder / FOLDER_FILE).read_text(encoding="utf-8"))["fps"])
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -61,16 +61,16 @@ def read_folder_fps(folder: Path) -> Fraction | None:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The manifest of a file that videogen wrote, or None where it carries none. MediaError where it can't be read."""
+    """The manifest of a file written by videogen; None where it has none. MediaError where the file cannot be read."""
     path = Path(path)
     try:
         there = path.exists()
     except (OSError, ValueError) as error:
-        raise MediaError(f"{str(path)[:80]!r} is no file name ({error})") from error
+        raise MediaError(f"{str(path)[:80]!r} is not a file name ({error})") from error
     if not there:
         raise MediaError(f"{path} does not exist")
     try:
-        text = _text(path)
+        text = _read_text(path)
         values = json.loads(text) if text else None
         if path.is_dir() and isinstance(values, dict):
             values = values.get("manifest")
@@ -83,10 +83,10 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return with_current_keys(values) if isinstance(values, dict) else None
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     if path.is_dir():
-        beside = path / FOLDER_FILE
-        return beside.read_text(encoding="utf-8") if beside.is_file() else None
+        file = path / FOLDER_FILE
+        return file.read_text(encoding="utf-8") if file.is_file() else None
     if path.suffix.lower() == ".gif":
         from PIL import Image
 

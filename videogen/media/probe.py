@@ -1,6 +1,6 @@
-"""What a file says of itself, from its header alone: the gate before anything is decoded.
+"""Probing of video files: size, length and rate from the header, checked before anything is decoded.
 
-A name is only ever a local path (never a protocol, list or device), and a decompression bomb is refused here.
+A name is always a local path (never a protocol, list or device), and decompression bombs are refused here.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import Any
 
 from videogen.core.errors import MediaError
 
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,image2,png_pipe,jpeg_pipe,webp_pipe,apng"
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,image2,png_pipe,jpeg_pipe,"
+    "webp_pipe,apng"
+)
 _STRICT = {"err_detect": "explode"}
 
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What is still decoded. Sides in px; `decoded_bytes` is the whole clip as RGB."""
+    """Largest clip that is decoded. side_px: of a frame's sides; decoded_bytes: of the entire clip as RGB."""
 
     side_px: int = 16384
     decoded_bytes: int = 16 << 30
@@ -29,8 +32,9 @@ class MediaLimits:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A header. Sizes are as stored, but for a turn that the header itself tells (`rotation`, clockwise degrees); one
-    that only the frames carry is applied by `read_video`. `frames` is None where the file does not say."""
+    """Contents of a header. Sizes are as stored, except that a rotation given in the header (`rotation`, clockwise
+    degrees) is applied; a rotation given only in the frames is applied by `read_video`. frames: None where the file does
+    not declare a count."""
 
     width: int
     height: int
@@ -45,18 +49,18 @@ class MediaInfo:
 
 @contextmanager
 def open_container(path: str | os.PathLike[str], options: dict[str, str] | None = None) -> Iterator[Any]:
-    """A PyAV container over a local file; MediaError where it is none."""
+    """A PyAV container of a local file; MediaError where it is not a readable video."""
     import av
 
     local = Path(path).absolute()
     if not local.is_file():
-        raise MediaError(f"{path} is no file; give the path of a video on this machine")
+        raise MediaError(f"{path} is not a file; give the path of a video on this machine")
     guard = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **(options or {})}
     try:
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} is no video that can be read ({_reason(error)}); it may be damaged or not a video"
+            f"{path} is not a readable video ({_reason(error)}); it may be damaged or not a video"
         ) from error
     try:
         yield container
@@ -65,7 +69,7 @@ def open_container(path: str | os.PathLike[str], options: dict[str, str] | None 
 
 
 def probe(path: str | os.PathLike[str], limits: MediaLimits | None = None) -> MediaInfo:
-    """Read the header of a video file. MediaError where it is damaged, holds no picture, or is past the limits."""
+    """Read the header of a video file. MediaError where it is damaged, has no video stream, or exceeds the limits."""
     with open_container(path, _STRICT) as container:
         info = describe(container, path)
     check_limits(info, limits or MediaLimits(), path)
@@ -74,11 +78,11 @@ def probe(path: str | os.PathLike[str], limits: MediaLimits | None = None) -> Me
 
 def describe(container: Any, path: str | os.PathLike[str]) -> MediaInfo:
     if not container.streams.video:
-        raise MediaError(f"{path} holds no video stream")
+        raise MediaError(f"{path} has no video stream")
     stream = container.streams.video[0]
     context = stream.codec_context
     if not context.width or not context.height:
-        raise MediaError(f"{path} does not say how large its pictures are; it is damaged")
+        raise MediaError(f"{path} does not declare the size of its frames; it is damaged")
     duration = stream.duration * stream.time_base if stream.duration else None
     if duration is None and container.duration:
         duration = Fraction(container.duration, 1_000_000)
@@ -97,12 +101,12 @@ def check_limits(info: MediaInfo, limits: MediaLimits, path: str | os.PathLike[s
     if max(info.width, info.height) > limits.side_px or size > limits.decoded_bytes:
         raise MediaError(
             f"{path} would decode to {info.width}x{info.height}, {info.frames} frames, {size / 2**30:.1f} GiB; "
-            f"the limit is {limits.side_px} px a side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it first"
+            f"the limit is {limits.side_px} px per side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it first"
         )
 
 
 def _rotation(stream: Any) -> int:
-    """Clockwise degrees by which the picture is to be turned for showing; from the container's header where it says."""
+    """Clockwise degrees by which frames are rotated for display, from the container's header; 0 where it has none."""
     tag = stream.metadata.get("rotate")
     return int(tag) % 360 if tag and tag.lstrip("-").isdigit() else 0
 

@@ -1,7 +1,7 @@
-"""Reading clips: strictly, so that a damaged file is an error and never a shorter or wrong clip.
+"""Strict video reader: a damaged file is an error, never a shorter or wrong clip.
 
-Rotation is applied, exact times are kept, 10-bit becomes 8-bit RGB, alpha stands beside the colours. GIF and WebM
-carry no checksum: what is promised of them is the end mark and, to within a second, the duration.
+Rotation is applied, exact times are returned, 10-bit is converted to 8-bit RGB, alpha is returned separately. GIF and
+WebM have no checksums: only the end mark and, to within a second, the duration are checked.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def read_video(
 ) -> Video:
     """Read a video file, GIF, single image or folder of images; `frames` frames from `start` (None: to the end).
 
-    backend: `pyav`; `decord` (optional, fast random access, only for whole files that passed PyAV's probe); `auto` is
-    `pyav`, which alone tells the truth about damaged files. Raises MediaError or InputError.
+    backend: `pyav`; `decord` (optional, fast random access, only for files that pass PyAV's probe); `auto` is `pyav`,
+    the only one that reports damaged files reliably. Raises MediaError or InputError.
     """
     if backend not in ("auto", "pyav", "decord"):
         raise InputError(f"backend={backend!r} is unknown; use auto, pyav or decord")
@@ -56,63 +56,63 @@ def read_video(
 
 
 def _read_pyav(path: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     alphas: list[np.ndarray] = []
     times: list[float] = []
     budget = limits.decoded_bytes
     with open_container(path, _STRICT) as container:
         info = describe(container, path)
         check_limits(info, limits, path)
-        seen = 0
+        decoded = 0
         for frame in _decode(container, path, info.has_alpha):
-            seen += 1
-            if seen <= start:
+            decoded += 1
+            if decoded <= start:
                 continue
-            if frames is not None and len(pictures) == frames:
+            if frames is not None and len(images) == frames:
                 break
-            picture, alpha = _pixels(frame, info.has_alpha)
-            budget -= picture.nbytes
+            image, alpha = _to_arrays(frame, info.has_alpha)
+            budget -= image.nbytes
             if budget < 0:
                 raise MediaError(
                     f"{path} decodes to more than {limits.decoded_bytes / 2**30:.0f} GiB; cut or scale it first"
                 )
-            pictures.append(picture)
+            images.append(image)
             if alpha is not None:
                 alphas.append(alpha)
-            times.append(float(frame.time) if frame.time is not None else float((seen - 1) / info.fps))
+            times.append(float(frame.time) if frame.time is not None else float((decoded - 1) / info.fps))
         declared = container.streams.video[0].frames
     if frames is None:
-        _check_whole(path, seen, declared, times[-1] if times else 0.0, info)
-    if not pictures:
-        raise MediaError(f"{path} gives no frame from {start} on ({seen} in all)")
-    if len({p.shape for p in pictures}) > 1:
-        raise MediaError(f"{path} changes its picture size within the clip; convert it to one size first")
+        _check_complete(path, decoded, declared, times[-1] if times else 0.0, info)
+    if not images:
+        raise MediaError(f"{path} has no frame from {start} on ({decoded} in all)")
+    if len({image.shape for image in images}) > 1:
+        raise MediaError(f"{path} changes its frame size within the clip; convert it to one size first")
     return Video(
-        np.stack(pictures), _rate(path, info, times), read_manifest(path), np.asarray(times),
-        np.stack(alphas) if len(alphas) == len(pictures) else None,
+        np.stack(images), _rate(path, info, times), read_manifest(path), np.asarray(times),
+        np.stack(alphas) if len(alphas) == len(images) else None,
     )  # fmt: skip
 
 
 def _rate(path: Path, info: MediaInfo, times: list[float]) -> Fraction:
-    """The header's rate; a GIF, which only has times in hundredths of a second, gets its mean rate."""
+    """The header's rate; the mean rate for a GIF, which only stores durations in hundredths of a second."""
     if path.suffix.lower() != ".gif" or len(times) < 2:
         return info.fps
     return exact_fps((len(times) - 1) / (times[-1] - times[0]))
 
 
-def _check_whole(path: Path, seen: int, declared: int, last_s: float, info: MediaInfo) -> None:
-    """MediaError where the header promises more frames or time than came, or a GIF lacks its end mark."""
-    if seen < declared:
-        raise MediaError(f"{path} ends after {seen} of {declared} frames; it is cut off or damaged")
+def _check_complete(path: Path, decoded: int, declared: int, last_s: float, info: MediaInfo) -> None:
+    """MediaError where the header declares more frames or time than were decoded, or a GIF has no end mark."""
+    if decoded < declared:
+        raise MediaError(f"{path} ends after {decoded} of {declared} frames; it is truncated or damaged")
     missing_s = (info.duration_s or 0.0) - last_s
     if not declared and missing_s > max(1.0, 2 / float(info.fps)):
-        raise MediaError(f"{path} ends at {last_s:.2f} of {info.duration_s:.2f} s; it is cut off or damaged")
+        raise MediaError(f"{path} ends at {last_s:.2f} of {info.duration_s:.2f} s; it is truncated or damaged")
     if path.suffix.lower() == ".gif" and path.read_bytes().rstrip(b"\0")[-1:] != b";":
-        raise MediaError(f"{path} ends after {seen} frames without a GIF's end mark; it is cut off or damaged")
+        raise MediaError(f"{path} ends after {decoded} frames without a GIF's end mark; it is truncated or damaged")
 
 
 def _decode(container: Any, path: Path, has_alpha: bool) -> Iterator[Any]:
-    """Frames in order; any error or corrupt mark of the decoder is a MediaError."""
+    """Frames in order; a decoding error or a frame marked as corrupt is a MediaError."""
     import av
 
     stream = container.streams.video[0]
@@ -128,11 +128,11 @@ def _decode(container: Any, path: Path, has_alpha: bool) -> Iterator[Any]:
     except (av.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, MediaError):
             raise
-        raise MediaError(f"{path} cannot be decoded ({str(error)[:160]}); it is cut off or damaged") from error
+        raise MediaError(f"{path} cannot be decoded ({str(error)[:160]}); it is truncated or damaged") from error
 
 
 def _alpha_decoder(stream: Any) -> Any:
-    """libvpx keeps the alpha plane that FFmpeg's own VP8 and VP9 decoders drop."""
+    """The libvpx decoder, which outputs the alpha plane that FFmpeg's native VP8 and VP9 decoders drop."""
     import av
 
     name = {"vp9": "libvpx-vp9", "vp8": "libvpx"}.get(stream.codec_context.name)
@@ -143,19 +143,19 @@ def _alpha_decoder(stream: Any) -> Any:
     return context
 
 
-def _pixels(frame: Any, has_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB [h, w, 3] and alpha [h, w], turned as the file asks."""
+def _to_arrays(frame: Any, has_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """RGB [h, w, 3] and alpha [h, w], rotated as the file specifies."""
     alpha = None
     if has_alpha and "a" in frame.format.name:
         rgba = frame.to_ndarray(format="rgba")
-        picture, alpha = rgba[..., :3], rgba[..., 3]
+        image, alpha = rgba[..., :3], rgba[..., 3]
     else:
-        picture = frame.to_ndarray(format="rgb24")
+        image = frame.to_ndarray(format="rgb24")
     turns = round((frame.rotation or 0) / 90) % 4
     if turns:
-        picture = np.rot90(picture, turns)
+        image = np.rot90(image, turns)
         alpha = None if alpha is None else np.rot90(alpha, turns)
-    return np.ascontiguousarray(picture), alpha
+    return np.ascontiguousarray(image), alpha
 
 
 def _read_decord(path: Path, start: int, frames: int | None, limits: MediaLimits) -> Video:
@@ -168,7 +168,7 @@ def _read_decord(path: Path, start: int, frames: int | None, limits: MediaLimits
         reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0))
         stop = len(reader) if frames is None else min(len(reader), start + frames)
         if start >= stop:
-            raise MediaError(f"{path} gives no frame from {start} on ({len(reader)} in all)")
+            raise MediaError(f"{path} has no frame from {start} on ({len(reader)} in all)")
         return Video(reader.get_batch(list(range(start, stop))).asnumpy(), info.fps, read_manifest(path))
     except decord.DECORDError as error:
         raise MediaError(f"{path} cannot be decoded by decord; use backend='pyav' for the reason") from error
@@ -178,23 +178,24 @@ def _read_folder(folder: Path, start: int, frames: int | None, limits: MediaLimi
     names = sorted((p for p in folder.iterdir() if p.suffix.lower() in _IMAGES), key=_natural)
     chosen = names[start : None if frames is None else start + frames]
     if not chosen:
-        raise MediaError(f"{folder} holds no image from number {start} on ({len(names)} in all)")
+        raise MediaError(f"{folder} has no image from number {start} on ({len(names)} in all)")
     first = _read_image(chosen[0], limits)
     if first.nbytes * len(chosen) > limits.decoded_bytes:
         raise MediaError(
             f"{folder} would decode to {first.nbytes * len(chosen) / 2**30:.1f} GiB; read fewer frames at a time"
         )
-    pictures = [first, *(_read_image(p, limits) for p in chosen[1:])]
-    for name, picture in zip(chosen, pictures, strict=True):
-        if picture.shape != first.shape:
+    images = [first, *(_read_image(p, limits) for p in chosen[1:])]
+    for name, image in zip(chosen, images, strict=True):
+        if image.shape != first.shape:
             raise MediaError(
-                f"{name} is {picture.shape[1]}x{picture.shape[0]}, not {first.shape[1]}x{first.shape[0]} as the first image"
+                f"{name} is {image.shape[1]}x{image.shape[0]} and the first image {first.shape[1]}x{first.shape[0]}; "
+                "all images of a clip need one size"
             )
-    return Video(np.stack(pictures), read_folder_fps(folder) or Fraction(16), read_manifest(folder))
+    return Video(np.stack(images), read_folder_fps(folder) or Fraction(16), read_manifest(folder))
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key by which frame_9 comes before frame_10."""
+    """Natural sort key: frame_9 comes before frame_10."""
     import re
 
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
@@ -206,7 +207,7 @@ def _read_image(path: Path, limits: MediaLimits) -> np.ndarray:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if max(image.size) > limits.side_px:
-                raise MediaError(f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px a side")
+                raise MediaError(f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px per side")
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         if isinstance(error, MediaError):

@@ -1,4 +1,4 @@
-"""Single pictures."""
+"""Writing of single images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 
-def save_image(path: str | os.PathLike[str], picture: np.ndarray) -> None:
+def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write uint8 [height, width, 3] as PNG or JPEG, by the suffix."""
     from PIL import Image
 
-    Image.fromarray(np.ascontiguousarray(picture)).save(path)
+    Image.fromarray(np.ascontiguousarray(image)).save(path)

@@ -1,4 +1,4 @@
-"""`Video`: frames in memory, with their rate and the manifest of how they were made."""
+"""`Video`: frames in memory, with their rate and the manifest of their render."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from videogen.core.errors import InputError
 class Video:
     """A clip.
 
-    frames: uint8 [frame, height, width, 3] RGB; fps: frames a second; manifest: how it was made, where known;
-    times_s: each frame's time where the file's rate varies; alpha: uint8 [frame, height, width] where the file has it.
+    frames: uint8 [frame, height, width, 3] RGB; fps: frames per second; manifest: of the render, where known; times_s:
+    the time of each frame, where the file's rate varies; alpha: uint8 [frame, height, width], where the file has it.
     """
 
     frames: np.ndarray
@@ -35,16 +35,16 @@ class Video:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Video:
-        """Read a video file, GIF, image or folder of images. MediaError where it is damaged or no video."""
+        """Read a video file, GIF, image or folder of images. MediaError where it is damaged or not a video."""
         from .reader import read_video
 
         return read_video(path)
 
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
-        """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). Whole or absent.
+        """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or absent.
 
         quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm). Files are written at a constant rate
-        and without alpha: a clip that has varying times or alpha is refused until `times_s` or `alpha` is set to None.
+        and without alpha: a clip with varying times or alpha is refused until `times_s` or `alpha` is set to None.
         """
         from .writer import VideoWriter
 
@@ -60,7 +60,7 @@ class Video:
     def _check_can_be_written(self) -> None:
         if self.alpha is not None:
             raise InputError(
-                "this clip has alpha, which is not written; set video.alpha = None to save its colours alone"
+                "this clip has alpha, which is not written; set video.alpha = None to save only the colours"
             )
         if self.times_s is None:
             return
@@ -79,7 +79,7 @@ class Video:
         return len(self.frames)
 
     def contact_sheet(self, columns: int = 8, count: int = 16) -> np.ndarray:
-        """Up to `count` frames, evenly spaced, in one picture: uint8 [height, width, 3]."""
+        """Up to `count` evenly spaced frames in one image: uint8 [height, width, 3]."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
         columns = min(columns, len(chosen))
         rows = -(-len(chosen) // columns)
@@ -92,9 +92,8 @@ class Video:
 
 
 def check_frames(frames: np.ndarray) -> None:
-    """InputError where an array is not frames as this project keeps them."""
+    """InputError where an array is not frames, uint8 [frame, height, width, 3]."""
     shape = getattr(frames, "shape", None)
     if getattr(frames, "dtype", None) != np.uint8 or shape is None or len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise InputError(
-            f"frames must be uint8 [frame, height, width, 3] and not empty, not {getattr(frames, 'dtype', type(frames).__name__)} {shape}"
-        )
+        kind = getattr(frames, "dtype", type(frames).__name__)
+        raise InputError(f"frames must be uint8 [frame, height, width, 3] and not empty, not {kind} {shape}")

@@ -1,8 +1,8 @@
-"""Writing clips, frame by frame, into a file that is whole or absent.
+"""Streaming video writer: frame by frame into a file that is complete or absent.
 
 H.264 mp4, VP9 webm, GIF, or a folder of PNGs, by the name's suffix. yuv420p needs even sides: an odd size is written
-as yuv444p, never rescaled. Colours are converted and tagged as bt709. Memory does not grow with the clip, but for the
-container's index of some bytes a frame.
+as yuv444p, never rescaled. Colours are converted to and tagged as bt709. Memory does not grow with the clip, except for
+the container's index of some bytes per frame.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from videogen.core.rates import exact_fps
 from .metadata import TAG, container_options, encode, retag, write_folder_file
 from .video import check_frames
 
-#: suffix -> (largest CRF, most frames a second); None: it has no quality setting
+#: suffix -> (largest CRF, most frames per second); None: no quality setting
 KINDS: dict[str, tuple[int | None, int]] = {
     ".mp4": (51, 1000),
     ".webm": (63, 1000),
@@ -39,11 +39,11 @@ class _Sink(Protocol):
     def add(self, frame: np.ndarray) -> None: ...
 
     def finish(self) -> None:
-        """Write what is held back; the file is complete after."""
+        """Write all buffered frames; the file is complete afterwards."""
         ...
 
     def close(self) -> None:
-        """Let go of the file, complete or not."""
+        """Close the file, complete or not."""
         ...
 
 
@@ -51,9 +51,9 @@ class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
     size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be
-    set or changed until the block ends: the file carries what it is then. within: see `core.files.atomic_path`. On an
-    error in the block nothing is left behind. Raises InputError for what cannot be written, MediaError where the
-    encoder or the disk fails.
+    set or changed until the block ends: the file gets its final value. within: see `core.files.atomic_path`. An error in
+    the block leaves no file behind. Raises InputError for frames or settings that cannot be written, MediaError where
+    the encoder or the disk fails.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class VideoWriter:
         if self._sink is None:
             raise InputError("the writer is not open; use it in a 'with' block")
         for frame in frames:
-            with _told(self.path, self._count):
+            with _MediaErrors(self.path, self._count):
                 self._sink.add(np.ascontiguousarray(frame))
             self._count += 1
 
@@ -115,19 +115,19 @@ class VideoWriter:
         if self._count == 0:
             raise InputError("no frame was written; a video needs at least one")
         assert self._sink is not None
-        with _told(self.path, self._count):
+        with _MediaErrors(self.path, self._count):
             self._sink.finish()
             self._sink.close()
 
     def _abandon(self) -> None:
-        """After a failure the file goes anyway, and the first error is the one to tell."""
+        """Close after a failure: the file is removed anyway, and the first error is the one to report."""
         with suppress(Exception):
             if self._sink is not None:
                 self._sink.close()
 
 
-class _told:
-    """An error of the encoder or the disk becomes a MediaError that names the file and the frame."""
+class _MediaErrors:
+    """Context that turns errors of the encoder or the disk into a MediaError that names the file and the frame."""
 
     def __init__(self, path: Path, frame: int) -> None:
         self._path, self._frame = path, frame
@@ -143,12 +143,12 @@ class _told:
         if isinstance(error, av.FFmpegError | OSError | ValueError) and not isinstance(error, InputError | MediaError):
             reason = getattr(error, "strerror", None) or error
             failure = MediaError(f"writing {self._path} failed at frame {self._frame}: {reason}; is the disk full?")
-            failure.exit_code = 1  # no mistake of the user's
+            failure.exit_code = 1  # not the user's mistake
             raise failure from error
 
 
 def check_target(path: str | os.PathLike[str], fps: float | None = None, quality: int | None = None) -> Path:
-    """The path, if its kind of file can be written with these settings; InputError otherwise."""
+    """The path, if a file of this kind can be written with these settings; InputError otherwise."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in KINDS or path.name.lower() in KINDS:
@@ -159,7 +159,7 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
         rule = (
             f"must be from 0 (best) to {worst} for {suffix}"
             if worst
-            else f"is not for {suffix or 'PNG'} files; leave it out"
+            else f"does not apply to {suffix or 'PNG'} files; leave it out"
         )
         raise InputError(f"quality={quality} {rule}")
     if fps is not None and not _SLOWEST_FPS <= fps <= fastest:
@@ -168,7 +168,7 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
 
 
 class _CodecSink:
-    """mp4 and webm through PyAV. The header goes out with the first packet; a manifest that changed since is put in at
+    """mp4 and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced at
     the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
@@ -178,10 +178,10 @@ class _CodecSink:
         width, height = writer.size
         crf = str(writer.quality if writer.quality is not None else (28 if webm else 16))
         self._partial, self._writer = partial, writer
-        self._begun, self._tag = False, _tag(writer)
+        self._has_header, self._tag = False, _tag(writer)
         self._container = av.open(str(partial), "w", options=container_options(partial))
-        # cpu-independent: the same frames give the same bytes on every CPU; x264's AVX-512 code was seen to encode one
-        # clip in two ways
+        # cpu-independent: the same frames give the same bytes on every CPU; x264's AVX-512 code has been observed to
+        # encode one clip in two ways
         x264 = {"crf": crf, "preset": "medium", "x264-params": "cpu-independent=1"}
         codec_options = {"crf": crf, "b:v": "0", "row-mt": "1"} if webm else x264
         self._stream: Any = self._container.add_stream(
@@ -189,30 +189,25 @@ class _CodecSink:
         )
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-        self._tick = 1 / writer.fps  # ours: the muxer changes its stream's time base when it writes the header
+        self._tick = 1 / writer.fps  # separate: the muxer changes its stream's time base when it writes the header
         self._stream.time_base = self._tick
         context = self._stream.codec_context
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
-            1,
-            1,
-            1,
-            1,
-        )  # limited, bt709
+        context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1  # limited, bt709
         self._index = 0
 
     def add(self, frame: np.ndarray) -> None:
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+        converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
             format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        picture.pts, picture.time_base = self._index, self._tick
+        converted.pts, converted.time_base = self._index, self._tick
         self._index += 1
-        self._send(picture)
+        self._encode(converted)
 
     def finish(self) -> None:
-        self._send(None)
+        self._encode(None)
         self._container.close()
         if _tag(self._writer) != self._tag:
             retag(self._partial, _tag(self._writer), self._writer.fps)
@@ -220,15 +215,16 @@ class _CodecSink:
     def close(self) -> None:
         self._container.close()
 
-    def _send(self, picture: Any) -> None:
-        for packet in self._stream.encode(picture):
-            if not self._begun:
-                self._begin()
+    def _encode(self, frame: Any) -> None:
+        """Encode and mux a frame; None flushes the encoder."""
+        for packet in self._stream.encode(frame):
+            if not self._has_header:
+                self._set_header()
             self._container.mux(packet)
 
-    def _begin(self) -> None:
-        """The header gets the manifest as it is now."""
-        self._begun, self._tag = True, _tag(self._writer)
+    def _set_header(self) -> None:
+        """Put the present manifest into the header, which is written with the first packet."""
+        self._has_header, self._tag = True, _tag(self._writer)
         if self._tag is not None:
             self._container.metadata[TAG] = self._tag
 
@@ -238,33 +234,33 @@ def _tag(writer: VideoWriter) -> str | None:
 
 
 class _GifSink:
-    """GIF through Pillow: at most 256 colours a frame, and times in hundredths of a second.
+    """GIF through Pillow: at most 256 colours per frame, and times in hundredths of a second.
 
-    Pillow would hold all frames until the end. Each is encoded as it comes instead, the part that changed, into a
-    spool: the manifest, which stands before the frames, is known last.
+    Pillow itself would buffer all frames until the end. Instead, the changed part of each frame is encoded as it comes
+    into a spool file, because the manifest, which is written before the frames, is only final at the end.
     """
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         self._partial, self._writer, self._index = partial, writer, 0
         self._first: Any = None
-        self._shown: Any = None
+        self._previous: Any = None  # colours of the frame before
         self._spool = partial.with_name("frames").open("w+b")
 
     def add(self, frame: np.ndarray) -> None:
         from PIL import Image
         from PIL.GifImagePlugin import getdata
 
-        picture = Image.fromarray(frame).quantize(256)
-        colours = np.asarray(picture.convert("RGB"))
+        image = Image.fromarray(frame).quantize(256)
+        colours = np.asarray(image.convert("RGB"))
         begin, end = (round(100 * i / self._writer.fps) for i in (self._index, self._index + 1))
-        how: dict[str, Any] = {"duration": 10 * max(1, end - begin)}
+        options: dict[str, Any] = {"duration": 10 * max(1, end - begin)}
         if self._index == 0:  # its palette is the header's
-            self._first, corner = picture, (0, 0)
+            self._first, corner = image, (0, 0)
         else:
-            picture, corner, clear = _changes(picture, (colours == self._shown).all(-1))
-            how |= {"include_color_table": True} | ({} if clear is None else {"transparency": clear})
-        self._spool.writelines(getdata(picture, corner, **how))
-        self._shown = colours
+            image, corner, clear = _changed_part(image, (colours == self._previous).all(-1))
+            options |= {"include_color_table": True} | ({} if clear is None else {"transparency": clear})
+        self._spool.writelines(getdata(image, corner, **options))
+        self._previous = colours
         self._index += 1
 
     def finish(self) -> None:
@@ -281,16 +277,16 @@ class _GifSink:
         self._spool.close()
 
 
-def _changes(picture: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int | None]:
-    """Of a quantized picture, the part that is not the `same` [h, w] as before: its pixels, its corner (x, y) in px,
-    and the index that stands for "as before", one that no other pixel needs. One pixel where all is the same: the frame
-    counts.
+def _changed_part(image: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int | None]:
+    """The bounding box of the changed pixels (not `same` [h, w]) of a quantized image: its pixels, its corner (x, y) in
+    px, and the palette index that means "unchanged", one that no other pixel uses. A single pixel where nothing changed,
+    since every frame must be present.
     """
     from PIL import Image
 
     rows, columns = (np.flatnonzero(~same.all(axis)) for axis in (1, 0))
     (top, bottom), (left, right) = ((n[0], n[-1] + 1) if len(n) else (0, 1) for n in (rows, columns))
-    pixels, palette = np.array(picture), picture.getpalette()
+    pixels, palette = np.array(image), image.getpalette()
     free = np.setdiff1d(np.arange(256), pixels[~same])
     if len(free):
         pixels[same] = free[0]
@@ -301,7 +297,7 @@ def _changes(picture: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int 
 
 
 class _PngSink:
-    """A folder of PNGs, frame_00000.png on; at the end, rate and manifest beside them."""
+    """A folder of PNGs from frame_00000.png on; at the end, the rate and the manifest are written next to them."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         partial.mkdir()

@@ -1,12 +1,12 @@
-"""How things move: optical flow, flow files, and one motion specification that compiles to maps, masks, flow and
-tracks.
+"""Motion: optical flow, flow files, and motion specifications that compile to maps, masks, flow and tracks.
 
     from videogen.motion import Camera, Drag, compile_motion
     plan = compile_motion(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
     plan.flow(), plan.masks(), plan.tracks(), plan.preview()
 
-Positions everywhere are in px, x right, y down, and the pixel of column 3 and row 5 has its centre at (3.5, 5.5).
-`compiling` says how layers lie on each other. Reads no video: a driving clip comes as frames, or by a reader passed in.
+All positions are in px, x right, y down; the pixel in column 3 and row 5 has its centre at (3.5, 5.5). The order of
+layers is described in `compiling`. This package reads no video files: a driving video is passed as frames, or read by a
+function that the caller passes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A camera's movement as one homography a frame, for planes that face the first frame's camera.
+"""Camera motion as one homography per frame, for planes that face the first frame's camera.
 
 Pan, tilt, roll and zoom need no depth. Truck, dolly and orbit move the camera itself: a layer at depth d (the
-background is 1) answers by the plane's homography K (R + t n^T / d) K^-1 (Hartley and Zisserman, Multiple View
+background is at 1) moves by the plane's homography K (R + t n^T / d) K^-1 (Hartley and Zisserman, Multiple View
 Geometry, 13.1).
 """
 
@@ -22,17 +22,17 @@ _DEFAULT_FOV = 50.0
 
 @dataclass(frozen=True)
 class Camera(Motion):
-    """What the camera has done at the last frame; `ease` spreads it over the clip (see `ease.progress`).
+    """Total camera motion from the first to the last frame; `ease` spreads it over the clip (see `ease.progress`).
 
-    pan, tilt: px that the picture's centre shifts because the camera turns right (what it sees goes left) or up (goes
-    down). roll: degrees that the camera turns clockwise (what it sees turns the other way). zoom: magnification about
-    the centre, spread geometrically; above 1 zooms in. truck: px that the background goes left because the camera moves
-    right; a layer at depth d goes truck / d. dolly: share of the way to the background that the camera moves forward,
-    below 1; a layer at depth d grows by d / (d - dolly). orbit: degrees that the camera swings to the right around the
-    background's centre. fov: the lens' horizontal angle in degrees; None: pan and tilt shift the picture evenly, as a
-    long lens does, and orbit and truck see at 50 degrees. Given, pan and tilt turn the camera, with the perspective of
-    that lens. Order of the parts: orbit, truck and dolly, zoom, roll, pan and tilt, so that a pan's px are the
-    screen's.
+    pan, tilt: px by which the image centre shifts because the camera turns right (the image moves left) or up (the
+    image moves down). roll: degrees that the camera turns clockwise (the image turns counter-clockwise). zoom:
+    magnification about the centre, interpolated geometrically; above 1 zooms in. truck: px that the background moves
+    left because the camera moves right; a layer at depth d moves truck / d. dolly: fraction of the distance to the
+    background that the camera moves forward, below 1; a layer at depth d grows by d / (d - dolly). orbit: degrees that
+    the camera swings to the right around the background's centre. fov: the lens' horizontal angle in degrees. With
+    None, pan and tilt shift the image evenly, as with a long lens, and orbit and truck use 50 degrees. With an angle,
+    pan and tilt rotate the camera, with the perspective of that lens. Order of application: orbit, truck and dolly,
+    zoom, roll, pan and tilt, so that a pan is measured in screen px.
     """
 
     pan: float = 0.0
@@ -56,48 +56,50 @@ class Camera(Motion):
         check_ease(self.ease)
 
     def homographies(self, frames: int, height: int, width: int, depth: float = 1.0) -> np.ndarray:
-        """float64 [frames, 3, 3]: where the screen shows, at each frame, what stood at (x, y, 1) in the first.
+        """float64 [frames, 3, 3]: from points (x, y, 1) of the first frame to their screen positions in each frame.
 
-        depth: of the layer, the background being 1. InputError where the camera passes the layer or sees it edge on.
+        depth: of the layer; the background is at 1. InputError where the camera passes the layer or sees it edge on.
         """
         if self.dolly >= depth:
             raise InputError(
                 f"dolly={self.dolly:g} moves the camera through a layer at depth {depth:g}; keep it below the depth"
             )
-        shares = progress(self.ease, frames)
+        fractions = progress(self.ease, frames)
         lens = width / 2 / math.tan(math.radians((self.fov or _DEFAULT_FOV) / 2))
         centre = _shift(width / 2, height / 2)
-        inside = np.stack([self._about_centre(share, lens, depth) for share in shares])
+        inside = np.stack([self._about_centre(fraction, lens, depth) for fraction in fractions])
         maps = centre @ inside @ np.linalg.inv(centre)
         _check_in_front(maps, height, width)
         return maps / maps[:, 2:, 2:]
 
-    def _about_centre(self, share: float, lens: float, depth: float) -> np.ndarray:
-        if share == 0:
+    def _about_centre(self, fraction: float, lens: float, depth: float) -> np.ndarray:
+        if fraction == 0:
             return np.eye(3)
-        zoom = self.zoom**share
+        zoom = self.zoom**fraction
         return (
-            self._turn(share, lens)
-            @ _rotation(2, -math.radians(self.roll * share))
+            self._turn(fraction, lens)
+            @ _rotation(2, -math.radians(self.roll * fraction))
             @ np.diag([zoom, zoom, 1.0])
-            @ self._travel(share, lens, depth)
+            @ self._travel(fraction, lens, depth)
         )
 
-    def _turn(self, share: float, lens: float) -> np.ndarray:
+    def _turn(self, fraction: float, lens: float) -> np.ndarray:
         """Pan and tilt."""
         if self.fov is None:
-            return _shift(-self.pan * share, self.tilt * share)
-        turned = _rotation(0, -math.atan(self.tilt * share / lens)) @ _rotation(1, -math.atan(self.pan * share / lens))
+            return _shift(-self.pan * fraction, self.tilt * fraction)
+        turned = _rotation(0, -math.atan(self.tilt * fraction / lens)) @ _rotation(
+            1, -math.atan(self.pan * fraction / lens)
+        )
         return _lens(lens) @ turned @ _lens(1 / lens)
 
-    def _travel(self, share: float, lens: float, depth: float) -> np.ndarray:
+    def _travel(self, fraction: float, lens: float, depth: float) -> np.ndarray:
         """Orbit, then truck and dolly, for a plane at `depth` whose normal is the first frame's line of sight."""
         if not (self.orbit or self.truck or self.dolly):
-            return np.eye(3)  # exactly: the lens' product rounds
-        angle = math.radians(self.orbit * share)
+            return np.eye(3)  # exact: the product of the lens matrices would round
+        angle = math.radians(self.orbit * fraction)
         turned = _rotation(1, angle)
         orbit = np.array([math.sin(angle), 0.0, 1 - math.cos(angle)])
-        moved = np.array([self.truck * share / lens, 0.0, self.dolly * share])
+        moved = np.array([self.truck * fraction / lens, 0.0, self.dolly * fraction])
         normal = np.array([0.0, 0.0, 1.0])
         plane = turned @ (depth * np.eye(3) - np.outer(orbit, normal)) - np.outer(moved, normal)
         return _lens(lens) @ plane @ _lens(1 / lens) / depth
@@ -125,7 +127,7 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
 
 def _check_in_front(maps: np.ndarray, height: int, width: int) -> None:
     corners = np.array([[x, y, 1.0] for x in (0, width) for y in (0, height)]).T
-    # both ways: what was seen must stay ahead, and what is seen must have stood ahead
+    # in both directions: visible points must stay in front of the camera, and must have been in front before
     ahead = ((maps @ corners)[:, 2].min(1) > 0) & ((np.linalg.inv(maps) @ corners)[:, 2].min(1) > 0)
     if not ahead.all():
         frame = int(np.argmin(ahead))

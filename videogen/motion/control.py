@@ -1,4 +1,4 @@
-"""How a motion is made to happen: by warped noise, or by dual-clock sampling.
+"""Motion control backends: warped noise and dual-clock sampling.
 
 MotionControl.parse("warped_noise:texture,cutoff=0.2")     MotionControl.parse("dual_clock:0.95,0.8")
 """
@@ -10,24 +10,26 @@ from typing import Any
 
 from videogen.core.errors import InputError, unknown
 
-#: Methods of `warped_noise`, as settings of `videogen.schedulers.WarpedNoise`. compat: as the published LoRAs of Go-with-the-Flow know it.
+#: Methods of `warped_noise`, as settings of `videogen.schedulers.WarpedNoise`. compat: reproduces the noise that the
+#: published LoRAs of Go-with-the-Flow were trained on.
 METHODS: dict[str, dict[str, Any]] = {
     "texture": {"method": "texture"},
     "bipartite": {"method": "bipartite"},
     "compat": {"method": "bipartite", "compat": True, "oversample": 4},
 }
 BACKENDS = ("warped_noise", "dual_clock")
-STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # where nothing is asked for
+STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # defaults
 
 
 @dataclass(frozen=True)
 class MotionControl:
-    """A backend and its settings; None: as the model has it.
+    """A backend and its settings; None: the model's default.
 
-    method: of `warped_noise` (Go-with-the-Flow, 2501.08331), of `METHODS`. cutoff: only waves longer than 1 / cutoff
-    latent px follow the motion, for models not trained with it (experimental). See `videogen.schedulers.WarpedNoise`.
-    weak, strong: of `dual_clock` (Time-to-Move, 2511.08633), noise levels as shares of the model's training timesteps,
-    1 pure noise: sampling begins at `weak` from the noised reference, whose told parts are put back in until `strong`.
+    method: for `warped_noise` (Go-with-the-Flow, 2501.08331), one of `METHODS`. cutoff: only wavelengths above
+    1 / cutoff latent px follow the motion, for models not trained with warped noise (experimental). See
+    `videogen.schedulers.WarpedNoise`. weak, strong: for `dual_clock` (Time-to-Move, 2511.08633), noise levels as
+    fractions of the model's training timesteps, where 1 is pure noise: sampling begins at `weak` from the noised
+    reference, and the controlled regions are replaced by the reference until `strong`.
     """
 
     backend: str
@@ -43,21 +45,21 @@ class MotionControl:
             raise unknown("method of warped_noise", self.method, METHODS)
         if self.cutoff is not None and not 0 < self.cutoff <= 1:
             raise InputError(
-                f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out for no mix by wavelength"
+                f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out to apply the motion at all wavelengths"
             )
         if self.cutoff is not None and self.backend != "warped_noise":
-            raise InputError(f"cutoff={self.cutoff:g} is of warped_noise, not of {self.backend}; leave it out")
+            raise InputError(f"cutoff={self.cutoff:g} belongs to warped_noise, not to {self.backend}; leave it out")
         if (self.weak is None) != (self.strong is None):
             raise InputError(
                 "dual_clock needs both noise levels or none: dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8"
             )
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
             raise InputError(
-                f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the told parts end last"
+                f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the controlled regions are released last"
             )
 
     def __str__(self) -> str:
-        """The words that `parse` reads."""
+        """The spec string that `parse` reads."""
         if self.backend == "warped_noise":
             return f"{self.backend}:{self.method}" + ("" if self.cutoff is None else f",cutoff={self.cutoff!r}")
         return self.backend if self.weak is None else f"{self.backend}:{self.weak:g},{self.strong:g}"
@@ -68,9 +70,9 @@ class MotionControl:
         return {**METHODS[self.method], "cutoff": self.cutoff}
 
     def with_clocks(self, weak: float, strong: float) -> MotionControl:
-        """With a model's own noise levels, where they are its to say."""
-        open_ = self.backend == "dual_clock" and self.weak is None
-        return replace(self, weak=weak, strong=strong) if open_ else self
+        """With the model's default noise levels, where the user gave none."""
+        unset = self.backend == "dual_clock" and self.weak is None
+        return replace(self, weak=weak, strong=strong) if unset else self
 
     @classmethod
     def parse(cls, text: str) -> MotionControl:
@@ -85,18 +87,18 @@ class MotionControl:
             weak, strong = (float(word) for word in rest.split(","))
         except ValueError:
             raise InputError(
-                f"motion backend {text!r} is none; write dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8"
+                f"motion backend {text!r} is not valid; write dual_clock:WEAK,STRONG, such as dual_clock:0.95,0.8"
             ) from None
         return cls(backend, weak=weak, strong=strong)
 
 
-def _cutoff(words: str, text: str) -> float:
-    name, _, value = words.partition("=")
+def _cutoff(option: str, text: str) -> float:
+    name, _, value = option.partition("=")
     try:
         if name.strip() == "cutoff":
             return float(value)
     except ValueError:
         pass
     raise InputError(
-        f"motion backend {text!r} is none; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2"
+        f"motion backend {text!r} is not valid; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2"
     )

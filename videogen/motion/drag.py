@@ -1,4 +1,4 @@
-"""Things that are dragged: a part of the first frame, or a cut-out picture, along a path, growing and turning."""
+"""Drags: a region of the first frame, or a cut-out image, moved along a path, with scaling and rotation."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .ease import along, check_ease, progress
+from .ease import check_ease, points_along, progress
 from .region import check_region
 from .spec import LEAST_SCALE, Motion, Point, check_number, check_points
 
-_DISC_SHARE = 6  # a drag without a region takes a disc of the shorter side over this
+_DISC_FRACTION = 6  # a drag without a region takes a disc of the shorter side over this
 
 
 @dataclass(frozen=True)
 class Drag(Motion):
-    """A region of the first frame moves along a path; what lies under it stays.
+    """A region of the first frame that moves along a path over the static layers below it.
 
-    region: mask [height, width] or its picture's path, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y,
-    radius), or None: a disc about the path's start, a sixth of the picture's shorter side in radius. path: points in
-    px, of which only the way from the first matters; crossed at constant speed under `ease`; one point holds the region
-    in place. scale, rotate: size and degrees (clockwise) reached at the last frame, about the region's centroid. depth:
-    1 as far as the background, less is nearer (matters to a Camera's truck, dolly and orbit).
+    region: mask [height, width] or the path of its image file, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y,
+    radius), or None: a disc around the path's start whose radius is a sixth of the image's shorter side. path: points
+    in px; only displacements from the first point matter; traversed at constant speed under `ease`; a single point
+    keeps the region in place. scale, rotate: size and degrees (clockwise) reached at the last frame, about the region's
+    centroid. depth: 1 is as far as the background, less is nearer (matters for a Camera's truck, dolly and orbit).
     """
 
     region: Any = None
@@ -46,28 +46,30 @@ class Drag(Motion):
         check_ease(self.ease)
 
     def region_or_disc(self, height: int, width: int) -> Any:
-        """The region, or the disc that stands for None."""
-        return self.region if self.region is not None else (*self.path[0], max(1.0, min(height, width) / _DISC_SHARE))
+        """The region, or the default disc for None."""
+        return (
+            self.region if self.region is not None else (*self.path[0], max(1.0, min(height, width) / _DISC_FRACTION))
+        )
 
     def check_path(self, height: int, width: int, *, starts_inside: bool = True) -> None:
-        """InputError for a path that begins outside the picture, or strays further than a whole picture from it."""
+        """InputError for a path that begins outside the frame, or leaves it by more than the frame's own size."""
         x, y = self.path[0]
         if starts_inside and not (0 <= x <= width and 0 <= y <= height):
             raise InputError(
-                f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} picture; begin on what is to be moved"
+                f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} frame; begin on the object that is to move"
             )
         for x, y in self.path:
             if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
-                raise InputError(f"path point ({x:g}, {y:g}) lies more than a whole picture outside {width}x{height}")
+                raise InputError(f"path point ({x:g}, {y:g}) lies more than a full frame outside {width}x{height}")
 
     def homographies(self, frames: int, centre: np.ndarray) -> np.ndarray:
-        """float64 [frames, 3, 3]: where each frame shows what stood at (x, y, 1) in the first. centre: the pivot (x,
-        y), px."""
-        shares = progress(self.ease, frames)
-        moved = along(self.path, shares) - np.asarray(self.path[0])
+        """float64 [frames, 3, 3]: from points (x, y, 1) of the first frame to their positions in each frame. centre:
+        the pivot (x, y), px."""
+        fractions = progress(self.ease, frames)
+        moved = points_along(self.path, fractions) - np.asarray(self.path[0])
         maps = np.zeros((frames, 3, 3))
-        for matrix, share, shift in zip(maps, shares, moved, strict=True):
-            angle, size = math.radians(self.rotate * share), self.scale**share
+        for matrix, fraction, shift in zip(maps, fractions, moved, strict=True):
+            angle, size = math.radians(self.rotate * fraction), self.scale**fraction
             linear = size * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
             matrix[:2, :2], matrix[:2, 2], matrix[2, 2] = linear, centre + shift - linear @ centre, 1.0
         return maps
@@ -75,31 +77,30 @@ class Drag(Motion):
 
 @dataclass(frozen=True)
 class Sprite(Drag):
-    """A Drag whose pixels may come from elsewhere.
+    """A Drag whose pixels may come from an image file.
 
-    picture: uint8 RGBA [height, width, 4] or an RGBA picture's path; it stands with its centre on the path's start,
-    which may lie outside the clip's picture, and `region` stays None. Without it the region is cut from the first
-    frame.
+    image: uint8 RGBA [height, width, 4] or the path of an RGBA image. Its centre is placed on the path's start, which
+    may lie outside the frame, and `region` stays None. Without an image the region is cut from the first frame.
     """
 
-    picture: Any = None
+    image: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.picture is None:
+        if self.image is None:
             return
         if self.region is not None:
-            raise InputError("a sprite has a picture or a region of the first frame, not both")
-        if isinstance(self.picture, str | os.PathLike):
+            raise InputError("a sprite has an image or a region of the first frame, not both; leave one of them out")
+        if isinstance(self.image, str | os.PathLike):
             return
-        shape: tuple[int, ...] = getattr(self.picture, "shape", ())
-        if getattr(self.picture, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 4 or 0 in shape:
-            raise InputError(f"a sprite's picture must be uint8 RGBA [height, width, 4], not {list(shape)}")
+        shape: tuple[int, ...] = getattr(self.image, "shape", ())
+        if getattr(self.image, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 4 or 0 in shape:
+            raise InputError(f"a sprite's image must be uint8 RGBA [height, width, 4], not {list(shape)}")
 
 
 @dataclass(frozen=True)
 class CutDrag(Motion):
-    """Sprites, the lowest first, each on its own path."""
+    """Sprites, lowest first, each on its own path."""
 
     sprites: tuple[Drag, ...]
 

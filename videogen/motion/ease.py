@@ -1,4 +1,5 @@
-"""How a motion's progress runs over a clip: from 0 at the first frame to 1 at the last, and where on a path that is."""
+"""Easing curves: the progress of a motion over a clip, from 0 at the first frame to 1 at the last, and points on a
+path."""
 
 from __future__ import annotations
 
@@ -26,18 +27,18 @@ def check_ease(name: str) -> str:
 
 
 def progress(ease: str, frames: int) -> np.ndarray:
-    """Share of the whole motion that is done at each frame: float64 [frames], 0 at the first, 1 at the last, never
-    falling.
+    """Fraction of the full motion completed at each frame: float64 [frames], 0 at the first, 1 at the last,
+    non-decreasing.
 
-    ease: `linear`, `in` (starts slowly), `out` (ends slowly), `in_out`. A single frame has done nothing yet.
+    ease: `linear`, `in` (starts slowly), `out` (ends slowly), `in_out`. A single frame is at 0.
     """
     return EASES[check_ease(ease)](np.linspace(0, 1, frames) if frames > 1 else np.zeros(frames))
 
 
-def along(path: Sequence[Point], shares: np.ndarray) -> np.ndarray:
-    """Points [n, 2] at shares [n] (0..1) of a path's length: constant speed over all of its straight pieces."""
+def points_along(path: Sequence[Point], fractions: np.ndarray) -> np.ndarray:
+    """Points [n, 2] at fractions [n] (0..1) of a path's length: constant speed over all of its straight segments."""
     corners = np.asarray(path, np.float64)
     reached = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(corners, axis=0).T))])
     if reached[-1] == 0:
-        return np.repeat(corners[:1], len(shares), axis=0)
-    return np.stack([np.interp(shares * reached[-1], reached, corners[:, axis]) for axis in (0, 1)], axis=-1)
+        return np.repeat(corners[:1], len(fractions), axis=0)
+    return np.stack([np.interp(fractions * reached[-1], reached, corners[:, axis]) for axis in (0, 1)], axis=-1)

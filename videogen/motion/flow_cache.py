@@ -1,7 +1,8 @@
-"""Flow on disk, by what it is of: the key is a digest of both pictures and the method. Whole or absent; a damaged one
-is recomputed.
+"""Optical flow cache on disk, keyed by a digest of both images and the method. Entries are complete or absent; a
+damaged entry is recomputed.
 
-In `$XDG_CACHE_HOME/videogen/flow` (else `~/.cache/videogen/flow`), the oldest going first beyond `limit_bytes`.
+It is in `$XDG_CACHE_HOME/videogen/flow` (else `~/.cache/videogen/flow`); beyond `limit_bytes` the oldest entries are
+evicted.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ Pair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def default_folder() -> Path:
-    """Where flow is kept for this user."""
+    """The user's cache folder for flow."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "videogen" / "flow"
 
 
 class FlowCache:
-    """folder: None is `default_folder()`. A folder that cannot be written is logged once and done without."""
+    """A cache folder. folder: None is `default_folder()`. A folder that is not writable is logged once, and flow is
+    then computed without the cache."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None, limit_bytes: int = 2 << 30) -> None:
         self.folder, self.limit_bytes = Path(folder) if folder is not None else default_folder(), limit_bytes
         self._writes = True
 
-    def kept(self, pair: Pair, method: str) -> Pair:
-        """`pair` that looks on disk first. method: names how it computes, so that another method's flow is another
-        entry."""
+    def wrap(self, pair: Pair, method: str) -> Pair:
+        """`pair` with a lookup on disk first. method: names the computation, so that each method has its own
+        entries."""
 
-        def looked_up(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        def cached_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             path = self.folder / f"{self._key(first, second, method)}.flow"
             found = self._read(path, first.shape[:2])
             if found is None:
@@ -47,7 +49,7 @@ class FlowCache:
                 self._write(path, found)
             return found
 
-        return looked_up
+        return cached_pair
 
     def trim(self) -> None:
         """Delete the oldest entries until the rest fits `limit_bytes`."""
@@ -63,20 +65,20 @@ class FlowCache:
     @staticmethod
     def _key(first: np.ndarray, second: np.ndarray, method: str) -> str:
         digest = hashlib.blake2b(f"{method}/{first.shape}".encode(), digest_size=_DIGEST_BYTES)
-        for picture in (first, second):
-            digest.update(np.ascontiguousarray(picture).data)
+        for image in (first, second):
+            digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
 
     @staticmethod
     def _read(path: Path, size: tuple[int, int]) -> np.ndarray | None:
-        """The flow in an entry; None where there is none, or it is not what was written."""
+        """The flow in an entry; None where there is no entry, or it is damaged."""
         try:
             content = path.read_bytes()
         except OSError:
             return None
         head, payload = content[: len(_MAGIC) + _DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
         if head != _MAGIC + _digest(payload) or len(payload) != 8 * size[0] * size[1]:
-            _log.warning("the kept flow %s is damaged and is computed anew", path.name)
+            _log.warning("the cached flow %s is damaged and is recomputed", path.name)
             return None
         return np.frombuffer(payload, "<f4").reshape(2, *size).astype(np.float32)
 
@@ -90,7 +92,7 @@ class FlowCache:
             self.trim()
         except (OSError, InputError) as error:
             self._writes = False
-            _log.warning("flow is not kept on disk: %s", error)
+            _log.warning("flow is not cached on disk: %s", error)
 
 
 def _digest(payload: bytes) -> bytes:

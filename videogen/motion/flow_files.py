@@ -1,7 +1,7 @@
-"""Optical flow files: Middlebury `.flo`, KITTI 16-bit `.png`, `.npz` and `.npy`, `.pfm`; a clip as one .npz or a folder
+"""Optical flow files: Middlebury `.flo`, KITTI 16-bit `.png`, `.npz` and `.npy`, `.pfm`; a clip is one .npz or a folder
 of files.
 
-`.flo`, `.npz` and `.pfm` keep float32 to the bit, `.png` keeps steps of 1/64 px from -512 to 511.98.
+`.flo`, `.npz` and `.pfm` store float32 bit for bit, `.png` stores steps of 1/64 px from -512 to 511.98.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ class FlowStack:
 def read_flow(path: str | os.PathLike[str]) -> FlowStack:
     """The flow in a file, or in all flow files of a folder in the order of their names.
 
-    InputError for another format, a wrong magic, a file that is cut short, NaN, sizes that do not match.
+    InputError for an unknown format, a wrong magic number, a truncated file, NaN, or sizes that do not match.
     """
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)
     suffix = _suffix(path)
     if suffix in STACKS:
-        return FlowStack(*check_flow(*_read_stack(path), told=str(path)))
+        return FlowStack(*check_flow(*_read_stack(path), where=str(path)))
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read flow from {str(path)!r}: {error}") from error
     flow, valid = DECODERS[suffix](content, str(path))
-    return FlowStack(*check_flow(flow[None], valid[None], told=str(path)))
+    return FlowStack(*check_flow(flow[None], valid[None], where=str(path)))
 
 
 def write_flow(
     path: str | os.PathLike[str], flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False
 ) -> Path:
-    """Write flow by the name's suffix; whole or absent. Returns the path.
+    """Write flow in the format of the name's suffix; the file is complete or absent. Returns the path.
 
     flow: [2, height, width] or [n, 2, height, width], px; more than one field only as `.npz` or `.npy`. valid: bool
-    [(n,) height, width]; `.flo`, `.png` and `.npz` keep it. InputError for what a format cannot hold.
+    [(n,) height, width]; `.flo`, `.png` and `.npz` store it. InputError for values that a format cannot store.
     """
     path, suffix = Path(path), _suffix(Path(path))
     stack, known = check_flow(
         flow[None] if flow.ndim == 3 else flow, valid if valid is None or flow.ndim == 4 else valid[None]
     )
     if suffix not in STACKS and len(stack) != 1:
-        raise InputError(f"{suffix} holds one field, these are {len(stack)}; write an .npz or one file for each")
+        raise InputError(f"{suffix} stores one field, these are {len(stack)}; write an .npz or one file per field")
     if suffix in (".npy", ".pfm") and not known.all():
-        raise InputError(f"{suffix} cannot say where flow is unknown; write .npz, .flo or .png")
+        raise InputError(f"{suffix} cannot store where flow is unknown; write .npz, .flo or .png")
     content = None if suffix in STACKS else ENCODERS[suffix](stack[0], known[0])
     with atomic_path(path, overwrite) as partial:
         if content is not None:
@@ -77,23 +77,23 @@ def write_flow(
 
 
 def check_flow(
-    flow: np.ndarray, valid: np.ndarray | None = None, told: str = "the given flow"
+    flow: np.ndarray, valid: np.ndarray | None = None, where: str = "the given flow"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(flow float32 [n, 2, h, w], valid bool [n, h, w]); InputError where they are not, or known flow is NaN or
-    infinite."""
+    """(flow float32 [n, 2, h, w], valid bool [n, h, w]); InputError for another shape or dtype, and where known flow is
+    NaN or infinite. where: the source, for the message."""
     shape = flow.shape
     if flow.ndim != 4 or shape[1] != 2 or 0 in shape[1:] or not np.issubdtype(flow.dtype, np.floating):
-        raise InputError(f"{told} is {flow.dtype} {list(shape)}; flow is float [n, 2, height, width], px")
+        raise InputError(f"{where} is {flow.dtype} {list(shape)}; flow is float [n, 2, height, width], px")
     known = np.ones((shape[0], *shape[2:]), bool) if valid is None else valid
     if known.shape != (shape[0], *shape[2:]) or known.dtype != bool:
         raise InputError(
-            f"{told} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, width]"
+            f"{where} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, width]"
         )
     broken = ~np.isfinite(flow).all(1) & known
     if broken.any():
         n, y, x = np.argwhere(broken)[0]
         raise InputError(
-            f"{told} holds NaN or infinite flow at {int(broken.sum())} places, first in field {n} at x={x}, y={y}"
+            f"{where} has NaN or infinite flow at {int(broken.sum())} places, first in field {n} at x={x}, y={y}"
         )
     return np.where(known[:, None], flow, 0).astype(np.float32), known
 
@@ -101,9 +101,9 @@ def check_flow(
 def _read_folder(folder: Path) -> FlowStack:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENCODERS)
     if not files:
-        raise InputError(f"{folder} holds no flow files ({', '.join(ENCODERS)})")
+        raise InputError(f"{folder} has no flow files ({', '.join(ENCODERS)})")
     if len({path.suffix.lower() for path in files}) > 1:
-        raise InputError(f"{folder} holds flow in several formats; keep one")
+        raise InputError(f"{folder} has flow in several formats; keep one")
     stacks = [read_flow(path) for path in files]
     for path, stack in zip(files, stacks, strict=True):
         if stack.flow.shape != stacks[0].flow.shape:
@@ -130,5 +130,5 @@ def _read_stack(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path.name!r} is no flow file; use one of {', '.join(SUFFIXES)}")
+        raise InputError(f"{path.name!r} is not a flow file; use one of {', '.join(SUFFIXES)}")
     return suffix

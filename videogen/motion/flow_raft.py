@@ -1,4 +1,5 @@
-"""RAFT (Teed and Deng, ECCV 2020) from torchvision, where that and its weights are installed. Nothing is downloaded."""
+"""RAFT optical flow (Teed and Deng, ECCV 2020) from torchvision, if torchvision and its weights are installed. Nothing
+is downloaded."""
 
 from __future__ import annotations
 
@@ -13,27 +14,25 @@ from videogen.core.errors import UnsupportedError
 _MULTIPLE, _LEAST_SIDE = 8, 128
 
 
-def raft() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function from two pictures uint8 [height, width, 3] to flow float32 [2, height, width].
+def build_raft() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function from two images uint8 [height, width, 3] to flow float32 [2, height, width].
 
-    UnsupportedError where torchvision, or its weights in torch's hub folder, are absent.
+    UnsupportedError where torchvision, or its weights in torch's hub folder, are missing.
     """
     import torch
 
-    model = _model(torch).eval()
+    model = _load_model(torch).eval()
 
     @torch.inference_mode()
     def pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
-        prepared = [
-            torch.from_numpy(_padded(picture)).permute(2, 0, 1)[None] / 127.5 - 1 for picture in (first, second)
-        ]
+        prepared = [torch.from_numpy(_pad(image)).permute(2, 0, 1)[None] / 127.5 - 1 for image in (first, second)]
         return model(*prepared)[-1][0, :, :height, :width].float().numpy().copy()
 
     return pair
 
 
-def _model(torch: Any) -> Any:
+def _load_model(torch: Any) -> Any:
     try:
         from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
     except ImportError as error:
@@ -43,13 +42,13 @@ def _model(torch: Any) -> Any:
     weights = Raft_Large_Weights.C_T_SKHT_V2
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if not file.is_file():
-        raise UnsupportedError(f"RAFT's weights {file} are absent; get them from {weights.url} or use method='dis'")
+        raise UnsupportedError(f"RAFT's weights {file} are missing; get them from {weights.url} or use method='dis'")
     model = raft_large(weights=None, progress=False)
     model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return model
 
 
-def _padded(picture: np.ndarray) -> np.ndarray:
-    """To sides that RAFT takes, the border repeated below and to the right."""
-    more = [max(_LEAST_SIDE, -(-side // _MULTIPLE) * _MULTIPLE) - side for side in picture.shape[:2]]
-    return np.pad(picture, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge").astype(np.float32)
+def _pad(image: np.ndarray) -> np.ndarray:
+    """Pad to sides that RAFT accepts, by repeating the border below and to the right."""
+    more = [max(_LEAST_SIDE, -(-side // _MULTIPLE) * _MULTIPLE) - side for side in image.shape[:2]]
+    return np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge").astype(np.float32)

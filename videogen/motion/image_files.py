@@ -1,4 +1,4 @@
-"""Reading masks and sprites from single pictures (PNG and what else OpenCV reads). Video is decoded elsewhere."""
+"""Image files of masks and sprites (PNG and the other formats of OpenCV). Video is decoded in `media`."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _LARGEST_SIDE = 16384
 def read_image(path: str | os.PathLike[str], channels: int) -> np.ndarray:
     """uint8 [height, width] (1 channel) or [height, width, 4] RGBA (4; opaque where the file has no alpha).
 
-    InputError for a file that is missing, damaged or no picture.
+    InputError for a file that is missing, damaged or not an image.
     """
     import cv2
 
     try:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the picture {str(path)!r}: {error}") from error
+        raise InputError(f"cannot read the image {str(path)!r}: {error}") from error
     try:
         found = cv2.imdecode(
             np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_UNCHANGED
         )
     except cv2.error as error:
-        raise InputError(f"{path} is not a picture that can be read: {error.err}") from error
+        raise InputError(f"{path} is not a readable image: {error.err}") from error
     if found is None:
-        raise InputError(f"{path} is not a picture that can be read; give a PNG")
+        raise InputError(f"{path} is not a readable image; give a PNG")
     if found.dtype != np.uint8 or max(found.shape[:2]) > _LARGEST_SIDE:
         size = f"{found.dtype} {found.shape[1]}x{found.shape[0]}"
-        raise InputError(f"{path} is {size}; give 8 bits a channel, at most {_LARGEST_SIDE} px a side")
-    return found if channels == 1 else _rgba(found)
+        raise InputError(f"{path} is {size}; give 8 bits per channel, at most {_LARGEST_SIDE} px per side")
+    return found if channels == 1 else _to_rgba(found)
 
 
-def _rgba(found: np.ndarray) -> np.ndarray:
+def _to_rgba(found: np.ndarray) -> np.ndarray:
     if found.ndim == 2:
         found = np.repeat(found[..., None], 3, axis=2)
     opaque = np.full((*found.shape[:2], 1), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""A plan on a model's latent grid."""
+"""Mask of the controlled region on a model's latent grid."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def latent_mask(plan: MotionPlan, *, spatial: int, temporal: int, single_first: bool) -> np.ndarray:
-    """Where the plan says what is to be seen, on latents: float32 [latent frame, height / spatial, width / spatial] in
-    0..1.
+    """The plan's controlled region on latents: float32 [latent frame, height / spatial, width / spatial] in 0..1.
 
-    A latent cell holds the share of its pixels that are told, at that frame of its group which has most: a thing that
-    passes within a group is not lost. spatial, temporal, single_first: as in the model's latent geometry. InputError
-    where it does not fit.
+    The value of a latent pixel is the fraction of its pixels that are controlled, at the frame of its group where that
+    fraction is largest: an object that passes within a group is not lost. spatial, temporal, single_first: as in the
+    model's latent geometry. InputError where the plan does not fit the grid.
     """
     if (plan.frames - single_first) % temporal or plan.height % spatial or plan.width % spatial:
         raise InputError(
-            f"a plan of {plan.frames} frames of {plan.width}x{plan.height} does not lie on latents of 1/{spatial} and 1/{temporal}"
+            f"a plan of {plan.frames} frames of {plan.width}x{plan.height} px does not fit latents of "
+            f"{spatial}x{spatial} px and {temporal} frames; make its size and length multiples of these"
         )
     cells = (
         plan.mask().reshape(plan.frames, plan.height // spatial, spatial, plan.width // spatial, spatial).mean((2, 4))

@@ -1,7 +1,6 @@
-"""One layer of a compiled motion: a picture plane that moves as a whole, and possibly within itself.
+"""Layer of a compiled motion: an image plane with one motion per frame, and possibly a motion field within it.
 
-Legend: f frame, h height, w width. Texture coordinates are px in the first frame, in which the layer stood as it was
-cut.
+Legend: f frame, h height, w width. Texture coordinates are px in the first frame, from which the layer was cut.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Layer:
-    """name: for people. to_screen: float64 [f, 3, 3], texture to screen (with a field: the field's picture to screen).
+    """name: for messages. to_screen: float64 [f, 3, 3], texture to screen (with a field: the field's image to screen).
 
-    coverage: float32 [h', w'], what it covers in texture coordinates from the corner `origin` (x, y) on; None:
-    everything. picture: uint8 [h', w', 3] with the same origin, where its pixels are not the first frame's. anchors:
-    float64 [n, 2], texture points that stand for it in tracks. field: how it moves within itself. depth: the
-    background's is 1.
+    coverage: float32 [h', w'], the covered area in texture coordinates, from the corner `origin` (x, y); None: covers
+    everything. image: uint8 [h', w', 3] with the same origin, where the pixels do not come from the first frame.
+    anchors: float64 [n, 2], texture points that represent the layer in tracks. field: motion within the layer. depth:
+    1 for the background.
     """
 
     name: str
@@ -37,13 +36,13 @@ class Layer:
     to_screen: np.ndarray
     coverage: np.ndarray | None = None
     origin: tuple[float, float] = (0.0, 0.0)
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
     anchors: np.ndarray | None = None
     field: Field | None = None
     depth: float = 1.0
 
-    def moved_by(self, homographies: np.ndarray) -> Layer:
-        """This layer behind a moving camera, given as float64 [f, 3, 3]."""
+    def seen_through(self, homographies: np.ndarray) -> Layer:
+        """This layer viewed by a moving camera, given as float64 [f, 3, 3]."""
         return replace(self, to_screen=homographies @ self.to_screen)
 
     @property
@@ -53,44 +52,45 @@ class Layer:
         )
 
     def texture(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """(float64 [..., 2], int32 [...]): the texture point at screen points [..., 2], and the frame in which it was
-        first seen.
+        """(float64 [..., 2], int32 [...]): the texture point at screen points [..., 2], and the frame in which that
+        point is first visible.
 
-        Births other than 0 are of places that the first frame does not hold; their coordinates are of the birth's own
-        frame.
+        Where that frame is not 0, the point is not in the first frame, and its coordinates are those of the frame of
+        first visibility.
         """
-        own = points
+        local = points
         if not np.array_equal(self.to_screen[frame], np.eye(3)):
-            own = apply(np.linalg.inv(self.to_screen[frame]), points)
+            local = apply(np.linalg.inv(self.to_screen[frame]), points)
         if self.field is None:
-            return own, np.zeros(own.shape[:-1], np.int32)
-        return self.field.texture(own, frame)
+            return local, np.zeros(local.shape[:-1], np.int32)
+        return self.field.texture(local, frame)
 
-    def covers(self, coordinates: np.ndarray, births: np.ndarray) -> np.ndarray:
-        """float64 [...] in 0..1: how much of points with this texture is the layer's, whatever lies above."""
+    def coverage_at(self, coordinates: np.ndarray, first_visible_frame: np.ndarray) -> np.ndarray:
+        """float64 [...] in 0..1: coverage of points with this texture, ignoring the layers above."""
         if self.coverage is None:
-            return np.ones(births.shape)
-        return np.where(births == 0, bilinear_or_zero(self.coverage, coordinates - np.asarray(self.origin)), 0.0)
+            return np.ones(first_visible_frame.shape)
+        covered = bilinear_or_zero(self.coverage, coordinates - np.asarray(self.origin))
+        return np.where(first_visible_frame == 0, covered, 0.0)
 
-    def near(self, coordinates: np.ndarray) -> np.ndarray:
-        """bool [...]: where the layer may cover anything at all."""
+    def may_cover(self, coordinates: np.ndarray) -> np.ndarray:
+        """bool [...]: where the coverage can be above 0; a cheap bound."""
         if self.coverage is None:
             return np.ones(coordinates.shape[:-1], bool)
         height, width = self.coverage.shape
         return inside(coordinates - np.asarray(self.origin) + 0.5, height + 1, width + 1)
 
     def step(self, points: np.ndarray, frame: int) -> np.ndarray:
-        """Where screen points [..., 2] on this layer at `frame` are in the next."""
-        own = apply(np.linalg.inv(self.to_screen[frame]), points)
+        """Positions in the next frame of screen points [..., 2] on this layer at `frame`."""
+        local = apply(np.linalg.inv(self.to_screen[frame]), points)
         if self.field is not None:
-            own = self.field.step(own, frame)
-        return apply(self.to_screen[frame + 1], own)
+            local = self.field.step(local, frame)
+        return apply(self.to_screen[frame + 1], local)
 
-    def unseen(self, coordinates: np.ndarray, births: np.ndarray) -> np.ndarray:
-        """bool [...]: where this texture is what the first frame does not hold."""
-        if self.picture is not None:
-            return np.zeros(births.shape, bool)
-        return (births > 0) | ~inside(coordinates, *self.size)
+    def missing(self, coordinates: np.ndarray, first_visible_frame: np.ndarray) -> np.ndarray:
+        """bool [...]: where this texture is not in the first frame: disoccluded later, or outside the frame."""
+        if self.image is not None:
+            return np.zeros(first_visible_frame.shape, bool)
+        return (first_visible_frame > 0) | ~inside(coordinates, *self.size)
 
 
 def apply(homography: np.ndarray, points: np.ndarray) -> np.ndarray:

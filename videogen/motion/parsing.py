@@ -1,4 +1,4 @@
-"""Motion in words: `pan=8,zoom=1.2,ease=in_out`, `10,32>50,32`, and plans as TOML files.
+"""Parsers of motion specifications: camera and drag strings (`pan=8,zoom=1.2,ease=in_out`, `10,32>50,32`) and TOML files.
 
     [[layer]]
     kind = "drag"                      # camera, drag, cut_drag, transfer, tracks, flow
@@ -10,7 +10,7 @@
     zoom = 1.2
     ease = "in_out"
 
-Layers come lowest first. File names are relative to the TOML file's folder.
+Layers are listed lowest first. File names are relative to the TOML file's folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.stored_keys import SPRITE_KEYS, with_current_keys
 from videogen.core.tables import check_keys, parse_toml, read_text
 
 from .camera import Camera
@@ -36,88 +37,83 @@ _DRAG_OPTIONS = ("radius", "scale", "rotate", "ease", "depth")
 
 def parse_camera(text: str) -> Camera:
     """`pan=8,zoom=1.2,ease=in_out`: any of Camera's fields; InputError for anything else."""
-    return Camera(**_options(text, "camera", [field.name for field in fields(Camera)], ","))
+    return Camera(**_parse_options(text, "camera", [field.name for field in fields(Camera)], ","))
 
 
 def parse_drag(text: str) -> Drag:
     """`10,32>50,32`: a path of x,y points in px, then options:
     `10,32>30,20>50,32;radius=12;scale=1.2;rotate=30;ease=in_out`."""
     path, _, rest = text.partition(";")
-    points = tuple(_point(piece, text) for piece in path.split(">"))
+    points = tuple(_parse_point(point, text) for point in path.split(">"))
     if len(points) < 2:
-        raise InputError(f"drag {text!r} has no way to go; write it as '10,32>50,32'")
-    options = _options(rest, "drag", _DRAG_OPTIONS, ";") if rest.strip() else {}
+        raise InputError(f"drag {text!r} needs at least two points; write it as '10,32>50,32'")
+    options = _parse_options(rest, "drag", _DRAG_OPTIONS, ";") if rest.strip() else {}
     radius = options.pop("radius", None)
     return Drag(None if radius is None else (*points[0], radius), points, **options)
 
 
 def load_plan(path: str | os.PathLike[str]) -> Motion:
-    """The motion in a TOML file (see above). InputError for one that cannot be read, and for a key that is not
-    known."""
+    """The motion in a TOML file (see above). InputError for an unreadable file and for an unknown key."""
     values = parse_toml(read_text(Path(path), "the motion plan "), str(path))
     check_keys(values, ("layer",), str(path))
     layers = values.get("layer", [])
     if not isinstance(layers, list) or not layers:
         raise InputError(f"{path} has no layer; begin one with [[layer]] and kind = 'camera'")
-    made = tuple(layer_of(layer, Path(path).parent, f"{path}, layer {i}") for i, layer in enumerate(layers, 1))
-    return made[0] if len(made) == 1 else Compose(made)
+    parts = tuple(build_layer(layer, Path(path).parent, f"{path}, layer {i}") for i, layer in enumerate(layers, 1))
+    return parts[0] if len(parts) == 1 else Compose(parts)
 
 
-def layer_of(values: Any, folder: Path, told: str) -> Motion:
-    """One layer from its dict; `told` begins its errors."""
+def build_layer(values: Any, folder: Path, where: str) -> Motion:
+    """One layer from its dict. where: the layer's place, for the messages of errors."""
     kind = values.get("kind") if isinstance(values, dict) else None
     if kind is None:
-        raise InputError(f"{told} has no kind; use one of {', '.join(_KINDS)}")
+        raise InputError(f"{where} has no kind; use one of {', '.join(_KINDS)}")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise unknown("kind of layer", str(kind), _KINDS)
-    known, make = _KINDS[kind]
+    known, build = _KINDS[kind]
     rest = {key: value for key, value in values.items() if key != "kind"}
-    check_keys(rest, known, told)
-    return _made(make, rest, folder, told)
-
-
-def _made(make: Callable[..., Motion], values: dict[str, Any], folder: Path, told: str) -> Motion:
-    """The part, its errors telling where in the file they are."""
+    check_keys(rest, known, where)
     try:
-        return make(values, folder)
+        return build(rest, folder)
     except (InputError, TypeError) as error:
-        raise InputError(f"{told}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
-def _drag(values: dict[str, Any], folder: Path, make: type[Drag] = Drag) -> Drag:
+def _build_drag(values: dict[str, Any], folder: Path, kind: type[Drag] = Drag) -> Drag:
     rest = _with_region(values, folder)
-    if "picture" in rest:
-        rest["picture"] = _file(rest["picture"], folder)
-    return make(**rest)
+    if "image" in rest:
+        rest["image"] = _resolve_file(rest["image"], folder)
+    return kind(**rest)
 
 
-def _cut_drag(values: dict[str, Any], folder: Path) -> CutDrag:
+def _build_cut_drag(values: dict[str, Any], folder: Path) -> CutDrag:
     sprites = []
     given = values.get("sprites", ())
     if not isinstance(given, list | tuple) or not all(isinstance(sprite, dict) for sprite in given):
-        raise InputError(f"sprites={given!r} must be a list of tables, each with a picture or a region, and a path")
+        raise InputError(f"sprites={given!r} must be a list of tables, each with an image or a region, and a path")
     for sprite in given:
-        check_keys(sprite, (*_MOVED, "picture"), "a sprite")
-        sprites.append(_drag(sprite, folder, Sprite))
+        values = with_current_keys(sprite, SPRITE_KEYS)
+        check_keys(values, (*_MOVED, "image"), "a sprite")
+        sprites.append(_build_drag(values, folder, Sprite))
     return CutDrag(tuple(sprites))
 
 
-def _from_file(make: Callable[..., Motion], key: str) -> Callable[[dict[str, Any], Path], Motion]:
-    def made(values: dict[str, Any], folder: Path) -> Motion:
+def _builder_from_file(kind: Callable[..., Motion], key: str) -> Callable[[dict[str, Any], Path], Motion]:
+    def build(values: dict[str, Any], folder: Path) -> Motion:
         if key not in values:
             raise InputError(f"{key!r} is missing; name the file")
-        return make(**{**_with_region(values, folder), key: _file(values[key], folder)})
+        return kind(**{**_with_region(values, folder), key: _resolve_file(values[key], folder)})
 
-    return made
+    return build
 
 
 _KINDS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], Path], Motion]]] = {
     "camera": (tuple(field.name for field in fields(Camera)), lambda values, folder: Camera(**values)),
-    "drag": (_MOVED, _drag),
-    "cut_drag": (("sprites",), _cut_drag),
-    "transfer": (("video", *_REGIONS), _from_file(Transfer, "video")),
-    "tracks": (("file", *_REGIONS), _from_file(Tracks, "file")),
-    "flow": (("file", *_REGIONS), _from_file(Flow, "file")),
+    "drag": (_MOVED, _build_drag),
+    "cut_drag": (("sprites",), _build_cut_drag),
+    "transfer": (("video", *_REGIONS), _builder_from_file(Transfer, "video")),
+    "tracks": (("file", *_REGIONS), _builder_from_file(Tracks, "file")),
+    "flow": (("file", *_REGIONS), _builder_from_file(Flow, "file")),
 }
 
 
@@ -126,13 +122,13 @@ def _with_region(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     rest = {key: value for key, value in values.items() if key not in _REGIONS}
     given = [key for key in _REGIONS if key in values]
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} are both given; one of them says what moves")
+        raise InputError(f"{' and '.join(given)} are both given; a layer has one region, keep one of them")
     for key in given:
-        rest["region"] = _file(values[key], folder) if key == "mask" else _shape(key, values[key])
+        rest["region"] = _resolve_file(values[key], folder) if key == "mask" else _parse_shape(key, values[key])
     return rest
 
 
-def _shape(key: str, value: Any) -> Any:
+def _parse_shape(key: str, value: Any) -> Any:
     count = {"box": 4, "disc": 3}.get(key)
     if count is not None and (not isinstance(value, list) or len(value) != count):
         raise InputError(
@@ -143,37 +139,37 @@ def _shape(key: str, value: Any) -> Any:
     return tuple(tuple(point) for point in value) if count is None else tuple(value)
 
 
-def _file(value: Any, folder: Path) -> Path:
+def _resolve_file(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
-        raise InputError(f"{value!r} is no file name")
+        raise InputError(f"{value!r} is not a file name")
     return folder / Path(value).expanduser()
 
 
-def _options(text: str, kind: str, known: Any, separator: str) -> dict[str, Any]:
+def _parse_options(text: str, kind: str, known: Any, separator: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for piece in text.split(separator):
-        key, equals, value = (word.strip() for word in piece.partition("="))
+    for option in text.split(separator):
+        key, equals, value = (word.strip() for word in option.partition("="))
         if not equals or not value:
             raise InputError(
-                f"{piece.strip()!r} in {kind} {text!r} is no setting; write key=value, such as ease=in_out"
+                f"{option.strip()!r} in {kind} {text!r} is not an option; write key=value, such as ease=in_out"
             )
         if key not in known:
             raise unknown(f"{kind} key", key, known)
         if key in values:
             raise InputError(f"{key} is given twice in {kind} {text!r}")
-        values[key] = value if key == "ease" else _number(value, f"{key} in {kind} {text!r}")
+        values[key] = value if key == "ease" else _parse_number(value, f"{key} in {kind} {text!r}")
     return values
 
 
-def _point(piece: str, text: str) -> tuple[float, float]:
-    numbers = piece.split(",")
+def _parse_point(point: str, text: str) -> tuple[float, float]:
+    numbers = point.split(",")
     if len(numbers) != 2:
-        raise InputError(f"{piece.strip()!r} in drag {text!r} is no point; write x,y in px, such as '10,32>50,32'")
-    return _number(numbers[0], f"drag {text!r}"), _number(numbers[1], f"drag {text!r}")
+        raise InputError(f"{point.strip()!r} in drag {text!r} is not a point; write x,y in px, such as '10,32>50,32'")
+    return _parse_number(numbers[0], f"drag {text!r}"), _parse_number(numbers[1], f"drag {text!r}")
 
 
-def _number(word: str, told: str) -> float:
+def _parse_number(text: str, where: str) -> float:
     try:
-        return float(word)
+        return float(text)
     except ValueError:
-        raise InputError(f"{word.strip()!r} of {told} is no number") from None
+        raise InputError(f"{text.strip()!r} in {where} is not a number") from None

@@ -1,4 +1,4 @@
-"""Which pixels of the first frame a motion takes: a mask, a box, a polygon or a disc, as coverage 0..1."""
+"""Regions of the first frame that a motion moves: a mask, a box, a polygon or a disc, as coverage 0..1."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from videogen.core.errors import InputError
 from .image_files import read_image
 from .spec import check_number, check_points
 
-_FINE = 4  # sub-samples an axis
+_SUBSAMPLES = 4  # per axis
 
 
 def check_region(region: Any) -> Any:
-    """A region in its plain form: mask array, picture's path, box, disc or polygon of floats; InputError for anything
-    else."""
+    """A region in its plain form: mask array, path of an image, or box, disc or polygon of floats; InputError for
+    anything else."""
     if isinstance(region, np.ndarray):
         if region.ndim != 2 or not (region.dtype == bool or np.issubdtype(region.dtype, np.number)):
             raise InputError(
@@ -29,7 +29,7 @@ def check_region(region: Any) -> Any:
         return region
     if not isinstance(region, Sequence) or not region:
         raise InputError(
-            f"region {region!r} is none; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a polygon's points"
+            f"region {region!r} is not a region; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a polygon's points"
         )
     if isinstance(region[0], Sequence) and not isinstance(region[0], str):
         return check_points("polygon", region, 3)
@@ -48,21 +48,21 @@ def check_region(region: Any) -> Any:
 
 
 def coverage(region: Any, height: int, width: int) -> np.ndarray:
-    """Share of each pixel that a region covers: float32 [height, width] in 0..1.
+    """Coverage of each pixel by a region: float32 [height, width] in 0..1.
 
-    A mask counts white as taken (bool, uint8 0..255, float 0..1) and must have the clip's size. A box spans pixel
-    columns x0 to x1 - 1 and rows y0 to y1 - 1. Polygons are filled even-odd. InputError where no pixel is covered.
+    In a mask, white is covered (bool, uint8 0..255, float 0..1); it must have the clip's size. A box spans pixel columns
+    x0 to x1 - 1 and rows y0 to y1 - 1. Polygons are filled by the even-odd rule. InputError where no pixel is covered.
     """
     region = check_region(region)
     if isinstance(region, np.ndarray | str | os.PathLike):
-        result = _of_mask(region, height, width)
+        result = _coverage_of_mask(region, height, width)
     elif len(region) == 4 and not isinstance(region[0], tuple):
-        result = _of_box(region, height, width)
+        result = _coverage_of_box(region, height, width)
     else:
-        result = _of_shape(region, height, width)
+        result = _coverage_of_shape(region, height, width)
     if result.sum() < 0.5:
-        told = "the mask" if isinstance(region, np.ndarray) else repr(region)
-        raise InputError(f"{told} covers no pixel of the {width}x{height} picture; a region needs at least one")
+        name = "the mask" if isinstance(region, np.ndarray) else repr(region)
+        raise InputError(f"{name} covers no pixel of the {width}x{height} frame; a region needs at least one")
     return result
 
 
@@ -72,7 +72,7 @@ def centre_of(covered: np.ndarray) -> np.ndarray:
     return np.array([(xs * covered).sum(), (ys * covered).sum()]) / covered.sum() + 0.5
 
 
-def _of_mask(mask: Any, height: int, width: int) -> np.ndarray:
+def _coverage_of_mask(mask: Any, height: int, width: int) -> np.ndarray:
     if not isinstance(mask, np.ndarray):
         mask = read_image(mask, channels=1)
     if mask.shape != (height, width):
@@ -85,7 +85,7 @@ def _of_mask(mask: Any, height: int, width: int) -> np.ndarray:
     return values
 
 
-def _of_box(box: tuple[float, ...], height: int, width: int) -> np.ndarray:
+def _coverage_of_box(box: tuple[float, ...], height: int, width: int) -> np.ndarray:
     x0, y0, x1, y1 = box
     column, row = np.arange(width), np.arange(height)
     across = np.clip(np.minimum(x1, column + 1) - np.maximum(x0, column), 0, 1)
@@ -93,15 +93,15 @@ def _of_box(box: tuple[float, ...], height: int, width: int) -> np.ndarray:
     return np.outer(down, across).astype(np.float32)
 
 
-def _of_shape(shape: Any, height: int, width: int) -> np.ndarray:
-    """A polygon or disc, sampled `_FINE` times an axis within each pixel."""
-    xs = (np.arange(width * _FINE) + 0.5) / _FINE
-    ys = ((np.arange(height * _FINE) + 0.5) / _FINE)[:, None]
+def _coverage_of_shape(shape: Any, height: int, width: int) -> np.ndarray:
+    """A polygon or disc, sampled `_SUBSAMPLES` times an axis within each pixel."""
+    xs = (np.arange(width * _SUBSAMPLES) + 0.5) / _SUBSAMPLES
+    ys = ((np.arange(height * _SUBSAMPLES) + 0.5) / _SUBSAMPLES)[:, None]
     if isinstance(shape[0], tuple):
         inside = _in_polygon(np.asarray(shape), xs, ys)
     else:
         inside = (xs - shape[0]) ** 2 + (ys - shape[1]) ** 2 <= shape[2] ** 2
-    return inside.reshape(height, _FINE, width, _FINE).mean((1, 3), dtype=np.float32)
+    return inside.reshape(height, _SUBSAMPLES, width, _SUBSAMPLES).mean((1, 3), dtype=np.float32)
 
 
 def _in_polygon(corners: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:

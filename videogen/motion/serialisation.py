@@ -1,4 +1,4 @@
-"""A motion as plain data: a list of layers, each a dict as in a TOML plan, for requests, manifests and files."""
+"""Motion as plain data: a list of layers, each a dict as in a TOML plan, for requests, manifests and files."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ from videogen.core.files import digest
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
-from .parsing import layer_of, load_plan
+from .parsing import build_layer, load_plan
 from .sources import Flow, Tracks, Transfer
 from .spec import Compose, Motion, parts_of
 
 _KINDS = {Camera: "camera", Drag: "drag", CutDrag: "cut_drag", Transfer: "transfer", Tracks: "tracks", Flow: "flow"}
-_FILES = ("mask", "picture", "video", "file")  # keys whose words are names of files
-_ARRAY = "array "  # how a value begins that was an array and is not in the description
+_FILES = ("mask", "image", "video", "file")  # keys whose values are file names
+_ARRAY = "array "  # prefix of a value that was an array, whose content is not stored
 
 
 def to_layers(motion: Motion) -> list[dict[str, Any]]:
-    """The motion's layers, lowest first, as `from_layers` reads them: file names absolute, defaults left out.
+    """The motion's layers, lowest first, in the form that `from_layers` reads: file names are absolute, defaults left
+    out.
 
-    Arrays (masks, sprites, clips, flow) are named by shape and hash only: such a description can be compared, not read
-    again.
+    Arrays (masks, sprites, clips, flow) are represented by shape and hash only: such a description can be compared, but
+    not read back.
     """
-    return [_described(part) for part in parts_of(motion)]
+    return [_describe(part) for part in parts_of(motion)]
 
 
-def from_layers(layers: object, folder: str | os.PathLike[str] = ".", told: str = "motion") -> Motion:
-    """The motion that a list of layers describes; file names are relative to `folder`. InputError names the layer."""
+def from_layers(layers: object, folder: str | os.PathLike[str] = ".", where: str = "motion") -> Motion:
+    """The motion described by a list of layers; file names are relative to `folder`. An InputError names `where` and the
+    layer."""
     if isinstance(layers, Mapping):
         layers = [layers]
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:
-        raise InputError(f"{told}={layers!r} must be a list of layers, such as [{{kind = 'camera', pan = 8}}]")
-    made = tuple(
-        layer_of(_checked(layer, told), Path(folder), f"{told}, layer {i}") for i, layer in enumerate(layers, 1)
-    )
-    return made[0] if len(made) == 1 else Compose(made)
+        raise InputError(f"{where}={layers!r} must be a list of layers, such as [{{kind = 'camera', pan = 8}}]")
+    parts = []
+    for number, layer in enumerate(layers, 1):
+        _check_has_arrays(layer, where)
+        parts.append(build_layer(layer, Path(folder), f"{where}, layer {number}"))
+    return parts[0] if len(parts) == 1 else Compose(tuple(parts))
 
 
 def as_motion(motion: object) -> Motion:
-    """A motion from whatever a user gives: a `Motion`, layers, or a TOML plan's path."""
+    """A motion from any form that a user gives: a `Motion`, layers, or the path of a TOML plan."""
     if isinstance(motion, Motion):
         return motion
     if isinstance(motion, str | os.PathLike):
@@ -56,38 +59,35 @@ def as_motion(motion: object) -> Motion:
 
 
 def digests(motion: Motion, *more: str | os.PathLike[str] | None) -> dict[str, str]:
-    """The content's hash of each file that a motion reads, and of `more`: by absolute name. A folder's is that of its
+    """Content hashes, by absolute name, of the files that a motion reads and of `more`. The hash of a folder covers its
     files."""
-    named = [
-        value for layer in to_layers(motion) for part in (layer, *layer.get("sprites", ())) for value in _named(part)
-    ]
-    return {name: digest(Path(name)) for name in (*named, *(str(path) for path in more if path is not None))}
+    parts = [part for layer in to_layers(motion) for part in (layer, *layer.get("sprites", ()))]
+    names = [name for part in parts for name in _file_names(part)]
+    return {name: digest(Path(name)) for name in (*names, *(str(path) for path in more if path is not None))}
 
 
-def _named(layer: Mapping[str, Any]) -> list[str]:
+def _file_names(layer: Mapping[str, Any]) -> list[str]:
     return [layer[key] for key in _FILES if isinstance(layer.get(key), str) and not layer[key].startswith(_ARRAY)]
 
 
-def _checked(layer: Any, told: str) -> Any:
-    """InputError for a layer whose arrays are not in its description."""
+def _check_has_arrays(layer: Any, where: str) -> None:
+    """InputError for a layer that was built from arrays, which its description does not contain."""
     sprites = layer.get("sprites") if isinstance(layer, Mapping) else None
     for part in (layer, *(sprites if isinstance(sprites, list) else ())):
         for value in part.values() if isinstance(part, Mapping) else ():
             if not (isinstance(value, str) and value.startswith(_ARRAY)):
                 continue
-            raise InputError(
-                f"{told} was given an {value} from Python, which its description does not hold; give the motion again"
-            )
-    return layer
+            raise InputError(f"{where} was built from an {value} in Python, which is not stored; pass the motion again")
 
 
-def _described(part: Motion) -> dict[str, Any]:
+def _describe(part: Motion) -> dict[str, Any]:
     if isinstance(part, Sprite):
         part = CutDrag((part,))
-    kind = next((name for sort, name in _KINDS.items() if isinstance(part, sort)), None)
+    kind = next((name for known, name in _KINDS.items() if isinstance(part, known)), None)
     if kind is None:
         raise InputError(
-            f"{type(part).__name__} is no motion that can be told; use {', '.join(sort.__name__ for sort in _KINDS)}"
+            f"{type(part).__name__} is not a motion that can be stored; use "
+            f"{', '.join(known.__name__ for known in _KINDS)}"
         )
     return {"kind": kind, **_values(part)}
 
@@ -99,33 +99,33 @@ def _values(part: Any) -> dict[str, Any]:
         if field.default is not MISSING and not isinstance(value, np.ndarray) and value == field.default:
             continue
         if field.name == "region":
-            found |= _region(value)
+            found |= _describe_region(value)
         elif field.name == "sprites":
             found["sprites"] = [_values(sprite) for sprite in value]
         else:
-            found[field.name] = _plain(value, field.name in _FILES)
+            found[field.name] = _to_plain(value, field.name in _FILES)
     return found
 
 
-def _region(region: Any) -> dict[str, Any]:
+def _describe_region(region: Any) -> dict[str, Any]:
     if isinstance(region, np.ndarray | str | os.PathLike):
-        return {"mask": _plain(region, is_file=True)}
+        return {"mask": _to_plain(region, is_file=True)}
     key = "polygon" if isinstance(region[0], tuple) else {4: "box", 3: "disc"}[len(region)]
-    return {key: _plain(region)}
+    return {key: _to_plain(region)}
 
 
-def _plain(value: Any, is_file: bool = False) -> Any:
+def _to_plain(value: Any, is_file: bool = False) -> Any:
     value = getattr(value, "frames", value)  # a clip
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
         return f"{_ARRAY}{'x'.join(map(str, value.shape))} {value.dtype} {digest}"
     if is_file:
         return str(Path(value).expanduser().absolute())
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return [_to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def moves_whole(motion: Motion) -> bool:
-    """Whether a motion says of the whole picture where it goes: a camera, or a source without a region."""
+def is_global(motion: Motion) -> bool:
+    """Whether a motion moves the entire frame: a camera, or a source without a region."""
     return any(
         isinstance(part, Camera) or (isinstance(part, Transfer | Tracks | Flow) and part.region is None)
         for part in parts_of(motion)

@@ -1,5 +1,5 @@
-"""Driving clips, tracks and flow files as fields over a clip: read, checked against its length and size, scaled to
-it."""
+"""Motion fields from driving videos, tracks and flow files: read, checked against the clip's length and size, and scaled
+to it."""
 
 from __future__ import annotations
 
@@ -26,78 +26,77 @@ from .tracing import flow_field, invert
 if TYPE_CHECKING:
     from .compiling import Clip
 
-_SHAPE_TOLERANCE = 0.02
+_ASPECT_TOLERANCE = 0.02
 
 
-def field_of(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.ndarray | None]:
-    """The field of a source, and the points [n, 2] that stand for it (tracks have their own)."""
+def build_field(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.ndarray | None]:
+    """The motion field of a source, and its anchor points [n, 2] where it has some (tracks do)."""
     if isinstance(part, Transfer):
-        return _of_clip(part, clip), None
+        return _field_from_video(part, clip), None
     if isinstance(part, Flow):
-        return _of_flow(part, clip), None
-    return _of_tracks(part, clip)
+        return _field_from_flow(part, clip), None
+    return _field_from_tracks(part, clip)
 
 
-def _of_clip(part: Transfer, clip: Clip) -> Field:
-    frames, fps, times_s = _opened(part.video, clip)
-    _check_shape("the driving video", frames.shape[1], frames.shape[2], clip)
-    places = _places(len(frames), fps, times_s, clip)
+def _field_from_video(part: Transfer, clip: Clip) -> Field:
+    frames, fps, times_s = _open_video(part.video, clip)
+    _check_aspect("the driving video", frames.shape[1], frames.shape[2], clip)
+    places = _sampling_positions(len(frames), fps, times_s, clip)
     steps = np.diff(places)
     slow = bool((steps < 1).any())
     chosen = np.arange(math.ceil(places[-1]) + 1) if slow else np.floor(places + 0.5).astype(int)
     pair = flow_both_ways(frames[chosen])
     forward, backward, valid = pair.forward, pair.backward, pair.backward_valid
-    if slow:  # a frame of the clip lies between two of the video's
-        shares = _shares(places)
+    if slow:  # frames of the clip lie between frames of the video
+        weights = _step_weights(places)
         forward, backward = (
-            np.stack([np.tensordot(row[row > 0], flow[row > 0], 1) for row in shares]) for flow in (forward, backward)
+            np.stack([np.tensordot(row[row > 0], flow[row > 0], 1) for row in weights]) for flow in (forward, backward)
         )
-        valid = np.stack([valid[row > 0].all(0) for row in shares])
+        valid = np.stack([valid[row > 0].all(0) for row in weights])
     elif len(steps):
-        shares = (steps / np.diff(chosen)).astype(np.float32)  # whole frames stand for the places between them
-        forward, backward = (flow * shares[:, None, None, None] for flow in (forward, backward))
+        weights = (steps / np.diff(chosen)).astype(np.float32)  # nearest frames represent the positions between them
+        forward, backward = (flow * weights[:, None, None, None] for flow in (forward, backward))
     forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (forward, backward))
     return flow_field(forward, backward, resize_mask(valid, clip.height, clip.width))
 
 
-def _places(count: int, fps: Fraction | float | None, times_s: np.ndarray | None, clip: Clip) -> np.ndarray:
-    """Where each of the clip's frames lies among the `count` of a driving video: float64 [frames], from 0 on.
+def _sampling_positions(count: int, fps: Fraction | float | None, times_s: np.ndarray | None, clip: Clip) -> np.ndarray:
+    """Position of each frame of the clip among the `count` frames of a driving video: float64 [frames], from 0.
 
-    By time where both rates are known, else frame by frame. InputError where the video ends too soon.
+    By time where both rates are known, otherwise one to one. InputError where the video is too short.
     """
     rate = None if fps is None else exact_fps(fps)
     if rate is None or clip.fps is None:
-        places, told = (
-            np.arange(clip.frames, dtype=np.float64),
-            f"the driving video has {count} frames, the clip {clip.frames}",
-        )
+        places = np.arange(clip.frames, dtype=np.float64)
+        problem = f"the driving video has {count} frames, the clip {clip.frames}"
     else:
         places = np.array([float(i * rate / clip.fps) for i in range(clip.frames)])
-        lasts = f"{count} frames at {float(rate):g} a second, the clip {clip.frames} at {float(clip.fps):g}"
-        told = f"the driving video has {lasts}, which takes {math.ceil(places[-1]) + 1} of them"
+        lengths = f"{count} frames at {float(rate):g} per second, the clip {clip.frames} at {float(clip.fps):g}"
+        problem = f"the driving video has {lengths}, which needs {math.ceil(places[-1]) + 1} of them"
         if times_s is not None and count > 1:
             since = (times_s - times_s[0]) * float(rate)
             over = places[-1] > since[-1]
             places = np.full_like(places, count) if over else np.interp(places, since, np.arange(count))
     if math.ceil(places[-1] - 0.5) > count - 1:
-        raise InputError(f"{told}; give a longer one or render fewer frames")
+        raise InputError(f"{problem}; give a longer one or render fewer frames")
     return np.minimum(places, count - 1)
 
 
-def _shares(places: np.ndarray) -> np.ndarray:
-    """How much of each whole step k to k + 1 lies between a place and the next, for places [n]: float32 [n - 1,
+def _step_weights(places: np.ndarray) -> np.ndarray:
+    """Overlap of each video step k to k + 1 with the interval between neighbouring positions [n]: float32 [n - 1,
     steps]."""
     steps = np.arange(math.ceil(places[-1]))
     ends, starts = (np.clip(limit[:, None] - steps, 0, 1) for limit in (places[1:], places[:-1]))
     return (ends - starts).astype(np.float32)
 
 
-def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None, np.ndarray | None]:
-    """Frames, how many there are a second and each one's time, where known."""
+def _open_video(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None, np.ndarray | None]:
+    """Frames, frames per second and times of the frames, where known."""
     if isinstance(video, str | os.PathLike):
         if clip.read_video is None:
             raise InputError(
-                f"nothing here reads {str(video)!r}; pass its frames, or compile_motion(..., read_video=videogen.Video.open)"
+                f"there is no reader for {str(video)!r}; pass its frames, or "
+                "compile_motion(..., read_video=videogen.Video.open)"
             )
         video = clip.read_video(video)
     frames = getattr(video, "frames", video)
@@ -107,41 +106,43 @@ def _opened(video: Any, clip: Clip) -> tuple[np.ndarray, Fraction | float | None
     return frames, getattr(video, "fps", None), getattr(video, "times_s", None)
 
 
-def _of_flow(part: Flow, clip: Clip) -> Field:
+def _field_from_flow(part: Flow, clip: Clip) -> Field:
     array = part.file if isinstance(part.file, np.ndarray) else None
     stack = FlowStack(*check_flow(array)) if array is not None else read_flow(part.file)
     count, _, height, width = stack.flow.shape
     if count < clip.frames - 1:
-        raise InputError(f"{_told(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}")
-    _check_shape(_told(part.file), height, width, clip)
+        raise InputError(
+            f"{_source_name(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}"
+        )
+    _check_aspect(_source_name(part.file), height, width, clip)
     known = resize_mask(stack.valid[: clip.frames - 1], clip.height, clip.width)
     forward = resize_flow(np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], clip.height, clip.width)
     return flow_field(forward, *invert(forward, known))
 
 
-def _of_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
-    told = _told(part.file)
+def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
+    source = _source_name(part.file)
     tracks, visible, size = _read_tracks(part.file)
     fits = tracks.ndim == 3 and tracks.shape[2] == 2 and tracks.shape[1] > 0 and visible.shape == tracks.shape[:2]
     if not fits or not np.issubdtype(tracks.dtype, np.number):
         shapes = f"tracks {tracks.dtype} {list(tracks.shape)} and visibility {list(visible.shape)}"
         raise InputError(
-            f"{told} holds {shapes}; they are [frame, point, 2] and [frame, point], with at least one point"
+            f"{source} has {shapes}; they must be [frame, point, 2] and [frame, point], with at least one point"
         )
     if len(tracks) < clip.frames:
         raise InputError(
-            f"{told} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames"
+            f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames"
         )
     tracks, visible = tracks[: clip.frames].astype(np.float64), visible[: clip.frames].astype(bool)
     if not np.isfinite(tracks[visible]).all():
-        raise InputError(f"{told} holds NaN or infinite positions of visible points")
+        raise InputError(f"{source} has NaN or infinite positions of visible points")
     if size is not None:
-        _check_shape(told, size[1], size[0], clip)
+        _check_aspect(source, size[1], size[0], clip)
         tracks = tracks * (np.array([clip.width, clip.height]) / size)
     for frame in range(clip.frames):
         if not (visible[0] & visible[frame]).any() or not (visible[frame] & visible[max(frame - 1, 0)]).any():
             raise InputError(
-                f"{told} has no point that is visible at frame {frame} and at the first and the previous frame"
+                f"{source} has no point that is visible at frame {frame} and at the first and the previous frame"
             )
     tracks = np.where(visible[..., None], tracks, 0.0)
     return TrackField(tracks, visible, clip.height, clip.width), tracks[0][visible[0]]
@@ -164,12 +165,13 @@ def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     return tracks, visible, size
 
 
-def _check_shape(told: str, height: float, width: float, clip: Clip) -> None:
-    if abs(width * clip.height / (height * clip.width) - 1) > _SHAPE_TOLERANCE:
+def _check_aspect(source: str, height: float, width: float, clip: Clip) -> None:
+    if abs(width * clip.height / (height * clip.width) - 1) > _ASPECT_TOLERANCE:
         raise InputError(
-            f"{told} is {width:g}x{height:g}, the clip {clip.width}x{clip.height}: another shape; crop it to the clip's shape first"
+            f"{source} is {width:g}x{height:g} and the clip {clip.width}x{clip.height}: the aspect ratio differs; "
+            "crop it to the clip's aspect ratio first"
         )
 
 
-def _told(file: Any) -> str:
+def _source_name(file: Any) -> str:
     return "the given array" if isinstance(file, np.ndarray) else str(file)

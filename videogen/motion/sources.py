@@ -1,5 +1,5 @@
-"""Motion that comes from elsewhere: another clip, point tracks, flow files. Only what is asked for; `compiling` reads
-it."""
+"""Motion sources: a driving video, point tracks, flow files. These classes are specifications; `source_fields` reads the
+files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .spec import Motion
 
 @dataclass(frozen=True)
 class Transfer(Motion):
-    """Move as another clip moves, measured by optical flow.
+    """Motion of a driving video, measured by optical flow.
 
-    video: frames uint8 [frame, height, width, 3], an object with such `.frames`, or a path (then `compile` needs
-    `read_video`). Its flow is scaled to the clip's size; the shape must be the same within 2 %. Its beginning is used,
-    at its own pace where it has a rate (`.fps`) and the clip too, else frame by frame; one that is too short is an
-    error. region: only this region of the first frame moves, as an object over what is below; None: the whole picture.
+    video: frames uint8 [frame, height, width, 3], an object with such `.frames`, or a path (then `compile_motion` needs
+    `read_video`). Its flow is scaled to the clip's size; the aspect ratio must agree within 2 %. The video is used from
+    its beginning, at its original pace where both it (`.fps`) and the clip have a rate, otherwise frame by frame; a
+    video that is too short is an error. region: only this region of the first frame moves, as an object over the layers
+    below; None: the entire frame.
     """
 
     video: Any
@@ -37,10 +38,10 @@ class Transfer(Motion):
 
 @dataclass(frozen=True)
 class Tracks(Motion):
-    """Points that move, and all between them smoothly along (thin-plate splines).
+    """Motion of point tracks, interpolated smoothly between the points (thin-plate splines).
 
-    file: `.npz` with `tracks` [frame, point, 2] in px, optionally `visibility` [frame, point] and `size` (width,
-    height) of the picture that they were tracked in (default: the clip's); or the tracks as an array. region: as for
+    file: `.npz` with `tracks` [frame, point, 2] in px, and optionally `visibility` [frame, point] and the `size` (width,
+    height) of the video in which they were tracked (default: the clip's); or the tracks as an array. region: as for
     Transfer.
     """
 
@@ -55,11 +56,12 @@ class Tracks(Motion):
 
 @dataclass(frozen=True)
 class Flow(Motion):
-    """Move by given optical flow, from each frame to the next.
+    """Motion by given optical flow, from each frame to the next.
 
-    file: a path that `flow_files.read_flow` reads (one file with all fields, or a folder with one a pair), or an array
-    [frames - 1, 2, height, width] in px. Scaled to the clip's size; the shape must be the same within 2 %. Backward
-    flow is found by inversion; where two places go to one, the faster is taken to be in front. region: as for Transfer.
+    file: a path that `flow_files.read_flow` reads (one file with all fields, or a folder with one file per pair), or an
+    array [frames - 1, 2, height, width] in px. It is scaled to the clip's size; the aspect ratio must agree within 2 %.
+    Backward flow is computed by inversion; where two points move to the same place, the faster one is assumed to be in
+    front. region: as for Transfer.
     """
 
     file: Any

@@ -1,4 +1,4 @@
-"""What every part of a motion specification is: a `Motion`, and `+`, which lays parts in order, later ones on top."""
+"""Base of motion specifications: `Motion` and `+`, which composes parts in order, later ones on top."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from videogen.core.errors import InputError
 
 Point = tuple[float, float]
-LEAST_SCALE = 1e-3  # a zoom or scale must be above
-LARGEST = 1e5  # px, degrees or times: anything larger is a slip
+LEAST_SCALE = 1e-3  # a zoom or scale must be above this
+LARGEST = 1e5  # px, degrees or factors: anything larger is taken for a typing error
 
 
 class Motion:
-    """A part of a motion specification. `a + b` lays b over a."""
+    """A part of a motion specification. `a + b` puts b on top of a."""
 
     def __add__(self, other: Motion) -> Compose:
         if not isinstance(other, Motion):
@@ -24,7 +24,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Compose(Motion):
-    """Parts in order, the lowest first; what `+` makes."""
+    """Parts in order, lowest first; the result of `+`."""
 
     parts: tuple[Motion, ...]
 
@@ -36,16 +36,16 @@ class Compose(Motion):
 
 
 def parts_of(motion: Motion) -> tuple[Motion, ...]:
-    """The parts of a motion, lowest first; InputError for what is none."""
+    """The parts of a motion, lowest first; InputError for any other object."""
     if not isinstance(motion, Motion):
         raise InputError(
-            f"{type(motion).__name__} is no motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them"
+            f"{type(motion).__name__} is not a motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them"
         )
     return motion.parts if isinstance(motion, Compose) else (motion,)
 
 
 def check_number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """`value` as a float strictly between low and high; InputError that names it."""
+    """`value` as a float strictly between low and high; InputError otherwise. name: for the message."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{name}={value!r} must be a finite number")
     if abs(value) > LARGEST:
@@ -59,12 +59,12 @@ def check_number(name: str, value: object, low: float = -math.inf, high: float =
 
 
 def check_points(name: str, points: object, least: int) -> tuple[Point, ...]:
-    """Points ((x, y), ...) as floats; InputError where they are none or fewer than `least`."""
+    """Points ((x, y), ...) as floats; InputError where these are not points or are fewer than `least`."""
     if isinstance(points, str) or not isinstance(points, Sequence):
         raise InputError(f"{name}={points!r} must be a list of (x, y) points")
     if len(points) < least:
         raise InputError(f"{name} has {len(points)} points and needs at least {least}")
     for point in points:
         if isinstance(point, str) or not isinstance(point, Sequence) or len(point) != 2:
-            raise InputError(f"{name} holds {point!r}, which is no (x, y) point")
+            raise InputError(f"{name} has {point!r}, which is not an (x, y) point")
     return tuple((check_number(f"{name} x", x), check_number(f"{name} y", y)) for x, y in points)

@@ -1,4 +1,4 @@
-"""Motion between point tracks: thin-plate splines (Bookstein 1989) of the tracks' displacements."""
+"""Thin-plate splines (Bookstein 1989): smooth interpolation of the displacements of point tracks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from .interpolation import bilinear, pixel_grid
 
 _MOST_TRACKS = 200
-_WORK = 4_000_000  # kernel values a frame: beyond it a coarser grid is solved and interpolated
+_WORK = 4_000_000  # kernel values per frame: beyond it a coarser grid is solved and interpolated
 
 
 @dataclass(frozen=True)
 class TrackField:
-    """Motion by tracks float64 [frames, points, 2] with visible bool [frames, points], over a picture of height x width
-    px."""
+    """Motion field of tracks float64 [frames, points, 2] with visible bool [frames, points], over frames of height x
+    width px."""
 
     tracks: np.ndarray
     visible: np.ndarray
@@ -23,19 +23,20 @@ class TrackField:
     width: int
 
     def texture(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """(coordinates in the first frame float64 [..., 2], births int32 [...], all 0) at points [..., 2] of a frame.
+        """(coordinates in the first frame float64 [..., 2], frame of first visibility int32 [...], all 0) at points
+        [..., 2] of a frame.
 
-        Straight from the first frame, by the tracks seen in both: errors do not add up over frames.
+        Computed directly from the first frame, by the tracks visible in both: errors do not accumulate over frames.
         """
         moved = points if frame == 0 else points + bilinear(*self._displacement(frame, 0, points))
         return moved, np.zeros(points.shape[:-1], np.int32)
 
     def step(self, points: np.ndarray, frame: int) -> np.ndarray:
-        """Where points [..., 2] of `frame` are in the next."""
+        """Positions in the next frame of points [..., 2] of `frame`."""
         return points + bilinear(*self._displacement(frame, frame + 1, points))
 
     def _displacement(self, start: int, end: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The field [h', w', 2] on a grid that is coarse enough, and where on that grid the points are."""
+        """The displacement field [h', w', 2] on a sufficiently coarse grid, and the points in that grid's coordinates."""
         both = self.visible[start] & self.visible[end]
         at, to = self.tracks[start][both], self.tracks[end][both]
         chosen = np.unique(np.linspace(0, len(at) - 1, min(len(at), _MOST_TRACKS)).round().astype(int))
@@ -47,10 +48,10 @@ class TrackField:
 
 
 def thin_plate(at: np.ndarray, values: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The smoothest function that has `values` [n, 2] at `at` [n, 2], at points [..., 2].
+    """The smoothest function with `values` [n, 2] at `at` [n, 2], evaluated at points [..., 2].
 
-    Affine motion is followed exactly. With few or collinear points the least affine part: one point means a plain
-    shift.
+    Affine motion is reproduced exactly. With few or collinear points the affine part of least norm is used: a single
+    point gives a pure translation.
     """
     centre = at.mean(0)
     unit = max(1.0, float(np.abs(at - centre).max()))

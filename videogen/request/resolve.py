@@ -136,12 +136,12 @@ def _resolve_continuity(
 
 def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
     """A single clip's motion, by the backend that suits the model and the motion where none is named."""
-    from videogen.motion.serialisation import moves_whole
+    from videogen.motion.serialisation import is_global
 
     spec = request.motion_spec()
     if spec is None:
         return None
-    is_global, training = moves_whole(spec), backbone.training
+    is_global, training = is_global(spec), backbone.training
     preferred = "dual_clock" if request.first_frame is not None else training.motion_backend(is_global=is_global)
     control = request.motion_control() or MotionControl(preferred)
     return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=is_global)))

@@ -1,4 +1,4 @@
-"""A motion in a render: the plan for its clip, the noise that carries it, and what was promised."""
+"""Motion of a render: the compiled plan of its clip, the warped noise that follows it, and its manifest entry."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class PlannedMotion:
 
     def noise(self, backbone: Backbone, seed: int) -> NoiseSource:
         """The initial noise of a clip that follows the plan."""
-        return warped(self.plan, self.control, self.strength, backbone, seed)
+        return build_warped_noise(self.plan, self.control, self.strength, backbone, seed)
 
-    def told(self) -> dict[str, Any]:
-        """What was promised, for the manifest."""
+    def to_manifest(self) -> dict[str, Any]:
+        """The backend, its strength and the digests of the files, for the manifest."""
         return {"backend": self.control.backend, "strength": self.strength, "files": self.files}
 
 
@@ -59,20 +59,22 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
     if motion.control.backend == "warped_noise":
         _check_warped(request, motion, backbone)
     plan = compile_motion(
-        motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=driving_video
+        motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=read_driving_video
     )
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
     )
     if not planned.warps() and not plan.mask().any():
         raise InputError(
-            "the motion tells no part of the picture where to be: nothing moves; give a path, a camera move or a clip"
+            "the motion controls no part of the frame: nothing moves; give a path, a camera move or a driving video"
         )
     return planned
 
 
-def warped(plan: MotionPlan, control: MotionControl, strength: float, backbone: Backbone, seed: int) -> WarpedNoise:
-    """Noise for a model's latents that follows a plan; strength: kept correlation, 0 to 1."""
+def build_warped_noise(
+    plan: MotionPlan, control: MotionControl, strength: float, backbone: Backbone, seed: int
+) -> WarpedNoise:
+    """Noise for a model's latents that follows a plan; strength: retained correlation, 0 to 1."""
     geometry = backbone.geometry
     return WarpedNoise(
         plan, seed, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
@@ -80,15 +82,17 @@ def warped(plan: MotionPlan, control: MotionControl, strength: float, backbone: 
     )  # fmt: skip
 
 
-def driving_video(path: str | os.PathLike[str]) -> Any:
-    """A driving video; frames alone where it is a folder of pictures that does not tell its rate."""
+def read_driving_video(path: str | os.PathLike[str]) -> Any:
+    """A driving video; only its frames where it is a folder of images without a known rate."""
     video = Video.open(path)
     return video.frames if Path(path).is_dir() and read_folder_fps(Path(path)) is None else video
 
 
 def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Backbone) -> None:
     if request.noise == "diffusers":
-        raise InputError("noise='diffusers' draws the library's noise, a motion warps its own; leave one of them out")
+        raise InputError(
+            "noise='diffusers' uses the library's noise, and a motion its own warped noise; leave one of them out"
+        )
     if motion.first_frame is not None:
         raise InputError(
             f"first_frame={motion.first_frame!r} is the image that dual_clock warps, and warped_noise uses none; leave it "
@@ -96,7 +100,7 @@ def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Ba
         )
     if not backbone.training.warped_noise:
         _log.warning(
-            "%s is not known to be trained with warped noise: it may not follow the motion, and show artifacts",
+            "%s is not known to be trained with warped noise: it may not follow the motion, and may show artifacts",
             backbone.name,
         )
 

@@ -1,4 +1,4 @@
-"""How well a render moved as it was told: flow, tracks and background against the plan, with the measuring's own
+"""Motion accuracy of a render: flow, tracks and background compared with the plan, with the measurement's error
 floor."""
 
 from __future__ import annotations
@@ -12,61 +12,61 @@ from videogen.metrics.registration import registered_camera
 from videogen.motion import MotionPlan, estimate
 from videogen.motion.interpolation import bilinear, inside
 
-_PRESET = "fast"  # of DIS: sees things of 12 px, and takes a fifth of medium's time
-_TRACKS = 16  # at most so many stand in the manifest
+_PRESET = "fast"  # of DIS: resolves objects of 12 px, and takes a fifth of medium's time
+_TRACKS = 16  # the largest number recorded in the manifest
 
 
 def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
     """Figures in px for a clip uint8 [frame, height, width, 3] rendered under a plan of its size.
 
-    error_px: mean end-point error of DIS flow where the plan says what is to be seen; floor_px: the same of DIS on a
-    clip which moves just as planned; background_px: motion of what should rest; track_px: distance of points carried
-    along by the measured flow from the plan's tracks, while both are on the picture; camera: what the background did,
-    where the plan moves it and it is not too plain to tell. Empty for a single frame.
+    error_px: mean end-point error of DIS flow in the controlled region; floor_px: the same error of DIS on a clip that
+    moves exactly as planned; background_px: motion of the static background; track_px: distance between points advected
+    by the measured flow and the plan's tracks, while both are inside the frame; camera: measured camera motion, where
+    the plan moves the background and it has enough texture. Empty for a single frame.
     """
     if plan.frames < 2:
         return {}
     flow, target = _flow(frames), plan.flow()
     floor = _flow(plan.preview(frames[0], arrows=False))
-    told = np.stack([plan.mask_at(f) for f in range(plan.frames - 1)]) > 0.5
+    controlled = np.stack([plan.mask_at(f) for f in range(plan.frames - 1)]) > 0.5
     result: dict[str, Any] = {"dynamic_px": round(dynamic_degree(flow).mean_px, 3)}
-    if told.any():
-        error = end_point_error(flow, target, told, reference=floor)
+    if controlled.any():
+        error = end_point_error(flow, target, controlled, reference=floor)
         result |= {"error_px": round(error.mean_px, 3), "floor_px": round(error.floor_px or 0.0, 3)}
-    if not plan.layers[0].moves and not told.all():
-        result["background_px"] = round(background_error(flow, told).mean_px, 3)
+    if not plan.layers[0].moves and not controlled.all():
+        result["background_px"] = round(background_error(flow, controlled).mean_px, 3)
     if plan.layers[0].moves and (fit := registered_camera(frames, plan.masks()[0] > 0.5)) is not None:
         result["camera"] = {name: round(value, 3) for name, value in vars(fit).items()}
-    return result | _tracked(flow, plan)
+    return result | _measure_tracks(flow, plan)
 
 
-def _tracked(flow: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
-    """Distance of what is carried along by the flow from the plan's tracks, while both are on the picture."""
+def _measure_tracks(flow: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
+    """Distance between points advected by the flow and the plan's tracks, while both are inside the frame."""
     tracks = plan.tracks()
     tracks = tracks[inside(tracks[:, 0], plan.height, plan.width)][:_TRACKS]
     if not len(tracks):
         return {}
-    followed = _followed(flow, tracks[:, 0])
-    seen = np.logical_and.accumulate(
+    followed = _advect(flow, tracks[:, 0])
+    visible = np.logical_and.accumulate(
         inside(tracks, plan.height, plan.width) & inside(followed, plan.height, plan.width), axis=1
     )
-    distance = track_error(followed, tracks, seen)
+    distance = track_error(followed, tracks, visible)
     figures = {"track_px": round(distance.mean_px, 3), "final_px": round(distance.final_px, 3)}
-    return figures | {"tracks": {"planned": _rounded(tracks), "measured": _rounded(followed)}}
+    return figures | {"tracks": {"planned": _thin(tracks), "measured": _thin(followed)}}
 
 
 def _flow(frames: np.ndarray) -> np.ndarray:
     return np.stack([estimate(frames[f], frames[f + 1], preset=_PRESET) for f in range(len(frames) - 1)])
 
 
-def _followed(flow: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [n, 2] of the first frame carried along by flow: [n, frames, 2]."""
+def _advect(flow: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points [n, 2] of the first frame advected by flow: [n, frames, 2]."""
     reached = [points.astype(np.float64)]
     for field in flow:
         reached.append(reached[-1] + bilinear(np.moveaxis(field, 0, -1).astype(np.float64), reached[-1]))
     return np.stack(reached, 1)
 
 
-def _rounded(tracks: np.ndarray) -> list[list[list[float]]]:
-    """Every fourth place, to a tenth of a px."""
+def _thin(tracks: np.ndarray) -> list[list[list[float]]]:
+    """Every fourth position, rounded to a tenth of a px."""
     return np.round(tracks[:, ::4].astype(np.float64), 1).tolist()

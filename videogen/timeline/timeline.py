@@ -220,5 +220,5 @@ def _shot_from_dict(values: Mapping[str, Any], told: str) -> Shot:
         None if end is None else exact(end, f"{told}: end"),
         Transition.parse(values.get("transition", "hold")),
         values.get("seed"),
-        None if motion is None else from_layers(motion, told=f"{told}: motion"),
+        None if motion is None else from_layers(motion, where=f"{told}: motion"),
     )
