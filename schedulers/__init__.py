@@ -1,7 +1,7 @@
-"""Which noise, steps and frames: solvers by name (from diffusers), noise, CoNo, windows. Installed as
+"""Schedulers: solvers by name (from diffusers), noise sources and streams, warped noise, CoNo, windows. Installed as
 `videogen.schedulers`.
 
-Knows no model family, no pipeline and no video file.
+This library is independent of model families, pipelines and video files.
 """
 
 from .cono.look_back import LookBack, look_back, replay

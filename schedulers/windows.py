@@ -1,14 +1,15 @@
-"""Windows over a clip longer than the model's: where they lie, and how their predictions become one.
+"""Overlapping windows over a clip longer than the model's native length: their positions, and the fusion of their
+predictions.
 
-Each step predicts every window and averages where they overlap (Gen-L-Video, 2305.18264; the triangular weights are
-FreeNoise's window fusion, 2310.15169). The weights sum to 1 at every frame, and where one window covers a frame its
-value is taken bit for bit. Averaging suits predictions, and latents of one global noise; the average of independent
-noises is no standard normal.
+Each step predicts every window and averages the overlaps (Gen-L-Video, 2305.18264; the triangular weights are
+FreeNoise's window fusion, 2310.15169). The weights sum to 1 at every frame, and where a single window covers a frame,
+its value is used bit for bit. Averaging is suitable for predictions, and for latents of one global noise; the average
+of independent noises is not standard normal.
 
     windows = Windows(frames=45, size=21, overlap=8, anchor=True)
     prediction = windows.fuse((predict(latents[:, :, w.slots]) for w in windows.at(step)), step)
 
-Legend: [b, c, f, h, w]. Slots count a window's frames from 0. Importing this loads no torch.
+Legend: [b, c, f, h, w]. Slots count the frames of a window from 0. Importing this module does not load torch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ SCHEDULES = ("static", "staggered")
 
 @dataclass(frozen=True)
 class Window:
-    """Latent frames that the model sees as one clip. anchor: slots at its head whose prediction is thrown away."""
+    """Latent frames that are passed to the model as one clip. anchor: slots at its head whose prediction is
+    discarded."""
 
     start: int
     size: int
@@ -41,25 +43,25 @@ class Window:
 
     @property
     def slots(self) -> slice:
-        """Of the long clip, what the model sees."""
+        """The slice of the long clip that is passed to the model."""
         return slice(self.start, self.stop)
 
     @property
     def first(self) -> int:
-        """The first frame whose prediction counts."""
+        """The first frame whose prediction is used."""
         return self.start + self.anchor
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a long clip, step by step. InputError for numbers that do not fit.
+    """The windows of a long clip at each step. InputError for numbers that do not fit.
 
-    frames: latent frames of the long clip. size: of each window, the model's own clip. overlap: frames that neighbours
-    share at least; the last window is shifted left, never shortened. anchor: a causal VAE's model takes slot 0 for a
-    picture, so windows after the first begin one frame earlier and throw that slot away (it is not counted in the
-    overlap). weights: `flat`; `triangular`, half a window minus the distance from its centre; `linear`, ramps over the
-    overlaps alone. schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so that seams
-    never stay in one place.
+    frames: latent frames of the long clip. size: of each window, the model's native clip. overlap: least number of
+    frames common to neighbours; the last window is shifted left, never shortened. anchor: models with a causal VAE
+    treat slot 0 as a single image, so windows after the first begin one frame earlier and discard that slot (it is not
+    counted in the overlap). weights: `flat`; `triangular`, half a window minus the distance from its centre; `linear`,
+    ramps over the overlaps only. schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so
+    that seams do not stay in one place.
     """
 
     frames: int
@@ -83,11 +85,12 @@ class Windows:
         least = 2 if self.schedule == "staggered" else 1
         if self.stride < least:
             raise InputError(
-                f"overlap={self.overlap} leaves windows of size={self.size}{', anchor and all,' * self.anchor} a stride of "
-                f"{self.stride}, and {self.schedule} ones need {least}; {self._mend(least)}"
+                f"overlap={self.overlap} leaves windows of size={self.size}{' (anchor included)' * self.anchor} a "
+                "stride "
+                f"of {self.stride}, and {self.schedule} ones need {least}; {self._suggest(least)}"
             )
 
-    def _mend(self, least: int) -> str:
+    def _suggest(self, least: int) -> str:
         most = self.size - self.anchor - least
         return f"use overlap={most} or less" if most >= 0 else f"use size={self.size - most} or more"
 
@@ -97,7 +100,7 @@ class Windows:
         return self.size - self.anchor - self.overlap
 
     def at(self, step: int = 0) -> tuple[Window, ...]:
-        """The windows of a step (counted from 0), from left to right."""
+        """The windows at a step (counted from 0), from left to right."""
         last = self.frames - self.size
         begin = self.stride // 2 if self.schedule == "staggered" and step % 2 else self.stride
         starts = [0, *range(begin, last, self.stride), *([last] if last else [])]
@@ -117,11 +120,11 @@ class Windows:
         )
 
     def fuse(self, predictions: Iterable[torch.Tensor], step: int = 0) -> torch.Tensor:
-        """One prediction [b, c, frames, h, w] of the windows' [b, c, size, h, w], taken one at a time in the order of
-        `at`.
+        """The fused prediction [b, c, frames, h, w] of the windows' predictions [b, c, size, h, w], which are consumed
+        one at a time in the order of `at`.
 
-        Summed in fp32 or better, returned in the predictions' dtype. InputError where windows are missing, too many or
-        misfit.
+        Summed in fp32 or better, returned in the predictions' dtype. InputError for a wrong number of windows or a
+        wrong shape.
         """
         import torch
 
@@ -144,12 +147,14 @@ class Windows:
             fused[:, :, window.first : window.stop] += scale * prediction[:, :, window.anchor :]
         if given != len(windows):
             raise InputError(
-                f"step {step} has {len(windows)} windows, not {given}; give one prediction for each of `at({step})`, in order"
+                f"step {step} has {len(windows)} windows, not {given}; give one prediction per window of "
+                f"`at({step})`, in "
+                "order"
             )
         return fused.to(dtype)
 
     def _shape(self, windows: tuple[Window, ...], index: int) -> list[float]:
-        """A window's weight at each slot, before normalising; the anchor's is 0."""
+        """The weight of a window at each slot, before normalisation; 0 at the anchor."""
         window = windows[index]
         length = window.stop - window.first
         left = max(0, windows[index - 1].stop - window.first) if index else 0
@@ -159,7 +164,7 @@ class Windows:
 
 
 def _weight(kind: str, i: int, length: int, left: int, right: int) -> float:
-    """At the i-th of `length` frames that count, of which `left` and `right` are shared with the neighbours."""
+    """Weight of the i-th of `length` used frames, of which `left` and `right` overlap the neighbours."""
     if kind == "flat":
         return 1.0
     if kind == "triangular":

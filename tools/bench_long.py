@@ -110,7 +110,7 @@ def described(video: Video, scene: Scene, window: int) -> dict[str, Any]:
         "ratios": told["ratios"],
         "colours_de": [seam["colour_de"] for seam in told["seams"]],
         "drift_de": told["drift"]["colour_de"] if told["drift"] else 0.0,
-        "likeness": told["repetition"]["likeness"] if told["repetition"] else 0.0,
+        "likeness": told["repetition"]["similarity"] if told["repetition"] else 0.0,
         "still": told["freeze"]["share"],
     }
 

@@ -25,7 +25,7 @@ from videogen.metrics.whiteness import (
 from videogen.motion import Drag, compile_motion
 from videogen.schedulers import WarpedNoise, warped_noise
 from videogen.schedulers.warping.hash_noise import HashField
-from videogen.schedulers.warping.mix import kept_correlation
+from videogen.schedulers.warping.mix import correlation_of_degradation
 
 SLOW_PANS = ((1 / 6, 48), (0.4, 20), (1 / 3, 48), (0.6, 40))  # px a frame, frames: whole latents of 8 px altogether
 RETURNS = {
@@ -141,7 +141,7 @@ def kept(gamma: float, size: int) -> dict[str, float]:
     flow = affine(turned(3), 4, size, size)
     pure, degraded = (warped_noise(flow, 16, degradation=g).numpy() for g in (0, gamma))
     measured, std = correlation(pure, degraded), float(degraded.std())
-    return {"formula": round(kept_correlation(gamma), 4), "measured": round(measured, 4), "std": round(std, 4)}
+    return {"formula": round(correlation_of_degradation(gamma), 4), "measured": round(measured, 4), "std": round(std, 4)}
 
 
 def exact() -> dict[str, bool]:

@@ -1,9 +1,8 @@
-"""CoNo's noise as a stream: each extension's clips take the noise of the clip before them, permuted (2406.05082;
-`cono`).
+"""CoNo noise stream: the clips of each extension use the permuted noise of the clip before them (2406.05082).
 
-For ever permuting a clip's noises repeats what they show; `refresh` (not the paper's) mixes new noise into the frames
-of each clip that are not guided, z' = sqrt(1 - refresh^2) P z + refresh xi. Guided frames take their source's noise as
-it is, or the replay would follow another trajectory.
+Permuting the same noise again and again repeats content. `refresh` (not in the paper) mixes new noise into those frames
+of a clip that are not copied, z' = sqrt(1 - refresh^2) P z + refresh xi. Copied frames use their source's noise
+unchanged, otherwise the replay would follow another trajectory.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class ConoNoise(NoiseStream):
-    """The noise of a video made by `LookBack` extensions. InputError for numbers that do not fit.
+    """Noise of a video made of `LookBack` extensions. InputError for numbers that do not fit.
 
-    frames, n1, n2, handover: of `LookBack`. refresh: 0 (the paper's) to 1 (all new).
+    frames, n1, n2, handover: as in `LookBack`. refresh: 0 (as in the paper) to 1 (independent noise).
 
-    A source is one noise that some frames share. The first clip's are 0 to frames - 1; then come those of each
-    extension's B, M and D, `frames` numbers each, of which guided slots use none: they have their source's.
+    A source is a noise tensor used by one or more frames. The first clip has the sources 0 to frames - 1, followed by
+    those of B, M and D of each extension, `frames` numbers each. Copied slots use the number of their source instead.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class ConoNoise(NoiseStream):
         super().__init__(seed)
         self.plan = LookBack(frames, n1, n2, release=0, handover=handover)
         self.refresh = in_range("refresh", refresh, 0, 1)
-        self._kept = math.sqrt(1 - refresh**2)
+        self._retained = math.sqrt(1 - refresh**2)
         self._clips = {clip.name: clip for clip in self.plan.clips}
         self._recent: OrderedDict[tuple[int, tuple[int, ...]], torch.Tensor] = OrderedDict()
 
@@ -60,20 +59,20 @@ class ConoNoise(NoiseStream):
         value = self._known(chain.pop(), shape)
         for link in reversed(chain):
             if self.refresh:
-                value = self._kept * value + self.refresh * normal(address(self.seed, "refresh", link), shape)
+                value = self._retained * value + self.refresh * normal(address(self.seed, "refresh", link), shape)
                 self._remember(link, shape, value)
         return value
 
     def _source(self, extension: int, clip: str, slot: int) -> int:
-        """Follow a guided slot to the one whose noise it has."""
+        """The source of a slot; a copied slot has that of the slot it is copied from."""
         if clip == SOURCE:
             return slot if extension == 0 else self._source(extension - 1, "D", slot)
-        if slot in self._clips[clip].guided:
+        if slot in self._clips[clip].copied:
             return self._source(extension, self._clips[clip].noise_source, self._clips[clip].order[slot])
         return self.plan.frames * (1 + len(CLIPS) * extension + CLIPS.index(clip)) + slot
 
     def _parent(self, source: int) -> int:
-        """The source whose noise this one refreshes."""
+        """The source from whose noise this one is refreshed."""
         clips, slot = divmod(source - self.plan.frames, self.plan.frames)
         extension, index = divmod(clips, len(CLIPS))
         clip = self._clips[CLIPS[index]]
@@ -91,8 +90,7 @@ class ConoNoise(NoiseStream):
         return self._recent[source, tuple(shape)]
 
     def _remember(self, source: int, shape: Sequence[int], value: torch.Tensor) -> None:
-        """Of the last extension's frames only: a video read in order then costs the same everywhere, and no more
-        memory."""
+        """Cache noise of the last extensions only: a video read in order then has constant cost and memory."""
         self._recent[source, tuple(shape)] = value
         while len(self._recent) > 2 * len(CLIPS) * self.plan.frames:
             self._recent.popitem(last=False)

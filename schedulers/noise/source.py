@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NoiseSource(Protocol):
-    """What the loop asks for randomness. One source belongs to one clip."""
+    """Source of all randomness of the denoising loop. Each clip has its own."""
 
     def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
         """Standard normal noise [1, channels, len(indices), height, width] in fp32 on the CPU.
@@ -26,13 +26,12 @@ class NoiseSource(Protocol):
         ...
 
     def generators(self, step: int, frames: int) -> list[torch.Generator]:
-        """The CPU generators that a stochastic solver draws from at this step: one for each latent frame, or one for
-        all."""
+        """CPU generators for a stochastic solver at this step: one per latent frame, or a single one for all frames."""
         ...
 
 
 class AddressedNoise:
-    """Noise by address: chunks, order, resume and device never change it."""
+    """Noise by address: segments, order, resume and device never change it."""
 
     def __init__(self, seed: int, stream: str = "initial") -> None:
         self.seed, self.stream = seed, stream
@@ -49,7 +48,7 @@ class AddressedNoise:
 
 
 class DiffusersNoise:
-    """One generator for the whole clip, consumed in the order in which diffusers' pipelines consume it."""
+    """One generator for the entire clip, consumed in the order of diffusers' pipelines."""
 
     def __init__(self, seed: int) -> None:
         import torch

@@ -1,13 +1,14 @@
-"""Noise for videos of any length, by name: a pure function of (seed, latent frame of the video), whatever the chunks.
+"""Noise streams for videos of any length: noise is a pure function of (seed, latent frame of the video), independent of
+segments.
 
     stream = noise_stream("freenoise", seed=3, window=16, stride=4)
     stream.frames(range(100, 116), shape)       # [1, channels, 16, height, width]
     stream.window(range(100, 116))              # the same 16 frames as one clip's `NoiseSource`
 
 Every frame of every stream is standard normal. `iid` is `AddressedNoise`; `freenoise` repeats a window's noise in a new
-order (2310.15169); `cono` permutes a clip's noise from extension to extension (`cono_noise`); `warped` follows a
-motion. Each frame has a source: frames that show the same thing twice (a replayed frame) have one source, and what a
-stochastic solver draws is keyed by it, never by where the frame stands in a chunk.
+order (2310.15169); `cono` permutes a clip's noise from extension to extension (`cono.noise`); `warped` follows a
+motion. Each frame has a source. Frames that are generated twice (replayed frames) have the same source, and the draws
+of a stochastic solver are addressed by the source, never by the position of the frame in a segment.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class NoiseStream(ABC):
-    """Base of the streams; itself a `NoiseSource` for the whole video. A subclass says what noise each source has
+    """Base of the streams, and a `NoiseSource` for the entire video. A subclass defines the noise of each source
     (`_noise`)."""
 
     def __init__(self, seed: int) -> None:
@@ -37,7 +38,7 @@ class NoiseStream(ABC):
         self._attempts: dict[int, int] = {}
 
     def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
-        """Standard normal noise [channels, height, width] in fp32 on the CPU, of a source that `source` gave."""
+        """Standard normal noise [channels, height, width] in fp32 on the CPU, for a number returned by `source`."""
         attempt = self._attempts.get(source)
         return (
             self._noise(source, shape)
@@ -46,23 +47,24 @@ class NoiseStream(ABC):
         )
 
     def redraw(self, sources: Iterable[int], attempt: int) -> None:
-        """Give these sources independent noise, and other solver noise, of an attempt's own; 0 takes it back."""
+        """Give these sources independent noise and solver noise, specific to an attempt; attempt 0 restores the
+        original."""
         for source in sources:
             self._attempts.pop(source, None)
             if attempt:
                 self._attempts[source] = attempt
 
     def solver_seed(self, source: int, step: int) -> int:
-        """What a stochastic solver's generator begins with, for a source at a step."""
+        """Seed of a stochastic solver's generator, for a source at a step."""
         attempt = self._attempts.get(source)
         return address(self.seed, "solver" if attempt is None else f"solver, attempt {attempt}", source, step)
 
     @abstractmethod
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
-        """As `noise`, of what was not redrawn."""
+        """As `noise`, for sources that were not redrawn."""
 
     def source(self, frame: int) -> int:
-        """What stands for a latent frame of the video (counted from 0) in every address."""
+        """The number that represents a latent frame of the video (counted from 0) in addresses."""
         return at_least("frame", frame, 0)
 
     def window(self, frames: Iterable[int]) -> NoiseWindow:
@@ -75,7 +77,7 @@ class NoiseStream(ABC):
         return self.window(indices).frames(range(len(indices)), shape)
 
     def generators(self, step: int, frames: int) -> list[torch.Generator]:
-        """Of the video's first frames; `window(...).generators` for others."""
+        """Generators for the first frames of the video; use `window(...).generators` for others."""
         return self.window(range(frames)).generators(step, frames)
 
 
@@ -100,7 +102,7 @@ class NoiseWindow:
     def _at(self, index: int) -> int:
         if not 0 <= index < len(self.sources):
             raise InputError(
-                f"frame {index} is outside this window's {len(self.sources)} frames; ask the stream for a longer window"
+                f"frame {index} is outside this window's {len(self.sources)} frames; use a longer window of the stream"
             )
         return self.sources[index]
 
@@ -113,24 +115,24 @@ class IidNoise(NoiseStream):
 
 
 class FreeNoise(NoiseStream):
-    """FreeNoise's noise rescheduling (2310.15169): later frames repeat the noise of `window` frames before, shuffled by
-    `stride` frames.
+    """FreeNoise's noise rescheduling (2310.15169): later frames repeat the noise of `window` frames before, shuffled in
+    blocks of `stride` frames.
 
-    The frames at s * stride to s * stride + window hold each of the first window's noises once, for every s: windows at
-    these places stay as the model knows them. Solver noise is not repeated.
+    For every s, the frames from s * stride to s * stride + window have each noise of the first window exactly once, so
+    windows at these positions have the noise statistics of a single clip. Solver noise is not repeated.
     """
 
     def __init__(self, seed: int, window: int = 16, stride: int = 4) -> None:
         super().__init__(seed)
         self.size, self.stride = at_least("window", window, 1), at_least("stride", stride, 1)
         if stride > window:
-            raise InputError(f"stride={stride} must be at most window={window}, whose noise it shuffles")
+            raise InputError(f"stride={stride} must be at most window={window}, the number of frames that are shuffled")
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return normal(address(self.seed, "initial", self.origin(source)), shape)
 
     def origin(self, frame: int) -> int:
-        """The frame of the first window whose noise this frame has."""
+        """The frame of the first window whose noise this frame repeats."""
         while frame >= self.size:
             block, slot = divmod(frame - self.size, self.stride)
             frame = block * self.stride + _shuffle(self.seed, block, self.stride)[slot]
@@ -139,14 +141,14 @@ class FreeNoise(NoiseStream):
 
 @lru_cache(maxsize=4096)
 def _shuffle(seed: int, block: int, size: int) -> tuple[int, ...]:
-    """A permutation of 0 .. size - 1 by address."""
+    """An addressed permutation of 0 .. size - 1."""
     return tuple(sorted(range(size), key=lambda slot: address(seed, "freenoise", block * size + slot)))
 
 
 class WarpedStream(NoiseStream):
-    """`WarpedNoise` whose motion begins at latent frame `offset` of the video and goes on over its chunks.
+    """`WarpedNoise` whose motion begins at latent frame `offset` of the video and continues across segments.
 
-    Motions of several shots each need a seed of their own, or they start from the same noise.
+    Motions of several shots need different seeds, otherwise they start from the same noise.
     """
 
     def __init__(self, warped: WarpedNoise, offset: int = 0) -> None:
@@ -157,7 +159,8 @@ class WarpedStream(NoiseStream):
         local, frames = source - self.offset, self.warped.latent_frames
         if not 0 <= local < frames:
             raise InputError(
-                f"latent frame {source} is outside the motion, which covers frames {self.offset} to {self.offset + frames - 1}; "
+                f"latent frame {source} is outside the motion, which covers frames {self.offset} to "
+                f"{self.offset + frames - 1}; "
                 "use a longer motion, another offset or a shorter video"
             )
         return self.warped.frames([local], shape)[0, :, 0]
@@ -182,8 +185,9 @@ STREAMS: dict[str, Callable[..., NoiseStream]] = {
 
 
 def noise_stream(name: str, seed: int = 0, **settings: Any) -> NoiseStream:
-    """A stream by name; settings are its class's (`cono`: of `LookBack.layout`, and refresh; `warped`: motion, offset
-    and `WarpedNoise`'s). InputError for an unknown name or setting, listing those there are, and for a missing one.
+    """A stream by name. settings: of its class (`cono`: those of `LookBack.layout`, and refresh; `warped`: motion,
+    offset and those of `WarpedNoise`). InputError for an unknown name or setting, which lists the known ones, and for a
+    missing setting.
     """
     if name not in STREAMS:
         raise unknown("noise stream", name, STREAMS)
@@ -198,7 +202,7 @@ def noise_stream(name: str, seed: int = 0, **settings: Any) -> NoiseStream:
 
 
 def _settings(name: str) -> tuple[list[str], list[str]]:
-    """(those that must be given, all), in order."""
+    """(required settings, all settings), in order."""
     parameters = list(inspect.signature(STREAMS[name]).parameters.values())
     if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
         parameters = parameters[:-1] + [

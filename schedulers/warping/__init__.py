@@ -1,1 +1,1 @@
-"""Noise warped along a motion: Go-with-the-Flow and exact bipartite warping."""
+"""Noise warped along a motion: exact texture lookup and Go-with-the-Flow's bipartite warp."""

@@ -1,9 +1,11 @@
-"""A Gaussian field on an endless integer plane: every value is a pure function of (seed, stream, layer, x, y, channel).
+"""Hash-based Gaussian noise on an infinite integer plane: every value is a pure function of (seed, stream, layer, x, y,
+channel).
 
-Nothing is drawn, so nothing depends on order, batch, chunk or device: keys come from blake2b, cells are mixed by the
-32-bit finaliser "lowbias32" (C. Wellons, hash-prospector; public domain), and each 32-bit word gives two channels by
-looking up its halves in one table of 65,536 normal quantiles. Integers and a table only: CPU and GPU agree bit for bit.
-Legend: n cells, c channels, p pairs of them. A word is an int32 whose bits are read as unsigned.
+No random state is consumed, so values do not depend on order, batch, segment or device. Keys come from blake2b, cells
+are mixed by the 32-bit finaliser "lowbias32" (C. Wellons, hash-prospector; public domain), and each 32-bit word gives
+two channels by looking up its halves in a table of 65,536 normal quantiles. Only integers and a table are used, so CPU
+and GPU agree bit for bit. Legend: n cells, c channels, p pairs of channels. A word is an int32 whose bits are read as
+unsigned.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 LEVELS = 1 << 16  # quantiles of the table: the largest value is 4.33, the variance is 1
 _HALF = 1 << 15
-_WORDS = 1 << 17  # mixed at once on a CPU: they fit its cache
+_WORDS = 1 << 17  # mixed at once on a CPU, so that they fit its cache
 _WORDS_GPU = 1 << 24
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B  # lowbias32's multipliers
 
@@ -32,16 +34,17 @@ class HashField:
         self._known: dict[tuple[int, torch.device], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def cells(self, layer: torch.Tensor | int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """One well mixed word [n] for each cell; x, y and layer are int32 [n] (any layer number, also negative).
+        """One well-mixed word [n] per cell; x, y and layer are int32 [n] (layer may be negative).
 
-        Cells of a layer with x and y from -32,768 to 32,767 never share a word.
+        Cells of a layer with x and y from -32,768 to 32,767 have distinct words.
         """
         inner, outer = self._levels(layer, x, y)
         word = (y << 16).bitwise_or_(x & 0xFFFF).bitwise_xor_(inner)
         return mix(mix(word).add_(outer))
 
     def _levels(self, layer: torch.Tensor | int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What layers and far blocks add to words before and between mixing, int32 [n], or [1] for all cells alike."""
+        """Values that layers and distant blocks add to words before and between mixing, int32 [n], or [1] where all
+        cells have the same."""
         import torch
 
         if not (_near(x) and _near(y)):
@@ -81,23 +84,23 @@ class HashField:
 
 
 class Mixer:
-    """A field's noise at up to `most` cells at a time, in memory used again and again: fresh memory costs as much as
-    the work."""
+    """Noise of a field at up to `most` cells at a time, in reused memory: allocation costs as much as the
+    computation."""
 
     def __init__(
-        self, field: HashField, channels: int, device: torch.device, cells: int, *, whole: int = 1, first: int = 0
+        self, field: HashField, channels: int, device: torch.device, cells: int, *, multiple: int = 1, first: int = 0
     ) -> None:
-        """cells: no more will be asked for at a time, though `most` may be less: it is a multiple of `whole`. first: as
-        in `values`."""
+        """cells: upper bound of the cells per call; `most`, a multiple of `multiple`, may be smaller. first: as in
+        `values`."""
         import torch
 
         self.pairs = (channels + 1) // 2
         most = (_WORDS if device.type == "cpu" else _WORDS_GPU) // self.pairs
-        self.most = max(1, min(cells, most) // whole) * whole
+        self.most = max(1, min(cells, most) // multiple) * multiple
         keys = [
             _signed(address(field.seed, f"hash/{field.stream}/channels", first // 2 + p)) for p in range(self.pairs)
         ]
-        self._keys = _folded(torch.tensor(keys, dtype=torch.int32).to(device))[:, None]
+        self._keys = _fold(torch.tensor(keys, dtype=torch.int32).to(device))[:, None]
         self._table = _quantiles(device)
         self._high, self._low = (self._keys.new_empty(self.pairs * self.most) for _ in range(2))
         self._values = self._table.new_empty(2, self.pairs * self.most)
@@ -109,7 +112,7 @@ class Mixer:
 
         n = len(cells)
         high, low = (m[: self.pairs * n].view(self.pairs, n) for m in (self._high, self._low))
-        torch.bitwise_xor(_folded(cells), self._keys, out=low)  # folding a ^ b is folding a ^ folding b
+        torch.bitwise_xor(_fold(cells), self._keys, out=low)  # folding a ^ b is folding a ^ folding b
         _churn(low, high)
         torch.bitwise_right_shift(low, 16, out=high)
         low ^= high
@@ -120,21 +123,21 @@ class Mixer:
 
 
 def mix(word: torch.Tensor) -> torch.Tensor:
-    """lowbias32 of words, a bijection of 32 bits. int32 arithmetic wraps; a test pins its known answers."""
+    """lowbias32 of words, a bijection on 32 bits. int32 arithmetic wraps; a test pins known values."""
     import torch
 
-    word = _folded(word)
+    word = _fold(word)
     _churn(word, torch.empty_like(word))
-    return _folded(word)
+    return _fold(word)
 
 
-def _folded(word: torch.Tensor) -> torch.Tensor:
-    """The words with their upper half added to the lower, bit by bit."""
+def _fold(word: torch.Tensor) -> torch.Tensor:
+    """The words with their upper half XORed into the lower."""
     return word ^ (word >> 16).bitwise_and_(0xFFFF)
 
 
 def _churn(word: torch.Tensor, spare: torch.Tensor) -> None:
-    """The middle of lowbias32, in place; spare: memory of the same shape."""
+    """The middle part of lowbias32, in place; spare: scratch memory of the same shape."""
     import torch
 
     word *= _signed(_FIRST)
@@ -144,7 +147,7 @@ def _churn(word: torch.Tensor, spare: torch.Tensor) -> None:
 
 
 def _near(place: torch.Tensor) -> bool:
-    """Whether all lie in the middle block of 65,536 x 65,536 cells, number 0, 0."""
+    """Whether all coordinates are in the central block (0, 0) of 65,536 x 65,536 cells."""
     import torch
 
     return not len(place) or all(-_HALF <= int(end) < _HALF for end in torch.aminmax(place))
@@ -158,7 +161,7 @@ def _signed(number: int) -> int:
 
 @lru_cache(maxsize=4)
 def _quantiles(device: torch.device) -> torch.Tensor:
-    """Normal quantiles of the middles of LEVELS equal shares, [LEVELS] fp32, symmetric, scaled to variance 1."""
+    """Normal quantiles at the midpoints of LEVELS equal intervals, [LEVELS] fp32, symmetric, scaled to variance 1."""
     import torch
 
     upper = torch.special.ndtri((torch.arange(LEVELS // 2, dtype=torch.float64) + 0.5 + LEVELS // 2) / LEVELS)

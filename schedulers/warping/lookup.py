@@ -1,7 +1,7 @@
-"""Who shares which texel of the noise texture: `warp_texture`'s bookkeeping, exact for any map.
+"""Texel lookup: which samples of a frame use the same texel of the noise texture. Exact for any map; for `texture`.
 
-Texels are numbered in a box around all that a frame sees, so that counting needs no sorting; only what lies scattered
-over many layers or far apart is sorted. Legend: n samples, l latents, t numbers of texels.
+Texels are numbered within a bounding box of the visible texture, so that counting needs no sorting; only texels
+scattered over many layers or far apart are sorted. Legend: n samples, l latents, t texel numbers.
 """
 
 from __future__ import annotations
@@ -16,28 +16,25 @@ from .view import TEXELS, View
 if TYPE_CHECKING:
     import torch
 
-MOST_FINER = 4  # times closer than TEXELS a pixel, along each axis
-_COVERED = (
-    0.93  # share of the texels in view that must be asked for; with less (zooming out, turning) samples are set closer
-)
-_EVEN = 0.7  # of the texels that areas alone let samples ask for; with less the map is folded, which finer samples cannot mend
+MOST_FINER = 4  # largest refinement of the samples relative to TEXELS per pixel, along each axis
+_COVERED = 0.93  # fraction of the visible texels to be sampled; with less (zooming out, rotation) samples are refined
+# Fraction of the texels that could be sampled by area alone; with less the map is folded, which refinement cannot fix.
+_EVEN = 0.7
 _DENSE = 4  # texels are counted in a dense box of up to this many times the samples; beyond, they are sorted
-_PART = 1 << 17  # samples handled at once on a CPU: they fit its cache
+_PART = 1 << 17  # samples processed at once on a CPU, so that they fit its cache
 
 
-def lookup(view: View) -> Lookup:
-    """What a view's samples ask for, the samples being so close that few texels in view are missed, where that can be
-    had."""
+def build_lookup(view: View) -> Lookup:
+    """The lookup of a view, with samples fine enough that few visible texels are missed, where that is possible."""
     (area, most), found = view.stretch(), Lookup(view, 1)
-    asked = int((found.count > 0).sum()) / found.texel.numel()
-    if asked >= _COVERED * area or asked < _EVEN * most:
+    sampled = int((found.count > 0).sum()) / found.texel.numel()
+    if sampled >= _COVERED * area or sampled < _EVEN * most:
         return found
     return Lookup(view, min(MOST_FINER, max(2, math.ceil(math.sqrt(area * _COVERED)))))
 
 
 class Lookup:
-    """texel int32 [l, n / l]: the number of the texel that each sample asks for; count int32 [t]: samples that ask for
-    a number."""
+    """texel int32 [l, n / l]: the texel number of each sample; count int32 [t]: the number of samples per texel."""
 
     def __init__(self, view: View, finer: int) -> None:
         import torch
@@ -52,30 +49,30 @@ class Lookup:
         if dense:
             self.count = self.texel.new_zeros(box.texels)
             for part in self.parts():
-                asked = self.texel[part].flatten()
-                self.count.index_add_(0, asked, asked.new_ones(1).expand(len(asked)))
+                texel = self.texel[part].flatten()
+                self.count.index_add_(0, texel, texel.new_ones(1).expand(len(texel)))
         else:
             _, texel, count = torch.unique(self.texel, return_inverse=True, return_counts=True)
             self.texel, self.count = texel.to(torch.int32), count.to(torch.int32)
         self.shared = int(self.count.max()) > 1
 
     def parts(self) -> Iterator[slice]:
-        """Latents in parts of a size to be handled at once."""
+        """Slices of latents to be processed at once."""
         latents, each = self.texel.shape
         step = max(1, _PART // each) if self.texel.device.type == "cpu" else latents
         for first in range(0, latents, step):
             yield slice(first, first + step)
 
     def scale(self, part: slice) -> torch.Tensor:
-        """1 / sqrt of how many samples share each sample's texel, fp32 [n]."""
+        """1 / sqrt of the number of samples that use the texel of each sample, fp32 [n]."""
         return self.count.index_select(0, self.texel[part].flatten()).float().rsqrt_()
 
     def straddling(self) -> torch.Tensor:
-        """Numbers of the samples whose texel is also asked for from another latent, rising."""
+        """Indices of the samples whose texel is also used by another latent, in increasing order."""
         import torch
 
         latents, each = self.texel.shape
-        one = torch.empty_like(self.count)  # any of the latents that ask for a texel
+        one = torch.empty_like(self.count)  # any one of the latents that use a texel
         across = torch.zeros_like(self.count, dtype=torch.bool)
         latent = torch.arange(latents, dtype=torch.int32, device=one.device)[:, None].expand(-1, each)
         for part in self.parts():
@@ -92,8 +89,8 @@ class Lookup:
 
 @dataclass(frozen=True)
 class _Box:
-    """Numbers for the texels of some layers from low on. lows and sizes: of x, y; order [highest layer + 1 - lowest]:
-    of the layers."""
+    """Numbering of the texels in a box of some layers. lows and sizes: of x, y; lowest: the first layer; order [highest
+    layer + 1 - lowest]: rank of each layer."""
 
     lows: tuple[int, int]
     sizes: tuple[int, int]
@@ -111,7 +108,7 @@ class _Box:
         return self.sizes[0] * self.sizes[1] * (int(self.order[-1]) + 1)
 
     def numbers(self, layer: torch.Tensor | int, x: torch.Tensor, y: torch.Tensor, wide: bool) -> torch.Tensor:
-        """A number for each texel, int32 or (wide) int64 [n]; overwrites x and y."""
+        """The number of each texel, int32 or (wide) int64 [n]; overwrites x and y."""
         rows = y.sub_(self.lows[1]) if not wide else y.long().sub_(self.lows[1])
         if isinstance(layer, int):
             rows.add_(int(self.order[layer - self.lowest]) * self.sizes[1])

@@ -1,4 +1,4 @@
-"""How much of the warped noise is kept: strength, Go-with-the-Flow's degradation gamma, and a mix by wavelength.
+"""Mixing of warped and independent noise: strength, Go-with-the-Flow's degradation gamma, and a mix by wavelength.
 
 Every mix of two independent standard normal noises here is standard normal and white.
 """
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import torch
 
 
-def kept_correlation(degradation: float) -> float:
-    """Correlation that Go-with-the-Flow's degradation gamma, 0 to 1, leaves: (1 - g) / sqrt((1 - g)^2 + g^2)."""
-    kept = 1 - in_range("degradation", degradation, 0, 1)
-    return kept / math.hypot(kept, degradation)
+def correlation_of_degradation(degradation: float) -> float:
+    """Correlation retained at Go-with-the-Flow's degradation gamma, 0 to 1: (1 - g) / sqrt((1 - g)^2 + g^2)."""
+    weight = 1 - in_range("degradation", degradation, 0, 1)
+    return weight / math.hypot(weight, degradation)
 
 
 def low_pass_mix(warped: torch.Tensor, plain: torch.Tensor, cutoff: float, strength: float = 1.0) -> torch.Tensor:
-    """Long waves of one noise, fine ones of another, in each frame: F(warped) L + F(plain) sqrt(1 - L^2), flat as both
-    were.
+    """Low frequencies of one noise and high frequencies of another, per frame: F(warped) L + F(plain) sqrt(1 - L^2).
+    The spectrum stays flat.
 
-    Both [..., height, width]; L = strength * exp(-f^2 / (2 cutoff^2)), f and cutoff in cycles a latent pixel.
+    Both [..., height, width]; L = strength * exp(-f^2 / (2 cutoff^2)), f and cutoff in cycles per latent pixel.
     """
     import torch
 
@@ -37,10 +37,10 @@ def low_pass_mix(warped: torch.Tensor, plain: torch.Tensor, cutoff: float, stren
     return torch.fft.irfft2(mixed, s=(height, width))
 
 
-def chosen_strength(strength: float, degradation: float | None) -> float:
-    """The correlation to keep, of the two ways to say it. InputError where both are said, or one is out of range."""
+def resolve_strength(strength: float, degradation: float | None) -> float:
+    """The correlation to retain, from either parameter. InputError where both are given, or one is out of range."""
     if degradation is None:
         return in_range("strength", strength, 0, 1)
     if strength != 1:
-        raise InputError(f"strength={strength} and degradation={degradation} say the same thing; give one of them")
-    return kept_correlation(degradation)
+        raise InputError(f"strength={strength} and degradation={degradation} set the same thing; give one of them")
+    return correlation_of_degradation(degradation)

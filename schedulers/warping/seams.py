@@ -1,8 +1,8 @@
-"""Seams of a flow: where surfaces that move differently meet, and which pixel of the earlier frame is of the surface
-seen there.
+"""Seams of a flow: the borders between surfaces that move differently, and the pixel of the earlier frame that belongs
+to the surface visible there.
 
-Without this, slow edges smear: over less than a pixel, uncovered ground passes for a stretched surface. Units as in
-`warp_maps`. Legend: h height, w width, n pixels beside seams.
+Without this, slow edges smear: a disocclusion of less than a pixel looks like a stretched surface. Units as in `maps`.
+Legend: h height, w width, n pixels near seams.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-SHARE = 0.05  # of a motion's length, by which two that are one may differ besides
-_KINK_PX = 0.2  # second difference of the flow that no smooth motion has
-_SEAM_PX = 0.2  # beside a seam, motions that differ by more are of two surfaces
-_PART = 1 << 16  # pixels handled at once on a CPU: they fit its cache
+TOLERANCE = 0.05  # relative difference allowed, in addition to an absolute one, between two motions of one surface
+_KINK_PX = 0.2  # a second difference of the flow that no smooth motion has
+_SEAM_PX = 0.2  # near a seam, motions that differ by more belong to two surfaces
+_PART = 1 << 16  # pixels processed at once on a CPU, so that they fit its cache
 
 
 def seams(flow: torch.Tensor) -> torch.Tensor:
@@ -27,11 +27,11 @@ def seams(flow: torch.Tensor) -> torch.Tensor:
     triples = (flow[:, :, :-2], flow[:, :, 1:-1], flow[:, :, 2:]), (flow[:, :-2], flow[:, 1:-1], flow[:, 2:])
     across, down = ((after - 2 * here + before).abs_().sum(0) > _KINK_PX for before, here, after in triples)
     kinks = pad(across, (1, 1))[:, :width] | pad(down, (0, 0, 1, 1))[:height]
-    return _widened(_widened(kinks, 0), 1) if kinks.any() else kinks
+    return _dilate(_dilate(kinks, 0), 1) if kinks.any() else kinks
 
 
-def _widened(mask: torch.Tensor, axis: int) -> torch.Tensor:
-    """Whether any of the 5 pixels around each along an axis is set."""
+def _dilate(mask: torch.Tensor, axis: int) -> torch.Tensor:
+    """Dilation by 2 pixels to either side along an axis."""
     wide = mask.clone()
     for step in range(1, min(3, mask.shape[axis])):
         size = mask.shape[axis] - step
@@ -40,56 +40,56 @@ def _widened(mask: torch.Tensor, axis: int) -> torch.Tensor:
     return wide
 
 
-def mend_beside(
+def fix_near_seams(
     seam: torch.Tensor,
     forward: torch.Tensor,
-    seen: torch.Tensor,
+    later_motion: torch.Tensor,
     displacement: torch.Tensor | None,
-    holds: torch.Tensor,
+    valid: torch.Tensor,
     support: torch.Tensor,
 ) -> None:
-    """Beside seams bool [h, w], read the earlier frame at a pixel that moves as what is seen does, or nowhere; in
-    place.
+    """Near seams bool [h, w], read the earlier frame at a pixel that moves like the visible surface, or mark the origin
+    as invalid; in place.
 
-    forward: flow [2, h, w] from the earlier frame. seen: how what is seen now moves. displacement (None: keep it),
-    holds and support as in `warp_flow.Origin`.
+    forward: flow [2, h, w] from the earlier frame. later_motion: motion of the surface visible in the later frame.
+    displacement (None: leave it), valid and support as in `flow.Origin`.
     """
     width = seam.shape[1]
     index = seam.flatten().nonzero()[:, 0]
     if not len(index):
         return
     for some in index.split(_PART if index.device.type == "cpu" else len(index)):
-        motion = seen.flatten(1).index_select(1, some)
+        motion = later_motion.flatten(1).index_select(1, some)
         place = _columns_and_rows(some, width) + 0.5 - motion
-        allowed = _SEAM_PX + SHARE * motion.square().sum(0).sqrt()
+        allowed = _SEAM_PX + TOLERANCE * motion.square().sum(0).sqrt()
         mixed = (~_one_surface(forward, place - 0.5, motion, allowed)).nonzero()[:, 0]
         some, motion, place, allowed = (m.index_select(-1, mixed) for m in (some, motion, place, allowed))
-        pixel = _likest(forward, place, motion)
+        pixel = _most_similar(forward, place, motion)
         support.flatten(1)[:, some] = _columns_and_rows(pixel, width) + 0.5
-        holds.flatten()[some] = _apart(forward, pixel, motion) <= allowed
+        valid.flatten()[some] = _motion_distance(forward, pixel, motion) <= allowed
         if displacement is not None:
             displacement.flatten(1)[:, some] = -forward.flatten(1).index_select(1, pixel)
 
 
 def _one_surface(flow: torch.Tensor, place: torch.Tensor, motion: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
-    """Whether the 4 pixels around places [2, n] all move as told, but for what is allowed [n]."""
+    """Whether the 4 pixels around places [2, n] all have the given motion, within a tolerance [n]."""
     import torch
 
     one = torch.ones_like(allowed, dtype=torch.bool)
     for pixel, _ in _around(place, flow.shape[1:], (0, 1)):
-        one &= _apart(flow, pixel, motion) <= allowed
+        one &= _motion_distance(flow, pixel, motion) <= allowed
     return one
 
 
-def _likest(flow: torch.Tensor, place: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """Of the 9 pixels around places [2, n], the one that moves most as told, of equals the nearest: its number int32
-    [n]."""
+def _most_similar(flow: torch.Tensor, place: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """Index int32 [n] of the pixel, of the 9 around places [2, n], whose motion is closest to the given one; the
+    nearest on ties."""
     import torch
 
     least = torch.full_like(place[0], float("inf"))
     best = torch.zeros_like(place[0], dtype=torch.int32)
     for pixel, far in _around(place, flow.shape[1:], (-1, 0, 1)):
-        score = far.sqrt_().mul_(0.01).add_(_apart(flow, pixel, motion))
+        score = far.sqrt_().mul_(0.01).add_(_motion_distance(flow, pixel, motion))
         best = torch.where(score < least, pixel, best)
         torch.minimum(least, score, out=least)
     return best
@@ -98,7 +98,7 @@ def _likest(flow: torch.Tensor, place: torch.Tensor, motion: torch.Tensor) -> to
 def _around(
     place: torch.Tensor, size: torch.Size, offsets: tuple[int, ...]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Pixels around places [2, n], held at the border: number int32 [n], and squared distance [n]."""
+    """Pixels around places [2, n], clamped at the border: index int32 [n], and squared distance [n]."""
     import torch
 
     lines = []
@@ -111,9 +111,9 @@ def _around(
             yield row + column, across + down
 
 
-def _apart(flow: torch.Tensor, pixel: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """Px between the flow at pixels [n] and motions [2, n]."""
-    dx, dy = (m.index_select(0, pixel).sub_(own).square_() for m, own in zip(flow.flatten(1), motion, strict=True))
+def _motion_distance(flow: torch.Tensor, pixel: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """Distance in px between the flow at pixels [n] and motions [2, n]."""
+    dx, dy = (f.index_select(0, pixel).sub_(m).square_() for f, m in zip(flow.flatten(1), motion, strict=True))
     return dx.add_(dy).sqrt_()
 
 

@@ -1,14 +1,16 @@
-"""Noise that sticks to what moves: an endless noise texture, looked up through a motion's maps, white in every frame.
+"""Noise texture lookup: noise attached to moving surfaces, white in every frame.
 
-Not noise that is resampled (which blurs) nor warped frame by frame (which wears off): each latent frame is computed
-alone, from the texture, so nothing accumulates. A texture cell (1/2 px) that n samples of the picture ask for is shared
-out by the white-noise bridge (cf. Chang et al., "How I Warped Your Noise", ICLR'24; equal shares here),
+An infinite noise texture is sampled through a motion's maps. Noise is neither resampled (which blurs it) nor warped
+from frame to frame (which degrades it): each latent frame is computed independently from the texture, so errors do not
+accumulate. A texture cell (1/2 px) with n samples in an image is divided among them by the white-noise bridge (cf.
+Chang et al., "How I Warped Your Noise", ICLR'24; with equal weights here),
 
     out_i = q / sqrt(n) + Z_i - mean(Z over the cell's samples),      q, Z standard normal
 
-whose values are exactly independent and standard normal, and add up to sqrt(n) q. A latent value is the sum of its
-samples over the root of their number. Only samples whose cell reaches over a latent's border need Z: inside, it
-cancels. Legend: n samples, t texels (cells of the texture), c channels, h w latent height and width, l = h w latents.
+whose values are exactly independent and standard normal, and sum to sqrt(n) q. A latent value is the sum of its samples
+over the square root of their number. Only samples whose cell extends across a latent's border need Z: within a latent
+it cancels. Legend: n samples, t texels (cells of the texture), c channels, h w latent height and width, l = h w
+latents.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .hash_noise import HashField, Mixer
-from .lookup import Lookup, lookup
+from .lookup import Lookup, build_lookup
 from .view import TEXELS, View
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
     from .maps import TextureMaps
 
-_BOXED = 0.8  # texels in a latent's box, of its samples, up to which all of the box is hashed and not each sample
-_BRIDGE = 1 << 21  # samples times pairs of channels whose Z is held at once
+_BOXED = 0.8  # a latent's bounding box is hashed instead of its samples if it has at most this many texels per sample
+_BRIDGE = 1 << 21  # samples times pairs of channels whose Z is computed at once
 
 
 def texture_noise(
@@ -38,13 +40,13 @@ def texture_noise(
     device: torch.device,
     stream: str = "texture",
 ) -> torch.Tensor:
-    """One latent frame of warped noise [c, h, w] in fp32: what picture `frame` sees of the texture.
+    """One latent frame of warped noise [c, h, w] in fp32: the texture as visible in image `frame`.
 
-    maps: where the picture's points lie on the texture; its height and width are multiples of `spatial`. A function of
-    its arguments alone; devices agree up to the rounding of sums.
+    maps: positions of image points on the texture; height and width are multiples of `spatial`. A pure function of its
+    arguments; devices agree up to the rounding of sums.
     """
     view = View(maps, frame, spatial, device)
-    found = lookup(view)
+    found = build_lookup(view)
     noise = _sums(found, HashField(seed, stream), channels)
     if found.shared:
         _add_bridge(noise, found, HashField(seed, f"{stream}/bridge"))
@@ -52,11 +54,11 @@ def texture_noise(
 
 
 def _sums(found: Lookup, field: HashField, channels: int) -> torch.Tensor:
-    """Sums [c, l] over each latent's samples of the texture, each texel weighing by 1 / sqrt of those who share it."""
+    """Sums [c, l] over the samples of each latent, each texel weighted by 1 / sqrt of its number of samples."""
     import torch
 
     latents, each = found.texel.shape
-    mixer = Mixer(field, channels, found.texel.device, cells=latents * each, whole=each)
+    mixer = Mixer(field, channels, found.texel.device, cells=latents * each, multiple=each)
     sums = torch.empty(mixer.pairs, 2, latents, device=found.texel.device)
     for part in found.parts():
         layer, x, y = found.view.samples(part, found.finer)
@@ -73,7 +75,7 @@ def _sums(found: Lookup, field: HashField, channels: int) -> torch.Tensor:
 
 
 def _sum_into(sums: torch.Tensor, mixer: Mixer, words: torch.Tensor, weight: torch.Tensor | None) -> None:
-    """Weighted sums [p, 2, l] of the noise at words [n], n / l for each latent."""
+    """Weighted sums [p, 2, l] of the noise at words [n], n / l per latent."""
     each = len(words) // sums.shape[2]
     step = mixer.most // each
     for first in range(0, sums.shape[2], step):
@@ -87,10 +89,11 @@ def _sum_into(sums: torch.Tensor, mixer: Mixer, words: torch.Tensor, weight: tor
 def _boxes(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
-    """All texels in a box around each latent's own, x and y int32 [n'], with their samples' weights summed; None where
-    they are more.
+    """All texels in a bounding box of each latent, x and y int32 [n'], with the summed weights of their samples; None
+    where there are more of them than samples.
 
-    x, y int32 [l, n / l] and weight [n]: of the samples. Where many share a texel, this is less to hash.
+    x, y int32 [l, n / l] and weight [n]: of the samples. Where many samples use the same texel, this needs less
+    hashing.
     """
     import torch
 
@@ -107,8 +110,8 @@ def _boxes(
 
 
 def _add_bridge(sums: torch.Tensor, found: Lookup, field: HashField) -> None:
-    """Add Z - mean(Z) of the texels that reach over a latent's border, in place. Z belongs to the place on the screen,
-    at all times."""
+    """Add Z - mean(Z) of the texels that extend across a latent's border, in place. Z is attached to screen positions,
+    in all frames."""
     import torch
 
     index = found.straddling()

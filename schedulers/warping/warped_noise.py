@@ -1,12 +1,12 @@
-"""Warped noise: initial noise that moves as the clip is to move, for models trained with it (Go-with-the-Flow,
-2501.08331).
+"""Warped noise: initial noise that moves along the target motion of the clip, for models trained with it
+(Go-with-the-Flow, 2501.08331).
 
     warped_noise(flow)                          # [1, 16, latent frames, height / 8, width / 8]
     WarpedNoise(flow, seed=3, strength=0.7)     # the same as a noise source for the denoising loop
 
-`strength` is the correlation kept with the warped noise; the rest is `AddressedNoise` of the same seed, so strength 0
-is that noise bit for bit. A motion of zero flow at strength 1 gives every latent frame the first one's noise. Each
-latent frame is a function of the motion and the seed alone: chunks and order change nothing.
+`strength` is the correlation with the fully warped noise; the rest is `AddressedNoise` of the same seed, so strength 0
+is that noise bit for bit. With zero flow and strength 1, every latent frame has the noise of the first. Each latent
+frame is a function of the motion and the seed only: segments and order change nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from videogen.core.errors import InputError, unknown
 from videogen.schedulers.noise.source import AddressedNoise
 
 from .maps import as_flow, as_maps
-from .mix import chosen_strength, low_pass_mix
+from .mix import low_pass_mix, resolve_strength
 
 if TYPE_CHECKING:
     import torch
@@ -29,21 +29,18 @@ METHODS = ("texture", "bipartite")
 
 
 class WarpedNoise:
-    """A `NoiseSource` whose initial noise follows a motion; stochastic solvers draw as from `AddressedNoise`.
+    """A `NoiseSource` whose initial noise follows a motion; stochastic solvers use the generators of `AddressedNoise`.
 
     motion: flow [frames - 1, 2, height, width] (px, from each frame to the next), `FlowMaps` where backward flow is
-    known too,
-        or an object with `texture()` (exact maps) or `flow()`. A stack of no flow [0, 2, height, width] is a single picture.
-    spatial, temporal: pixels and frames a latent has. causal: the first latent frame is one picture and each later one
-    stands
-        for `temporal` of them, at its last; otherwise each stands for `temporal`, at its first.
-    method: "texture" (exact, each frame alone) or "bipartite" (Go-with-the-Flow's, frame by frame); compat and
-    oversample are
-        for the latter (`warp_bipartite`).
-    strength: kept correlation, 0 to 1. degradation: Go-with-the-Flow's gamma instead, 0 (all kept) to 1. cutoff:
-    experimental, for models not trained with warped noise: only waves longer than 1 / cutoff latent pixels follow the
-        motion, and finer ones fade out (0.05 to 0.5 cycles a latent pixel).
-    device: where to compute. Raises InputError for values out of range and for motions that do not fit.
+    known too, or an object with `texture()` (exact maps) or `flow()`. An empty stack [0, 2, height, width] is a single
+    image. spatial, temporal: pixels and frames per latent. causal: the first latent frame is a single image and each
+    later one represents `temporal` frames, at its last; otherwise each represents `temporal` frames, at its first.
+    method: "texture" (exact, each frame independently) or "bipartite" (Go-with-the-Flow's, from frame to frame); compat
+    and oversample are options of the latter (see `bipartite`). strength: retained correlation, 0 to 1. degradation:
+    Go-with-the-Flow's gamma instead, 0 (fully correlated) to 1. cutoff: experimental, for models not trained with
+    warped noise: only wavelengths above 1 / cutoff latent pixels follow the motion, with a smooth transition (0.05 to
+    0.5 cycles per latent pixel). device: where to compute. Raises InputError for values out of range and for motions
+    that do not fit.
     """
 
     def __init__(
@@ -68,35 +65,34 @@ class WarpedNoise:
             raise unknown("noise warping method", method, METHODS)
         if method == "texture" and (compat or oversample != 1):
             raise InputError(
-                f"oversample={oversample} and compat={compat} belong to method=bipartite; leave them out or ask for it"
+                f"oversample={oversample} and compat={compat} belong to method='bipartite'; leave them out or use it"
             )
         for name, value in (("spatial", spatial), ("temporal", temporal), ("oversample", oversample)):
             at_least(name, value, 1)
         self.maps = as_maps(motion) if method == "texture" else as_flow(motion)
         self.seed, self.spatial, self.temporal, self.causal, self.method = seed, spatial, temporal, causal, method
-        self.strength = chosen_strength(strength, degradation)
+        self.strength = resolve_strength(strength, degradation)
         if cutoff is not None and not 0 < cutoff <= 1:
-            raise InputError(f"cutoff={cutoff} must be above 0 and at most 1; leave it out for no mix by wavelength")
+            raise InputError(f"cutoff={cutoff} must be above 0 and at most 1; leave it out to warp all wavelengths")
         self.cutoff = cutoff
         self.device = torch.device(device)
         self._plain = AddressedNoise(seed)
         self._bipartite: Any = None
         self._settings = {"oversample": oversample, "compat": compat}
         for name, size in (("height", self.maps.height), ("width", self.maps.width)):
-            _fits_grid(name, size, spatial)
+            _check_grid(name, size, spatial)
         self.latent_frames = latent_frames(self.maps.frames, temporal, causal)
 
     def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-        """Noise [1, channels, len(indices), height, width] in fp32 on the CPU, as `NoiseSource` asks for it."""
+        """Noise [1, channels, len(indices), height, width] in fp32 on the CPU, as in `NoiseSource`."""
         return self.warped(indices, shape).cpu()
 
     def warped(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-        """The same, left on `device`. InputError for frames that the motion does not reach, or a shape that is not its
-        own."""
+        """The same, left on `device`. InputError for frames beyond the motion, or a shape that differs from the
+        motion's."""
         import torch
 
-        own = (self.maps.height // self.spatial, self.maps.width // self.spatial)
-        if tuple(shape[1:]) != own:
+        if tuple(shape[1:]) != (self.maps.height // self.spatial, self.maps.width // self.spatial):
             raise InputError(
                 f"latents of {shape[1]} x {shape[2]} (height x width) need a motion of {shape[1] * self.spatial} x "
                 f"{shape[2] * self.spatial} px; this one has {self.maps.height} x {self.maps.width}: resize its flow"
@@ -148,7 +144,7 @@ def warped_noise(
     """Noise [1, channels, latent frames, height / spatial, width / spatial] that follows a motion, on `device`.
 
     motion and settings (causal, strength, degradation, cutoff, oversample, compat, device): see `WarpedNoise`. Computed
-    in fp32; dtype: what to return it in. InputError as there, and for channels under 1.
+    in fp32; dtype: of the result. InputError as there, and for channels under 1.
     """
     at_least("channels", channels, 1)
     source = WarpedNoise(motion, seed, spatial=spatial, temporal=temporal, method=method, **settings)
@@ -158,19 +154,20 @@ def warped_noise(
 
 
 def latent_frames(frames: int, temporal: int, causal: bool = True) -> int:
-    """Latent frames of a motion over this many frames. InputError where they do not fit, naming the nearest that do."""
+    """Latent frames of a motion over `frames` frames. InputError where they do not fit, naming the nearest that do."""
     over = (frames - causal) % temporal
     if frames < 1 or over:
         below = frames - over
         near = f"{below} or {below + temporal}" if below > 0 else f"{temporal + causal}"
         layout = f"1 + a multiple of {temporal}" if causal else f"a multiple of {temporal}"
         raise InputError(
-            f"a motion over {frames} frames (one more than its flows) does not fit the latents: use {near} frames, {layout}"
+            f"a motion over {frames} frames (one more than its flows) does not fit the latents; use {near} frames, "
+            f"{layout}"
         )
     return int(causal) + (frames - causal) // temporal
 
 
-def _fits_grid(name: str, size: int, spatial: int) -> None:
+def _check_grid(name: str, size: int, spatial: int) -> None:
     if size % spatial:
         below = size - size % spatial
         near = f"{below} or {below + spatial}" if below else f"{spatial}"

@@ -11,11 +11,11 @@ import pytest
 
 from tools.world import Scene, Thing, render
 from videogen import InputError
-from videogen.metrics.drift import Drift, Interval, describe, drift, joined, theil_sen
+from videogen.metrics.drift import Drift, Interval, describe, drift, merge_intervals, theil_sen
 from videogen.metrics.frame_statistics import lab, luma, sharpness
 from videogen.metrics.freeze import Freeze, changes, dynamic, freeze
 from videogen.metrics.long_clip import LongClip, LongClipReport
-from videogen.metrics.repetition import likeness, repetition, thumbnails
+from videogen.metrics.repetition import repetition, similarity, thumbnails
 from videogen.metrics.seams import Seam, reach, seam, seams
 
 WINDOW = 32
@@ -112,24 +112,26 @@ def test_a_seams_figures() -> None:
     assert seam(gray[:, ::-1], 5) == found and seam(np.full((20, 4, 4, 3), 7, np.uint8), 9) == Seam(9, 1, 1, 1, 0, 1)
 
 
-def beaten(frames: np.ndarray, beat: int) -> np.ndarray:
+def beaten(frames: np.ndarray, frames_per_latent: int) -> np.ndarray:
     """As a decoder gives it that leaves a trace of its own in each latent's frames."""
-    grain = np.random.default_rng(0).integers(-2, 3, (len(frames) // beat + 1, *frames.shape[1:]))
-    return np.clip(frames.astype(int) + np.repeat(grain, beat, 0)[: len(frames)], 0, 255).astype(np.uint8)
+    grain = np.random.default_rng(0).integers(-2, 3, (len(frames) // frames_per_latent + 1, *frames.shape[1:]))
+    return np.clip(frames.astype(int) + np.repeat(grain, frames_per_latent, 0)[: len(frames)], 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("beat", [4, 8])
-def test_a_decoders_own_beat_is_no_seam(beat: int) -> None:
+@pytest.mark.parametrize("frames_per_latent", [4, 8])
+def test_a_decoders_own_beat_is_no_seam(frames_per_latent: int) -> None:
     places = range(24, 80, 8)
-    frames = beaten(clip(), beat)
+    frames = beaten(clip(), frames_per_latent)
     assert all("jump" in found.faults() for found in seams(frames, places))
-    assert all(found.faults() == () for found in seams(frames, places, beat))
-    spoilt = beaten(cut(clip()), beat)
-    assert {"jump", "colour"} <= set(seam(spoilt, 48, beat).faults()) and seam(spoilt, 72, beat).faults() == ()
-    meter = LongClip(fps=16, window=WINDOW, beat=beat)
+    assert all(found.faults() == () for found in seams(frames, places, frames_per_latent))
+    spoilt = beaten(cut(clip()), frames_per_latent)
+    assert {"jump", "colour"} <= set(seam(spoilt, 48, frames_per_latent).faults()) and seam(
+        spoilt, 72, frames_per_latent
+    ).faults() == ()
+    meter = LongClip(fps=16, window=WINDOW, frames_per_latent=frames_per_latent)
     for start in range(0, 96, 24):
         meter.add(spoilt[start : start + 24])
-    assert [found == seam(spoilt, found.frame, beat) for found in meter.report().seams] == [True] * 3
+    assert [found == seam(spoilt, found.frame, frames_per_latent) for found in meter.report().seams] == [True] * 3
     assert {name.split()[-1] for name in meter.report().faults() if " at " in name} == {"48"}
 
 
@@ -205,7 +207,7 @@ def test_theil_sen_is_the_median_slope() -> None:
 
 def test_parts_of_a_segment_add_up() -> None:
     frames = clip()[:20]
-    whole, parts = describe(frames), joined([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
+    whole, parts = describe(frames), merge_intervals([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
     assert parts.lab == pytest.approx(whole.lab) and (parts.sharpness, parts.chroma) == pytest.approx(
         (whole.sharpness, whole.chroma)
     )
@@ -233,17 +235,17 @@ def test_a_looped_clip_repeats_and_says_where(period: int, grain: int) -> None:
     frames = np.concatenate([clip()[:period]] * 3)[:96].astype(int)
     noisy = np.clip(frames + np.random.default_rng(0).normal(0, grain, frames.shape), 0, 255).astype(np.uint8)
     found = repetition(thumbnails(noisy), WINDOW)
-    assert found.faults() == ("repeats",) and (found.second - found.first) % period == 0 and found.likeness <= 1
+    assert found.faults() == ("repeats",) and (found.second - found.first) % period == 0 and found.similarity <= 1
 
 
 def test_an_orbit_repeats_too_and_long_clips_are_thinned() -> None:
     orbit = render(Scene((Thing("ball", "red", "moves in a circle"),), "black", None, 3), 96, 48).frames
-    assert repetition(thumbnails(orbit), WINDOW).likeness > 0.99
+    assert repetition(thumbnails(orbit), WINDOW).similarity > 0.99
     values = np.random.default_rng(0).uniform(0, 255, (1500, 30)).astype(np.float32)
     twice = np.repeat(np.concatenate([values, values]), 1, axis=0)
     found = repetition(twice, 100)
-    assert found.likeness > 0.99 and found.second - found.first == 1500 and found.first % 2 == 0
-    assert abs(repetition(np.random.default_rng(1).uniform(0, 255, (1500, 30)), 100).likeness) < 0.5
+    assert found.similarity > 0.99 and found.second - found.first == 1500 and found.first % 2 == 0
+    assert abs(repetition(np.random.default_rng(1).uniform(0, 255, (1500, 30)), 100).similarity) < 0.5
 
 
 def test_thumbnails_are_means() -> None:
@@ -331,7 +333,7 @@ def test_chunk_by_chunk_the_figures_are_those_of_the_whole(sizes: tuple[int, ...
 def test_a_meter_keeps_few_frames_and_knows_cuts() -> None:
     meter, _ = metered(clip(), (24,), joins=False)
     assert meter.report().seams == () and meter.report().median_ratio is None and meter.report().faults() == ()
-    assert meter._kept is not None and len(meter._kept) == reach()
+    assert meter._recent is not None and len(meter._recent) == reach()
     meter, _ = metered(clip(), (24,))
     assert meter.report().median_ratio == pytest.approx(1, abs=0.1)
     short = LongClip(fps=16, window=WINDOW)
@@ -373,15 +375,17 @@ def test_likeness_is_the_repetitions_own_figure() -> None:
     values[70:] = values[20:40] + np.random.default_rng(1).normal(0, 40, (20, 30))
     whole = repetition(values, 40)
     assert (whole.first, whole.second, whole.frames) == (20, 70, 20)
-    assert likeness(values[:70], values[70:], 40) == pytest.approx(whole.likeness)
-    assert likeness(values[:10], values[70:], 40) == -1 and likeness(values[:70], values[:0], 40) == -1
+    assert similarity(values[:70], values[70:], 40) == pytest.approx(whole.similarity)
+    assert similarity(values[:10], values[70:], 40) == -1 and similarity(values[:70], values[:0], 40) == -1
 
 
 CLIP = np.zeros((20, 8, 8, 3), np.uint8)
 BAD = [
-    pytest.param(lambda: seam(CLIP, 3), "a join at frame 3 of 20 cannot be judged; it needs 4", id="join at the start"),
+    pytest.param(
+        lambda: seam(CLIP, 3), "a join at frame 3 of 20 cannot be evaluated; it needs 4", id="join at the start"
+    ),
     pytest.param(lambda: seam(CLIP, 17), "a join at frame 17 of 20", id="join at the end"),
-    pytest.param(lambda: seam(CLIP, 8, 8), "it needs 9 frames on either side", id="join within a beat"),
+    pytest.param(lambda: seam(CLIP, 8, 8), "it needs 9 frames on either side", id="join within a frames_per_latent"),
     pytest.param(
         lambda: seam(CLIP.astype(float), 9), r"must be uint8 .* these are float64 \[20, 8, 8, 3\]", id="floats"
     ),
@@ -389,7 +393,7 @@ BAD = [
     pytest.param(lambda: describe(CLIP[:0]), "0 frames are too few", id="no frame"),
     pytest.param(lambda: changes(CLIP[:, :2]), "of 3x3 px or more", id="too small"),
     pytest.param(lambda: thumbnails([1, 2]), "these are list", id="a list"),
-    pytest.param(lambda: drift([describe(CLIP)] * 2, 3), "2 segments show no trend", id="two segments"),
+    pytest.param(lambda: drift([describe(CLIP)] * 2, 3), "2 intervals show no trend", id="two segments"),
     pytest.param(lambda: drift([describe(CLIP)] * 3, 0), "seconds=0 must be above 0", id="no time"),
     pytest.param(
         lambda: repetition(thumbnails(CLIP), 14),
@@ -400,11 +404,11 @@ BAD = [
     pytest.param(lambda: freeze(np.array([]), 16), "0 pairs of frames", id="one frame"),
     pytest.param(lambda: freeze(np.zeros(3), 0), "at fps=0", id="no rate"),
     pytest.param(lambda: dynamic(np.array([]), height=8, width=8, fps=8), "without pairs", id="no flow"),
-    pytest.param(lambda: LongClip(fps=0, window=33), "fps=0, window=33, beat=1", id="meter without rate"),
-    pytest.param(lambda: LongClip(fps=16, window=9).report(), "0 frames show nothing", id="empty meter"),
+    pytest.param(lambda: LongClip(fps=0, window=33), "fps=0, window=33, frames_per_latent=1", id="meter without rate"),
+    pytest.param(lambda: LongClip(fps=16, window=9).report(), "0 frames cannot be evaluated", id="empty meter"),
     pytest.param(
         lambda: [m := LongClip(fps=16, window=9), m.add(CLIP), m.add(CLIP[:, :4])],
-        "a clip has one size",
+        "need one size",
         id="two sizes",
     ),
 ]
@@ -425,16 +429,16 @@ def test_brightness_and_sharpness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "beat", "found"),
+    ("frames", "frames_per_latent", "found"),
     [
         pytest.param([8, 12, 16], 4, [3.0], id="a cross-fade is one place, as bad as its worst"),
         pytest.param([8, 16, 24], 4, [1.0, 3.0, 2.0], id="two beats apart: places of their own"),
         pytest.param([24, 8, 12], 4, [3.0, 1.0], id="in order of the frames"),
     ],
 )
-def test_joins_a_beat_apart_are_one_place(frames: list[int], beat: int, found: list[float]) -> None:
+def test_joins_a_beat_apart_are_one_place(frames: list[int], frames_per_latent: int, found: list[float]) -> None:
     seams = tuple(Seam(at, ratio, 1, 1, 0, 1) for at, ratio in zip(frames, (1.0, 3.0, 2.0), strict=True))
-    report = LongClipReport(40, seams, Freeze(0, 0, 0), None, None, beat)
+    report = LongClipReport(40, seams, Freeze(0, 0, 0), None, None, frames_per_latent)
     assert report.ratios == found and report.median_ratio == pytest.approx(float(np.median(found)))
 
 
@@ -451,7 +455,7 @@ def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
 def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coarser, and still right: a clip that comes round is found."""
     monkeypatch.setattr("videogen.metrics.long_clip._MOST_THUMBNAILS", 64)
-    monkeypatch.setattr("videogen.metrics.long_clip._MOST_SEGMENTS", 4)
+    monkeypatch.setattr("videogen.metrics.long_clip._MOST_INTERVALS", 4)
     meter = LongClip(fps=8, window=16)
     rng = np.random.default_rng(0)
     part = rng.integers(0, 255, (100, 4, 4, 3), dtype=np.uint8).repeat(3, 1).repeat(3, 2)
@@ -459,6 +463,6 @@ def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None
         for start in range(0, 100, 7):
             meter.add(clip[start : start + 7])
     report = meter.report()
-    assert len(meter._thumbnails) <= 64 and len(meter._segments) < 4 and meter._every == 4
-    assert report.repetition is not None and report.repetition.likeness > 0.99
+    assert len(meter._thumbnails) <= 64 and len(meter._intervals) < 4 and meter._every == 4
+    assert report.repetition is not None and report.repetition.similarity > 0.99
     assert report.repetition.second - report.repetition.first == 100 and report.drift is not None

@@ -17,7 +17,7 @@ LEFT[:, :, :10] = True
 
 def test_a_known_error() -> None:
     error = end_point_error(SHIFT, ZERO)
-    assert (error.mean_px, error.median_px, error.outliers, error.share, error.floor_px) == (5, 5, 1, 1, None)
+    assert (error.mean_px, error.median_px, error.outliers, error.fraction, error.floor_px) == (5, 5, 1, 1, None)
     assert error.angular_deg == pytest.approx(np.rad2deg(np.arctan(5)))
     assert end_point_error(SHIFT, SHIFT).mean_px == 0 == end_point_error(SHIFT, SHIFT).outliers
     assert end_point_error(SHIFT, SHIFT).angular_deg == pytest.approx(0, abs=1e-5)
@@ -26,7 +26,7 @@ def test_a_known_error() -> None:
 def test_masks_say_where_and_references_give_the_floor() -> None:
     flow = np.where(LEFT[:, None], SHIFT, ZERO)
     inside = end_point_error(flow, SHIFT, LEFT, reference=SHIFT + np.float32(0.3))
-    assert inside.mean_px == 0 and inside.share == 0.25 and inside.floor_px == pytest.approx(0.3 * 2**0.5, rel=1e-4)
+    assert inside.mean_px == 0 and inside.fraction == 0.25 and inside.floor_px == pytest.approx(0.3 * 2**0.5, rel=1e-4)
     assert background_error(flow, LEFT).mean_px == 0 and background_error(flow, ~LEFT).mean_px == 5
     assert background_error(flow, LEFT * 0.7).mean_px == 0 and background_error(flow, LEFT, SHIFT).mean_px == 5
 
@@ -44,7 +44,7 @@ def test_dynamic_degree_is_of_the_fastest_twentieth() -> None:
     flow = ZERO.copy()
     flow[:, 0, :, :2] = 10
     degree = dynamic_degree(flow)
-    assert (degree.fastest_px, degree.mean_px, degree.share_of_diagonal) == (10, 0.5, 0.2) and dynamic_degree(
+    assert (degree.fastest_px, degree.mean_px, degree.fraction_of_diagonal) == (10, 0.5, 0.2) and dynamic_degree(
         ZERO
     ).fastest_px == 0
 

@@ -154,7 +154,7 @@ def test_coherence_of_a_move(dx: int, attainable: float, share: float) -> None:
     first, whole = white(8, 6, 12), dx // 8
     later = np.roll(first, whole, 2)
     found = coherence(first, later, places(48, 96, dx=dx))
-    assert found.attainable == pytest.approx(attainable) and found.share == pytest.approx(share)
+    assert found.attainable == pytest.approx(attainable) and found.fraction == pytest.approx(share)
     assert found.correlation == pytest.approx({0: 1, 16: 1, 4: 0.5**0.5, 2: 0.75 / 0.625**0.5}[dx], abs=0.06)
     assert abs(coherence(first, white(8, 6, 12, seed=1), places(48, 96, dx=dx)).correlation) < 0.2
 
@@ -166,7 +166,7 @@ def test_what_the_first_frame_did_not_show_is_not_judged() -> None:
     wrong = noise.copy()
     wrong[:, 0, 0] = wrong[:, :, 3] = 5
     found = coherence(noise, wrong, shown)
-    assert found.correlation == pytest.approx(1) and found.share == 5 / 8
+    assert found.correlation == pytest.approx(1) and found.fraction == 5 / 8
 
 
 @pytest.mark.parametrize("motion", [
@@ -202,7 +202,7 @@ def test_correlation() -> None:
 HOLE = NOISE.copy()
 HOLE[1, 2, 3] = np.nan
 BAD: list = [
-    pytest.param(lambda: moments(NOISE[None]), r"noise \[1, 4, 128, 128\] cannot be judged", id="a clip"),
+    pytest.param(lambda: moments(NOISE[None]), r"noise \[1, 4, 128, 128\] cannot be tested", id="a clip"),
     pytest.param(lambda: kolmogorov_smirnov(NOISE[:0]), r"\[0, 128, 128\] cannot", id="no channel"),
     pytest.param(lambda: noise_faults(NOISE[:, :1, :1]), r"\[4, 1, 1\] cannot", id="one value a channel"),
     pytest.param(lambda: morans_i(HOLE), "noise with 1 NaN", id="NaN"),
@@ -221,7 +221,9 @@ BAD: list = [
     pytest.param(lambda: coherence(NOISE, NOISE, places(256, 128)), "do not fit", id="pixels not square"),
     pytest.param(lambda: coherence(NOISE, NOISE, places(100, 100)), "do not fit", id="fewer pixels than latents"),
     pytest.param(lambda: coherence(NOISE, NOISE, places(128, 128)[..., 0]), "do not fit", id="half a map"),
-    pytest.param(lambda: coherence(NOISE, NOISE, places(128, 128, dx=999)), "nothing to judge", id="all from outside"),
+    pytest.param(
+        lambda: coherence(NOISE, NOISE, places(128, 128, dx=999)), "nothing to evaluate", id="all from outside"
+    ),
 ]
 
 

@@ -1,4 +1,5 @@
-"""The camera that exact flow of a background amounts to, to compare plans and measured flow with the camera requested."""
+"""The camera that exact flow of a background amounts to, to compare plans and measured flow with the camera
+requested."""
 
 from __future__ import annotations
 

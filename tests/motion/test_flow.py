@@ -102,7 +102,9 @@ def test_a_single_frame_has_no_neighbours() -> None:
 
 
 BAD = [
-    pytest.param(lambda: estimate(NOISE[0], NOISE[1][:20]), "two images of the same size, not of 48x40 and 48x20", id="sizes"),
+    pytest.param(
+        lambda: estimate(NOISE[0], NOISE[1][:20]), "two images of the same size, not of 48x40 and 48x20", id="sizes"
+    ),
     pytest.param(lambda: estimate(NOISE[0] / 255, NOISE[1]), r"uint8 \[height, width, 3\], not float64", id="floats"),
     pytest.param(lambda: flow_both_ways(NOISE[:0]), "not empty", id="no frames"),
     pytest.param(

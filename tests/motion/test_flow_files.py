@@ -152,8 +152,10 @@ def test_archives_of_something_else(arrays: dict[str, np.ndarray], message: str,
 def test_what_a_format_cannot_hold_is_not_written(tmp_path: Path) -> None:
     cases = [
         ("a.png", FLOW[0] * 100, None, "stores flow from -512"), ("a.flo", FLOW, None, "stores one field, these are 3"),
-        ("a.pfm", FLOW[0], VALID[0], "cannot say where flow is unknown"), ("a.npy", FLOW, VALID, "cannot say where flow is unknown"),
-        ("a.npz", NAN, None, "NaN"), ("a.flo", FLOW[0] * 1e9, None, "larger values mean unknown"), ("a.txt", FLOW[0], None, "is not a flow file"),
+        ("a.pfm", FLOW[0], VALID[0], "cannot store where flow is unknown"),
+        ("a.npy", FLOW, VALID, "cannot store where flow is unknown"),
+        ("a.npz", NAN, None, "NaN"), ("a.flo", FLOW[0] * 1e9, None, "larger values mean unknown"),
+        ("a.txt", FLOW[0], None, "is not a flow file"),
     ]  # fmt: skip
     for name, flow, valid, message in cases:
         with pytest.raises(InputError, match=message):

@@ -105,7 +105,9 @@ BAD = [
     pytest.param(
         "[[layer]]\nkind = 'drag'\nbox = [1, 2, 3, 4]\nmask = 'm.png'", "mask and box are both given", id="two regions"
     ),
-    pytest.param("[[layer]]\nkind = 'drag'\nmask = 3\npath = [[1, 2]]", "3 is not a file name", id="a number for a file"),
+    pytest.param(
+        "[[layer]]\nkind = 'drag'\nmask = 3\npath = [[1, 2]]", "3 is not a file name", id="a number for a file"
+    ),
     pytest.param("[[layer]]\nkind = 'flow'", "'file' is missing; name the file", id="no file"),
     pytest.param(
         "[[layer]]\nkind = 'cut_drag'\n[[layer.sprites]]\npth = []",

@@ -233,7 +233,9 @@ def test_bad_plans(motion: Motion, message: str) -> None:
 
 BAD_PARTS = [
     pytest.param(lambda: Drag(BOX), "path has 0 points and needs at least 1", id="no path"),
-    pytest.param(lambda: Drag(BOX, [(1, 2, 3)]), r"path has \(1, 2, 3\), which is not an \(x, y\) point", id="no point"),
+    pytest.param(
+        lambda: Drag(BOX, [(1, 2, 3)]), r"path has \(1, 2, 3\), which is not an \(x, y\) point", id="no point"
+    ),
     pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),
     pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box turned over"),
     pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of nothing"),

@@ -196,18 +196,24 @@ BAD = [
         id="driving clip over too soon",
     ),
     pytest.param(
-        lambda p: Transfer(CLIP.frames[:, :48]), "is 64x48 and the clip 64x64: the aspect ratio differs", id="driving clip's shape"
+        lambda p: Transfer(CLIP.frames[:, :48]),
+        "is 64x48 and the clip 64x64: the aspect ratio differs",
+        id="driving clip's shape",
     ),
     pytest.param(lambda p: Transfer(CLIP.frames / 255), "a driving video must be uint8", id="driving clip of floats"),
     pytest.param(
-        lambda p: Transfer("clip.mp4"), "there is no reader for 'clip.mp4'; pass its frames, or compile_motion", id="no reader"
+        lambda p: Transfer("clip.mp4"),
+        "there is no reader for 'clip.mp4'; pass its frames, or compile_motion",
+        id="no reader",
     ),
     pytest.param(lambda p: Transfer(CLIP.frames, np.zeros((64, 64))), "covers no pixel", id="empty region"),
     pytest.param(
         lambda p: Flow(EXACT[:5]), "the given array has 5 flow fields, 13 frames need 12", id="too little flow"
     ),
     pytest.param(
-        lambda p: Flow(EXACT[..., :32]), "the given array is 32x64 and the clip 64x64: the aspect ratio differs", id="flow's shape"
+        lambda p: Flow(EXACT[..., :32]),
+        "the given array is 32x64 and the clip 64x64: the aspect ratio differs",
+        id="flow's shape",
     ),
     pytest.param(lambda p: Flow(EXACT * np.nan), "the given flow has NaN", id="flow of NaN"),
     pytest.param(

@@ -59,7 +59,7 @@ def _over_length(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "repetition", "too short to tell"
     else:
         where = f"{again['frames']} frames from {again['first']} on and from {again['second']} on"
-        yield "most alike", f"{where}: {again['likeness']:.2f} (1 is equal)"
+        yield "most similar", f"{where}: {again['similarity']:.2f} (1 is equal)"
     yield (
         "still",
         f"{100 * still['share']:.0f} % of its frames, {still['longest_s']:.2f} s on end at most, from frame {still['at']} on",

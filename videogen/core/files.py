@@ -1,4 +1,5 @@
-"""Atomic output files: written next to the final name, synced, then renamed over it, so a file is complete or absent."""
+"""Atomic output files: written next to the final name, synced, then renamed over it, so a file is complete or
+absent."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def _check_writable(final: Path) -> None:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, with its suffix. On success it is renamed to `path`, on error it is removed.
+    """Yield a temporary path next to `path`, with its suffix. On success it is renamed to `path`, on error it is
+    removed.
 
     within: another folder of the same file system to work in, whose owner sweeps it (`sweep_partials`) after a kill.
 

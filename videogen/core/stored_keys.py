@@ -18,6 +18,8 @@ MANIFEST_KEYS: Mapping[str, str] = {
     **{f"request.{path}": name for path, name in REQUEST_KEYS.items()},
     "measured.long.pieces": "segments",
     "measured.long.motion.shots.*.asked_px": "target_px",
+    "measured.long.report.beat": "frames_per_latent",
+    "measured.long.report.repetition.likeness": "similarity",
 }
 #: of a checkpoint's `defaults.json`
 DEFAULTS_KEYS: Mapping[str, str] = {

@@ -50,8 +50,8 @@ class ContinuityTechnique(Technique):
         outputs, means = self._of_segment_before(row.index, prediction)
         regularised = []
         for clip, own, latents in zip(self.segment.clips, prediction.split(1), model_input.split(1), strict=True):
-            if self.pull and clip.pull_source in means and self._levels is not None:
-                mean, input_mean = means[clip.pull_source]
+            if self.pull and clip.mean_source in means and self._levels is not None:
+                mean, input_mean = means[clip.mean_source]
                 own = self._rule.apply(own, mean, self._levels[row.index], self._kind, latents, input_mean)
             means[clip.name] = own, latents
             regularised.append(own)
@@ -91,4 +91,4 @@ class ContinuityTechnique(Technique):
 
 def copying_frames(segment: Segment) -> tuple[int, ...]:
     """The slots that copy, of any of the clips: attention never skips these."""
-    return tuple(sorted({slot for clip in segment.clips for slot in clip.guided}))
+    return tuple(sorted({slot for clip in segment.clips for slot in clip.copied}))

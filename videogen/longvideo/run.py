@@ -71,7 +71,7 @@ class LongRun:
         latents = (at for shot in self.timeline.shots[1:] for at in {shot.start, shot.start + shot.blend})
         # frames with which colours are new
         self.breaks = sorted(self.timeline.latent_map.frames_of(at).start for at in latents)
-        self.meter = LongClip(fps=float(request.fps), window=request.window, beat=geometry.temporal)
+        self.meter = LongClip(fps=float(request.fps), window=request.window, frames_per_latent=geometry.temporal)
         self.renderer = SegmentRenderer(
             self.backbone, request, self.timeline, policy, self.noise, self.prompts, self.meter, self.breaks
         )

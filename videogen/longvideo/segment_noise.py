@@ -74,7 +74,7 @@ class SegmentNoise:
             sources = [
                 window.sources[slot]
                 for slot in range(segment.frames)
-                if slot not in clip.guided and segment.spans[number][slot] in generated
+                if slot not in clip.copied and segment.spans[number][slot] in generated
             ]
             window.stream.redraw(sources, attempt)
 

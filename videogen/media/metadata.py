@@ -29,8 +29,8 @@ def container_options(path: Path) -> dict[str, str]:
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
     """Replace the manifest (`encode`d; None: none) of a finished mp4 or webm. Packets are copied, so no frame changes.
 
-    fps: the file's constant rate, given again because webm rounds it and the duration of each frame. The copy is written
-    next to the file and then renamed over it.
+    fps: the file's constant rate, given again because webm rounds it and the duration of each frame. The copy is
+    written next to the file and then renamed over it.
     """
     import av
 

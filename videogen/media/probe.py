@@ -33,8 +33,8 @@ class MediaLimits:
 @dataclass(frozen=True)
 class MediaInfo:
     """Contents of a header. Sizes are as stored, except that a rotation given in the header (`rotation`, clockwise
-    degrees) is applied; a rotation given only in the frames is applied by `read_video`. frames: None where the file does
-    not declare a count."""
+    degrees) is applied; a rotation given only in the frames is applied by `read_video`. frames: None where the file
+    does not declare a count."""
 
     width: int
     height: int
@@ -101,7 +101,8 @@ def check_limits(info: MediaInfo, limits: MediaLimits, path: str | os.PathLike[s
     if max(info.width, info.height) > limits.side_px or size > limits.decoded_bytes:
         raise MediaError(
             f"{path} would decode to {info.width}x{info.height}, {info.frames} frames, {size / 2**30:.1f} GiB; "
-            f"the limit is {limits.side_px} px per side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it first"
+            f"the limit is {limits.side_px} px per side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it "
+            "first"
         )
 
 

@@ -207,7 +207,9 @@ def _read_image(path: Path, limits: MediaLimits) -> np.ndarray:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if max(image.size) > limits.side_px:
-                raise MediaError(f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px per side")
+                raise MediaError(
+                    f"{path} is {image.size[0]}x{image.size[1]}; the limit is {limits.side_px} px per side"
+                )
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         if isinstance(error, MediaError):

@@ -41,7 +41,8 @@ class Video:
         return read_video(path)
 
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
-        """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or absent.
+        """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or
+        absent.
 
         quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm). Files are written at a constant rate
         and without alpha: a clip with varying times or alpha is refused until `times_s` or `alpha` is set to None.

@@ -51,9 +51,9 @@ class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
     size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be
-    set or changed until the block ends: the file gets its final value. within: see `core.files.atomic_path`. An error in
-    the block leaves no file behind. Raises InputError for frames or settings that cannot be written, MediaError where
-    the encoder or the disk fails.
+    set or changed until the block ends: the file gets its final value. within: see `core.files.atomic_path`. An error
+    in the block leaves no file behind. Raises InputError for frames or settings that cannot be written, MediaError
+    where the encoder or the disk fails.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
 
 
 class _CodecSink:
-    """mp4 and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced at
-    the end."""
+    """mp4 and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced
+    at the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         import av
@@ -279,8 +279,8 @@ class _GifSink:
 
 def _changed_part(image: Any, same: np.ndarray) -> tuple[Any, tuple[int, int], int | None]:
     """The bounding box of the changed pixels (not `same` [h, w]) of a quantized image: its pixels, its corner (x, y) in
-    px, and the palette index that means "unchanged", one that no other pixel uses. A single pixel where nothing changed,
-    since every frame must be present.
+    px, and the palette index that means "unchanged", one that no other pixel uses. A single pixel where nothing
+    changed, since every frame must be present.
     """
     from PIL import Image
 

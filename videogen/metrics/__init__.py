@@ -1,2 +1,2 @@
-"""Figures that need no downloaded weights: fidelity, motion, cameras; seams, drift, repetition and freezing of long
-clips."""
+"""Metrics that need no downloaded weights: fidelity, motion and camera errors; seams, drift, repetition and freezing of
+long clips."""

@@ -1,4 +1,4 @@
-"""How near a clip is to another: PSNR and SSIM of uint8 frames [frame, height, width, 3]."""
+"""Fidelity to a reference clip: PSNR and SSIM of uint8 frames [frame, height, width, 3]."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from videogen.core.errors import InputError
 
 
 def psnr_db(frames: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio over the whole clip, in dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio over the entire clip, in dB; infinite for equal clips."""
     _check(frames, reference)
     error = float(np.mean((frames.astype(np.float64) - reference.astype(np.float64)) ** 2))
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def ssim(frames: np.ndarray, reference: np.ndarray) -> float:
-    """Structural similarity, mean over frames and channels, 1 where they are equal (Wang et al. 2004: 11x11 Gaussian
+    """Structural similarity, mean over frames and channels, 1 for equal clips (Wang et al. 2004: 11x11 Gaussian
     window of sd 1.5, K1 = 0.01, K2 = 0.03, without padding)."""
     _check(frames, reference)
     if min(frames.shape[1:3]) < 11:
@@ -45,4 +45,4 @@ def _planes(frame: np.ndarray) -> torch.Tensor:
 def _check(frames: np.ndarray, reference: np.ndarray) -> None:
     if frames.shape != reference.shape or frames.ndim != 4:
         shapes = f"{list(frames.shape)} and {list(reference.shape)}"
-        raise InputError(f"clips of {shapes} cannot be compared; both need [frame, height, width, 3]")
+        raise InputError(f"clips of {shapes} cannot be compared; both need the same shape [frame, height, width, 3]")

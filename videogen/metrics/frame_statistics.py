@@ -1,5 +1,5 @@
-"""What the metrics of long clips see in pictures: differences, brightness, Lab colours, sharpness. NumPy, a frame at a
-time.
+"""Frame statistics for the metrics of long clips: differences, brightness, Lab colours, sharpness. NumPy, one frame at
+a time.
 
 Legend: n frames, h height, w width. Levels are 0 to 255.
 """
@@ -20,13 +20,13 @@ _D65 = np.array([0.95047, 1.0, 1.08883])
 
 
 def check_clip(frames: np.ndarray, least: int = 1) -> None:
-    """InputError where these are not at least so many frames uint8 [n, h, w, 3] of 3x3 px or more."""
+    """InputError where these are not at least `least` frames uint8 [n, h, w, 3] of 3x3 px or more."""
     shape: tuple[int, ...] = getattr(frames, "shape", ())
     if getattr(frames, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3 or min(shape[1:3]) < 3:
         kind = f"{getattr(frames, 'dtype', type(frames).__name__)} {list(shape)}"
         raise InputError(f"frames must be uint8 [n, height, width, 3] of 3x3 px or more, these are {kind}")
     if shape[0] < least:
-        raise InputError(f"{shape[0]} frames are too few to judge; give at least {least}")
+        raise InputError(f"{shape[0]} frames are too few to evaluate; give at least {least}")
 
 
 def luma(frame: np.ndarray) -> np.ndarray:
@@ -35,12 +35,12 @@ def luma(frame: np.ndarray) -> np.ndarray:
 
 
 def steps(frames: np.ndarray) -> np.ndarray:
-    """How much each frame differs from the next: mean absolute difference in levels, float64 [n - 1]."""
+    """Mean absolute difference between neighbouring frames in levels, float64 [n - 1]."""
     return np.array([np.abs(b.astype(np.int16) - a).mean(dtype=np.float64) for a, b in pairwise(frames)])
 
 
-def bends(frames: np.ndarray) -> np.ndarray:
-    """How far each frame but the ends is from the mean of its neighbours, doubled, in levels: float64 [n - 2]."""
+def second_differences(frames: np.ndarray) -> np.ndarray:
+    """Mean absolute second difference over time in levels, float64 [n - 2]."""
     wide = [frame.astype(np.int16) for frame in frames]
     return np.array(
         [np.abs(a - 2 * b + c).mean(dtype=np.float64) for a, b, c in zip(wide, wide[1:], wide[2:], strict=False)]

@@ -1,9 +1,9 @@
-"""Is this noise white and Gaussian? Figures whose size is known for true noise; no weights. Whether it moves:
-`coherence`.
+"""Tests of white Gaussian noise: statistics with a known distribution for true noise. No weights. For motion of noise
+see `coherence`.
 
-Arrays in, figures out: noise float [c, h, w], one latent frame, as `videogen.schedulers.warped_noise(...)[0, :, f]`
-gives it. A `score` is in standard deviations of what chance gives: about 1 for true noise, above 4 next to never.
-Legend: c channels, h w latent height and width.
+Input: noise float [c, h, w], one latent frame, such as `videogen.schedulers.warped_noise(...)[0, :, f]`. A `score` is
+in standard deviations under the null hypothesis: about 1 for true noise, above 4 almost never. Legend: c channels, h w
+latent height and width.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-LAGS = ((0, 1), (1, 0))  # the neighbours of Moran's I: right and below, and so left and above
+LAGS = ((0, 1), (1, 0))  # the neighbours of Moran's I: right and below, hence also left and above
 _FAULT_LAGS = (*LAGS, (1, 1), (0, 2), (2, 0))
 _UNLIKELY_P, _UNLIKELY_SCORE = 1e-3, 4.0
-_RING = 64  # frequencies a ring of the spectrum, at least
+_RING = 64  # least number of frequencies per ring of the spectrum
 _MOST_RINGS = 16
 
 
 @dataclass(frozen=True)
 class KolmogorovSmirnov:
-    """distance: largest between the noise's distribution and the normal one; p: how often true noise is as far from
-    it."""
+    """distance: largest difference between the noise's distribution function and the normal one; p: probability of at
+    least that distance for true noise."""
 
     distance: float
     p: float
@@ -61,7 +61,8 @@ class Moments:
 
 @dataclass(frozen=True)
 class ChannelCorrelation:
-    """largest: correlation of the two channels most alike or unlike; score: in standard deviations of one pair."""
+    """largest: absolute correlation of the most correlated pair of channels; score: in standard deviations of one
+    pair."""
 
     largest: float
     score: float
@@ -76,7 +77,7 @@ def kolmogorov_smirnov(noise: np.ndarray) -> KolmogorovSmirnov:
     distance = float(max((expected - steps[:-1]).max(), (steps[1:] - expected).max()))
     root = math.sqrt(len(ordered))
     scaled = (root + 0.12 + 0.11 / root) * distance
-    if scaled < 0.2:  # where the series below no longer settles
+    if scaled < 0.2:  # the series below no longer converges
         return KolmogorovSmirnov(distance, 1.0)
     terms = [(-1) ** (k - 1) * math.exp(-2 * k**2 * scaled**2) for k in range(1, 101)]
     return KolmogorovSmirnov(distance, min(1.0, max(0.0, 2 * sum(terms))))
@@ -86,7 +87,7 @@ def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran
     """Moran's I of noise [c, h, w] (Moran 1950), mean over the channels; its score is that of the mean, under normality
     (Cliff and Ord).
 
-    lags: (dy, dx), 0 or more, of the pairs that count as neighbours.
+    lags: (dy, dx), 0 or more, between the pixels of a pair of neighbours.
     """
     values = checked_noise(noise)
     height, width = values.shape[1:]
@@ -108,12 +109,12 @@ def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran
 
 
 def spectral_flatness(noise: np.ndarray) -> Spectrum:
-    """Power of noise [c, h, w] by rings of equally many frequencies; channels are averaged. At least 128 values a
-    channel."""
+    """Power of noise [c, h, w] over rings with equal numbers of frequencies, averaged over channels. Needs at least 128
+    values per channel."""
     values = checked_noise(noise)
     count = values[0].size
     if count < 2 * _RING:
-        raise InputError(f"a spectrum needs at least {2 * _RING} values a channel, {list(values.shape)} has {count}")
+        raise InputError(f"a spectrum needs at least {2 * _RING} values per channel, {list(values.shape)} has {count}")
     power = (np.abs(np.fft.fft2(values)) ** 2).mean(0).ravel() / count
     fy, fx = (np.fft.fftfreq(n) for n in values.shape[1:])
     rings = np.array_split(
@@ -134,7 +135,7 @@ def moments(noise: np.ndarray) -> Moments:
 
 
 def channel_correlation(noise: np.ndarray) -> ChannelCorrelation:
-    """The two channels of noise [c, h, w] whose correlation is furthest from 0; two channels at least."""
+    """The pair of channels of noise [c, h, w] with the largest absolute correlation; needs at least two channels."""
     values = checked_noise(noise)
     if len(values) < 2:
         raise InputError(f"channels of {list(values.shape)} cannot be correlated: it has one; two are needed")
@@ -144,10 +145,11 @@ def channel_correlation(noise: np.ndarray) -> ChannelCorrelation:
 
 
 def noise_faults(noise: np.ndarray) -> list[str]:
-    """What tells noise [c, h, w] from white standard normal noise: a line for each figure of this module that true
-    noise hardly ever has.
+    """The tests by which noise [c, h, w] is rejected as white standard normal noise: one line for each statistic of
+    this module with a value that true noise almost never has.
 
-    K-S below p = 0.001, scores beyond 4 standard deviations, or as unlikely where a score is the worst of many.
+    Kolmogorov-Smirnov below p = 0.001, scores beyond 4 standard deviations, or equally unlikely where a score is the
+    worst of many.
     """
     found, values = moments(noise), checked_noise(noise)
     pairs = len(values) * (len(values) - 1) // 2
@@ -163,20 +165,20 @@ def noise_faults(noise: np.ndarray) -> list[str]:
 
 
 def worst_score(many: int) -> float:
-    """The score that the worst of so many figures reaches about as seldom as one figure reaches 4."""
+    """The score that the worst of `many` statistics reaches about as rarely as a single one reaches 4."""
     return math.sqrt(_UNLIKELY_SCORE**2 + 2 * math.log(many))
 
 
 def checked_noise(noise: np.ndarray) -> np.ndarray:
-    """The noise in float64. InputError where it is not [c, h, w], finite, and of values that differ."""
+    """The noise in float64. InputError where it is not [c, h, w], not finite, or constant in a channel."""
     values = np.asarray(noise, np.float64)
     if values.ndim != 3 or min(values.shape, default=0) < 1 or values[0].size < 2:
         raise InputError(
-            f"noise {list(values.shape)} cannot be judged; give one latent frame [channels, height, width]"
+            f"noise {list(values.shape)} cannot be tested; give one latent frame [channels, height, width]"
         )
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise InputError(f"noise with {bad} NaN or infinite values cannot be judged")
+        raise InputError(f"noise with {bad} NaN or infinite values cannot be tested")
     if not values.reshape(len(values), -1).std(1).all():
-        raise InputError("noise with a channel of one value throughout cannot be judged")
+        raise InputError("noise with a constant channel cannot be tested")
     return values

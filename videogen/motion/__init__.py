@@ -1,7 +1,8 @@
 """Motion: optical flow, flow files, and motion specifications that compile to maps, masks, flow and tracks.
 
     from videogen.motion import Camera, Drag, compile_motion
-    plan = compile_motion(Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out"), frames=33, height=64, width=64)
+    motion = Drag((4, 24, 20, 40), [(12, 32), (50, 32)]) + Camera(zoom=1.2, ease="in_out")
+    plan = compile_motion(motion, frames=33, height=64, width=64)
     plan.flow(), plan.masks(), plan.tracks(), plan.preview()
 
 All positions are in px, x right, y down; the pixel in column 3 and row 5 has its centre at (3.5, 5.5). The order of

@@ -35,8 +35,8 @@ Reader = Callable[[str | os.PathLike[str]], Any]
 
 @dataclass(frozen=True)
 class Clip:
-    """Length, size and rate of the clip that a plan is compiled for. fps: None where unknown; read_video: opens the path
-    of a driving video."""
+    """Length, size and rate of the clip that a plan is compiled for. fps: None where unknown; read_video: opens the
+    path of a driving video."""
 
     frames: int
     height: int
@@ -56,10 +56,10 @@ def compile_motion(
 ) -> MotionPlan:
     """Compile a motion for a clip of `frames` frames of `height` x `width` px.
 
-    fps: of the clip. A `Transfer` from a video that also has a rate keeps the video's pace, otherwise frames are matched
-    one to one. read_video: opens the path of a `Transfer` and returns frames uint8 [frame, height, width, 3] or an
-    object with `.frames` and optionally `.fps`, for example `videogen.Video.open`. Raises InputError for parts that do
-    not fit the clip, unreadable files, and layers that contradict each other.
+    fps: of the clip. A `Transfer` from a video that also has a rate keeps the video's pace, otherwise frames are
+    matched one to one. read_video: opens the path of a `Transfer` and returns frames uint8 [frame, height, width, 3] or
+    an object with `.frames` and optionally `.fps`, for example `videogen.Video.open`. Raises InputError for parts that
+    do not fit the clip, unreadable files, and layers that contradict each other.
     """
     for name, value in (("frames", frames), ("height", height), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:

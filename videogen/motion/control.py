@@ -45,7 +45,8 @@ class MotionControl:
             raise unknown("method of warped_noise", self.method, METHODS)
         if self.cutoff is not None and not 0 < self.cutoff <= 1:
             raise InputError(
-                f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out to apply the motion at all wavelengths"
+                f"cutoff={self.cutoff:g} must be above 0 and at most 1; leave it out to apply the motion at all "
+                "wavelengths"
             )
         if self.cutoff is not None and self.backend != "warped_noise":
             raise InputError(f"cutoff={self.cutoff:g} belongs to warped_noise, not to {self.backend}; leave it out")
@@ -55,7 +56,8 @@ class MotionControl:
             )
         if self.weak is not None and self.strong is not None and not 0 < self.strong <= self.weak < 1:
             raise InputError(
-                f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the controlled regions are released last"
+                f"dual_clock:{self.weak:g},{self.strong:g} must have 0 < strong <= weak < 1: the controlled regions "
+                "are released last"
             )
 
     def __str__(self) -> str:
@@ -100,5 +102,6 @@ def _cutoff(option: str, text: str) -> float:
     except ValueError:
         pass
     raise InputError(
-        f"motion backend {text!r} is not valid; write warped_noise:METHOD,cutoff=C, such as warped_noise:texture,cutoff=0.2"
+        f"motion backend {text!r} is not valid; write warped_noise:METHOD,cutoff=C, such as "
+        "warped_noise:texture,cutoff=0.2"
     )

@@ -56,7 +56,8 @@ class Drag(Motion):
         x, y = self.path[0]
         if starts_inside and not (0 <= x <= width and 0 <= y <= height):
             raise InputError(
-                f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} frame; begin on the object that is to move"
+                f"the path begins at ({x:g}, {y:g}), outside the {width}x{height} frame; begin on the object that is "
+                "to move"
             )
         for x, y in self.path:
             if not (-width <= x <= 2 * width and -height <= y <= 2 * height):

@@ -55,8 +55,8 @@ def flow_both_ways(
     """Flow between all neighbouring frames of a clip uint8 [frame, height, width, 3], in both directions, with validity
     masks.
 
-    cache: store each pair's flow on disk, keyed by the images' content (True: in the user's cache folder); False: always
-    compute. Errors as for `estimate`.
+    cache: store each pair's flow on disk, keyed by the images' content (True: in the user's cache folder); False:
+    always compute. Errors as for `estimate`.
     """
     if getattr(frames, "ndim", 0) != 4 or len(frames) == 0:
         raise InputError(f"frames must be uint8 [frame, height, width, 3] and not empty, not {list(np.shape(frames))}")

@@ -87,7 +87,8 @@ def check_flow(
     known = np.ones((shape[0], *shape[2:]), bool) if valid is None else valid
     if known.shape != (shape[0], *shape[2:]) or known.dtype != bool:
         raise InputError(
-            f"{where} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, width]"
+            f"{where} is {list(shape)} with valid {known.dtype} {list(known.shape)}, which must be bool [n, height, "
+            "width]"
         )
     broken = ~np.isfinite(flow).all(1) & known
     if broken.any():

@@ -75,8 +75,8 @@ def encode_kitti(flow: np.ndarray, valid: np.ndarray) -> bytes:
 
 
 def decode_pfm(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Portable float map: `PF`, width and height, a scale whose sign is the byte order, rows from bottom to top; dx, dy,
-    unused."""
+    """Portable float map: `PF`, width and height, a scale whose sign is the byte order, rows from bottom to top; dx,
+    dy, unused."""
     head = _PFM_HEAD.match(content[:200])
     if head is None:
         raise InputError(f"{where} begins with {content[:4]!r}, not with a .pfm header ('PF', width height, scale)")

@@ -47,12 +47,12 @@ def bilinear_within(
     tear: float,
     guide: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Field [height, width, 2] at points [..., 2], interpolated only between pixels of one surface: those with the label
-    of the nearest pixel and a value within `tear` of that pixel's value.
+    """Field [height, width, 2] at points [..., 2], interpolated only between pixels of one surface: those with the
+    label of the nearest pixel and a value within `tear` of that pixel's value.
 
-    guide: (another field [height, width, 2], target [..., 2]): selects the surface by the neighbouring pixel whose value
-    in that field is closest to the target, instead of the nearest pixel. Returns ([..., 2], labels [...]): pixels that
-    moved together are interpolated, others are never blended.
+    guide: (another field [height, width, 2], target [..., 2]): selects the surface by the neighbouring pixel whose
+    value in that field is closest to the target, instead of the nearest pixel. Returns ([..., 2], labels [...]): pixels
+    that moved together are interpolated, others are never blended.
     """
     height, width = labels.shape
     (x0, x1, fx), (y0, y1, fy) = _corners(points[..., 0], width), _corners(points[..., 1], height)

@@ -1,4 +1,5 @@
-"""Parsers of motion specifications: camera and drag strings (`pan=8,zoom=1.2,ease=in_out`, `10,32>50,32`) and TOML files.
+"""Parsers of motion specifications: camera and drag strings (`pan=8,zoom=1.2,ease=in_out`, `10,32>50,32`) and TOML
+files.
 
     [[layer]]
     kind = "drag"                      # camera, drag, cut_drag, transfer, tracks, flow

@@ -62,8 +62,8 @@ class MotionPlan:
         """The surface point visible at screen points [..., 2] of a frame: (id int32 [...], texture coordinates float64
         [..., 2]).
 
-        Equal ids and coordinates in two frames are the same surface point. id = layer + len(layers) * the frame in which
-        the point is first visible (0 for all points on the first frame's plane).
+        Equal ids and coordinates in two frames are the same surface point. id = layer + len(layers) * the frame in
+        which the point is first visible (0 for all points on the first frame's plane).
         """
         flat = points.reshape(-1, 2)
         coordinates, first_visible_frame = self.layers[0].texture(flat, self._check_frame(frame))

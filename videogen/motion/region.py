@@ -29,7 +29,8 @@ def check_region(region: Any) -> Any:
         return region
     if not isinstance(region, Sequence) or not region:
         raise InputError(
-            f"region {region!r} is not a region; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a polygon's points"
+            f"region {region!r} is not a region; give a mask, a box (x0, y0, x1, y1), a disc (x, y, radius) or a "
+            "polygon's points"
         )
     if isinstance(region[0], Sequence) and not isinstance(region[0], str):
         return check_points("polygon", region, 3)
@@ -50,8 +51,9 @@ def check_region(region: Any) -> Any:
 def coverage(region: Any, height: int, width: int) -> np.ndarray:
     """Coverage of each pixel by a region: float32 [height, width] in 0..1.
 
-    In a mask, white is covered (bool, uint8 0..255, float 0..1); it must have the clip's size. A box spans pixel columns
-    x0 to x1 - 1 and rows y0 to y1 - 1. Polygons are filled by the even-odd rule. InputError where no pixel is covered.
+    In a mask, white is covered (bool, uint8 0..255, float 0..1); it must have the clip's size. A box spans pixel
+    columns x0 to x1 - 1 and rows y0 to y1 - 1. Polygons are filled by the even-odd rule. InputError where no pixel is
+    covered.
     """
     region = check_region(region)
     if isinstance(region, np.ndarray | str | os.PathLike):

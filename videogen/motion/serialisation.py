@@ -36,8 +36,8 @@ def to_layers(motion: Motion) -> list[dict[str, Any]]:
 
 
 def from_layers(layers: object, folder: str | os.PathLike[str] = ".", where: str = "motion") -> Motion:
-    """The motion described by a list of layers; file names are relative to `folder`. An InputError names `where` and the
-    layer."""
+    """The motion described by a list of layers; file names are relative to `folder`. An InputError names `where` and
+    the layer."""
     if isinstance(layers, Mapping):
         layers = [layers]
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:

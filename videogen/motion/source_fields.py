@@ -1,5 +1,5 @@
-"""Motion fields from driving videos, tracks and flow files: read, checked against the clip's length and size, and scaled
-to it."""
+"""Motion fields from driving videos, tracks and flow files: read, checked against the clip's length and size, and
+scaled to it."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
         )
     if len(tracks) < clip.frames:
         raise InputError(
-            f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer frames"
+            f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer "
+            "frames"
         )
     tracks, visible = tracks[: clip.frames].astype(np.float64), visible[: clip.frames].astype(bool)
     if not np.isfinite(tracks[visible]).all():

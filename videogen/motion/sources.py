@@ -1,5 +1,5 @@
-"""Motion sources: a driving video, point tracks, flow files. These classes are specifications; `source_fields` reads the
-files."""
+"""Motion sources: a driving video, point tracks, flow files. These classes are specifications; `source_fields` reads
+the files."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Transfer(Motion):
 class Tracks(Motion):
     """Motion of point tracks, interpolated smoothly between the points (thin-plate splines).
 
-    file: `.npz` with `tracks` [frame, point, 2] in px, and optionally `visibility` [frame, point] and the `size` (width,
-    height) of the video in which they were tracked (default: the clip's); or the tracks as an array. region: as for
-    Transfer.
+    file: `.npz` with `tracks` [frame, point, 2] in px, and optionally `visibility` [frame, point] and the `size`
+    (width, height) of the video in which they were tracked (default: the clip's); or the tracks as an array. region: as
+    for Transfer.
     """
 
     file: Any

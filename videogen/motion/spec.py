@@ -39,7 +39,8 @@ def parts_of(motion: Motion) -> tuple[Motion, ...]:
     """The parts of a motion, lowest first; InputError for any other object."""
     if not isinstance(motion, Motion):
         raise InputError(
-            f"{type(motion).__name__} is not a motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum of them"
+            f"{type(motion).__name__} is not a motion; use Camera, Drag, CutDrag, Transfer, Tracks, Flow, or a sum "
+            "of them"
         )
     return motion.parts if isinstance(motion, Compose) else (motion,)
 

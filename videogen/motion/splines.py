@@ -36,7 +36,8 @@ class TrackField:
         return points + bilinear(*self._displacement(frame, frame + 1, points))
 
     def _displacement(self, start: int, end: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The displacement field [h', w', 2] on a sufficiently coarse grid, and the points in that grid's coordinates."""
+        """The displacement field [h', w', 2] on a sufficiently coarse grid, and the points in that grid's
+        coordinates."""
         both = self.visible[start] & self.visible[end]
         at, to = self.tracks[start][both], self.tracks[end][both]
         chosen = np.unique(np.linspace(0, len(at) - 1, min(len(at), _MOST_TRACKS)).round().astype(int))

@@ -95,7 +95,8 @@ def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Ba
         )
     if motion.first_frame is not None:
         raise InputError(
-            f"first_frame={motion.first_frame!r} is the image that dual_clock warps, and warped_noise uses none; leave it "
+            f"first_frame={motion.first_frame!r} is the image that dual_clock warps, and warped_noise uses none; "
+            "leave it "
             "out, or choose dual_clock"
         )
     if not backbone.training.warped_noise:

@@ -83,8 +83,8 @@ def test_overlaps_of_the_orders(plan: LookBack) -> None:
     for clip in plan.clips:
         noise[clip.name] = [noise[clip.noise_source][i] for i in clip.order]
         assert sorted(noise[clip.name]) == noise["A"], "a permutation"
-        for guide in clip.guides:
-            assert [noise[clip.name][i] for i in guide.slots] == [noise[guide.source][i] for i in guide.source_slots]
+        for copy in clip.copies:
+            assert [noise[clip.name][i] for i in copy.slots] == [noise[copy.source][i] for i in copy.source_slots]
 
 
 # --- the schedule
@@ -93,24 +93,24 @@ def test_overlaps_of_the_orders(plan: LookBack) -> None:
 
 def test_the_paper_s_schedule() -> None:
     b, m, d = PAPER.clips
-    guides = [(c.name, g.source, list(g.slots), list(g.source_slots), g.release) for c in (b, m, d) for g in c.guides]
-    assert guides == [
+    copies = [(c.name, g.source, list(g.slots), list(g.source_slots), g.release) for c in (b, m, d) for g in c.copies]
+    assert copies == [
         ("B", "A", [0, 1, 2, 3, 4, 5], [-6, -5, -4, -3, -2, -1], 5),
         ("M", "A", [0, 1, 2, 3, 4, 5], [-6, -5, -4, -3, -2, -1], 5),
         ("M", "B", [8, 9, 10, 11, 12, 13, 14, 15], [6, 7, 8, 9, 10, 11, 12, 13], 5),
         ("D", "M", [0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15], 5),
     ]
     assert [list(c.emitted) for c in (b, m, d)] == [[], [6, 7], list(range(16))]
-    assert [c.pull_source for c in (b, m, d)] == ["A", "B", "M"]
+    assert [c.mean_source for c in (b, m, d)] == ["A", "B", "M"]
 
 
 def test_options_where_the_paper_is_silent() -> None:
     plan = LookBack(16, 6, 8, release=5, right_release=2, handover=6, mean_of="first")
     _, m, d = plan.clips
-    assert [g.release for g in m.guides] == [5, 2] and [len(g.slots) for g in d.guides] == [6]
+    assert [g.release for g in m.copies] == [5, 2] and [len(g.slots) for g in d.copies] == [6]
     assert list(m.emitted) == [6, 7, 8, 9], "M is kept up to where D begins"
-    assert {c.pull_source for c in plan.clips} == {"first"}
-    assert LookBack(16, 6, 8, release=5, right_release=0).clips[1].guides[1].release == 0
+    assert {c.mean_source for c in plan.clips} == {"first"}
+    assert LookBack(16, 6, 8, release=5, right_release=0).clips[1].copies[1].release == 0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_lengths_and_places(plan: LookBack) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        pytest.param((16, 8, 8, 5), "n1=8 and n2=8 guide all of frames=16.*at most 15", id="no frame is free"),
+        pytest.param((16, 8, 8, 5), "n1=8 and n2=8 copy all of frames=16.*at most 15", id="no frame is free"),
         pytest.param((2, 1, 1, 5), "longer clips", id="too short"),
         pytest.param((16, 0, 8, 5), "n1=0 must be at least 1", id="nothing from the left"),
         pytest.param((16, 6, 0, 5), "n2=0 must be at least 1", id="nothing from the right"),
@@ -169,7 +169,7 @@ def test_bad_numbers_say_what_to_do(settings: tuple[Any, ...], says: str) -> Non
         pytest.param(lambda: extend(5, 6), "n1=6 must be between 0 and 5", id="more guided than there are"),
         pytest.param(lambda: internal(5, 3, 3), "n2=3 must be between 0 and 2", id="more held than are left"),
         pytest.param(lambda: look_back(2, 50), "frames=2 are too few", id="clips too short"),
-        pytest.param(lambda: look_back(16, 50, 1.5), "share=1.5", id="more than all steps"),
+        pytest.param(lambda: look_back(16, 50, 1.5), "fraction=1.5", id="more than all steps"),
         pytest.param(lambda: PAPER.span("A", 0), "known: B, M, D", id="A is no clip of an extension"),
         pytest.param(lambda: PAPER.place(-1), "frame=-1", id="before the video"),
         pytest.param(lambda: PAPER.length(-1), "extensions=-1", id="fewer than no extensions"),
@@ -262,7 +262,7 @@ def extension(
         outputs = {"A": source.outputs[step], **{c: toy(x[i : i + 1], step, prompt) for i, c in enumerate(CLIPS)}}
         for clip in plan.clips:
             outputs[clip.name] = pull.apply(
-                outputs[clip.name], outputs[clip.pull_source], levels[step], prediction_kind(solver)
+                outputs[clip.name], outputs[clip.mean_source], levels[step], prediction_kind(solver)
             )
         for clip in plan.clips:
             outputs[clip.name] = replay(outputs[clip.name], clip, outputs, step)
@@ -285,10 +285,10 @@ def run_extension(
 
 
 def equal_at(clip: Clip, runs: dict[str, Run], step: int) -> list[bool]:
-    """For each of the clip's guides: are the latents before this step those of the frames it copies?"""
-    guided = [runs[clip.name].latents[step][:, list(g.slots)] for g in clip.guides]
-    copied = [runs[g.source].latents[step][:, list(g.source_slots)] for g in clip.guides]
-    return [torch.equal(a, b) for a, b in zip(guided, copied, strict=True)]
+    """For each of the clip's copies: are the latents before this step those of the frames it copies?"""
+    copied = [runs[clip.name].latents[step][:, list(g.slots)] for g in clip.copies]
+    sources = [runs[g.source].latents[step][:, list(g.source_slots)] for g in clip.copies]
+    return [torch.equal(a, b) for a, b in zip(copied, sources, strict=True)]
 
 
 SOLVERS = [
@@ -308,7 +308,7 @@ def test_guided_frames_follow_the_source_bit_for_bit_until_release(name: str, ki
     runs, _ = run_extension(name, kind, plan, k=0, refresh=0.0, strength=0.2)
     for clip in plan.clips:
         for step in range(STEPS + 1):
-            assert equal_at(clip, runs, step) == [step <= guide.release for guide in clip.guides], (clip.name, step)
+            assert equal_at(clip, runs, step) == [step <= copy.release for copy in clip.copies], (clip.name, step)
 
 
 @pytest.mark.parametrize("k", [1, 3])

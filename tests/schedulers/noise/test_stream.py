@@ -162,12 +162,12 @@ def test_guided_frames_have_their_source_s_noise_and_draw_its_solver_noise(
         frames = {name: source.frames(range(9), SHAPE) for name, source in noise.items()}
         keys = {name: seeds(source.generators(2, 9)) for name, source in noise.items()}
         for clip in stream.plan.clips:
-            for guide in clip.guides:
+            for copy in clip.copies:
                 assert torch.equal(
-                    frames[clip.name][:, :, list(guide.slots)], frames[guide.source][:, :, list(guide.source_slots)]
+                    frames[clip.name][:, :, list(copy.slots)], frames[copy.source][:, :, list(copy.source_slots)]
                 )
-                assert [keys[clip.name][i] for i in guide.slots] == [keys[guide.source][i] for i in guide.source_slots]
-            free += [keys[clip.name][i] for i in range(9) if i not in clip.guided]
+                assert [keys[clip.name][i] for i in copy.slots] == [keys[copy.source][i] for i in copy.source_slots]
+            free += [keys[clip.name][i] for i in range(9) if i not in clip.copied]
     assert len(set(free)) == len(free), "and nothing else is shared"
 
 
@@ -187,7 +187,7 @@ def test_refreshed_frames_keep_their_share_of_the_noise_before(refresh: float) -
     stream = cono(refresh=refresh)
     before = {"B": stream.clip("A", 2), "M": stream.clip("B", 2), "D": stream.clip("M", 2)}
     for clip in stream.plan.clips:
-        slot = next(i for i in range(9) if i not in clip.guided)
+        slot = next(i for i in range(9) if i not in clip.copied)
         own = stream.clip(clip.name, 2).frames([slot], shape)
         parent = before[clip.name].frames([clip.order[slot]], shape)
         assert correlation(own, parent) == pytest.approx(math.sqrt(1 - refresh**2), abs=4 / math.sqrt(own.numel()))
@@ -283,7 +283,7 @@ def test_warped_noise_goes_on_from_its_offset() -> None:
         pytest.param(lambda: noise_stream("freenoise", 3, window=0), "window=0", id="no window"),
         pytest.param(lambda: noise_stream("freenoise", 3, stride=0), "stride=0", id="no stride"),
         pytest.param(lambda: cono(refresh=1.5), "refresh=1.5 must be between 0 and 1", id="refresh out of range"),
-        pytest.param(lambda: cono(n1=5), "n1=5 and n2=4 guide all of frames=9", id="numbers that do not fit"),
+        pytest.param(lambda: cono(n1=5), "n1=5 and n2=4 copy all of frames=9", id="numbers that do not fit"),
         pytest.param(lambda: cono().clip("C", 0), "known: A, B, M, D", id="no such clip"),
         pytest.param(lambda: noise_stream("warped", 3, **PAN, offset=-1), "offset=-1", id="offset before the video"),
         pytest.param(

@@ -15,7 +15,7 @@ from videogen.schedulers.warping import lookup as warp_lookup
 from videogen.schedulers.warping import seams as warp_seams
 from videogen.schedulers.warping import texture as warp_texture
 from videogen.schedulers.warping.hash_noise import HashField, mix
-from videogen.schedulers.warping.lookup import Lookup, lookup
+from videogen.schedulers.warping.lookup import Lookup, build_lookup
 from videogen.schedulers.warping.view import TEXELS, View
 
 CPU = torch.device("cpu")
@@ -78,12 +78,12 @@ def test_every_place_on_the_screen_has_one_sample_in_its_own_latent(finer: int) 
     ],
 )
 def test_samples_are_as_fine_as_the_texture_in_view(maps: Any, finer: int) -> None:
-    assert lookup(View(maps, 1, 8, CPU)).finer == finer
+    assert build_lookup(View(maps, 1, 8, CPU)).finer == finer
 
 
 @pytest.mark.parametrize("maps", MAPS)
 def test_sharing_is_counted_exactly(maps: Any) -> None:
-    found = lookup(View(maps, 1, 8, CPU))
+    found = build_lookup(View(maps, 1, 8, CPU))
     layer, x, y = found.view.samples(slice(None), found.finer)
     rows = torch.stack([x if isinstance(layer, torch.Tensor) else torch.full_like(x, layer), x, y], 1)
     rows[:, 0] = layer

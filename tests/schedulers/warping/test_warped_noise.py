@@ -19,7 +19,7 @@ from videogen.metrics.whiteness import noise_faults as faults
 from videogen.schedulers import AddressedNoise, NoiseSource, WarpedNoise, warped_noise
 from videogen.schedulers.warping.hash_noise import HashField, mix
 from videogen.schedulers.warping.maps import UNKNOWN, FlowMaps
-from videogen.schedulers.warping.mix import kept_correlation, low_pass_mix
+from videogen.schedulers.warping.mix import correlation_of_degradation, low_pass_mix
 
 METHODS = [
     pytest.param({"method": "texture"}, id="texture"),
@@ -383,7 +383,7 @@ def test_a_measured_backward_flow_decides_what_is_in_front() -> None:
     ("gamma", "kept"), [(0, 1), (0.2, 0.970), (0.3, 0.919), (0.5, 0.707), (0.7, 0.394), (0.9, 0.110), (1, 0)]
 )
 def test_degradation_leaves_its_correlation(gamma: float, kept: float) -> None:
-    assert kept_correlation(gamma) == pytest.approx(kept, abs=5e-4)
+    assert correlation_of_degradation(gamma) == pytest.approx(kept, abs=5e-4)
     flow = still(1, 256, 256)
     pure, mixed = warped_noise(flow), warped_noise(flow, degradation=gamma)
     assert correlation(pure, mixed) == pytest.approx(kept, abs=0.03)

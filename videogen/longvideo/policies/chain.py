@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from videogen.longvideo.segments import Scene, Segment
-from videogen.schedulers.cono.look_back import SOURCE, Clip, Guide
+from videogen.schedulers.cono.look_back import SOURCE, Clip, CopyFrom
 from videogen.schedulers.windows import Windows
 
 from .base import ContinuityPolicy
@@ -47,6 +47,7 @@ class ClipChain(ContinuityPolicy):
         return None
 
     def _clip(self, frames: int, shared: int, emitted: range) -> Clip:
-        copies = shared and self.copies_predictions
-        guides = (Guide(range(shared), SOURCE, range(-shared, 0), self.release),) if copies else ()
-        return Clip("clip", SOURCE, tuple(range(frames)), guides, SOURCE, emitted)
+        copies: tuple[CopyFrom, ...] = ()
+        if shared and self.copies_predictions:
+            copies = (CopyFrom(range(shared), SOURCE, range(-shared, 0), self.release),)
+        return Clip("clip", SOURCE, tuple(range(frames)), copies, SOURCE, emitted)
