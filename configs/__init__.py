@@ -1,4 +1,4 @@
-"""Presets: named sets of render settings, as TOML files beside this one. Installed as `videogen.configs`."""
+"""Presets: named sets of render settings, one TOML file each in `presets/`. Installed as `videogen.configs`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def presets() -> list[str]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """A preset's settings, keys as in `RenderRequest`; InputError, with the nearest name, for one that is not there."""
+    """A preset's settings, with the keys of `RenderRequest`. InputError that names the nearest preset for an unknown one."""
     if name not in presets():
         raise unknown("preset", name, presets())
     return parse_toml(

@@ -141,7 +141,11 @@ def kept(gamma: float, size: int) -> dict[str, float]:
     flow = affine(turned(3), 4, size, size)
     pure, degraded = (warped_noise(flow, 16, degradation=g).numpy() for g in (0, gamma))
     measured, std = correlation(pure, degraded), float(degraded.std())
-    return {"formula": round(correlation_of_degradation(gamma), 4), "measured": round(measured, 4), "std": round(std, 4)}
+    return {
+        "formula": round(correlation_of_degradation(gamma), 4),
+        "measured": round(measured, 4),
+        "std": round(std, 4),
+    }
 
 
 def exact() -> dict[str, bool]:

@@ -28,7 +28,8 @@ MISTAKES = [
     ("negative seed", ("x", "--seed=-1"), "seed=-1"),
     ("guidance is nan", ("x", "--guidance", "nan"), "guidance_scale=nan"),
     ("guidance below zero", ("x", "--guidance=-2"), "guidance_scale=-2.0 must be"),
-    ("negative prompt, no guidance", ("x", "--model", "{tiny}", "--guidance", "1", "--negative", "dull"), "no effect with"),
+    ("negative prompt, no guidance", ("x", "--model", "{tiny}", "--guidance", "1", "--negative", "dull"),
+     "no effect with"),
     ("fps zero", ("x", "--fps", "0"), "fps=0.0 must be above 0"),
     ("frames that do not fit", ("x", "--model", "{tiny}", "--frames", "6"), "use 5 or 9"),
     ("size not a multiple", ("x", "--model", "{tiny}", "--size", "33x32"), "width=33 is not a multiple of 16"),
@@ -39,11 +40,14 @@ MISTAKES = [
     ("unknown propagation", ("x", "--propagate", "fast"), "use one of off, max_error:E"),
     ("max_error of nothing", ("x", "--propagate", "max_error:0"), "max_error=0.0 must be above 0"),
     ("max_error of no number", ("x", "--propagate", "max_error:low"), "needs a number after the colon"),
-    ("every zeroth step", ("x", "--propagate", "every:0"), "whole number of at least 1"),
-    ("a UNet's list on a transformer", ("x", "--model", "{tiny}", "--propagate", "fd"), "no encoder and decoder to cut"),
-    ("a solver with two calls a step", ("x", "--model", "{tiny}", "--propagate", "every:2", "--solver", "heun"), "twice in some steps"),
+    ("every 0 steps", ("x", "--propagate", "every:0"), "whole number of at least 1"),
+    ("a UNet's list on a transformer", ("x", "--model", "{tiny}", "--propagate", "fd"),
+     "no encoder and decoder to cut"),
+    ("a solver with two calls a step", ("x", "--model", "{tiny}", "--propagate", "every:2", "--solver", "heun"),
+     "twice in some steps"),
     ("a cache with a bad number", ("x", "--model", "{tiny}", "--propagate", "first-block:-1"), "above 0"),
-    ("a cache that needs more", ("x", "--model", "{tiny}", "--propagate", "magcache"), "needs this model's magnitude ratios"),
+    ("a cache that needs more", ("x", "--model", "{tiny}", "--propagate", "magcache"),
+     "needs this model's magnitude ratios"),
     ("unknown preset", ("x", "--preset", "drafft"), "did you mean 'draft'"),
     ("unknown config key", ("--config", "bad-key.toml"), "did you mean 'steps'"),
     ("config is no TOML", ("--config", "not.toml"), "is not TOML"),
@@ -65,17 +69,21 @@ MISTAKES = [
     ("pickled weights", ("x", "--model", "pickled"), "is pickled"),
     ("truncated weights", ("x", "--model", "truncated"), "cannot be loaded"),
     ("weights with a broken header", ("x", "--model", "broken"), "cannot be loaded"),
-    ("weights that lack a tensor", ("x", "--model", "lacking"), "lacks weights that WanTransformer3DModel needs: proj_out.weight"),
+    ("weights that lack a tensor", ("x", "--model", "lacking"),
+     "lacks weights that WanTransformer3DModel needs: proj_out.weight"),
     ("defaults of wrong type", ("x", "--model", "strange"), "defaults.json contains"),
     ("like a file without manifest", ("--like", "plain.mp4"), "no videogen manifest"),
     ("like a file that is not there", ("--like", "nowhere.mp4"), "does not exist"),
     ("cuda that is not here", ("x", "--model", "{tiny}", "--device", "cuda"), "device='cuda' is not here"),
     ("unknown device", ("x", "--model", "{tiny}", "--device", "gpu"), "unknown device 'gpu'"),
-    ("device without a number", ("x", "--model", "{tiny}", "--device", "cpu:zz"), "unknown device 'cpu:zz'; did you mean 'cpu'"),
+    ("device without a number", ("x", "--model", "{tiny}", "--device", "cpu:zz"),
+     "unknown device 'cpu:zz'; did you mean 'cpu'"),
     ("second CPU", ("x", "--model", "{tiny}", "--device", "cpu:1"), "device='cpu:1' is not here"),
     ("unknown dtype", ("x", "--model", "{tiny}", "--dtype", "fp8"), "unknown dtype 'fp8'"),
-    ("offload without a GPU", ("x", "--model", "{tiny}", "--device", "cpu", "--offload", "model"), "needs an accelerator"),
-    ("recall past one", ("x", "--attention", "adaptive", "--recall", "1.5"), "recall=1.5 must be above 0 and at most 1"),
+    ("offload without a GPU", ("x", "--model", "{tiny}", "--device", "cpu", "--offload", "model"),
+     "needs an accelerator"),
+    ("recall past one", ("x", "--attention", "adaptive", "--recall", "1.5"),
+     "recall=1.5 must be above 0 and at most 1"),
     ("recall of dense attention", ("x", "--recall", "0.9"), "recall=0.9 is for attention 'adaptive'"),
     ("sparsity of one", ("x", "--attention", "adaspa:1.0"), "sparsity=1.0"),
     ("unknown attention", ("x", "--attention", "sparse"), "use dense, adaptive"),
@@ -87,7 +95,7 @@ MISTAKES = [
 
 @pytest.fixture
 def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
-    """The files that the mistakes name; returns all that is there before."""
+    """The files that the mistakes name; returns every file that exists before."""
     import numpy as np
 
     (tmp_path / "bad-key.toml").write_text('prompt = "x"\nstepz = 3\n')
@@ -134,7 +142,7 @@ def test_mistakes(
     ['a "red" ball', "a red\nball", "a \U0001f534 moves \u2192", "it's; `rm` $HOME %d", "word " * 10_000],
     ids=["quotes", "newline", "emoji", "shell", "10,000 words"],
 )
-def test_any_prompt_is_kept_as_it_is(run: Run, tiny: Path, tmp_path: Path, prompt: str) -> None:
+def test_any_prompt_is_recorded_unchanged(run: Run, tiny: Path, tmp_path: Path, prompt: str) -> None:
     assert run("render", prompt, "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").code == 0
     assert (Video.open(tmp_path / "a.mp4").manifest or {})["request"]["prompt"] == prompt
 
@@ -147,8 +155,9 @@ def test_an_unknown_command_gets_the_nearest_and_the_way_to_render(run: Run) -> 
 def test_a_mistake_is_an_object_for_machines_too(run: Run) -> None:
     for arguments in (("render", "", "--json"), ("render", "x", "--steps", "many", "--json")):
         outcome = run(*arguments)
-        told = json.loads(outcome.out)
-        assert outcome.code == told["exit_code"] == 2 and told["kind"] == "InputError" and told["error"] in outcome.err
+        printed = json.loads(outcome.out)
+        assert outcome.code == printed["exit_code"] == 2 and printed["kind"] == "InputError"
+        assert printed["error"] in outcome.err
 
 
 def test_control_characters_never_reach_the_terminal(run: Run, tiny: Path) -> None:

@@ -51,7 +51,7 @@ def test_like_repeats_a_render_bit_for_bit(run: Run, tiny: Path, tmp_path: Path)
     assert not np.array_equal(Video.open(tmp_path / "png").frames, Video.open(tmp_path / "other").frames)
 
 
-def test_inspect_prints_what_was_asked(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_inspect_prints_the_request(run: Run, tiny: Path, tmp_path: Path) -> None:
     run("render", "a red ball", "--model", tiny, *SMALL, "-o", "a.mp4", "--solver", "euler")
     shown = run("inspect", "a.mp4")
     assert shown.code == 0 and "a red ball" in shown.out and "euler" in shown.out
@@ -61,7 +61,8 @@ def test_inspect_prints_what_was_asked(run: Run, tiny: Path, tmp_path: Path) -> 
 
 def test_flags_beat_config_beats_preset(run: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
-        f'prompt = "from the file"\nmodel = "{tiny}"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 3\noutput = "c.mp4"\n'
+        f'prompt = "from the file"\nmodel = "{tiny}"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 3\n'
+        'output = "c.mp4"\n'
     )
     first = json.loads(run("render", "--config", "c.toml", "--preset", "draft", "--json").out)
     request = first["manifest"]["request"]
@@ -84,7 +85,7 @@ def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:
     assert Video.open(tmp_path / "p.png").frames.std() > 0
 
 
-def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_attention_is_recorded_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[attention]\nrecall = 0.6\nmin_length = 8\nquery_block = 16\nkey_block = 16\n")
     sparse = run(
         "render",
@@ -100,8 +101,8 @@ def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path:
         "r.html",
         "--json",
     )
-    told = json.loads(sparse.out)["manifest"]["measured"]["attention"]
-    assert told["promised"] == {"recall": 0.6} and told["steps"] == 2 and len(told["sites"]) == 2
+    recorded = json.loads(sparse.out)["manifest"]["measured"]["attention"]
+    assert recorded["promised"] == {"recall": 0.6} and recorded["steps"] == 2 and len(recorded["sites"]) == 2
     page = (tmp_path / "r.html").read_text()
     assert page.count("<svg") == 3 and "least recall measured" in page and "http" not in page
     assert run("render", "--like", "a.mp4", "-o", "b.mp4").code == 0
@@ -109,14 +110,13 @@ def test_attention_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path:
     assert "attention promised" in run("inspect", "a.mp4").out
 
 
-def test_propagation_is_told_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_propagation_is_recorded_reported_and_repeated(run: Run, tiny: Path, tmp_path: Path) -> None:
     long = ("--frames", "5", "--size", "32x32", "--steps", "50")
-    asked = ("--propagate", "max_error:0.5", "-o", "a.mp4", "--report", "r.html", "--json")
-    made = run("render", "a red ball", "--model", tiny, *long, *asked)
-    told = json.loads(made.out)["manifest"]["measured"]["propagation"]
-    assert (
-        told["promised"]["max_error"] == 0.5 and told["calibrated"] is False and len(told["keys"]) < told["steps"] == 50
-    )
+    flags = ("--propagate", "max_error:0.5", "-o", "a.mp4", "--report", "r.html", "--json")
+    made = run("render", "a red ball", "--model", tiny, *long, *flags)
+    recorded = json.loads(made.out)["manifest"]["measured"]["propagation"]
+    assert recorded["promised"]["max_error"] == 0.5 and recorded["calibrated"] is False
+    assert len(recorded["keys"]) < recorded["steps"] == 50
     page = (tmp_path / "r.html").read_text()
     assert (
         "Key steps and their measured drift" in page
@@ -190,8 +190,9 @@ def test_sigterm_ends_as_a_supervisor_expects(tiny: Path, tmp_path: Path) -> Non
         time.sleep(0.05)
     time.sleep(1)
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 143 and b"terminated; nothing was written" in told and not list(tmp_path.glob("*out*"))
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 143 and b"terminated; nothing was written" in printed
+    assert not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.parametrize("window", [(24, 100), (0, 0)], ids=["sized", "of unknown size"])

@@ -1,5 +1,5 @@
-"""Long videos from the command line: rendered segment by segment, stopped and gone on with, repeated, shown, made again in
-part."""
+"""Long videos from the command line: rendered segment by segment, interrupted and resumed, repeated, shown, regenerated
+in part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.cli.conftest import Outcome, Run
 from videogen import Video
 from videogen.cli.progress import Bar
-from videogen.cli.story import POLICIES, SETTINGS
+from videogen.cli.story import CHOICES, SETTINGS
 from videogen.media.metadata import read_manifest
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import ROWS
@@ -46,11 +46,11 @@ def interrupted(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> O
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The video of `LONG`, its job kept."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The video of `LONG`, with its job."""
     from videogen.cli.main import main
 
-    path = tmp_path_factory.mktemp("unbroken") / "long.mp4"
+    path = tmp_path_factory.mktemp("uninterrupted") / "long.mp4"
     assert (
         main(
             [
@@ -70,43 +70,43 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_long_video_is_trimmed_reported_and_shown(run: Run, unbroken: Path) -> None:
-    assert frames(unbroken).shape == (70, 64, 64, 3)
-    found = (read_manifest(unbroken) or {})["measured"]["long"]
+def test_a_long_video_is_trimmed_reported_and_shown(run: Run, uninterrupted: Path) -> None:
+    assert frames(uninterrupted).shape == (70, 64, 64, 3)
+    found = (read_manifest(uninterrupted) or {})["measured"]["long"]
     assert found["continuity"]["policy"] == "replay" and [segment["first_frame"] for segment in found["segments"]] == [
         0,
         33,
         53,
     ]
-    page = unbroken.with_suffix(".html").read_text()
+    page = uninterrupted.with_suffix(".html").read_text()
     assert all(
         words in page
         for words in ("Long video</h2>", "Segments</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
     )
     assert page.count("<circle") == 2 and "http" not in page
-    told = run("inspect", unbroken).out
-    assert "long continuity" in told and "long faults" in told
-    shown = run("story", "show", unbroken)
+    printed = run("inspect", uninterrupted).out
+    assert "long continuity" in printed and "long faults" in printed
+    shown = run("story", "show", uninterrupted)
     assert shown.code == 0 and BALL in shown.out and "53-69" in shown.out and "story redo" in shown.out
 
 
-def test_a_stopped_render_says_what_is_kept_and_goes_on(
-    run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_render_says_what_is_stored_and_resumes(
+    run: Run, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = interrupted(run, monkeypatch, BALL, *LONG, "-o", "my clip.mp4")
     assert stopped.code == 130 and stopped.out == ""
-    assert "interrupted; 2 of 3 segments are kept in my clip.mp4.job: the same command" in stopped.err
-    assert "videogen render --resume 'my clip.mp4') goes on" in stopped.err and not Path("my clip.mp4").exists()
+    assert "interrupted; 2 of 3 segments are stored in my clip.mp4.job: the same command" in stopped.err
+    assert "videogen render --resume 'my clip.mp4') resumes" in stopped.err and not Path("my clip.mp4").exists()
     shown = run("story", "show", "my clip.mp4").out
     assert "53-69" in shown and shown.count("done") == 3 and "2 of 3 segments are done" in shown
     other = run("render", BALL, *LONG[:-1], "6", "-o", "my clip.mp4")
     assert other.code == 2 and "is the job of another request: request.seed was 5 and is 6" in other.err
     again = run("render", BALL, *LONG, "-o", "my clip.mp4")
-    assert again.code == 0 and "note: went on from segment 2 of 3" in again.err
-    assert np.array_equal(frames("my clip.mp4"), frames(unbroken)) and not Path("my clip.mp4.job").exists()
+    assert again.code == 0 and "note: resumed: 2 of 3 segments were done" in again.err
+    assert np.array_equal(frames("my clip.mp4"), frames(uninterrupted)) and not Path("my clip.mp4.job").exists()
 
 
-def test_resume_needs_the_output_alone(run: Run, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_needs_the_output_alone(run: Run, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert interrupted(run, monkeypatch, BALL, *LONG, "-o", "clip.mp4").code == 130
     for extra, named in ((("--seed", "0"), "--seed"), ((BALL,), "the prompt"), (("-o", "b.mp4"), "--output")):
         refused = run("render", "--resume", "clip.mp4", *extra)
@@ -114,18 +114,18 @@ def test_resume_needs_the_output_alone(run: Run, unbroken: Path, monkeypatch: py
     done = json.loads(run("render", "--resume", "clip.mp4.job", "--json", "--keep-job").out)
     assert (
         done["frames"] == 70
-        and done["notes"] == ["went on from segment 2 of 3"]
+        and done["notes"] == ["resumed: 2 of 3 segments were done"]
         and done["manifest"]["measured"]["long"]
     )
-    assert np.array_equal(frames("clip.mp4"), frames(unbroken)) and Path("clip.mp4.job").is_dir()
+    assert np.array_equal(frames("clip.mp4"), frames(uninterrupted)) and Path("clip.mp4.job").is_dir()
 
 
-def test_like_repeats_a_long_video(run: Run, unbroken: Path) -> None:
-    assert run("render", "--like", unbroken, "-o", "again.mp4").code == 0
-    assert np.array_equal(frames("again.mp4"), frames(unbroken))
+def test_like_repeats_a_long_video(run: Run, uninterrupted: Path) -> None:
+    assert run("render", "--like", uninterrupted, "-o", "again.mp4").code == 0
+    assert np.array_equal(frames("again.mp4"), frames(uninterrupted))
 
 
-def test_a_length_takes_the_place_of_another_videos(run: Run, tiny: Path) -> None:
+def test_a_length_replaces_the_other_videos(run: Run, tiny: Path) -> None:
     assert (
         run(
             "render", "a red ball", "--model", tiny, "--frames", "5", "--size", "32x32", "--steps", "1", "-o", "a.mp4"
@@ -155,17 +155,17 @@ def test_a_story_of_a_config_has_its_shots_its_name_and_its_notes(run: Run, tmp_
     assert json.loads(prompted.out)["manifest"]["request"]["story"] is None
 
 
-def test_one_segment_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> None:
+def test_one_segment_is_regenerated(run: Run, uninterrupted: Path, tmp_path: Path) -> None:
     import shutil
 
-    shutil.copy(unbroken, tmp_path / "clip.mp4")
-    shutil.copytree(f"{unbroken}.job", tmp_path / "clip.mp4.job")
+    shutil.copy(uninterrupted, tmp_path / "clip.mp4")
+    shutil.copytree(f"{uninterrupted}.job", tmp_path / "clip.mp4.job")
     redone = run("story", "redo", "1", "clip.mp4")
     assert redone.code == 0 and redone.out == f"{tmp_path / 'clip.mp4'}\n"
-    assert "segment 1 made again, attempt 1, from frame 33 on" in redone.err
-    change = np.abs(frames(unbroken).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
+    assert "segment 1 regenerated, attempt 1, from frame 33" in redone.err
+    change = np.abs(frames(uninterrupted).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
     assert change[:33].max() < 2 < change[36:54].min()  # before the segment, the file's compression alone
-    assert "made again by `story redo`" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
+    assert "`story redo` regenerated these segments" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
     for arguments, message in (
         (("9", "clip.mp4"), "(0 to 2)"),
         (("1", "clip.mp4", "--attempt", "0"), "attempt=0 must be 1 or more"),
@@ -174,12 +174,11 @@ def test_one_segment_is_made_again(run: Run, unbroken: Path, tmp_path: Path) -> 
         assert refused.code == 2 and message in refused.err
 
 
-def test_policies_are_all_told(run: Run) -> None:
-    assert set(POLICIES) == {AUTO, OFF, MEASURED, *ROWS} and set(SETTINGS) == set(
-        Continuity().to_dict()
-    ) - {"policy"}
-    told = run("story", "policies")
-    assert told.code == 0 and all(name in told.out for name in POLICIES) and max(map(len, told.out.splitlines())) <= 140
+def test_all_policies_and_settings_are_listed(run: Run) -> None:
+    assert set(CHOICES) == {AUTO, OFF, MEASURED} and set(SETTINGS) == set(Continuity().to_dict()) - {"policy"}
+    listed = run("story", "policies")
+    assert listed.code == 0 and all(f"\n{name} " in f"\n{listed.out}" for name in (*CHOICES, *ROWS))
+    assert max(map(len, listed.out.splitlines())) <= 140
     for arguments in ((), ("show",), ("redo",), ("policies",)):
         assert run("story", *arguments, "--help").code == 0
     assert "did you mean 'show'" in run("story", "shwo").err

@@ -22,8 +22,8 @@ MISTAKES = [
     ("times with a gap", ("--story", "gap.txt"), "nothing is shown before shot 2"),
     ("a shot of no length", ("--story", "nothing.txt"), "shot 2 lasts no time"),
     ("a story that is not there", ("--story", "nowhere.txt"), "cannot read the story 'nowhere.txt'"),
-    ("a prompt beside a story", ("x", "--story", "good.txt"), "given together with a story"),
-    ("a prompt beside a config's story, both there", ("--config", "both.toml"), "given together with a story"),
+    ("a prompt and a story", ("x", "--story", "good.txt"), "given together with a story"),
+    ("a prompt and a story in one configuration", ("--config", "both.toml"), "given together with a story"),
     ("a story without an end", ("--story", "open.txt", *SMALL), "give seconds or frames"),
     ("a story of one clip", ("--story", "good.txt", "--continuity", "off"), "cannot show"),
     ("an unknown policy", ("x", "--continuity", "repaly"), "did you mean 'replay'"),
@@ -32,7 +32,7 @@ MISTAKES = [
     ("frames and seconds", ("x", "--frames", "70", "--seconds", "4"), "give one of them"),
     ("seconds of nothing", ("x", "--seconds", "0"), "seconds=0.0 must be above 0"),
     ("resume without a job", ("--resume", "clip.mp4"), "clip.mp4.job is not there"),
-    ("a job kept of a single clip", ("x", *SMALL, "--frames", "5", "--keep-job"), "this is a single clip"),
+    ("the job of a single clip", ("x", *SMALL, "--frames", "5", "--keep-job"), "this is a single clip"),
     ("a preview of many clips", ("x", *SMALL, "--frames", "33", "--window", "9", "--preview", "p.png"), "leave it out"),
 ]  # fmt: skip
 

@@ -110,8 +110,8 @@ def test_wrong_motion_says_what_and_leaves_nothing(
     flags: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", *flags]) == 2
-    told = capsys.readouterr().err
-    assert message in told and "Traceback" not in told
+    message_shown = capsys.readouterr().err
+    assert message in message_shown and "Traceback" not in message_shown
     assert not list(here.iterdir())
 
 

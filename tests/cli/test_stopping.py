@@ -17,7 +17,10 @@ from videogen.cli.stopping import Stoppable, Terminated
 @pytest.fixture
 def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module that gets the signals of `slow_to_import.SENT` while it is imported."""
-    body = "import signal, time, sys\nfor number in sys.signals_sent: signal.raise_signal(number)\ntime.sleep(0.2)\nwhole = True\n"
+    body = (
+        "import signal, time, sys\nfor number in sys.signals_sent: signal.raise_signal(number)\n"
+        "time.sleep(0.2)\ncomplete = True\n"
+    )
     (tmp_path / "slow_to_import.py").write_text(body, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
@@ -40,32 +43,32 @@ def test_an_import_is_finished_before_the_command_ends(
     with pytest.raises(KeyboardInterrupt) as raised, Stoppable():
         importlib.import_module(slow_module)
         time.sleep(10)
-    assert raised.type is error and sys.modules.pop(slow_module).whole
+    assert raised.type is error and sys.modules.pop(slow_module).complete
 
 
 def test_outside_of_imports_it_ends_at_once_and_leaves_nothing_behind() -> None:
-    usual = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    previous = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(Terminated), Stoppable():
         signal.raise_signal(signal.SIGTERM)
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == usual
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == previous
 
 
 def test_a_command_that_is_done_is_not_stopped_any_more(slow_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "signals_sent", [signal.SIGTERM], raising=False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     reached: list[int] = []
-    usual = signal.signal(signal.SIGTERM, lambda number, _: reached.append(number))
+    previous = signal.signal(signal.SIGTERM, lambda number, _: reached.append(number))
     try:
         with Stoppable():
             importlib.import_module(slow_module)
         threading.Event().wait(0.2)
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        signal.signal(signal.SIGTERM, previous)
     assert not reached
 
 
 def test_what_is_ignored_stays_ignored() -> None:
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Stoppable():
             signal.raise_signal(signal.SIGINT)
@@ -73,7 +76,7 @@ def test_what_is_ignored_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, previous)
 
 
 def test_imports_around_the_command_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_render_from_the_manifest_is_bit_identical(name: str, engine_of: EngineO
 
 
 @pytest.mark.parametrize("solver", ["unipc", "dpm++2m"])
-def test_going_on_from_a_snapshot_gives_the_same_latents(name: str, solver: str, engine_of: EngineOf) -> None:
+def test_continuing_from_a_snapshot_gives_the_same_latents(name: str, solver: str, engine_of: EngineOf) -> None:
     backbone = engine_of(name).backbone
     request = RenderRequest(PROMPT, frames=5, width=32, height=32, steps=5).resolve(backbone)
     scheduler = make_solver(solver, backbone.scheduler)
@@ -85,12 +85,12 @@ def test_going_on_from_a_snapshot_gives_the_same_latents(name: str, solver: str,
     plan = make_plan(backbone, scheduler, request)
     with torch.inference_mode():
         text = backbone.encode_prompt([PROMPT], [""])
-        kept, last = None, state
+        snapshot, last = None, state
         for last in denoise(backbone, state, plan, text, "sequential"):
             if last.index == 2:
-                kept = last.snapshot()
-        assert kept is not None
-        *_, resumed = denoise(backbone, kept, plan, text, "sequential")
+                snapshot = last.snapshot()
+        assert snapshot is not None
+        *_, resumed = denoise(backbone, snapshot, plan, text, "sequential")
     assert torch.equal(resumed.latents, last.latents)
 
 
@@ -126,8 +126,8 @@ def test_progress_counts_up_previews_and_can_cancel(name: str, engine_of: Engine
     steps = [p for p in heard if p.stage == "denoise"]
     assert [p.step for p in steps] == [0, 1, 2, 3] and [p.stage for p in heard][-1] == "decode"
     assert [p.preview is not None for p in steps] == [False, False, True, False]
-    picture = steps[2].preview
-    assert picture is not None and picture.dtype == np.uint8 and picture.shape[-1] == 3
+    image = steps[2].preview
+    assert image is not None and image.dtype == np.uint8 and image.shape[-1] == 3
 
     with pytest.raises(Cancelled, match="denoise 1/3"):
         engine_of(name).generate(PROMPT, progress=lambda p: not (p.stage == "denoise" and p.step == 1), **options(name))
@@ -162,12 +162,12 @@ def test_a_solver_that_misfits_is_refused_with_the_list_that_fits(name: str, eng
 
 def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: EngineOf) -> None:
     """The first frames of a long clip get the noise that they get in a short one, whatever the solver draws."""
-    own = engine_of(name).backbone.scheduler
-    stochastic = {"euler-a", "ddpm", "dpm++2m-sde", "lcm"} & set(solver_names(prediction_kind(own)))
+    checkpoints = engine_of(name).backbone.scheduler
+    stochastic = {"euler-a", "ddpm", "dpm++2m-sde", "lcm"} & set(solver_names(prediction_kind(checkpoints)))
     assert len(stochastic) >= 2
 
     def stepped(solver: str, frames: int) -> torch.Tensor:
-        scheduler = make_solver(solver, own)
+        scheduler = make_solver(solver, checkpoints)
         scheduler.set_timesteps(4)
         ones = torch.ones(2, 4, frames, 2, 3)
         state = LoopState(ones, 0, scheduler, [AddressedNoise(7), AddressedNoise(8)])
@@ -191,7 +191,7 @@ def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: E
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
         ({"size": 32}, r"size=32 must be \(width, height\)"),
         ({"size": (32, 32, 3)}, "size="),
@@ -206,8 +206,8 @@ def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: E
     ],
     ids=lambda v: str(v)[:40],
 )
-def test_wrong_arguments_are_named(name: str, wrong: dict[str, Any], words: str, engine_of: EngineOf) -> None:
-    with pytest.raises(InputError, match=words):
+def test_wrong_arguments_are_named(name: str, wrong: dict[str, Any], message: str, engine_of: EngineOf) -> None:
+    with pytest.raises(InputError, match=message):
         engine_of(name).generate(PROMPT, **options(name, **wrong))
 
 
@@ -252,6 +252,6 @@ def test_a_batch_says_so_in_each_manifest(name: str, engine_of: EngineOf) -> Non
     ]
 
 
-def test_a_prompt_s_reading_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+def test_how_a_prompt_was_read_is_recorded(name: str, engine_of: EngineOf) -> None:
     video = engine_of(name).generate("a red elephant moves", **options(name))
     assert (video.manifest or {})["measured"]["prompt"] == {"tokens": 5, "limit": 16, "unknown": ("elephant",)}

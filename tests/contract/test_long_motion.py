@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from videogen import Engine, RenderRequest
-from videogen.cli.inspect import _long
+from videogen.cli.inspect import summarize_long
 from videogen.cli.report_long import long_section
 from videogen.longvideo.motion import LongMotion
 from videogen.motion import Camera, Drag, compile_motion
@@ -110,9 +110,9 @@ def test_a_render_tells_it(engine_of: EngineOf) -> None:
         **long,
         "motion": {**long["motion"], "shots": [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]},
     }  # of before floors were told
-    assert "px a frame off" in str(_long(long)) and "0.10 px" in str(_long(older))
+    assert "px/frame (target motion" in str(summarize_long(long)) and "0.10 px" in str(summarize_long(older))
     assert "0.10 px" in "".join(long_section(older, video.manifest["request"]))
-    assert "px/frame from the target" in str(_long(long)) and "motion of shot 0" in "".join(
+    assert "px/frame (target motion" in str(summarize_long(long)) and "motion of shot 0" in "".join(
         long_section(long, video.manifest["request"])
     )
 

@@ -1,5 +1,7 @@
-"""The command line. It parses, shows and exits; the work is `videogen.engine`'s. Nothing here imports torch at
-start."""
+"""The command line: parses options, shows progress, prints results; `videogen.engine` does the work.
+
+Nothing here imports torch at start.
+"""
 
 from __future__ import annotations
 

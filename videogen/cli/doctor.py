@@ -1,4 +1,4 @@
-"""`videogen doctor`: versions, devices, and each attention backend tried by calling it."""
+"""`videogen doctor`: versions, devices, and each attention backend, tested by calling it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({
             "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
-            "embedded": models, "attention": [asdict(b) for b in backends],
+            "embedded": models, "attention": [asdict(backend) for backend in backends],
         }, indent=2))  # fmt: skip
         return 0
     print("versions")

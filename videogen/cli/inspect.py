@@ -1,16 +1,16 @@
-"""`videogen inspect`."""
+"""`videogen inspect`: a video's manifest, printed."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
 
 from .text import printable
+from .types import Json
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,28 +18,30 @@ def run(options: argparse.Namespace) -> int:
 
     values = read_manifest(options.file)
     if values is None:
-        raise InputError(f"{options.file} carries no videogen manifest; it was made or re-encoded by something else")
+        raise InputError(f"{options.file} has no videogen manifest; it was made or re-encoded by another program")
     manifest = Manifest.from_dict(values)
     if options.json:
         print(json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False))
         return 0
-    request = {k: v for k, v in manifest.request.items() if v is not None}
+    request = {name: value for name, value in manifest.request.items() if value is not None}
     if "story" in request:
         request["story"] = f"{len(request['story']['shots'])} shots (videogen story show {options.file})"
-    _section("request", request)
-    _section("model", manifest.model)
-    _section("versions", manifest.versions)
-    _section(
-        "measured",
-        {f"{what} {k}": v for what, figures in manifest.measured.items() for k, v in _brief(what, figures).items()},
-    )
-    _section("output", manifest.output)
-    _section("seconds", manifest.timings_s)
-    print(f"\nplan  {len(manifest.plan)} steps (all with --json)")
+    _print_section("request", request)
+    _print_section("model", manifest.model)
+    _print_section("versions", manifest.versions)
+    measured = {
+        f"{part} {name}": value
+        for part, figures in manifest.measured.items()
+        for name, value in summarize(part, figures).items()
+    }
+    _print_section("measured", measured)
+    _print_section("output", manifest.output)
+    _print_section("seconds", manifest.timings_s)
+    print(f"\nplan  {len(manifest.plan)} steps (all of them with --json)")
     return 0
 
 
-def _section(title: str, values: Mapping[str, object]) -> None:
+def _print_section(title: str, values: Mapping[str, object]) -> None:
     if values:
         print(f"\n{title}" if title != "request" else title)
         width = max(map(len, values))
@@ -47,27 +49,32 @@ def _section(title: str, values: Mapping[str, object]) -> None:
             print(f"  {name:<{width}}  {printable(value)}")
 
 
-def _brief(what: str, figures: object) -> dict[str, object]:
-    """Single figures of a measurement; its tables are for `--json` and `--report`."""
+def summarize(part: str, figures: object) -> dict[str, object]:
+    """The single figures of a part of the measurements; its tables are for `--json` and `--report`."""
     if isinstance(figures, list):
         return {"": len(figures)}
-    if not isinstance(figures, Mapping):
+    if not isinstance(figures, dict):
         return {"": figures}
-    if what == "long":
-        return _long(figures)
+    if part == "long":
+        return summarize_long(figures)
     return {name: value for name, value in figures.items() if not isinstance(value, list | dict) or name == "promised"}
 
 
-def _long(figures: Mapping[str, Any]) -> dict[str, object]:
-    """Of a long video: how it hangs together, and what is wrong with it."""
+def summarize_long(figures: Json) -> dict[str, object]:
+    """How a long video's clips are joined, and its faults."""
     report = figures["report"]
-    told = {"continuity": figures["continuity"]["policy"], "segments": len(figures["segments"])}
+    found: dict[str, object] = {"continuity": figures["continuity"]["policy"], "segments": len(figures["segments"])}
     if trial := figures.get("trial"):
         ratios = {name: row["seam_ratio"] for name, row in trial["policies"].items()}
-        told["tried"] = ", ".join(
+        found["trial"] = ", ".join(
             f"{name} {'no joins' if ratio is None else f'{ratio:.2f}'}" for name, ratio in ratios.items()
         )
     for shot in figures.get("motion", {}).get("shots", ()):
-        floor = f" (floor {shot['floor_px']:.2f})" if "floor_px" in shot else ""
-        told[f"motion of shot {shot['shot']}"] = f"{shot['error_px']:.2f} px a frame off {shot['target_px']:.2f}{floor}"
-    return {**told, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}
+        found[f"motion of shot {shot['shot']}"] = motion_error(shot)
+    return {**found, "median seam ratio": report["median_ratio"], "faults": ", ".join(report["faults"]) or "none"}
+
+
+def motion_error(shot: Json) -> str:
+    """A shot's mean motion error and its target; the error of the measurement itself where it is known."""
+    floor = f", measurement error {shot['floor_px']:.2f}" if "floor_px" in shot else ""
+    return f"error {shot['error_px']:.2f} px/frame (target motion {shot['target_px']:.2f}{floor})"

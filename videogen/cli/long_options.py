@@ -1,16 +1,18 @@
-"""The words of long videos: a group of `render`, and the `story` command."""
+"""Options of long videos: a group of `render`, and the `story` command."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+from .types import Subparsers
 
 _RENDER = """\
-from 1.5 times the model's own length on, a video is made of several clips, segment by segment,
-straight into the file. What is done is kept in OUTPUT.job: after a kill or Ctrl-C the same
-command goes on, and the frames are those of an unbroken run."""
-_STORY = "Long videos: read a story, see a video's segments, make one of them again, list the ways in which clips hang together."
+a video longer than 1.5 times the model's native length is made of several clips, segment by
+segment, straight into the file. Finished segments are stored in OUTPUT.job: after a crash or
+Ctrl-C the same command resumes, and the frames are those of an uninterrupted run."""
+_STORY = "Long videos: show a story or a video's segments, regenerate a segment, list the continuity policies."
 _STORY_EXAMPLES = """a story is lines of text, or a .toml with a [[shot]] for each prompt:
   [00:00-00:04] a red ball moves right on a black background
   [00:04-00:08, blend(8)] a blue ball moves right on a black background
@@ -19,68 +21,74 @@ _STORY_EXAMPLES = """a story is lines of text, or a .toml with a [[shot]] for ea
 examples:
   videogen story show story.txt                    its shots, before anything is rendered
   videogen render --story story.txt -o clip.mp4 --keep-job
-  videogen story show clip.mp4                     its shots and segments, by number
-  videogen story redo 3 clip.mp4                   segment 3 with other noise, its neighbours as they are
+  videogen story show clip.mp4                     its shots and numbered segments
+  videogen story redo 3 clip.mp4                   segment 3 with other noise, its neighbours unchanged
 """
+
+
+class _Shared(TypedDict):
+    """Arguments that all actions share."""
+
+    parents: list[argparse.ArgumentParser]
+    formatter_class: type[argparse.HelpFormatter]
 
 
 def add_options(render: argparse.ArgumentParser) -> None:
     """The group of `render`."""
     group = render.add_argument_group("long videos", _RENDER)
     group.add_argument(
-        "--story",
-        type=Path,
-        metavar="FILE",
-        help="in the prompt's place: what is shown when, as text or TOML (see videogen story --help)",
-    )
-    group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in the place of --frames")
+        "--story", type=Path, metavar="FILE",
+        help="prompts over time, in place of the prompt, as text or TOML (see videogen story --help)",
+    )  # fmt: skip
+    group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in place of --frames")
     group.add_argument(
         "--continuity", metavar="POLICY",
-        help="how clips hang together: auto, measured (try several first), off (one clip, however long), replay, cono, "
-        "co_denoise:overlap=4, ... (videogen story policies says what each does)",
+        help="how clips are joined: auto, measured (try several first), off (one clip of any length), replay, cono, "
+        "co_denoise:overlap=4, ... (videogen story policies describes each)",
     )  # fmt: skip
     group.add_argument(
-        "--window", type=int, metavar="N", help="frames that the model makes at once (default: its own length)"
+        "--window", type=int, metavar="N", help="frames that the model generates at once (default: its native length)"
     )
     group.add_argument(
         "--retries", type=int, metavar="N",
-        help="make a segment again whose seam shows, or that stands still, strays or repeats, so often at most (default 0)",
+        help="maximum re-generations per segment, where its seam is visible or it freezes, drifts or repeats (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "--resume", type=Path, metavar="FILE", help="go on with the job of this output; takes no prompt and no settings"
+        "--resume", type=Path, metavar="FILE", help="resume the job of this output; takes no prompt and no settings"
     )
     group.add_argument(
-        "--keep-job", action="store_true", help="keep OUTPUT.job when all is done, for videogen story redo"
+        "--keep-job", action="store_true", help="do not delete OUTPUT.job at the end, for videogen story redo"
     )
 
 
-def add_story(commands: Any, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
+def add_story(commands: Subparsers, common: argparse.ArgumentParser, formatter: type[argparse.HelpFormatter]) -> None:
     """The `story` command."""
+    shared: _Shared = {"parents": [common], "formatter_class": formatter}
     story = commands.add_parser(
-        "story", parents=[common], formatter_class=formatter, help="long videos: shots, segments, policies; make a segment again",
+        "story", **shared, help="long videos: shots, segments, policies; regenerate a segment",
         description=_STORY, epilog=_STORY_EXAMPLES,
     )  # fmt: skip
     actions = story.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    options: dict[str, Any] = {"parents": [common], "formatter_class": formatter}
     show = actions.add_parser(
-        "show", help="the shots of a story or a video, and a video's segments", **options,
-        description="Print the shots of a story file; of a long video also its segments, by the numbers that redo takes. "
-        "Of an unfinished render its model is loaded, to know which frames a segment holds.",
+        "show", help="the shots of a story or a video, and a video's segments", **shared,
+        description="Print the shots of a story file; for a long video also its segments, with the numbers that redo takes. "
+        "For an unfinished render the model is loaded, to find out which frames a segment has.",
     )  # fmt: skip
     show.add_argument(
         "what", type=Path, metavar="STORY_OR_VIDEO", help="a story file, a long video, or a render's output or job"
     )
     redo = actions.add_parser(
-        "redo", help="make one segment of a video again", **options,
-        description="Make one segment again with other noise, its neighbours as they are, and write the video anew. It needs the "
-        "video's job: of a render with --keep-job, or of one that is not finished.",
+        "redo", help="regenerate one segment of a video", **shared,
+        description="Regenerate one segment with other noise, its neighbours unchanged, and write the video again. This needs "
+        "the video's job: of a render with --keep-job, or of one that is not finished.",
     )  # fmt: skip
     redo.add_argument(
-        "chunk", type=int, metavar="CHUNK", help="the segment's number, from 0, as `story show` prints it"
+        "segment", type=int, metavar="SEGMENT", help="the segment's number, from 0, as `story show` prints it"
     )
     redo.add_argument("video", type=Path, metavar="VIDEO", help="the output file; its job is VIDEO.job")
-    redo.add_argument("--attempt", type=int, metavar="N", help="which other noise, 1 and on (default: the next)")
+    redo.add_argument("--attempt", type=int, metavar="N", help="which other noise, from 1 (default: the next one)")
     redo.add_argument("--quiet", action="store_true", help="no progress bar")
     actions.add_parser(
-        "policies", help="how clips can hang together", **options, description="Print each policy of --continuity in a line.",
+        "policies", help="list the continuity policies", **shared,
+        description="Print each policy of --continuity in one line, and the settings.",
     )  # fmt: skip

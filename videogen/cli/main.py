@@ -1,4 +1,4 @@
-"""`videogen`: the commands, and how every error becomes a message and an exit code."""
+"""`videogen`: runs one command, and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .parser import build_parser
 from .stopping import Stoppable, Terminated
 from .text import printable
 
-_CODES = """exit codes: 0 done, 1 failed, 2 your mistake, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, 143 terminated"""
+_CODES = "exit codes: 0 done, 1 failed, 2 usage error, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, 143 terminated"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,12 +48,12 @@ def _run(options: argparse.Namespace, log_file: str) -> int:
     except KeyboardInterrupt as stop:
         code, word = (143, "terminated") if isinstance(stop, Terminated) else (130, "interrupted")
         return _fail(f"{word}; {str(stop) or 'nothing was written'}", code, as_json)
-    except BrokenPipeError:  # the reader of our stdout went away: no fault of ours
+    except BrokenPipeError:  # the reader of our stdout has gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
         return _fail("out of memory; use fewer frames or a smaller size", 3, as_json)
-    except Exception as error:  # the last line of defence: no traceback at a user
+    except Exception as error:  # the last line of defence: no traceback for a user
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(f"the disk is full ({error.filename or 'while writing'}); make room and run again", 1, as_json)
         import logging

@@ -1,4 +1,4 @@
-"""`videogen models`: the families, and the models on this machine."""
+"""`videogen models`: the model families, and the models on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     print("families")
     for family in FAMILIES.values():
         print(
-            f"  {family.name:<14}{family.about}\n{'':<16}can: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}"
+            f"  {family.name:<14}{family.about}\n{'':<16}supports: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}"
         )
     print("\nmodels here")
     for model in here:

@@ -1,46 +1,48 @@
-"""The motion flags of `render`: from words to a motion's layers, and its preview, which needs no model."""
+"""Motion options of `render`: from flags to a motion's layers, and the motion's preview, which needs no model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
 from videogen.request.request import RenderRequest
 
+from .types import Json
+
 
 def add_options(render: argparse.ArgumentParser) -> None:
-    group = render.add_argument_group("motion (say how things move; what was reached stands in the manifest, in px)")
+    """The group of `render`."""
+    group = render.add_argument_group("motion control (the measured motion is recorded in the manifest, in px)")
     group.add_argument(
         "--camera",
         metavar="MOVE",
-        help="what the camera has done at the end: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)",
+        help="camera move, total over the clip: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)",
     )
     group.add_argument(
         "--drag", action="append", metavar="PATH",
-        help="move what is at the first point along a path in px: '10,32>50,32', then ;radius=12;scale=1.2;rotate=30 (may be repeated)",
+        help="move the object at the first point along a path in px: '10,32>50,32', optionally followed by "
+        ";radius=12;scale=1.2;rotate=30 (can be repeated)",
     )  # fmt: skip
-    group.add_argument("--motion-from", type=Path, metavar="VIDEO", help="move as this video moves, at its own pace")
+    group.add_argument(
+        "--motion-from", type=Path, metavar="VIDEO", help="transfer the motion of this video, at its pace"
+    )
     group.add_argument(
         "--motion",
         metavar="FILE.toml",
         help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...",
     )
     group.add_argument(
-        "--motion-strength",
-        type=float,
-        metavar="S",
-        help="0 to 1, how much of it is kept (default: 0.9 of warped_noise, 1 of dual_clock)",
-    )
+        "--motion-strength", type=float, metavar="S",
+        help="0 (no motion control) to 1 (default: 0.9 for warped_noise, 1 for dual_clock)",
+    )  # fmt: skip
     group.add_argument(
-        "--motion-backend",
-        metavar="NAME",
+        "--motion-backend", metavar="NAME",
         help="warped_noise (for models trained with it), warped_noise:bipartite, warped_noise:compat (published LoRAs), "
-        "warped_noise:texture,cutoff=0.2 (experimental, for models that were not); dual_clock or dual_clock:WEAK,STRONG (any model); "
-        "default: as the model can",
-    )
+        "warped_noise:texture,cutoff=0.2 (experimental, for models not trained with it); dual_clock or "
+        "dual_clock:WEAK,STRONG (any model); default: what suits the model and the motion",
+    )  # fmt: skip
     group.add_argument(
         "--first-frame", metavar="FILE.png", help="the first frame that dual_clock warps (default: a plain render's)"
     )
@@ -49,26 +51,26 @@ def add_options(render: argparse.ArgumentParser) -> None:
     )
 
 
-def from_flags(options: argparse.Namespace) -> list[dict[str, Any]] | None:
-    """The layers that the flags ask for, lowest first: driving video, plan, drags, then the camera that sees them."""
+def layers_from_flags(options: argparse.Namespace) -> list[Json] | None:
+    """The layers that the flags describe, lowest first: driving video, plan, drags, then the camera that films them."""
     from videogen.motion.parsing import load_plan, parse_camera, parse_drag
     from videogen.motion.serialisation import to_layers
     from videogen.motion.sources import Transfer
 
-    parts = []
+    layers = []
     if options.motion_from is not None:
-        parts += to_layers(Transfer(options.motion_from))
+        layers += to_layers(Transfer(options.motion_from))
     if options.motion is not None:
-        parts += to_layers(load_plan(options.motion))
+        layers += to_layers(load_plan(options.motion))
     for text in options.drag or ():
-        parts += to_layers(parse_drag(text))
+        layers += to_layers(parse_drag(text))
     if options.camera is not None:
-        parts += to_layers(parse_camera(options.camera))
-    return parts or None
+        layers += to_layers(parse_camera(options.camera))
+    return layers or None
 
 
 def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
-    """The request's motion as a clip of its own size and length."""
+    """Write the request's motion as a clip of the request's size and length."""
     from videogen.media.video import Video
     from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import read_driving_video
@@ -76,40 +78,41 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     motion = request.motion_spec()
     if motion is None:
         raise InputError("--motion-preview has no motion to show; add --camera, --drag, --motion-from or --motion")
-    clip = _clip(request)
+    clip = _clip_form(request)
     if clip is None:
-        told = f"the preview needs a size and a length, which {request.model!r} does not tell without loading"
-        raise InputError(f"{told}; add --size and --frames")
+        raise InputError(
+            f"the preview needs a size and a length, which are not known before {request.model!r} is loaded; add --size "
+            "and --frames"
+        )
     frames, height, width, fps = clip
     plan = compile_motion(motion, frames, height, width, fps=fps, read_video=read_driving_video)
     Video(plan.preview(), exact_fps(fps or 16)).save(path, overwrite=overwrite)
 
 
 def check_motion(request: RenderRequest) -> None:
-    """InputError where the motion does not fit the clip, before any model is loaded, if that much is known."""
+    """InputError where the motion does not fit the clip, before the model is loaded, if the clip is known by then."""
     from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import read_driving_video
 
-    motion, clip = request.motion_spec(), _clip(request)
+    motion, clip = request.motion_spec(), _clip_form(request)
     if motion is not None and clip is not None and clip[3] is not None:
         compile_motion(motion, *clip[:3], fps=clip[3], read_video=read_driving_video)
 
 
-def _clip(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
-    """frames, height, width and fps as requested, or as the model's folder states; None where neither does (fps alone may
-    be missing)."""
+def _clip_form(request: RenderRequest) -> tuple[int, int, int, float | None] | None:
+    """frames, height, width and fps, as requested or as the model's folder states; None where neither does (fps alone
+    may be missing)."""
     from videogen.backbones.defaults import read_defaults
     from videogen.backbones.registry import locate
     from videogen.request.resolve import clip_frames
 
     source = locate(request.model or "embedded")
-    values = read_defaults(source)[0] if isinstance(source, Path) else {}
-    rate = request.fps or values.get("fps")
+    defaults = read_defaults(source)[0] if isinstance(source, Path) else {}
+    rate = request.fps or defaults.get("fps")
     fps = None if rate is None else float(rate)
-    height, width = (getattr(request, name) or values.get(name) for name in ("height", "width"))
-    frames = (
-        request.frames or values.get("frames") if fps is None else clip_frames(request, fps, values.get("frames", 0))
-    )
+    height, width = (getattr(request, name) or defaults.get(name) for name in ("height", "width"))
+    native = defaults.get("frames", 0)
+    frames = request.frames or native if fps is None else clip_frames(request, fps, native)
     if not (frames and height and width):
         return None
-    return int(frames), int(height), int(width), fps
+    return frames, height, width, fps

@@ -1,26 +1,28 @@
-"""The command line's words: every option, grouped, with help that teaches."""
+"""Command line parser: every option, grouped, with help that explains it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from videogen.configs import presets
 from videogen.core.errors import InputError, nearest
 from videogen.schedulers.solvers import SOLVERS
 
 from . import long_options, motion
+from .types import Subparsers
 
-_MAIN = """Make videos with video diffusion models: the embedded one (offline, on a CPU) or any Wan or AnimateDiff checkpoint."""
+_MAIN = "Generate videos with video diffusion models: the embedded ones (offline, on a CPU) or a Wan or AnimateDiff checkpoint."
 _MAIN_EXAMPLES = """examples:
   videogen render "a red ball moves right on a black background" -o ball.mp4
   videogen render "a blue star spins on a gray background" --model embedded-unet --seed 7
   videogen render --like ball.mp4 -o again.mp4     the same frames, bit for bit
-  videogen render --story story.txt -o long.mp4    many shots; goes on after a kill (videogen story --help)
+  videogen render --story story.txt -o long.mp4    several shots; resumes after a crash (videogen story --help)
   videogen inspect ball.mp4                        how a video was made
-  videogen doctor                                  what is installed and what is not
+  videogen doctor                                  what is installed and what is missing
 """
-_RENDER_EXAMPLES = """what is left out, the model decides: its own size, length, steps, guidance and solver.
+_RENDER_EXAMPLES = """options that are left out get the model's defaults: size, length, steps, guidance and solver.
 precedence: flags, then --config, then --preset, then the model's defaults.
 
 examples:
@@ -41,7 +43,7 @@ class _Format(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of the whole usage."""
+    """Reports an error in one line instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
@@ -50,18 +52,18 @@ class _Parser(argparse.ArgumentParser):
         if action.dest not in ("command", "action") or action.choices is None or value in action.choices:
             return super()._check_value(action, value)
         guess = nearest(value, action.choices)
-        usual = "" if action.dest == "action" else f'a prompt comes after `render`: videogen render "{value[:40]}"'
-        hint = f"did you mean {guess!r}?" if guess else usual
+        usage = "" if action.dest == "action" else f'a prompt comes after `render`: videogen render "{value[:40]}"'
+        hint = f"did you mean {guess!r}?" if guess else usage
         raise InputError(f"unknown {action.dest} {value!r}; {hint} {action.dest}s: {', '.join(action.choices)}")
 
 
 def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
-    """The parser of `videogen`; `epilogue` closes its help."""
+    """The parser of `videogen`. epilogue: the last lines of its help."""
+    verbose = "show warnings of third-party libraries, and tracebacks"
     common = _Parser(add_help=False)
-    verbose: dict[str, Any] = {"action": "store_true", "help": "show third parties' warnings and our tracebacks"}
-    common.add_argument("-v", "--verbose", default=argparse.SUPPRESS, **verbose)
+    common.add_argument("-v", "--verbose", default=argparse.SUPPRESS, action="store_true", help=verbose)
     parser = _Parser("videogen", description=_MAIN, epilog=f"{_MAIN_EXAMPLES}\n{epilogue}", formatter_class=_Format)
-    parser.add_argument("-v", "--verbose", **verbose)
+    parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
     parser.add_argument("--version", action="version", version=f"videogen {version}")
     parser.set_defaults(command=None, verbose=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -69,78 +71,99 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     long_options.add_story(commands, common, _Format)
     inspect = commands.add_parser(
         "inspect", parents=[common], formatter_class=_Format, help="print how a video was made",
-        description="Print the manifest that a video carries: request, model, versions, step plan, measurements.",
+        description="Print a video's manifest: request, model, versions, step plan, measurements.",
     )  # fmt: skip
     inspect.add_argument("file", type=Path, help="a video that videogen rendered")
-    inspect.add_argument("--json", action="store_true", help="the whole manifest as JSON")
+    inspect.add_argument("--json", action="store_true", help="the full manifest as JSON")
     models = commands.add_parser(
-        "models", parents=[common], formatter_class=_Format, help="model families, and which models are here",
-        description="The families, what each can do, and the models on this machine: embedded, or in the hub's cache.",
+        "models", parents=[common], formatter_class=_Format, help="list model families and the models on this machine",
+        description="The model families, what each supports, and the models on this machine: embedded, or in the hub's cache.",
     )  # fmt: skip
     models.add_argument("--json", action="store_true", help="as JSON")
     doctor = commands.add_parser(
-        "doctor", parents=[common], formatter_class=_Format, help="what is installed, and which backends work",
-        description="Versions, devices, and each attention backend, tried by calling it, with the reason where it fails.",
+        "doctor", parents=[common], formatter_class=_Format, help="check what is installed and which backends work",
+        description="Versions, devices, and each attention backend, tested by calling it, with the reason where it fails.",
     )  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
-def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+def _add_render(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     render = commands.add_parser(
         "render", parents=[common], formatter_class=_Format, help="turn a prompt into a video",
         description="Turn a prompt into a video.", epilog=_RENDER_EXAMPLES,
     )  # fmt: skip
-    what = render.add_argument_group("what")
-    what.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the video shows")
-    what.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
-    what.add_argument(
+    _add_content(render)
+    long_options.add_options(render)
+    _add_sampling(render)
+    motion.add_options(render)
+    _add_machine(render)
+    _add_output(render)
+
+
+def _add_content(render: argparse.ArgumentParser) -> None:
+    content = render.add_argument_group("content")
+    content.add_argument("prompt", nargs="?", metavar="PROMPT", help="what the video shows")
+    content.add_argument("--negative", dest="negative_prompt", metavar="TEXT", help="what it should not show")
+    content.add_argument(
         "--like", type=Path, metavar="FILE", help="repeat the render of this video: the same frames, bit for bit"
     )
-    what.add_argument(
+    content.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`"
     )
-    what.add_argument("--preset", metavar="NAME", help="a named set of settings: draft, exact, balanced, fast, quality")
+    content.add_argument("--preset", metavar="NAME", help=f"a named set of settings: {', '.join(presets())}")
     clip = render.add_argument_group("clip")
     clip.add_argument(
-        "--frames", type=int, metavar="N", help="length in frames (default: the model's own; long videos: any number)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="length in frames (default: the model's native length; any for long videos)",
     )
     clip.add_argument("--size", metavar="WxH", help="width and height in px, such as 832x480")
-    clip.add_argument("--fps", type=float, metavar="RATE", help="frames a second of the file")
-    long_options.add_options(render)
+    clip.add_argument("--fps", type=float, metavar="RATE", help="frames per second of the file")
+
+
+def _add_sampling(render: argparse.ArgumentParser) -> None:
     sampling = render.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, metavar="N", help="denoising steps: more are slower and often better")
     sampling.add_argument(
-        "--guidance", dest="guidance_scale", type=float, metavar="S", help="how hard to follow the prompt; 1 is off"
+        "--guidance", dest="guidance_scale", type=float, metavar="S", help="how closely to follow the prompt; 1 is off"
     )
-    sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default 0)")
-    sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's own)")
-    speed = render.add_argument_group("attention (for long clips: at 8,000 tokens it hardly pays yet)")
-    speed.add_argument(
-        "--attention", metavar="MODE", help="dense, adaptive (holds --recall), adaspa:SPARSITY, window:SPARSITY"
+    sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default: 0)")
+    sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's)")
+    attention = render.add_argument_group("sparse attention (for long clips: little gain at 8,000 tokens)")
+    attention.add_argument(
+        "--attention", metavar="MODE", help="dense, adaptive (guarantees --recall), adaspa:SPARSITY, window:SPARSITY"
     )
-    speed.add_argument(
-        "--recall", type=float, metavar="R", help="share of the attention that adaptive keeps everywhere (default 0.95)"
-    )
-    steps = render.add_argument_group(
-        "propagation (fewer evaluations of the model; what it saved and cost stands in the manifest)"
-    )
-    steps.add_argument(
-        "--propagate", metavar="RULE",
-        help="off, max_error:E (hold this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), every:N, "
-        "deepcache:N (both for 50 steps rather than 20), or a cache of diffusers: first-block, taylorseer, fastercache, pab, seacache",
+    attention.add_argument(
+        "--recall", type=float, metavar="R",
+        help="fraction of the softmax mass that adaptive keeps in every head (default: 0.95)",
     )  # fmt: skip
-    motion.add_options(render)
+    propagation = render.add_argument_group(
+        "step caching (fewer model evaluations; its savings and its error are recorded in the manifest)"
+    )
+    propagation.add_argument(
+        "--propagate", metavar="RULE",
+        help="off, max_error:E (stay within this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), "
+        "every:N, deepcache:N (both for 50 steps rather than 20), or a cache of diffusers: first-block, taylorseer, "
+        "fastercache, pab, seacache",
+    )  # fmt: skip
+
+
+def _add_machine(render: argparse.ArgumentParser) -> None:
     model = render.add_argument_group("model and machine")
     model.add_argument(
         "--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)"
     )
-    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best that is present)")
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
-    model.add_argument("--offload", metavar="MODE", help="model or sequential: rest on the CPU what is not in use")
+    model.add_argument("--offload", metavar="MODE", help="model or sequential: offload idle modules to the CPU")
     model.add_argument(
         "--vae-tiling", action="store_true", default=None, help="decode in tiles: less memory, faint seams"
     )
+
+
+def _add_output(render: argparse.ArgumentParser) -> None:
     output = render.add_argument_group("output")
     output.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs"
@@ -148,13 +171,10 @@ def _add_render(commands: argparse._SubParsersAction[_Parser], common: _Parser) 
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")
     output.add_argument(
-        "--preview",
-        type=Path,
-        metavar="FILE.png",
-        help="keep a cheap preview of the running render here (single clips)",
+        "--preview", type=Path, metavar="FILE.png", help="write a live low-resolution preview (single clips)"
     )
     output.add_argument(
-        "--report", type=Path, metavar="FILE.html", help="write a page that draws what was promised and reached"
+        "--report", type=Path, metavar="FILE.html", help="write a page that plots each target and the measured value"
     )
     output.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     output.add_argument("--quiet", action="store_true", help="no progress bar")

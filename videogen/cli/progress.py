@@ -1,63 +1,66 @@
-"""The progress bar on stderr: stage, step, time left. Nothing where stderr is no terminal or it shall be quiet."""
+"""Progress bar on stderr: stage, step, time left. It is hidden where stderr is not a terminal, and with --quiet."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videogen.core.files import atomic_path
 from videogen.sampling.progress import Progress
 
-_WORDS = {
-    "load": "loading", "encode": "reading the prompt", "denoise": "denoising", "decode": "decoding", "save": "saving",
-    "resume": "decoding the done", "trial": "trying policies",
+if TYPE_CHECKING:
+    import numpy as np
+
+_STAGES = {
+    "load": "loading the model", "encode": "encoding the prompt", "denoise": "denoising", "decode": "decoding",
+    "save": "saving", "resume": "decoding segments that are done", "trial": "trying policies",
 }  # fmt: skip
 
 
 class Bar:
-    """A callback for the engine that draws one line, and keeps the preview picture where asked.
+    """A callback for the engine that draws one line, and writes the preview image if there is one.
 
-    steps_a_segment: of a long video, so that the line also tells the segment.
+    steps_per_segment: of a long video, so that the line also shows the segment.
     """
 
-    def __init__(self, show: bool, preview: Path | None = None) -> None:
-        self._show, self._preview = show and sys.stderr.isatty(), preview
+    def __init__(self, visible: bool, preview: Path | None = None) -> None:
+        self._visible, self._preview = visible and sys.stderr.isatty(), preview
         self._bar: Any = None
-        self.steps_a_segment: int | None = None
+        self.steps_per_segment: int | None = None
 
     def stage(self, name: str) -> None:
-        """A stage that the engine does not report by itself."""
+        """Show a stage that the engine does not report itself."""
         self(Progress(name, 0, 1, 0.0))
 
     def __call__(self, progress: Progress) -> None:
         if progress.preview is not None and self._preview is not None:
             _save_preview(self._preview, progress.preview)
-        if not self._show:
+        if not self._visible:
             return
         if self._bar is None:
             from tqdm import tqdm
 
             size = get_terminal_size((100, 24))
-            layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining} {postfix}"
+            layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(
                 file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=size.columns, nrows=size.lines
             )
-        word = _WORDS.get(progress.stage, progress.stage)
-        if self._bar.desc.strip(": ") != word or self._bar.total != progress.steps:
+        text = _STAGES.get(progress.stage, progress.stage)
+        if self._bar.desc.strip(": ") != text or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
-            self._bar.set_description_str(word, refresh=False)
-            self._bar.initial = progress.step  # what an earlier run did tells nothing of the speed
+            self._bar.set_description_str(text, refresh=False)
+            self._bar.initial = progress.step  # the steps of an earlier run are no measure of the speed
         self._bar.set_postfix_str(self._segment(progress), refresh=False)
         self._bar.n = progress.step
         self._bar.refresh()
 
     def _segment(self, progress: Progress) -> str:
-        if self.steps_a_segment is None or progress.stage != "denoise":
+        if self.steps_per_segment is None or progress.stage != "denoise":
             return ""
-        count = progress.steps // self.steps_a_segment
-        return f"segment {min(progress.step // self.steps_a_segment, count - 1)} of {count}"
+        count = progress.steps // self.steps_per_segment
+        return f"segment {min(progress.step // self.steps_per_segment, count - 1) + 1} of {count}"
 
     def close(self) -> None:
         if self._bar is not None:
@@ -65,8 +68,8 @@ class Bar:
             self._bar = None
 
 
-def _save_preview(path: Path, frames: Any) -> None:
-    """The frames side by side, eight times enlarged, so that a viewer that reloads shows the render as it forms."""
+def _save_preview(path: Path, frames: np.ndarray) -> None:
+    """The frames side by side, enlarged eight times. A viewer that reloads the file shows the render as it forms."""
     from videogen.media.still import save_image
 
     strip = frames.transpose(1, 0, 2, 3).reshape(frames.shape[1], -1, 3).repeat(8, 0).repeat(8, 1)

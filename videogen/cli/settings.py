@@ -1,12 +1,14 @@
-"""From flags, a configuration file, a preset or another video to one request: flags > config > preset > model."""
+"""Settings of a render: from flags, a configuration file, a preset or another video to one request.
+
+Precedence: flags, then the configuration, then the preset, then the model's defaults.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
@@ -16,110 +18,130 @@ from videogen.core.tables import check_keys, parse_toml, read_text
 from videogen.request.request import RenderRequest
 
 from . import motion
+from .types import Json
 
 _OUTPUT_KEYS: dict[str, tuple[type, ...]] = {"output": (str, Path), "overwrite": (bool,), "quality": (int,)}
-_INSTEAD = {
-    "frames": "seconds",
-    "seconds": "frames",
-    "prompt": "story",
-    "story": "prompt",
-}  # which takes the place of which
+#: A setting that replaces another one of a lower precedence.
+_REPLACES = {"frames": "seconds", "seconds": "frames", "prompt": "story", "story": "prompt"}
 _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
 
-def gather(options: argparse.Namespace) -> tuple[RenderRequest, dict[str, Any], Manifest | None]:
-    """The request, the output settings, and the manifest of the video to repeat.
+@dataclass(frozen=True)
+class OutputSettings:
+    """Where and how the video is written. quality: the encoder's CRF; None for its default."""
 
-    The settings are `output`, `overwrite`, `quality`, `preview_only` where a motion's preview is all that can be made,
-    and `story`, a story file's name without its end.
-    """
-    like = None if options.like is None else _from_video(options.like)
+    path: Path
+    overwrite: bool = False
+    quality: int | None = None
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """like: the manifest of the video to repeat; preview_only: there is no prompt, only a motion to preview."""
+
+    request: RenderRequest
+    output: OutputSettings
+    like: Manifest | None = None
+    preview_only: bool = False
+
+
+def gather_settings(options: argparse.Namespace) -> RenderSettings:
+    """The settings of `videogen render`. InputError for keys and values that are not valid."""
+    like = None if options.like is None else read_manifest_of(options.like)
     layers = [
         {} if options.preset is None else load_preset(options.preset),
-        {} if options.config is None else _from_file(options.config),
+        {} if options.config is None else _read_config(options.config),
         _from_flags(options),
     ]
-    values = {} if like is None else _like(like, {key for layer in layers for key in layer})
+    values = {} if like is None else _from_manifest(like, {key for layer in layers for key in layer})
     for layer in layers:
-        values = {
-            key: value for key, value in values.items() if key not in {_INSTEAD.get(name) for name in layer}
-        } | layer
+        replaced = {_REPLACES.get(name) for name in layer}
+        values = {key: value for key, value in values.items() if key not in replaced} | layer
     output = {key: values.pop(key) for key in _OUTPUT_KEYS if key in values}
+    _check_output_types(output)
+    story = values.get("story")
+    preview_only = "prompt" not in values and story is None
+    if preview_only:
+        if options.motion_preview is None:
+            raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
+        values["prompt"] = "a motion's preview"
+    request = RenderRequest.from_dict(values)
+    path = output.get("output") or default_output(request, Path(story).stem if isinstance(story, str | Path) else None)
+    settings = OutputSettings(Path(path), bool(output.get("overwrite")), output.get("quality"))
+    return RenderSettings(request, settings, like, preview_only)
+
+
+def read_manifest_of(path: Path) -> Manifest:
+    """A video's manifest. InputError where it has none."""
+    from videogen.media.metadata import read_manifest
+
+    values = read_manifest(path)
+    if values is None:
+        raise InputError(f"{path} has no videogen manifest; only videos that videogen wrote can be repeated")
+    return Manifest.from_dict(values)
+
+
+def default_output(request: RenderRequest, story: str | None = None) -> Path:
+    """`out/NAME-SEED.mp4`, named after the prompt or the story's file."""
+    name = re.sub(r"[^a-z0-9]+", "-", (story or request.prompt).lower()).strip("-")[:48].rstrip("-") or "video"
+    return Path("out") / f"{name}-{request.seed}.mp4"
+
+
+def _check_output_types(output: Json) -> None:
     for key, value in output.items():
         if not isinstance(value, _OUTPUT_KEYS[key]) or (isinstance(value, bool) and key != "overwrite"):
             raise InputError(f"{key}={value!r} must be {_OUTPUT_KEYS[key][0].__name__}, not {type(value).__name__}")
-    if isinstance(values.get("story"), str | Path):
-        output["story"] = Path(values["story"]).stem
-    told = "prompt" in values or values.get("story") is not None
-    if not told and options.motion_preview is not None:
-        values["prompt"] = "a motion's preview"
-        output["preview_only"] = True
-    elif not told:
-        raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
-    return RenderRequest.from_dict(values), output, like
 
 
-def _like(like: Manifest, asked: set[str]) -> dict[str, Any]:
-    """What another video's manifest says, without what would stand in the way of what else is `asked` for."""
-    values = {"continuity": "off"} | like.request  # a video of before there were long ones is one clip
+def _from_manifest(like: Manifest, given: set[str]) -> Json:
+    """The settings of another video, without those that conflict with the keys that are `given`."""
+    values = {"continuity": "off"} | like.request  # a video of a version without long videos is one clip
     values |= {key: value for key, value in like.output.items() if key == "quality" and value is not None}
-    if "story" in asked:
-        values.pop("frames", None)  # the other video's story's
-    if values["continuity"] == "off" and asked & {"frames", "seconds", "story", "window"}:
+    if "story" in given:
+        values.pop("frames", None)  # the length of the other video's story
+    if values["continuity"] == "off" and given & {"frames", "seconds", "story", "window"}:
         values.pop("continuity")
     return values
 
 
-def _from_flags(options: argparse.Namespace) -> dict[str, Any]:
-    values = {f.name: getattr(options, f.name, None) for f in fields(RenderRequest)}
-    values["motion"] = motion.from_flags(options)
+def _from_flags(options: argparse.Namespace) -> Json:
+    values = {field.name: getattr(options, field.name, None) for field in fields(RenderRequest)}
+    values["motion"] = motion.layers_from_flags(options)
     if options.size is not None:
         match = _SIZE.fullmatch(options.size.strip())
         if match is None:
-            raise InputError(f"size {options.size!r} is not WIDTHxHEIGHT; write it as 832x480")
+            raise InputError(f"size={options.size!r} is not WIDTHxHEIGHT; write it as 832x480")
         values["width"], values["height"] = int(match[1]), int(match[2])
     values |= {"output": options.output, "overwrite": options.overwrite or None, "quality": options.quality}
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> Json:
     values = with_current_keys(parse_toml(read_text(path), str(path)), REQUEST_KEYS)
-    check_keys(values, [*(f.name for f in fields(RenderRequest)), *_OUTPUT_KEYS], str(path))
-    return values | _of_folder(values, path.parent)
+    check_keys(values, [*(field.name for field in fields(RenderRequest)), *_OUTPUT_KEYS], str(path))
+    return {**values, **_resolve_files(values, path.parent)}
 
 
-def _of_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The files that a configuration names, relative to its own folder."""
+def _resolve_files(values: Json, folder: Path) -> Json:
+    """The settings of a configuration that name files, relative to its folder."""
     from videogen.motion.parsing import load_plan
     from videogen.motion.serialisation import from_layers, to_layers
 
-    found: dict[str, Any] = _story_of(values["story"], folder) if values.get("story") is not None else {}
-    asked = values.get("motion")
-    if asked is not None:
-        found["motion"] = to_layers(load_plan(folder / asked) if isinstance(asked, str) else from_layers(asked, folder))
+    found: Json = {}
+    if values.get("story") is not None:
+        found["story"] = _resolve_story(values["story"], folder)
+    plan = values.get("motion")
+    if plan is not None:
+        found["motion"] = to_layers(load_plan(folder / plan) if isinstance(plan, str) else from_layers(plan, folder))
     if isinstance(values.get("first_frame"), str):
         found["first_frame"] = str((folder / values["first_frame"]).absolute())
     return found
 
 
-def _story_of(story: Any, folder: Path) -> dict[str, Any]:
+def _resolve_story(story: object, folder: Path) -> Path | Json:
+    """A story's file, or the story itself as plain data."""
     from videogen.timeline import as_timeline
 
     if isinstance(story, str) and "\n" not in story and not story.lstrip().startswith("["):
-        return {"story": (folder / Path(story).expanduser()).absolute()}
-    return {"story": as_timeline(story, folder).to_dict()}
-
-
-def _from_video(path: Path) -> Manifest:
-    from videogen.media.metadata import read_manifest
-
-    values = read_manifest(path)
-    if values is None:
-        raise InputError(f"{path} carries no videogen manifest; only videos that videogen wrote can be repeated")
-    return Manifest.from_dict(values)
-
-
-def default_output(request: RenderRequest, story: str | None = None) -> Path:
-    """`out/<words of the prompt, or the story file's name>-<seed>.mp4`."""
-    words = re.sub(r"[^a-z0-9]+", "-", (story or request.prompt).lower()).strip("-")[:48].rstrip("-") or "video"
-    return Path("out") / f"{words}-{request.seed}.mp4"
+        return (folder / Path(story).expanduser()).absolute()
+    return as_timeline(story, folder).to_dict()

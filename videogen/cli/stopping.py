@@ -1,19 +1,21 @@
-"""SIGTERM and Ctrl-C: they end a command by an exception, though not within an import.
+"""SIGTERM and Ctrl-C: they end a command by an exception, but never within an import.
 
-Native modules that are being set up abort the process at an exception (`terminate called ...`), so a stop waits for
-them.
+A native module that is being initialized aborts the process at an exception (`terminate called ...`), so the stop waits
+until the import is done.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Timer
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
-_AGAIN_S = 0.05
+_RETRY_S = 0.05
+_Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int"
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,20 +26,21 @@ class Stoppable(AbstractContextManager["Stoppable"]):
     """Within it, SIGTERM raises `Terminated` and Ctrl-C `KeyboardInterrupt`; signals that were ignored stay so."""
 
     def __enter__(self) -> Stoppable:
-        self._outer = sys._getframe(1)  # imports that this command is part of do not count
+        self._outer = sys._getframe(1)  # imports around this command do not count
         self._timer: Timer | None = None
-        self._usual: dict[int, Any] = {}
+        self._previous: dict[int, _Handler] = {}
         for number in (signal.SIGTERM, signal.SIGINT):
-            if (usual := signal.getsignal(number)) not in (None, signal.SIG_IGN):
-                self._usual[number] = usual
+            previous = signal.getsignal(number)
+            if previous is not None and previous != signal.SIG_IGN:
+                self._previous[number] = previous
                 signal.signal(number, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for number, usual in self._usual.items():
-            signal.signal(number, usual)
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
         del self._outer
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -46,7 +49,7 @@ class Stoppable(AbstractContextManager["Stoppable"]):
         if self._timer is None or number == signal.SIGTERM or not self._timer.is_alive():
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = Timer(_AGAIN_S, signal.raise_signal, (number,))
+            self._timer = Timer(_RETRY_S, signal.raise_signal, (number,))
             self._timer.daemon = True
             self._timer.start()
 

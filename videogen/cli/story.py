@@ -1,4 +1,4 @@
-"""`videogen story`: a story's shots, a long video's segments, one of them made again, the policies."""
+"""`videogen story`: a story's shots, a long video's segments, one segment regenerated, the continuity policies."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
 from videogen.request.continuity import AUTO, MEASURED, OFF
-from videogen.request.continuity_policies import PRESETS, ROWS
+from videogen.request.continuity_policies import PRESETS, ROWS, trial_names
 
 from . import long_video
-from .jobs import kept, output_of, read_job
+from .jobs import count_done, output_of, read_job
 from .progress import Bar
+from .render import load_engine
 from .text import printable
+from .types import Json
 
 if TYPE_CHECKING:
     from videogen.timeline.timeline import Timeline
 
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
-POLICIES = {
-    AUTO: "clean_prefix where a frame takes a timestep of its own (both embedded models), else overlap (UNets) or replay",
-    OFF: "one clip, however long: memory and time grow with it, and few models hold together beyond their native length",
-    MEASURED: "a trial of 3.5 clips under each of replay, overlap, co_denoise, cono and others that fit; the least seams win",
-    **{name: row.description for name, row in ROWS.items()},
+#: Names that a request may give instead of a policy's.
+CHOICES = {
+    AUTO: "clean_prefix for models trained to continue clips (both embedded ones), else overlap (UNets) or replay",
+    OFF: "one clip of any length: memory and time grow with it, and few models stay consistent beyond their native length",
+    MEASURED: f"the least visible seams in a short trial of {', '.join(trial_names())}, where they fit",
 }
 SETTINGS = {
-    "overlap": "latent frames that a clip shares with what is before it",
-    "fade": "the last of these that are cross-faded (overlap: all; replay: none where it copies to the end)",
-    "release": "share of the steps, 0 to 1, in which shared frames copy (replay: all; look_back: 0.8)",
-    "pull": "how far a clip is drawn to the mean of the one before, 0 to 1; not beyond a cut",
-    "noise": "iid, freenoise, cono (look_back's) or warped (follows a motion)",
-    "refresh": "share of new noise in cono's, 0 to 1",
-    "windows": "windows of co_denoise and window_attention that are made together",
+    "overlap": "latent frames that a clip shares with what precedes it",
+    "fade": "how many of these, the last ones, are cross-faded (overlap: all; replay: none if it copies to the end)",
+    "release": "fraction of the steps, 0 to 1, in which shared frames are copied (replay: all; look_back: 0.8)",
+    "pull": "strength of the mean regularisation towards the clip before, 0 to 1; not across a cut",
+    "noise": "iid, freenoise, cono (for look_back) or warped (follows a motion)",
+    "refresh": "fraction of new noise in cono's permutations, 0 to 1",
+    "windows": "windows that co_denoise and window_attention denoise together",
 }
 
 
 def run(options: argparse.Namespace) -> int:
     if options.action == "policies":
-        _policies()
+        _print_policies()
     elif options.action == "redo":
         _redo(options)
     else:
@@ -49,26 +51,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _policies() -> None:
-    for name, about in POLICIES.items():
-        spec = f": {PRESETS[name].spec}" if name in PRESETS else ""
-        print(f"{name:<18}{about}{spec}")
+def _print_policies() -> None:
+    for name, description in CHOICES.items():
+        print(f"{name:<18}{description}")
+    for name, row in ROWS.items():
+        print(f"{name:<18}{row.description}{f': {PRESETS[name].spec}' if name in PRESETS else ''}")
     print("\nsettings, as in replay:overlap=4,release=0.6")
-    for name, about in SETTINGS.items():
-        print(f"  {name:<16}{about}")
+    for name, description in SETTINGS.items():
+        print(f"  {name:<16}{description}")
 
 
-def _show(what: Path) -> None:
+def _show(path: Path) -> None:
     from videogen.timeline import Timeline, read_story
 
-    output = output_of(what)
-    if what.suffix.lower() not in _VIDEOS and not what.is_dir() and kept(output) is None:
-        return _print_shots(read_story(what))
+    output = output_of(path)
+    if path.suffix.lower() not in _VIDEOS and not path.is_dir() and count_done(output) is None:
+        return _print_shots(read_story(path))
     if output.exists():
-        request, segments, footer = _of_video(output)
+        request, segments, footer = _read_video(output)
         state = "attempt"
     else:
-        request, segments, footer = _of_job(output)
+        request, segments, footer = _read_unfinished(output)
         state = "state"
     story = request["story"]
     if story is None:
@@ -76,32 +79,30 @@ def _show(what: Path) -> None:
     else:
         _print_shots(story if isinstance(story, Timeline) else Timeline.from_dict(story))
     print()
-    _table(("segment", "frames", "seconds", state), segments)
+    _print_table(("segment", "frames", "seconds", state), segments)
     print(f"\n{footer}")
 
 
-def _of_video(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
-    """The request, the segments' rows and what to say of the job, from a finished video's manifest."""
+def _read_video(output: Path) -> tuple[Json, list[Sequence[str]], str]:
+    """A finished video's request, its segments' rows, and what can be done with its job."""
     from videogen.media.metadata import read_manifest
 
     manifest = read_manifest(output)
     if manifest is None:
-        raise InputError(f"{output} carries no videogen manifest; only what videogen rendered can be shown")
-    found = manifest.get("measured", {}).get("long")
-    if found is None:
-        raise InputError(
-            f"{output} is a single clip and has no segments; videogen inspect {output} says how it was made"
-        )
-    rows, request = found["segments"], manifest["request"]
+        raise InputError(f"{output} has no videogen manifest; only videos that videogen wrote can be shown")
+    long = manifest.get("measured", {}).get("long")
+    if long is None:
+        raise InputError(f"{output} is a single clip without segments; see videogen inspect {output}")
+    rows, request = long["segments"], manifest["request"]
     starts = [row["first_frame"] for row in rows]
-    told = [_segment(i, starts, request, str(row["attempt"])) for i, row in enumerate(rows)]
-    has_job = kept(output) is not None
-    redo = f"again with other noise: videogen story redo PIECE {output}"
-    return request, told, redo if has_job else "no job was kept: to make single segments again, render with --keep-job"
+    segments = [_segment_row(index, starts, request, str(row["attempt"])) for index, row in enumerate(rows)]
+    if count_done(output) is not None:
+        return request, segments, f"to regenerate one with other noise: videogen story redo SEGMENT {output}"
+    return request, segments, "its job was deleted: to regenerate single segments, render with --keep-job"
 
 
-def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
-    """The same of a render that is not finished; its model is loaded, which knows the segments' frames."""
+def _read_unfinished(output: Path) -> tuple[Json, list[Sequence[str]], str]:
+    """The same for a render that is not finished. The model is loaded, to find out which frames its segments have."""
     from dataclasses import replace
 
     request, _ = read_job(output)
@@ -110,18 +111,16 @@ def _of_job(output: Path) -> tuple[dict[str, Any], list[Sequence[str]], str]:
     adopt_third_parties()
     backbone = Engine.load(request.model or "embedded", device="cpu").backbone
     resolved = replace(request, device=None, dtype=None).resolve(backbone)
-    segments, latent_map = long_video.segments_of(resolved, backbone), resolved.latent_timeline(backbone.geometry).latent_map
+    segments = long_video.divide(resolved, backbone)
+    latent_map = resolved.latent_timeline(backbone.geometry).latent_map
     starts = [latent_map.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
-    done = kept(output) or 0
-    rows = [_segment(i, starts, resolved.to_dict(), "done" if i < done else "to make") for i in range(len(segments))]
-    return (
-        resolved.to_dict(),
-        rows,
-        f"{done} of {len(segments)} segments are done; to go on: videogen render --resume {output}",
-    )
+    done, stored = count_done(output) or 0, resolved.to_dict()
+    rows = [_segment_row(i, starts, stored, "done" if i < done else "to do") for i in range(len(segments))]
+    command = f"videogen render --resume {output}"
+    return stored, rows, f"{done} of {len(segments)} segments are done; to resume: {command}"
 
 
-def _segment(index: int, starts: list[int], request: dict[str, Any], state: str) -> Sequence[str]:
+def _segment_row(index: int, starts: list[int], request: Json, state: str) -> Sequence[str]:
     stop = starts[index + 1] if index + 1 < len(starts) else request["frames"]
     times = f"{starts[index] / request['fps']:.2f}-{stop / request['fps']:.2f}"
     return str(index), f"{starts[index]}-{stop - 1}", times, state
@@ -136,41 +135,36 @@ def _print_shots(story: Timeline) -> None:
         seed, moves = "" if shot.seed is None else str(shot.seed), "yes" if shot.motion is not None else ""
         begins = str(shot.transition) if index else ""
         rows.append((str(index), f"{number(shot.start)}-{end}", begins, seed, moves, printable(shot.prompt)))
-    _table(("shot", story.unit, "begins", "seed", "motion", "prompt"), rows)
+    _print_table(("shot", story.unit, "begins", "seed", "motion", "prompt"), rows)
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns, of which those that say nothing are left out."""
-    shown = [column for column in zip(titles, *rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in shown]
-    for line in zip(*shown, strict=True):
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns; empty columns are left out."""
+    columns = [column for column in zip(titles, *rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    for line in zip(*columns, strict=True):
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _redo(options: argparse.Namespace) -> None:
     output = output_of(options.video)
     request, _ = read_job(output)
-    done = kept(output) or 0
-    if not 0 <= options.chunk < done:
-        there = f"0 to {done - 1}" if done else "none yet"
+    done = count_done(output) or 0
+    if not 0 <= options.segment < done:
+        valid = f"0 to {done - 1}" if done else "none yet"
         raise InputError(
-            f"segment {options.chunk} is not among those that are done ({there}); videogen story show {output} lists them"
+            f"segment {options.segment} is not among those that are done ({valid}); videogen story show {output} lists them"
         )
     if options.attempt is not None and options.attempt < 1:
         raise InputError(f"attempt={options.attempt} must be 1 or more")
-    bar = Bar(show=not options.quiet)
+    bar = Bar(visible=not options.quiet)
     try:
         bar.stage("load")
-        from videogen.engine.engine import Engine
-
-        adopt_third_parties(options.verbose)
-        engine = Engine.load(
-            request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload
-        )
-        video = engine.redo(output, options.chunk, attempt=options.attempt, progress=bar)
+        engine = load_engine(request, verbose=options.verbose)
+        video = engine.redo(output, options.segment, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
         stop.args = (
-            f"{output} is as it was; a segment that was made by then is shown by videogen render --resume {output} --overwrite",
+            f"{output} is unchanged; if the segment was finished, videogen render --resume {output} --overwrite writes it",
         )
         raise
     finally:
@@ -179,8 +173,8 @@ def _redo(options: argparse.Namespace) -> None:
     if not options.quiet:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
-        row = video.manifest["measured"]["long"]["segments"][options.chunk]
+        row = video.manifest["measured"]["long"]["segments"][options.segment]
         print(
-            f"segment {options.chunk} made again, attempt {row['redone']}, from frame {row['first_frame']} on",
+            f"segment {options.segment} regenerated, attempt {row['redone']}, from frame {row['first_frame']}",
             file=sys.stderr,
         )

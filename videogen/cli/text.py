@@ -6,3 +6,8 @@ from __future__ import annotations
 def printable(value: object) -> str:
     """A value in one line; control characters, which could move the cursor or colour the screen, are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""The one denoising loop, guidance, and `Engine`. `request` and `events` load no torch."""
+"""`Engine`: the public face of rendering, and the stages of one render."""

@@ -92,7 +92,10 @@ class Run:
         for note in reading.notes():
             _log.warning("%s", note)
         if self.motion is not None:
-            measured = {**measured, "motion": self.motion.to_manifest() | measure_motion(frames.numpy(), self.motion.plan)}
+            measured = {
+                **measured,
+                "motion": self.motion.to_manifest() | measure_motion(frames.numpy(), self.motion.plan),
+            }
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
         manifest = Manifest(

@@ -1,1 +1,1 @@
-"""Render requests, their resolution against a loaded model, and continuity configurations. No torch here."""
+"""Render requests, their resolution for a loaded model, and continuity configurations. No torch here."""

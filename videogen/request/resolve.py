@@ -141,10 +141,10 @@ def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSetting
     spec = request.motion_spec()
     if spec is None:
         return None
-    is_global, training = is_global(spec), backbone.training
-    preferred = "dual_clock" if request.first_frame is not None else training.motion_backend(is_global=is_global)
+    everything_moves, training = is_global(spec), backbone.training
+    preferred = "dual_clock" if request.first_frame is not None else training.motion_backend(is_global=everything_moves)
     control = request.motion_control() or MotionControl(preferred)
-    return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=is_global)))
+    return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=everything_moves)))
 
 
 def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
