@@ -69,7 +69,7 @@ def test_atomic_path_is_all_or_nothing(tmp_path: Path) -> None:
     assert final.read_text() == "whole" and [p.name for p in final.parent.iterdir()] == ["a.txt"]
 
 
-def test_a_name_taken_meanwhile_is_left_alone_and_the_result_kept(tmp_path: Path) -> None:
+def test_a_name_taken_in_the_meantime_is_left_alone_and_the_result_is_stored(tmp_path: Path) -> None:
     final = tmp_path / "a.txt"
     with pytest.raises(errors.InputError, match=r"a-2\.txt"), atomic_path(final) as partial:
         partial.write_text("ours")
@@ -86,7 +86,7 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path, name: str) -
         check_output(tmp_path / name, overwrite=True)
 
 
-def test_checking_an_output_makes_nothing(tmp_path: Path) -> None:
+def test_checking_an_output_creates_nothing(tmp_path: Path) -> None:
     check_output(tmp_path / "new" / "deep" / "a.mp4")
     assert not list(tmp_path.iterdir())
 
@@ -97,7 +97,7 @@ def test_an_impossible_output_is_refused_early(name: str) -> None:
         check_output(name)
 
 
-def test_third_parties_are_logged_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_third_party_messages_go_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with quiet_third_parties(tmp_path / "log", verbose=False):
         with warnings.catch_warnings():
             warnings.simplefilter("always")

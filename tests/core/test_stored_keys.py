@@ -1,4 +1,4 @@
-"""Renamed keys of stored data: each is read under its present name, wherever it stands."""
+"""Renamed keys of stored data: each is read under its present name, at any depth."""
 
 from __future__ import annotations
 

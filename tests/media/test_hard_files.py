@@ -27,9 +27,9 @@ def write(
         if codec == "libvpx-vp9":
             stream.options = {"auto-alt-ref": "0"}
         for i, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgba" if frames.shape[3] == 4 else "rgb24")
-            picture.pts, picture.time_base = (times or [10 * i for i in range(len(frames))])[i], Fraction(1, 100)
-            for packet in stream.encode(picture):
+            image = av.VideoFrame.from_ndarray(frame, format="rgba" if frames.shape[3] == 4 else "rgb24")
+            image.pts, image.time_base = (times or [10 * i for i in range(len(frames))])[i], Fraction(1, 100)
+            for packet in stream.encode(image):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
@@ -37,7 +37,7 @@ def write(
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_cut_off_file_is_an_error(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path, share: float) -> None:
     whole = Video(clip(40, 96, 64)).save(tmp_path / "a.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(MediaError, match=r"truncated|damaged"):
@@ -45,7 +45,7 @@ def test_a_cut_off_file_is_an_error(tmp_path: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize(("name", "share"), [("a.gif", 0.3), ("a.gif", 0.9), ("a.webm", 0.3), ("a.webm", 0.6)])
-def test_a_cut_off_file_without_a_count_is_an_error(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_file_without_a_count_is_an_error(tmp_path: Path, name: str, share: float) -> None:
     whole = Video(clip(40, 96, 64), 8).save(tmp_path / name).read_bytes()
     (tmp_path / f"cut-{name}").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(MediaError, match="truncated"):
@@ -55,13 +55,13 @@ def test_a_cut_off_file_without_a_count_is_an_error(tmp_path: Path, name: str, s
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"\x00" * 5000, b"RIFF1234AVI LIST"], ids=["empty", "text", "zeros", "header only"]
 )
-def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError):
         read_video(tmp_path / "a.mp4")
 
 
-def test_flipped_bytes_give_an_error_or_whole_frames(tmp_path: Path) -> None:
+def test_flipped_bytes_give_an_error_or_complete_frames(tmp_path: Path) -> None:
     path = Video(clip(20, 96, 64)).save(tmp_path / "a.mp4")
     data, rng, errors = path.read_bytes(), np.random.default_rng(0), 0
     for trial in range(12):
@@ -76,7 +76,7 @@ def test_flipped_bytes_give_an_error_or_whole_frames(tmp_path: Path) -> None:
     assert errors >= 8
 
 
-def test_varying_rate_keeps_exact_times(tmp_path: Path) -> None:
+def test_a_varying_rate_has_exact_times(tmp_path: Path) -> None:
     times = [0, 10, 15, 50, 90]
     video = read_video(write(tmp_path / "a.mkv", clip(5), times=times))
     assert video.times_s is not None and np.allclose(video.times_s, np.array(times) / 100)
@@ -88,7 +88,7 @@ def test_ten_bit_becomes_eight(tmp_path: Path) -> None:
     assert video.frames.dtype == np.uint8 and np.abs(video.frames.astype(int) - frames).mean() < 12
 
 
-def test_alpha_is_kept_beside_the_colours(tmp_path: Path) -> None:
+def test_alpha_is_returned_separately(tmp_path: Path) -> None:
     frames = np.concatenate([clip(4, 64, 64), np.zeros((4, 64, 64, 1), np.uint8)], -1)
     frames[:, :, 32:, 3] = 255
     video = read_video(write(tmp_path / "a.webm", frames, "libvpx-vp9", "yuva420p"))
@@ -154,7 +154,7 @@ def test_names_are_never_protocols(name: str) -> None:
         read_video(name)
 
 
-def test_a_list_in_a_video_s_clothing_opens_no_other_file(tmp_path: Path) -> None:
+def test_a_playlist_disguised_as_a_video_opens_no_other_file(tmp_path: Path) -> None:
     Video(clip(3)).save(tmp_path / "secret.mp4")
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile 'secret.mp4'\n")
     with pytest.raises(MediaError):

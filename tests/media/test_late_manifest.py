@@ -46,7 +46,9 @@ def packets(path: Path) -> list[tuple[Any, ...]]:
 @KINDS
 @pytest.mark.parametrize("early", [None, MANIFEST], ids=["none before", "another before"])
 @pytest.mark.parametrize(("count", "fps"), [(1, 8), (9, 16), (130, Fraction(30000, 1001))])
-def test_set_late_is_set_early(tmp_path: Path, suffix: str, early: Any, count: int, fps: Fraction) -> None:
+def test_a_late_manifest_equals_an_early_one(
+    tmp_path: Path, suffix: str, early: Any, count: int, fps: Fraction
+) -> None:
     frames = clip(count)
     expected = Video.open(write(tmp_path / f"early{suffix}", frames, fps, LATE, LATE))
     video = Video.open(write(tmp_path / f"late{suffix}", frames, fps, early, LATE))
@@ -59,7 +61,7 @@ def test_set_late_is_set_early(tmp_path: Path, suffix: str, early: Any, count: i
 
 @CODECS
 @pytest.mark.parametrize("size", [(48, 32), (47, 31)], ids=["even", "odd"])
-def test_packets_header_and_colours_are_copied_as_they_are(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+def test_packets_header_and_colours_are_copied_unchanged(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
     frames = clip(130, *size)
     early = write(tmp_path / f"early{suffix}", frames, 24, LATE, LATE)
     late = write(tmp_path / f"late{suffix}", frames, 24, None, LATE)
@@ -78,13 +80,13 @@ def test_packets_header_and_colours_are_copied_as_they_are(tmp_path: Path, suffi
 
 
 @KINDS
-def test_a_manifest_taken_back_is_not_written(tmp_path: Path, suffix: str) -> None:
+def test_a_removed_manifest_is_not_written(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", clip(70), 8, MANIFEST, None)
     assert read_manifest(path) is None and len(Video.open(path)) == 70
 
 
 @KINDS
-def test_a_manifest_changed_in_place_counts(tmp_path: Path, suffix: str) -> None:
+def test_a_manifest_changed_in_place_is_written(tmp_path: Path, suffix: str) -> None:
     manifest: dict[str, Any] = {"measured": {}}
     with VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32), manifest=manifest) as writer:
         writer.write(clip(70))
@@ -94,7 +96,7 @@ def test_a_manifest_changed_in_place_counts(tmp_path: Path, suffix: str) -> None
 
 @CODECS
 @pytest.mark.parametrize(("at", "copies"), [(0, 0), (100, 1)], ids=["before the header", "after it"])
-def test_only_what_the_header_lacks_costs_a_copy(
+def test_a_copy_is_made_only_if_the_header_is_outdated(
     tmp_path: Path, suffix: str, at: int, copies: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
@@ -123,7 +125,7 @@ def test_an_error_after_setting_leaves_nothing(tmp_path: Path, suffix: str) -> N
 
 
 @KINDS
-def test_what_is_no_json_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+def test_a_manifest_that_is_not_json_leaves_no_file(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(TypeError, match="JSON"), VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer:
         writer.write(clip(70))
         writer.manifest = {"measured": object()}
@@ -151,8 +153,8 @@ def test_a_disk_that_fills_while_copying_is_a_media_error_and_the_old_file_stays
 
 
 @KINDS
-def test_frames_are_let_go_of_as_they_come(tmp_path: Path, suffix: str) -> None:
-    """The sinks hold a few pictures, however many came: nothing in them is a list of frames."""
+def test_frames_are_not_retained(tmp_path: Path, suffix: str) -> None:
+    """The sinks store a few images, however long the clip: none of them has a list of frames."""
     with VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer:
         for _ in range(3):
             writer.write(clip(30))
@@ -163,7 +165,7 @@ def test_frames_are_let_go_of_as_they_come(tmp_path: Path, suffix: str) -> None:
         ]
 
 
-def test_a_gif_shows_each_frame_s_own_colours(tmp_path: Path) -> None:
+def test_a_gif_frame_has_its_own_palette(tmp_path: Path) -> None:
     """Only what changed is stored, yet each frame comes back as it was quantized: moving, repeated, changed in a
     corner."""
     from PIL import Image, ImageSequence

@@ -1,4 +1,4 @@
-"""What is written is what is read: frames, rate, manifest, colours; and nothing half-written is ever seen."""
+"""Round trips of frames, rate, manifest and colours; partially written files are never visible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANIFEST = {"schema": 1, "request": {"prompt": 'a "red"\nball \U0001f534', "fps"
 
 
 def clip(count: int = 9, width: int = 48, height: int = 32) -> np.ndarray:
-    """A smooth picture that moves, so that lossy codecs keep it."""
+    """A smooth moving image, so that lossy codecs preserve it."""
     t, y, x = np.mgrid[0:count, 0:height, 0:width]
     return np.stack(
         [128 + 100 * np.sin(x / 9 + t / 3), 128 + 100 * np.cos(y / 7 - t / 4), 60 + 4 * t + 0 * x], -1
@@ -112,16 +112,16 @@ def test_a_killed_writer_leaves_no_partial_file_under_the_final_name(tmp_path: P
         (np.zeros((2, 8, 8, 3), np.float32), "floats, where NaN could hide"),
         (np.zeros((2, 8, 8, 4), np.uint8), "four channels"),
         (np.zeros((0, 8, 8, 3), np.uint8), "no frame"),
-        (np.zeros((8, 8, 3), np.uint8), "one picture"),
+        (np.zeros((8, 8, 3), np.uint8), "one image"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_what_is_not_frames_is_refused(frames: np.ndarray, why: str) -> None:
+def test_other_arrays_than_frames_are_refused(frames: np.ndarray, why: str) -> None:
     with pytest.raises(InputError, match="uint8"):
         Video(frames)
 
 
-def test_contact_sheet_holds_first_and_last() -> None:
+def test_contact_sheet_has_first_and_last_frame() -> None:
     frames = clip(20)
     sheet = Video(frames).contact_sheet(columns=4, count=8)
     assert sheet.shape == (64, 192, 3)
@@ -139,7 +139,7 @@ def test_every_length_and_rate_comes_back(tmp_path: Path, suffix: str, count: in
     assert count == 1 or float(video.fps) == pytest.approx(float(fps), rel=tolerance)
 
 
-def test_a_still_gif_keeps_every_frame(tmp_path: Path) -> None:
+def test_a_static_gif_has_every_frame(tmp_path: Path) -> None:
     still = np.full((10, 32, 32, 3), 90, np.uint8)
     video = Video.open(Video(still, 10).save(tmp_path / "a.gif"))
     assert len(video) == 10 and np.abs(video.frames.astype(int) - 90).max() <= 1
@@ -155,12 +155,12 @@ def test_a_still_gif_keeps_every_frame(tmp_path: Path) -> None:
         ("a.gif", {"quality": 10}, "leave it out"),
     ],
 )
-def test_what_no_file_can_hold_is_refused_before_the_run(tmp_path: Path, name: str, settings: dict, words: str) -> None:
+def test_unwritable_settings_are_refused_before_the_run(tmp_path: Path, name: str, settings: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         check_target(tmp_path / name, **settings)
 
 
-def test_alpha_and_varying_times_are_not_lost_in_silence(tmp_path: Path) -> None:
+def test_alpha_and_varying_times_are_not_dropped_silently(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="alpha"):
         Video(clip(2), alpha=np.zeros((2, 32, 48), np.uint8)).save(tmp_path / "a.mp4")
     with pytest.raises(InputError, match="varying"):

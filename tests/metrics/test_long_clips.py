@@ -1,4 +1,4 @@
-"""Seams, drift, repetition and freezing: each fires on its own defect and is quiet on clips that have none."""
+"""Seams, drift, repetition and freezing: each metric detects its own defect, and reports none on clean clips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clip(
     camera: str | None = None,
     stride: float = 0.25,
 ) -> np.ndarray:
-    """A clean clip of 96 frames: one thing over a ground, slow enough to stay in the picture."""
+    """A clean clip of 96 frames: one object over a background, slow enough to stay in the frame."""
     scene = Scene((Thing("square", "red", motion, "slowly"),), ground, camera, seed)
     return render(scene, 96, 48, stride=stride).frames
 
@@ -46,7 +46,7 @@ CLEAN = [
 
 
 @pytest.mark.parametrize("scene", CLEAN)
-def test_a_clip_without_joins_shows_none(scene: tuple[Any, ...]) -> None:
+def test_a_clip_without_joins_has_no_seams(scene: tuple[Any, ...]) -> None:
     frames = clip(*scene)
     for found in seams(frames, range(reach(), 96 - reach(), 5)):
         assert found.faults() == (), found
@@ -90,7 +90,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("spoil", "faults"), DEFECTS)
-def test_a_seam_shows_its_defect_where_it_is(spoil: Callable[[np.ndarray], np.ndarray], faults: set[str]) -> None:
+def test_a_seam_has_its_defect_at_the_join(spoil: Callable[[np.ndarray], np.ndarray], faults: set[str]) -> None:
     frames = spoil(clip(stride=0.5))
     assert faults <= set(seam(frames, 48).faults())
     assert all(seam(frames, at).faults() == () for at in (16, 30))
@@ -113,13 +113,13 @@ def test_a_seams_figures() -> None:
 
 
 def beaten(frames: np.ndarray, frames_per_latent: int) -> np.ndarray:
-    """As a decoder gives it that leaves a trace of its own in each latent's frames."""
+    """As from a decoder that leaves a characteristic trace in the frames of each latent."""
     grain = np.random.default_rng(0).integers(-2, 3, (len(frames) // frames_per_latent + 1, *frames.shape[1:]))
     return np.clip(frames.astype(int) + np.repeat(grain, frames_per_latent, 0)[: len(frames)], 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("frames_per_latent", [4, 8])
-def test_a_decoders_own_beat_is_no_seam(frames_per_latent: int) -> None:
+def test_the_period_of_a_decoder_is_not_a_seam(frames_per_latent: int) -> None:
     places = range(24, 80, 8)
     frames = beaten(clip(), frames_per_latent)
     assert all("jump" in found.faults() for found in seams(frames, places))
@@ -181,7 +181,7 @@ RAMPS = [
 
 @pytest.mark.parametrize("scene", STEADY)
 @pytest.mark.parametrize(("spoil", "faults"), RAMPS)
-def test_drift_shows_what_drifts(
+def test_drift_names_the_drifting_property(
     spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
     found = set(trend(spoil(clip(*scene))).faults())
@@ -205,7 +205,7 @@ def test_theil_sen_is_the_median_slope() -> None:
     )
 
 
-def test_parts_of_a_segment_add_up() -> None:
+def test_merged_intervals_equal_the_interval() -> None:
     frames = clip()[:20]
     whole, parts = describe(frames), merge_intervals([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
     assert parts.lab == pytest.approx(whole.lab) and (parts.sharpness, parts.chroma) == pytest.approx(
@@ -224,14 +224,14 @@ def test_parts_of_a_segment_add_up() -> None:
     "scene",
     [("moves right", "checkered", 1), ("moves up", "black", 2), (STILL, "noisy", 5, "pans left"), (STILL, "navy", 7)],
 )
-def test_a_clip_that_goes_on_does_not_repeat(scene: tuple[Any, ...]) -> None:
+def test_a_continuous_clip_does_not_repeat(scene: tuple[Any, ...]) -> None:
     found = repetition(thumbnails(clip(*scene)), WINDOW)
     assert found.faults() == () and found.frames == WINDOW // 2
 
 
 @pytest.mark.parametrize("period", [32, 41])
 @pytest.mark.parametrize("grain", [0, 3], ids=["the same", "with grain"])
-def test_a_looped_clip_repeats_and_says_where(period: int, grain: int) -> None:
+def test_a_looped_clip_repeats_at_the_loop(period: int, grain: int) -> None:
     frames = np.concatenate([clip()[:period]] * 3)[:96].astype(int)
     noisy = np.clip(frames + np.random.default_rng(0).normal(0, grain, frames.shape), 0, 255).astype(np.uint8)
     found = repetition(thumbnails(noisy), WINDOW)
@@ -310,7 +310,7 @@ def metered(frames: np.ndarray, sizes: tuple[int, ...], joins: bool = True) -> t
 
 
 @pytest.mark.parametrize("sizes", [(32,), (48, 1, 7, 40), (5,), (96,)])
-def test_chunk_by_chunk_the_figures_are_those_of_the_whole(sizes: tuple[int, ...]) -> None:
+def test_metrics_by_segment_equal_those_of_the_entire_clip(sizes: tuple[int, ...]) -> None:
     frames = cut(clip())
     meter, found = metered(frames, sizes)
     report = meter.report()
@@ -330,7 +330,7 @@ def test_chunk_by_chunk_the_figures_are_those_of_the_whole(sizes: tuple[int, ...
     assert report == meter.report() and report.to_dict()["faults"] == report.faults()
 
 
-def test_a_meter_keeps_few_frames_and_knows_cuts() -> None:
+def test_a_meter_stores_few_frames_and_handles_cuts() -> None:
     meter, _ = metered(clip(), (24,), joins=False)
     assert meter.report().seams == () and meter.report().median_ratio is None and meter.report().faults() == ()
     assert meter._recent is not None and len(meter._recent) == reach()
@@ -348,14 +348,14 @@ def faults_after(first: np.ndarray, after: np.ndarray, **options: bool) -> tuple
 
 
 @pytest.mark.parametrize("scene", [(STILL, "noisy", 5, "pans left"), ("moves right", "checkered", 1)])
-def test_what_goes_on_foretells_nothing(scene: tuple[Any, ...]) -> None:
+def test_a_good_continuation_has_no_faults(scene: tuple[Any, ...]) -> None:
     frames = clip(*scene)
     assert faults_after(frames[:64], frames[64:]) == () and faults_after(frames[:8], frames[8:16]) == ()
 
 
 @pytest.mark.parametrize("scene", STEADY)
 @pytest.mark.parametrize(("spoil", "faults"), RAMPS[1:])
-def test_a_chunk_that_strays_from_the_shots_begin_is_foretold(
+def test_drift_of_the_next_frames_is_predicted(
     spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
     frames = spoil(clip(*scene))
@@ -364,13 +364,13 @@ def test_a_chunk_that_strays_from_the_shots_begin_is_foretold(
 
 
 @pytest.mark.parametrize("back", [32, 40, 60])
-def test_a_chunk_that_was_shown_before_is_foretold(back: int) -> None:
+def test_repetition_by_the_next_frames_is_predicted(back: int) -> None:
     frames = clip("moves right", "checkered", 1)
     assert "repeats" in faults_after(frames[:80], frames[80 - back : 96 - back])
     assert "repeats" not in faults_after(frames[:80], frames[80:96])
 
 
-def test_likeness_is_the_repetitions_own_figure() -> None:
+def test_similarity_equals_that_of_the_repetition() -> None:
     values = np.random.default_rng(0).uniform(0, 255, (90, 30))
     values[70:] = values[20:40] + np.random.default_rng(1).normal(0, 40, (20, 30))
     whole = repetition(values, 40)
@@ -444,12 +444,12 @@ def test_joins_a_beat_apart_are_one_place(frames: list[int], frames_per_latent: 
 
 def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
     dark, bright = (np.full((48, 16, 16, 3), level, np.uint8) for level in (40, 200))
-    told, untold = LongClip(fps=8, window=8), LongClip(fps=8, window=8)
-    for meter in (told, untold):
+    marked, unmarked = LongClip(fps=8, window=8), LongClip(fps=8, window=8)
+    for meter in (marked, unmarked):
         meter.add(dark)
-    told.add(bright, begins=True)
-    untold.add(bright)
-    assert (told.report().drift or Drift(9, 1, 1, 0, 0, 9, 9)).colour_de < 0.1 and untold.report().drift.colour_de > 5  # type: ignore[union-attr]
+    marked.add(bright, begins=True)
+    unmarked.add(bright)
+    assert (marked.report().drift or Drift(9, 1, 1, 0, 0, 9, 9)).colour_de < 0.1 and unmarked.report().drift.colour_de > 5  # type: ignore[union-attr]
 
 
 def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def test_a_known_error() -> None:
     assert end_point_error(SHIFT, SHIFT).angular_deg == pytest.approx(0, abs=1e-5)
 
 
-def test_masks_say_where_and_references_give_the_floor() -> None:
+def test_masks_select_pixels_and_references_give_the_floor() -> None:
     flow = np.where(LEFT[:, None], SHIFT, ZERO)
     inside = end_point_error(flow, SHIFT, LEFT, reference=SHIFT + np.float32(0.3))
     assert inside.mean_px == 0 and inside.fraction == 0.25 and inside.floor_px == pytest.approx(0.3 * 2**0.5, rel=1e-4)
@@ -40,7 +40,7 @@ def test_tracks() -> None:
     assert track_error(tracks, target, seen).final_px == 10 and track_error(tracks, target, seen).mean_px == 5
 
 
-def test_dynamic_degree_is_of_the_fastest_twentieth() -> None:
+def test_dynamic_degree_uses_the_fastest_twentieth() -> None:
     flow = ZERO.copy()
     flow[:, 0, :, :2] = 10
     degree = dynamic_degree(flow)

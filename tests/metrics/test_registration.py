@@ -1,5 +1,5 @@
-"""What a camera did, read off pictures: exact on pictures that were moved exactly, and silent where nothing can be
-told."""
+"""What a camera did, read off images: exact on images that were moved exactly, and silent where nothing can be
+measured."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def first(texture: str, size: int = 64) -> np.ndarray:
     return render(Scene((STAR,), texture, None, 5), 1, size).frames[0]
 
 
-def moved(camera: Camera, picture: np.ndarray) -> np.ndarray:
-    return compile_motion(camera, FRAMES, *picture.shape[:2]).preview(picture, arrows=False)
+def moved(camera: Camera, image: np.ndarray) -> np.ndarray:
+    return compile_motion(camera, FRAMES, *image.shape[:2]).preview(image, arrows=False)
 
 
 CAMERAS = [
@@ -76,12 +76,12 @@ def test_a_small_thing_that_moves_by_itself_hardly_matters_and_masked_not_at_all
 @pytest.mark.parametrize("height, width", [(480, 720), (100, 37), (24, 24)])
 def test_sizes_are_in_px_of_the_clip(height: int, width: int) -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
-    picture = np.kron(coarse, np.ones((6, 6, 1), np.uint8))[:height, :width]
-    fit = registered_camera(compile_motion(Camera(pan=width / 10), 9, height, width).preview(picture, arrows=False))
+    image = np.kron(coarse, np.ones((6, 6, 1), np.uint8))[:height, :width]
+    fit = registered_camera(compile_motion(Camera(pan=width / 10), 9, height, width).preview(image, arrows=False))
     assert fit is not None and fit.pan_px == pytest.approx(width / 10, rel=0.05)
 
 
-def test_half_a_picture_of_ground_is_enough() -> None:
+def test_a_background_in_half_of_the_frame_is_enough() -> None:
     mask = np.zeros((FRAMES, 64, 64), bool)
     mask[:, :, :26] = True
     fit = registered_camera(moved(Camera(pan=6), first("checkered")), mask)
@@ -102,7 +102,7 @@ PLAIN = [
     pytest.param(lambda: moved(Camera(pan=4), first("noisy")), np.zeros((FRAMES, 64, 64), bool), id="no ground at all"),
     pytest.param(_cut_in_the_middle, None, id="a cut"),
     pytest.param(lambda: np.random.default_rng(1).integers(0, 256, (9, 64, 64, 3), np.uint8), None, id="noise"),
-    pytest.param(lambda: moved(Camera(pan=1), first("checkered")[:8, :8]), None, id="a picture of 8 px"),
+    pytest.param(lambda: moved(Camera(pan=1), first("checkered")[:8, :8]), None, id="an image of 8 px"),
 ]
 
 
@@ -123,16 +123,16 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), BAD)
-def test_bad_input_is_named(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         registered_camera(**arguments)
 
 
 def test_a_render_is_told_its_camera_where_the_ground_shows_it() -> None:
     plan = compile_motion(Camera(pan=6), FRAMES, 64, 64)
-    told = measure_motion(plan.preview(first("checkered"), arrows=False), plan)
-    assert told["camera"]["pan_px"] == pytest.approx(6, rel=0.02) and told["camera"]["zoom"] == pytest.approx(
+    message = measure_motion(plan.preview(first("checkered"), arrows=False), plan)
+    assert message["camera"]["pan_px"] == pytest.approx(6, rel=0.02) and message["camera"]["zoom"] == pytest.approx(
         1, abs=0.01
     )
     assert "camera" not in measure_motion(np.full((FRAMES, 64, 64, 3), 90, np.uint8), plan)

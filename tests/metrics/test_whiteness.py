@@ -159,7 +159,7 @@ def test_coherence_of_a_move(dx: int, attainable: float, share: float) -> None:
     assert abs(coherence(first, white(8, 6, 12, seed=1), places(48, 96, dx=dx)).correlation) < 0.2
 
 
-def test_what_the_first_frame_did_not_show_is_not_judged() -> None:
+def test_content_outside_the_first_frame_is_not_evaluated() -> None:
     shown, noise = places(16, 32), white(8, 2, 4)
     shown[3, 5] = np.nan
     shown[:, 24:] += 99

@@ -1,4 +1,4 @@
-"""For motion's tests: one thread, and a cache folder of their own."""
+"""Fixtures of the motion tests: one thread, and a separate cache folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras against closed forms, eases, and what a camera may not do."""
+"""Cameras against closed forms, eases, and invalid cameras."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLOSED_FORMS = [
     pytest.param(Camera(truck=6), POINTS - (6, 0), id="truck to the right: as far as the background"),
     pytest.param(Camera(zoom=1.25), (POINTS - CENTRE) * 1.25 + CENTRE, id="zoom about the centre"),
     pytest.param(Camera(dolly=0.2), (POINTS - CENTRE) / 0.8 + CENTRE, id="a fifth of the way: larger by 1 / .8"),
-    pytest.param(Camera(roll=30), turned(POINTS, -30), id="rolled clockwise: the picture counter-clockwise"),
+    pytest.param(Camera(roll=30), turned(POINTS, -30), id="rolled clockwise: the image counter-clockwise"),
     pytest.param(Camera(pan=8, zoom=2), (POINTS - CENTRE) * 2 + CENTRE - (8, 0), id="a pan's px are the screen's"),
 ]
 
@@ -70,7 +70,7 @@ def test_nearer_layers_have_more_parallax() -> None:
 
 
 @pytest.mark.parametrize("fov", [None, 50.0])
-def test_fitted_camera_is_the_one_asked_for(fov: float | None) -> None:
+def test_the_fitted_camera_is_the_requested_one(fov: float | None) -> None:
     fit = fitted_camera(
         compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow()
     )

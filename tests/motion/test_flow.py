@@ -25,7 +25,7 @@ from .flow_camera import fitted_camera
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
 
-# Stated floors of DIS medium, mean px over the picture and over the thing, at 64 px and 16 frames a second.
+# Stated floors of DIS medium, mean px over the image and over the thing, at 64 px and 16 frames a second.
 FLOORS = [
     *(
         pytest.param(Scene((Thing("square", "red", "stays still"),), "noisy", camera, 3), 0.25, 0.15, id=camera)
@@ -53,9 +53,9 @@ SEEN = [Camera(pan=8), Camera(tilt=-8, ease="in_out"), Camera(zoom=1.2), Camera(
 
 @pytest.mark.parametrize("camera", SEEN, ids=str)
 def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
-    """The measured camera is within a tenth of the one asked for, and the floor is stated beside an error.
+    """The measured camera is within a tenth of the requested one, and the floor is reported next to the error.
 
-    Over every fourth frame: DIS makes motion far below a pixel a frame smaller than it is.
+    Over every fourth frame: DIS underestimates motion far below a pixel per frame.
     """
     plan = compile_motion(camera, 9, 64, 64)
     shown = plan.preview(TEXTURE, arrows=False)
@@ -70,7 +70,7 @@ def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
     assert error.floor_px is not None and error.floor_px < 0.2 < error.mean_px
 
 
-def test_a_dragged_thing_is_seen_to_move() -> None:
+def test_a_dragged_object_moves_in_the_measured_flow() -> None:
     plan = compile_motion(Drag((26, 26, 38, 38), [(32, 32), (48, 32)]), 9, 64, 64)
     noise = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 1)
     measured = flow_both_ways(
@@ -91,9 +91,9 @@ def test_consistency_fails_where_something_is_covered_or_leaves() -> None:
 
 
 @pytest.mark.parametrize("size", [(4, 4), (7, 90), (16, 16)], ids=str)
-def test_small_pictures_have_flow(size: tuple[int, int]) -> None:
-    picture = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
-    assert np.abs(estimate(picture, picture)).max() < 0.5 and estimate(picture, picture).shape == (2, *size)
+def test_small_images_have_flow(size: tuple[int, int]) -> None:
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert np.abs(estimate(image, image)).max() < 0.5 and estimate(image, image).shape == (2, *size)
 
 
 def test_a_single_frame_has_no_neighbours() -> None:
@@ -127,7 +127,7 @@ def test_raft_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class StubRaft(torch.nn.Module):
-    """Takes what RAFT takes, says how far it is told."""
+    """Accepts RAFT's inputs and returns a constant flow."""
 
     def __init__(self, weights: object, progress: bool) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def equal(a: FlowPair, b: FlowPair) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
-def test_what_is_kept_is_what_was_computed(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_flow_equals_the_computed_flow(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = flow_both_ways(NOISE)
     assert len(list(own_cache.glob("*.flow"))) == 4
     monkeypatch.setattr("videogen.motion.flow._estimator", lambda method, preset: pytest.fail)
@@ -165,7 +165,7 @@ def test_what_is_kept_is_what_was_computed(own_cache: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty", "long"])
-def test_damaged_entries_are_computed_anew(damage: str, own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_entries_are_recomputed(damage: str, own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = flow_both_ways(NOISE[:2])
     kept = {path: path.read_bytes() for path in own_cache.glob("*.flow")}
     for path, content in kept.items():
@@ -175,7 +175,7 @@ def test_damaged_entries_are_computed_anew(damage: str, own_cache: Path, caplog:
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-def test_the_cache_keeps_to_its_limit_and_lives_without_a_folder(
+def test_the_cache_respects_its_limit_and_works_without_a_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = FlowCache(tmp_path / "small", limit_bytes=40_000)
@@ -186,7 +186,7 @@ def test_the_cache_keeps_to_its_limit_and_lives_without_a_folder(
     assert equal(pair, flow_both_ways(NOISE, cache=False)) and caplog.text.count("not kept") == 1
 
 
-def test_another_method_or_picture_is_another_entry(own_cache: Path) -> None:
+def test_each_method_and_image_has_its_own_entry(own_cache: Path) -> None:
     flow_both_ways(NOISE[:2])
     flow_both_ways(NOISE[:2], preset="fast")
     flow_both_ways(NOISE[1:])

@@ -1,4 +1,4 @@
-"""Flow files: round trips to the bit or the step, and every damage's message."""
+"""Flow files: round trips, exact or within the format's step, and the message for every kind of damage."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_files_are_what_other_programs_expect(tmp_path: Path) -> None:
     """Against OpenCV's own reader of .flo, and a KITTI png and a big-endian .pfm written by hand."""
     theirs = cv2.readOpticalFlow(str(write_flow(tmp_path / "a.flo", FLOW[0])))
     assert np.array_equal(np.moveaxis(theirs, -1, 0), FLOW[0])
-    picture = np.zeros((2, 3, 3), np.uint16)
-    picture[0, 1] = (1, 32768 - 128, 32768 + 64)  # blue valid, green v, red u
-    cv2.imwrite(str(tmp_path / "k.png"), picture)
+    image = np.zeros((2, 3, 3), np.uint16)
+    image[0, 1] = (1, 32768 - 128, 32768 + 64)  # blue valid, green v, red u
+    cv2.imwrite(str(tmp_path / "k.png"), image)
     stack = read_flow(tmp_path / "k.png")
     assert stack.flow[0, :, 0, 1].tolist() == [1, -2] and stack.valid.sum() == 1
     rows = np.arange(12, dtype=">f4").reshape(2, 2, 3)
@@ -117,13 +117,13 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("name", "content", "message"), DAMAGED)
-def test_damage_is_told(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_damaged_files_are_reported(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_flow(tmp_path / name)
 
 
-def test_every_cut_of_every_format_is_an_error(tmp_path: Path) -> None:
+def test_every_truncation_of_every_format_is_an_error(tmp_path: Path) -> None:
     for suffix in (".flo", ".png", ".pfm", ".npz", ".npy"):
         content = write_flow(tmp_path / f"whole{suffix}", FLOW[0]).read_bytes()
         for cut in np.linspace(0, len(content) - 1, 25).astype(int):
@@ -149,7 +149,7 @@ def test_archives_of_something_else(arrays: dict[str, np.ndarray], message: str,
         read_flow(tmp_path / "a.npz")
 
 
-def test_what_a_format_cannot_hold_is_not_written(tmp_path: Path) -> None:
+def test_values_that_a_format_cannot_store_are_not_written(tmp_path: Path) -> None:
     cases = [
         ("a.png", FLOW[0] * 100, None, "stores flow from -512"), ("a.flo", FLOW, None, "stores one field, these are 3"),
         ("a.pfm", FLOW[0], VALID[0], "cannot store where flow is unknown"),

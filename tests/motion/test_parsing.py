@@ -1,4 +1,4 @@
-"""Drags in words and plans in TOML: what they mean, and every mistake's message."""
+"""Drag strings and TOML plans: their meaning, and the message for every mistake."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ kind = "cut_drag"
 polygon = [[1, 1], [9, 1], [9, 9]]
 path = [[5, 5], [20, 5]]
 [[layer.sprites]]
-picture = "ball.png"
+image = "ball.png"
 path = [[-4, 5], [20, 5]]
 """
 

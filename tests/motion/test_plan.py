@@ -1,4 +1,4 @@
-"""Layers: drags, sprites, how they lie on each other, and that maps, flow, masks and tracks say the same."""
+"""Layers: drags, sprites, their order, and the consistency of maps, flow, masks and tracks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ F, H, W = 9, 48, 64
 BOX = (4, 16, 16, 28)
 MASK = np.zeros((H, W), bool)
 MASK[16:28, 4:16] = True
-PICTURE = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
 RGBA = np.full((8, 8, 4), 255, np.uint8)
 RIGHT = [(10, 22), (42, 22)]
 TRACKS = np.stack([np.array([[x + 2.0 * f, y] for x in (10, 30, 50) for y in (10, 40)]) for f in range(F)])
@@ -67,7 +67,7 @@ def test_maps_and_flow_agree(motion: Motion) -> None:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_what_every_plan_is(motion: Motion) -> None:
+def test_shapes_and_invariants_of_every_plan(motion: Motion) -> None:
     made = plan(motion)
     count = len(made.layers)
     assert made.maps().shape == (count, F, H, W, 2) and made.masks().shape == (count, F, H, W)
@@ -76,7 +76,7 @@ def test_what_every_plan_is(motion: Motion) -> None:
     assert made.mask().shape == (F, H, W) and made.mask().min() >= 0 and made.mask().max() <= 1
     assert np.array_equal(made.map_at(0), pixel_grid(H, W)), "the first frame stands as it is"
     assert made.tracks().shape[1:] == (F, 2)
-    for first in (None, PICTURE):
+    for first in (None, IMAGE):
         shown = made.preview(first)
         assert shown.shape == (F, H, W, 3) and shown.dtype == np.uint8
     u, v = (torch.from_numpy(pixel_grid(H, W)[..., axis].reshape(-1)) for axis in (0, 1))
@@ -87,7 +87,7 @@ def test_what_every_plan_is(motion: Motion) -> None:
     )
 
 
-def test_a_drag_moves_its_region_alone() -> None:
+def test_a_drag_moves_only_its_region() -> None:
     made = plan(Drag(BOX, RIGHT))
     assert made.tracks()[0].tolist() == [[10 + 4 * f, 22] for f in range(F)]
     moved = np.roll(MASK, 32, axis=1)
@@ -95,8 +95,8 @@ def test_a_drag_moves_its_region_alone() -> None:
     assert np.array_equal(made.holes_at(F - 1), MASK), "where it stood nothing is known"
     assert np.array_equal(made.flow()[0, 0] == 4, MASK) and (made.flow()[0, 1] == 0).all()
     still = np.arange(H) < 12
-    assert np.array_equal(made.preview(PICTURE, arrows=False)[-1][still], PICTURE[still])
-    assert np.array_equal(made.preview(PICTURE, arrows=False)[-1][16:28, 36:48], PICTURE[16:28, 4:16])
+    assert np.array_equal(made.preview(IMAGE, arrows=False)[-1][still], IMAGE[still])
+    assert np.array_equal(made.preview(IMAGE, arrows=False)[-1][16:28, 36:48], IMAGE[16:28, 4:16])
 
 
 def test_scale_and_rotation_are_reached_at_the_end_about_the_centroid() -> None:
@@ -134,7 +134,7 @@ def test_masks_from_files(tmp_path: Path) -> None:
         plan(Drag(tmp_path / "absent.png", RIGHT))
 
 
-def test_a_camera_moves_what_stands_before_it() -> None:
+def test_a_camera_moves_the_parts_before_it() -> None:
     inside, screen = plan(Drag(BOX, RIGHT) + Camera(pan=8)), plan(Camera(pan=8) + Drag(BOX, RIGHT))
     np.testing.assert_allclose(inside.tracks()[0, -1], (34, 22), atol=1e-5)
     np.testing.assert_allclose(screen.tracks()[0, -1], (42, 22), atol=1e-5)
@@ -143,7 +143,7 @@ def test_a_camera_moves_what_stands_before_it() -> None:
     np.testing.assert_allclose(both.map_at(F - 1), plan(Camera(zoom=2, pan=8)).map_at(F - 1), atol=1e-4)
 
 
-def test_later_layers_lie_on_top() -> None:
+def test_later_layers_are_on_top() -> None:
     crossing = Drag((40, 16, 52, 28), [(46, 22), (10, 22)])
     made = plan(Drag(BOX, RIGHT) + crossing, frames=17)
     ids, _ = made.address(pixel_grid(H, W), 8)
@@ -165,14 +165,14 @@ def test_sprites_bring_their_pixels(tmp_path: Path) -> None:
     rgba = RGBA.copy()
     rgba[..., :3], rgba[0, :, 3] = (200, 100, 50), 0
     cv2.imwrite(str(tmp_path / "s.png"), rgba[..., [2, 1, 0, 3]])
-    for picture in (rgba, tmp_path / "s.png"):
-        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], image=picture),)))
-        shown = made.preview(PICTURE, arrows=False)
-        assert np.array_equal(shown[0], PICTURE) and (shown[-1][17:24, 16:24] == (200, 100, 50)).all()
-        assert np.array_equal(shown[-1][16], PICTURE[16]) and not made.holes_at(F - 1).any()
+    for image in (rgba, tmp_path / "s.png"):
+        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], image=image),)))
+        shown = made.preview(IMAGE, arrows=False)
+        assert np.array_equal(shown[0], IMAGE) and (shown[-1][17:24, 16:24] == (200, 100, 50)).all()
+        assert np.array_equal(shown[-1][16], IMAGE[16]) and not made.holes_at(F - 1).any()
 
 
-def test_preview_fills_what_comes_in_and_draws_arrows() -> None:
+def test_preview_fills_disocclusions_and_draws_arrows() -> None:
     flat = np.full((H, W, 3), (90, 140, 60), np.uint8)
     made = plan(Camera(pan=20))
     assert (made.preview(flat, arrows=False) == flat).all() and (made.preview(flat) != flat).any()
@@ -181,10 +181,10 @@ def test_preview_fills_what_comes_in_and_draws_arrows() -> None:
     with pytest.raises(
         InputError, match=r"the first frame must be uint8 \[48, 64, 3\] as the plan is, not uint8 \[40, 64, 3\]"
     ):
-        made.preview(PICTURE[:40])
+        made.preview(IMAGE[:40])
 
 
-def test_a_grid_moves_as_asked() -> None:
+def test_a_grid_moves_as_specified() -> None:
     shown = plan(Camera(pan=8)).preview(arrows=False).astype(int)
     np.testing.assert_allclose(shown[-1][:, :-8], shown[0][:, 8:], atol=1)
     back = bilinear(shown[0].astype(float), plan(Camera(zoom=1.5)).map_at(F - 1))
@@ -193,8 +193,8 @@ def test_a_grid_moves_as_asked() -> None:
 
 EMPTY = np.zeros((H, W), bool)
 BAD = [
-    pytest.param(Drag(EMPTY, RIGHT), "the mask covers no pixel of the 64x48 picture", id="empty mask"),
-    pytest.param(Drag((70, 5, 90, 9), RIGHT), "covers no pixel of the 64x48 picture", id="box out of frame"),
+    pytest.param(Drag(EMPTY, RIGHT), "the mask covers no pixel of the 64x48 frame", id="empty mask"),
+    pytest.param(Drag((70, 5, 90, 9), RIGHT), "covers no pixel of the 64x48 frame", id="box out of frame"),
     pytest.param(Drag(((-9, -9), (-2, -9), (-2, -2)), RIGHT), "covers no pixel", id="polygon out of frame"),
     pytest.param(Drag(MASK[:40], RIGHT), "the mask is 64x40, the clip is 64x48", id="mask of another size"),
     pytest.param(Drag(MASK * 3.0, RIGHT), "values go from 0 to 3", id="mask's values"),
@@ -214,7 +214,7 @@ BAD = [
         Drag(BOX, RIGHT) + Drag(MASK, RIGHT[::-1]), "contradicts Drag .part 2.: the same pixels", id="one region twice"
     ),
     pytest.param(
-        Drag(BOX, RIGHT) + Transfer(np.stack([PICTURE] * F)),
+        Drag(BOX, RIGHT) + Transfer(np.stack([IMAGE] * F)),
         "moves the entire frame .* put it first",
         id="over a drag",
     ),
@@ -245,8 +245,8 @@ BAD_PARTS = [
     pytest.param(lambda: Drag(7, RIGHT), "region 7 is not a region", id="a number"),
     pytest.param(lambda: Drag(BOX, RIGHT, scale=-1), "scale=-1 must be above 0", id="scale"),
     pytest.param(lambda: Drag(BOX, RIGHT, depth=0), "depth=0 must be above 0", id="depth"),
-    pytest.param(lambda: Sprite(BOX, RIGHT, image=RGBA), "not both", id="picture and region"),
-    pytest.param(lambda: Sprite(path=RIGHT, image=PICTURE), "uint8 RGBA", id="picture without alpha"),
+    pytest.param(lambda: Sprite(BOX, RIGHT, image=RGBA), "not both", id="image and region"),
+    pytest.param(lambda: Sprite(path=RIGHT, image=IMAGE), "uint8 RGBA", id="image without alpha"),
     pytest.param(lambda: CutDrag(()), "CutDrag needs sprites", id="no sprites"),
     pytest.param(lambda: CutDrag((Camera(),)), "CutDrag needs sprites", id="a camera for a sprite"),  # type: ignore[arg-type]
     pytest.param(lambda: Transfer(3), "video=int must be frames, a clip or a path", id="a number for a clip"),
@@ -272,8 +272,8 @@ def test_bad_parts(call, message: str) -> None:
 @pytest.mark.parametrize(
     "motion", [Camera(pan=9), Camera(zoom=1.3), Drag(BOX, RIGHT), Drag(BOX, RIGHT) + Camera(pan=-6)], ids=repr
 )
-def test_a_frame_is_moved_on_as_the_preview_moves_it(motion: Motion) -> None:
-    """Flat things, too, of which only the outline tells that they move."""
+def test_an_advanced_frame_equals_the_preview(motion: Motion) -> None:
+    """Flat objects too, whose motion is visible only at their outline."""
     first = np.full((H, W, 3), 30, np.uint8)
     first[MASK] = (220, 60, 40)
     planned = plan(motion)

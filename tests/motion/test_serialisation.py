@@ -1,4 +1,4 @@
-"""A motion as plain data and back: nothing is lost, and what cannot be told says so."""
+"""A motion as plain data and back: nothing is lost, and motions that cannot be stored are refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("motion", PLAIN)
-def test_layers_hold_the_whole_motion(motion: Motion) -> None:
+def test_layers_describe_the_entire_motion(motion: Motion) -> None:
     layers = json.loads(json.dumps(to_layers(motion)))
     assert to_layers(from_layers(layers)) == layers
     assert re.sub(r"PosixPath\(('[^']*')\)", r"\1", repr(from_layers(layers))) == repr(motion)
@@ -70,14 +70,14 @@ def test_files_are_named_absolutely(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pytest.param(CutDrag((Sprite(None, [(1, 1)], image=np.zeros((2, 2, 4), np.uint8)),)), id="sprite"),
     ],
 )
-def test_arrays_are_named_and_not_read_again(motion: Motion) -> None:
+def test_arrays_are_described_but_not_read_back(motion: Motion) -> None:
     layers = to_layers(motion)
     json.dumps(layers)
     with pytest.raises(InputError, match="in Python, which is not stored"):
         from_layers(layers)
 
 
-def test_other_values_of_an_array_are_another_description() -> None:
+def test_descriptions_of_different_arrays_differ() -> None:
     ones, twos = (Flow(np.full((3, 2, 4, 4), value, np.float32)) for value in (1, 2))
     assert to_layers(ones) != to_layers(twos)
 
@@ -108,7 +108,7 @@ def test_wrong_layers(layers: object, message: str) -> None:
         ("dual_clock:0.9,0.5", MotionControl("dual_clock", weak=0.9, strong=0.5)),
     ],
 )
-def test_backends_in_words(text: str, control: MotionControl) -> None:
+def test_backend_specs(text: str, control: MotionControl) -> None:
     assert MotionControl.parse(text) == control
     assert MotionControl.parse(str(control)) == control
 
@@ -146,11 +146,11 @@ def test_wrong_backends(text: str) -> None:
         (Transfer(np.zeros((2, 8, 8, 3), np.uint8), region=(0, 0, 4, 4)), False),
     ],
 )
-def test_what_moves_the_whole_picture(motion: Motion, whole: bool) -> None:
+def test_global_motions(motion: Motion, whole: bool) -> None:
     assert is_global(motion) is whole
 
 
-def test_latent_mask_is_share_in_space_and_most_in_time() -> None:
+def test_latent_mask_is_the_mean_in_space_and_the_maximum_in_time() -> None:
     plan = compile_motion(Drag((0, 0, 8, 8), [(4, 4), (20, 4)]), 9, 16, 32)
     mask = latent_mask(plan, spatial=8, temporal=4, single_first=True)
     assert mask.shape == (3, 2, 4)

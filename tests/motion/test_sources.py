@@ -1,4 +1,4 @@
-"""Transfer, Tracks and Flow: against the world's exact motion, and what does not fit the clip."""
+"""Transfer, Tracks and Flow: against the world's exact motion, and sources that do not fit the clip."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_exact_flow_traces_the_world() -> None:
     np.testing.assert_allclose(plan.follow(CLIP.tracks[0, :1])[0], CLIP.tracks[0], atol=1e-3)
 
 
-def test_inverse_flow_is_one() -> None:
+def test_inverted_flow_is_an_inverse() -> None:
     ys, xs = np.mgrid[0:40, 0:40] / 40
     forward = np.stack([3 * np.sin(3 * xs) + ys, 2 * np.cos(4 * ys)])[None].astype(np.float32)
     back, valid = invert(forward, np.ones((1, 40, 40), bool))
@@ -92,7 +92,7 @@ def test_constant_motion_stays_constant_at_any_rate(rate: float) -> None:
     np.testing.assert_allclose(moved, -2 * rate / 16, rtol=0.1)
 
 
-def test_times_of_a_varying_rate_are_kept() -> None:
+def test_times_of_a_varying_rate_are_respected() -> None:
     """Every second frame of the video comes after half the time of the others."""
     times = np.cumsum([0.0, *([1 / 24, 1 / 12] * 10)])[: len(PANNED.frames)]
     even = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=16)), 5, 64, 64, fps=16)
@@ -102,7 +102,7 @@ def test_times_of_a_varying_rate_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("rate", "frames", "needed"), [(7, 26, 8), (7, 101, 29), (16, 13, 13), (32, 7, 13)])
-def test_a_driving_video_that_just_suffices_is_taken(rate: float, frames: int, needed: int) -> None:
+def test_a_driving_video_of_just_sufficient_length_is_accepted(rate: float, frames: int, needed: int) -> None:
     fps = 25 if rate == 7 else 16
     still = np.repeat(PANNED.frames[:1], needed, 0)
     assert compile_motion(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
@@ -111,14 +111,14 @@ def test_a_driving_video_that_just_suffices_is_taken(rate: float, frames: int, n
 
 
 @pytest.mark.parametrize("rate", [float("nan"), -1.0, float("inf"), "24?"])
-def test_rates_that_are_none(rate: object) -> None:
+def test_invalid_rates(rate: object) -> None:
     with pytest.raises(InputError, match="must be a finite number above 0"):
         compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), 5, 64, 64, fps=16)
     with pytest.raises(InputError, match="must be a finite number above 0"):
         compile_motion(Transfer(PANNED.frames), 5, 64, 64, fps=rate)  # type: ignore[arg-type]
 
 
-def test_a_slow_driving_video_is_shared_out_evenly() -> None:
+def test_the_motion_of_a_slow_driving_video_is_distributed_evenly() -> None:
     stretched = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
     whole = compile_motion(Transfer(PANNED.frames[:7]), 7, 64, 64)
     middle = slice(24, 40)
@@ -135,7 +135,7 @@ def test_sources_are_scaled_to_the_clip() -> None:
     assert twice.flow()[0].max() == pytest.approx(2 * EXACT[0].max(), rel=1e-3)
 
 
-def test_a_camera_sees_moving_ground() -> None:
+def test_a_camera_over_a_moving_background() -> None:
     plan = compile_motion(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
     np.testing.assert_allclose(
         plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4
@@ -173,7 +173,7 @@ def test_hidden_points_do_not_count() -> None:
     )
 
 
-def test_few_points_move_all_alike() -> None:
+def test_few_points_give_a_translation() -> None:
     for count in (1, 2):
         values = thin_plate(np.array([[3.0, 4.0], [30.0, 9.0]])[:count], np.tile([5.0, -1.0], (count, 1)), GRID)
         np.testing.assert_allclose(values, np.broadcast_to((5.0, -1.0), GRID.shape), atol=1e-6)
@@ -238,7 +238,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)
-def test_what_does_not_fit(make, message: str, tmp_path: Path) -> None:
+def test_sources_that_do_not_fit_the_clip(make, message: str, tmp_path: Path) -> None:
     motion: Motion = make(tmp_path)
     with pytest.raises(InputError, match=message):
         compile_motion(motion, F, 64, 64, fps=16)

@@ -1,4 +1,4 @@
-"""What the tests of noise need beside `videogen.metrics.whiteness`: the frame that a motion ideally gives."""
+"""Helper of the noise tests in addition to `videogen.metrics.whiteness`: the ideal frame of a motion."""
 
 from __future__ import annotations
 

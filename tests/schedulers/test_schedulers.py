@@ -19,7 +19,7 @@ OWN = {
 }
 
 
-def test_a_frame_alone_is_the_frame_of_the_clip() -> None:
+def test_a_single_frame_equals_the_frame_of_the_clip() -> None:
     whole = AddressedNoise(3).frames(range(9), SHAPE)
     assert whole.shape == (1, 4, 9, 6, 5)
     for chunk in (range(0, 4), range(4, 9), [7], [8, 0, 3]):
@@ -32,7 +32,7 @@ def test_seed_and_stream_are_part_of_the_address() -> None:
     assert not torch.equal(base, AddressedNoise(3, "other").frames([0], SHAPE))
 
 
-def test_solver_noise_depends_on_the_step_alone() -> None:
+def test_solver_noise_depends_only_on_the_step() -> None:
     def draw(step: int) -> torch.Tensor:
         return torch.randn(5, generator=AddressedNoise(3).generators(step, 1)[0])
 
@@ -64,7 +64,7 @@ def test_each_solver_runs_or_is_refused_with_the_list(own: str, name: str | None
     assert torch.isfinite(latents).all()
 
 
-def test_the_checkpoint_s_schedule_is_kept() -> None:
+def test_the_checkpoint_s_schedule_is_preserved() -> None:
     assert make_solver("unipc", OWN["flow"]).config.flow_shift == 3.0
     assert make_solver("euler", OWN["flow-unipc"]).config.shift == 3.0
     own = DDIMScheduler(beta_start=0.002, clip_sample=False)

@@ -1,4 +1,4 @@
-"""Windows: every frame covered, weights that sum to 1, the last one whole, the anchor thrown away, seams that move."""
+"""Windows: every frame covered, weights that sum to 1, the last one at full size, the anchor discarded, seams that move."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def each(frames: int, size: int, overlap: int, anchor: bool) -> list[tuple[Windo
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_frame_is_covered_by_whole_windows(layout: tuple[int, int, int, bool]) -> None:
+def test_every_frame_is_covered_by_full_windows(layout: tuple[int, int, int, bool]) -> None:
     frames, size, overlap, anchor = layout
     for windows, step in each(*layout):
         found = windows.at(step)
@@ -53,7 +53,7 @@ def test_weights_sum_to_one(layout: tuple[int, int, int, bool]) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_windows_of_one_prediction_give_it_back(layout: tuple[int, int, int, bool]) -> None:
+def test_windows_of_one_prediction_reproduce_it(layout: tuple[int, int, int, bool]) -> None:
     whole = torch.randn(2, 3, layout[0], 4, 5)
     for windows, step in each(*layout):
         found, single = windows.at(step), torch.zeros(windows.frames)
@@ -116,7 +116,7 @@ def test_staggered_seams_never_stay(layout: tuple[int, int, int, bool], seams: l
     assert [static.at(step) for step in range(3)] == [staggered.at(0)] * 3
 
 
-def test_dtypes_are_kept_and_sums_are_in_single() -> None:
+def test_dtypes_are_preserved_and_sums_are_in_single_precision() -> None:
     windows = Windows(12, 8, 4)
     whole = torch.randn(1, 2, 12, 3, 3)
     for dtype in (torch.bfloat16, torch.float32, torch.float64):

@@ -1,4 +1,4 @@
-"""CoNo's identities: the permutations, who guides whom, the bit-equal trajectory until release, what is kept."""
+"""CoNo's identities: the permutations, the copied frames, their bit-equal trajectories until release, the emitted frames."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_permutations_at_their_ends(order: list[int], found: list[int]) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_overlaps_of_the_orders(plan: LookBack) -> None:
-    """Every guided slot has the noise of the slot that it copies, whatever path leads to it."""
+    """Every copied slot has the noise of its source slot, along any path."""
     noise = {"A": list(range(plan.frames))}
     for clip in plan.clips:
         noise[clip.name] = [noise[clip.noise_source][i] for i in clip.order]
@@ -166,7 +166,7 @@ def test_bad_numbers_say_what_to_do(settings: tuple[Any, ...], says: str) -> Non
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        pytest.param(lambda: extend(5, 6), "n1=6 must be between 0 and 5", id="more guided than there are"),
+        pytest.param(lambda: extend(5, 6), "n1=6 must be between 0 and 5", id="more copied than there are"),
         pytest.param(lambda: internal(5, 3, 3), "n2=3 must be between 0 and 2", id="more held than are left"),
         pytest.param(lambda: look_back(2, 50), "frames=2 are too few", id="clips too short"),
         pytest.param(lambda: look_back(16, 50, 1.5), "fraction=1.5", id="more than all steps"),
@@ -205,7 +205,7 @@ def test_replay_copies_until_release_and_leaves_its_argument() -> None:
 
 @dataclass
 class Run:
-    """latents: of each step, and the last, [c, f, h, w]; outputs: what the solver got, [1, c, f, h, w]."""
+    """latents: of each step, and the last, [c, f, h, w]; outputs: the solver's inputs, [1, c, f, h, w]."""
 
     latents: list[torch.Tensor]
     outputs: list[torch.Tensor]
@@ -252,7 +252,7 @@ def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float)
 def extension(
     name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanRegularisation
 ) -> dict[str, Run]:
-    """B, M and D in lock-step, as the notes' pseudocode has it: pull, then replay, then one solver for the three."""
+    """B, M and D in lock-step, regularisation, then replay, then one solver step for the three."""
     solver = fresh(name, kind)
     levels = noise_levels(solver)
     assert levels is not None
@@ -304,7 +304,7 @@ SOLVERS = [
 
 @pytest.mark.parametrize(("name", "kind"), SOLVERS)
 @pytest.mark.parametrize("plan", PLANS)
-def test_guided_frames_follow_the_source_bit_for_bit_until_release(name: str, kind: str, plan: LookBack) -> None:
+def test_copied_frames_follow_the_source_bit_for_bit_until_release(name: str, kind: str, plan: LookBack) -> None:
     runs, _ = run_extension(name, kind, plan, k=0, refresh=0.0, strength=0.2)
     for clip in plan.clips:
         for step in range(STEPS + 1):
@@ -313,7 +313,7 @@ def test_guided_frames_follow_the_source_bit_for_bit_until_release(name: str, ki
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("refresh", [0.0, 0.4], ids=["paper's noise", "refreshed noise"])
-def test_so_do_later_extensions(k: int, refresh: float) -> None:
+def test_copied_frames_of_later_extensions_follow_too(k: int, refresh: float) -> None:
     runs, _ = run_extension("dpm++2m-sde", "flow", PAPER, k, refresh, strength=0.0)
     for clip in PAPER.clips:
         assert [all(equal_at(clip, runs, step)) for step in range(STEPS + 1)] == [
@@ -344,7 +344,7 @@ def test_stochastic_solvers_keyed_by_slot_break_the_identity() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), SOLVERS)
-def test_without_replay_and_pull_the_clips_are_independent_samples(name: str, kind: str) -> None:
+def test_without_replay_and_regularisation_the_clips_are_independent_samples(name: str, kind: str) -> None:
     plan = replace(PAPER, release=0)
     runs, stream = run_extension(name, kind, plan, k=0, refresh=0.0, strength=0.0)
     for clip in CLIPS:

@@ -1,4 +1,4 @@
-"""The pull to another clip's mean: its closed form is the paper's gradient step, in any space, and it does what its
+"""Regularisation to another clip's mean: its closed form is the paper's gradient step, in any space, and it does what its
 figures say."""
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_the_closed_form_is_the_gradient_step(reduction: str, delta: float) -> N
 @pytest.mark.parametrize("cutoff", [None, 0.2])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("kind", "level"), KINDS)
-def test_strength_0_is_nothing(kind: str, level: NoiseLevel, space: str, cutoff: float | None) -> None:
+def test_strength_0_changes_nothing(kind: str, level: NoiseLevel, space: str, cutoff: float | None) -> None:
     source, prediction, latents, others = clips(4)
     assert (
         MeanRegularisation(0, space=space, cutoff=cutoff).apply(prediction, source, level, kind, latents, others)
@@ -75,10 +75,10 @@ def test_strength_0_is_nothing(kind: str, level: NoiseLevel, space: str, cutoff:
 @pytest.mark.parametrize("strength", [0.25, 1.0])
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("kind", "level"), KINDS)
-def test_strength_is_the_share_of_the_gap_that_it_closes(
+def test_strength_is_the_fraction_of_the_gap_that_it_closes(
     kind: str, level: NoiseLevel, space: str, strength: float
 ) -> None:
-    """In the space of the pull, whatever the model predicts; at 1 the means are equal. A frame keeps its distance to
+    """In the space of the regularisation, whatever the model predicts; at 1 the means are equal. A frame keeps its distance to
     the mean."""
     source, prediction, latents, others = clips(4)
     pulled = MeanRegularisation(strength, space=space).apply(prediction, source, level, kind, latents, others)
@@ -107,7 +107,7 @@ def test_spaces_are_what_their_names_say(kind: str, level: NoiseLevel) -> None:
         assert torch.allclose(a * prediction + b * latents, true, atol=1e-12), space
 
 
-def test_pulling_noise_at_high_noise_is_what_the_notes_warn_of() -> None:
+def test_regularising_eps_changes_the_sample_more_at_high_noise() -> None:
     """The sample moves by sigma / alpha as much as the noise, the other way."""
     source, prediction, latents = clips(3)
     level = NoiseLevel(0.02, 0.98)
@@ -117,7 +117,7 @@ def test_pulling_noise_at_high_noise_is_what_the_notes_warn_of() -> None:
     assert torch.allclose(a * moved, (-level.sigma / level.alpha * noise)[:, :, None].expand_as(moved), atol=1e-9)
 
 
-def test_a_remembered_mean_is_enough() -> None:
+def test_a_stored_mean_is_enough() -> None:
     source, prediction, latents, others = clips(4)
     means = [x.mean(2, keepdim=True) for x in (source, others)]
     pull = MeanRegularisation(0.4, space="x0")
@@ -125,7 +125,7 @@ def test_a_remembered_mean_is_enough() -> None:
     assert torch.equal(pull.apply(prediction, means[0], RECTIFIED, "flow", latents, means[1]), whole)
 
 
-def test_half_precision_is_pulled_in_single() -> None:
+def test_half_precision_is_regularised_in_single_precision() -> None:
     source, prediction = (x.to(torch.bfloat16) for x in clips(2))
     pulled = regularise_mean(prediction, source, 0.3)
     assert pulled.dtype == torch.bfloat16
@@ -158,7 +158,7 @@ def test_strength_by_noise_level(pull: MeanRegularisation, sigma: float, strengt
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9)], ids=["even", "odd"])
-def test_the_low_pass_keeps_a_frame_s_mean_and_drops_fine_waves(size: tuple[int, int]) -> None:
+def test_the_low_pass_preserves_a_frame_s_mean_and_removes_high_frequencies(size: tuple[int, int]) -> None:
     height, width = size
     flat, fine = torch.zeros(1, 1, 3, height, width), torch.zeros(1, 1, 3, height, width)
     flat += 2.0
@@ -192,8 +192,8 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
     ("call", "says"),
     [
         pytest.param(lambda: MeanRegularisation(-0.1), "strength=-0.1 must be between 0 and 1", id="pushed away"),
-        pytest.param(lambda: MeanRegularisation(1.1), "strength=1.1 .* diverges", id="pulled too far"),
-        pytest.param(lambda: MeanRegularisation(math.nan), "strength=nan", id="no number"),
+        pytest.param(lambda: MeanRegularisation(1.1), "strength=1.1 .* diverges", id="strength above 1"),
+        pytest.param(lambda: MeanRegularisation(math.nan), "strength=nan", id="not a number"),
         pytest.param(lambda: MeanRegularisation(power=-1), "power=-1", id="power that grows at low noise"),
         pytest.param(lambda: MeanRegularisation(above=2), "above=2", id="above all noise"),
         pytest.param(lambda: MeanRegularisation(cutoff=0), "cutoff=0 must be above 0", id="cutoff of nothing"),

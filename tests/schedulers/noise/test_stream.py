@@ -22,7 +22,7 @@ LENGTH = 24
 
 
 def pan(frames: int = LENGTH, spatial: int = 2, height: int = 6, width: int = 8) -> torch.Tensor:
-    """Flow of a motion over so many latent frames, each of one picture."""
+    """Flow of a motion over so many latent frames, each of one image."""
     return torch.zeros(frames - 1, 2, height * spatial, width * spatial) + torch.tensor([3.0, -2.0]).view(1, 2, 1, 1)
 
 
@@ -54,12 +54,12 @@ def seeds(generators: list[torch.Generator]) -> list[int]:
 # -------------------------------------------------------------------------------------------------
 
 
-def test_every_stream_stands_in_the_table_of_tests() -> None:
+def test_every_stream_is_in_the_table_of_tests() -> None:
     assert {name for name, _ in ROWS.values()} == set(STREAMS)
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
-def test_chunks_order_and_history_change_nothing(name: str, settings: dict[str, Any]) -> None:
+def test_segments_order_and_history_change_nothing(name: str, settings: dict[str, Any]) -> None:
     low = settings.get("offset", 0)
     whole = noise_stream(name, 3, **settings).frames(range(low, LENGTH), SHAPE)
     assert whole.shape == (1, 4, LENGTH - low, 6, 8) and whole.dtype == torch.float32
@@ -71,7 +71,7 @@ def test_chunks_order_and_history_change_nothing(name: str, settings: dict[str, 
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
-def test_a_window_is_a_clip_s_own_source(name: str, settings: dict[str, Any]) -> None:
+def test_a_window_is_the_noise_source_of_a_clip(name: str, settings: dict[str, Any]) -> None:
     stream = noise_stream(name, 3, **settings)
     source: NoiseSource = stream.window(range(12, 20))
     assert torch.equal(source.frames([5, 0], SHAPE), stream.frames([17, 12], SHAPE))
@@ -124,7 +124,7 @@ def test_iid_is_addressed_noise_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(("window", "stride"), [(16, 4), (21, 4), (16, 1), (9, 9), (5, 3), (1, 1)])
-def test_freenoise_windows_hold_each_noise_once_and_shuffle_locally(window: int, stride: int) -> None:
+def test_freenoise_windows_have_each_noise_once_and_shuffle_locally(window: int, stride: int) -> None:
     stream = FreeNoise(3, window, stride)
     origins = [stream.origin(frame) for frame in range(8 * window)]
     assert origins[:window] == list(range(window))
@@ -153,9 +153,7 @@ REFRESH = [pytest.param(0.0, id="the paper's"), pytest.param(0.4, id="refreshed"
 
 @pytest.mark.parametrize("refresh", REFRESH)
 @pytest.mark.parametrize("handover", [None, 3, 6])
-def test_guided_frames_have_their_source_s_noise_and_draw_its_solver_noise(
-    refresh: float, handover: int | None
-) -> None:
+def test_copied_frames_have_the_noise_and_solver_noise_of_their_source(refresh: float, handover: int | None) -> None:
     stream, free = cono(refresh=refresh, handover=handover), []
     for k in (0, 1, 4):
         noise = {name: stream.clip(name, k) for name in ("A", *CLIPS)}
@@ -182,7 +180,7 @@ def test_the_chain_without_refresh_is_the_permutations() -> None:
 
 
 @pytest.mark.parametrize("refresh", [0.1, 0.6])
-def test_refreshed_frames_keep_their_share_of_the_noise_before(refresh: float) -> None:
+def test_refreshed_frames_retain_the_expected_correlation(refresh: float) -> None:
     shape = (16, 64, 64)
     stream = cono(refresh=refresh)
     before = {"B": stream.clip("A", 2), "M": stream.clip("B", 2), "D": stream.clip("M", 2)}
@@ -202,7 +200,7 @@ def test_the_frames_of_a_clip_are_independent() -> None:
         assert products.abs().max() < 4.5, name
 
 
-def test_the_video_shows_the_clips_noise() -> None:
+def test_the_video_has_the_noise_of_its_clips() -> None:
     stream = cono(refresh=0.3)
     for frame in range(stream.plan.length(3)):
         k, name, slot = stream.plan.place(frame)
@@ -213,7 +211,7 @@ def test_the_video_shows_the_clips_noise() -> None:
             assert torch.equal(spanned.frames(range(9), SHAPE), stream.clip(name, k).frames(range(9), SHAPE))
 
 
-def test_a_video_read_in_order_draws_as_often_late_as_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_video_in_order_has_constant_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     monkeypatch.setattr(
         "videogen.schedulers.cono.noise.normal", lambda at, shape: drawn.append(at) or torch.zeros(shape)
@@ -227,7 +225,7 @@ def test_a_video_read_in_order_draws_as_often_late_as_early(monkeypatch: pytest.
     assert counts[1:] == [counts[1]] * 11 and counts[1] <= 3 * 9
 
 
-def test_what_is_remembered_does_not_grow() -> None:
+def test_the_noise_cache_does_not_grow() -> None:
     stream, sizes = cono(refresh=0.3), []
     for start in range(0, 240, 60):
         stream.frames(range(start, start + 60), SHAPE)
@@ -239,7 +237,7 @@ def test_what_is_remembered_does_not_grow() -> None:
 # -------------------------------------------------------------------------------------------------------------------
 
 
-def test_warped_noise_goes_on_from_its_offset() -> None:
+def test_warped_noise_begins_at_its_offset() -> None:
     warped = WarpedNoise(seed=3, **PAN)
     stream = noise_stream("warped", 3, **PAN, offset=7)
     assert torch.equal(stream.frames(range(7, 27), SHAPE), warped.frames(range(20), SHAPE))
@@ -317,7 +315,7 @@ def test_bad_input_says_what_to_do(call: Callable[[], NoiseStream], says: str) -
 
 
 @pytest.mark.parametrize("row", ["iid", "freenoise", "cono"])
-def test_a_redrawn_source_has_other_noise_and_the_rest_keep_theirs(row: str) -> None:
+def test_only_a_redrawn_source_has_other_noise(row: str) -> None:
     name, settings = ROWS[row]
     plain, redrawn = (noise_stream(name, 3, **settings) for _ in range(2))
     redrawn.redraw([redrawn.source(20)], 1)

@@ -50,7 +50,9 @@ def test_bad_input_is_named(motion: object, how: dict, says: str) -> None:
     pytest.param([2], (16, 4, 6), "latent frame 2 is outside .* 0 to 1", id="a clip longer than the motion"),
     pytest.param([0], (16, 8, 6), "8 x 6 .* 64 x 48 px; this one has 32 x 48", id="another size"),
 ])  # fmt: skip
-def test_a_source_is_asked_for_what_it_has(indices: list[int], shape: tuple[int, int, int], says: str) -> None:
+def test_frames_and_shapes_beyond_the_motion_are_refused(
+    indices: list[int], shape: tuple[int, int, int], says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         WarpedNoise(still()).frames(indices, shape)
 

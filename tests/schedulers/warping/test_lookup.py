@@ -1,4 +1,4 @@
-"""Which texels a picture's samples ask for: finer samples lie where the motion says, and no way of counting changes the
+"""Texels of an image's samples: refined samples follow the motion, and no way of counting changes the
 noise."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MAPS = [
 
 @pytest.mark.parametrize("maps", MAPS)
 @pytest.mark.parametrize("finer", [1, 2, 3])
-def test_finer_samples_lie_where_the_motion_says(maps: Any, finer: int) -> None:
+def test_refined_samples_follow_the_motion(maps: Any, finer: int) -> None:
     view = View(maps, 1, 8, CPU)
     found = Lookup(view, finer)
     layer, x, y = view.samples(slice(None), finer)
@@ -120,7 +120,7 @@ FLOWS = [
     ],
 )
 @pytest.mark.parametrize("flow", FLOWS)
-def test_how_the_work_is_cut_changes_nothing(
+def test_the_partition_of_the_work_changes_nothing(
     flow: torch.Tensor, module: Any, name: str, value: int, monkeypatch: Any
 ) -> None:
     whole = warped_noise(flow, 5, spatial=4)
@@ -139,7 +139,7 @@ def test_a_value_is_two_halves_of_its_mixed_word() -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 1), (1, 8), (1, 1), (2, 2)])
-def test_pictures_of_a_pixel_or_two(size: tuple[int, int]) -> None:
+def test_images_of_a_pixel_or_two(size: tuple[int, int]) -> None:
     flow = torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(0))
     noise = warped_noise(flow, 2, spatial=1, temporal=1)
     assert noise.shape == (1, 2, 4, *size) and noise.isfinite().all()

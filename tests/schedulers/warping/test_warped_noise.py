@@ -1,4 +1,4 @@
-"""Warped noise: white and Gaussian in every frame, and where the motion says, whatever is asked for in whatever
+"""Warped noise: white and Gaussian in every frame, moving along the motion, whatever is requested in whatever
 order."""
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_the_field_is_white(x0: int, y0: int, layer: int) -> None:
     assert faults(HashField(5, "test").at(layer, *grid(256, x0, y0), 6).view(6, 256, 256)) == []
 
 
-def test_a_cell_is_the_same_alone_in_company_and_beside_far_ones() -> None:
+def test_a_cell_does_not_depend_on_the_other_cells_of_a_call() -> None:
     field, (x, y) = HashField(5, "test"), grid(16)
     whole = field.at(2, x, y, 5)
     assert torch.equal(field.at(2, x[7:9], y[7:9], 5), whole[:, 7:9])
@@ -167,7 +167,7 @@ def test_seeds_streams_layers_and_channels_are_independent() -> None:
 
 
 @pytest.mark.parametrize("how", METHODS)
-def test_no_motion_keeps_the_noise_bit_for_bit(how: dict) -> None:
+def test_no_motion_leaves_the_noise_unchanged_bit_for_bit(how: dict) -> None:
     noise = warped_noise(still(9), **how)
     assert noise.shape == (1, 16, 3, 4, 6)
     assert torch.equal(noise, noise[:, :, :1].expand_as(noise))
@@ -180,7 +180,7 @@ def test_strength_0_is_addressed_noise_bit_for_bit(how: dict) -> None:
 
 @pytest.mark.parametrize("how", METHODS)
 @pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-2, 0), (0, 4), (2, -4)])
-def test_a_whole_move_moves_the_noise_exactly(how: dict, dx: int, dy: int) -> None:
+def test_an_integer_shift_moves_the_noise_exactly(how: dict, dx: int, dy: int) -> None:
     noise = warped_noise(pan(dx, dy), channels=3, spatial=4, temporal=4, **how)[0]
     sx, sy = dx, dy  # 4 frames of the move are dx, dy latents of 4 px
     first, last = noise[:, 0], noise[:, 1]
@@ -191,7 +191,7 @@ def test_a_whole_move_moves_the_noise_exactly(how: dict, dx: int, dy: int) -> No
 
 @pytest.mark.parametrize("how", METHODS)
 @pytest.mark.parametrize("order", [[[0], [1], [2], [3]], [[3], [1], [0, 2]], [[2, 1], [3, 0]]], ids=str)
-def test_chunks_and_order_change_nothing(how: dict, order: list[list[int]]) -> None:
+def test_segments_and_order_change_nothing(how: dict, order: list[list[int]]) -> None:
     flow = affine(turn(2, 1.03), 12, 48)
     whole = WarpedNoise(flow, 2, **how).frames(range(4), (4, 6, 6))
     source = WarpedNoise(flow, 2, **how)
@@ -205,7 +205,7 @@ def test_a_channel_does_not_depend_on_how_many_there_are() -> None:
     torch.testing.assert_close(warped_noise(flow, 3), warped_noise(flow, 8)[:, :3], atol=1e-6, rtol=0)
 
 
-def test_what_is_shared_adds_up_to_its_source() -> None:
+def test_split_noise_sums_to_its_source() -> None:
     maps = Constant(height=32, width=48)
     noise = warped_noise(maps, channels=4, spatial=4, temporal=1)[0, :, 1]
     source = HashField(0, "texture").at(
@@ -227,7 +227,7 @@ MOTIONS = {
     "wave": wave(2, SIZE),
     "random flow": 3 * torch.randn(2, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
     "everything to one point": affine([[0, 0], [0, 0]], 2, SIZE),
-    "everything out of the picture": pan(1e4, 0, 3, SIZE, SIZE),
+    "everything out of the image": pan(1e4, 0, 3, SIZE, SIZE),
 }
 
 
@@ -248,7 +248,7 @@ def test_exact_maps_are_white_and_gaussian_at_pixels(maps: Constant | Similar) -
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_resampled_noise_is_found_out(mode: str) -> None:
+def test_resampled_noise_is_detected(mode: str) -> None:
     theta = torch.tensor([[turn(9, 1.3)[0] + [0], turn(9, 1.3)[1] + [0]]])
     where = torch.nn.functional.affine_grid(theta / 1.69, [1, 4, 256, 256], align_corners=False)
     noise = torch.randn(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))
@@ -317,7 +317,7 @@ def test_frames_correlate_by_the_area_they_share(shift: float) -> None:
     assert correlation(noise[:, 0, :, 1:], noise[:, 1, :, 1:]) == pytest.approx(1 - shift / 8, abs=0.04)
 
 
-def test_ground_that_a_thing_uncovers_has_the_noise_it_had() -> None:
+def test_disoccluded_background_has_its_earlier_noise() -> None:
     world = World(scene("moves right"), 33, 128)
     noise = warped_noise(world, channels=4, temporal=1)[0]
     centres = torch.arange(16) * 8 + 4.0
@@ -333,7 +333,7 @@ def test_ground_that_a_thing_uncovers_has_the_noise_it_had() -> None:
         assert torch.equal(noise[:, f][:, ~covered[f]], ground[:, ~covered[f]])
 
 
-def test_a_thing_carries_its_noise_across_the_ground() -> None:
+def test_an_object_carries_its_noise_across_the_background() -> None:
     world = World(scene("moves right"), 33, 128)
     step = float(world.thing.x[1] - world.thing.x[0])
     last = round(16 / step)  # about two latents later
@@ -349,7 +349,7 @@ def test_a_thing_carries_its_noise_across_the_ground() -> None:
     pytest.param("grows", None, 1e-4, id="a thing grows"),
     pytest.param("spins", "zooms in", 1.5, id="a quarter turn in a zoom: its rim drifts"),
 ])  # fmt: skip
-def test_composed_flow_finds_the_places_of_the_world(motion: str, camera: str | None, tail_px: float) -> None:
+def test_composed_flow_matches_the_exact_maps_of_the_world(motion: str, camera: str | None, tail_px: float) -> None:
     world = World(scene(motion, camera), 33, 64)
     maps = FlowMaps(torch.from_numpy(world_flow(scene(motion, camera), 33, 64)))
     y, x = torch.meshgrid(*[torch.arange(4, 60) + 0.5] * 2, indexing="ij")
@@ -382,7 +382,7 @@ def test_a_measured_backward_flow_decides_what_is_in_front() -> None:
 @pytest.mark.parametrize(
     ("gamma", "kept"), [(0, 1), (0.2, 0.970), (0.3, 0.919), (0.5, 0.707), (0.7, 0.394), (0.9, 0.110), (1, 0)]
 )
-def test_degradation_leaves_its_correlation(gamma: float, kept: float) -> None:
+def test_correlation_of_degradation(gamma: float, kept: float) -> None:
     assert correlation_of_degradation(gamma) == pytest.approx(kept, abs=5e-4)
     flow = still(1, 256, 256)
     pure, mixed = warped_noise(flow), warped_noise(flow, degradation=gamma)
@@ -400,7 +400,7 @@ def test_the_low_pass_mix_stays_white(cutoff: float) -> None:
     assert near < far / 3
 
 
-def test_the_low_pass_mix_of_a_clip_is_by_frame() -> None:
+def test_the_low_pass_mix_of_a_clip_is_per_frame() -> None:
     flow = pan(2, 0, 9, 64, 64)
     whole = warped_noise(flow, cutoff=0.2, strength=0.8)
     assert torch.equal(WarpedNoise(flow, cutoff=0.2, strength=0.8).frames([2], (16, 8, 8)), whole[:, :, 2:])
@@ -424,12 +424,12 @@ def test_it_is_a_noise_source() -> None:
     pytest.param(type("Plan", (), {"flow": lambda self: pan(1)})(), id="an object with flow()"),
 ])  # fmt: skip
 @pytest.mark.parametrize("how", OWN_METHODS)
-def test_motions_may_come_as(motion: object, how: dict) -> None:
+def test_forms_of_a_motion(motion: object, how: dict) -> None:
     assert torch.equal(warped_noise(motion, **how), warped_noise(pan(1), **how))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_dtypes_are_of_the_result_alone(dtype: torch.dtype) -> None:
+def test_the_dtype_affects_only_the_result(dtype: torch.dtype) -> None:
     assert torch.equal(warped_noise(pan(1), dtype=dtype), warped_noise(pan(1)).to(dtype))
 
 
@@ -448,7 +448,7 @@ def test_devices_agree(how: dict, device: str) -> None:
     pytest.param(16, 1, False, 16, id="AnimateDiff"),
     pytest.param(16, 1, True, 16, id="one frame a latent either way"),
     pytest.param(16, 4, False, 4, id="groups without a first frame"),
-    pytest.param(1, 4, True, 1, id="one picture"),
+    pytest.param(1, 4, True, 1, id="one image"),
 ])  # fmt: skip
 def test_layouts(frames: int, temporal: int, causal: bool, latents: int) -> None:
     noise = warped_noise(pan(8 / temporal, 0, frames, 16, 256), 4, temporal=temporal, causal=causal)
