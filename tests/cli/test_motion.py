@@ -88,7 +88,7 @@ def test_a_configuration_holds_a_motion_beside_itself(here: Path) -> None:
 
 
 WRONG = [
-    pytest.param(["--drag", "8,8"], "no way to go", id="a path of one point"),
+    pytest.param(["--drag", "8,8"], "needs at least two points", id="a path of one point"),
     pytest.param(["--drag", "90,8>1,1"], "outside", id="a path that begins outside"),
     pytest.param(["--camera", "pam=3"], "pan", id="camera's typo"),
     pytest.param(["--camera", "zoom=0"], "zoom", id="no zoom"),

@@ -174,5 +174,5 @@ def test_images_of_one_folder_must_agree(tmp_path: Path) -> None:
     (path / "frame_00002.png").write_bytes(
         (Video(clip(1, 16, 16)).save(tmp_path / "other") / "frame_00000.png").read_bytes()
     )
-    with pytest.raises(MediaError, match="16x16, not 48x32"):
+    with pytest.raises(MediaError, match="16x16 and the first image 48x32"):
         read_video(path)

@@ -449,7 +449,9 @@ def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
         meter.add(dark)
     marked.add(bright, begins=True)
     unmarked.add(bright)
-    assert (marked.report().drift or Drift(9, 1, 1, 0, 0, 9, 9)).colour_de < 0.1 and unmarked.report().drift.colour_de > 5  # type: ignore[union-attr]
+    assert (
+        marked.report().drift or Drift(9, 1, 1, 0, 0, 9, 9)
+    ).colour_de < 0.1 and unmarked.report().drift.colour_de > 5  # type: ignore[union-attr]
 
 
 def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

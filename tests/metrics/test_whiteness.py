@@ -207,16 +207,16 @@ BAD: list = [
     pytest.param(lambda: noise_faults(NOISE[:, :1, :1]), r"\[4, 1, 1\] cannot", id="one value a channel"),
     pytest.param(lambda: morans_i(HOLE), "noise with 1 NaN", id="NaN"),
     pytest.param(lambda: morans_i(NOISE * np.inf), "65536 NaN or infinite", id="infinite"),
-    pytest.param(lambda: spectral_flatness(0 * NOISE), "one value throughout", id="nothing but zeros"),
+    pytest.param(lambda: spectral_flatness(0 * NOISE), "constant channel", id="nothing but zeros"),
     pytest.param(lambda: morans_i(NOISE, [(0, 0)]), "lags .* must be", id="a lag of nothing"),
     pytest.param(lambda: morans_i(NOISE, [(0, 128)]), "less than the noise's 128 x 128", id="a lag beyond the frame"),
     pytest.param(lambda: morans_i(NOISE, []), r"lags \[\] must be", id="no lag"),
     pytest.param(
-        lambda: spectral_flatness(NOISE[:, :8, :8]), "at least 128 values a channel, .* has 64", id="a small spectrum"
+        lambda: spectral_flatness(NOISE[:, :8, :8]), "at least 128 values per channel, .* has 64", id="a small spectrum"
     ),
     pytest.param(lambda: channel_correlation(NOISE[:1]), "it has one; two are needed", id="one channel"),
     pytest.param(lambda: correlation(NOISE, NOISE[:2]), r"\[4, 128, 128\] and \[2, 128, 128\] cannot", id="shapes"),
-    pytest.param(lambda: correlation(NOISE, 0 * NOISE), "not all 0", id="nothing to correlate with"),
+    pytest.param(lambda: correlation(NOISE, 0 * NOISE), "values other than 0", id="nothing to correlate with"),
     pytest.param(lambda: coherence(NOISE, NOISE[:, :64], places(128, 128)), "do not fit", id="frames of two sizes"),
     pytest.param(lambda: coherence(NOISE, NOISE, places(256, 128)), "do not fit", id="pixels not square"),
     pytest.param(lambda: coherence(NOISE, NOISE, places(100, 100)), "do not fit", id="fewer pixels than latents"),

@@ -7,7 +7,7 @@ import pytest
 
 from videogen import InputError
 from videogen.motion import Camera, Drag, compile_motion, parse_camera
-from videogen.motion.ease import EASES, along, progress
+from videogen.motion.ease import EASES, points_along, progress
 from videogen.motion.layer import apply
 
 from .flow_camera import fitted_camera
@@ -88,9 +88,9 @@ def test_eases_go_from_0_to_1_and_never_back(ease: str) -> None:
 
 
 def test_a_path_is_crossed_at_constant_speed() -> None:
-    points = along([(0, 0), (10, 0), (10, 30)], np.linspace(0, 1, 9))
+    points = points_along([(0, 0), (10, 0), (10, 30)], np.linspace(0, 1, 9))
     np.testing.assert_allclose(np.hypot(*np.diff(points, axis=0).T)[[0, 1, 3, 4]], 5)
-    assert points[2].tolist() == [10, 0] and along([(3, 4)], np.array([0.0, 1.0])).tolist() == [[3, 4], [3, 4]]
+    assert points[2].tolist() == [10, 0] and points_along([(3, 4)], np.array([0.0, 1.0])).tolist() == [[3, 4], [3, 4]]
 
 
 BAD = [

@@ -183,7 +183,7 @@ def test_the_cache_respects_its_limit_and_works_without_a_folder(
     assert sum(path.stat().st_size for path in (tmp_path / "small").iterdir()) <= 40_000
     (tmp_path / "file").write_bytes(b"")
     pair = flow_both_ways(NOISE, cache=FlowCache(tmp_path / "file" / "inside"))
-    assert equal(pair, flow_both_ways(NOISE, cache=False)) and caplog.text.count("not kept") == 1
+    assert equal(pair, flow_both_ways(NOISE, cache=False)) and caplog.text.count("not cached on disk") == 1
 
 
 def test_each_method_and_image_has_its_own_entry(own_cache: Path) -> None:

@@ -89,7 +89,7 @@ DAMAGED = [
         "a.flo", GOOD_FLO[:-1], "truncated: its header declares 48 bytes of flow, it has 47", id="flo: within the flow"
     ),
     pytest.param("a.flo", GOOD_FLO + b"0", "too long", id="flo: more than promised"),
-    pytest.param("a.flo", HEAD + struct.pack("<ii", -3, 2), "it is -3x2 px", id="flo: negative size"),
+    pytest.param("a.flo", HEAD + struct.pack("<ii", -3, 2), "size of -3x2 px", id="flo: negative size"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", 1 << 30, 1 << 30), "sides from 1 to 32768", id="flo: huge"),
     pytest.param(
         "a.flo", HEAD + struct.pack("<ii", 4, 4) + NAN.tobytes(), "NaN or infinite flow at 16 places", id="flo: NaN"
@@ -99,7 +99,7 @@ DAMAGED = [
     pytest.param("a.png", GOOD_PNG[:-20], "truncated", id="png: truncated"),
     pytest.param("a.png", FLIPPED, "checksum", id="png: flipped byte"),
     pytest.param("a.png", GRAY, r"KITTI flow is a 16-bit RGB png", id="png: gray"),
-    pytest.param("a.png", BOMB, "it is 99999x4 px", id="png: huge"),
+    pytest.param("a.png", BOMB, "size of 99999x4 px", id="png: huge"),
     pytest.param("a.pfm", b"P6\n2 2\n-1.0\n" + bytes(48), "not with a .pfm header", id="pfm: wrong magic"),
     pytest.param("a.pfm", b"Pf\n2 2\n-1.0\n" + bytes(16), "one channel", id="pfm: gray"),
     pytest.param("a.pfm", b"PF\n2 2\n-1.0\n" + bytes(47), "truncated", id="pfm: truncated"),

@@ -179,7 +179,7 @@ def test_preview_fills_disocclusions_and_draws_arrows() -> None:
     assert made.holes_at(F - 1).sum() == 20 * H and made.mask()[-1].sum() == (W - 20) * H
     assert plan(Camera(pan=20), frames=1).preview().shape == (1, H, W, 3)
     with pytest.raises(
-        InputError, match=r"the first frame must be uint8 \[48, 64, 3\] as the plan is, not uint8 \[40, 64, 3\]"
+        InputError, match=r"the first frame must be uint8 \[48, 64, 3\], the plan.s size, not uint8 \[40, 64, 3\]"
     ):
         made.preview(IMAGE[:40])
 

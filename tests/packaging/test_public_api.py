@@ -22,7 +22,7 @@ PUBLIC = {
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """
-        Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile consistent
+        Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion consistent
         estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
     "videogen.propagation": "EncoderPropagation Handle attach",

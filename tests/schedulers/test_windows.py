@@ -132,7 +132,7 @@ def test_dtypes_are_preserved_and_sums_are_in_single_precision() -> None:
     [
         pytest.param(
             lambda: Windows(5, 16, 8),
-            "a clip of 5 latent frames is shorter than its window of 16; use size:5",
+            "a clip of 5 latent frames is shorter than its window of 16; use size=5",
             id="too short",
         ),
         pytest.param(lambda: Windows(0, 16, 8), "a clip of 0 latent frames .* use size=1", id="no clip"),
@@ -142,12 +142,12 @@ def test_dtypes_are_preserved_and_sums_are_in_single_precision() -> None:
         pytest.param(lambda: Windows(32, 16, 20), "a stride of -4", id="overlap longer than a window"),
         pytest.param(
             lambda: Windows(32, 16, 15, True),
-            "anchor and all, a stride of 0, .* use overlap:14",
+            "\\(anchor included\\) a stride of 0, .* use overlap=14",
             id="stride 0 with anchor",
         ),
         pytest.param(
             lambda: Windows(32, 16, 15, schedule="staggered"),
-            "staggered ones need 2; use overlap:14",
+            "staggered ones need 2; use overlap=14",
             id="nothing to stagger",
         ),
         pytest.param(

@@ -181,9 +181,9 @@ def test_attaching_twice_is_refused_and_the_first_stays(model: Backbone) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        pytest.param((16, 16), "overlap:16 .* use overlap:15 or less", id="stride 0"),
-        pytest.param((0, 0), "size:0 must be at least size:1", id="empty windows"),
-        pytest.param((16, -1), "overlap:-1 must be at least overlap:0", id="gaps"),
+        pytest.param((16, 16), "overlap=16 .* use overlap=15 or less", id="stride 0"),
+        pytest.param((0, 0), "size=0 must be at least 1", id="empty windows"),
+        pytest.param((16, -1), "overlap=-1 must be at least 0", id="gaps"),
         pytest.param((33, 8), "size:33 is more than the 32 frame positions .* use size:32", id="beyond the table"),
         pytest.param((16, 8, "triangle"), "did you mean 'triangular'", id="weights misspelt"),
     ],

@@ -28,7 +28,7 @@ _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 CHOICES = {
     AUTO: "clean_prefix for models trained to continue clips (both embedded ones), else overlap (UNets) or replay",
     OFF: "one clip of any length: memory and time grow with it, and few models stay consistent beyond their native length",
-    MEASURED: f"the least visible seams in a short trial of {', '.join(trial_names())}, where they fit",
+    MEASURED: f"fewest visible seams in a trial of {', '.join(trial_names())}",
 }
 SETTINGS = {
     "overlap": "latent frames that a clip shares with what precedes it",

@@ -203,7 +203,7 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
         ),
         pytest.param(applied(NoiseLevel(0, 1), "flow", "eps"), "space=eps .* use space=v", id="noise at full noise"),
         pytest.param(
-            applied(NoiseLevel(0, 1), "epsilon", "x0"), "space:x0 .* use space:eps", id="sample of noise alone"
+            applied(NoiseLevel(0, 1), "epsilon", "x0"), "space=x0 .* use space=eps", id="sample of noise alone"
         ),
         pytest.param(applied(NoiseLevel(1, 0), "flow", "x0"), "space=x0 .* use space=v", id="without noise"),
     ],

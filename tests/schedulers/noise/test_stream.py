@@ -275,7 +275,7 @@ def test_warped_noise_begins_at_its_offset() -> None:
         ),
         pytest.param(
             lambda: noise_stream("freenoise", 3, window=4, stride=8),
-            "stride:8 must be at most window:4",
+            "stride=8 must be at most window=4",
             id="stride too long",
         ),
         pytest.param(lambda: noise_stream("freenoise", 3, window=0), "window=0", id="no window"),
