@@ -35,8 +35,8 @@ from videogen.metrics.freeze import changes, dynamic
 from videogen.metrics.motion_errors import dynamic_degree
 from videogen.metrics.seams import RATIO_LIMIT
 from videogen.motion.flow import estimate
+from videogen.request.continuity_policies import benchmark_names, needs_met
 
-POLICIES = ("independent", "overlap", "freenoise", "co_denoise", "replay", "cono")
 STEPS = 20
 STORY = (("red", "moves right"), ("blue", "moves right"), ("blue", "stays still"))
 
@@ -92,8 +92,7 @@ def policies(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
 
 def usual(engine: Engine) -> tuple[str, ...]:
     """The policies that the model can do."""
-    own = ("clean_prefix",) if engine.backbone.takes_clean_prefix else ()
-    return (*own, *POLICIES, *(("window_attention",) if engine.backbone.temporal_blocks() else ()))
+    return benchmark_names(needs_met(engine.backbone))
 
 
 def measured_before(path: Path, same: dict[str, Any]) -> dict[str, Any]:

@@ -208,6 +208,11 @@ def trial_names() -> tuple[str, ...]:
     return tuple(name for _, name in sorted(tried))
 
 
+def benchmark_names(needs: frozenset[str]) -> tuple[str, ...]:
+    """The names that the benchmark compares on a model that meets these needs."""
+    return tuple(name for name, row in ROWS.items() if row.in_benchmark and (not row.need or row.need in needs))
+
+
 def automatic_policy(needs: frozenset[str], *, with_motion: bool) -> str:
     """The policy of a request that names none. needs: the keys of `NEEDS` that the model meets.
 

@@ -1,0 +1,56 @@
+"""Continuity policies: one file and one row each, and nothing else in the project knows them by name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from videogen.longvideo.policies.base import ContinuityPolicy
+from videogen.longvideo.policies.build import build_policy
+from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import POLICIES, benchmark_names
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "videogen" / "request" / "continuity_policies.py"
+# Propagation has modes of the same names, which are not policies.
+SEARCHED = [
+    path
+    for folder in ("videogen", "tools", "schedulers")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != TABLE and "propagation" not in path.parts
+]
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("single_first", [True, False], ids=["causal VAE", "VAE of single frames"])
+def test_a_row_names_a_class_in_a_file_of_the_policys_name(name: str, single_first: bool) -> None:
+    continuity = Continuity.parse(name).for_clip(9)
+    policy = build_policy(continuity, 9, 10, single_first)
+    assert isinstance(policy, ContinuityPolicy) and type(policy).__module__.rpartition(".")[2] == name
+    assert 0 <= policy.release <= 10 and policy.retained_frames in (0, continuity.overlap)
+
+
+def compared_strings(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of each string that is compared with something, also within a tuple, a set or a `match`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        operands += [node.value] if isinstance(node, ast.MatchValue) else []
+        for operand in operands:
+            for part in operand.elts if isinstance(operand, ast.Tuple | ast.List | ast.Set) else [operand]:
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.lineno, part.value
+
+
+def test_no_policy_is_compared_by_name_outside_the_table() -> None:
+    found = [f"{path.relative_to(ROOT)}:{line} {text!r}" for path in SEARCHED for line, text in compared_strings(path)]
+    assert len(found) > 100, "strings are compared in many places"
+    assert not [place for place in found if place.rpartition(" ")[2].strip("'") in POLICIES]
+
+
+def test_the_benchmark_compares_what_a_model_can_do() -> None:
+    plain = ("independent", "overlap", "replay", "co_denoise", "cono", "freenoise")
+    assert benchmark_names(frozenset()) == plain
+    assert set(benchmark_names(frozenset({"temporal_blocks"}))) == {*plain, "window_attention"}
