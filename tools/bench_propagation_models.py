@@ -162,7 +162,7 @@ def _run(
         for timestep in scheduler.timesteps.to(device):
             model(timestep=timestep.expand(1) if "hidden_states" in inputs else timestep, **inputs, return_dict=False)
         _wait(device)
-        return time.perf_counter() - begun, sum(b.kept_bytes() for b in handle.boundaries) if handle else 0
+        return time.perf_counter() - begun, sum(b.cached_bytes() for b in handle.cuts) if handle else 0
     finally:
         if handle is not None:
             handle.close()

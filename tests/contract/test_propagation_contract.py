@@ -106,7 +106,7 @@ def test_going_back_gives_the_run_that_knew_better(
     """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended
     earlier."""
     engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
-    overshot, undone = ErrorControl.overshot, []
+    overshot, undone = ErrorControl.roll_back_step, []
 
     def once(self: ErrorControl, step: int, error: float | None) -> int | None:
         if undone or len(self._span) < 2:
@@ -114,7 +114,7 @@ def test_going_back_gives_the_run_that_knew_better(
         undone.append(self._span[1][0])
         return undone[0]
 
-    monkeypatch.setattr(ErrorControl, "overshot", once)
+    monkeypatch.setattr(ErrorControl, "roll_back_step", once)
     video = render(name, engine, steps=50, solver=solver, propagate=config)
     assert undone and told(video)["rolled_back"][0][1] == undone[0] and undone[0] in told(video)["keys"]
     row_keys = [row["index"] for row in video.manifest["plan"] if row["key"]]

@@ -25,7 +25,7 @@ PUBLIC = {
         Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion consistent
         estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
-    "videogen.propagation": "EncoderPropagation Handle attach",
+    "videogen.propagation": "EncoderPropagation PropagationHandle attach",
     "videogen.schedulers": """
         AddressedNoise DiffusersNoise LookBack MeanRegularisation NoiseSource NoiseStream NoiseWindow SOLVERS STREAMS Solver
         WarpedNoise Window Windows look_back make_solver regularise_mean noise_stream prediction_kind replay solver_names

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.attention.models import FRAMES, TINY, Tiny, noise
-from videogen.propagation.lattice import Lattice
+from videogen.propagation.frame_subset import FrameSubset
 
 FITTING = (
     "WanTransformer3DModel", "WanVACETransformer3DModel", "SkyReelsV2Transformer3DModel", "ChronoEditTransformer3DModel",
@@ -40,8 +40,10 @@ def run(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         return model(**inputs)[0]
 
 
-def subset(lattice: Lattice, model: nn.Module, inputs: dict[str, Any], fresh: Any = EVEN, branch: str = "a") -> Tensor:
-    with lattice.on(fresh, FRAMES, branch):
+def subset(
+    frames: FrameSubset, model: nn.Module, inputs: dict[str, Any], fresh: Any = EVEN, branch: str = "a"
+) -> Tensor:
+    with frames.select(fresh, FRAMES, branch):
         return run(model, inputs)
 
 

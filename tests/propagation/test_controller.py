@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from videogen.propagation.controller import ErrorControl, FixedKeys
+from videogen.propagation.controller import ErrorControl, FixedKeySteps
 from videogen.schedulers.levels import NoiseLevel
 
 STEPS = 40
@@ -28,19 +28,19 @@ def drive(
     truth: dict[int, float] = {}
     step = 0
     while step < control.steps:
-        if control.is_key(step):
+        if control.is_key_step(step):
             if keys:
                 here = rate * (10 if step in surge else 1)
                 error = here * control._distance_of(keys[-1], step) ** (control.order + 1)
-                back = control.overshot(step, error) if roll_back else None
+                back = control.roll_back_step(step, error) if roll_back else None
                 if back is not None:
-                    control.rolled_back(back, error)
+                    control.roll_back(back, error)
                     truth = {i: e for i, e in truth.items() if i < back}
                     step = back
                     continue
-                control.measured(step, error)
+                control.note_error(step, error)
             else:
-                control.measured(step, None)
+                control.note_error(step, None)
             keys.append(step)
         else:
             here = rate * (10 if step in surge else 1)
@@ -83,18 +83,18 @@ def test_a_surge_is_undone_by_going_back() -> None:
 
 
 def test_fixed_keys_know_what_comes_next() -> None:
-    fixed = FixedKeys((0, 1, 4), 6)
-    assert [fixed.is_key(i) for i in range(6)] == [True, True, False, False, True, False]
-    assert [fixed.next_key(i) for i in range(6)] == [1, 4, 4, 4, 6, 6]
+    fixed = FixedKeySteps((0, 1, 4), 6)
+    assert [fixed.is_key_step(i) for i in range(6)] == [True, True, False, False, True, False]
+    assert [fixed.next_key_step(i) for i in range(6)] == [1, 4, 4, 4, 6, 6]
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), None])
 def test_what_cannot_be_measured_is_never_built_on(error: float | None) -> None:
     control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
     for step in range(4):
-        assert control.is_key(step)
-        control.measured(step, error)
-    assert control.is_key(4)
+        assert control.is_key_step(step)
+        control.note_error(step, error)
+    assert control.is_key_step(4)
 
 
 def test_an_error_of_nothing_does_not_end_the_checks() -> None:
@@ -106,8 +106,8 @@ def test_an_error_of_nothing_does_not_end_the_checks() -> None:
 def test_a_step_that_became_a_key_after_all_costs_nothing() -> None:
     control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
     for step in range(3):
-        control.is_key(step)
-        control.measured(step, 1e-6 if step else None)
-    assert not control.is_key(3)
+        control.is_key_step(step)
+        control.note_error(step, 1e-6 if step else None)
+    assert not control.is_key_step(3)
     control.retract(3)
     assert control._estimated == 0.0 and control._span == []

@@ -39,7 +39,7 @@ def test_decoding_a_key_step_is_bit_identical(tiny: Tiny, boundary: str) -> None
             model(**inputs_at(tiny, 0))
         with handle.at(1, "cond"):
             decoded = tensors(model(**inputs_at(tiny, 0)))
-        assert handle.evaluated[-1].key is False
+        assert handle.evaluations[-1].key is False
     assert equal(key, decoded)
 
 
@@ -51,18 +51,14 @@ def test_steps_between_use_what_was_kept_and_change_nothing_of_it(tiny: Tiny, bo
         first = run(model, tiny, 1)
         kept = [
             value.clone()
-            for b in handle.boundaries
-            for cell in b.cells()
-            for values in cell.values.values()
+            for b in handle.cuts
+            for entry in b.entries()
+            for values in entry.values.values()
             for value in values
         ]
         found = first + [tensors(out) for out in _more(model, tiny, 1, 2)]
         after = [
-            value
-            for b in handle.boundaries
-            for cell in b.cells()
-            for values in cell.values.values()
-            for value in values
+            value for b in handle.cuts for entry in b.entries() for values in entry.values.values() for value in values
         ]
         assert kept and all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
         found += [tensors(out) for out in _more(model, tiny, 2, STEPS)]
@@ -145,7 +141,7 @@ def test_a_change_in_between_reuses_nothing_stale(tiny: Tiny, change: str) -> No
         else:
             scheduler.timesteps = scheduler.timesteps[2:] - 1
         found = tensors(model(**after))
-        assert handle.evaluated[-1].key
+        assert handle.evaluations[-1].key
     assert equal(found, run_once(model, after))
 
 

@@ -433,7 +433,7 @@ def test_pab_without_at_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("batch", "more", "why"),
     [
-        pytest.param(1, {}, "a batch of 1 is no pair", id="one branch a call"),
+        pytest.param(1, {}, "a batch of 1 is not a pair", id="one branch a call"),
         pytest.param(
             2, {"encoder_hidden_states_image": torch.zeros(2, 1, 1)}, "does not halve", id="another batched input"
         ),

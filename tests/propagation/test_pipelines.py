@@ -72,7 +72,7 @@ def test_an_aborted_run_leaves_nothing_to_the_next(pipeline: Any, boundary: str)
         assert handle.report()["keys"] == [0, 3, 6]
         for _ in range(3):
             call(pipeline, steps=1)
-        assert handle.report()["keys"] == [0] and {call.branch for call in handle.evaluated} == {"0"}
+        assert handle.report()["keys"] == [0] and {call.branch for call in handle.evaluations} == {"0"}
 
 
 def test_a_schedule_that_begins_in_its_middle(folder: Path, pipeline: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_guidance_scale_for_each_frame_and_channels_that_carry_a_condition() -
         run(model, tiny, 6)
         drift = [value for value in handle.report()["drift"].values() if value is not None]
     assert drift and max(drift) < 100
-    assert handle.boundaries and inputs_at(tiny, 0)["sample"].shape[2] == 8
+    assert handle.cuts and inputs_at(tiny, 0)["sample"].shape[2] == 8
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from torch import nn
 from tests.attention.models import TINY, Tiny
 from tests.propagation.models import Timesteps, equal, tensors
 from videogen.propagation import EncoderPropagation, attach
-from videogen.propagation.attaching import Handle
+from videogen.propagation.handle import PropagationHandle
 from videogen.propagation.library import attach_library
-from videogen.propagation.supervision import Moment, Supervision
+from videogen.propagation.supervision import StepContext, Supervision
 from videogen.schedulers.levels import NoiseLevel
 
 STEPS = 12
@@ -61,14 +61,14 @@ def inputs(tiny: Tiny, branch: str, step: int) -> dict[str, Any]:
 
 
 def evaluate(
-    handle: Handle, model: nn.Module, tiny: Tiny, step: int, branch: str, scale: float = 3.0
+    handle: PropagationHandle, model: nn.Module, tiny: Tiny, step: int, branch: str, scale: float = 3.0
 ) -> list[torch.Tensor]:
     with handle.at(step, branch, scale):
         return tensors(model(**inputs(tiny, branch, step)))
 
 
 def run(
-    handle: Handle,
+    handle: PropagationHandle,
     model: nn.Module,
     tiny: Tiny,
     branches: Callable[[int], Sequence[str]],
@@ -83,9 +83,9 @@ def run(
     return found
 
 
-def whole(handle: Handle, branch: str) -> list[int]:
+def whole(handle: PropagationHandle, branch: str) -> list[int]:
     """The steps at which a branch was evaluated whole."""
-    return [call.step for call in handle.evaluated if call.branch == branch and call.key]
+    return [call.step for call in handle.evaluations if call.branch == branch and call.key]
 
 
 @each
@@ -135,7 +135,7 @@ def test_windows_that_take_turns_follow_every_key(tiny: Tiny, boundary: str, set
             assert all(whole(handle, branch) == [0, 4, 8] for branch in first)
         assert all({1, 5, 9} <= set(whole(handle, branch)) for branch in second)
         assert all({0, 4, 8} <= set(whole(handle, branch)) for branch in first)
-        assert any(not call.key for call in handle.evaluated)
+        assert any(not call.key for call in handle.evaluations)
         assert {1, 5, 9} <= set(handle.forced)
     for branch in second:  # a key is the model's own, bit for bit
         assert equal(found[branch][:1], tensors(model(**inputs(tiny, branch, 1))))
@@ -169,9 +169,9 @@ def test_the_span_of_a_turn_is_from_its_own_key() -> None:
 
     near, far = (ErrorControl(0.5, 1.0, levels(), 1, 2, 1, rate=0.01) for _ in range(2))
     for control, key in ((near, 9), (far, 8)):
-        control.stands_on(key)
-        assert not control.is_key(10) and control._span == [(10, key)]
-    assert far._estimated > near._estimated and (far.expected(10) or 0) > (near.expected(10) or 0)
+        control.start_span(key)
+        assert not control.is_key_step(10) and control._span == [(10, key)]
+    assert far._estimated > near._estimated and (far.expected_error(10) or 0) > (near.expected_error(10) or 0)
 
 
 @each
@@ -205,17 +205,17 @@ def test_going_back_takes_back_the_keys_of_that_step_alone(tiny: Tiny) -> None:
     with attach(model, EncoderPropagation(max_error=0.9, first=2, last=0), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=2)
         control: Any = handle.controller
-        points = handle._models[0].boundary._points
+        points = handle._models[0].cut._points
         for step in range(2, STEPS):
             for branch in STAGGERED[step % 2]:
                 evaluate(handle, model, tiny, step, branch)
             before = {branch: list(at) for branch, at in points.items()}
             if handle.was_key and control._span:
-                control.overshot = lambda *_: control._span[0][0]
+                control.roll_back_step = lambda *_: control._span[0][0]
                 break
             handle.finish_step()
         back = handle.finish_step(roll_back=True)
-        del control.overshot
+        del control.roll_back_step
         assert back is not None and handle.rolled_back == [(step, back)]
         assert all(points[branch] == before[branch][1:] for branch in STAGGERED[step % 2])
         assert all(points[branch] == before[branch] for branch in STAGGERED[1 - step % 2])
@@ -227,7 +227,7 @@ def test_going_back_takes_back_the_keys_of_that_step_alone(tiny: Tiny) -> None:
 
 def note(supervision: Supervision, branch: str, error: torch.Tensor, scale: float = 3.0) -> None:
     zeros = torch.zeros_like(error)
-    supervision.note(zeros, error, torch.ones_like(error), NoiseLevel(0.6, 0.8), Moment(1, branch, scale))
+    supervision.note(zeros, error, torch.ones_like(error), NoiseLevel(0.6, 0.8), StepContext(1, branch, scale))
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])

@@ -1,4 +1,5 @@
-"""Encoder propagation: some steps are evaluated whole, between them features are kept. `attach` ties it to a model.
+"""Feature propagation over steps: key steps are fully evaluated, between them cached features are reused or
+extrapolated. `attach` applies it to a model.
 
     with attach(pipeline, EncoderPropagation(max_error=0.02)) as handle:
         pipeline("a prompt")
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING
 from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .attaching import Handle, attach
     from .config import EncoderPropagation
+    from .handle import PropagationHandle, attach
 
-_HOMES = {"EncoderPropagation": "config", "Handle": "attaching", "attach": "attaching"}
+_HOMES = {"EncoderPropagation": "config", "PropagationHandle": "handle", "attach": "handle"}
 
-__all__ = ["EncoderPropagation", "Handle", "attach"]
+__all__ = ["EncoderPropagation", "PropagationHandle", "attach"]
 
 __getattr__ = lazy(__name__, _HOMES)

@@ -1,46 +1,91 @@
-"""The feature caches that diffusers ships, by name: which of them, and its one number. No torch here; `library`
-attaches them.
-
-first-block   First Block Cache, after TeaCache (arXiv 2411.19108): the blocks' change is kept while the first block's
-is alike magcache      MagCache (arXiv 2506.09045): kept while the product of measured magnitude ratios stays near 1
-seacache      SeaCache (arXiv 2602.18993): kept while the spectrally filtered latents are alike taylorseer    TaylorSeer
-(arXiv 2503.06923): attention and feed-forward outputs are extrapolated pab           Pyramid Attention Broadcast (arXiv
-2408.12588): attention outputs are kept fastercache   FasterCache (arXiv 2410.19355): attention outputs are
-extrapolated, the unconditional half made from the other
-"""
+"""Feature caches of diffusers by name, each with its one number: one row per cache; `library` attaches them. No torch
+here."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from videogen.core.errors import InputError, unknown
+from videogen.core.errors import InputError, UnsupportedError, unknown
 
 
 @dataclass(frozen=True)
-class Kind:
+class LibraryKind:
+    """default, unit: of the cache's number, which is a `threshold` above 0 or an `interval`, a whole number of steps.
+
+    config: the library's class of its settings; builder: the function of `library_configs` that makes them. needs:
+    which of `steps`, `mag_ratios`, `timestep` and `sigma` it must be given. passes_over_blocks: it skips full blocks,
+    at least `least_blocks`, whose argument positions the library must know, under `fixed_arguments` or their registered
+    names. filters_latents: it reads the latents of the model's input. pairs_branches: it takes both guidance halves in
+    one batch, unless a call is of one branch. counts_steps: it counts the model's calls as steps.
+    """
+
     default: float
-    unit: str  # what the number is: a `threshold` above 0, or an `interval`, a whole number of steps
-    config: str  # the library's class of its settings
-    keeps_blocks: bool  # passes over whole blocks, whose argument positions the library must know
+    unit: str
+    config: str
+    builder: str
+    description: str
+    needs: frozenset[str] = field(default=frozenset())
+    passes_over_blocks: bool = False
+    least_blocks: int = 1
+    fixed_arguments: tuple[str, ...] = ()
+    filters_latents: bool = False
+    pairs_branches: bool = False
+    counts_steps: bool = False
+
+    @property
+    def is_interval(self) -> bool:
+        return self.unit == "interval"
+
+    @property
+    def letter(self) -> str:
+        return "N" if self.is_interval else "T"
+
+    @property
+    def needs_from_user(self) -> tuple[str, ...]:
+        """What neither the loop nor a default gives."""
+        return tuple(self.needs & {"mag_ratios"})
 
 
-KINDS = {
-    "first-block": Kind(0.08, "threshold", "FirstBlockCacheConfig", True),
-    "magcache": Kind(0.06, "threshold", "MagCacheConfig", True),
-    "taylorseer": Kind(3, "interval", "TaylorSeerCacheConfig", False),
-    "fastercache": Kind(2, "interval", "FasterCacheConfig", False),
-    "pab": Kind(2, "interval", "PyramidAttentionBroadcastConfig", False),
-    "seacache": Kind(0.25, "threshold", "SeaCacheConfig", True),
-}
+KINDS: dict[str, LibraryKind] = {
+    "first-block": LibraryKind(
+        0.08, "threshold", "FirstBlockCacheConfig", "build_first_block",
+        "the blocks' change is reused while the first block's is similar (after TeaCache, arXiv 2411.19108)",
+        passes_over_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
+    ),
+    "magcache": LibraryKind(
+        0.06, "threshold", "MagCacheConfig", "build_magcache",
+        "reuses while the product of measured magnitude ratios stays near 1 (MagCache, arXiv 2506.09045)",
+        needs=frozenset({"steps", "mag_ratios"}), passes_over_blocks=True,
+        fixed_arguments=("encoder_hidden_states",), counts_steps=True,
+    ),
+    "taylorseer": LibraryKind(
+        3, "interval", "TaylorSeerCacheConfig", "build_taylorseer",
+        "attention and feed-forward outputs are extrapolated (TaylorSeer, arXiv 2503.06923)",
+    ),
+    "fastercache": LibraryKind(
+        2, "interval", "FasterCacheConfig", "build_fastercache",
+        "attention outputs are extrapolated, the unconditional half is made from the other (arXiv 2410.19355)",
+        needs=frozenset({"timestep"}), pairs_branches=True,
+    ),
+    "pab": LibraryKind(
+        2, "interval", "PyramidAttentionBroadcastConfig", "build_pab",
+        "attention outputs are reused (Pyramid Attention Broadcast, arXiv 2408.12588)", needs=frozenset({"timestep"}),
+    ),
+    "seacache": LibraryKind(
+        0.25, "threshold", "SeaCacheConfig", "build_seacache",
+        "reuses while the spectrally filtered latents are similar (SeaCache, arXiv 2602.18993)",
+        needs=frozenset({"steps", "sigma"}), passes_over_blocks=True, filters_latents=True,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LibraryCache:
-    """Which of the library's caches, and its one number; None: a default.
+    """One of the library's caches, and its one number; None: a default.
 
     value: for `first-block`, `magcache` and `seacache` a threshold above 0, more is faster; for `taylorseer`, `pab` and
-    `fastercache` an interval, every how many steps all is computed; 1 is the plain model. `fastercache:N` computes the
+    `fastercache` an interval: every how many steps all is computed; 1 is the plain model. `fastercache:N` computes the
     unconditional half every 2N+1 steps. Raises InputError.
     """
 
@@ -50,27 +95,77 @@ class LibraryCache:
     def __post_init__(self) -> None:
         if self.name not in KINDS:
             raise unknown("cache", str(self.name), KINDS)
-        kind = KINDS[self.name]
+        kind = self.kind
         value = kind.default if self.value is None else self.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             raise InputError(f"{self.name}:{value} needs a {kind.unit} above 0, such as {self.name}:{kind.default:g}")
-        if kind.unit == "interval" and value != int(value):
+        if kind.is_interval and value != int(value):
             raise InputError(
                 f"{self.name}:{value:g} needs a whole number of steps, such as {self.name}:{kind.default:g}"
             )
-        object.__setattr__(self, "value", int(value) if kind.unit == "interval" else float(value))
+        object.__setattr__(self, "value", int(value) if kind.is_interval else float(value))
+
+    @property
+    def kind(self) -> LibraryKind:
+        return KINDS[self.name]
 
     @classmethod
-    def parse(cls, word: str) -> LibraryCache | None:
-        """`first-block:0.08`, `pab`; None where the word before `:` is no such cache. InputError for a bad number."""
-        name, colon, number = word.strip().partition(":")
+    def parse(cls, spec: str) -> LibraryCache | None:
+        """`first-block:0.08`, `pab`; None where the name before `:` is no such cache. InputError for a bad number."""
+        name, colon, number = spec.strip().partition(":")
         if name not in KINDS:
             return None
         try:
             value = float(number) if colon else None
         except ValueError:
-            raise InputError(f"{word!r} needs a number after ':', such as {name}:{KINDS[name].default:g}") from None
+            raise InputError(f"{spec!r} needs a number after ':', such as {name}:{KINDS[name].default:g}") from None
         return cls(name, value)
 
     def __str__(self) -> str:
         return f"{self.name}:{self.value:g}"
+
+
+@dataclass(frozen=True)
+class CacheRequest:
+    """One cache with what it needs of a run. mag_ratios: None for magcache: they are measured. Raises InputError,
+    UnsupportedError."""
+
+    cache: LibraryCache
+    steps: int | None
+    mag_ratios: tuple[float, ...] | None
+    is_guidance_distilled: bool
+
+    def __post_init__(self) -> None:
+        if self.steps is None and "steps" in self.kind.needs:
+            raise UnsupportedError(f"{self.name} must know how many steps a run has; give attach_library(..., steps=N)")
+        if self.steps is not None and (
+            isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1
+        ):
+            raise InputError(f"steps={self.steps!r} must be a whole number above 0")
+        if self.mag_ratios is not None:
+            self._check_ratios(self.mag_ratios)
+
+    def _check_ratios(self, ratios: tuple[float, ...]) -> None:
+        if "mag_ratios" not in self.kind.needs:
+            raise InputError(f"mag_ratios are magcache's; {self.cache} takes none")
+        if not ratios or not all(isinstance(r, int | float) and math.isfinite(r) and r > 0 for r in ratios):
+            raise InputError(
+                f"mag_ratios={list(ratios)} must be numbers above 0, one per step; measure them with calibrate_magcache"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.cache.name
+
+    @property
+    def kind(self) -> LibraryKind:
+        return self.cache.kind
+
+    @property
+    def measures_ratios(self) -> bool:
+        return "mag_ratios" in self.kind.needs and self.mag_ratios is None
+
+    @property
+    def pairs_branches(self) -> bool:
+        """Whether both guidance halves come in one batch."""
+        return self.kind.pairs_branches and not self.is_guidance_distilled

@@ -1,13 +1,13 @@
-"""Which steps are keys: a list made before the run, or decided while it runs so that a promised error is held.
+"""Controllers of key steps: a list fixed before the run, or step-size control that holds a promised error.
 
-The promise is the relative L2 error e of the final latents. A step that propagates adds an error of the clean latents
-it predicts, and a solver's step takes over a known part g of that (`NoiseLevel.step_gain`), so that to first order
+The promise is the relative L2 error e of the final latents. A propagated step adds an error of the clean latents it
+predicts, and a solver's step takes over a known part g of that (`NoiseLevel.step_gain`), so that to first order
 
     e <= factor * sum over propagated steps of g_i * error_i
 
-error_i is measured at the key steps, where the fresh prediction can be held against what propagation would have given,
-and grows from a key as distance^p in the log signal-to-noise ratio (p: the predictor's order + 1), as the local error
-of a multistep solver does. `factor` is calibrated (see `calibration`).
+error_i is measured at the key steps, where the fresh prediction is compared with what propagation would have given. It
+grows from a key step as distance^p in the log signal-to-noise ratio (p: the predictor's order + 1), like the local
+error of a multistep solver. `factor` is calibrated (see `calibration`).
 """
 
 from __future__ import annotations
@@ -19,80 +19,83 @@ from typing import Protocol
 from videogen.schedulers.levels import NoiseLevel
 
 _SMOOTHING = 0.5  # of the last rate, where the new one is less
-_SKIPPED = 0.6  # the share of steps that a good run propagates: the budget is divided among these
+_PROPAGATED = 0.6  # fraction of steps that a good run propagates: the budget is divided among these
 _LONGEST = 10  # steps of a span
 _FAR_ABOVE = 2.0  # measured over estimated, from which a roll-back pays
 
 
 class Controller(Protocol):
-    """Decides once a step, for all guidance branches together."""
+    """Decides once per step, for all guidance branches together."""
 
-    def stands_on(self, key: int) -> None:
-        """The step that is asked about next goes on from this key, where that is not the last one: its windows are
-        others'."""
+    def start_span(self, key_step: int) -> None:
+        """The next step propagates from this key step. It is not the last one where windows take turns."""
         ...
 
-    def is_key(self, step: int) -> bool: ...
+    def is_key_step(self, step: int) -> bool: ...
 
-    def next_key(self, step: int) -> int | None:
-        """The first key after `step`, where it is known already."""
+    def next_key_step(self, step: int) -> int | None:
+        """The first key step after `step`, where it is known already."""
         ...
 
-    def measured(self, step: int, error: float | None) -> None:
-        """The error that propagation would have made at this key step; None where nothing was there to compare."""
+    def note_error(self, step: int, error: float | None) -> None:
+        """The error that propagation would have made at this key step; None where nothing was compared."""
         ...
 
-    def expected(self, step: int) -> float | None:
+    def expected_error(self, step: int) -> float | None:
         """The error that propagation is estimated to make at this step."""
         ...
 
     def retract(self, step: int) -> None:
-        """This step was to be propagated, and is a key after all."""
+        """This step was to be propagated, and becomes a key step."""
         ...
 
-    def overshot(self, step: int, error: float | None) -> int | None:
-        """The step to go back to, where a key's error is so far above its estimate that the promise is at risk."""
+    def roll_back_step(self, step: int, error: float | None) -> int | None:
+        """The step to go back to, where a key step's error is so far above its estimate that the promise is at risk."""
         ...
 
-    def rolled_back(self, step: int, error: float) -> None:
-        """The run goes on from before `step`, which becomes a key; what came after did not happen."""
+    def roll_back(self, step: int, error: float) -> None:
+        """The run continues before `step`, which becomes a key step; later steps are undone."""
         ...
 
 
-class FixedKeys:
-    """A list of steps."""
+class FixedKeySteps:
+    """A fixed list of steps."""
 
-    def __init__(self, keys: tuple[int, ...], steps: int) -> None:
-        self._keys, self._steps = frozenset(keys), steps
+    def __init__(self, key_steps: tuple[int, ...], steps: int) -> None:
+        self._key_steps, self._steps = frozenset(key_steps), steps
 
-    def stands_on(self, key: int) -> None:
+    def start_span(self, key_step: int) -> None:
         pass
 
-    def is_key(self, step: int) -> bool:
-        return step in self._keys
+    def is_key_step(self, step: int) -> bool:
+        return step in self._key_steps
 
-    def next_key(self, step: int) -> int | None:
-        return next((k for k in range(step + 1, self._steps) if k in self._keys), self._steps)
+    def next_key_step(self, step: int) -> int | None:
+        return next((k for k in range(step + 1, self._steps) if k in self._key_steps), self._steps)
 
-    def measured(self, step: int, error: float | None) -> None:
+    def note_error(self, step: int, error: float | None) -> None:
         pass
 
-    def expected(self, step: int) -> float | None:
+    def expected_error(self, step: int) -> float | None:
         return None
 
     def retract(self, step: int) -> None:
         pass
 
-    def overshot(self, step: int, error: float | None) -> int | None:
+    def roll_back_step(self, step: int, error: float | None) -> int | None:
         return None
 
-    def rolled_back(self, step: int, error: float) -> None:
+    def roll_back(self, step: int, error: float) -> None:
         raise AssertionError("a fixed list never overshoots")
 
 
 @dataclass
 class ErrorControl:
-    """Step-size control: propagate while the estimate of what that adds stays within its share of the budget."""
+    """Step-size control: propagate while the estimated error stays within the step's part of the budget.
+
+    rate: error per distance^p. spent: of the budget, by the steps propagated so far, as estimated from the errors
+    measured since.
+    """
 
     max_error: float
     factor: float
@@ -102,12 +105,11 @@ class ErrorControl:
     last: int
     forced: set[int] = field(default_factory=set)
     rate: float | None = None
-    spent: float = 0.0  # of the budget: estimated error of what was propagated so far, by what was measured since
-    _key: int = 0
-    _span: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # propagated since the last key, each with the key it goes on from
-    _estimated: float = 0.0  # error of those, as it was estimated when they were decided
+    spent: float = 0.0
+    _key_step: int = 0
+    # propagated since the last key step, each with the key step it starts from
+    _span: list[tuple[int, int]] = field(default_factory=list)
+    _estimated: float = 0.0  # error of the span, as estimated when its steps were decided
 
     @property
     def steps(self) -> int:
@@ -117,65 +119,65 @@ class ErrorControl:
     def budget(self) -> float:
         return self.max_error / self.factor
 
-    def stands_on(self, key: int) -> None:
-        self._key = key
+    def start_span(self, key_step: int) -> None:
+        self._key_step = key_step
 
-    def is_key(self, step: int) -> bool:
+    def is_key_step(self, step: int) -> bool:
         if step < self.first or step >= self.steps - self.last or step in self.forced or self.rate is None:
             return True
-        if step - self._key > _LONGEST:
+        if step - self._key_step > _LONGEST:
             return True
-        cost = self._cost(step, self._key, self.rate)
+        cost = self._cost(step, self._key_step, self.rate)
         left = self.budget - self.spent - self._estimated
-        share = left / max(1.0, _SKIPPED * (self.steps - self.last - step))
-        if cost > min(share, left):
+        part = left / max(1.0, _PROPAGATED * (self.steps - self.last - step))
+        if cost > min(part, left):
             return True
-        self._span.append((step, self._key))
+        self._span.append((step, self._key_step))
         self._estimated += cost
         return False
 
-    def next_key(self, step: int) -> int | None:
+    def next_key_step(self, step: int) -> int | None:
         return None
 
-    def measured(self, step: int, error: float | None) -> None:
+    def note_error(self, step: int, error: float | None) -> None:
         distance = self._distance(step)
-        if error is None or not math.isfinite(error):  # nothing is known of what comes: the next step is a key too
+        if error is None or not math.isfinite(error):  # the rate is unknown: the next step is a key step too
             self.spent, self.rate = self.spent + self._estimated, None
         elif distance > 0:
             rate = error / distance ** (self.order + 1)
-            self.spent += sum(self._cost(i, key, rate) for i, key in self._span)
+            self.spent += sum(self._cost(i, key_step, rate) for i, key_step in self._span)
             self.rate = max(rate, _SMOOTHING * self.rate) if self.rate is not None else rate
-        self._key, self._span, self._estimated = step, [], 0.0
+        self._key_step, self._span, self._estimated = step, [], 0.0
 
-    def expected(self, step: int) -> float | None:
+    def expected_error(self, step: int) -> float | None:
         return None if self.rate is None else self.rate * self._distance(step) ** (self.order + 1)
 
     def retract(self, step: int) -> None:
         if self._span and self._span[-1][0] == step and self.rate is not None:
             self._estimated -= self._cost(*self._span.pop(), self.rate)
 
-    def overshot(self, step: int, error: float | None) -> int | None:
+    def roll_back_step(self, step: int, error: float | None) -> int | None:
         if error is None or not math.isfinite(error) or self.rate is None or not self._span:
             return None
         distance = self._distance(step)
         rate = error / max(distance, 1e-9) ** (self.order + 1)
-        truth = self.spent + sum(self._cost(i, key, rate) for i, key in self._span)
+        truth = self.spent + sum(self._cost(i, key_step, rate) for i, key_step in self._span)
         if rate < _FAR_ABOVE * self.rate or truth <= self.budget * (step + 1) / self.steps:
             return None
         return self._span[len(self._span) // 2][0]
 
-    def rolled_back(self, step: int, error: float) -> None:
-        self.rate = error / max(self._distance_of(self._key, self._span[-1][0] + 1), 1e-9) ** (self.order + 1)
-        self._span = [(i, key) for i, key in self._span if i < step]
-        self._estimated = sum(self._cost(i, key, self.rate) for i, key in self._span)
+    def roll_back(self, step: int, error: float) -> None:
+        self.rate = error / max(self._distance_of(self._key_step, self._span[-1][0] + 1), 1e-9) ** (self.order + 1)
+        self._span = [(i, key_step) for i, key_step in self._span if i < step]
+        self._estimated = sum(self._cost(i, key_step, self.rate) for i, key_step in self._span)
         self.forced.add(step)
 
-    def _cost(self, step: int, key: int, rate: float) -> float:
+    def _cost(self, step: int, key_step: int, rate: float) -> float:
         gain = self.levels[step].step_gain(self.levels[step + 1])
-        return gain * rate * self._distance_of(key, step) ** (self.order + 1)
+        return gain * rate * self._distance_of(key_step, step) ** (self.order + 1)
 
     def _distance(self, step: int) -> float:
-        return self._distance_of(self._key, step)
+        return self._distance_of(self._key_step, step)
 
-    def _distance_of(self, key: int, step: int) -> float:
-        return abs(self.levels[step].log_snr - self.levels[key].log_snr)
+    def _distance_of(self, key_step: int, step: int) -> float:
+        return abs(self.levels[step].log_snr - self.levels[key_step].log_snr)

@@ -1,8 +1,8 @@
-"""What a key step teaches: by how much propagation would have been wrong there, as a share of the clean latents.
+"""Propagation error at a key step: how wrong propagation would have been there, relative to the clean latents.
 
 Errors of the branches are combined as guidance combines them: refreshing one branch alone would multiply its error by
 the guidance scale, so all branches are judged, and refreshed, together. Where a step evaluates several windows of a
-clip, a branch's name ends in `@` and its window, and each window is guided by itself.
+clip, a branch's name ends in `@` and its window, and each window is guided separately.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from videogen.schedulers.levels import NoiseLevel
 
 
 @dataclass(frozen=True)
-class Moment:
-    """When a model is called. step: from 0; branch: which of the step's calls; guidance_scale: 1 for none."""
+class StepContext:
+    """Where a model call belongs. step: from 0; branch: which of the step's calls; guidance_scale: 1 for none."""
 
     step: int
     branch: str
@@ -30,36 +30,38 @@ class Supervision:
     kind: str
     _scale: float = 1.0
     _drifts: list[float] = field(default_factory=list)
-    _per_drift: float = 1.0  # the error of the clean latents for a relative change of 1 in the kept features
-    _errors: dict[str, list[tuple[str, torch.Tensor]]] = field(
-        default_factory=dict
-    )  # window -> (guidance branch, its error)
-    _size: float = 0.0  # rms of the clean latents, the largest seen in this run; 0: not to be told, so taken as 1
+    _per_drift: float = 1.0  # the error of the clean latents for a relative change of 1 in the cached features
+    # window -> (guidance branch, its error)
+    _errors: dict[str, list[tuple[str, torch.Tensor]]] = field(default_factory=dict)
+    _size: float = 0.0  # rms of the clean latents, the largest in this run; 0: unknown, so taken as 1
 
     def note(
-        self, expected: torch.Tensor, fresh: torch.Tensor, latents: torch.Tensor, level: NoiseLevel, moment: Moment
+        self,
+        expected: torch.Tensor,
+        fresh: torch.Tensor,
+        latents: torch.Tensor,
+        level: NoiseLevel,
+        context: StepContext,
     ) -> None:
-        """One call at a key step: what propagation would have given and what the model gave, [batch, ...] alike."""
+        """Add one call at a key step: what propagation would have given and the model's output, both [batch, ...]."""
         if not self._errors:
-            self._scale = moment.guidance_scale
-        branch, _, window = moment.branch.partition("@")
+            self._scale = context.guidance_scale
+        branch, _, window = context.branch.partition("@")
         self._errors.setdefault(window, []).append((branch, (fresh - expected).float()))
         noisy = noisy_part(latents, fresh)
         if noisy is not None:
-            self._size = max(
-                self._size, float(clean_latents(noisy.float(), fresh.float(), level, self.kind).square().mean().sqrt())
-            )
+            clean = clean_latents(noisy.float(), fresh.float(), level, self.kind)
+            self._size = max(self._size, float(clean.square().mean().sqrt()))
 
-    def drifted(self, drift: float | None) -> None:
-        """By how much the kept features of one call had changed against what propagation would have given."""
+    def note_drift(self, drift: float | None) -> None:
+        """Add the relative error of one call's cached features; None where nothing was compared."""
         if drift is not None:
             self._drifts.append(drift)
 
     def error(self, level: NoiseLevel) -> float | None:
-        """The step's error of the clean latents, relative to them; None where nothing was there to compare. Empties the
-        step.
+        """The step's relative error of the clean latents; None where nothing was compared. Resets the step.
 
-        Where only the features were compared, their change times what an error was to a change when both were known.
+        Where only the features were compared: their drift times the ratio of error to drift when both were last known.
         """
         errors, self._errors = self._errors, {}
         drift, self._drifts = max(self._drifts, default=None), []
@@ -80,9 +82,7 @@ class Supervision:
     def _guided(self, branches: list[tuple[str, torch.Tensor]]) -> torch.Tensor:
         """The error of one window's guided prediction."""
         scale, errors = self._scale, [error for _, error in branches]
-        if all(
-            branch.startswith("cond") for branch, _ in branches
-        ):  # prompts that share a clip, and nothing to guide by
+        if all(branch.startswith("cond") for branch, _ in branches):  # several prompts of one clip, without guidance
             return torch.cat(errors)
         positive_first = not branches[0][0].startswith("uncond")
         if len(errors) == 1 and scale > 1 and errors[0].shape[0] % 2 == 0:
@@ -94,8 +94,8 @@ class Supervision:
 
 
 def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor | None:
-    """What of a model's input is the latents that it denoises: all, or the first channels where a condition follows
-    them."""
+    """The latents that a model denoises out of its input: all of it, or the first channels where a condition follows;
+    None where the shapes do not tell."""
     if latents.shape == prediction.shape:
         return latents
     if latents.ndim != prediction.ndim:

@@ -26,10 +26,10 @@ from tests.propagation.frames_cases import (
     untouched,
 )
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.propagation.frames import choose_frames, make_lattice
-from videogen.propagation.frames_unet import frame_weights, spatial_layers
-from videogen.propagation.lattice import Lattice
-from videogen.propagation.unet import UnetCut, is_unet
+from videogen.propagation.frame_choice import build_frame_subset, choose_frames
+from videogen.propagation.frame_subset import FrameSubset
+from videogen.propagation.frame_subset_unet import frame_weights, spatial_layers
+from videogen.propagation.unet_cut import UnetCut, is_unet
 
 # Which frames.
 
@@ -108,12 +108,12 @@ def test_weights_interpolate(fresh: tuple[int, ...], frames: int) -> None:
 def test_all_frames_are_bit_exact_and_closing_restores(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     plain = run(model, inputs)
-    with closing(make_lattice(model)) as lattice:
+    with closing(build_frame_subset(model)) as frames:
         assert torch.equal(run(model, inputs), plain)
-        assert torch.equal(subset(lattice, model, inputs, ALL), plain)
-        assert not torch.equal(subset(lattice, model, moved(inputs)), run(model, moved(inputs)))
+        assert torch.equal(subset(frames, model, inputs, ALL), plain)
+        assert not torch.equal(subset(frames, model, moved(inputs)), run(model, moved(inputs)))
         assert torch.equal(run(model, inputs), plain)
-    assert untouched(model) and lattice.kept_bytes() == 0
+    assert untouched(model) and frames.cached_bytes() == 0
     assert torch.equal(run(model, inputs), plain)
 
 
@@ -123,12 +123,12 @@ def test_branches_do_not_mix(tiny: Tiny) -> None:
     other = moved(inputs, 1.0)
     outputs = []
     for between in (False, True):
-        with closing(make_lattice(model)) as lattice:
-            subset(lattice, model, inputs, ALL, "a")
+        with closing(build_frame_subset(model)) as frames:
+            subset(frames, model, inputs, ALL, "a")
             if between:
-                subset(lattice, model, other, ALL, "b")
-                subset(lattice, model, other, EVEN, "b")
-            outputs.append(subset(lattice, model, moved(inputs), EVEN, "a"))
+                subset(frames, model, other, ALL, "b")
+                subset(frames, model, other, EVEN, "b")
+            outputs.append(subset(frames, model, moved(inputs), EVEN, "a"))
     assert torch.equal(*outputs)
 
 
@@ -136,16 +136,16 @@ def test_branches_do_not_mix(tiny: Tiny) -> None:
 def test_what_does_not_fit_is_refused(tiny: Tiny) -> None:
     model = tiny.build()
     with pytest.raises(UnsupportedError, match=rf"{tiny.name}.*frames=1"):
-        make_lattice(model)
+        build_frame_subset(model)
     assert untouched(model)
 
 
 @pytest.mark.parametrize("fresh", [(), (0, 0), (4,), (-1, 2)], ids=["none", "twice", "too far", "negative"])
 def test_bad_frames_are_refused(fresh: tuple[int, ...]) -> None:
     with (
-        closing(make_lattice(model_of("UNet3DConditionModel"))) as lattice,
+        closing(build_frame_subset(model_of("UNet3DConditionModel"))) as frames,
         pytest.raises(InputError, match=r"frames 0\.\.3"),
-        lattice.on(fresh, FRAMES, "a"),
+        frames.select(fresh, FRAMES, "a"),
     ):
         pass
 
@@ -154,9 +154,9 @@ def test_bad_frames_are_refused(fresh: tuple[int, ...]) -> None:
 def test_frames_that_do_not_divide_the_input_are_refused(name: str) -> None:
     model = model_of(name)
     with (
-        closing(make_lattice(model)) as lattice,
+        closing(build_frame_subset(model)) as frames,
         pytest.raises(InputError, match="give the video's"),
-        lattice.on((0, 2), 5, "a"),
+        frames.select((0, 2), 5, "a"),
     ):
         run(model, BY_NAME[name].inputs())
     assert untouched(model)
@@ -197,9 +197,9 @@ def test_a_still_video_is_that_of_the_full_model(tiny: Tiny) -> None:
     model, inputs = neutral(tiny.name), still(tiny.inputs())
     full = run(model, inputs)
     assert (full - full.roll(1, 1 if "added_time_ids" in inputs else 2)).abs().max() < 1e-5  # it is still
-    with closing(make_lattice(model)) as lattice:
+    with closing(build_frame_subset(model)) as frames:
         for fresh in (EVEN, ODD, (3,)):
-            assert (subset(lattice, model, inputs, fresh) - full).abs().max() < 1e-5
+            assert (subset(frames, model, inputs, fresh) - full).abs().max() < 1e-5
 
 
 INSIDE = ("norm1", "conv1", "conv2", "norm", "proj_in", "attn1", "attn2", "ff")
@@ -214,7 +214,7 @@ TEMPORAL = (
 
 
 def lengths(
-    modules: list[nn.Module], model: nn.Module, lattice: Lattice, inputs: dict[str, Any], fresh: Any
+    modules: list[nn.Module], model: nn.Module, frames: FrameSubset, inputs: dict[str, Any], fresh: Any
 ) -> set[int]:
     """Of axis 0 (and of the frames, where they have an axis) of all that goes through the modules' own code."""
     seen: set[int] = set()
@@ -224,7 +224,7 @@ def lengths(
         seen.add(shape[0] * shape[2] if len(shape) == 5 else shape[0])
 
     hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
-    subset(lattice, model, inputs, fresh)
+    subset(frames, model, inputs, fresh)
     for hook in hooks:
         hook.remove()
     return seen
@@ -234,11 +234,11 @@ def lengths(
 def test_only_the_chosen_frames_go_through_spatial_layers(tiny: Tiny) -> None:
     model: Any = model_of(tiny.name)
     layers = spatial_layers(model)
-    with closing(make_lattice(model)) as lattice:
+    with closing(build_frame_subset(model)) as frames:
         inside = [m for layer in layers for name, m in layer.named_modules() if name in INSIDE]
         assert len(inside) >= 2 * len(layers)
         for fresh in (EVEN, (3,)):
-            assert lengths(inside, model, lattice, tiny.inputs(), fresh) == {len(fresh)}
+            assert lengths(inside, model, frames, tiny.inputs(), fresh) == {len(fresh)}
 
 
 @named(UNETS)
@@ -247,8 +247,8 @@ def test_temporal_layers_middle_and_decoder_see_all_frames(tiny: Tiny) -> None:
     lists = [module for name, module in model.down_blocks.named_modules() if name.split(".")[-1] in TEMPORAL]
     temporal = [m for one in lists for m in (one if isinstance(one, nn.ModuleList) else [one])]
     assert temporal
-    with closing(make_lattice(model)) as lattice:
-        assert lengths([*temporal, model.mid_block, *model.up_blocks], model, lattice, tiny.inputs(), EVEN) == {FRAMES}
+    with closing(build_frame_subset(model)) as frames:
+        assert lengths([*temporal, model.mid_block, *model.up_blocks], model, frames, tiny.inputs(), EVEN) == {FRAMES}
 
 
 def test_a_frame_between_takes_its_own_shortcut_and_its_neighbours_change() -> None:
@@ -263,7 +263,7 @@ def test_a_frame_between_takes_its_own_shortcut_and_its_neighbours_change() -> N
             resnet(hidden, temb).unflatten(0, (2, FRAMES)),
             resnet.conv_shortcut(hidden).unflatten(0, (2, FRAMES)),
         )
-        with closing(make_lattice(model)) as lattice, lattice.on((0, 3), FRAMES, "a"):
+        with closing(build_frame_subset(model)) as frames, frames.select((0, 3), FRAMES, "a"):
             got = resnet(hidden, temb).unflatten(0, (2, FRAMES))
     delta = full - short
     between = short[:, 1] + delta[:, 0] * 2 / 3 + delta[:, 3] / 3
@@ -277,35 +277,35 @@ def test_samples_of_a_batch_do_not_mix() -> None:
     two = moved(one, 2.0)
     texts = one["encoder_hidden_states"].repeat(2, 1, 1)
     both = {**one, "sample": torch.cat([one["sample"], two["sample"]]), "encoder_hidden_states": texts}
-    with closing(make_lattice(model)) as lattice:
-        apart = torch.cat([subset(lattice, model, one), subset(lattice, model, two)])
-        assert torch.allclose(subset(lattice, model, both), apart, atol=1e-5)
+    with closing(build_frame_subset(model)) as frames:
+        apart = torch.cat([subset(frames, model, one), subset(frames, model, two)])
+        assert torch.allclose(subset(frames, model, both), apart, atol=1e-5)
 
 
 @named(UNETS)
 def test_a_cut_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
-    with closing(make_lattice(model)) as lattice:
-        alone = subset(lattice, model, inputs)
+    with closing(build_frame_subset(model)) as frames:
+        alone = subset(frames, model, inputs)
         cut = UnetCut(model, 1, 1, 0)
 
         def forward(copies: int, timesteps: Tensor | None) -> Any:
             return run(model, inputs)
 
-        with lattice.on(EVEN, FRAMES, "a"):
-            key = cut.key("a", 0.0, forward, torch.zeros(()))[0]
+        with frames.select(EVEN, FRAMES, "a"):
+            key = cut.evaluate("a", 0.0, forward, torch.zeros(()))[0]
         assert torch.equal(key, alone)
         assert torch.equal(cut.replay("a", (0.0,), forward, torch.zeros(())), key)
         cut.close()
-        assert torch.equal(subset(lattice, model, inputs), alone)
+        assert torch.equal(subset(frames, model, inputs), alone)
     assert untouched(model)
 
 
 @pytest.mark.parametrize("name", ["UNetMotionModel", "WanTransformer3DModel"])
 def test_a_lattice_over_other_stubs_is_refused(name: str) -> None:
     model = model_of(name)
-    first: Any = UnetCut(model, 0, 2, 0) if is_unet(model) else make_lattice(model)
-    with pytest.raises(InputError, match="make the lattice first"):
-        make_lattice(model)
+    first: Any = UnetCut(model, 0, 2, 0) if is_unet(model) else build_frame_subset(model)
+    with pytest.raises(InputError, match="build the frame subset first"):
+        build_frame_subset(model)
     first.close()
     assert untouched(model)

@@ -1,33 +1,30 @@
-"""Propagation across frames: which frames a key step computes, and the lattice that makes a model compute only those.
+"""Choice of the frames that a key step computes, and the frame subset of a model that computes only those.
 
-Frames are chosen in turn, f = t mod m, so that each is computed every m-th key step, and besides those that differ too
-much from the frame that would carry them, judged on the predicted clean latents: noise tells nothing about content. Not
-from a paper; the gate is a cosine, not a promise of an error.
+Frames are chosen in turn, f = t mod m, so that each is computed every m-th key step, and in addition those that differ
+too much from the frame that would carry them, compared on the predicted clean latents, as noise says nothing about
+content. Not from a paper; the gate is a cosine, not a bound of an error.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from torch import nn
 
 from videogen.core.errors import InputError
 
-from .frames_dit import DitLattice
-from .frames_unet import UnetLattice
-from .lattice import Lattice
-from .unet import is_unet
-
-__all__ = ["Lattice", "choose_frames", "make_lattice"]
+from .frame_subset import FrameSubset
+from .frame_subset_dit import DitFrameSubset
+from .frame_subset_unet import UnetFrameSubset
+from .unet_cut import is_unet
 
 
-def make_lattice(model: Any) -> Lattice:
-    """Attach a frame lattice to a diffusers UNet or video transformer, before any other propagation is attached.
+def build_frame_subset(model: nn.Module) -> FrameSubset:
+    """Attach a frame subset to a diffusers UNet or video transformer, before any other propagation is attached.
 
-    Raises UnsupportedError for a model whose frames cannot be computed apart, InputError where something else was
-    first.
+    Raises UnsupportedError for a model whose frames cannot be computed separately, InputError where another attachment
+    was first.
     """
-    return UnetLattice(model) if is_unet(model) else DitLattice(model)
+    return UnetFrameSubset(model) if is_unet(model) else DitFrameSubset(model)
 
 
 def choose_frames(
@@ -57,6 +54,7 @@ def choose_frames(
 
 
 def _similarity(one: torch.Tensor, other: torch.Tensor) -> list[float]:
-    """Of two [b, c, f, h, w], for each frame: the least cosine similarity over the batch."""
+    """Of two [b, c, f, h, w], per frame: the least cosine similarity over the batch."""
     a, b = (x.float().transpose(1, 2).flatten(2) for x in (one, other))
-    return torch.cosine_similarity(a, b, dim=2).amin(0).tolist()
+    similarity: list[float] = torch.cosine_similarity(a, b, dim=2).amin(0).tolist()
+    return similarity

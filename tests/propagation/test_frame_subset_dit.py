@@ -1,4 +1,4 @@
-"""The frame lattice of transformers: queries of some frames, keys and values of all."""
+"""The frame frames of transformers: queries of some frames, keys and values of all."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tests.propagation.frames_cases import (
 from videogen.attention.attaching import attach as attach_sparse
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.propagation.blocks import MiddleBlocks
-from videogen.propagation.frames import make_lattice
+from videogen.propagation.block_cut import BlockCut
+from videogen.propagation.frame_choice import build_frame_subset
 
 
 @named(DITS)
 def test_a_transformer_without_anything_kept_computes_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     plain = run(model, inputs)
-    with closing(make_lattice(model)) as lattice:
-        assert not lattice.ready("a")
-        assert torch.equal(subset(lattice, model, inputs), plain)
-        assert lattice.ready("a") and not lattice.ready("b") and lattice.kept_bytes() > 0
-        lattice.forget("a")
-        assert torch.equal(subset(lattice, model, moved(inputs)), run(model, moved(inputs)))
+    with closing(build_frame_subset(model)) as frames:
+        assert not frames.ready("a")
+        assert torch.equal(subset(frames, model, inputs), plain)
+        assert frames.ready("a") and not frames.ready("b") and frames.cached_bytes() > 0
+        frames.forget("a")
+        assert torch.equal(subset(frames, model, moved(inputs)), run(model, moved(inputs)))
 
 
 @named(DITS)
@@ -49,11 +49,11 @@ def test_only_the_chosen_frames_tokens_go_through_blocks(tiny: Tiny) -> None:
     model: Any = model_of(tiny.name)
     blocks = getattr(model, "blocks", None) or model.transformer_blocks
     feeds = [getattr(block, "ffn", None) or block.ff for block in blocks]
-    with closing(make_lattice(model)) as lattice:
-        subset(lattice, model, tiny.inputs(), ALL)
+    with closing(build_frame_subset(model)) as frames:
+        subset(frames, model, tiny.inputs(), ALL)
         seen = set()
         hooks = [feed.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1])) for feed in feeds]
-        subset(lattice, model, tiny.inputs(), (2,))
+        subset(frames, model, tiny.inputs(), (2,))
         for hook in hooks:
             hook.remove()
     assert seen == {VIDEO // FRAMES}
@@ -63,12 +63,12 @@ def errors_of_turns(model: nn.Module, inputs: dict[str, Any]) -> list[float]:
     """After a change of the inputs: how far each call of a half of the frames, in turn, is from the full evaluation."""
     then, turns = moved(inputs, 3.0), (EVEN, ODD)
     wanted = run(model, then)
-    with closing(make_lattice(model)) as lattice:
-        full = subset(lattice, model, inputs, ALL)
+    with closing(build_frame_subset(model)) as frames:
+        full = subset(frames, model, inputs, ALL)
         for fresh in (EVEN, ODD, (1,)):  # at unchanged inputs a subset changes nothing
-            assert (subset(lattice, model, inputs, fresh) - full).abs().max() < 1e-5
+            assert (subset(frames, model, inputs, fresh) - full).abs().max() < 1e-5
         count = (LAYERS + 1) * (len(turns) - 1) + 1
-        return [float((subset(lattice, model, then, turns[i % 2]) - wanted).abs().max()) for i in range(count)]
+        return [float((subset(frames, model, then, turns[i % 2]) - wanted).abs().max()) for i in range(count)]
 
 
 @named(DITS)
@@ -122,11 +122,11 @@ def test_frames_of_latents_that_share_tokens_are_fresh_together() -> None:
     model: Any = build("WanTransformer3DModel", {**WAN, "patch_size": (2, 2, 2)})
     inputs = BY_NAME["WanTransformer3DModel"].inputs() | {"hidden_states": latents(frames=2 * FRAMES)}
     full, seen = run(model, inputs), set()
-    with closing(make_lattice(model)) as lattice:
-        with lattice.on(range(8), 8, "a"):
+    with closing(build_frame_subset(model)) as frames:
+        with frames.select(range(8), 8, "a"):
             assert torch.equal(run(model, inputs), full)
         hook = model.blocks[0].ffn.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1]))
-        with lattice.on((2, 3, 7), 8, "a"):
+        with frames.select((2, 3, 7), 8, "a"):
             assert torch.allclose(run(model, inputs), full, atol=1e-4)
         hook.remove()
     assert seen == {2 * ROWS * COLUMNS}
@@ -136,19 +136,19 @@ def test_another_size_computes_all_frames_again() -> None:
     tiny = BY_NAME["WanTransformer3DModel"]
     model, inputs = model_of(tiny.name), tiny.inputs()
     narrow = {**inputs, "hidden_states": inputs["hidden_states"][..., :8].contiguous()}
-    with closing(make_lattice(model)) as lattice:
-        subset(lattice, model, inputs, ALL)
-        assert torch.equal(subset(lattice, model, narrow), run(model, narrow))
+    with closing(build_frame_subset(model)) as frames:
+        subset(frames, model, inputs, ALL)
+        assert torch.equal(subset(frames, model, narrow), run(model, narrow))
 
 
 def test_attention_that_cannot_be_seen_is_refused() -> None:
     model: Any = BY_NAME["WanTransformer3DModel"].build()
     model.blocks[1].attn1.processor = lambda attn, hidden, *rest: hidden
     with (
-        closing(make_lattice(model)) as lattice,
+        closing(build_frame_subset(model)) as frames,
         pytest.raises(UnsupportedError, match=r"set_attention_backend.*frames=1"),
     ):
-        subset(lattice, model, BY_NAME["WanTransformer3DModel"].inputs(), ALL)
+        subset(frames, model, BY_NAME["WanTransformer3DModel"].inputs(), ALL)
 
 
 @pytest.mark.parametrize("sparse_first", [True, False])
@@ -157,41 +157,41 @@ def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> Non
     model, inputs = model_of(tiny.name), tiny.inputs()
     config = SparseAttention(min_length=64)
     handle = attach_sparse(model, config, steps=8) if sparse_first else None
-    lattice = make_lattice(model)
+    frames = build_frame_subset(model)
     handle = handle or attach_sparse(model, config, steps=8)
     for step, fresh in enumerate((ALL, EVEN, ODD, ALL)):
         with handle.at(step, "a"):
-            subset(lattice, model, inputs, fresh)
+            subset(frames, model, inputs, fresh)
     selfish = [record for record in handle.records if "attn1" in record.site]
     assert {(record.step, record.tokens) for record in selfish} == {(0, VIDEO), (3, VIDEO)}
     assert not any("attn1" in site for model in handle._models for site in model.untouched())
     if sparse_first:
-        lattice.close()
+        frames.close()
         handle.close()
     else:
         handle.close()
-        lattice.close()
+        frames.close()
     assert untouched(model)
 
 
 @named(DITS)
 def test_a_boundary_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
-    with closing(make_lattice(model)) as lattice:
-        full = subset(lattice, model, inputs, ALL)
-        with closing(MiddleBlocks(model, 1, 0, 0, False)) as boundary:
+    with closing(build_frame_subset(model)) as frames:
+        full = subset(frames, model, inputs, ALL)
+        with closing(BlockCut(model, 1, 0, 0, False)) as cut:
 
             def forward(copies: int, timesteps: Tensor | None) -> Any:
                 return run(model, inputs)
 
-            with lattice.on(EVEN, FRAMES, "a"):
-                key = boundary.key("a", 0.0, forward, torch.zeros(()))[0]
-            again = boundary.replay("a", (0.0,), forward, torch.zeros(()))
+            with frames.select(EVEN, FRAMES, "a"):
+                key = cut.evaluate("a", 0.0, forward, torch.zeros(()))[0]
+            again = cut.replay("a", (0.0,), forward, torch.zeros(()))
     assert (key - full).abs().max() < 1e-5 and (again - key).abs().max() < 1e-5
     assert untouched(model)
 
 
 def test_a_model_is_not_copied_meanwhile() -> None:
     model = model_of("WanTransformer3DModel")
-    with closing(make_lattice(model)), pytest.raises(InputError, match=r"close\(\)"):
+    with closing(build_frame_subset(model)), pytest.raises(InputError, match=r"close\(\)"):
         copy.deepcopy(model)

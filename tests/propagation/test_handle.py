@@ -33,7 +33,13 @@ REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
     ("an unsorted list", MOTION, lambda: EncoderPropagation(keys=(0, 3, 2)), InputError, "must rise"),
     ("a list of no numbers", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
     ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
-    ("an unknown boundary", MOTION, lambda: EncoderPropagation(boundary="half"), InputError, "boundary='half' is none"),
+    (
+        "an unknown boundary",
+        MOTION,
+        lambda: EncoderPropagation(boundary="half"),
+        InputError,
+        "boundary='half' is unknown",
+    ),
     (
         "an unknown predictor",
         MOTION,
@@ -212,7 +218,7 @@ def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None
         plainly = []
         for step, more in ((0, first), (1, first), (2, second)):
             plainly.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
-        assert [call.key for call in handle.evaluated] == [True, False, False] and handle.ahead_s == 0.0
+        assert [call.key for call in handle.evaluations] == [True, False, False] and handle.ahead_s == 0.0
         assert handle.forced == {}
     assert not equal(plainly[1], plainly[2])
 

@@ -1,4 +1,4 @@
-"""What propagation did in one run, as the manifest and the report show it."""
+"""Report of one propagated run, as the manifest and the HTML report show it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from .calibration import is_calibrated
 
 if TYPE_CHECKING:
-    from .attaching import Handle
+    from .handle import PropagationHandle
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """One call of a model: whole (a key) or propagated, and how long it took."""
+class Evaluation:
+    """One call of a model: fully evaluated (a key step) or propagated, and how long it took."""
 
     step: int
     branch: str
@@ -23,20 +23,21 @@ class Evaluated:
     seconds: float
 
 
-def summarise(handle: Handle) -> dict[str, Any]:
-    calls = handle.evaluated
-    # a step is a key where all its branches were; one that was taken back counts as it was in the end
+def summarize(handle: PropagationHandle) -> dict[str, Any]:
+    """The values of `measured.propagation`, by their stored names."""
+    calls = handle.evaluations
+    # a step is a key step if all its branches were evaluated; one that was undone counts as it was in the end
     last = {step: all(call.key for call in group) for step, group in groupby(calls, key=lambda call: call.step)}
-    keys = sorted(step for step, key in last.items() if key)
+    key_steps = sorted(step for step, key in last.items() if key)
     spent = getattr(handle.controller, "spent", None)
     factor = getattr(handle.controller, "factor", None)
     error = None if spent is None or factor is None else round(spent * factor, 6)
     return {
         "promised": {k: v for k, v in asdict(handle.config).items() if v is not None},
-        "boundary": sorted({boundary.name for boundary in handle.boundaries}),
+        "boundary": sorted({cut.name for cut in handle.cuts}),
         "steps": len(last),
-        "evaluated": f"{len(keys)} of {len(last)} steps",
-        "keys": keys,
+        "evaluated": f"{len(key_steps)} of {len(last)} steps",
+        "keys": key_steps,
         "rolled_back": [list(pair) for pair in handle.rolled_back],
         "forced": {str(step): why for step, why in sorted(handle.forced.items())},
         "drift": {str(step): _rounded(e) for step, e in handle.errors.items()},
@@ -46,16 +47,16 @@ def summarise(handle: Handle) -> dict[str, Any]:
         "calibrated": None if factor is None else _calibrated(handle),
         "within_promise": None if error is None else error <= (handle.config.max_error or 0.0),
         "seconds": _seconds(calls, handle.ahead_s),
-        "kept_bytes": sum(b.kept_bytes() for b in handle.boundaries)
-        + sum(k.lattice.kept_bytes() for k in handle.key_frames),
+        "kept_bytes": sum(cut.cached_bytes() for cut in handle.cuts)
+        + sum(frames.subset.cached_bytes() for frames in handle.key_step_frames),
         **_frames(handle),
     }
 
 
-def _calibrated(handle: Handle) -> bool:
+def _calibrated(handle: PropagationHandle) -> bool:
     schedule = handle.schedule
     return all(
-        is_calibrated(b.name, handle.calibrated_as, schedule.solver, schedule.steps or 0) for b in handle.boundaries
+        is_calibrated(cut.name, handle.calibrated_as, schedule.solver, schedule.steps or 0) for cut in handle.cuts
     )
 
 
@@ -63,19 +64,19 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _frames(handle: Handle) -> dict[str, float]:
-    """The share of frames that key steps computed, where they do not compute all."""
-    counts = [pair for frames in handle.key_frames for pair in frames.computed]
+def _frames(handle: PropagationHandle) -> dict[str, float]:
+    """The fraction of frames that key steps computed, where they do not compute all."""
+    counts = [pair for frames in handle.key_step_frames for pair in frames.computed]
     if not counts:
         return {}
     return {"frames_computed": round(sum(done for done, _ in counts) / sum(total for _, total in counts), 4)}
 
 
-def _seconds(calls: list[Evaluated], ahead_s: float) -> dict[str, float]:
-    """key, propagated: spent in each; saved: against every step a key, by the median key call."""
-    whole = [call.seconds for call in calls if call.key]
+def _seconds(calls: list[Evaluation], ahead_s: float) -> dict[str, float]:
+    """key, propagated: spent in each; saved: against a run of key steps only, by the median key call."""
+    full = [call.seconds for call in calls if call.key]
     rest = [call.seconds for call in calls if not call.key]
-    typical = statistics.median(whole) if whole else 0.0
+    typical = statistics.median(full) if full else 0.0
     between = sum(rest) + ahead_s
     saved = typical * len(rest) - between
-    return {"key": round(sum(whole), 4), "propagated": round(between, 4), "saved": round(saved, 4)}
+    return {"key": round(sum(full), 4), "propagated": round(between, 4), "saved": round(saved, 4)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from videogen.core.errors import InputError
-from videogen.propagation.key_step_lists import checked_keys, published_keys, scaled_keys, uniform_keys
+from videogen.propagation.key_steps import check_key_steps, published_key_steps, scaled_key_steps, uniform_key_steps
 from videogen.schedulers.levels import NoiseLevel, noise_levels
 
 
@@ -24,14 +24,14 @@ from videogen.schedulers.levels import NoiseLevel, noise_levels
     ],
 )
 def test_published_lists_and_their_scaling(name: str, steps: int, keys: tuple[int, ...]) -> None:
-    assert published_keys(name, steps) == keys
-    assert checked_keys(keys, steps) == keys
+    assert published_key_steps(name, steps) == keys
+    assert check_key_steps(keys, steps) == keys
 
 
 def test_uniform_and_scaled() -> None:
-    assert uniform_keys(3, 10) == (0, 3, 6, 9)
-    assert uniform_keys(1, 4) == (0, 1, 2, 3)
-    assert scaled_keys((0, 9), 10, 5) == (0, 4)
+    assert uniform_key_steps(3, 10) == (0, 3, 6, 9)
+    assert uniform_key_steps(1, 4) == (0, 1, 2, 3)
+    assert scaled_key_steps((0, 9), 10, 5) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,21 @@ def test_uniform_and_scaled() -> None:
     [
         pytest.param((), "begin with 0", id="none"),
         pytest.param((1, 5), "begin with 0", id="without step 0"),
-        pytest.param((0, 5, 3), "3 stands after 5", id="unsorted"),
-        pytest.param((0, 5, 5), "5 stands after 5", id="twice"),
+        pytest.param((0, 5, 3), "3 follows 5", id="unsorted"),
+        pytest.param((0, 5, 5), "5 follows 5", id="twice"),
         pytest.param((0, 20), "out of range for 20 steps", id="beyond the end"),
     ],
 )
 def test_bad_lists_say_what_is_wrong(keys: tuple[int, ...], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        checked_keys(keys, 20)
+        check_key_steps(keys, 20)
 
 
 def test_bad_names_and_numbers() -> None:
     with pytest.raises(InputError, match="did you mean 'fd'"):
-        published_keys("fdd", 50)
+        published_key_steps("fdd", 50)
     with pytest.raises(InputError, match="every:0"):
-        uniform_keys(0, 10)
+        uniform_key_steps(0, 10)
 
 
 def schedulers() -> list[tuple[str, object]]:

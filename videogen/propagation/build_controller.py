@@ -1,0 +1,43 @@
+"""Choice of the controller that decides a run's key steps: a fixed list, or step-size control under an error budget."""
+
+from __future__ import annotations
+
+import math
+
+from videogen.core.errors import InputError, UnsupportedError
+
+from .calibration import factor_of
+from .config import EncoderPropagation
+from .controller import Controller, ErrorControl, FixedKeySteps
+from .cut import Cut
+from .key_steps import resolve_key_steps
+from .run_schedule import RunSchedule
+
+_FIRST_FRACTION = 0.1  # of the steps, from the noisiest, that are key steps: errors there grow most
+_FEWEST_FIRST = 4  # of them
+
+
+def build_controller(config: EncoderPropagation, schedule: RunSchedule, cut: Cut, model: str | None) -> Controller:
+    """model: the name under which it was calibrated. InputError where the configuration does not fit the schedule, or
+    needs one."""
+    if config.max_error is not None:
+        return _error_control(config, config.max_error, schedule, cut, model)
+    assert config.keys is not None
+    return FixedKeySteps(*resolve_key_steps(config.keys, schedule.steps))
+
+
+def _error_control(
+    config: EncoderPropagation, max_error: float, schedule: RunSchedule, cut: Cut, model: str | None
+) -> ErrorControl:
+    steps = schedule.steps
+    if schedule.levels is None or steps is None:
+        raise InputError(
+            "max_error needs each step's noise; give attach(..., scheduler=) with timesteps set, or use every:N"
+        )
+    if schedule.stochastic:
+        raise UnsupportedError(
+            f"{schedule.solver} adds noise at each step, for which no error can be promised; use every:N, or unipc"
+        )
+    factor = factor_of(cut.name, model, schedule.solver, steps)
+    first = max(_FEWEST_FIRST, math.ceil(steps * _FIRST_FRACTION)) if config.first is None else config.first
+    return ErrorControl(max_error, factor, schedule.levels, cut.order, first, config.last)

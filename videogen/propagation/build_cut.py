@@ -1,0 +1,23 @@
+"""Building the cut that a configuration names, through one model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from torch import nn
+
+from .config import EncoderPropagation
+from .cut import Cut
+from .cut_kinds import parse_cut
+
+
+def build_cut(model: nn.Module, config: EncoderPropagation) -> Cut:
+    """Raises UnsupportedError where the model has no such cut, InputError where its numbers do not fit."""
+    predictor = config.predictor_kind
+    kind, numbers = parse_cut(config.boundary)
+    if kind.builder is None:
+        kind, numbers = parse_cut(predictor.default_cut)
+    assert kind.builder is not None
+    module, _, function = kind.builder.partition(":")
+    cut: Cut = getattr(import_module(f".{module}", __package__), function)(model, numbers, predictor)
+    return cut

@@ -1,0 +1,123 @@
+"""Cut through a model: the part evaluated at every step, and the part whose features are cached at key steps.
+
+The interface that `unet_cut`, `block_cut` and `output_cut` implement.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+
+from .cut_state import CacheEntry, CutState, Mode, Weights
+from .predictor import line_weights
+
+#: What a model's forward returns: a tensor, a tuple or one of diffusers' output classes.
+ModelOutput: TypeAlias = Any
+#: Runs the model's own forward: (copies of the batch, a timestep for each or None for the call's own) -> its output.
+Forward = Callable[[int, "torch.Tensor | None"], ModelOutput]
+
+_LEAST_TRUST = 0.05  # in a line: enough to see whether it would have done better
+
+
+class Cut(ABC):
+    """One cut through one model, with the features cached at its key steps, per guidance branch.
+
+    order: 0 holds the cached features between key steps, 1 follows their line.
+    """
+
+    #: Whether predictions between key steps depend on the current latents; if not, they can be made ahead in one batch.
+    reads_latents = True
+    #: Whether a prediction between key steps costs nothing, so that each key step can be checked against it.
+    costs_nothing = False
+    #: Whether a line is always followed fully, or only as far as the last key step showed it to hold. Measured: cuts of
+    #: a UNet gain by the latter (2 dB), outputs and blocks lose (4 dB), as a line that missed once still points the
+    #: right way.
+    full_lines = True
+
+    def __init__(self, order: int) -> None:
+        self.order, self.state = order, CutState()
+        self._points: dict[str, list[float]] = {}  # of the last key steps, newest first
+        self._trust: dict[str, float] = {}
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As `EncoderPropagation.boundary` spells it."""
+
+    @abstractmethod
+    def entries(self) -> list[CacheEntry]:
+        """All cached features."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Restore the model."""
+
+    def ready(self, branch: str) -> bool:
+        """Whether this branch has a key step to propagate from."""
+        return bool(self._points.get(branch))
+
+    def weights(self, branch: str, position: float) -> tuple[float, ...]:
+        """Of the cached values, for a step at this coordinate (see `RunSchedule.position`)."""
+        return line_weights(self._points[branch][: self.order + 1], position, self._trust.get(branch, 1.0))
+
+    def evaluate(
+        self, branch: str, position: float, forward: Forward, latents: torch.Tensor
+    ) -> tuple[ModelOutput, float | None]:
+        """A key step: the model's full output, and the drift of the cached features; caches the fresh ones."""
+        expected = (self.weights(branch, position),) if self.ready(branch) else ()
+        with self._running("record", branch, expected):
+            output = forward(1, None)
+        return output, self._note_key_step(branch, position)
+
+    def _note_key_step(self, branch: str, position: float) -> float | None:
+        """Store a key step's coordinate and how far a line may be trusted until the next; returns the drift."""
+        points = self._points.setdefault(branch, [])
+        points.insert(0, position)
+        del points[self.order + 1 :]
+        followed = None if self.full_lines else self.state.followed_fraction()
+        if followed is not None:
+            self._trust[branch] = min(1.0, max(_LEAST_TRUST, self._trust.get(branch, 1.0) * followed))
+        return self.state.drift()
+
+    def replay(
+        self,
+        branch: str,
+        positions: Sequence[float],
+        forward: Forward,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor | None = None,
+    ) -> ModelOutput:
+        """The output with the cached part propagated: of this step, or of several in one batch if latents are not
+        read."""
+        with self._running("replay", branch, tuple(self.weights(branch, position) for position in positions)):
+            return forward(len(positions), timesteps)
+
+    @contextmanager
+    def _running(self, mode: Mode, branch: str, weights: Weights) -> Iterator[None]:
+        self.state.begin(mode, branch, weights)
+        try:
+            yield
+        finally:
+            self.state.mode = "off"
+
+    def drop_newest(self, branch: str) -> None:
+        """Undo the last key step of a branch, as far as the one before is still cached."""
+        del self._points.get(branch, [])[:1]
+        for entry in self.entries():
+            entry.drop_newest(branch)
+
+    def forget(self, branch: str | None = None) -> None:
+        """Empty the cache, of one branch or of all."""
+        for stored in (self._points, self._trust):
+            stored.clear() if branch is None else stored.pop(branch, None)
+        for entry in self.entries():
+            entry.forget(branch)
+
+    def cached_bytes(self) -> int:
+        """Memory of the cached features, counting a tensor once."""
+        tensors = {id(v): v for entry in self.entries() for values in entry.values.values() for v in values}
+        return sum(v.numel() * v.element_size() for v in tensors.values())

@@ -1,0 +1,278 @@
+"""Propagation attached to a diffusers model or pipeline, and detached again without a trace.
+
+The model's `forward` is replaced on the instance; it decides for each call whether it is a key step. Steps are given by
+the engine's loop (`at`) or, in a pipeline that the user drives, read from the timesteps of the model calls. Where
+predictions between key steps do not depend on the latents, they are made ahead in one batch and returned in the order
+of the pipeline's model calls, so that any solver sees its normal sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from videogen.core.attachment import check_free, check_not_compiled
+from videogen.core.errors import InputError
+from videogen.core.step_counter import Clock
+
+from .build_controller import build_controller
+from .config import EncoderPropagation
+from .controller import Controller
+from .cut import Cut, ModelOutput
+from .denoisers import denoisers
+from .key_step_frames import KeyStepFrames
+from .model_call import ModelCall
+from .propagated_model import PropagatedModel, attends_sparsely, first_tensor
+from .run_report import Evaluation, summarize
+from .run_schedule import RunSchedule, Scheduler, is_set, read_schedule
+from .supervision import StepContext, Supervision
+
+_AUDITED = (1, 2, 3, 5, 9, 17, 33)  # key steps, counted from 0, at which a cut whose predictions cost time is checked
+_LATE = "its windows were not evaluated at the last key"
+
+
+def attach(
+    target: object,
+    config: EncoderPropagation | str | None = None,
+    *,
+    scheduler: Scheduler = None,
+    calibrated_as: str | None = None,
+) -> PropagationHandle:
+    """Propagate in a model, or in all of a pipeline's denoisers, until `close()`.
+
+    target: a diffusers UNet or video transformer, or a pipeline. config: the promise or rule, or the command line's
+    spec for it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's; a single model without one can
+    only follow `every:N` or a list of steps. calibrated_as: the model's name in `calibration`. Also a context manager.
+    Compile, copy or save a model before or after, not while this is attached. Raises InputError, UnsupportedError.
+    """
+    if isinstance(config, str):
+        config = EncoderPropagation.parse(config)
+        if config is None:
+            raise InputError("propagation 'off' needs nothing attached")
+    if not isinstance(config, EncoderPropagation | None):
+        raise InputError(f"config={config!r} must be an EncoderPropagation or a spec such as 'fd'")
+    return PropagationHandle(target, config or EncoderPropagation(), scheduler, calibrated_as)
+
+
+class PropagationHandle:
+    """Propagation on one model or pipeline. `report()` summarizes the run; `close()` detaches it."""
+
+    def __init__(
+        self, target: object, config: EncoderPropagation, scheduler: Scheduler, calibrated_as: str | None
+    ) -> None:
+        self.config, self.calibrated_as = config, calibrated_as
+        self._pipeline = None if isinstance(target, nn.Module) else target
+        self._scheduler = scheduler
+        self._calls = 0
+        models = denoisers(target)
+        for model in models.values():
+            _check_attachable(model)
+        self._given_context: StepContext | None = None
+        self._clock = Clock()
+        self._given_key_steps: dict[int, str] = {}
+        self._models: list[PropagatedModel] = []
+        try:
+            for name, model in models.items():
+                self._models.append(PropagatedModel(name, model, self))
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Whose timesteps are run: the one given, or the pipeline's present one."""
+        return self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
+
+    def _begin(self, first: float | None = None) -> None:
+        """Begin a run at this timestep: nothing is cached, nothing is decided."""
+        self.schedule: RunSchedule = read_schedule(self.scheduler, self.config.predictor_kind.in_sigma, first)
+        self.controller: Controller | None = None
+        if self.scheduler is None or is_set(self.scheduler):  # else the pipeline has yet to set its timesteps
+            self.controller = build_controller(self.config, self.schedule, self._models[0].cut, self.calibrated_as)
+        self._supervision = Supervision(self.schedule.kind)
+        self._step, self._is_key_step = -1, True
+        self._decided: list[int] = []  # key steps; windows that take turns join them at later steps
+        self._before_step = 0  # of `evaluations`: calls before the present step
+        self.evaluations: list[Evaluation] = []
+        self.ahead_s = 0.0
+        self.errors: dict[int, float | None] = {}
+        self.expected: dict[int, float | None] = {}
+        self.rolled_back: list[tuple[int, int]] = []
+        self.forced: dict[int, str] = dict(self._given_key_steps)
+        for model in self._models:
+            model.forget()
+
+    @contextmanager
+    def at(self, step: int, branch: str, guidance_scale: float = 1.0) -> Iterator[None]:
+        """Give the step and guidance branch of the model calls in this block, instead of having them inferred.
+
+        Calls of several windows are separate branches, `cond@0`, `cond@12`, in any order; windows may take turns from
+        step to step. A branch that comes first at a step between key steps is fully evaluated, with all that follow at
+        that step; if others of the step were propagated before it, the next step is a key step.
+        """
+        self._given_context = StepContext(step, branch, guidance_scale)
+        try:
+            yield
+        finally:
+            self._given_context = None
+
+    def force(self, steps: Mapping[int, str]) -> None:
+        """Make these steps key steps in every run from now on, each with its reason."""
+        self._given_key_steps.update(steps)
+        self.forced.update(steps)
+
+    def context(self, call: ModelCall) -> StepContext:
+        """The step and branch of a call. A new run begins where the timesteps are another tensor, or turn back."""
+        if self._given_context is not None:
+            return self._given_context
+        if self.scheduler is None:
+            if self._clock.tick(call.timestep, tuple(call.latents.shape)):
+                self._begin()
+            return StepContext(self._clock.step, str(self._clock.calls), 1.0)
+        same_run = self.schedule.all_timesteps is self.scheduler.timesteps
+        step = self.schedule.step_of(call.timestep) if same_run else None
+        if step is None or step < self._step or self.controller is None:
+            self._begin(call.timestep)
+            step = 0
+        self._calls = self._calls + 1 if step == self._step else 0
+        return StepContext(step, str(self._calls), self._guidance_scale())
+
+    def _guidance_scale(self) -> float:
+        """The pipeline's, 1 without guidance; the largest where each frame has a separate one."""
+        scale = getattr(self._pipeline, "guidance_scale", None)
+        guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
+        return float(torch.as_tensor(scale).max()) if scale is not None and guided else 1.0
+
+    def is_key_step(self, context: StepContext, model: PropagatedModel) -> bool:
+        """Decided once per step, for all its branches."""
+        if context.step != self._step:
+            if self._given_context is not None and context.step == 0:
+                self._begin()
+            assert self.controller is not None
+            self.finish_step()
+            self._step, self._before_step = context.step, len(self.evaluations)
+            last = model.last_key_step(context.branch)
+            if last is not None:
+                self.controller.start_span(last)
+            self.expected[context.step] = self.controller.expected_error(context.step)
+            if self._is_late(last):
+                self.forced.setdefault(context.step, _LATE)
+                self._is_key_step = True
+            else:
+                self._is_key_step = context.step in self.forced or self.controller.is_key_step(context.step)
+                self._decided += [context.step] if self._is_key_step else []
+        return self._is_key_step
+
+    def _is_late(self, last: int | None) -> bool:
+        """Whether a branch, last fully evaluated at this step, has yet to follow the last key step that was decided."""
+        return last is not None and bool(self._decided) and last < self._decided[-1]
+
+    def joins_key_step(self, context: StepContext, last: int | None) -> bool:
+        """Whether a branch that was absent at the last key step is fully evaluated at a step whose other branches were
+        not."""
+        if self._is_key_step or not self._is_late(last):
+            return False
+        self.forced.setdefault(context.step, f"{_LATE}, in some branches")
+        return True
+
+    def add_key_step(self, context: StepContext, why: str) -> None:
+        """There is nothing to propagate from: this step becomes a key step, and the next one too if a branch of this
+        one was propagated."""
+        assert self.controller is not None
+        if self._is_key_step:
+            return
+        self.forced.setdefault(context.step, why)
+        if len(self.evaluations) > self._before_step:
+            self.forced.setdefault(context.step + 1, f"{why} at the step before, in one branch")
+        else:
+            self.controller.retract(context.step)
+            self._is_key_step = True
+
+    @property
+    def was_key(self) -> bool:
+        """Whether the step that was last called is a key step."""
+        return self._is_key_step
+
+    def audits(self, model: nn.Module) -> bool:
+        """Whether the present key step is also propagated, for comparison: at the first few, then ever more rarely."""
+        return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
+
+    def supervise(
+        self,
+        context: StepContext,
+        expected: ModelOutput | None,
+        fresh: ModelOutput,
+        latents: torch.Tensor,
+        drift: float | None,
+    ) -> None:
+        """At a key step: compare what propagation would have given with the model's output, or the features alone."""
+        if self.schedule.levels is None or not self._is_key_step:
+            return
+        self._supervision.note_drift(drift)
+        if expected is not None:
+            level = self.schedule.levels[context.step]
+            self._supervision.note(first_tensor(expected), first_tensor(fresh), latents, level, context)
+
+    def finish_step(self, roll_back: bool = False) -> int | None:
+        """All branches of the present step were called. Learns from it if it is a key step.
+
+        Where `roll_back` is allowed and the error is far above its estimate: the step to go back to, which will be a
+        key step.
+        """
+        step, levels = self._step, self.schedule.levels
+        if step < 0 or not self._is_key_step or step in self.errors or levels is None or self.controller is None:
+            return None
+        error = self._supervision.error(levels[step])
+        back = self.controller.roll_back_step(step, error) if roll_back else None
+        if back is None:
+            self.errors[step] = error
+            self.controller.note_error(step, error)
+            return None
+        assert error is not None
+        self.controller.roll_back(back, error)
+        self.rolled_back.append((step, back))
+        for model in self._models:
+            model.go_back(back)
+        self._decided = [key_step for key_step in self._decided if key_step < back]
+        self._step, self._is_key_step = back - 1, False
+        return back
+
+    def close(self) -> None:
+        """Restore the model."""
+        for model in self._models:
+            model.close()
+
+    def report(self) -> dict[str, Any]:
+        """What was promised and reached, and what it saved, for a manifest."""
+        self.finish_step()
+        return summarize(self)
+
+    @property
+    def cuts(self) -> list[Cut]:
+        return [model.cut for model in self._models]
+
+    @property
+    def key_step_frames(self) -> list[KeyStepFrames]:
+        """Of each model, where key steps compute some frames only."""
+        return [model.key_step_frames for model in self._models if model.key_step_frames]
+
+    def __enter__(self) -> PropagationHandle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_attachable(model: nn.Module) -> None:
+    check_free(model, PropagatedModel)
+    check_not_compiled(model)
+    if getattr(model, "is_cache_enabled", False):
+        raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")

@@ -1,0 +1,96 @@
+"""One call of a denoiser by parameter name: its latents, timestep and conditions, and how to repeat it for a batch of
+steps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+
+from videogen.core.errors import UnsupportedError
+
+from .cut import ModelOutput
+
+_LATENTS = ("sample", "hidden_states")
+_TIMESTEPS = ("timestep", "timesteps")
+#: Inputs that a ControlNet computes at every step: no conditions that must stay the same, and not known ahead.
+_PER_STEP = ("additional_residual", "controlnet")
+
+
+class ModelCall:
+    """A call of `forward`. Raises UnsupportedError where it has no latents or timestep."""
+
+    def __init__(self, signature: inspect.Signature, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._bound = signature.bind(*args, **kwargs)
+        given = self._bound.arguments
+        self._latents = next((n for n in _LATENTS if isinstance(given.get(n), torch.Tensor)), "")
+        self._timestep = next((n for n in _TIMESTEPS if given.get(n) is not None), "")
+        if not self._latents or not self._timestep:
+            raise UnsupportedError(
+                "this model's forward has no latents (sample, hidden_states) or no timestep; propagation needs both"
+            )
+
+    @property
+    def latents(self) -> torch.Tensor:
+        found: torch.Tensor = self._bound.arguments[self._latents]
+        return found
+
+    @property
+    def timestep(self) -> float:
+        return float(torch.as_tensor(self._bound.arguments[self._timestep]).max())
+
+    def conditions(self) -> dict[str, object]:
+        """All other inputs, which must not change between a key step and the steps that propagate from it."""
+        variable = (self._latents, self._timestep)
+        return {
+            name: value for name, value in self._bound.arguments.items()
+            if name not in variable and not any(part in name for part in _PER_STEP)
+        }  # fmt: skip
+
+    @property
+    def known_ahead(self) -> bool:
+        """Whether later steps' calls can be made ahead: only latents and timestep are new at each step."""
+        given = self._bound.arguments.items()
+        return not any(any(part in name for part in _PER_STEP) and value is not None for name, value in given)
+
+    def run(
+        self, forward: Callable[..., ModelOutput], copies: int = 1, timesteps: torch.Tensor | None = None
+    ) -> ModelOutput:
+        """`forward` on this call, or on `copies` of its batch, one after the other, each at its entry of `timesteps`
+        [copies]."""
+        if timesteps is None:
+            return forward(*self._bound.args, **self._bound.kwargs)
+        given, batch = dict(self._bound.arguments), self.latents.shape[0]
+        for name, value in self.conditions().items():
+            given[name] = repeat_condition(value, batch, copies)
+        given[self._latents] = self.latents.repeat(copies, *[1] * (self.latents.ndim - 1))
+        given[self._timestep] = timesteps.to(self.latents.device).repeat_interleave(batch)
+        bound = inspect.BoundArguments(self._bound.signature, given)  # type: ignore[arg-type]
+        return forward(*bound.args, **bound.kwargs)
+
+
+def repeat_condition(value: object, batch: int, copies: int) -> object:
+    """A condition for `copies` of a batch: tensors whose first axis is the batch (or batch times frames) are
+    repeated."""
+    if isinstance(value, torch.Tensor):
+        per_sample = value.ndim > 0 and value.shape[0] % batch == 0
+        return value.repeat(copies, *[1] * (value.ndim - 1)) if per_sample else value
+    if isinstance(value, dict):
+        return {key: repeat_condition(item, batch, copies) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(repeat_condition(item, batch, copies) for item in value)
+    return value
+
+
+def equal_conditions(a: object, b: object) -> bool:
+    """Whether two conditions are equal, tensors by value."""
+    if a is b:
+        return True
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal_conditions(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(equal_conditions(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and not isinstance(a, torch.Tensor) and bool(a == b)
