@@ -1,5 +1,4 @@
-"""What to attend to: block-sparse attention under a stated recall. Tensors in, tensors out; `attach` ties it to a
-model.
+"""Block-sparse attention with a guaranteed recall. Tensors in, tensors out; `attach` attaches it to a model.
 
     block_map = search(query, key, recall=0.95)
     out = sparse_attention(query, key, value, block_map)
@@ -8,7 +7,7 @@ model.
         pipeline("a prompt")
         print(handle.report()["mean_density"])
 
-Knows no model family, no pipeline and no video file. Importing this loads no torch; the first use does.
+Independent of model families, pipelines and video files. Importing this loads no torch; the first use does.
 """
 
 from __future__ import annotations
@@ -18,25 +17,55 @@ from typing import TYPE_CHECKING
 from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .attaching import Handle, attach
+    from .attaching import AttentionSnapshot, Handle, attach
     from .blockmap import BlockMap, Forced
     from .config import SparseAttention
     from .lse import error_bound, merge
     from .mass import block_mass, row_mass
     from .order import TokenGrid, inverse, permutation
+    from .policies.base import AttentionCall, AttentionOutcome, AttentionPolicy, FixedMapPolicy, PolicyState
+    from .policies.table import POLICIES, PolicyRow
     from .searching import audit_map, search
     from .sparse import sparse_attention
 
 _HOMES = {
-    "BlockMap": "blockmap", "Forced": "blockmap", "Handle": "attaching", "SparseAttention": "config", "TokenGrid": "order",
-    "attach": "attaching", "audit_map": "searching", "block_mass": "mass", "error_bound": "lse", "inverse": "order", "merge": "lse",
-    "permutation": "order", "row_mass": "mass", "search": "searching", "sparse_attention": "sparse",
-}  # fmt: skip
+    "POLICIES": "policies.table",
+    "AttentionCall": "policies.base",
+    "AttentionOutcome": "policies.base",
+    "AttentionPolicy": "policies.base",
+    "AttentionSnapshot": "attaching",
+    "BlockMap": "blockmap",
+    "FixedMapPolicy": "policies.base",
+    "Forced": "blockmap",
+    "Handle": "attaching",
+    "PolicyRow": "policies.table",
+    "PolicyState": "policies.base",
+    "SparseAttention": "config",
+    "TokenGrid": "order",
+    "attach": "attaching",
+    "audit_map": "searching",
+    "block_mass": "mass",
+    "error_bound": "lse",
+    "inverse": "order",
+    "merge": "lse",
+    "permutation": "order",
+    "row_mass": "mass",
+    "search": "searching",
+    "sparse_attention": "sparse",
+}
 
 __all__ = [
+    "POLICIES",
+    "AttentionCall",
+    "AttentionOutcome",
+    "AttentionPolicy",
+    "AttentionSnapshot",
     "BlockMap",
+    "FixedMapPolicy",
     "Forced",
     "Handle",
+    "PolicyRow",
+    "PolicyState",
     "SparseAttention",
     "TokenGrid",
     "attach",

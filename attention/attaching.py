@@ -1,9 +1,9 @@
-"""Attaching sparse attention to a diffusers model or pipeline, and taking it off again without a trace.
+"""Attaching sparse attention to a diffusers model or pipeline, until the handle is closed.
 
-Nothing of the library is patched. Module hooks say which attention module is running; within it, and only there, a
-torch function mode sees the module's own call of `scaled_dot_product_attention` and may answer it. That call is what
-diffusers' `native` attention backend and its legacy processors both end in; a module that is set to another backend
-is set to `native` for those of its calls that may become sparse.
+Nothing of the library is patched. Module hooks know which attention module is running; within it, and only there, a
+torch function mode intercepts the module's own call of `scaled_dot_product_attention` and may answer it. Both diffusers'
+`native` attention backend and its legacy processors end in that call; a module that is set to another backend is set to
+`native` for those of its calls that may become sparse.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from videogen.core.attachment import Attachment, check_free, check_not_compiled
 from videogen.core.errors import InputError
 from videogen.core.step_counter import Clock
 
+from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
 from .config import SparseAttention
-from .keepframes import Frames, Spans, check_within, checked_frames, frame_tokens, one_frame_each
-from .layout import frames_a_token, guess_grid, key_mask_of, layout_of
+from .layout import as_key_mask, frames_per_token, guess_grid, token_layout
 from .order import TokenGrid
-from .report import summarise
-from .site import Moment, Record, Site
+from .policies.base import PolicyState
+from .report import summarize
+from .visible_frames import Frames, Spans, check_frames, check_within, frame_tokens, is_per_frame
 
 _log = logging.getLogger("videogen.attention")
 _SDPA = torch.nn.functional.scaled_dot_product_attention
@@ -39,42 +42,50 @@ def attach(
 ) -> Handle:
     """Make the long self-attention of a model, or of all of a pipeline's denoisers, sparse until `close()`.
 
-    target: a diffusers model (any module with attention processors) or a pipeline. config: what is promised, or the
-    command line's word for it, such as `adaptive`. steps: of a run; read off the pipeline's scheduler where it is None,
-    and needed for a bare model if the configuration speaks in shares of steps. grid: where the video's tokens lie;
-    None: read off the model's input. Also a context manager. A model is compiled, copied or saved before or after, not
-    while. Raises InputError.
+    target: a diffusers model (any module with attention processors) or a pipeline. config: a configuration or its spec,
+    such as `adaptive`. steps: of a run; None: read from the pipeline's scheduler. Needed for a bare model if the
+    configuration depends on fractions of the steps. grid: where the video's tokens lie; None: read from the model's
+    input. The handle is also a context manager. Compile, copy or save a model before or after, not while it is
+    attached. Raises InputError.
     """
     if isinstance(config, str):
         config = SparseAttention.parse(config)
         if config is None:
             raise InputError("attention 'dense' needs nothing attached")
     if not isinstance(config, SparseAttention | None):
-        raise InputError(f"config={config!r} must be a SparseAttention or a word such as 'adaptive'")
+        raise InputError(f"config={config!r} must be a SparseAttention or a spec such as 'adaptive'")
     if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise InputError(f"steps={steps!r} must be a whole number above 0")
+        raise InputError(f"steps={steps!r} must be an integer above 0")
     return Handle(target, config or SparseAttention(), steps, grid)
 
 
+@dataclass(frozen=True)
+class AttentionSnapshot:
+    """The state of a handle between two steps: step counter, records, and each layer's policy states, by reference."""
+
+    counter: Clock
+    records: tuple[CallRecord, ...]
+    states: Mapping[str, Mapping[tuple[object, ...], PolicyState]]
+    untouched: Mapping[str, str]
+
+
 class Handle:
-    """Sparse attention on one model or pipeline. `records` and `report()` say what it did; `close()` takes it off."""
+    """Sparse attention on one model or pipeline. `records` and `report()` describe its calls; `close()` detaches it."""
 
     def __init__(self, target: Any, config: SparseAttention, steps: int | None, grid: TokenGrid | None) -> None:
         self.config = config
-        self.records: list[Record] = []
+        self.records: list[CallRecord] = []
         self._scheduler = getattr(target, "scheduler", None)
-        self._steps, self._clock = steps, Clock()
-        self._told: set[str] = set()
+        self._steps, self._counter = steps, Clock()
+        self._logged: set[str] = set()
         models = _denoisers(target)
         for model in models.values():
-            _check_free(model)
-        if (
-            steps is None
-            and self._scheduler is None
-            and (config.dense_steps > 0 or (config.sparsity is not None and not config.window))
-        ):
+            check_free(model, _AttachedModel)
+            check_not_compiled(model)
+        if steps is None and self._scheduler is None and config.needs_steps:
             raise InputError(
-                "this configuration speaks in shares of all steps, which a bare model cannot know; give attach(..., steps=N)"
+                "this configuration depends on fractions of the steps, which a bare model cannot know; "
+                "give attach(..., steps=N)"
             )
         self._models = [_AttachedModel(name, model, self, grid) for name, model in models.items()]
 
@@ -84,52 +95,73 @@ class Handle:
         return self._steps if self._steps is not None or timesteps is None else len(timesteps)
 
     @contextmanager
-    def at(self, step: int, branch: str, keep_frames: Frames = ()) -> Iterator[None]:
-        """Say which step and guidance branch the model calls in this block are of, instead of having them guessed.
+    def at(self, step: int, branch: str, visible_frames: Frames = ()) -> Iterator[None]:
+        """State the step and guidance branch of the model calls in this block, instead of having them guessed.
 
-        Calls of several windows are branches of their own. keep_frames: latent frames of what the model is called with,
-        single ones and ranges [start, stop), whose tokens every query sees. Where it is not known how they lie, the
-        call stays dense. Raises InputError.
+        Calls of several windows are branches of their own. visible_frames: latent frames of the model's input, single
+        ones and ranges [start, stop), whose tokens every query sees. A call in which their place is unknown stays
+        dense. Raises InputError.
         """
-        moment = Moment(step, self.steps, branch, checked_frames(keep_frames))
+        context = StepContext(step, self.steps, branch, check_frames(visible_frames))
         for model in self._models:
-            model.moment = moment
+            model.given_context = context
         try:
             yield
         finally:
             for model in self._models:
-                model.moment = None
+                model.given_context = None
 
-    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> Moment:
-        """A model is called at this timestep, with latents of this shape: which step and branch that is."""
-        if self._clock.tick(timestep, shape):
+    def count_call(self, timestep: float | None, shape: tuple[int, ...] | None) -> StepContext:
+        """The step and branch of a model call at this timestep, with latents of this shape."""
+        if self._counter.tick(timestep, shape):
             self._forget()
-        return Moment(self._clock.step, self.steps, str(self._clock.calls))
+        return StepContext(self._counter.step, self.steps, str(self._counter.calls))
 
-    def record(self, record: Record) -> None:
-        """Keep it; a reason to stay dense is logged once."""
+    def record(self, record: CallRecord) -> None:
+        """Store a record; a reason to stay dense is logged once."""
         self.records.append(record)
-        if record.why and record.why not in self._told:
-            self._told.add(record.why)
-            _log.info("%s stays dense at step %d: %s", record.site, record.step, record.why)
+        if record.why and record.why not in self._logged:
+            self._logged.add(record.why)
+            _log.info("%s stays dense at step %d: %s", record.layer, record.step, record.why)
+
+    def snapshot(self) -> AttentionSnapshot:
+        """All that the next step depends on, for `restore`. Costs no copy of a tensor: states never change in place."""
+        layers = self._layers()
+        return AttentionSnapshot(
+            replace(self._counter), tuple(self.records), {name: layer.attention.states for name, layer in layers.items()},
+            {name: layer.untouched for name, layer in layers.items()},
+        )  # fmt: skip
+
+    def restore(self, snapshot: AttentionSnapshot) -> None:
+        """Go back to a snapshot of this handle, records included. InputError for one of another model."""
+        layers = self._layers()
+        if layers.keys() != snapshot.states.keys():
+            raise InputError("the snapshot is of another model; restore one that this handle took")
+        self._counter = replace(snapshot.counter)
+        self.records[:] = snapshot.records
+        for name, layer in layers.items():
+            layer.attention.states, layer.untouched = snapshot.states[name], snapshot.untouched[name]
 
     def reset(self) -> None:
-        """Forget all maps and records: the next call is of a new run."""
-        self._clock = Clock()
+        """Forget all maps and records: the next call starts a new run."""
+        self._counter = Clock()
         self._forget()
 
     def _forget(self) -> None:
         self.records.clear()
-        for model in self._models:
-            model.forget()
+        for layer in self._layers().values():
+            layer.attention.states = {}
+
+    def _layers(self) -> dict[str, _AttachedLayer]:
+        return {name: layer for model in self._models for name, layer in model.layers.items()}
 
     def report(self) -> dict[str, Any]:
-        """What was promised and reached, by site and step, for a manifest."""
-        untouched = {name: why for model in self._models for name, why in model.untouched().items()}
-        return summarise(self.config, self.records, untouched)
+        """What was promised and reached, by layer and step, for a manifest."""
+        untouched = {name: layer.untouched for name, layer in self._layers().items() if layer.untouched}
+        return summarize(self.config, self.records, untouched)
 
     def close(self) -> None:
-        """The model is as it was before."""
+        """Leave the model as it was before."""
         for model in self._models:
             model.close()
 
@@ -148,7 +180,8 @@ def _denoisers(target: Any) -> dict[str, nn.Module]:
     )
     found = {
         name: part for name, part in components.items()
-        if isinstance(part, nn.Module) and (name == "model" or name.startswith(("transformer", "unet"))) and any(_sites(part))
+        if isinstance(part, nn.Module) and (name == "model" or name.startswith(("transformer", "unet")))
+        and any(_attention_modules(part))
     }  # fmt: skip
     if not found:
         raise InputError(
@@ -157,112 +190,89 @@ def _denoisers(target: Any) -> dict[str, nn.Module]:
     return found
 
 
-def _check_free(model: nn.Module) -> None:
-    """InputError where a model already carries sparse attention, or where it is compiled and would never call what is
-    attached."""
-    owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
-    if any(isinstance(owner, _AttachedModel) for owner in owners):
-        raise InputError(f"{type(model).__name__} has sparse attention attached already; close() that handle first")
-    compiled = [
-        name for name, module in model.named_modules() if getattr(module, "_compiled_call_impl", None) is not None
-    ]
-    if compiled or hasattr(model, "_orig_mod"):
-        raise InputError(
-            f"{type(model).__name__} is compiled, so nothing that is attached would run; attach first, then compile"
-        )
-
-
-def _sites(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _attention_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
 
 
-class _AttachedModel:
-    """The hooks on one model."""
+class _AttachedModel(Attachment):
+    """The hooks on one model. given_context: what the handle's user has stated; None: to be counted."""
+
+    kind: ClassVar[str] = "sparse attention"
 
     def __init__(self, name: str, model: nn.Module, handle: Handle, grid: TokenGrid | None) -> None:
-        self.moment: Moment | None = None
+        self.given_context: StepContext | None = None
+        self.layers: dict[str, _AttachedLayer] = {}
         self._handle, self._model, self._given_grid = handle, model, grid
         self._grid: TokenGrid | None = None
-        self._batch = 0  # of the latents; 0: not seen
-        self._now = Moment(0, None, "0")
-        self._sites: dict[str, _AttachedSite] = {}
+        self._batch = 0  # of the latents; 0: unknown
+        self._context = StepContext(0, None, "0")
         self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
         self._signature = inspect.signature(model.forward)
-        for site_name, module in _sites(model):
-            full = f"{name}.{site_name}" if name != "model" else site_name
-            self._sites[full] = _AttachedSite(full, module, self)
-
-    def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        values = self._signature.bind_partial(*args, **kwargs).arguments
-        latents = next((x for x in values.values() if isinstance(x, torch.Tensor) and x.ndim == 5), None)
-        timestep = values.get("timestep", values.get("timesteps"))
-        if self.moment is None:
-            value = None if timestep is None else float(torch.as_tensor(timestep).max())
-            self._now = self._handle.tick(value, None if latents is None else tuple(latents.shape))
-        else:
-            self._now = self.moment
-        self._grid = self._given_grid or guess_grid(self._model, latents)
-        self._batch = 0 if latents is None else latents.shape[0]
-        if self._now.keep_frames:
-            check_within(self._now.keep_frames, frames_a_token(self._model), self._grid)
-        for site in self._sites.values():
-            site.ordinal = 0
-
-    def attend(
-        self, site: _AttachedSite, dense: Any, query: Any, key: Any, value: Any, scale: Any, mask: Any, text: int
-    ) -> Any:
-        grid = layout_of(self._grid, text, query.shape[2], site.processor_name)
-        keep: Spans | None = ()
-        if self._now.keep_frames and not one_frame_each(self._grid, self._batch, query):
-            keep = frame_tokens(self._now.keep_frames, frames_a_token(self._model), self._grid, grid)
-        site.ordinal += 1
-        if keep is None:
-            self.refuse(
-                site, query.shape[2], "where the frames of keep_frames lie is not known; give attach(..., grid=)"
-            )
-            return dense()
-        out, record = site.site.attend(self._now, site.ordinal - 1, grid, dense, query, key, value, scale, mask, keep)
-        self._handle.record(record)
-        return out
-
-    def refuse(self, site: _AttachedSite, tokens: int, why: str) -> None:
-        """A call of self-attention that stays dense stands in the report all the same."""
-        self._handle.record(site.site.refuse(self._now, tokens, why))
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise InputError("a model cannot be copied while sparse attention is attached; close() the handle first")
-
-    def __reduce__(self) -> Any:
-        raise InputError(
-            "a model cannot be saved as a whole while sparse attention is attached; close() the handle first"
-        )
+        for module_name, module in _attention_modules(model):
+            full = f"{name}.{module_name}" if name != "model" else module_name
+            self.layers[full] = _AttachedLayer(full, module, self)
 
     @property
     def config(self) -> SparseAttention:
         return self._handle.config
 
-    def forget(self) -> None:
-        for site in self._sites.values():
-            site.site.forget()
+    def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        values = self._signature.bind_partial(*args, **kwargs).arguments
+        latents = next((x for x in values.values() if isinstance(x, torch.Tensor) and x.ndim == 5), None)
+        timestep = values.get("timestep", values.get("timesteps"))
+        if self.given_context is None:
+            value = None if timestep is None else float(torch.as_tensor(timestep).max())
+            self._context = self._handle.count_call(value, None if latents is None else tuple(latents.shape))
+        else:
+            self._context = self.given_context
+        self._grid = self._given_grid or guess_grid(self._model, latents)
+        self._batch = 0 if latents is None else latents.shape[0]
+        if self._context.visible_frames:
+            check_within(self._context.visible_frames, frames_per_token(self._model), self._grid)
+        for layer in self.layers.values():
+            layer.ordinal = 0
 
-    def untouched(self) -> dict[str, str]:
-        """Sites that are no self-attention of the video's, with the reason."""
-        return {name: site.apart for name, site in self._sites.items() if site.apart}
+    def attend(self, layer: _AttachedLayer, call: LayerCall, text: int) -> Any:
+        """A call that may become sparse. text: tokens of the module's own text input in its sequence."""
+        tokens = call.query.shape[2]
+        grid = token_layout(self._grid, text, tokens, layer.processor_name)
+        frames = self._context.visible_frames
+        visible: Spans | None = ()
+        if frames and not is_per_frame(self._grid, self._batch, call.query):
+            visible = frame_tokens(frames, frames_per_token(self._model), self._grid, grid)
+        call = replace(call, grid=grid, ordinal=layer.ordinal)
+        layer.ordinal += 1
+        if visible is None:
+            self.refuse(layer, tokens, "the tokens of visible_frames are unknown; give attach(..., grid=)")
+            return call.dense()
+        out, record = layer.attention.attend(self._context, replace(call, visible=visible))
+        self._handle.record(record)
+        return out
+
+    def refuse(self, layer: _AttachedLayer, tokens: int, why: str) -> None:
+        """Record a call of self-attention that stays dense: it is part of the report all the same."""
+        self._handle.record(layer.attention.refuse(self._context, tokens, why))
 
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        for site in self._sites.values():
-            site.close()
+        for layer in self.layers.values():
+            layer.close()
 
 
-class _AttachedSite(TorchFunctionMode):
-    """One attention module. As a function mode it is on only while that module's forward runs."""
+class _AttachedLayer(Attachment, TorchFunctionMode):
+    """One attention module. As a function mode it is on only while that module's forward runs.
+
+    untouched: why the module is not self-attention of the video; empty where it is. ordinal: of the next call within
+    this forward pass of the model.
+    """
+
+    kind: ClassVar[str] = "sparse attention"
 
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
         super().__init__()
-        self.site, self.ordinal = Site(name, owner.config), 0
-        self.apart = (
+        self.attention, self.ordinal = AttentionLayer(name, owner.config), 0
+        self.untouched = (
             "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
         )
         self.processor_name = type(module.processor).__name__
@@ -272,22 +282,22 @@ class _AttachedSite(TorchFunctionMode):
             module.register_forward_pre_hook(self._begin, with_kwargs=True),
             module.register_forward_hook(self._end, always_call=True),
         ]
-        self._put_back: Callable[[], None] | None = None
+        self._restore_backend: Callable[[], None] | None = None
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = self._signature.bind_partial(*args, **kwargs).arguments
         hidden, text = values.get("hidden_states"), values.get("encoder_hidden_states")
         self._video = hidden.shape[1] if isinstance(hidden, torch.Tensor) and hidden.ndim == 3 else 0
         self._text = text.shape[1] if isinstance(text, torch.Tensor) and text.ndim == 3 else 0
-        if not self.apart and not 0 < self._video + self._text < self._owner.config.min_length:
-            self._put_back = _use_native_backend(module)
+        if not self.untouched and not 0 < self._video + self._text < self._owner.config.min_length:
+            self._restore_backend = _use_native_backend(module)
         self.__enter__()
 
     def _end(self, *_: Any) -> None:
         self.__exit__(None, None, None)
-        if self._put_back is not None:
-            self._put_back()
-            self._put_back = None
+        if self._restore_backend is not None:
+            self._restore_backend()
+            self._restore_backend = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -296,21 +306,19 @@ class _AttachedSite(TorchFunctionMode):
         call = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
         query, key = call["query"], call["key"]
         if query.ndim != 4 or query.shape[2] != key.shape[2]:
-            self.apart = self.apart or "cross-attention"
-        if self.apart:
+            self.untouched = self.untouched or "cross-attention"
+        if self.untouched:
             return func(*args, **kwargs)
+        tokens = query.shape[2]
         if why := self._refusal(call):
-            self._owner.refuse(self, query.shape[2], why)
+            self._owner.refuse(self, tokens, why)
             return func(*args, **kwargs)
-        text = (
-            query.shape[2] - self._video
-            if self._text and self._video < query.shape[2] <= self._video + self._text
-            else 0
-        )
-        return self._owner.attend(
-            self, lambda: func(*args, **kwargs), query, key, call["value"], call.get("scale"),
-            key_mask_of(call.get("attn_mask"), query, key), text,
+        joint = self._text and self._video < tokens <= self._video + self._text
+        layer_call = LayerCall(
+            query, key, call["value"], lambda: func(*args, **kwargs), call.get("scale"),
+            as_key_mask(call.get("attn_mask"), query, key),
         )  # fmt: skip
+        return self._owner.attend(self, layer_call, tokens - self._video if joint else 0)
 
     def _refusal(self, call: dict[str, Any]) -> str:
         """Why this call of self-attention stays as it is; empty where it may be made sparse."""
@@ -323,7 +331,7 @@ class _AttachedSite(TorchFunctionMode):
             return "dropout"
         if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or call["value"].requires_grad):
             return "gradients are being recorded"
-        if mask is not None and key_mask_of(mask, query, key) is None:
+        if mask is not None and as_key_mask(mask, query, key) is None:
             return f"a mask {list(mask.shape)} that is more than key padding"
         return ""
 
@@ -333,16 +341,16 @@ class _AttachedSite(TorchFunctionMode):
 
 
 def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
-    """diffusers' attention dispatch ends in torch's own call for this module; returns what puts it back, if that is
-    needed."""
+    """Make diffusers' attention dispatch end in torch's own call for this module; returns what restores it, None where
+    nothing was changed."""
     processor = module.processor
     if not hasattr(processor, "_attention_backend"):
         return None
     from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
     before = vars(processor).get("_attention_backend", _AttentionBackendRegistry)
-    wanted = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
-    if AttentionBackendName(wanted) == AttentionBackendName.NATIVE:
+    current = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
+    if AttentionBackendName(current) == AttentionBackendName.NATIVE:
         return None
     processor._attention_backend = AttentionBackendName.NATIVE
 

@@ -1,8 +1,8 @@
-"""`BlockMap`: which key blocks each block of query rows attends to, as sorted lists; never a dense mask of tokens.
+"""Block map: which key blocks each block of query rows attends to, as sorted lists; never a dense mask of tokens.
 
 Shapes: b batch, h query heads, p query blocks, q key blocks. Blocks are runs of tokens in the order of the tensors;
 the last block of each side may be ragged. Storage is int16 (int32 past 32,767 key blocks): for 118,000 tokens, 24 heads
-and blocks of 128x64 at 20 % density 16 MB a layer, against 40 MB for a mask of blocks and 334 GB for one of tokens.
+and blocks of 128x64 at 20 % density 16 MB per layer, against 40 MB for a mask of blocks and 334 GB for one of tokens.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class BlockMap:
 
     columns: int [b, h, p, k_max], ascending within `counts`, the rest is filler and must not be read.
     counts: int32 [b, h, p], from 1 to the number of key blocks.
-    query_block, key_block: tokens a block, powers of two. query_length, key_length: tokens.
-    recall: [b, h] kept share of the softmax mass, mean over rows, as estimated when the map was made; None if unknown.
+    query_block, key_block: tokens per block, powers of two. query_length, key_length: tokens.
+    recall: [b, h] retained fraction of the softmax mass, mean over rows, as estimated when the map was made; None if
+    unknown.
     """
 
     columns: torch.Tensor
@@ -51,7 +52,7 @@ class BlockMap:
     ) -> BlockMap:
         """From a bool mask of blocks [b, h, p, q]. length: tokens, or (query tokens, key tokens).
 
-        Every row must keep a block (InputError): softmax over nothing is not defined.
+        Every row must have a block (InputError): softmax over nothing is not defined.
         """
         query_length, key_length = length if isinstance(length, tuple) else (length, length)
         check_block("query_block", query_block)
@@ -64,9 +65,9 @@ class BlockMap:
             )
         counts = mask.sum(-1, dtype=torch.int32)
         if bool((counts == 0).any()):
-            raise InputError(f"{int((counts == 0).sum())} query blocks keep no key block; each needs at least one")
+            raise InputError(f"{int((counts == 0).sum())} query blocks have no key block; each needs at least one")
         width = int(counts.max())
-        # a stable descending sort of the mask lists the kept columns first, in ascending order
+        # a stable descending sort of the mask puts the attended columns first, in ascending order
         order = mask.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[..., :width]
         dtype = torch.int16 if cols < 2**15 else torch.int32
         return cls(order.to(dtype).contiguous(), counts, query_block, key_block, query_length, key_length, recall)
@@ -74,10 +75,10 @@ class BlockMap:
     def to_dense(self) -> torch.Tensor:
         """The mask of blocks, bool [b, h, p, q]."""
         cols = self.shape[1]
-        kept = torch.arange(self.columns.shape[-1], device=self.columns.device) < self.counts.unsqueeze(-1)
+        listed = torch.arange(self.columns.shape[-1], device=self.columns.device) < self.counts.unsqueeze(-1)
         mask = torch.zeros(*self.counts.shape, cols, dtype=torch.uint8, device=self.columns.device)
         # filler writes its 0 into an accumulator that never goes down
-        mask.scatter_reduce_(-1, self.columns.long(), kept.to(torch.uint8), "amax")
+        mask.scatter_reduce_(-1, self.columns.long(), listed.to(torch.uint8), "amax")
         return mask.bool()
 
     def expand(self) -> torch.Tensor:
@@ -92,7 +93,7 @@ class BlockMap:
 
     @property
     def density(self) -> float:
-        """Kept (query, key) pairs of tokens over all pairs; ragged blocks count by their tokens."""
+        """(query, key) pairs of tokens within the map over all pairs; ragged blocks count by their tokens."""
         return float(self.head_density().mean())
 
     def head_density(self) -> torch.Tensor:
@@ -109,25 +110,25 @@ class BlockMap:
     def nbytes(self) -> int:
         return self.columns.nbytes + self.counts.nbytes
 
-    def keeps(self, rows: torch.Tensor) -> torch.Tensor:
-        """Which key blocks the query blocks `rows` (int64 [b, h, n]) keep: bool [b, h, n, q]."""
+    def attended(self, rows: torch.Tensor) -> torch.Tensor:
+        """Which key blocks the query blocks `rows` (int64 [b, h, n]) attend to: bool [b, h, n, q]."""
         width = self.columns.shape[-1]
         columns = self.columns.long().gather(2, rows.unsqueeze(-1).expand(-1, -1, -1, width))
         counts = self.counts.gather(2, rows)
-        kept = torch.arange(width, device=rows.device) < counts.unsqueeze(-1)
+        listed = torch.arange(width, device=rows.device) < counts.unsqueeze(-1)
         mask = torch.zeros(*rows.shape, self.shape[1], dtype=torch.uint8, device=rows.device)
-        return mask.scatter_reduce_(-1, columns, kept.to(torch.uint8), "amax").bool()
+        return mask.scatter_reduce_(-1, columns, listed.to(torch.uint8), "amax").bool()
 
-    def whole_heads(self) -> torch.Tensor:
+    def full_heads(self) -> torch.Tensor:
         """Which heads leave nothing out, bool [b, h]."""
         return (self.counts == self.shape[1]).all(-1)
 
-    def of_heads(self, heads: torch.Tensor) -> BlockMap:
-        """The map of some heads (int64 [n]) alone."""
+    def select_heads(self, heads: torch.Tensor) -> BlockMap:
+        """The map of these heads (int64 [n]) only."""
         recall = None if self.recall is None else self.recall[:, heads]
         return replace(self, columns=self.columns[:, heads], counts=self.counts[:, heads], recall=recall)
 
-    def like(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
+    def with_mask(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
         """Another mask of blocks over the same tokens."""
         return BlockMap.from_dense(
             mask,
@@ -178,13 +179,13 @@ class BlockMap:
 class Forced:
     """Token ranges that are always attended, [start, stop): text, a condition, the first frame.
 
-    rows: query tokens that see everything; columns: key tokens that everything sees; beside: such as are no part of
-    what a sparsity keeps, so that however many they are, they take no other block's place.
+    rows: query tokens that see everything; columns: key tokens that everything sees; extra: key tokens that everything
+    sees in addition to the blocks that a sparsity retains, so that however many they are, they displace no other block.
     """
 
     rows: Sequence[tuple[int, int]] = ()
     columns: Sequence[tuple[int, int]] = ()
-    beside: Sequence[tuple[int, int]] = ()
+    extra: Sequence[tuple[int, int]] = ()
 
     def apply(self, mask: torch.Tensor, query_block: int, key_block: int, length: tuple[int, int]) -> torch.Tensor:
         """A mask of blocks [b, h, p, q] with every block that rows and columns touch switched on. length: (query, key)
@@ -192,10 +193,10 @@ class Forced:
 
         Raises InputError for a range that is not within them.
         """
-        for spans, tokens in ((self.rows, length[0]), (self.columns, length[1]), (self.beside, length[1])):
+        for spans, tokens in ((self.rows, length[0]), (self.columns, length[1]), (self.extra, length[1])):
             for start, stop in spans:
                 if not 0 <= start <= stop <= tokens:
-                    raise InputError(f"forced range [{start}, {stop}) is not within the {tokens} tokens that there are")
+                    raise InputError(f"forced range [{start}, {stop}) is not within the {tokens} tokens of this call")
         mask = mask.clone()
         for start, stop in self.rows:
             mask[..., start // query_block : block_count(stop, query_block), :] = True
@@ -203,23 +204,23 @@ class Forced:
             mask[..., start // key_block : block_count(stop, key_block)] = True
         return mask
 
-    def add_beside(self, mask: torch.Tensor, key_block: int) -> torch.Tensor:
-        """The same for `beside`, whose ranges `apply` has checked; the mask itself where there are none."""
-        mask = mask.clone() if self.beside else mask
-        for start, stop in self.beside:
+    def add_extra(self, mask: torch.Tensor, key_block: int) -> torch.Tensor:
+        """The same for `extra`, whose ranges `apply` has checked; the mask itself where there are none."""
+        mask = mask.clone() if self.extra else mask
+        for start, stop in self.extra:
             mask[..., start // key_block : block_count(stop, key_block)] = True
         return mask
 
 
 def check_key_mask(key_mask: torch.Tensor | None, key: torch.Tensor) -> None:
     """InputError where a mask is not bool [b, k] for keys [b, g, k, d]."""
-    wanted = (key.shape[0], key.shape[2])
-    if key_mask is not None and (key_mask.dtype != torch.bool or tuple(key_mask.shape) != wanted):
-        raise InputError(f"key_mask is {key_mask.dtype} {list(key_mask.shape)}; it must be bool {list(wanted)}")
+    expected = (key.shape[0], key.shape[2])
+    if key_mask is not None and (key_mask.dtype != torch.bool or tuple(key_mask.shape) != expected):
+        raise InputError(f"key_mask is {key_mask.dtype} {list(key_mask.shape)}; it must be bool {list(expected)}")
 
 
 def visible_blocks(key_mask: torch.Tensor, key_block: int) -> torch.Tensor:
-    """Which key blocks hold a token that is no padding: bool [b, q]."""
+    """Which key blocks have a token that is not padding: bool [b, q]."""
     return torch.nn.functional.pad(key_mask, (0, -key_mask.shape[1] % key_block)).unflatten(1, (-1, key_block)).any(-1)
 
 

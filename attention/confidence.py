@@ -1,7 +1,6 @@
-"""How sure a sample makes one of a mean: a bound that holds for any values in 0..1, few samples and rare misses
-included.
+"""Lower confidence bound of a mean, from a sample of values in 0..1; valid also for few samples and rare misses.
 
-A normal approximation does not: of 64 rows of which none misses it concludes that none ever does.
+A normal approximation is not: from 64 rows without a miss it concludes that there never is one.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ import math
 
 import torch
 
-#: Stakes of the bets, as shares of the most that can be staked.
+#: Stakes of the bets, as fractions of the most that can be staked.
 _STAKES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
 _HALVINGS = 14
 
 
 def rows_to_show(recall: float, error: float) -> int:
-    """How many rows a sample needs to show a mean of `recall` where in truth half of what may be missing is missing."""
+    """How many rows a sample needs to show a mean of `recall` if half of the permitted mass is really missing."""
     return math.ceil(2 * (math.log(1 / error) + 2) / max(1e-3, 1 - recall))
 
 
@@ -30,7 +29,7 @@ def exceeds(values: torch.Tensor, mean: float, error: float) -> torch.Tensor:
 
 
 def lower_bound(values: torch.Tensor, error: float) -> torch.Tensor:
-    """The largest mean that `exceeds` shows, to 1e-4, over the last axis. An `error` of 0 says that these are all
+    """The largest mean that `exceeds` shows, to 1e-4, over the last axis. An `error` of 0 means that these are all
     values."""
     sample = values.mean(-1)
     if error == 0:
@@ -38,8 +37,8 @@ def lower_bound(values: torch.Tensor, error: float) -> torch.Tensor:
     low, high = torch.zeros_like(sample), sample.clone()
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        shown = _log_fortune(values, middle) >= math.log(1 / error)
-        low, high = torch.where(shown, middle, low), torch.where(shown, high, middle)
+        certain = _log_fortune(values, middle) >= math.log(1 / error)
+        low, high = torch.where(certain, middle, low), torch.where(certain, high, middle)
     return torch.where(sample.isfinite(), low, sample)
 
 

@@ -1,51 +1,60 @@
-"""`SparseAttention`: what is promised, or which knobs are turned. Frozen, checked when made."""
+"""`SparseAttention`: the configuration of sparse attention, by its target or by its knobs. Frozen, checked when made.
+
+The policies that it chooses from, and the specs of the command line, are rows of `policies.table`; the backends are rows
+of `kernels.table`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
 
+from .kernels.table import backend_names
+from .policies.table import POLICIES, PolicyRow, first_with_target, parse_spec, policy_row, targets
+
 ORDERS = ("raster", "tile")
 AUDITS = ("sampled", "full", "off")
-#: The rows of `kernels.table`, which this file, free of torch, cannot read.
-BACKENDS = ("auto", "triton", "flex", "torch")
+#: The policy of a configuration that names none: the first one with the target that is given.
+BY_TARGET = "auto"
 
 _KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
     (int, float): ("recall", "sparsity", "dense_steps"),
     (int,): ("query_block", "key_block", "rows", "audit_rows", "min_length"),
-    (bool,): ("window", "tail", "first_frame"),
-    (str,): ("order", "audit", "backend"),
+    (bool,): ("tail", "first_frame"),
+    (str,): ("policy", "order", "audit", "backend"),
 }
 _OPTIONAL = ("recall", "sparsity", "query_block", "rows", "audit_rows")
 
 
 @dataclass(frozen=True)
 class SparseAttention:
-    """How long self-attention is made sparse. The default promises a recall; with `sparsity` it is AdaSpa as published.
+    """How long self-attention is made sparse. The default promises a recall of 0.95.
 
-    recall: share of the softmax mass that every head keeps at every step, in (0, 1]; held by an audit of random rows,
-    which at any one call errs in no head with a probability of 99 %.
-    sparsity: share of the blocks that are dropped, in [0, 1), instead of a recall.
-    window: with `sparsity`, a fixed band of neighbouring blocks instead of a search (a yardstick).
-    dense_steps: steps at the beginning that stay dense; search_at: when AdaSpa searches. Both as shares of all steps
+    recall: fraction of the softmax mass that every head retains at every step, in (0, 1]; ensured by an audit of random
+    rows, which at any one call errs in no head with a probability of 99 %.
+    sparsity: fraction of the blocks that are dropped, in [0, 1), instead of a recall.
+    policy: how blocks are chosen, a row of `policies.table`. `auto` (resolved when made): `recall` for a recall,
+    `adaspa` for a sparsity. Each policy has one of the two targets, and a default for it.
+    dense_steps: steps at the beginning that stay dense; search_at: when AdaSpa searches. Both as fractions of all steps
     (AdaSpa's 10 and {10, 30} of 50).
-    query_block, key_block: tokens, powers of two; query_block None: what the device is fastest with.
+    query_block, key_block: tokens, powers of two; query_block None: the fastest on the device.
     order: `raster` (AdaSpa) or `tile`, 4x4x4 cubes of tokens, which needs the video's token grid.
-    rows: query rows a block that the search samples, None for all of them. audit: `sampled`, `off`, or `full`, which
-    computes dense attention beside the sparse one to measure the recall exactly. audit_rows: random rows of a head;
-    None for as many as showing the recall takes.
+    rows: query rows per block that the search samples, None for all of them. audit: `sampled`, `off`, or `full`, which
+    computes dense attention as well to measure the recall exactly. audit_rows: random rows per head; None for as many
+    as showing the recall takes.
     tail: add each dropped block by its mean key and value (Sol-Attn's zeroth-order term) instead of leaving it out.
-    min_length: shorter sequences stay dense. first_frame: every token sees the first frame.
+    min_length: shorter sequences stay dense, in tokens. first_frame: every token sees the first frame.
     backend: a kernel's name, or `auto`.
+
+    Raises InputError for a field of the wrong type or range, for a policy without its target, or for both targets.
     """
 
-    recall: float | None = 0.95
+    recall: float | None = None
     sparsity: float | None = None
-    window: bool = False
+    policy: str = BY_TARGET
     dense_steps: float = 0.0
     search_at: Sequence[float] = (0.2, 0.6)
     query_block: int | None = None
@@ -61,22 +70,57 @@ class SparseAttention:
 
     def __post_init__(self) -> None:
         self._check_types()
-        if (self.recall is None) == (self.sparsity is None):
-            raise InputError(f"recall={self.recall}, sparsity={self.sparsity}: promise one of the two")
+        self._resolve_policy()
         if self.recall is not None and not 0 < self.recall <= 1:
             raise InputError(f"recall={self.recall} must be above 0 and at most 1, such as 0.95")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise InputError(f"sparsity={self.sparsity} must be from 0 to below 1, such as 0.8")
-        if self.window and self.sparsity is None:
-            raise InputError("window=True needs a sparsity: a fixed window promises no recall")
-        if not all(0 <= share <= 1 for share in (self.dense_steps, *self.search_at)):
+        if not all(0 <= fraction <= 1 for fraction in (self.dense_steps, *self.search_at)):
             raise InputError(
-                f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are shares of all steps, from 0 to 1"
+                f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are fractions of all steps, from 0 to 1"
             )
         if self.order not in ORDERS:
             raise InputError(f"order={self.order!r} is unknown; use {' or '.join(ORDERS)}")
         if self.audit not in AUDITS:
             raise InputError(f"audit={self.audit!r} is unknown; use {', '.join(AUDITS)}")
+        if self.backend not in backend_names():
+            raise unknown("attention backend", self.backend, backend_names())
+        self._check_sizes()
+
+    @property
+    def row(self) -> PolicyRow:
+        """The policy's row of the table."""
+        return policy_row(self.policy)
+
+    @property
+    def target(self) -> dict[str, float]:
+        """What is promised: {"recall": ...} or {"sparsity": ...}."""
+        return {self.row.target: getattr(self, self.row.target)}
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether the number of a run's steps must be known."""
+        return self.dense_steps > 0 or self.row.needs_steps
+
+    def _resolve_policy(self) -> None:
+        """Name the policy, and fill in its target's default where none is given."""
+        given = [name for name in targets() if getattr(self, name) is not None]
+        if len(given) > 1:
+            both = ", ".join(f"{name}={getattr(self, name)}" for name in given)
+            raise InputError(f"{both}: promise one of the two")
+        row = POLICIES[0] if not given else first_with_target(given[0])
+        if self.policy != BY_TARGET:
+            row = policy_row(self.policy)
+        if given and given[0] != row.target:
+            raise InputError(
+                f"policy={row.name!r} promises no {given[0]}, and {given[0]}={getattr(self, given[0])} is given; "
+                f"give {row.target} instead"
+            )
+        object.__setattr__(self, "policy", row.name)
+        if not given:
+            object.__setattr__(self, row.target, row.default)
+
+    def _check_sizes(self) -> None:
         if self.audit_rows == 1 or min(self.audit_rows or 2, self.min_length, self.rows or 1) < 1:
             raise InputError(
                 f"audit_rows={self.audit_rows} must be 2 or more, rows={self.rows} and min_length={self.min_length} above 0"
@@ -88,66 +132,70 @@ class SparseAttention:
                 raise InputError(
                     f"rows={self.rows} must be from 1 to the {self.query_block} of a query block, or None for all"
                 )
-        if self.backend not in BACKENDS:
-            raise unknown("attention backend", self.backend, BACKENDS)
 
     def _check_types(self) -> None:
         if isinstance(self.search_at, list):
             object.__setattr__(self, "search_at", tuple(self.search_at))
         if not isinstance(self.search_at, tuple) or not self.search_at:
             raise InputError(
-                f"search_at={self.search_at!r} must name at least one share of the steps, such as (0.2, 0.6)"
+                f"search_at={self.search_at!r} must name at least one fraction of the steps, such as (0.2, 0.6)"
             )
         for kinds, names in _KINDS.items():
             for name in names:
                 _check_type(name, getattr(self, name), kinds)
-        for share in self.search_at:
-            _check_type("search_at", share, (int, float))
+        for fraction in self.search_at:
+            _check_type("search_at", fraction, (int, float))
 
     @classmethod
-    def adaspa(cls, sparsity: float = 0.8, **options: object) -> SparseAttention:
+    def of_policy(cls, name: str, target: float | None = None, **options: Any) -> SparseAttention:
+        """A policy with its preset. target: its recall or sparsity, None for the default; options: any other fields."""
+        row = policy_row(name)
+        return cls(**{"policy": name, row.target: target, **row.preset, **options})
+
+    @classmethod
+    def adaspa(cls, sparsity: float = 0.8, **options: Any) -> SparseAttention:
         """AdaSpa (arXiv 2502.21079) as published: blocks of 64, the first fifth dense, searches at 1/5 and 3/5 of the
         steps."""
-        published = {"query_block": 64, "key_block": 64, "dense_steps": 0.2, "rows": None, "audit": "off"}
-        return cls(recall=None, sparsity=sparsity, **{**published, **options})  # type: ignore[arg-type]
+        return cls.of_policy("adaspa", sparsity, **options)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SparseAttention:
-        """From a configuration file or manifest; an unknown key is an error that names the nearest."""
+        """From a configuration file or manifest, also of versions without `policy`. InputError that names the nearest
+        key for an unknown key."""
+        values = with_policy(values)
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
                 raise unknown("attention key", key, known)
-        if values.get("sparsity") is not None:
-            values = {"recall": None, **values}
         try:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"attention={values} cannot be used: {error}") from error
 
     @classmethod
-    def parse(cls, text: str, recall: float | None = None) -> SparseAttention | None:
-        """From the command line's words: `dense` (None), `adaptive`, `adaspa:0.8`, `window:0.8`."""
-        if recall is not None and text != "adaptive":
-            raise InputError(f"recall={recall} is for attention 'adaptive', not {text!r}")
-        if text == "dense":
-            return None
-        if text == "adaptive":
-            return cls(recall=0.95 if recall is None else recall)
-        match = re.fullmatch(r"(adaspa|window)(?::([0-9.]+))?", text)
-        try:
-            sparsity = float(match[2] or 0.8) if match else -1.0
-        except ValueError:
-            match = None
-        if match is None:
-            raise InputError(
-                f"attention {text!r} is unknown; use dense, adaptive, adaspa:SPARSITY or window:SPARSITY, such as adaspa:0.8"
-            )
-        return (
-            cls.adaspa(sparsity)
-            if match[1] == "adaspa"
-            else cls(recall=None, sparsity=sparsity, window=True, audit="off")
-        )
+    def parse(cls, spec: str, recall: float | None = None) -> SparseAttention | None:
+        """From a spec of the command line, a form in `policies.table`, such as `adaptive` or `adaspa:0.8`. None for
+        `dense`. recall: for the policies that promise one. Raises InputError."""
+        row, number = parse_spec(spec)
+        if recall is not None and (row is None or row.target != "recall" or number is not None):
+            able = " or ".join(repr(row.keyword) for row in POLICIES if row.target == "recall")
+            raise InputError(f"recall={recall} is for attention {able}, not {spec!r}")
+        return None if row is None else cls.of_policy(row.name, number if recall is None else recall)
+
+
+def with_policy(values: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration under today's keys: `window=True` of earlier versions is the policy `window`."""
+    if "window" not in values:
+        return values
+    values = dict(values)
+    window = values.pop("window")
+    _check_type("window", window, (bool,))
+    if "policy" not in values:
+        given = next((name for name in targets() if values.get(name) is not None), targets()[0])
+        if window and given != policy_row("window").target:
+            raise InputError(f"window={window} needs a sparsity: a fixed window promises no {given}")
+        values["policy"] = "window" if window else first_with_target(given).name
+    return values
 
 
 def _check_type(name: str, value: object, kinds: tuple[type, ...]) -> None:

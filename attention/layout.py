@@ -1,6 +1,6 @@
-"""How the tokens of a diffusers model lie: its video's grid, its text's place in a joint sequence, its padding.
+"""Token layout of a diffusers model: its video's grid, the place of the text in a joint sequence, its padding.
 
-What is read off configurations and shapes here is all that this library knows of families.
+Read from configurations and shapes; the rest of the library knows nothing about model families.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import torch
 from torch import nn
 
 from .order import TokenGrid
-from .site import grid_of
 
-#: Processors whose joint sequences begin with the text; with others that this file does not know, both ends count as text.
+#: Processors whose joint sequences begin with the text. With processors in neither list both ends count as text.
 _TEXT_FIRST = ("CogVideoX", "EasyAnimate")
 _VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
 
 
-def key_mask_of(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
-    """bool [b, keys] of a mask that only hides keys, the same for all rows and heads; None for any other.
+def as_key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
+    """bool [b, keys] for a mask that only hides keys, the same for all rows and heads; None for any other mask.
 
-    A square mask that hides the same tokens as queries and as keys (HunyuanVideo 1.5) counts as one: what a hidden
-    query would give, nobody reads.
+    A square mask that hides the same tokens as queries and as keys (HunyuanVideo 1.5) counts as such: the results of
+    hidden queries are never read.
     """
     if mask is None or mask.dtype != torch.bool:
         return None
@@ -35,11 +34,11 @@ def key_mask_of(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tenso
         return mask[:, 0, 0].expand(query.shape[0], -1)
     if mask.shape[2] != mask.shape[3]:
         return None
-    seen = mask[:, 0].diagonal(dim1=1, dim2=2)
-    wanted = seen * seen.sum(-1, keepdim=True)  # row and column sums that only the outer product of `seen` has
-    if not (torch.equal(mask[:, 0].sum(1), wanted) and torch.equal(mask[:, 0].sum(2), wanted)):
+    valid = mask[:, 0].diagonal(dim1=1, dim2=2)
+    sums = valid * valid.sum(-1, keepdim=True)  # row and column sums that only the outer product of `valid` has
+    if not (torch.equal(mask[:, 0].sum(1), sums) and torch.equal(mask[:, 0].sum(2), sums)):
         return None
-    return seen.expand(query.shape[0], -1)
+    return valid.expand(query.shape[0], -1)
 
 
 def guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
@@ -55,8 +54,8 @@ def guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | No
     return TokenGrid(frames // t, height // h, width // w)
 
 
-def frames_a_token(model: nn.Module) -> int:
-    """Latent frames in one frame of tokens, as the model's configuration says."""
+def frames_per_token(model: nn.Module) -> int:
+    """Latent frames per frame of tokens, from the model's configuration."""
     return int(_patch(getattr(model, "config", None))[0])
 
 
@@ -71,13 +70,13 @@ def _pair(patch: Any) -> tuple[int, int]:
     return (int(patch[0]), int(patch[1])) if isinstance(patch, list | tuple) else (int(patch or 1), int(patch or 1))
 
 
-def layout_of(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
-    """Where the video and the text of a joint sequence lie, as far as is known.
+def token_layout(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
+    """Where the video and the text of a joint sequence lie, as far as known; None: all tokens are treated the same.
 
-    `text` tokens of the module's own text input are at one end. Where it is not known at which, or where the text is
-    packed into the video's input, as many tokens count as text at both ends. None: all tokens are alike.
+    `text` tokens of the module's own text input are at one end. Where it is unknown at which, or where the text is
+    packed into the video's input, as many tokens count as text at both ends.
     """
-    found = grid_of(length, grid)
+    found = _grid_of_length(length, grid)
     if found is not None:
         return found
     if text == 0:
@@ -91,6 +90,14 @@ def layout_of(grid: TokenGrid | None, text: int, length: int, processor: str) ->
     return _line(length, text, text) if 2 * text < length else None
 
 
+def _grid_of_length(length: int, grid: TokenGrid | None) -> TokenGrid | None:
+    """The grid of a sequence of `length` tokens: the video's, with text if that adds up, or one frame's; else None."""
+    if grid is None or grid.length == length:
+        return grid
+    frame = replace(grid, frames=1, before=0, after=0)
+    return frame if frame.length == length else None
+
+
 def _line(length: int, before: int, after: int) -> TokenGrid:
-    """Tokens of which only the ends are known: history frames or other conditions lie among the video's."""
+    """A layout of which only the ends are known: history frames or other conditions lie among the video's tokens."""
     return TokenGrid(1, 1, length - before - after, before, after)

@@ -11,11 +11,11 @@ import torch
 def merge(
     out: torch.Tensor, lse: torch.Tensor, other_out: torch.Tensor, other_lse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention over the union of two disjoint sets of keys: (out [b, h, l, d], lse [b, h, l]) of each to the same of
-    both.
+    """Attention over the union of two disjoint sets of keys: (out [b, h, l, d], lse [b, h, l]) of both, from
+    those of each.
 
-    Associative and commutative to rounding; fp32 inside, `out`'s dtype outside. A part with lse = -inf (no keys) counts
-    for nothing.
+    Associative and commutative to rounding; fp32 inside, `out`'s dtype outside. A part with lse = -inf (no keys) adds
+    nothing.
     """
     total = torch.logaddexp(lse.float(), other_lse.float())
     finite = torch.where(total == -torch.inf, torch.zeros_like(total), total)
@@ -30,7 +30,7 @@ def _weighted(weight: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
 
 
 def error_bound(recall: torch.Tensor, value_norm: torch.Tensor, sparse_norm: torch.Tensor) -> torch.Tensor:
-    """The hard bound on |o - o_S| of a row that keeps `recall` of its mass: (1 - recall)(max |v| + |o_S|).
+    """The hard bound on |o - o_S| of a row that retains `recall` of its mass: (1 - recall)(max |v| + |o_S|).
 
     From o - o_S = (1 - recall)(o_dropped - o_S), as o_dropped is a mean of values. Any shapes that broadcast.
     """

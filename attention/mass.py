@@ -1,4 +1,4 @@
-"""How much softmax mass each key block holds: the figure that every search, audit and recall is made of.
+"""Block mass: how much softmax mass each key block has, which every search, audit and recall is computed from.
 
 Shapes: b batch, h heads, g key heads, l tokens, n sampled rows, q key blocks. Scores and masses are fp32 whatever the
 inputs' dtype: ties in bf16 favour early blocks.
@@ -14,7 +14,7 @@ import torch
 
 from .blockmap import block_count, block_sizes
 from .kernels.sharing import parallel_for, scratch
-from .kernels.table import has_triton
+from .kernels.triton_support import has_triton
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def row_mass(
 
 
 def takes_triton(query: torch.Tensor, key_block: int) -> bool:
-    """Whether the Triton kernel can measure masses here; the other way serves everything."""
+    """Whether the Triton kernel can measure masses here; PyTorch serves everything."""
     fits = query.dtype in (torch.float16, torch.bfloat16, torch.float32) and query.shape[-1] <= 256 and key_block >= 16
     return query.device.type == "cuda" and has_triton() and fits
 
@@ -108,7 +108,7 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
 
 
 def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[int, int]:
-    """(rows, keys) whose scores are made in one go: whole key blocks, and on a CPU no more than stay in its cache."""
+    """(rows, keys) whose scores are computed at once: full key blocks, and on a CPU no more than fit its cache."""
     if device.type != "cpu" or not rows:
         return max(1, rows), -(-keys // key_block) * key_block
     tall = min(rows, _TALLEST)

@@ -1,7 +1,7 @@
 """Token order: where a video's tokens lie in the sequence, and how blocks become compact in space and time.
 
-Attention over all keys does not depend on the order of tokens, only which of them share a block does. In `raster` order
-a block of 64 is a strip of one picture row; in `tile` order it is a 4x4x4 cube.
+Attention over all keys does not depend on the token order, but which tokens share a block does. In `raster` order a
+block of 64 is a strip of one row of a frame; in `tile` order it is a 4x4x4 cube.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def permutation(grid: TokenGrid, tile: tuple[int, int, int] = (4, 4, 4)) -> torc
     Tiles at the far borders are cut, not padded, so any grid works.
     """
     if min(tile) < 1:
-        raise InputError(f"tile={tile} must hold at least one token a side")
+        raise InputError(f"tile={tile} must have at least one token per side")
     axes = [torch.arange(n) for n in (grid.frames, grid.height, grid.width)]
     t, y, x = torch.meshgrid(*axes, indexing="ij")
     key = torch.zeros_like(t)

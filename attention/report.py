@@ -1,4 +1,4 @@
-"""From the records of a run to what stands in its manifest: small tables by site and step."""
+"""Report of a run for its manifest: tables by attention layer and step, from the records of all calls."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from .attention_layer import CallRecord
 from .config import SparseAttention
-from .site import Record
 
 
-def summarise(config: SparseAttention, records: Iterable[Record], untouched: Mapping[str, str]) -> dict[str, Any]:
-    """`sites` x `steps` tables; guidance branches and calls of one cell are joined (mean density, smallest recall).
+def summarize(config: SparseAttention, records: Iterable[CallRecord], untouched: Mapping[str, str]) -> dict[str, Any]:
+    """`layers` x `steps` tables; guidance branches and calls of one cell are joined (mean density, smallest recall).
 
-    promised: recall or sparsity. density, recall, bound, exact: lists [site][step], None where nothing was measured.
-    searches: [site][step] counts. dense: reason -> calls. untouched: site -> reason, for sites that are no
-    self-attention of the video's.
+    promised: recall or sparsity. density, recall, bound, exact: lists [layer][step], None where nothing was measured.
+    searches: [layer][step] counts. dense: reason -> calls. untouched: layer -> reason, for layers that are not
+    self-attention of the video.
     """
     records = list(records)
-    sites = list(dict.fromkeys(record.site for record in records))
+    layers = list(dict.fromkeys(record.layer for record in records))
     steps = 1 + max((record.step for record in records), default=-1)
-    cells: dict[tuple[str, int], list[Record]] = {}
+    cells: dict[tuple[str, int], list[CallRecord]] = {}
     reasons: dict[str, int] = {}
     for record in records:
-        cells.setdefault((record.site, record.step), []).append(record)
+        cells.setdefault((record.layer, record.step), []).append(record)
         if record.why:
             reasons[record.why] = reasons.get(record.why, 0) + 1
 
     def table(pick: Any) -> list[list[Any]]:
-        return [[pick(cells[site, step]) if (site, step) in cells else None for step in range(steps)] for site in sites]
+        rows = ([cells.get((layer, step)) for step in range(steps)] for layer in layers)
+        return [[None if cell is None else pick(cell) for cell in row] for row in rows]
 
     calls = [record for record in records if record.why is None]
     return {
         "config": asdict(config),
-        "promised": {"recall": config.recall} if config.recall is not None else {"sparsity": config.sparsity},
-        "sites": sites,
+        "promised": config.target,
+        "layers": layers,
         "steps": steps,
         "tokens": max((record.tokens for record in records), default=0),
         "density": table(lambda cell: round(sum(r.density for r in cell) / len(cell), 4)),
@@ -49,8 +50,8 @@ def summarise(config: SparseAttention, records: Iterable[Record], untouched: Map
     }
 
 
-def _mean_density(records: Iterable[Record]) -> float:
-    """The share of all self-attention scores that was computed."""
+def _mean_density(records: Iterable[CallRecord]) -> float:
+    """The fraction of all self-attention scores that was computed."""
     scores = [(record.density, record.tokens**2) for record in records]
     return round(sum(d * n for d, n in scores) / sum(n for _, n in scores), 4) if scores else 1.0
 

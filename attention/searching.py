@@ -1,7 +1,7 @@
-"""The search: from queries and keys to a `BlockMap` that holds a stated recall, or a stated sparsity.
+"""Search of a block map: from queries and keys to a `BlockMap` of a target recall, or of a target sparsity.
 
 Follows AdaSpa (arXiv 2502.21079, section 4: blockwise masses from a cached log-sum-exp) where every row is used; with
-sampled rows it costs a few per cent of one dense call, and a second sample says what the lists really keep.
+sampled rows it costs a few per cent of one dense call, and a second sample measures what the lists retain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .config import check_block
 from .mass import block_mass, full_precision, row_mass, sample_rows
 from .select import Audit, cover, head_sparsity, top_rows
 
-_USUAL_ROWS = 128
+_DEFAULT_ROWS = 128
 
 
 @full_precision
@@ -40,15 +40,15 @@ def search(
     seed: int = 0,
     error: float = 0.01,
 ) -> BlockMap:
-    """Which key blocks each query block shall attend to.
+    """The key blocks that each query block is to attend to.
 
     query [b, h, l, d], key [b, g, k, d] with h a multiple of g. Give either `recall` in (0, 1]: the cheapest lists that
-    keep that share of the softmax mass in every head, as random rows show with a probability of `error` to be wrong in
-    any of them; or `sparsity` in [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's shares of heads).
-    rows: query rows a block by which blocks are ranked; None for all of them, which is exact. audit_rows: random rows
-    of a head by which lists are judged; None for as many as showing the recall takes. lse: of an earlier step [b, h,
-    l]. query_block: tokens; None for 256 on a CPU and 128 elsewhere. The map's `recall` [b, h] is measured: over all
-    rows, or the sample's mean. NaN or Inf in the inputs gives full rows. Raises InputError.
+    retain this fraction of the softmax mass in every head, as random rows show with a probability of `error` of being
+    wrong in any of them; or `sparsity` in [0, 1): the heaviest blocks of each row (`head_adaptive`: AdaSpa's sparsity
+    per head). rows: query rows per block by which blocks are ranked; None for all of them, which is exact. audit_rows:
+    random rows per head by which lists are checked; None for as many as showing the recall takes. lse: of an earlier
+    step [b, h, l]. query_block: tokens; None for 256 on a CPU and 128 elsewhere. The map's `recall` [b, h] is measured:
+    over all rows, or the sample's mean. NaN or Inf in the inputs gives full rows. Raises InputError.
     """
     query_block = default_query_block(query.device) if query_block is None else query_block
     _check(query, key, recall, sparsity, rows, query_block, key_block)
@@ -60,20 +60,20 @@ def search(
         )
     generator = torch.Generator().manual_seed(seed)
     if audit_rows is None:
-        audit_rows = _USUAL_ROWS if recall is None else rows_to_show(recall, error / query.shape[:2].numel())
+        audit_rows = _DEFAULT_ROWS if recall is None else rows_to_show(recall, error / query.shape[:2].numel())
     mass, audit = _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator)
     broken = ~mass.isfinite().all(-1, keepdim=True)
     mass = mass.nan_to_num(0.0)
     forced = forced or Forced()
     must = forced.apply(broken.expand_as(mass), query_block, key_block, length)
     if recall is not None:
-        kept = cover(mass, audit, recall, forced.add_beside(must, key_block))
+        mask = cover(mass, audit, recall, forced.add_extra(must, key_block))
     else:
         assert sparsity is not None
-        shares = head_sparsity(mass, sparsity, must) if head_adaptive else sparsity
-        kept = forced.add_beside(top_rows(mass, shares, must), key_block)
-    found = BlockMap.from_dense(kept, query_block=query_block, key_block=key_block, length=length)
-    return replace(found, recall=audit.recall(kept))
+        per_head = head_sparsity(mass, sparsity, must) if head_adaptive else sparsity
+        mask = forced.add_extra(top_rows(mass, per_head, must), key_block)
+    found = BlockMap.from_dense(mask, query_block=query_block, key_block=key_block, length=length)
+    return replace(found, recall=audit.recall(mask))
 
 
 @full_precision
@@ -82,36 +82,36 @@ def audit_map(
     key: torch.Tensor,
     block_map: BlockMap,
     *,
-    rows: int = _USUAL_ROWS,
+    rows: int = _DEFAULT_ROWS,
     scale: float | None = None,
     key_mask: torch.Tensor | None = None,
     seed: int = 0,
     error: float = 0.01,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(recall, its lower bound), each fp32 [b, h]: what a map keeps of these queries' and keys' mass, on random rows.
+    """(recall, its lower bound), each fp32 [b, h]: the fraction of the softmax mass that a map retains, on random rows.
 
     recall of a row is exp(lse_sparse - lse_full); here both come from one pass over the sampled rows. The bounds of all
-    heads hold at once, but for a probability of `error`. rows: of a head; `rows_to_show` says how many a recall takes.
-    Where that is half of the tokens or more, all are taken, and the bound is the recall itself.
+    heads hold at once, except with a probability of `error`. rows: per head; `rows_to_show` tells how many a recall
+    takes. Where that is half of the tokens or more, all are used, and the bound is the recall itself.
     """
-    tokens, whole = _audit_tokens(query.shape[2], rows, torch.Generator().manual_seed(seed), query.device)
+    tokens, all_rows = _audit_tokens(query.shape[2], rows, torch.Generator().manual_seed(seed), query.device)
     mass, _ = row_mass(query, key, tokens, key_block=block_map.key_block, scale=scale, key_mask=key_mask)
     blocks = (tokens // block_map.query_block).expand(*query.shape[:2], -1)
-    kept = torch.where(block_map.keeps(blocks), mass, torch.zeros_like(mass)).sum(-1).clamp(max=1)
-    return kept.mean(-1), lower_bound(kept, 0.0 if whole else error / kept.shape[:2].numel())
+    retained = torch.where(block_map.attended(blocks), mass, torch.zeros_like(mass)).sum(-1).clamp(max=1)
+    return retained.mean(-1), lower_bound(retained, 0.0 if all_rows else error / retained.shape[:2].numel())
 
 
 def _audit_tokens(
     length: int, rows: int, generator: torch.Generator, device: torch.device
 ) -> tuple[torch.Tensor, bool]:
-    """(tokens drawn independently, False), or (all tokens, True) where so many are wanted."""
+    """(tokens drawn independently, False), or (all tokens, True) where so many are needed."""
     if 2 * rows >= length:
         return torch.arange(length, device=device), True
     return torch.randint(length, (rows,), generator=generator).to(device), False
 
 
 def default_query_block(device: torch.device) -> int:
-    """Query rows a block: what each device's kernel is fastest with."""
+    """Query rows per block: the fastest size for each device's kernel."""
     return 256 if device.type == "cpu" else 128
 
 
@@ -129,13 +129,13 @@ def _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, aud
             mass.nan_to_num(0.0), torch.arange(p, device=query.device), sizes.float() / length, error=0.0
         )
     ranking = sample_rows(length, query_block, rows, generator).to(query.device)
-    tokens, whole = _audit_tokens(length, audit_rows, generator, query.device)
+    tokens, all_rows = _audit_tokens(length, audit_rows, generator, query.device)
     both = torch.cat([ranking.flatten(), tokens])
     sampled, _ = row_mass(query, key, both, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
     mass = sampled[:, :, : ranking.numel()].unflatten(2, tuple(ranking.shape)).mean(3)
     weights = torch.full((len(tokens),), 1 / len(tokens), device=query.device)
     return mass, Audit(
-        sampled[:, :, ranking.numel() :].nan_to_num(0.0), tokens // query_block, weights, 0.0 if whole else error
+        sampled[:, :, ranking.numel() :].nan_to_num(0.0), tokens // query_block, weights, 0.0 if all_rows else error
     )
 
 
@@ -154,9 +154,9 @@ def _check(query, key, recall, sparsity, rows, query_block, key_block) -> None: 
         shapes = f"query {list(query.shape)} and key {list(key.shape)}"
         raise InputError(f"{shapes} must be [batch, heads, length, head_dim] of one batch and dim")
     if query.shape[1] % key.shape[1]:
-        raise InputError(f"{query.shape[1]} query heads are no multiple of {key.shape[1]} key heads")
+        raise InputError(f"{query.shape[1]} query heads are not a multiple of {key.shape[1]} key heads")
     if 0 in (*query.shape, *key.shape):
-        raise InputError(f"query {list(query.shape)} and key {list(key.shape)} hold nothing")
+        raise InputError(f"query {list(query.shape)} and key {list(key.shape)} must not be empty")
 
 
 def _check_extras(

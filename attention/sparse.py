@@ -1,4 +1,4 @@
-"""`sparse_attention`: attention within a `BlockMap`, by whichever kernel can."""
+"""Block-sparse attention: `sparse_attention` runs attention within a `BlockMap`, by the first kernel that can."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ def sparse_attention(
     return_lse: bool = False,
     backend: str = "auto",
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """What `F.scaled_dot_product_attention` gives under the map's mask of tokens.
+    """The result of `F.scaled_dot_product_attention` under the map's mask of tokens.
 
     query [b, h, l, d], key and value [b, g, k, d] with h a multiple of g (GQA). key_mask: bool [b, k], False for
-    padding. With return_lse also the log-sum-exp of each row's kept scores, fp32 [b, h, l], natural logarithm.
+    padding. With return_lse also the log-sum-exp of each row's computed scores, fp32 [b, h, l], natural logarithm.
     Raises InputError where shapes disagree with the map, UnsupportedError where a named backend cannot.
     """
     _check(query, key, value, block_map, key_mask)
-    kernel = choose(Case.of(query, value, block_map, key_mask), backend)
+    kernel = choose(Case.from_tensors(query, value, block_map, key_mask), backend)
     out, lse = kernel.load()(query, key, value, block_map, scale=scale, key_mask=key_mask)
     if key_mask is not None:
-        out, lse = _blind_rows_emptied(out, lse, block_map, key_mask)
+        out, lse = _empty_blind_rows(out, lse, block_map, key_mask)
     return (out, lse) if return_lse else out
 
 
-def _blind_rows_emptied(
+def _empty_blind_rows(
     out: torch.Tensor, lse: torch.Tensor, block_map: BlockMap, key_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows that see padding alone give 0 and -inf, as SDPA does; each kernel would make something else of them."""
+    """Rows that see padding alone give 0 and -inf, as SDPA does; kernels differ there."""
     visible = visible_blocks(key_mask, block_map.key_block)[:, None, None, :].expand(*block_map.counts.shape, -1)
-    seen = visible.gather(-1, block_map.columns.long())
-    listed = torch.arange(seen.shape[-1], device=seen.device) < block_map.counts.unsqueeze(-1)
-    blind = ~(seen & listed).any(-1)
+    attended = visible.gather(-1, block_map.columns.long())
+    listed = torch.arange(attended.shape[-1], device=attended.device) < block_map.counts.unsqueeze(-1)
+    blind = ~(attended & listed).any(-1)
     if not bool(blind.any()):
         return out, lse
     rows = blind.repeat_interleave(block_map.query_block, -1)[..., : block_map.query_length]
@@ -73,10 +73,11 @@ def _check(
         raise InputError(f"query is {list(query.shape)}; the map is for [{b}, {h}, {block_map.query_length}, head_dim]")
     if key.shape[:3] != value.shape[:3] or key.shape[0] != b or key.shape[2] != block_map.key_length:
         raise InputError(
-            f"key is {list(key.shape)} and value {list(value.shape)}; the map is for [{b}, heads, {block_map.key_length}, head_dim]"
+            f"key is {list(key.shape)} and value {list(value.shape)}; the map is for "
+            f"[{b}, heads, {block_map.key_length}, head_dim]"
         )
     if not key.shape[1] or h % key.shape[1]:
-        raise InputError(f"{h} query heads are no multiple of {key.shape[1]} key heads")
+        raise InputError(f"{h} query heads are not a multiple of {key.shape[1]} key heads")
     if not query.dtype == key.dtype == value.dtype or not query.is_floating_point():
         raise InputError(
             f"query, key and value are {query.dtype}, {key.dtype} and {value.dtype}; they must be of one floating-point dtype"

@@ -1,7 +1,7 @@
-"""Tail compensation: a dropped block still counts, by its mean key and mean value.
+"""Tail compensation: each dropped block is replaced by its mean key and mean value.
 
 The zeroth-order term of Sol-Attn (arXiv 2607.24027): block j of n_j keys enters the softmax with weight
-n_j exp(scale q.kbar_j) and value vbar_j. About one key_block-th of dense attention's arithmetic.
+n_j exp(scale q.kbar_j) and value vbar_j. Costs about 1 / key_block of dense attention's arithmetic.
 """
 
 from __future__ import annotations
@@ -34,17 +34,15 @@ def add_tail(
     mean_key, mean_value = (
         (_sums(x, block_map) / sizes.clamp(min=1)[:, None, :, None]).repeat_interleave(groups, 1) for x in (key, value)
     )
-    kept = block_map.to_dense()
+    mask = block_map.to_dense()
     result = torch.empty_like(out)
     for row in range(block_map.shape[0]):
-        piece = slice(row * block_map.query_block, (row + 1) * block_map.query_block)
-        scores = query[:, :, piece].float() @ mean_key.mT * scale + sizes.log()[:, None, None, :]
-        scores = scores.masked_fill(kept[:, :, row, None], -torch.inf)
+        rows = slice(row * block_map.query_block, (row + 1) * block_map.query_block)
+        scores = query[:, :, rows].float() @ mean_key.mT * scale + sizes.log()[:, None, None, :]
+        scores = scores.masked_fill(mask[:, :, row, None], -torch.inf)
         tail_lse = scores.logsumexp(-1)
         weights = (scores - tail_lse.nan_to_num(neginf=0.0).unsqueeze(-1)).exp()
-        result[:, :, piece], _ = merge(
-            out[:, :, piece], lse[:, :, piece], (weights @ mean_value).to(out.dtype), tail_lse
-        )
+        result[:, :, rows], _ = merge(out[:, :, rows], lse[:, :, rows], (weights @ mean_value).to(out.dtype), tail_lse)
     return result
 
 

@@ -213,7 +213,7 @@ def renders(options: argparse.Namespace) -> dict[str, Any]:
         print(json.dumps({name: rows[name]}), file=sys.stderr)
     audited = render(SparseAttention(audit="full")).manifest["measured"]["attention"]
     measured = [value for row in audited["exact"] for value in row if value is not None]
-    window = render(SparseAttention(recall=None, sparsity=min(0.95, max(0.0, 1 - density)), window=True, audit="off"))
+    window = render(SparseAttention.of_policy("window", min(0.95, max(0.0, 1 - density))))
     rows["window at the density of `recall`"] = {
         "mean_density": window.manifest["measured"]["attention"]["mean_density"],
         **fidelity(window.frames, dense.frames),
@@ -286,7 +286,7 @@ def model_row(name: str, build: Callable[[], tuple[Any, dict[str, torch.Tensor]]
     with torch.inference_mode():
         seconds |= in_turns({"dense": lambda: model(**inputs, return_dict=False)}, rounds, "cuda")
         for density in DENSITIES:
-            with attach(model, SparseAttention(recall=None, sparsity=1 - density, window=True, audit="off")) as handle:
+            with attach(model, SparseAttention.of_policy("window", 1 - density)) as handle:
                 seconds |= in_turns({f"density {density}": lambda: model(**inputs, return_dict=False)}, rounds, "cuda")
                 tokens = handle.report()["tokens"]
     row = {"model": name, "tokens": tokens, "dense_s": round(min(seconds["dense"]), 4)}

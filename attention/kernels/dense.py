@@ -14,7 +14,7 @@ import torch
 from videogen.attention.blockmap import BlockMap
 
 from . import flash, xformers_dense
-from .table import has_triton
+from .triton_support import has_triton
 
 _AT = torch.ops.aten
 _SCORES_BYTES = 256 << 20
@@ -40,7 +40,7 @@ def attention_with_lse(
     if key_mask is not None:
         bias = torch.zeros(key_mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~key_mask, -torch.inf)
         bias = bias[:, None, None, :]
-    kernel, _ = DENSE[choose_dense(DenseCase.of(query, value, bias))]
+    kernel, _ = DENSE[choose_dense(DenseCase.from_tensors(query, value, bias))]
     return kernel(query, key, value, bias, scale)
 
 
@@ -56,7 +56,7 @@ class DenseCase:
     bias: bool
 
     @classmethod
-    def of(cls, query: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None) -> DenseCase:
+    def from_tensors(cls, query: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None) -> DenseCase:
         capability = torch.cuda.get_device_capability(query.device) if query.device.type == "cuda" else (0, 0)
         return cls(query.device.type, capability, query.dtype, query.shape[-1], value.shape[-1], bias is not None)
 

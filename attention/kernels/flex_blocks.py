@@ -12,6 +12,17 @@ import torch
 
 from videogen.attention.blockmap import BlockMap
 
+from .table import Case
+
+
+def refuses(case: Case) -> str | None:
+    """Why FlexAttention cannot take a call; None where it can."""
+    if case.device != "cuda":
+        return "on a CPU FlexAttention gives no log-sum-exp"
+    if case.dtype == torch.float64:
+        return "float64 is not supported"
+    return None if min(case.query_block, case.key_block) >= 64 else "FlexAttention needs blocks of at least 64 tokens"
+
 
 def flex_attention(
     query: torch.Tensor,
@@ -35,7 +46,7 @@ def flex_attention(
 
 
 def to_block_mask(block_map: BlockMap, key_mask: torch.Tensor | None = None) -> Any:
-    """FlexAttention's own form of a map. Whole blocks skip the mask function; with padding every block calls it."""
+    """FlexAttention's own form of a map. Full blocks skip the mask function; with padding every block calls it."""
     from torch.nn.attention.flex_attention import BlockMask
 
     kept, columns = block_map.to_dense(), block_map.columns.to(torch.int32)

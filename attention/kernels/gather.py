@@ -16,12 +16,18 @@ from videogen.attention.blockmap import BlockMap
 
 from .dense import attention_with_lse
 from .sharing import parallel_for, scratch
+from .table import Case
 
 _CHUNK_BYTES = 2 << 20  # of gathered keys and values in a piece: more falls out of the caches before it is read
 _PIECES = 4  # at least so many a thread, so that a slow one holds up little
 
 # Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows a block, n keys a block, d
 # head dim.
+
+
+def refuses(case: Case) -> str | None:
+    """Nothing is refused: this kernel is the fallback for every call."""
+    return None
 
 
 def gather_attention(
@@ -47,7 +53,7 @@ def gather_attention(
     groups = h // key.shape[1]
     threads = torch.get_num_threads() if query.device.type == "cpu" else 1
     most = max(1, b * h * p // (_PIECES * threads)) if threads > 1 else p
-    whole = block_map.whole_heads().tolist()
+    whole = block_map.full_heads().tolist()
     heads: list[tuple[_Head, torch.Tensor, torch.Tensor]] = []
     for i in range(b):
         for j in range(h):

@@ -91,7 +91,7 @@ def _sparse(kernel: Kernel) -> Callable:  # type: ignore[type-arg]
         from videogen.attention.blockmap import BlockMap
 
         block_map = BlockMap.full(*q.shape[:2], query_block=64, key_block=64, length=q.shape[2], device=q.device)
-        if reason := kernel.refuses(Case.of(q, v, block_map, None)):
+        if reason := kernel.refuses(Case.from_tensors(q, v, block_map, None)):
             raise UnsupportedError(reason)
         return kernel.load()(q, k, v, block_map)[0]
 
@@ -102,7 +102,7 @@ def _dense(name: str) -> Callable:  # type: ignore[type-arg]
     def call(q, k, v):  # type: ignore[no-untyped-def]
         reason = None
         for bias in (None, q.new_zeros(1, 1, 1, k.shape[2])):  # one of them is for masks alone
-            if not (reason := dense_reasons(DenseCase.of(q, v, bias))[name]):
+            if not (reason := dense_reasons(DenseCase.from_tensors(q, v, bias))[name]):
                 return DENSE[name][0](q, k, v, bias, q.shape[-1] ** -0.5)[0]
         raise UnsupportedError(reason)
 

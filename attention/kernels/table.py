@@ -1,26 +1,31 @@
-"""The capability table: which block-sparse kernel can take which call, and why another cannot.
+"""Table of block-sparse kernels: which one can take which call, and why another cannot.
 
-A kernel is a row here and a file beside it. `auto` takes the first row that can honour every argument; a kernel that
-cannot is never chosen, and `reasons` says why.
+A kernel is a row here and a file next to it, which has the kernel and a function `refuses(case)`. `auto` takes the first
+row that can honour every argument of a call; a kernel that cannot is never chosen, and `reasons` tells why. No torch is
+imported before a kernel is asked, so configurations can read the names.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from videogen.attention.blockmap import BlockMap
 from videogen.core.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    import torch
+
+    from videogen.attention.blockmap import BlockMap
+
+#: The backend that stands for the first kernel that can take a call.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a call asks for."""
+    """What a call needs of a kernel. device: its type, such as `cuda`; blocks in tokens; key_mask: whether it has one."""
 
     device: str
     dtype: torch.dtype
@@ -31,7 +36,9 @@ class Case:
     key_mask: bool
 
     @classmethod
-    def of(cls, query: torch.Tensor, value: torch.Tensor, block_map: BlockMap, key_mask: torch.Tensor | None) -> Case:
+    def from_tensors(
+        cls, query: torch.Tensor, value: torch.Tensor, block_map: BlockMap, key_mask: torch.Tensor | None
+    ) -> Case:
         return cls(
             query.device.type, query.dtype, query.shape[-1], value.shape[-1], block_map.query_block, block_map.key_block,
             key_mask is not None,
@@ -40,27 +47,47 @@ class Case:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A row: `load()` is `file:function` of this folder; `refuses(case)` is None where it can, else the reason."""
+    """A kernel. home: `file:function` in this package.
+
+    The function is `(query, key, value, block_map, *, scale, key_mask) -> (out [b, h, l, d], lse fp32 [b, h, l])`. The
+    file is importable everywhere, whatever package the kernel itself needs.
+    """
 
     name: str
-    file: str
-    function: str
-    refuses: Callable[[Case], str | None]
+    home: str
 
     def load(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-        module = importlib.import_module(f"videogen.attention.kernels.{self.file}")
-        return getattr(module, self.function)  # type: ignore[no-any-return]
+        """The kernel's function."""
+        return getattr(self._module(), self.home.partition(":")[2])  # type: ignore[no-any-return]
+
+    def refuses(self, case: Case) -> str | None:
+        """Why the kernel cannot take a call; None where it can."""
+        return self._module().refuses(case)  # type: ignore[no-any-return]
+
+    def _module(self) -> Any:
+        return importlib.import_module(f"{__package__}.{self.home.partition(':')[0]}")
 
 
-def choose(case: Case, backend: str = "auto") -> Kernel:
+KERNELS = (
+    Kernel("triton", "triton_support:triton_attention"),
+    Kernel("flex", "flex_blocks:flex_attention"),
+    Kernel("torch", "gather:gather_attention"),
+)
+
+
+def backend_names() -> tuple[str, ...]:
+    """The values of a `backend` option: `auto` and the kernels' names."""
+    return AUTO, *(kernel.name for kernel in KERNELS)
+
+
+def choose(case: Case, backend: str = AUTO) -> Kernel:
     """The kernel for a call. InputError for an unknown name, UnsupportedError with the reason where a named one
     cannot."""
-    names = [kernel.name for kernel in KERNELS]
-    if backend == "auto":
+    if backend == AUTO:
         return next(kernel for kernel in KERNELS if kernel.refuses(case) is None)
-    if backend not in names:
-        raise InputError(f"attention backend {backend!r} is unknown; use auto, {', '.join(names)}")
-    kernel = KERNELS[names.index(backend)]
+    kernel = next((kernel for kernel in KERNELS if kernel.name == backend), None)
+    if kernel is None:
+        raise InputError(f"attention backend {backend!r} is unknown; use {', '.join(backend_names())}")
     if reason := kernel.refuses(case):
         raise UnsupportedError(f"attention backend {backend!r} cannot take this call: {reason}; use 'auto'")
     return kernel
@@ -69,41 +96,3 @@ def choose(case: Case, backend: str = "auto") -> Kernel:
 def reasons(case: Case) -> dict[str, str | None]:
     """For each kernel, why it cannot take the call; None where it can."""
     return {kernel.name: kernel.refuses(case) for kernel in KERNELS}
-
-
-def has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def _triton(case: Case) -> str | None:
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if not has_triton():
-        return "triton is not installed"
-    if case.device != "cuda" and not interpreted:
-        return f"it needs CUDA, the tensors are on {case.device}"
-    if case.dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        return f"{case.dtype} is not float16, bfloat16 or float32"
-    if interpreted and case.dtype == torch.bfloat16:
-        return "Triton's interpreter has no bfloat16 product"
-    if max(case.head_dim, case.value_dim) > 256 or case.head_dim != case.value_dim:
-        return f"head dims {case.head_dim} and {case.value_dim} must be equal and at most 256"
-    return None if min(case.query_block, case.key_block) >= 16 else "blocks must be at least 16 tokens"
-
-
-def _flex(case: Case) -> str | None:
-    if case.device != "cuda":
-        return "on a CPU FlexAttention gives no log-sum-exp"
-    if case.dtype == torch.float64:
-        return "float64 is not supported"
-    return None if min(case.query_block, case.key_block) >= 64 else "FlexAttention wants blocks of at least 64 tokens"
-
-
-def _torch(case: Case) -> str | None:
-    return None
-
-
-KERNELS = (
-    Kernel("triton", "triton_blocks", "triton_attention", _triton),
-    Kernel("flex", "flex_blocks", "flex_attention", _flex),
-    Kernel("torch", "gather", "gather_attention", _torch),
-)

@@ -13,7 +13,7 @@ from torch import nn
 
 from videogen import InputError, UnsupportedError
 from videogen.attention import SparseAttention, attach
-from videogen.attention.policies import AdaSpaPolicy
+from videogen.attention.policies.adaspa import AdaSpaPolicy
 
 TOKENS = 4 * 8 * 8
 
@@ -73,7 +73,7 @@ def test_pass_through_is_bit_identical(config: SparseAttention) -> None:
 def test_density_one_equals_plain(order: str) -> None:
     model = wan()
     plain = call(model)
-    config = small(recall=None, sparsity=0.0, window=True, order=order)
+    config = small(recall=None, sparsity=0.0, policy="window", order=order)
     with attach(model, config) as handle:
         assert (call(model) - plain).abs().max() < 1e-5
         assert handle.report()["mean_density"] == 1.0 and not handle.report()["dense"]
@@ -108,7 +108,7 @@ def test_the_promise_is_kept_against_a_full_audit(order: str) -> None:
             call(model, timestep, seed=int(timestep))
         report = handle.report()
     assert report["least_recall"] >= 0.9 and report["mean_density"] < 0.9
-    assert report["steps"] == 4 and report["sites"] == ["blocks.0.attn1", "blocks.1.attn1"]
+    assert report["steps"] == 4 and report["layers"] == ["blocks.0.attn1", "blocks.1.attn1"]
     assert report["tokens"] == TOKENS and set(report["untouched"]) == {"blocks.0.attn2", "blocks.1.attn2"}
 
 
@@ -153,7 +153,7 @@ def test_adaspa_runs_by_its_calendar() -> None:
     ],
 )
 def test_adaspa_s_calendar(options: dict[str, Any], steps: int, expected: list[int]) -> None:
-    assert AdaSpaPolicy(SparseAttention.adaspa(0.8, **options))._search_steps(steps) == expected
+    assert AdaSpaPolicy(SparseAttention.adaspa(0.8, **options)).search_steps(steps) == expected
 
 
 def test_guidance_branches_do_not_share_state() -> None:
@@ -163,7 +163,7 @@ def test_guidance_branches_do_not_share_state() -> None:
         for timestep in (900.0, 899.0, 898.0):
             call(model, timestep, seed=1)
             call(model, timestep, seed=2)
-        found = [(r.step, r.branch, r.searched) for r in handle.records if r.site == "blocks.0.attn1"]
+        found = [(r.step, r.branch, r.searched) for r in handle.records if r.layer == "blocks.0.attn1"]
     assert found == [(step, branch, step < 2) for step in range(3) for branch in ("0", "1")]
 
 
@@ -197,7 +197,7 @@ def test_steps_are_told_from_timesteps_in_either_direction(timesteps: tuple[floa
         for _ in range(2):  # the second run starts afresh
             for timestep in timesteps:
                 call(model, timestep)
-            assert [r.step for r in handle.records if r.site == "blocks.0.attn1"] == [0, 1, 2]
+            assert [r.step for r in handle.records if r.layer == "blocks.0.attn1"] == [0, 1, 2]
 
 
 def test_gradients_stay_dense_and_stand_in_the_report() -> None:

@@ -37,7 +37,7 @@ def test_every_form_says_the_same(query_block: int, key_block: int, length: int 
     assert torch.equal(again.to_dense(), mask) and torch.equal(bits.to_dense(), mask)
     assert found.density == pytest.approx(float(found.expand().float().mean()), abs=1e-6)
     rows = torch.randint(mask.shape[2], (2, 3, 5))
-    assert torch.equal(found.keeps(rows), mask.gather(2, rows.unsqueeze(-1).expand(-1, -1, -1, mask.shape[3])))
+    assert torch.equal(found.attended(rows), mask.gather(2, rows.unsqueeze(-1).expand(-1, -1, -1, mask.shape[3])))
     for columns, count in zip(found.columns.flatten(0, 2), found.counts.flatten(), strict=True):
         assert (columns[: int(count)].diff() > 0).all()
 
@@ -61,7 +61,7 @@ def test_forced_ranges_reach_every_block_they_touch() -> None:
     [
         (torch.ones(1, 1, 3, 3), "bool"),
         (torch.ones(1, 1, 3, 4, dtype=torch.bool), r"\[batch, heads, 3, 3\]"),
-        (torch.zeros(1, 1, 3, 3, dtype=torch.bool), "keep no key block"),
+        (torch.zeros(1, 1, 3, 3, dtype=torch.bool), "have no key block"),
     ],
     ids=["not bool", "wrong shape", "empty rows"],
 )

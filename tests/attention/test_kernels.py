@@ -25,12 +25,11 @@ from videogen.attention import (
     row_mass,
     sparse_attention,
 )
-from videogen.attention.config import BACKENDS
 from videogen.attention.kernels import dense
 from videogen.attention.kernels.dense import attention_with_lse
 from videogen.attention.kernels.flex_blocks import flex_attention
-from videogen.attention.kernels.table import KERNELS, Case, choose, reasons
-from videogen.attention.policies import Call, Memory, make_policy
+from videogen.attention.kernels.table import KERNELS, Case, Kernel, backend_names, choose, reasons
+from videogen.attention.policies.base import AttentionCall, build_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -199,7 +198,7 @@ def test_the_hard_bound_holds_on_every_row(row: Row) -> None:
     recall = (kept - lse).exp()
     rows = torch.arange(q.shape[2])
     mass, _ = row_mass(q, k, rows, key_block=row.key_block, key_mask=mask)
-    direct = (mass * block_map.keeps((rows // row.query_block).expand(2, row.heads, -1))).sum(-1)
+    direct = (mass * block_map.attended((rows // row.query_block).expand(2, row.heads, -1))).sum(-1)
     assert (recall - direct).abs().max() < 1e-5
     largest = v.norm(dim=-1).amax(-1)[..., None]
     assert ((whole - sparse).norm(dim=-1) <= error_bound(recall, largest, sparse.norm(dim=-1)) + 1e-5).all()
@@ -207,7 +206,7 @@ def test_the_hard_bound_holds_on_every_row(row: Row) -> None:
 
 def test_what_a_backend_cannot_do_it_is_not_chosen_for() -> None:
     q, _, v, _ = inputs(Row(""))
-    case = Case.of(q, v, map_of(Row("")), None)
+    case = Case.from_tensors(q, v, map_of(Row("")), None)
     assert choose(case).name == "torch"
     told = reasons(case)
     assert told["torch"] is None and all(told[k.name] for k in KERNELS if k.name != "torch")
@@ -222,7 +221,7 @@ def test_what_a_backend_cannot_do_it_is_not_chosen_for() -> None:
     [
         ({"query": (2, 4, 321, 32)}, "query is"),
         ({"key": (2, 4, 321, 32)}, "key is"),
-        ({"key": (2, 3, 320, 32), "value": (2, 3, 320, 32)}, "no multiple of 3"),
+        ({"key": (2, 3, 320, 32), "value": (2, 3, 320, 32)}, "not a multiple of 3"),
     ],
 )
 def test_shapes_that_disagree_with_the_map_are_refused(change: dict[str, tuple[int, ...]], match: str) -> None:
@@ -238,7 +237,7 @@ def test_heads_that_leave_nothing_out_stand_beside_sparse_ones(padding: bool) ->
     kept = map_of(row).to_dense()
     kept[:, 1::2] = True
     block_map = BlockMap.from_dense(kept, query_block=row.query_block, key_block=row.key_block, length=200)
-    assert block_map.whole_heads().tolist() == [[False, True] * 2] * len(q)
+    assert block_map.full_heads().tolist() == [[False, True] * 2] * len(q)
     out, lse = sparse_attention(q, k, v, block_map, key_mask=mask, return_lse=True, backend="torch")
     reference, reference_lse = expected(row, q, k, v, mask, block_map)
     assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5
@@ -262,8 +261,9 @@ def test_rows_that_see_padding_alone_give_zero_and_minus_infinity(dtype: torch.d
 def test_a_window_never_looks_at_padding_alone() -> None:
     q, k, v, _ = inputs(Row("", length=512))
     mask = torch.arange(512).expand(2, -1) < 200
-    config = SparseAttention(recall=None, sparsity=0.8, window=True, query_block=64)
-    outcome = make_policy(config).attend(Call(q, k, v, None, mask, Forced(), 0, 4, 1), Memory())
+    config = SparseAttention(recall=None, sparsity=0.8, policy="window", query_block=64)
+    policy = build_policy(config)
+    outcome, _ = policy.attend(AttentionCall(q, k, v, None, mask, Forced(), 0, 4, 1), policy.initial_state())
     assert outcome.out is not None and (outcome.out.abs().sum(-1) > 0).all()
 
 
@@ -300,5 +300,16 @@ def test_plain_mathematics_in_pieces_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(whole, pieces, strict=True))
 
 
-def test_the_configuration_knows_the_kernels_names() -> None:
-    assert set(BACKENDS) == {"auto", *(kernel.name for kernel in KERNELS)}
+def test_the_configuration_reads_the_kernels_names() -> None:
+    for kernel in KERNELS:
+        assert SparseAttention(backend=kernel.name).backend == kernel.name
+    assert backend_names() == ("auto", *(kernel.name for kernel in KERNELS))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_each_row_has_its_kernel_and_what_it_refuses(kernel: Kernel) -> None:
+    """Importable wherever it runs or not: whoever names a kernel is told why it cannot take a call."""
+    assert callable(kernel.load())
+    case = Case("nowhere", torch.float32, 64, 64, 64, 64, False)
+    reason = kernel.refuses(case)
+    assert reason is None or "nowhere" in reason or "CPU" in reason or "installed" in reason

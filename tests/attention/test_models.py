@@ -32,18 +32,18 @@ def test_pass_through_is_bit_identical_and_leaves_nothing(tiny: Tiny) -> None:
         attached = outputs(model, tiny)
         report = handle.report()
         assert report["mean_density"] == 1.0 and any("min_length=1000000" in reason for reason in report["dense"])
-        assert all(why == "audio" for site, why in report["untouched"].items() if "audio" in site)
+        assert all(why == "audio" for layer, why in report["untouched"].items() if "audio" in layer)
     after = outputs(model, tiny)
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(plain, attached, after, strict=True))
 
 
 @each_model
 def test_density_one_through_the_sparse_kernel_equals_plain(tiny: Tiny) -> None:
-    """Sites are found, tokens are permuted and put back, masks and text are honoured: else this would differ."""
+    """Attention layers are found, tokens are permuted and put back, masks and text are honoured: else this would differ."""
     model = tiny.build()
     plain = outputs(model, tiny)
     everything = SparseAttention(
-        recall=None, sparsity=0.0, window=True, order="tile", min_length=32, audit="off", **BLOCKS
+        recall=None, sparsity=0.0, policy="window", order="tile", min_length=32, audit="off", **BLOCKS
     )
     with attach(model, everything) as handle:
         sparse = outputs(model, tiny)
@@ -55,14 +55,13 @@ def test_density_one_through_the_sparse_kernel_equals_plain(tiny: Tiny) -> None:
 @each_model
 def test_text_is_seen_by_all_and_sees_all(tiny: Tiny) -> None:
     model = tiny.build()
-    narrow = SparseAttention(recall=None, sparsity=0.9, window=True, min_length=32, audit="off", **BLOCKS)
+    narrow = SparseAttention(recall=None, sparsity=0.9, policy="window", min_length=32, audit="off", **BLOCKS)
     with attach(model, narrow) as handle:
-        sites = [site for attached in handle._models for site in attached._sites.values()]
         outputs(model, tiny)
         assert all(record.density < 1 for record in handle.records if record.tokens > 64)
-        for site in sites:
-            for memory in site.site._memories.values():
-                assert memory.block_map is not None
-                mask = memory.block_map.to_dense()
+        for states in handle.snapshot().states.values():
+            for state in states.values():
+                assert state.block_map is not None
+                mask = state.block_map.to_dense()
                 rows, columns = mask.all(-1).flatten(0, 1).all(0), mask.all(-2).flatten(0, 1).all(0)
                 assert not tiny.joint_text or (rows.any() and columns.any())

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from videogen import InputError
 from videogen.attention import BlockMap, Forced, SparseAttention, audit_map, row_mass, search, sparse_attention
 from videogen.attention.confidence import exceeds, lower_bound
-from videogen.attention.policies import Call, Memory, make_policy
+from videogen.attention.policies.base import AttentionCall, AttentionOutcome, build_policy
 from videogen.attention.select import head_sparsity, top_rows
 from videogen.attention.tail import add_tail
 
@@ -33,7 +33,7 @@ def exact_recall(query: torch.Tensor, key: torch.Tensor, block_map: BlockMap) ->
     rows = torch.arange(query.shape[2])
     mass, _ = row_mass(query, key, rows, key_block=block_map.key_block)
     blocks = (rows // block_map.query_block).expand(*query.shape[:2], -1)
-    return (mass * block_map.keeps(blocks)).sum(-1).mean(-1)
+    return (mass * block_map.attended(blocks)).sum(-1).mean(-1)
 
 
 @pytest.mark.parametrize("rows", [None, 8, 16], ids=["all rows", "8 rows", "16 rows"])
@@ -169,20 +169,23 @@ def test_bad_arguments_are_refused(options: dict[str, Any], match: str) -> None:
     ("options", "match"),
     [
         ({"recall": 2}, "recall=2"),
-        ({"recall": None}, "promise one"),
-        ({"sparsity": 0.5}, "promise one"),
+        ({"recall": 0.9, "sparsity": 0.5}, "promise one"),
+        ({"policy": "recall", "sparsity": 0.5}, "promises no sparsity"),
+        ({"policy": "adaspa", "recall": 0.9}, "promises no recall"),
         ({"recall": None, "sparsity": 1.0}, "sparsity=1.0"),
         ({"key_block": 48}, "power of two"),
         ({"order": "hilbert"}, "raster or tile"),
         ({"audit": "never"}, "sampled, full, off"),
-        ({"window": True}, "promises no recall"),
-        ({"dense_steps": 10}, "shares of all steps"),
+        ({"policy": "window", "recall": 0.9}, "promises no recall"),
+        ({"dense_steps": 10}, "fractions of all steps"),
         ({"audit_rows": 1}, "audit_rows=1"),
         ({"recall": "0.9"}, "recall='0.9' must be int or float"),
-        ({"window": 1}, "window=1 must be bool"),
+        ({"tail": 1}, "tail=1 must be bool"),
+        ({"policy": 1}, "policy=1 must be str"),
+        ({"policy": "windo"}, "did you mean 'window'"),
         ({"rows": 64, "query_block": 32}, "rows=64 must be from 1 to the 32"),
-        ({"search_at": ()}, "at least one share"),
-        ({"search_at": 0.5}, "at least one share"),
+        ({"search_at": ()}, "at least one fraction"),
+        ({"search_at": 0.5}, "at least one fraction"),
         ({"search_at": ("soon",)}, "search_at='soon'"),
         ({"backend": "trition"}, "did you mean 'triton'"),
     ],
@@ -216,15 +219,21 @@ def test_words_become_configurations() -> None:
     )
 
 
+def first_outcome(
+    config: SparseAttention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> AttentionOutcome:
+    policy = build_policy(config)
+    call = AttentionCall(query, key, value, None, None, Forced(), 0, 4, 1)
+    return policy.attend(call, policy.initial_state())[0]
+
+
 def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
     """Nearly full lists cost more than no lists; the others of its layer go on saving."""
     query, key = smooth()
     query[:, 0] *= 0.0
-    memory = Memory()
-    policy = make_policy(SparseAttention(recall=0.9, query_block=64))
-    outcome = policy.attend(Call(query, key, torch.randn_like(key), None, None, Forced(), 0, 4, 1), memory)
-    assert outcome.used is not None and outcome.used.whole_heads().tolist() == [[True, False, False, False]]
-    assert outcome.density < 0.7 and float(exact_recall(query, key, outcome.used).amin()) >= 0.9
+    outcome = first_outcome(SparseAttention(recall=0.9, query_block=64), query, key, torch.randn_like(key))
+    assert outcome.block_map is not None and outcome.block_map.full_heads().tolist() == [[True, False, False, False]]
+    assert outcome.density < 0.7 and float(exact_recall(query, key, outcome.block_map).amin()) >= 0.9
     assert outcome.recall is not None and outcome.recall >= 0.9
 
 
@@ -232,8 +241,8 @@ def test_an_unaudited_promise_stands_by_its_search() -> None:
     query, key = smooth()
     query[:, 0] *= 0.0  # a head that is made whole
     config = SparseAttention(recall=0.9, query_block=64, audit="off")
-    outcome = make_policy(config).attend(Call(query, key, key, None, None, Forced(), 0, 4, 1), Memory())
-    assert outcome.used is not None and outcome.recall is not None and outcome.recall >= 0.9
+    outcome = first_outcome(config, query, key, key)
+    assert outcome.block_map is not None and outcome.recall is not None and outcome.recall >= 0.9
 
 
 def test_the_bound_is_wrong_no_more_often_than_it_says() -> None:

@@ -19,7 +19,7 @@ ORDERS = (BRANCHES, BRANCHES[::-1], ("uncond@12", "cond@24", "cond@0", "cond:1@1
 POLICIES: dict[str, dict[str, Any]] = {
     "recall": {"recall": 0.8},
     "adaspa": {"recall": None, "sparsity": 0.8, "search_at": (0.25, 0.6)},
-    "window": {"recall": None, "sparsity": 0.8, "window": True},
+    "window": {"recall": None, "sparsity": 0.8, "policy": "window"},
 }
 
 
@@ -33,10 +33,10 @@ def run(
         for step in range(STEPS):
             for branch in branches(step):
                 start = int(branch.partition("@")[2])
-                with handle.at(step, branch, keep_frames=keep if start else ()):
+                with handle.at(step, branch, visible_frames=keep if start else ()):
                     out = call(model, 900.0 - step, frames=3 if start == 12 else 4, seed=BRANCHES.index(branch))
                 found.setdefault(branch, []).append(out)
-        first = [record for record in handle.records if record.site == "blocks.0.attn1"]
+        first = [record for record in handle.records if record.layer == "blocks.0.attn1"]
         return found, {branch: [r.step for r in first if r.branch == branch and r.searched] for branch in found}
 
 

@@ -102,7 +102,7 @@ def test_attention_is_recorded_reported_and_repeated(run: Run, tiny: Path, tmp_p
         "--json",
     )
     recorded = json.loads(sparse.out)["manifest"]["measured"]["attention"]
-    assert recorded["promised"] == {"recall": 0.6} and recorded["steps"] == 2 and len(recorded["sites"]) == 2
+    assert recorded["promised"] == {"recall": 0.6} and recorded["steps"] == 2 and len(recorded["layers"]) == 2
     page = (tmp_path / "r.html").read_text()
     assert page.count("<svg") == 3 and "least recall measured" in page and "http" not in page
     assert run("render", "--like", "a.mp4", "-o", "b.mp4").code == 0

@@ -57,7 +57,7 @@ def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> N
         attention=SparseAttention(recall=0.5, audit="full", **BLOCKS),
     )
     told = (video.manifest or {})["measured"]["attention"]
-    assert told["promised"] == {"recall": 0.5} and told["steps"] == 3 and told["sites"]
+    assert told["promised"] == {"recall": 0.5} and told["steps"] == 3 and told["layers"]
     measured = [value for row in told["exact"] for value in row if value is not None]
     assert measured and min(measured) >= 0.5 and told["mean_density"] < 1
     assert (video.manifest or {})["request"]["attention"]["recall"] == 0.5

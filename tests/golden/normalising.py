@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.golden.aliases import KEY_ALIASES, VALUE_ALIASES
+from videogen.attention.config import with_policy
 
 #: Keys whose values differ from run to run, or from machine to machine.
 VOLATILE = frozenset({"versions", "timings_s", "seconds", "elapsed_s", "memory_mib", "peak_memory"})
@@ -69,6 +70,7 @@ def _tensors(path: Path) -> dict[str, Any]:
 def renamed(value: Any) -> Any:
     """Stored data under today's names."""
     if isinstance(value, dict):
+        value = with_policy(value) if "sparsity" in value else value
         return {KEY_ALIASES.get(key, key): renamed(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [renamed(inner) for inner in value]

@@ -17,8 +17,9 @@ PUBLIC = {
         OutOfMemoryError Progress RenderRequest ResumeError Technique UnsupportedError Video VideogenError __version__
         """,
     "videogen.attention": """
-        BlockMap Forced Handle SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge
-        permutation row_mass search sparse_attention
+        AttentionCall AttentionOutcome AttentionPolicy AttentionSnapshot BlockMap FixedMapPolicy Forced Handle POLICIES
+        PolicyRow PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge permutation
+        row_mass search sparse_attention
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """

@@ -162,9 +162,9 @@ def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> Non
     for step, fresh in enumerate((ALL, EVEN, ODD, ALL)):
         with handle.at(step, "a"):
             subset(frames, model, inputs, fresh)
-    selfish = [record for record in handle.records if "attn1" in record.site]
+    selfish = [record for record in handle.records if "attn1" in record.layer]
     assert {(record.step, record.tokens) for record in selfish} == {(0, VIDEO), (3, VIDEO)}
-    assert not any("attn1" in site for model in handle._models for site in model.untouched())
+    assert not any("attn1" in name for name in handle.report()["untouched"])
     if sparse_first:
         frames.close()
         handle.close()

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from videogen.attention.policies.table import spec_forms
 from videogen.configs import presets
 from videogen.core.errors import InputError, nearest
 from videogen.schedulers.solvers import SOLVERS
@@ -133,7 +134,7 @@ def _add_sampling(render: argparse.ArgumentParser) -> None:
     sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's)")
     attention = render.add_argument_group("sparse attention (for long clips: little gain at 8,000 tokens)")
     attention.add_argument(
-        "--attention", metavar="MODE", help="dense, adaptive (guarantees --recall), adaspa:SPARSITY, window:SPARSITY"
+        "--attention", metavar="MODE", help=f"{', '.join(spec_forms())} (adaptive guarantees --recall)"
     )
     attention.add_argument(
         "--recall", type=float, metavar="R",

@@ -26,8 +26,8 @@ def attention_section(report: Json) -> list[str]:
             ("mean density", figure(report["mean_density"])), ("tokens", f"{report['tokens']:,}"),
         ]),
     ]  # fmt: skip
-    if report["sites"]:
-        parts += ["<h2>Density by layer and step</h2>", _heat_map(report["sites"], report["density"])]
+    if report["layers"]:
+        parts += ["<h2>Density by layer and step</h2>", _heat_map(report["layers"], report["density"])]
         parts += ["<h2>Recall by step (the worst head of all layers)</h2>", _curves(report)]
     if report["dense"]:
         rows = ((reason, f"{count} calls") for reason, count in report["dense"].items())

@@ -17,6 +17,7 @@ REQUEST_KEYS: Mapping[str, str] = {
 MANIFEST_KEYS: Mapping[str, str] = {
     **{f"request.{path}": name for path, name in REQUEST_KEYS.items()},
     "measured.long.pieces": "segments",
+    "measured.attention.sites": "layers",
     "measured.long.motion.shots.*.asked_px": "target_px",
     "measured.long.report.beat": "frames_per_latent",
     "measured.long.report.repetition.likeness": "similarity",

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from videogen.attention.config import SparseAttention
+from videogen.attention.config import SparseAttention, with_policy
 from videogen.core.errors import InputError
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.core.tables import check_keys
@@ -39,8 +39,8 @@ class RenderRequest:
 
     noise: `addressed`, or `diffusers` to draw it as the library's pipelines do.
 
-    attention: `dense`, `adaptive` (promises `recall`), `adaspa:SPARSITY`, `window:SPARSITY`, or the fields of
-    `videogen.attention.SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a
+    attention: a spec that `videogen.attention.SparseAttention.parse` reads, such as `adaptive` (promises `recall`), or
+    the fields of `SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a
     cache of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
 
     motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0
@@ -95,6 +95,8 @@ class RenderRequest:
             object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
         for name, value in check_types(self).items():
             object.__setattr__(self, name, value)
+        if isinstance(self.attention, dict):
+            object.__setattr__(self, "attention", with_policy(self.attention))
         self._check_long()
         check_values(self)
         self.sparse_attention()

@@ -109,6 +109,17 @@ CHANGED = [
 ]
 
 
+def test_a_job_of_before_attention_policies_had_names_is_resumed(tmp_path: Path) -> None:
+    sparse = {"recall": None, "sparsity": 0.8}
+    before, now = ({"request": {"attention": sparse | how}} for how in ({"window": True}, {"policy": "window"}))
+    with Journal.open(tmp_path / "job", before) as journal:
+        for index in range(2):
+            journal.append(make_segment(index))
+    assert read_request(tmp_path / "job") == now
+    with Journal.open(tmp_path / "job", now) as journal:
+        check(journal, 2)
+
+
 @pytest.mark.parametrize(("request_", "message"), CHANGED)
 def test_a_changed_request_is_refused_by_field(request_: dict[str, Any], message: str, tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from videogen.attention.config import with_policy
 from videogen.core.errors import InputError, ResumeError
 from videogen.core.stored_keys import JOB_KEYS, with_current_keys
 
@@ -33,7 +34,7 @@ def job_folder(output: str | os.PathLike[str]) -> Path:
 
 def read_request(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a job was started with, under today's keys. ResumeError where there is no job, or another version's."""
-    return dict(with_current_keys(_read_job(Path(folder))["request"], JOB_KEYS))
+    return _with_current_keys(_read_job(Path(folder))["request"])
 
 
 def read_started_job(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -43,7 +44,7 @@ def read_started_job(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], di
         first = read_entry(Path(folder) / SEGMENTS_FOLDER, 0, digest(stored))
     except (ResumeError, DamagedError):
         return None
-    return None if first is None else (dict(with_current_keys(stored, JOB_KEYS)), first.state)
+    return None if first is None else (_with_current_keys(stored), first.state)
 
 
 def lock_job(folder: Path) -> FileLock:
@@ -87,7 +88,7 @@ def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
         if known is None:
             notes.append(f"{folder / _JOB} was damaged and no segment was done; the job starts over")
     if job is not None:
-        stored = with_current_keys(job["request"], JOB_KEYS)
+        stored = _with_current_keys(job["request"])
         if known is not None or stored == request:
             _check_same(folder, stored, request)
             return digest(job["request"])  # of what is stored, whatever its keys: the segments' entries name it
@@ -105,6 +106,15 @@ def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
     sync_folder(folder.parent)
     write_durably(folder / _JOB, seal({"format": FORMAT, "request": request}))
     return digest(request)
+
+
+def _with_current_keys(stored: dict[str, Any]) -> dict[str, Any]:
+    """What a job was started with, under today's keys."""
+    job: dict[str, Any] = with_current_keys(stored, JOB_KEYS)
+    request = job.get("request")
+    if isinstance(request, dict) and isinstance(request.get("attention"), dict):
+        job["request"] = {**request, "attention": with_policy(request["attention"])}
+    return job
 
 
 class _DamagedJobError(ResumeError):

@@ -12,16 +12,16 @@ from tests.attention.models import COLUMNS, FRAMES, ROWS, TEXT, TINY, VIDEO
 from tests.attention.test_attach import call, small, wan
 from videogen import InputError
 from videogen.attention import SparseAttention, TokenGrid, attach, inverse, permutation
+from videogen.attention.attention_layer import AttentionLayer, LayerCall, StepContext
 from videogen.attention.config import ORDERS
-from videogen.attention.policies import Outcome, Policy
-from videogen.attention.site import Moment, Site
+from videogen.attention.policies.base import AttentionOutcome, AttentionPolicy
 
 STEPS = 10
 POLICIES = {
     "recall": {"recall": 0.6},
     "recall, unaudited": {"recall": 0.6, "audit": "off"},
     "adaspa": {"recall": None, "sparsity": 0.8, "search_at": (0.2, 0.6)},
-    "window": {"recall": None, "sparsity": 0.8, "window": True},
+    "window": {"recall": None, "sparsity": 0.8, "policy": "window"},
 }
 GRIDS = {
     "video alone": TokenGrid(6, 5, 8),
@@ -40,12 +40,14 @@ FRAME_SETS: dict[str, tuple[int, ...]] = {
 class Recording:
     """A policy, and the maps that it used."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy, self.outcomes = policy, []  # type: ignore[var-annotated]
+    def __init__(self, policy: AttentionPolicy[Any]) -> None:
+        self._policy, self.initial_state = policy, policy.initial_state
+        self.outcomes: list[AttentionOutcome] = []
 
-    def attend(self, *given: Any) -> Outcome:
-        self.outcomes.append(self._policy.attend(*given))
-        return self.outcomes[-1]
+    def attend(self, *given: Any) -> tuple[AttentionOutcome, Any]:
+        outcome, state = self._policy.attend(*given)
+        self.outcomes.append(outcome)
+        return outcome, state
 
 
 def sharp(grid: TokenGrid, step: int) -> torch.Tensor:
@@ -65,23 +67,24 @@ def spans_of(grid: TokenGrid, frames: tuple[int, ...]) -> tuple[tuple[int, int],
     return tuple((grid.before + f * each, grid.before + (f + 1) * each) for f in frames)
 
 
-def used(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[int, ...]]) -> list[Outcome]:
-    """What a site used at each step, where these frames are kept from a step on."""
-    site = Site("site", config)
-    site._policy = recording = Recording(site._policy)
+def used(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[int, ...]]) -> list[AttentionOutcome]:
+    """The outcome of each step of an attention layer, where these frames are visible from a step on."""
+    layer = AttentionLayer("layer", config)
+    layer._policy = recording = Recording(layer._policy)  # type: ignore[assignment]
     now: tuple[int, ...] = ()
     for step in range(STEPS):
         now = frames.get(step, now)
         x = sharp(grid, step)
-        site.attend(Moment(step, STEPS, "cond"), 0, grid, lambda x=x: x, x, x, x, None, None, spans_of(grid, now))
+        call = LayerCall(x, x, x, lambda x=x: x, grid=grid, visible=spans_of(grid, now))  # type: ignore[misc]
+        layer.attend(StepContext(step, STEPS, "cond"), call)
     return recording.outcomes
 
 
-def seen_by_all(outcome: Outcome, grid: TokenGrid, order: str) -> torch.Tensor:
+def seen_by_all(outcome: AttentionOutcome, grid: TokenGrid, order: str) -> torch.Tensor:
     """Which tokens, in the model's order, every query of every head sees."""
-    if outcome.used is None:
+    if outcome.block_map is None:
         return torch.ones(grid.length, dtype=torch.bool)
-    seen = outcome.used.expand().all(2).all(1).all(0)
+    seen = outcome.block_map.expand().all(2).all(1).all(0)
     return seen if order == "raster" else seen[inverse(permutation(grid))]
 
 
@@ -94,7 +97,7 @@ def test_every_map_holds_the_frames(order: str, policy: str, layout: str, which:
     config = small(order=order, **POLICIES[policy])
     outcomes = used(config, grid, {0: frames})
     assert all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in outcomes)
-    assert any(outcome.used is not None for outcome in outcomes) or which == "most"
+    assert any(outcome.block_map is not None for outcome in outcomes) or which == "most"
     without = used(config, grid, {})
     assert not all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in without)
 
@@ -113,7 +116,7 @@ def test_frames_that_change_within_a_run_are_held_from_then_on(order: str, polic
 def test_frames_take_no_other_block_s_place(policy: str) -> None:
     """A sparsity's own choice stays, however many frames are kept: each frame goes on seeing itself."""
     grid, config = GRIDS["video alone"], small(**POLICIES[policy])
-    plain, kept = used(config, grid, {})[-1].used, used(config, grid, {0: (0, 1, 2)})[-1].used
+    plain, kept = used(config, grid, {})[-1].block_map, used(config, grid, {0: (0, 1, 2)})[-1].block_map
     assert plain is not None and kept is not None
     own, wide = plain.to_dense(), kept.to_dense()
     assert (wide | own).equal(wide) and not wide.equal(own)
@@ -124,7 +127,7 @@ def test_frames_take_no_other_block_s_place(policy: str) -> None:
 def test_nothing_kept_is_bit_identical_to_not_saying_so(order: str, policy: str) -> None:
     model = wan(8.0)
     found = []
-    for given in ({}, {"keep_frames": ()}):
+    for given in ({}, {"visible_frames": ()}):
         with attach(model, small(order=order, **POLICIES[policy]), steps=4) as handle:
             outputs = []
             for step in range(4):
@@ -136,11 +139,11 @@ def test_nothing_kept_is_bit_identical_to_not_saying_so(order: str, policy: str)
 
 def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
     model = wan(8.0)
-    with attach(model, small(recall=None, sparsity=0.8, window=True), steps=4) as handle:
+    with attach(model, small(recall=None, sparsity=0.8, policy="window"), steps=4) as handle:
         for branch, keep in (("cond@0", ()), ("cond@2", (0,)), ("cond@4", ((0, 2), 3)), ("cond@6", (range(4),))):
-            with handle.at(0, branch, keep_frames=keep):
+            with handle.at(0, branch, visible_frames=keep):
                 call(model)
-        densities = [record.density for record in handle.records if record.site == "blocks.0.attn1"]
+        densities = [record.density for record in handle.records if record.layer == "blocks.0.attn1"]
     assert densities == sorted(set(densities)) and densities[-1] == 1.0 and densities[0] < 0.3
 
 
@@ -151,24 +154,24 @@ def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
 def test_a_model_s_joint_text_counts(order: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = next(tiny for tiny in TINY if tiny.name == name)
     model, spans = tiny.build(), set()
-    original = Site.attend
+    original = AttentionLayer.attend
 
-    def attend(self: Site, *given: Any) -> Any:
-        spans.add(given[-1])
-        return original(self, *given)
+    def attend(self: AttentionLayer, context: StepContext, call: LayerCall) -> Any:
+        spans.add(call.visible)
+        return original(self, context, call)
 
-    monkeypatch.setattr(Site, "attend", attend)
+    monkeypatch.setattr(AttentionLayer, "attend", attend)
     with torch.inference_mode(), attach(model, small(order=order, min_length=VIDEO), steps=2) as handle:
-        with handle.at(0, "cond", keep_frames=(1, 2)):
+        with handle.at(0, "cond", visible_frames=(1, 2)):
             model(**tiny.inputs())
-        assert not any("keep_frames" in why for why in handle.report()["dense"])
+        assert not any("visible_frames" in why for why in handle.report()["dense"])
     start = TEXT if name.startswith("CogVideoX") else 0
     assert spans == {((start + ROWS * COLUMNS, start + 3 * ROWS * COLUMNS),)}
 
 
 def test_frames_that_share_tokens_are_kept_together() -> None:
     """CogVideoX 1.5 has two latent frames in one of tokens."""
-    from videogen.attention.keepframes import frame_tokens
+    from videogen.attention.visible_frames import frame_tokens
 
     grid = TokenGrid(3, 2, 2, before=5)
     assert frame_tokens((1, 4), 2, TokenGrid(3, 2, 2), grid) == ((5, 9), (13, 17))
@@ -179,9 +182,9 @@ def test_where_frames_cannot_be_found_the_call_stays_dense_and_says_so() -> None
     model = wan(8.0)
     plain = call(model)
     clip = TokenGrid(40, 8, 8)  # the whole clip's, of which the model sees a window
-    with attach(model, small(), grid=clip) as handle, handle.at(0, "cond@0", keep_frames=(1,)):
+    with attach(model, small(), grid=clip) as handle, handle.at(0, "cond@0", visible_frames=(1,)):
         assert torch.equal(call(model), plain)
-        assert any("keep_frames" in why for why in handle.report()["dense"])
+        assert any("visible_frames" in why for why in handle.report()["dense"])
 
 
 @pytest.mark.parametrize("name", [tiny.name for tiny in TINY if "UNet" in tiny.name])
@@ -190,7 +193,7 @@ def test_attention_within_one_frame_has_no_other_to_keep(name: str) -> None:
     model, found = tiny.build(), []
     for keep in ((), (1,)):
         with torch.inference_mode(), attach(model, small(min_length=24), steps=2) as handle:
-            with handle.at(0, "cond", keep_frames=keep):
+            with handle.at(0, "cond", visible_frames=keep):
                 output = model(**tiny.inputs())[0]
             found.append((output, handle.report()))
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
@@ -200,8 +203,8 @@ def test_attention_within_one_frame_has_no_other_to_keep(name: str) -> None:
     ("keep", "says"),
     [
         ("12", "must be a tuple of frames"), (3, "must be a tuple of frames"), (torch.tensor([1]), "must be a tuple of frames"),
-        ((-1,), "frames count from 0"), (((-2, 1),), "frames count from 0"), ((True,), "holds True"), ((1.0,), "holds 1.0"),
-        (((3, 3),), r"holds \(3, 3\)"), (((1, 2, 3),), r"holds \(1, 2, 3\)"), ((None,), "holds None"), ((4,), "frames 0 to 3"),
+        ((-1,), "frames count from 0"), (((-2, 1),), "frames count from 0"), ((True,), "has True"), ((1.0,), "has 1.0"),
+        (((3, 3),), r"has \(3, 3\)"), (((1, 2, 3),), r"has \(1, 2, 3\)"), ((None,), "has None"), ((4,), "frames 0 to 3"),
         (((2, 5),), "frames 0 to 3"), ((range(9),), "frames 0 to 3"),
     ],
     ids=str,
@@ -210,7 +213,7 @@ def test_bad_frames_are_refused(keep: Any, says: str) -> None:
     model = wan()
     assert FRAMES == 4
     with attach(model, small()) as handle:
-        with pytest.raises(InputError, match=says), handle.at(0, "cond", keep_frames=keep):
+        with pytest.raises(InputError, match=says), handle.at(0, "cond", visible_frames=keep):
             call(model)
-        with handle.at(0, "cond", keep_frames=(3,)):
+        with handle.at(0, "cond", visible_frames=(3,)):
             call(model)  # nothing is left of the refusal

@@ -1,0 +1,129 @@
+"""Contract of an attention policy: one attention call in, its result and what was measured out.
+
+A policy object has no state. What one attention layer remembers between steps is a `PolicyState`, which `attend` takes
+and returns, so that a run can be continued from any earlier step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from videogen.attention.blockmap import BlockMap, Forced
+from videogen.attention.config import SparseAttention
+from videogen.attention.searching import default_query_block
+from videogen.attention.sparse import sparse_attention
+from videogen.attention.tail import add_tail
+
+from .table import policy_row
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One attention call. query [b, h, l, d], key and value [b, g, l, d], in the token order that blocks are cut from.
+
+    step counts from 0; steps: of the entire run, None if unknown; seed: of the sampled rows.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    scale: float | None
+    key_mask: torch.Tensor | None
+    forced: Forced
+    step: int
+    steps: int | None
+    seed: int
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the steps before this one; where their number is unknown, 0 at the first step and 1 later."""
+        return self.step / self.steps if self.steps else (0.0 if self.step == 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class AttentionOutcome:
+    """The result of a call (None: run it dense, as it was) and what was measured.
+
+    recall: the smallest over heads; bound: its lower bound. why: the reason where a call ran dense. block_map: the map
+    that was used, None where the call ran dense.
+    """
+
+    out: torch.Tensor | None
+    density: float = 1.0
+    searched: bool = False
+    recall: float | None = None
+    bound: float | None = None
+    why: str | None = None
+    block_map: BlockMap | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """What one attention layer remembers of one guidance branch. Never changed in place, nor are its tensors."""
+
+    block_map: BlockMap | None = None
+
+
+S = TypeVar("S", bound=PolicyState)
+
+
+class AttentionPolicy(ABC, Generic[S]):
+    """Decides for each call whether it runs dense, searches, or uses the map that is there."""
+
+    def __init__(self, config: SparseAttention) -> None:
+        self.config = config
+
+    @abstractmethod
+    def initial_state(self) -> S:
+        """The state before the first call."""
+
+    @abstractmethod
+    def attend(self, call: AttentionCall, state: S) -> tuple[AttentionOutcome, S]:
+        """The call's outcome, and the state for the next call of the same layer and branch."""
+
+    def query_block(self, call: AttentionCall) -> int:
+        """Query tokens per block."""
+        return self.config.query_block or default_query_block(call.query.device)
+
+    def search_options(self, call: AttentionCall) -> dict[str, Any]:
+        """The arguments that every search and audit of this call shares."""
+        return {
+            "query_block": self.query_block(call), "key_block": self.config.key_block, "forced": call.forced,
+            "scale": call.scale, "key_mask": call.key_mask, "seed": call.seed,
+        }  # fmt: skip
+
+    def sparse(self, call: AttentionCall, block_map: BlockMap) -> torch.Tensor:
+        """Attention within the map, [b, h, l, d], with the tail if the configuration asks for it."""
+        tensors = (call.query, call.key, call.value, block_map)
+        scale, key_mask, backend = call.scale, call.key_mask, self.config.backend
+        if not self.config.tail:
+            return sparse_attention(*tensors, scale=scale, key_mask=key_mask, backend=backend)
+        out, lse = sparse_attention(*tensors, scale=scale, key_mask=key_mask, backend=backend, return_lse=True)
+        return add_tail(out, lse, *tensors, scale=scale, key_mask=key_mask)
+
+
+class FixedMapPolicy(AttentionPolicy[PolicyState]):
+    """Base of policies whose map depends on shapes and masks alone: built at the first sparse step, then reused."""
+
+    @abstractmethod
+    def build_map(self, call: AttentionCall) -> BlockMap:
+        """The map for calls of this shape. It must include `call.forced`."""
+
+    def initial_state(self) -> PolicyState:
+        return PolicyState()
+
+    def attend(self, call: AttentionCall, state: PolicyState) -> tuple[AttentionOutcome, PolicyState]:
+        if call.progress < self.config.dense_steps:
+            return AttentionOutcome(None, recall=1.0, why="dense steps"), state
+        block_map = self.build_map(call) if state.block_map is None else state.block_map
+        outcome = AttentionOutcome(self.sparse(call, block_map), block_map.density, block_map=block_map)
+        return outcome, replace(state, block_map=block_map)
+
+
+def build_policy(config: SparseAttention) -> AttentionPolicy[Any]:
+    """The policy that a configuration names."""
+    return policy_row(config.policy).load()(config)

@@ -1,0 +1,135 @@
+"""Recall policy: adaptive block-sparse attention that keeps a target recall in every head.
+
+The map is audited on random rows before every use, so a miss never reaches the output: the heads that miss are searched
+again, then more widely, and run dense at the last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from videogen.attention.blockmap import BlockMap
+from videogen.attention.confidence import rows_to_show
+from videogen.attention.searching import audit_map, search
+
+from .base import AttentionCall, AttentionOutcome, AttentionPolicy, PolicyState
+
+#: Above this density of a head, a gather or a list walk costs more than dense attention saves.
+DENSE_ABOVE = 0.85
+
+
+@dataclass(frozen=True)
+class RecallState(PolicyState):
+    """search_at: the step from which another search is due; patience: steps until the one after it, which doubles."""
+
+    search_at: int = 0
+    patience: int = 1
+
+
+class RecallPolicy(AttentionPolicy[RecallState]):
+    """The cheapest map that keeps the target recall: searched at steps 0, 1, 3, 7, ..., audited before every use,
+    searched again where it would miss."""
+
+    #: Of the mass that may be dropped, the fraction that a fresh map leaves unused, so that it passes its audits for some steps.
+    margin = 0.15
+    #: How often a call's bound may be wrong in any head, over the four audits that it may take.
+    error = 0.01
+
+    def initial_state(self) -> RecallState:
+        return RecallState()
+
+    def attend(self, call: AttentionCall, state: RecallState) -> tuple[AttentionOutcome, RecallState]:
+        config = self.config
+        assert config.recall is not None
+        if call.progress < config.dense_steps:
+            return _dense("dense steps"), state
+        if config.recall == 1:
+            return _dense("recall 1 leaves nothing out"), state
+        if state.block_map is None and call.step < state.search_at:
+            return _dense("attention too diffuse"), state
+        due = call.step >= state.search_at
+        if due:
+            state = replace(state, search_at=call.step + state.patience, patience=2 * state.patience)
+        found = self._search(call, config.recall) if due or state.block_map is None else state.block_map
+        found, recall, bound, refreshed = self._audited(call, found)
+        searched = due or refreshed
+        if found.density == 1:
+            return _dense("attention too diffuse", searched), replace(state, block_map=None)
+        out = self.sparse(call, found)
+        outcome = AttentionOutcome(
+            out, found.density, searched, float(recall.amin()), float(bound.amin()), block_map=found
+        )
+        return outcome, replace(state, block_map=found)
+
+    def _audited(self, call: AttentionCall, found: BlockMap) -> tuple[BlockMap, torch.Tensor, torch.Tensor, bool]:
+        """(a map that passes its audit, its recall [b, h], the bound of it [b, h], whether a search was needed)."""
+        assert self.config.recall is not None
+        refreshed = False
+        recall, bound = self._audit(call, found, 0)
+        for attempt in (1, 2, 3):
+            missed = (~(bound >= self.config.recall)).any(0)  # NaN is a miss
+            if not bool(missed.any()):
+                break
+            wider = 1 - (1 - self.config.recall) / 2 ** (attempt - 1) if attempt < 3 else 1.0
+            found, refreshed = self._refresh(call, found, missed, wider), True
+            recall, bound = self._audit(call, found, attempt)
+        return found, recall, bound, refreshed
+
+    def _audit_rows(self, call: AttentionCall) -> int:
+        """As many rows as the promise takes. A long sequence gets more: their audit costs relatively less, and a tighter
+        bound allows a sparser map."""
+        assert self.config.recall is not None
+        needed = rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
+        return self.config.audit_rows or max(needed, math.isqrt(40 * call.query.shape[2]))
+
+    def _search(self, call: AttentionCall, recall: float) -> BlockMap:
+        target = recall + self.margin * (1 - recall)
+        options = {**self.search_options(call), "rows": self.config.rows, "audit_rows": self._audit_rows(call)}
+        return _full_where_dense(search(call.query, call.key, recall=target, **options))
+
+    def _audit(self, call: AttentionCall, block_map: BlockMap, attempt: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(recall, its bound) of each head; heads that leave nothing out need no audit."""
+        if self.config.audit == "off":
+            assert block_map.recall is not None
+            return block_map.recall, torch.ones_like(block_map.recall)
+        full = block_map.full_heads()
+        recall, bound = torch.ones(full.shape, device=full.device), torch.ones(full.shape, device=full.device)
+        heads = (~full).any(0).nonzero().squeeze(1)
+        if len(heads):
+            recall[:, heads], bound[:, heads] = audit_map(
+                *_select_heads(call, heads), block_map.select_heads(heads), rows=self._audit_rows(call), scale=call.scale,
+                key_mask=call.key_mask, seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
+            )  # fmt: skip
+        return recall, bound
+
+    def _refresh(self, call: AttentionCall, old: BlockMap, missed: torch.Tensor, recall: float) -> BlockMap:
+        """A new map for the heads that missed; the others retain theirs."""
+        heads = missed.nonzero().squeeze(1)
+        query, key = _select_heads(call, heads)
+        part = replace(call, query=query, key=key, seed=call.seed + 104729)
+        mask = old.to_dense()
+        mask[:, heads] = self._search(part, recall).to_dense()
+        return old.with_mask(mask)
+
+
+def _dense(why: str, searched: bool = False) -> AttentionOutcome:
+    return AttentionOutcome(None, searched=searched, recall=1.0, bound=1.0, why=why)
+
+
+def _select_heads(call: AttentionCall, heads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries and keys of some heads, grouped or not."""
+    groups = call.query.shape[1] // call.key.shape[1]
+    return call.query[:, heads], call.key[:, heads // groups]
+
+
+def _full_where_dense(found: BlockMap) -> BlockMap:
+    """The map with every head that leaves out too little to gain from it made full: its recall is 1 then, for less
+    time."""
+    dense = found.head_density() > DENSE_ABOVE
+    if bool((dense == found.full_heads()).all()):
+        return found
+    recall = None if found.recall is None else found.recall.masked_fill(dense, 1.0)
+    return found.with_mask(found.to_dense() | dense[:, :, None, None], recall)
