@@ -93,7 +93,7 @@ def check_poor_model(policy: str) -> None:
         pytest.param(
             lambda: Continuity.parse("cono:fade=2"),
             InputError,
-            "fade=2 is a setting of overlap and replay, not of look_back",
+            "fade=2 is a setting of overlap and replay.*, not of look_back",
             id="fade",
         ),
         pytest.param(
