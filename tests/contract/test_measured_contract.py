@@ -121,10 +121,9 @@ def test_a_trial_leaves_out_what_does_not_fit(where: str, engine_of: EngineOf) -
     else:
         options = {"motion": {"kind": "camera", "pan": 4.0}, "motion_backend": "warped_noise"}
     able, refused = find_candidates(backbone, long_request("wan-2.1", "measured", **options).resolve(backbone))
-    assert set(able) == {"replay", "overlap", "co_denoise", *(() if where == "video" else ("cono",))}
-    assert {"clean_prefix", "window_attention"} <= set(refused) and all(
-        short.filled.story is None for short in able.values()
-    )
+    assert set(able) >= {"replay", "overlap", "co_denoise"} and ("cono" in able) == (where == "story")
+    assert set(refused) >= {"clean_prefix", "window_attention"} and not set(able) & set(refused)
+    assert all(short.filled.story is None for short in able.values())
     assert "motion" in refused["cono"] if where == "video" else "cono" not in refused
 
 
