@@ -19,8 +19,8 @@ STORIES = {
 SMALL = ("--model", "{tiny}", "--size", "32x32", "--steps", "1")
 MISTAKES = [
     ("times that overlap", ("--story", "overlap.txt"), "shots 1 and 2 overlap"),
-    ("times with a gap", ("--story", "gap.txt"), "nothing is shown before shot 2"),
-    ("a shot of no length", ("--story", "nothing.txt"), "shot 2 lasts no time"),
+    ("times with a gap", ("--story", "gap.txt"), "gap before shot 2"),
+    ("a shot of no length", ("--story", "nothing.txt"), "shot 2 has no duration"),
     ("a story that is not there", ("--story", "nowhere.txt"), "cannot read the story 'nowhere.txt'"),
     ("a prompt and a story", ("x", "--story", "good.txt"), "given together with a story"),
     ("a prompt and a story in one configuration", ("--config", "both.toml"), "given together with a story"),

@@ -18,18 +18,22 @@ from videogen.timeline import LatentTimeline, as_timeline
 WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
 UNET = LatentGeometry(4, 8, 1, 8, single_first=False)
 PAIRS = LatentGeometry(4, 8, 2, 8, single_first=False)
-GEOMETRIES = [pytest.param(WAN, id="4k+1"), pytest.param(UNET, id="a frame each"), pytest.param(PAIRS, id="pairs")]
+GEOMETRIES = [
+    pytest.param(WAN, id="4k+1"),
+    pytest.param(UNET, id="a latent per frame"),
+    pytest.param(PAIRS, id="pairs"),
+]
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_the_clock_is_the_models_geometry(geometry: LatentGeometry) -> None:
+def test_the_latent_map_is_the_models_geometry(geometry: LatentGeometry) -> None:
     latent_map = FrameLatentMap.from_geometry(geometry)
     for latents in range(1, 12):
         frames = latent_map.frame_count(latents)
         assert latent_map.latent_count(frames) == latents == geometry.shape(frames, 8, 8)[2]
-        held = [frame for latent in range(latents) for frame in latent_map.frames_of(latent)]
-        assert held == list(range(frames)) and all(
-            frame in latent_map.frames_of(latent_map.latent_of(frame)) for frame in held
+        decoded = [frame for latent in range(latents) for frame in latent_map.frames_of(latent)]
+        assert decoded == list(range(frames)) and all(
+            frame in latent_map.frames_of(latent_map.latent_of(frame)) for frame in decoded
         )
         assert latent_map.round_up(latent_map.frames_of(latents - 1).start + 1) == frames
     assert latent_map.frame_count(0) == 0
@@ -39,20 +43,15 @@ def test_the_clock_is_the_models_geometry(geometry: LatentGeometry) -> None:
 def test_a_shot_begins_within_half_a_latent_of_its_frame(geometry: LatentGeometry) -> None:
     latent_map = FrameLatentMap.from_geometry(geometry)
     for frame in range(60):
-        begun = latent_map.frames_of(latent_map.first_latent_from(frame)).start
-        assert abs(begun - frame) <= geometry.temporal / 2
-    assert [FrameLatentMap.from_geometry(WAN).first_latent_from(frame) for frame in (0, 1, 2, 3, 4, 5, 6)] == [
-        0,
-        1,
-        1,
-        1,
-        2,
-        2,
-        2,
-    ]
+        start = latent_map.frames_of(latent_map.first_latent_from(frame)).start
+        assert abs(start - frame) <= geometry.temporal / 2
+    wan = FrameLatentMap.from_geometry(WAN)
+    assert [wan.first_latent_from(frame) for frame in range(7)] == [0, 1, 1, 1, 2, 2, 2]
 
 
-def compiled(story: Any, frames: int, geometry: LatentGeometry = WAN, fps: Any = 16, seed: int = 5) -> LatentTimeline:
+def compile_story(
+    story: Any, frames: int, geometry: LatentGeometry = WAN, fps: Any = 16, seed: int = 5
+) -> LatentTimeline:
     return as_timeline(story).compile(fps=fps, frames=frames, geometry=geometry, seed=seed)
 
 
@@ -62,22 +61,19 @@ def test_prompts_seeds_motion_and_cuts() -> None:
         {"prompt": "blue", "seconds": 1, "transition": "cut", "seed": 9, "motion": [{"kind": "camera", "pan": 8}]},
         {"prompt": "red", "transition": "hold"},
     ]
-    shown = compiled(story, 65)
-    assert shown.prompts == ("red", "blue") and shown.latents == 17
-    found = [(s.start, s.stop, s.prompt, s.cut, s.seed) for s in shown.shots]
+    timeline = compile_story(story, 65)
+    assert timeline.prompts == ("red", "blue") and timeline.latents == 17
+    found = [(s.start, s.stop, s.prompt, s.cut, s.seed) for s in timeline.shots]
     assert found == [(0, 5, 0, False, 5), (5, 9, 1, True, 9), (9, 17, 0, False, 5)]
-    assert [s.motion for s in shown.shots] == [None, Camera(pan=8), None]
-    assert shown.cuts == (5,) and list(shown.scenes()) == [(0, 5), (5, 17)]
-    assert [shown.scene_at(n) for n in (4, 5, 16)] == [(0, 5), (5, 17), (5, 17)]
-    assert shown.seeds(3, 10) == [5, 5, 9, 9, 9, 9, 5]
-    assert [shown.mix_at(latent) for latent in (4, 5, 8, 9)] == [((0, 1.0),), ((1, 1.0),), ((1, 1.0),), ((0, 1.0),)]
-    assert shown.latent_map.frames_of(5) == range(
-        17, 21
-    )  # what was asked for frame 16 begins at 17, where a latent does
+    assert [s.motion for s in timeline.shots] == [None, Camera(pan=8), None]
+    assert timeline.cuts == (5,) and list(timeline.scenes()) == [(0, 5), (5, 17)]
+    assert [timeline.shot_at(latent).seed for latent in range(3, 10)] == [5, 5, 9, 9, 9, 9, 5]
+    assert timeline.weights(4, 10).tolist() == [[1, 0], *[[0, 1]] * 4, [1, 0]]
+    assert timeline.latent_map.frames_of(5) == range(17, 21)  # requested for frame 16, begins with a latent
 
 
 def test_a_cut_before_everything_is_none() -> None:
-    assert compiled([{"prompt": "a", "transition": "cut"}], 65).cuts == ()
+    assert compile_story([{"prompt": "a", "transition": "cut"}], 65).cuts == ()
 
 
 @pytest.mark.parametrize(
@@ -94,40 +90,40 @@ def test_a_cut_before_everything_is_none() -> None:
 def test_blends_rise_from_the_shots_start(
     transition: str, geometry: LatentGeometry, frames: int, weights: list[float]
 ) -> None:
-    shown = compiled([{"prompt": "a", "seconds": 1}, {"prompt": "b", "transition": transition}], frames, geometry)
-    found = shown.weights(0, shown.latents)
-    assert np.allclose(found[:, 1], weights) and np.allclose(found.sum(1), 1) and shown.cuts == ()
-
-
-def test_a_windows_mix_is_the_mean_of_its_latents() -> None:
-    shown = compiled([(1, "a"), (0.5, "b"), (0.5, "a")], 33)
-    assert [s.start for s in shown.shots] == [0, 5, 7]
-    assert shown.mix(3, 8) == ((0, pytest.approx(0.6)), (1, pytest.approx(0.4))) and shown.mix(4, 8)[0][0] == 0
-    assert shown.mix(4, 7) == ((1, pytest.approx(2 / 3)), (0, pytest.approx(1 / 3))) and shown.mix(0, 5) == ((0, 1.0),)
-    assert compiled([{"prompt": "a", "seconds": 1}, {"prompt": "a", "transition": "blend(8)"}], 33).mix_at(5) == (
-        (0, 1.0),
+    timeline = compile_story(
+        [{"prompt": "a", "seconds": 1}, {"prompt": "b", "transition": transition}], frames, geometry
     )
+    found = timeline.weights(0, timeline.latents)
+    assert np.allclose(found[:, 1], weights) and np.allclose(found.sum(1), 1) and timeline.cuts == ()
+
+
+def test_a_prompt_that_returns_has_one_column() -> None:
+    timeline = compile_story([(1, "a"), (0.5, "b"), (0.5, "a")], 33)
+    assert [s.start for s in timeline.shots] == [0, 5, 7]
+    assert timeline.weights(3, 8).tolist() == [[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]]
+    same = compile_story([{"prompt": "a", "seconds": 1}, {"prompt": "a", "transition": "blend(8)"}], 33)
+    assert same.weights(5, 6).tolist() == [[1.0]]
 
 
 def test_what_comes_later_changes_nothing_before() -> None:
-    first = compiled("[0-1] a\n[1-2, blend(8)] b\n[2-] c", 65)
-    second = compiled("[0-1] a\n[1-2, blend(8)] b\n[2-, blend(16)] d\n", 65)
+    first = compile_story("[0-1] a\n[1-2, blend(8)] b\n[2-] c", 65)
+    second = compile_story("[0-1] a\n[1-2, blend(8)] b\n[2-, blend(16)] d\n", 65)
     assert (
         np.array_equal(first.weights(0, 9)[:, :2], second.weights(0, 9)[:, :2]) and first.shots[:2] == second.shots[:2]
     )
 
 
 def test_frames_of_a_dict_and_fractional_rates() -> None:
-    shown = compiled({0: "a", 64: "b"}, 97, fps=F(30000, 1001))
-    assert [s.start for s in shown.shots] == [0, 17]
-    assert [s.start for s in compiled([(2, "a"), (None, "b")], 97, UNET, fps=29.97).shots] == [0, 60]
+    timeline = compile_story({0: "a", 64: "b"}, 97, fps=F(30000, 1001))
+    assert [s.start for s in timeline.shots] == [0, 17]
+    assert [s.start for s in compile_story([(2, "a"), (None, "b")], 97, UNET, fps=29.97).shots] == [0, 60]
 
 
 @pytest.mark.parametrize(
     ("story", "geometry", "fps", "frames"),
     [
         pytest.param([(4, "a")], WAN, 16, 65, id="4 s"), pytest.param([(0.01, "a")], WAN, 16, 1, id="less than a frame"),
-        pytest.param([(4, "a")], UNET, 8, 32, id="a frame each"), pytest.param({0: "a", 9: "b"}, WAN, 16, None, id="open"),
+        pytest.param([(4, "a")], UNET, 8, 32, id="a latent per frame"), pytest.param({0: "a", 9: "b"}, WAN, 16, None, id="open"),
     ],
 )  # fmt: skip
 def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps: float, frames: int | None) -> None:
@@ -140,42 +136,44 @@ def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps
 
 
 def test_the_end_may_miss_the_clips_by_less_than_a_latent() -> None:
-    assert [compiled([(4, "a")], frames).latents for frames in (61, 65)] == [16, 17]
+    assert [compile_story([(4, "a")], frames).latents for frames in (61, 65)] == [16, 17]
 
 
 TWO = as_timeline([(4, "a"), (4, "b")])
-SHORT = "shot 2 from 4 s on is shorter than one latent frame, which holds 4 frames; let it last at least 0.25 s"
-LONG_BLEND = r"shot 2 is to blend\(2s\), 32 frames, and lasts about 16; blend over at most 16"
+SHORT = "shot 2, which starts at 4 s, is shorter than one latent frame of 4 frames; make it at least 0.25 s long"
+LONG_BLEND = r"shot 2 begins with blend\(2s\), 32 frames, and has only about 16; blend over at most 16 frames"
 BAD = [
     pytest.param(
-        lambda: compiled(TWO, 65), "ends at 8 s, which is frame 128 at 16 fps, .* ask for 129", id="clip too short"
+        lambda: compile_story(TWO, 65),
+        "ends at 8 s, which is frame 128 at 16 fps, .* use frames=129",
+        id="clip too short",
     ),
     pytest.param(
-        lambda: compiled(TWO, 133), "the clip has 133 frames; ask for 129 frames, or leave", id="clip too long"
+        lambda: compile_story(TWO, 133), "the clip has 133 frames; use frames=129, or leave", id="clip too long"
     ),
-    pytest.param(lambda: compiled(TWO, 65, UNET, 8), "has 65 frames; ask for 64 frames", id="one frame too long"),
+    pytest.param(lambda: compile_story(TWO, 65, UNET, 8), "has 65 frames; use frames=64", id="one frame too long"),
     pytest.param(
-        lambda: compiled(TWO, 130), "frames=130 does not fill latent frames of 4; use 129 or 133", id="do not fit"
+        lambda: compile_story(TWO, 130), "frames=130 does not fill latent frames of 4; use 129 or 133", id="do not fit"
     ),
-    pytest.param(lambda: compiled("[0-4] a\n[4-4.1] b\n[4.1-] c", 129), SHORT, id="shot too short"),
+    pytest.param(lambda: compile_story("[0-4] a\n[4-4.1] b\n[4.1-] c", 129), SHORT, id="shot too short"),
     pytest.param(
-        lambda: compiled({0: "a", 64: "b", 66: "c"}, 129),
-        "shot 2 from frame 64 on .* at least 4 frames",
+        lambda: compile_story({0: "a", 64: "b", 66: "c"}, 129),
+        "shot 2, which starts at frame 64, .* at least 4 frames",
         id="two frames",
     ),
     pytest.param(
-        lambda: compiled({0: "a", 200: "b"}, 129),
-        "starts at frame 200, the clip has 129 .* make it longer",
+        lambda: compile_story({0: "a", 200: "b"}, 129),
+        "starts at frame 200, and the clip has 129 .* make the clip longer",
         id="after the end",
     ),
-    pytest.param(lambda: compiled("[0-1] a\n[1-2, blend(2s)] b", 33), LONG_BLEND, id="blend too long"),
-    pytest.param(lambda: compiled(TWO, 129, fps=0), "fps=0 must be a finite number above 0", id="no rate"),
-    pytest.param(lambda: compiled(TWO, 129, fps=float("nan")), "fps=nan must be", id="NaN rate"),
+    pytest.param(lambda: compile_story("[0-1] a\n[1-2, blend(2s)] b", 33), LONG_BLEND, id="blend too long"),
+    pytest.param(lambda: compile_story(TWO, 129, fps=0), "fps=0 must be a finite number above 0", id="no rate"),
+    pytest.param(lambda: compile_story(TWO, 129, fps=float("nan")), "fps=nan must be", id="NaN rate"),
     pytest.param(
-        lambda: compiled(TWO, 129).shot_at(33), "latent frame 33 is not in this clip of 33", id="latent outside"
+        lambda: compile_story(TWO, 129).shot_at(33), "latent frame 33 is not in this clip of 33", id="latent outside"
     ),
-    pytest.param(lambda: compiled(TWO, 129).mix(4, 4), "latent frames 4 to 4 are not", id="no latents"),
-    pytest.param(lambda: compiled(TWO, 129).seeds(-1, 2), "latent frame -1 is not", id="latent before 0"),
+    pytest.param(lambda: compile_story(TWO, 129).weights(4, 4), "latent frames 4 to 4 are not", id="no latents"),
+    pytest.param(lambda: compile_story(TWO, 129).shot_at(-1), "latent frame -1 is not", id="latent before 0"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Timelines from words, TOML, dicts and lists: what they mean, and every mistake's message."""
+"""Stories as text, TOML, dicts and lists: their timelines, and the message of every error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_frames() -> None:
 OPTIONS = (Transition("cut"), Transition("blend", F(8)), Transition("blend", F(1, 2), in_frames=False))
 
 
-def test_options_in_words_and_in_a_file(tmp_path: Path) -> None:
+def test_options_as_text_and_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "pan.toml").write_text("[[layer]]\nkind = 'camera'\npan = 8", encoding="utf-8")
     shots = [Shot("a", F(0), F(1), seed=3), Shot("b", F(1), F(2), OPTIONS[0], motion=Camera(pan=8))]
     shots += [Shot("c", F(2), F(3), OPTIONS[1]), Shot("d", F(3), None, OPTIONS[2], seed=4)]
@@ -119,57 +119,59 @@ BAD = [
     ),
     pytest.param(
         text("[0-4] a", "[5-8] b"),
-        "nothing is shown before shot 2: it starts at 5 s, shot 1 ends at 4 s; let",
+        "gap before shot 2: it starts at 5 s, and shot 1 ends at 4 s; start it at 4 s",
         id="gap",
     ),
+    pytest.param(text("[1-4] a"), "gap before shot 1: it starts at 1 s, and a story starts at 0 s", id="late start"),
     pytest.param(
-        text("[1-4] a"), "nothing is shown before shot 1: it starts at 1 s, a story starts at 0 s", id="late start"
+        lambda: as_timeline({8: "a"}), "it starts at frame 8, and a story starts at frame 0", id="late first frame"
     ),
     pytest.param(
-        lambda: as_timeline({8: "a"}), "it starts at frame 8, a story starts at frame 0", id="late first frame"
+        text("[0-4] a", "[4-4] b"), "shot 2 has no duration: it starts at 4 s and ends at 4 s", id="zero length"
     ),
-    pytest.param(text("[0-4] a", "[4-4] b"), "shot 2 lasts no time: it goes from 4 s to 4 s", id="zero length"),
-    pytest.param(text("[0-4] a", "[4-2] b"), "shot 2 lasts no time: it goes from 4 s to 2 s", id="backwards"),
+    pytest.param(
+        text("[0-4] a", "[4-2] b"), "shot 2 has no duration: it starts at 4 s and ends at 2 s", id="backwards"
+    ),
     pytest.param(
         lambda: as_timeline([(0, "a"), (4, "b")]),
-        "shot 1 lasts 0 s; a list says .seconds, prompt.",
-        id="starts for lengths",
+        "shot 1 has a duration of 0 s; in .seconds, prompt.",
+        id="starts for durations",
     ),
-    pytest.param(lambda: as_timeline([(-1, "a")]), "shot 1 lasts no time", id="negative length"),
+    pytest.param(lambda: as_timeline([(-1, "a")]), "shot 1 has no duration", id="negative length"),
     pytest.param(
         lambda: as_timeline([(None, "a"), (4, "b")]),
-        "nothing says when shot 1 ends and shot 2 starts",
+        "at which shot 1 ends and shot 2 starts is missing",
         id="open in the middle",
     ),
     pytest.param(
         lambda: Timeline((Shot("a", F(0), None), Shot("b", F(4), None))),
-        "shot 1 does not say .* end it at 4 s",
+        "shot 1 has no end .* end it at 4 s",
         id="open shot",
     ),
-    pytest.param(text("[0-4, blend(8)] a"), r"shot 1 has nothing before it to blend\(8\) with", id="first blends"),
+    pytest.param(text("[0-4, blend(8)] a"), r"shot 1 has no shot before it to blend\(8\) with", id="blend into the first shot"),
     pytest.param(text("[0-4]"), r"line 1: '\[0-4\]' has no prompt", id="no prompt"),
     pytest.param(
         text("[0-4] a", "[4-8 b"), r"line 2: '\[4-8 b' has no time in brackets; write it as", id="unclosed bracket"
     ),
     pytest.param(
-        text("[first] a"), r"line 1: '\[first\]' has no time; write it as \[00:00-00:04\]", id="words for a time"
+        text("[first] a"), r"line 1: '\[first\]' has no time; write it as \[00:00-00:04\]", id="text for a time"
     ),
     pytest.param(text("[] a"), "has no time", id="empty brackets"),
     pytest.param(text("[00:00-00:75] a"), "line 1: '00:75' has 75 seconds after a colon", id="75 seconds"),
     pytest.param(text("[0-1:60:00] a"), "'1:60:00' has 60 minutes", id="60 minutes"),
-    pytest.param(text("[0-1:2:3:4] a"), "'1:2:3:4' is no time; write it as 4.5, 01:04.5", id="days"),
+    pytest.param(text("[0-1:2:3:4] a"), "'1:2:3:4' is not a time; write it as 4.5, 01:04.5", id="days"),
     pytest.param(
         text("[0-1, blnd(8)] a"), r"line 1: unknown option 'blnd\(8\)'; did you mean 'blend\(8\)'", id="option"
     ),
     pytest.param(text("[0-1, sed=3] a"), "line 1: unknown option 'sed'; did you mean 'seed'", id="option with a value"),
     pytest.param(text("[0-1, cut, hold] a"), "line 1: transition is given twice", id="two transitions"),
-    pytest.param(text("[0-1, seed=x] a"), "line 1: seed='x' must be a whole number", id="seed in words"),
+    pytest.param(text("[0-1, seed=x] a"), "line 1: seed='x' must be a whole number", id="seed that is not a number"),
     pytest.param(text(f"[0-1, seed={2**63}] a"), "of shot 1 must be a whole number from 0 to", id="seed too large"),
-    pytest.param(text("[0-1, motion=] a"), "motion= names no file", id="no motion file"),
+    pytest.param(text("[0-1, motion=] a"), "motion= has no file name", id="no motion file"),
     pytest.param(text("[0-1, motion=none.toml] a"), "line 1: cannot read the motion plan", id="missing motion file"),
     pytest.param(
         text("[0-1] a", "[1-2, blend] b"),
-        "line 2: transition 'blend' does not say over how much",
+        "line 2: transition 'blend' has no valid length",
         id="blend over nothing",
     ),
     pytest.param(
@@ -178,20 +180,20 @@ BAD = [
     pytest.param(
         text("[0-1] a", "[1-2, blend(1.5)] b"), "must blend over a whole number of frames", id="blend of half a frame"
     ),
-    pytest.param(text("[0-1] a", "[1-2, blend(-3)] b"), "does not say over how much", id="negative blend"),
+    pytest.param(text("[0-1] a", "[1-2, blend(-3)] b"), "has no valid length", id="negative blend"),
     pytest.param(toml("[[shot]];prompt"), "story is not TOML", id="broken TOML"),
     pytest.param(toml("[[shots]];prompt='a'"), "story: unknown key 'shots'; did you mean 'shot'", id="shots"),
     pytest.param(toml("[[shot]];promt='a'"), "story, shot 1: unknown key 'promt'; did you mean 'prompt'", id="key"),
     pytest.param(toml("[[shot]];prompt='a';zzz=1"), "unknown key 'zzz'; known: prompt, seconds", id="key like none"),
     pytest.param(toml("[[shot]];seconds=4"), "shot 1 has no prompt", id="TOML without prompt"),
     pytest.param(toml("[[shot]];prompt=3"), "shot 1 has no prompt", id="a number for a prompt"),
-    pytest.param(toml("[[shot]];prompt='a';seconds=0"), "shot 1 lasts no time", id="0 seconds"),
+    pytest.param(toml("[[shot]];prompt='a';seconds=0"), "shot 1 has no duration", id="0 seconds"),
     pytest.param(
         toml("[[shot]];prompt='a';seconds=nan"), "story, shot 1: seconds=nan must be a finite number", id="NaN"
     ),
     pytest.param(toml("[[shot]];prompt='a';seconds=true"), "seconds=True must be a number", id="true"),
     pytest.param(
-        toml("[[shot]];prompt='a';start='soon'"), "story, shot 1: start: 'soon' is no time", id="a word for a time"
+        toml("[[shot]];prompt='a';start='soon'"), "story, shot 1: start: 'soon' is not a time", id="text for a time in TOML"
     ),
     pytest.param(toml("[[shot]];prompt='a';end=4;seconds=4"), "shot 1 has both end and seconds", id="end and seconds"),
     pytest.param(toml("[[shot]];prompt='a';seed='x'"), "seed='x' of shot 1 must be a whole number", id="seed"),
@@ -202,8 +204,8 @@ BAD = [
     pytest.param(toml("[[shot]];prompt='a';transition=3"), "unknown transition '3'", id="a number for a transition"),
     pytest.param(toml("[[shot]];prompt='a';motion=3"), "story, shot 1: motion=3 must be a list of layers", id="motion"),
     pytest.param(toml("[[shot]];prompt='a';motion=[{kind='camra'}]"), "did you mean 'camera'", id="motion's kind"),
-    pytest.param(lambda: as_timeline({-1: "a"}), "-1 is no frame's number", id="negative frame"),
-    pytest.param(lambda: as_timeline({0.5: "a"}), "0.5 is no frame's number", id="half a frame"),
+    pytest.param(lambda: as_timeline({-1: "a"}), "-1 is not a frame number", id="negative frame"),
+    pytest.param(lambda: as_timeline({0.5: "a"}), "0.5 is not a frame number", id="half a frame"),
     pytest.param(lambda: as_timeline({0: ""}), "shot 1 has no prompt", id="empty prompt at a frame"),
     pytest.param(lambda: as_timeline({}), "the story has no shot", id="no frames"),
     pytest.param(
@@ -227,15 +229,15 @@ BAD = [
     ),
     pytest.param(
         lambda: as_timeline([(4, "a"), "b"]),
-        "shot 2 of the list is 'b', which is no .seconds, prompt.",
+        "shot 2 of the list is 'b', which is not .seconds, prompt.",
         id="list of words",
     ),
     pytest.param(
         lambda: as_timeline([("x", "a")]), "shot 1: seconds='x' must be a number", id="list with words for times"
     ),
-    pytest.param(lambda: as_timeline([{"prompt": "a"}, 3]), "shot 2 is 3, which is no table", id="table and number"),
-    pytest.param(lambda: as_timeline([]), "is no story; give a file, text", id="empty list"),
-    pytest.param(lambda: as_timeline(3), "story=3 is no story", id="a number"),
+    pytest.param(lambda: as_timeline([{"prompt": "a"}, 3]), "shot 2 is 3, which is not a table", id="table and number"),
+    pytest.param(lambda: as_timeline([]), "is not a story; give a file, text", id="empty list"),
+    pytest.param(lambda: as_timeline(3), "story=3 is not a story", id="a number"),
     pytest.param(lambda: as_timeline("none.txt"), "cannot read the story 'none.txt'", id="missing file"),
     pytest.param(lambda: as_timeline("a\0b"), "cannot read the story", id="NUL in a name"),
     pytest.param(lambda: as_timeline("x" * 9999), "cannot read the story", id="a prompt for a file's name"),
@@ -243,7 +245,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)
-def test_mistakes(make: Callable[[], Timeline], message: str) -> None:
+def test_errors(make: Callable[[], Timeline], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
 
@@ -259,7 +261,7 @@ def test_mistakes(make: Callable[[], Timeline], message: str) -> None:
     ],
     ids=["empty TOML", "no brackets", "comments only", "no UTF-8", "missing motion"],
 )
-def test_mistakes_in_files_name_the_file(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_errors_in_files_name_the_file(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         as_timeline(tmp_path / name)

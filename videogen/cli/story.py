@@ -127,14 +127,14 @@ def _segment_row(index: int, starts: list[int], request: Json, state: str) -> Se
 
 
 def _print_shots(story: Timeline) -> None:
-    from videogen.timeline.timeline import number
+    from videogen.timeline.timeline import format_number
 
     rows = []
     for index, shot in enumerate(story.shots):
-        end = "" if shot.end is None else number(shot.end)
+        end = "" if shot.end is None else format_number(shot.end)
         seed, moves = "" if shot.seed is None else str(shot.seed), "yes" if shot.motion is not None else ""
         begins = str(shot.transition) if index else ""
-        rows.append((str(index), f"{number(shot.start)}-{end}", begins, seed, moves, printable(shot.prompt)))
+        rows.append((str(index), f"{format_number(shot.start)}-{end}", begins, seed, moves, printable(shot.prompt)))
     _print_table(("shot", story.unit, "begins", "seed", "motion", "prompt"), rows)
 
 

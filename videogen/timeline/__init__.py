@@ -2,7 +2,7 @@
 
     from videogen.timeline import as_timeline
     story = as_timeline("[00:00-00:04] a red ball moves right\\n[00:04-00:08, blend(8)] a blue ball moves right")
-    timeline = story.compile(fps=16, frames=129, geometry=backbone.geometry, seed=1)   # per latent frame: prompts, seed, cuts
+    timeline = story.compile(fps=16, frames=129, geometry=backbone.geometry, seed=1)   # in latent frames
 
 `story` reads a timeline from text, TOML, a dict or a list.
 """

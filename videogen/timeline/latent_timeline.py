@@ -1,8 +1,8 @@
-"""A timeline in latent frames: which prompts count how much, which seed, where a cut breaks the tie to what was before.
+"""Timeline in latent frames: prompt weights, seeds and cuts of each latent frame of a clip.
 
-A shot begins with the first latent frame at least half of whose frames are its own, so it is off by half a latent at
-most. Where it blends, the new prompt's weight rises from its first latent on; nothing before a shot's start hangs on
-the shot, so that what is rendered stays as it is when a story's later part changes.
+A shot begins with the first latent frame of which at least half of the frames belong to it, so its start is off by half
+a latent at most. In a blend, the new prompt's weight rises from the shot's first latent on. Nothing before a shot's
+start depends on the shot, so that changing a story's later part leaves the rendered frames before it unchanged.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from videogen.core.errors import InputError
 from videogen.core.frame_latent_map import FrameLatentMap, Geometry
 from videogen.core.rates import exact_fps
 
-from .timeline import Shot, Timeline, number, round_half_up
+from .timeline import Shot, Timeline, format_number, round_half_up
 
 if TYPE_CHECKING:
     from videogen.motion.spec import Motion
 
-Mix = tuple[tuple[int, float], ...]  # (number of a prompt, its weight), the heaviest first; the weights sum to 1
-
 
 @dataclass(frozen=True)
 class LatentShot:
-    """Latents start to stop. prompt: its number in `LatentTimeline.prompts`; blend: over how many latents it takes over
-    from the shot before; cut: whether it begins a new picture."""
+    """Latents start to stop. prompt: its index in `LatentTimeline.prompts`; blend: over how many latents it blends with
+    the shot before; cut: whether its image starts afresh, not joined to what precedes it."""
 
     start: int
     stop: int
@@ -44,8 +42,7 @@ class LatentShot:
 
 @dataclass(frozen=True)
 class LatentTimeline:
-    """What a clip shows, latent frame by latent frame. prompts: each once, in order; latent_map: which frames a latent
-    holds."""
+    """The shots of a clip. prompts: each once, in order; latent_map: which frames a latent decodes to."""
 
     prompts: tuple[str, ...]
     shots: tuple[LatentShot, ...]
@@ -57,27 +54,17 @@ class LatentTimeline:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Latents that begin a new picture; never 0."""
+        """The latents that a cut precedes; never 0."""
         return tuple(shot.start for shot in self.shots[1:] if shot.cut)
 
     def index_at(self, latent: int) -> int:
-        """The number of the shot that a latent is of."""
+        """The index of the shot that a latent belongs to."""
         if not 0 <= latent < self.latents:
             raise InputError(f"latent frame {latent} is not in this clip of {self.latents}")
         return bisect_right(self.shots, latent, key=lambda shot: shot.start) - 1
 
     def shot_at(self, latent: int) -> LatentShot:
         return self.shots[self.index_at(latent)]
-
-    def mix_at(self, latent: int) -> Mix:
-        """The prompts of one latent."""
-        return self.mix(latent, latent + 1)
-
-    def mix(self, start: int, stop: int) -> Mix:
-        """The prompts of latents start to stop, averaged: what a model gets that reads one prompt a window."""
-        total = self.weights(start, stop).mean(0)
-        order = sorted(np.flatnonzero(total), key=lambda prompt: (-total[prompt], prompt))
-        return tuple((int(prompt), float(total[prompt])) for prompt in order)
 
     def weights(self, start: int, stop: int) -> np.ndarray:
         """Each prompt's weight in latents start to stop: float64 [stop - start, prompts], rows summing to 1."""
@@ -93,27 +80,18 @@ class LatentTimeline:
                 rows[latent - start, self.shots[index - 1].prompt] += 1 - new
         return rows
 
-    def seeds(self, start: int, stop: int) -> list[int]:
-        """The seed of each latent from start to stop."""
-        return [self.shot_at(latent).seed for latent in range(start, stop)]
-
     def scenes(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of the latents between cuts: what is to hang together."""
+        """(start, stop) of the latents between cuts: within these, frames are to be continuous."""
         return pairwise((0, *self.cuts, self.latents))
-
-    def scene_at(self, latent: int) -> tuple[int, int]:
-        """(start, stop) of the scene that a latent is in."""
-        self.index_at(latent)
-        return next((a, b) for a, b in self.scenes() if a <= latent < b)
 
 
 def compile_timeline(
     timeline: Timeline, *, fps: Fraction | float, frames: int, geometry: Geometry, seed: int = 0
 ) -> LatentTimeline:
-    """The timeline for a clip of `frames` frames at `fps`. seed: of the shots that have none of their own.
+    """The timeline of a clip of `frames` frames at `fps`, in latent frames. seed: of the shots without one.
 
-    A last shot that ends within a latent of the clip's end is taken to end there. InputError where the story and the
-    clip are not of one length, a shot is shorter than one latent frame, or a blend longer than its shot.
+    The end of the last shot may differ from the clip's by less than one latent. InputError where the story and the clip
+    differ in length by more, a shot is shorter than one latent frame, or a blend is longer than its shot.
     """
     latent_map, rate = FrameLatentMap.from_geometry(geometry), exact_fps(fps)
     count = latent_map.latent_count(frames)
@@ -121,16 +99,21 @@ def compile_timeline(
     starts = [latent_map.first_latent_from(timeline.frame(shot.start, rate)) for shot in timeline.shots]
     prompts = tuple(dict.fromkeys(shot.prompt for shot in timeline.shots))
     spans = pairwise((*starts, count))
-    made = []
-    for at, (shot, (start, stop)) in enumerate(zip(timeline.shots, spans, strict=True), 1):
+    shots = []
+    for number, (shot, (start, stop)) in enumerate(zip(timeline.shots, spans, strict=True), 1):
         if start >= stop:
-            raise InputError(_too_short(timeline, at, latent_map, rate, frames))
-        blend = _blend(shot, at, rate, latent_map, stop - start)
-        own = seed if shot.seed is None else shot.seed
-        made.append(
-            LatentShot(start, stop, prompts.index(shot.prompt), blend, shot.transition.kind == "cut", own, shot.motion)
+            raise InputError(_too_short_message(timeline, number, latent_map, rate, frames))
+        latent_shot = LatentShot(
+            start=start,
+            stop=stop,
+            prompt=prompts.index(shot.prompt),
+            blend=_blend_latents(shot, number, rate, latent_map, stop - start),
+            cut=shot.transition.kind == "cut",
+            seed=seed if shot.seed is None else shot.seed,
+            motion=shot.motion,
         )
-    return LatentTimeline(prompts, tuple(made), latent_map)
+        shots.append(latent_shot)
+    return LatentTimeline(prompts, tuple(shots), latent_map)
 
 
 def _check_length(timeline: Timeline, fps: Fraction, frames: int, latent_map: FrameLatentMap) -> None:
@@ -139,32 +122,37 @@ def _check_length(timeline: Timeline, fps: Fraction, frames: int, latent_map: Fr
     end = timeline.frame(timeline.end, fps)
     if abs(end - frames) >= latent_map.frames_per_latent:
         raise InputError(
-            f"the story ends at {timeline.told(timeline.end)}, which is frame {end} at {number(fps)} fps, and the clip has {frames} "
-            f"frames; ask for {latent_map.round_up(end)} frames, or leave the last shot's end open"
+            f"the story ends at {timeline.format_time(timeline.end)}, which is frame {end} at {format_number(fps)} "
+            f"fps, and the clip has {frames} frames; use frames={latent_map.round_up(end)}, or leave the last shot's "
+            "end open"
         )
 
 
-def _too_short(timeline: Timeline, at: int, latent_map: FrameLatentMap, fps: Fraction, frames: int) -> str:
-    shot = timeline.shots[at - 1]
+def _too_short_message(timeline: Timeline, number: int, latent_map: FrameLatentMap, fps: Fraction, frames: int) -> str:
+    shot = timeline.shots[number - 1]
+    start = timeline.format_time(shot.start)
     if timeline.frame(shot.start, fps) >= frames:
-        return f"shot {at} starts at {timeline.told(shot.start)}, the clip has {frames} frames at {number(fps)} fps; make it longer"
-    least = Fraction(latent_map.frames_per_latent) / (fps if timeline.unit == "seconds" else 1)
+        return (
+            f"shot {number} starts at {start}, and the clip has {frames} frames at {format_number(fps)} fps; "
+            "make the clip longer"
+        )
+    shortest = Fraction(latent_map.frames_per_latent) / (fps if timeline.unit == "seconds" else 1)
     return (
-        f"shot {at} from {timeline.told(shot.start)} on is shorter than one latent frame, which holds "
-        f"{latent_map.frames_per_latent} frames; "
-        f"let it last at least {number(least)} {'s' if timeline.unit == 'seconds' else 'frames'}"
+        f"shot {number}, which starts at {start}, is shorter than one latent frame of {latent_map.frames_per_latent} "
+        f"frames; make it at least {format_number(shortest)} {'s' if timeline.unit == 'seconds' else 'frames'} long"
     )
 
 
-def _blend(shot: Shot, at: int, fps: Fraction, latent_map: FrameLatentMap, own: int) -> int:
-    """Over how many latents a shot takes over; 0 where it does not blend."""
+def _blend_latents(shot: Shot, number: int, fps: Fraction, latent_map: FrameLatentMap, latents: int) -> int:
+    """Over how many latents a shot of so many blends with the one before; 0 where it does not blend."""
     if shot.transition.kind != "blend":
         return 0
     frames = shot.transition.length if shot.transition.in_frames else shot.transition.length * fps
     blend = max(1, round_half_up(frames / latent_map.frames_per_latent))
-    if blend > own:
+    if blend > latents:
+        shot_frames = latents * latent_map.frames_per_latent
         raise InputError(
-            f"shot {at} is to {shot.transition}, {number(frames)} frames, and lasts about {own * latent_map.frames_per_latent}; "
-            f"blend over at most {own * latent_map.frames_per_latent} frames"
+            f"shot {number} begins with {shot.transition}, {format_number(frames)} frames, and has only about "
+            f"{shot_frames}; blend over at most {shot_frames} frames"
         )
     return blend

@@ -1,13 +1,13 @@
-"""Stories as lines of text: a time in brackets, then the prompt.
+"""Story text format: one shot per line, a time in brackets and then the prompt.
 
     # a comment
     [00:00-00:04] a red ball moves right
     [00:04-00:08.5, blend(8), seed=7] a blue ball moves right
-        on a black background                                    (a line without brackets goes on)
+        on a black background                                    (a line without brackets continues)
     [00:08.5-, cut, motion=pan.toml] a green star spins          (an open end: to the clip's end)
 
 Times are SS, MM:SS or HH:MM:SS with a fraction, from the clip's start; `[00:04]` alone ends where the next begins.
-Options after the time: a transition (cut, hold, blend(frames), blend(0.5s)), seed=, motion= (a motion plan's file).
+Options after the time: a transition (cut, hold, blend(frames), blend(0.5s)), seed=, motion= (file of a motion plan).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from videogen.core.errors import InputError, unknown
 
-from .shot_specs import Beat, in_order, telling
+from .shot_spec import ShotSpec, arrange_shots, errors_at
 from .timeline import KINDS, Timeline, Transition
 
 _LINE = re.compile(r"\[(?P<head>[^\]]*)\]\s*(?P<prompt>.*)")
@@ -30,88 +30,89 @@ _OPTIONS = ("cut", "hold", "blend(8)", "blend(0.5s)", "seed", "motion")
 
 
 def parse_story(text: str, folder: str | os.PathLike[str] = ".") -> Timeline:
-    """The timeline of lines as above; file names are relative to `folder`. InputError names the line."""
+    """The timeline of lines in this format; file names are relative to `folder`. InputError names the line."""
     heads: list[tuple[int, str]] = []
     prompts: list[list[str]] = []
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
-        words = line.strip()
-        if not words or words.startswith("#"):
+        text_line = line.strip()
+        if not text_line or text_line.startswith("#"):
             continue
-        found = _LINE.fullmatch(words)
+        found = _LINE.fullmatch(text_line)
         if found:
             heads.append((number, found["head"]))
             prompts.append([found["prompt"]])
-        elif not heads or words.startswith("["):
+        elif not heads or text_line.startswith("["):
             raise InputError(
-                f"line {number}: {words[:60]!r} has no time in brackets; write it as '[00:00-00:04] a red ball moves right'"
+                f"line {number}: {text_line[:60]!r} has no time in brackets; "
+                "write it as '[00:00-00:04] a red ball moves right'"
             )
         else:
-            prompts[-1].append(words)
-    beats = [
-        _beat(head, " ".join(lines).strip(), Path(folder), f"line {at}")
-        for (at, head), lines in zip(heads, prompts, strict=True)
+            prompts[-1].append(text_line)
+    specs = [
+        _read_shot(head, " ".join(lines).strip(), Path(folder), f"line {number}")
+        for (number, head), lines in zip(heads, prompts, strict=True)
     ]
-    return in_order(beats)
+    return arrange_shots(specs)
 
 
-def parse_time(text: str, told: str) -> Fraction:
-    """Seconds of `4`, `4.5s`, `01:04.5` or `1:01:04`; InputError, begun by `told`, for anything else."""
+def parse_time(text: str, where: str) -> Fraction:
+    """Seconds of `4`, `4.5s`, `01:04.5` or `1:01:04`. InputError, prefixed with `where`, for anything else."""
     found = _TIME.fullmatch(text.strip())
     if not found:
-        raise InputError(f"{told}: {text.strip()!r} is no time; write it as 4.5, 01:04.5 or 1:01:04")
+        raise InputError(f"{where}: {text.strip()!r} is not a time; write it as 4.5, 01:04.5 or 1:01:04")
     hours, minutes, seconds = int(found["h"] or 0), int(found["m"] or 0), Fraction(found["s"].rstrip(".") or 0)
     for value, name, above in ((seconds, "seconds", found["m"]), (Fraction(minutes), "minutes", found["h"])):
         if above is not None and value >= 60:
             raise InputError(
-                f"{told}: {text.strip()!r} has {float(value):g} {name} after a colon, where there are fewer than 60"
+                f"{where}: {text.strip()!r} has {float(value):g} {name} after a colon, where they must be below 60"
             )
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _beat(head: str, prompt: str, folder: Path, told: str) -> Beat:
+def _read_shot(head: str, prompt: str, folder: Path, where: str) -> ShotSpec:
     span, *options = head.split(",")
     found = _SPAN.fullmatch(span.strip())
     if not found:
-        raise InputError(f"{told}: '[{head}]' has no time; write it as [00:00-00:04]")
+        raise InputError(f"{where}: '[{head}]' has no time; write it as [00:00-00:04]")
     end = (found["end"] or "").strip()
     if not prompt:
-        raise InputError(f"{told}: '[{head}]' has no prompt; say after it what it shows")
-    return Beat(
+        raise InputError(f"{where}: '[{head}]' has no prompt; write after it what the shot shows")
+    return ShotSpec(
         prompt,
-        start=parse_time(found["start"], told),
-        end=parse_time(end, told) if end else None,
-        **_read_options(options, folder, told),
+        start=parse_time(found["start"], where),
+        end=parse_time(end, where) if end else None,
+        **_read_options(options, folder, where),
     )
 
 
-def _read_options(options: list[str], folder: Path, told: str) -> dict[str, Any]:
+def _read_options(options: list[str], folder: Path, where: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for option in options:
-        key, equals, value = (word.strip() for word in option.partition("="))
+        key, equals, value = (part.strip() for part in option.partition("="))
         name = key if equals else "transition"
         if name in values:
-            raise InputError(f"{told}: {name} is given twice; leave one out")
-        with telling(told):
+            raise InputError(f"{where}: {name} is given twice; leave one out")
+        with errors_at(where):
             if not equals and re.split(r"[\s(]", key)[0] in KINDS:
                 values[name] = Transition.parse(key)
             elif name == "seed":
-                values[name] = _seed(value)
+                values[name] = _read_seed(value)
             elif name == "motion":
-                values[name] = _motion(value, folder)
+                values[name] = _read_motion(value, folder)
             else:
                 raise unknown("option", key, _OPTIONS)
     return values
 
 
-def _seed(value: str) -> int:
+def _read_seed(value: str) -> int:
     if not re.fullmatch(r"\d{1,19}", value):
         raise InputError(f"seed={value!r} must be a whole number of at least 0")
     return int(value)
 
 
-def _motion(value: str, folder: Path) -> Any:
+def _read_motion(value: str, folder: Path) -> Any:
     from videogen.motion.serialisation import as_motion
 
     if not value:
-        raise InputError("motion= names no file; give a motion plan, such as motion=pan.toml")
+        raise InputError("motion= has no file name; give a motion plan, such as motion=pan.toml")
     return as_motion(folder / Path(value).expanduser())

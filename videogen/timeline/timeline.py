@@ -1,8 +1,8 @@
-"""What a long video shows when: shots in order, each with a prompt, how it follows the one before, a seed, a motion.
+"""Timeline of a long video: shots in order, each with a prompt, a transition from the one before, a seed, a motion.
 
-A timeline is checked when it is made: it begins at 0, no shot overlaps the next or leaves a gap, none lasts no time.
-Times are exact fractions, in seconds or in frames. Reading one from words or files: `story`. What each latent frame
-gets: `latent_timeline`.
+A timeline is checked when it is created: it begins at 0, shots neither overlap nor leave gaps, and each has a positive
+duration. Times are exact fractions, in seconds or in frames. To read one from text or files: `story`. Its translation
+into latent frames: `latent_timeline`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _FRACTION = re.compile(r"\d{1,18}(/\d{1,18})?")
 class Transition:
     """How a shot follows the one before.
 
-    hold: the picture goes on and only the prompt changes, at once. blend: so it does, and both prompts count for
-    `length` from the shot's start, the new one more and more. cut: a new picture, which nothing ties to the old one.
-    in_frames: what length counts.
+    hold: the image continues and only the prompt changes, at once. blend: the image continues, and for `length` from
+    the shot's start the prompts are mixed, with a rising weight of the new one. cut: the image starts afresh, not
+    joined to what precedes it. in_frames: whether `length` is in frames; if not, it is in seconds.
     """
 
     kind: str = "hold"
@@ -44,14 +44,14 @@ class Transition:
     @classmethod
     def parse(cls, text: object) -> Transition:
         """`cut`, `hold`, `blend(8)` (frames) or `blend(0.5s)`."""
-        words = text.strip() if isinstance(text, str) else None
-        if words in ("cut", "hold"):
-            return cls(words)
-        found = _BLEND.fullmatch(words or "")
+        name = text.strip() if isinstance(text, str) else ""
+        if name in ("cut", "hold"):
+            return cls(name)
+        found = _BLEND.fullmatch(name)
         if not found:
-            if words == "blend" or (words or "").startswith("blend("):
+            if name == "blend" or name.startswith("blend("):
                 raise InputError(
-                    f"transition {text!r} does not say over how much; write blend(8) for 8 frames or blend(0.5s)"
+                    f"transition {text!r} has no valid length; write blend(8) for 8 frames, or blend(0.5s)"
                 )
             raise unknown("transition", str(text), ("cut", "hold", "blend(8)", "blend(0.5s)"))
         length = Fraction(found["length"])
@@ -62,7 +62,9 @@ class Transition:
         return cls("blend", length, not found["unit"])
 
     def __str__(self) -> str:
-        return self.kind if self.kind != "blend" else f"blend({number(self.length)}{'' if self.in_frames else 's'})"
+        return (
+            self.kind if self.kind != "blend" else f"blend({format_number(self.length)}{'' if self.in_frames else 's'})"
+        )
 
 
 HOLD = Transition()
@@ -70,7 +72,7 @@ HOLD = Transition()
 
 @dataclass(frozen=True)
 class Shot:
-    """A prompt from start to end, in the timeline's unit; end None: to the clip's end. seed None: the render's."""
+    """A prompt from start to end, in the timeline's unit. end None: the clip's end; seed None: the request's."""
 
     prompt: str
     start: Fraction
@@ -82,7 +84,10 @@ class Shot:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Shots in order, from 0, without gaps. Only the last may be open (end None). InputError for anything else."""
+    """Shots in order, from 0, without gaps. unit: of their times. Only the last may be open (end None).
+
+    InputError for anything else.
+    """
 
     shots: tuple[Shot, ...]
     unit: str = "seconds"
@@ -93,90 +98,88 @@ class Timeline:
         if not self.shots:
             raise InputError("the story has no shot; give at least one prompt")
         last = Fraction(0)
-        for at, shot in enumerate(self.shots, 1):
-            self._check_shot(at, shot)
-            self._check_follows(at, shot, last)
+        for number, shot in enumerate(self.shots, 1):
+            self._check_shot(number, shot)
+            self._check_follows(number, shot, last)
             last = shot.end if shot.end is not None else last
 
     @property
     def end(self) -> Fraction | None:
-        """When the last shot ends, in the timeline's unit; None where it goes to the clip's end."""
+        """The end of the last shot, in the timeline's unit; None where it is the clip's end."""
         return self.shots[-1].end
 
     def frame(self, time: Fraction, fps: Fraction) -> int:
-        """The frame that begins nearest to a time of this timeline."""
+        """The frame that begins nearest to a time, which is in the timeline's unit."""
         return round_half_up(time * fps if self.unit == "seconds" else time)
 
     def frames(self, fps: Fraction | float, geometry: Geometry) -> int | None:
-        """The least count of frames that shows all of it and fits the model; None where the last shot is open."""
+        """The smallest number of frames that covers the timeline and fits the model; None where the last shot is
+        open."""
         from videogen.core.frame_latent_map import FrameLatentMap
         from videogen.core.rates import exact_fps
 
-        return (
-            None
-            if self.end is None
-            else FrameLatentMap.from_geometry(geometry).round_up(self.frame(self.end, exact_fps(fps)))
-        )
+        if self.end is None:
+            return None
+        return FrameLatentMap.from_geometry(geometry).round_up(self.frame(self.end, exact_fps(fps)))
 
     def compile(self, *, fps: Fraction | float, frames: int, geometry: Geometry, seed: int = 0) -> LatentTimeline:
-        """What each latent frame gets in a clip of so many frames: see `latent_timeline.compile_timeline`."""
+        """The timeline in latent frames, for a clip of so many frames: see `latent_timeline.compile_timeline`."""
         from .latent_timeline import compile_timeline
 
         return compile_timeline(self, fps=fps, frames=frames, geometry=geometry, seed=seed)
 
-    def told(self, time: Fraction) -> str:
-        """`4.5 s` or `frame 72`."""
-        return f"{number(time)} s" if self.unit == "seconds" else f"frame {number(time)}"
+    def format_time(self, time: Fraction) -> str:
+        """A time in the timeline's unit, for messages: `4.5 s` or `frame 72`."""
+        return f"{format_number(time)} s" if self.unit == "seconds" else f"frame {format_number(time)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for requests, manifests and comparison; `from_dict` reads it again."""
+        """Plain data, for requests, manifests and comparison; the inverse of `from_dict`."""
         return {"unit": self.unit, "shots": [_shot_to_dict(shot) for shot in self.shots]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Timeline:
-        """What `to_dict` gave; InputError names a key that is not known."""
+        """The timeline of `to_dict`'s data. InputError names an unknown key."""
         check_keys(values, ("unit", "shots"), "story")
         shots = values.get("shots")
         if not isinstance(shots, list | tuple) or not all(isinstance(shot, Mapping) for shot in shots):
             raise InputError(
-                f"story: shots={str(shots)[:60]!r} must be a list of shots; {{'shots': [{{'prompt': ..., 'start': 0}}]}}"
+                f"story: shots={str(shots)[:60]!r} must be a list of shots, such as [{{'prompt': ..., 'start': 0}}]"
             )
         return cls(
-            tuple(_shot_from_dict(shot, f"shot {at}") for at, shot in enumerate(shots, 1)),
+            tuple(_shot_from_dict(shot, f"shot {number}") for number, shot in enumerate(shots, 1)),
             values.get("unit", "seconds"),
         )
 
-    def _check_shot(self, at: int, shot: Shot) -> None:
+    def _check_shot(self, number: int, shot: Shot) -> None:
         if not isinstance(shot.prompt, str) or not shot.prompt.strip():
-            raise InputError(f"shot {at} has no prompt; say what it shows, such as 'a red ball moves right'")
+            raise InputError(f"shot {number} has no prompt; describe what it shows, such as 'a red ball moves right'")
         if shot.seed is not None and (type(shot.seed) is not int or not 0 <= shot.seed < 2**63):
-            raise InputError(f"seed={shot.seed!r} of shot {at} must be a whole number from 0 to 2**63 - 1")
+            raise InputError(f"seed={shot.seed!r} of shot {number} must be a whole number from 0 to 2**63 - 1")
         if shot.end is not None and shot.end <= shot.start:
             raise InputError(
-                f"shot {at} lasts no time: it goes from {self.told(shot.start)} to {self.told(shot.end)}; let it end after it starts"
+                f"shot {number} has no duration: it starts at {self.format_time(shot.start)} and ends at "
+                f"{self.format_time(shot.end)}; end it later than it starts"
             )
-        if at == 1 and shot.transition.kind == "blend":
-            raise InputError(f"shot 1 has nothing before it to {shot.transition} with; leave its transition out")
+        if number == 1 and shot.transition.kind == "blend":
+            raise InputError(f"shot 1 has no shot before it to {shot.transition} with; leave its transition out")
 
-    def _check_follows(self, at: int, shot: Shot, last: Fraction) -> None:
-        if at > 1 and self.shots[at - 2].end is None:
-            raise InputError(
-                f"shot {at - 1} does not say when it ends and is not the last; end it at {self.told(shot.start)}"
-            )
+    def _check_follows(self, number: int, shot: Shot, last: Fraction) -> None:
+        """last: the end of the shot before."""
+        start, end = self.format_time(shot.start), self.format_time(last)
+        if number > 1 and self.shots[number - 2].end is None:
+            raise InputError(f"shot {number - 1} has no end and is not the last; end it at {start}")
         if shot.start < last:
             raise InputError(
-                f"shots {at - 1} and {at} overlap: shot {at} starts at {self.told(shot.start)}, before shot {at - 1} ends at "
-                f"{self.told(last)}; start it at {self.told(last)}"
+                f"shots {number - 1} and {number} overlap: shot {number} starts at {start}, before shot {number - 1} "
+                f"ends at {end}; start it at {end}"
             )
         if shot.start > last:
-            before = f"shot {at - 1} ends at {self.told(last)}" if at > 1 else f"a story starts at {self.told(last)}"
-            raise InputError(
-                f"nothing is shown before shot {at}: it starts at {self.told(shot.start)}, {before}; let them meet"
-            )
+            before = f"shot {number - 1} ends at {end}" if number > 1 else f"a story starts at {end}"
+            raise InputError(f"gap before shot {number}: it starts at {start}, and {before}; start it at {end}")
 
 
-def number(value: Fraction) -> str:
-    """A fraction as a person writes it."""
+def format_number(value: Fraction) -> str:
+    """A fraction as a decimal number."""
     return f"{float(value):.10g}"
 
 
@@ -184,16 +187,18 @@ def round_half_up(value: Fraction) -> int:
     return int((2 * value + 1) // 2)
 
 
-def exact(value: object, told: str) -> Fraction:
-    """A number as a person wrote it: 0.1 is one tenth; `"1/3"` too. InputError, begun by `told`, for what is no finite
-    number."""
+def read_fraction(value: object, name: str) -> Fraction:
+    """A number exactly as it was written: 0.1 is one tenth; `"1/3"` is read too.
+
+    InputError for anything but a finite number. name: the value's, for the message.
+    """
     is_number = isinstance(value, int | float | Fraction) and not isinstance(value, bool)
     if not is_number and not (isinstance(value, str) and _FRACTION.fullmatch(value)):
-        raise InputError(f"{told}={value!r} must be a number")
+        raise InputError(f"{name}={value!r} must be a number")
     try:
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise InputError(f"{told}={value!r} must be a finite number") from None
+        raise InputError(f"{name}={value!r} must be a finite number") from None
 
 
 def _shot_to_dict(shot: Shot) -> dict[str, Any]:
@@ -209,16 +214,16 @@ def _shot_to_dict(shot: Shot) -> dict[str, Any]:
     }
 
 
-def _shot_from_dict(values: Mapping[str, Any], told: str) -> Shot:
+def _shot_from_dict(values: Mapping[str, Any], where: str) -> Shot:
     from videogen.motion.serialisation import from_layers
 
-    check_keys(values, ("prompt", "start", "end", "transition", "seed", "motion"), told)
+    check_keys(values, ("prompt", "start", "end", "transition", "seed", "motion"), where)
     motion, end = values.get("motion"), values.get("end")
     return Shot(
         values.get("prompt", ""),
-        exact(values.get("start"), f"{told}: start"),
-        None if end is None else exact(end, f"{told}: end"),
+        read_fraction(values.get("start"), f"{where}: start"),
+        None if end is None else read_fraction(end, f"{where}: end"),
         Transition.parse(values.get("transition", "hold")),
         values.get("seed"),
-        None if motion is None else from_layers(motion, where=f"{told}: motion"),
+        None if motion is None else from_layers(motion, where=f"{where}: motion"),
     )
