@@ -1,8 +1,9 @@
-# Every target does its own set-up: `make demo` and `make test` need Python 3.10 or later and nothing else.
+# Every target does its own setup: `make demo` and `make test` need Python 3.10 or later and nothing else.
 # PYTHON=python3.11 chooses the interpreter; WORKERS=1 runs the tests in one process.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH := $(BIN)/python -m tools.bench
 STAMP := $(VENV)/.ready
 WORKERS ?= 2
 PROMPT ?= a red ball moves right on a black background
@@ -13,10 +14,10 @@ WHEELS ?=
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-slow lint types bench evaluate readme gpu clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-venv: $(STAMP)  ## create .venv and install everything with the tested versions
+venv: $(STAMP)  ## create .venv and install the tested versions
 
 # torch comes first and pinned, so that no range ever pulls another build of it.
 $(STAMP): pyproject.toml constraints.txt
@@ -31,43 +32,43 @@ demo: $(STAMP)  ## render the embedded model's sample prompt to out/demo.mp4
 	$(BIN)/videogen render "$(PROMPT)" -o out/demo.mp4 --overwrite
 	@echo "the clip is $(CURDIR)/out/demo.mp4"
 
-test: lint types  ## the whole suite: lint, types, tests
+test: lint types  ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-test-slow: $(STAMP)  ## the tests that take minutes
+test-slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
-types: $(STAMP)  ## mypy in strict mode over the installed layout
-	$(BIN)/python tools/typing_links.py
+types: $(STAMP)  ## mypy over the package
+	$(BIN)/python -m tools.typing_links
 	$(BIN)/mypy build/typing/videogen
 
-bench: $(STAMP)  ## time the embedded models against diffusers' own pipelines
-	$(BIN)/python tools/bench.py --out benchmarks/render.json
-	$(BIN)/python tools/bench_attention.py kernels render --out benchmarks
+bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
+	$(BENCH) render
+	$(BENCH) attention kernels render
 	for model in embedded embedded-unet; do for part in fidelity promise; do \
-		$(BIN)/python tools/bench_propagation.py $$part $$model || exit; done; done
-	$(BIN)/python tools/bench_propagation.py together embedded
+		$(BENCH) propagation $$part $$model || exit; done; done
+	$(BENCH) propagation together embedded
 	for model in embedded embedded-unet; do for part in policies story; do \
-		$(BIN)/python tools/bench_long.py $$part $$model || exit; done; done
-	$(BIN)/python tools/bench_long.py length embedded
-	$(BIN)/python tools/kill_resume.py --kills 100
-	$(BIN)/python tools/bench_motion.py statistics speed --threads 2
-	for part in control camera transfer; do $(BIN)/python tools/bench_motion_control.py $$part embedded || exit; done
-	$(BIN)/python tools/readme_table.py
+		$(BENCH) long $$part $$model || exit; done; done
+	$(BENCH) long length embedded
+	$(BENCH) kills --kills 100
+	$(BENCH) noise statistics speed --threads 2
+	for part in control camera transfer; do $(BENCH) motion $$part embedded || exit; done
+	$(BENCH) report
 
-evaluate: $(STAMP)  ## judge the embedded models on prompts they never saw
-	$(BIN)/python tools/evaluate_embedded.py
-	$(BIN)/python tools/readme_table.py
+evaluate: $(STAMP)  ## judge the embedded models on prompts they were not trained on
+	$(BIN)/python -m tools.evaluate_embedded
+	$(BENCH) report
 
-readme: $(STAMP)  ## write docs/figures.md and the README's headlines anew from benchmarks/*.json
-	$(BIN)/python tools/readme_table.py
+readme: $(STAMP)  ## write docs/figures.md and the README's headline rows from benchmarks/*.json
+	$(BENCH) report
 
-# No .venv here: a GPU machine has its torch. tools/README.md says which wheels must be carried.
-gpu:  ## all that waits for a GPU: MINUTES=30 OUT=out/gpu WHEELS=folder
-	$(PYTHON) tools/gpu.py --minutes $(MINUTES) --out $(OUT) $(if $(WHEELS),--wheels $(WHEELS))
+# Without .venv: a GPU machine has its own torch. tools/README.md lists the wheels to carry there.
+gpu:  ## train and measure on a GPU machine: MINUTES=30 OUT=out/gpu WHEELS=folder
+	$(PYTHON) -m tools.gpu --minutes $(MINUTES) --out $(OUT) $(if $(WHEELS),--wheels $(WHEELS))
 
-clean:  ## remove what the other targets made
+clean:  ## remove everything that the other targets create
 	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache

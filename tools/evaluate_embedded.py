@@ -1,8 +1,8 @@
-"""Judge the embedded models: `python tools/evaluate_embedded.py [embedded|embedded-unet|PATH ...]`.
+"""Quality of the embedded models: `python -m tools.evaluate_embedded [embedded|embedded-unet|PATH ...]`.
 
-First the judge is proved on the world's own clips and against decoys (a wrong prompt must score at chance); then each
-model renders the 64 held-out prompts, `--seeds` times, and is scored on colour, shape and motion with 95 % Wilson
-intervals, and its VAE on clips that it never saw. Writes one JSON report and, for each model, a contact sheet.
+First the judge is validated on the world's own clips and against decoys (a wrong prompt must score at chance). Then
+each model renders the 64 held-out prompts, `--seeds` times, and is scored on colour, shape and motion with 95 % Wilson
+intervals, and its VAE on clips that it was not trained on. Writes one JSON report and a contact sheet per model.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.judge import Verdict, judge
 from tools.world import Scene, caption, held_out, render, sample_scene
 from videogen import Engine
 from videogen.metrics.fidelity import psnr_db
 
+COMMAND = "python -m tools.evaluate_embedded"
 ATTRIBUTES = ("colour", "shape", "motion")
 WORLD_FPS = 16
 
@@ -33,14 +32,14 @@ WORLD_FPS = 16
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["embedded", "embedded-unet"], help="names or folders")
-    parser.add_argument("--seeds", type=int, default=2, help="renders a prompt")
+    parser.add_argument("--seeds", type=int, default=2, help="renders per prompt")
     parser.add_argument("--prompts", type=int, default=64, help="how many of the 64 held-out prompts")
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--guidance", type=float, default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for the report and the sheets")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    report = {"judge": prove_judge(), "models": {}}
+    report: dict[str, Any] = {"command": COMMAND, "judge": validate_judge(), "models": {}}
     print(json.dumps(report["judge"]), file=sys.stderr)
     for name in options.models:
         result, sheet = evaluate(name, options.prompts, options.seeds, options.steps, options.guidance)
@@ -54,21 +53,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def prove_judge(count: int = 256) -> dict[str, dict[str, float]]:
+def validate_judge(count: int = 256) -> dict[str, dict[str, float]]:
     """The judge's accuracy on the world's own clips at both models' frame rates, and on decoys (another clip's
     prompt)."""
     proof: dict[str, dict[str, float]] = {}
     for frames, stride in ((33, 1), (16, 2)):
-        scenes = _provable_scenes(count)
+        scenes = _judgeable_scenes(count)
         verdicts = [judge(render(scene, frames, stride=stride).frames, stride=stride) for scene in scenes]
-        true = _share_right(scenes, verdicts)
-        decoys = _share_right(scenes[7:] + scenes[:7], verdicts)
+        true = _accuracy(scenes, verdicts)
+        decoys = _accuracy(scenes[7:] + scenes[:7], verdicts)
         proof[f"{frames} frames"] = true | {f"decoy {name}": value for name, value in decoys.items()}
     return proof
 
 
-def _provable_scenes(count: int) -> list[Scene]:
-    """The held-out scenes and fresh ones; a ball that spins cannot be told from one that rests, so it is left out."""
+def _judgeable_scenes(count: int) -> list[Scene]:
+    """The held-out scenes and fresh ones, without balls that spin: they look like balls at rest."""
     scenes = [replace(scene, seed=scene.seed + 1) for scene in held_out()]
     seed = 3_000_000
     while len(scenes) < count:
@@ -79,7 +78,7 @@ def _provable_scenes(count: int) -> list[Scene]:
     return [scenes[i] for i in np.random.default_rng(0).permutation(count)]
 
 
-def _share_right(scenes: list[Scene], verdicts: list[Verdict]) -> dict[str, float]:
+def _accuracy(scenes: list[Scene], verdicts: list[Verdict]) -> dict[str, float]:
     return {
         name: float(
             np.mean([getattr(v, name) == getattr(s.things[0], name) for s, v in zip(scenes, verdicts, strict=True)])
@@ -88,11 +87,13 @@ def _share_right(scenes: list[Scene], verdicts: list[Verdict]) -> dict[str, floa
     }
 
 
-def evaluate(name: str, prompts: int, seeds: int, steps: int | None, guidance: float | None) -> tuple[dict, np.ndarray]:
-    """Score a model on the held-out prompts: the report's entry and a contact sheet (one row a clip, first seed)."""
+def evaluate(
+    name: str, prompts: int, seeds: int, steps: int | None, guidance: float | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Score a model on the held-out prompts: the report's entry and a contact sheet (one row per clip, first seed)."""
     engine = Engine.load(name)
     scenes, verdicts, rows, clips = [], [], [], []
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for index, scene in enumerate(held_out()[:prompts]):
         for seed in range(seeds):
             video = engine.generate(caption(scene), seed=1000 * seed + index, steps=steps, guidance_scale=guidance)
@@ -103,26 +104,26 @@ def evaluate(name: str, prompts: int, seeds: int, steps: int | None, guidance: f
                 {
                     "prompt": caption(scene),
                     "seed": 1000 * seed + index,
-                    "saw": [verdict.colour, verdict.shape, verdict.motion],
+                    "verdict": [verdict.colour, verdict.shape, verdict.motion],
                 }
             )
             if seed == 0:
                 chosen = np.linspace(0, len(video.frames) - 1, 9).round().astype(int)
                 rows.append(np.concatenate(list(video.frames[chosen]), 1))
     accuracy = {}
-    for attribute, share in _share_right(scenes, verdicts).items():
-        low, high = wilson(share, len(scenes))
-        accuracy[attribute] = {"accuracy": round(share, 4), "low": round(low, 4), "high": round(high, 4)}
+    for attribute, fraction in _accuracy(scenes, verdicts).items():
+        low, high = wilson(fraction, len(scenes))
+        accuracy[attribute] = {"accuracy": round(fraction, 4), "low": round(low, 4), "high": round(high, 4)}
     half = (len(rows) + 1) // 2
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
     sheet = np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1)
-    seconds = (time.perf_counter() - begun) / len(clips)
+    seconds = (time.perf_counter() - start) / len(clips)
     report = {
         "clips": len(clips),
         "accuracy": accuracy,
         "vae": vae_quality(engine),
-        "seconds_a_clip": round(seconds, 2),
-        "seen": clips,
+        "seconds_per_clip": round(seconds, 2),
+        "verdicts": clips,
     }
     return report, sheet
 
@@ -140,10 +141,10 @@ def vae_quality(engine: Engine, count: int = 8) -> dict[str, float]:
     return {"psnr_db": round(float(np.mean(values)), 2), "least_psnr_db": round(min(values), 2), "clips": count}
 
 
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(fraction: float, count: int, z: float = 1.96) -> tuple[float, float]:
     """95 % Wilson score interval of a proportion."""
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    centre = (fraction + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (fraction * (1 - fraction) / count + z * z / (4 * count * count)) ** 0.5
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -1,8 +1,8 @@
-"""All that waits for a GPU, most valuable first: `python tools/gpu.py --minutes 30 --out out/gpu`.
+"""Training and benchmarks on a GPU machine, most valuable first: `python -m tools.gpu --minutes 30 --out out/gpu`.
 
-Time-boxed and resumable: finished jobs are skipped, a job that was cut goes on, a failed one is tried again by the
-same command. Results, weights and one log a job lie in the output folder; what only resuming needs is removed when
-a job is done, so that the folder is small enough to bring back. Not for one's own clips: that is `videogen render`.
+Time-boxed and resumable: the same command skips finished jobs, resumes a job that was cut short and retries a failed
+one. The output folder has results, weights and one log per job; files that only resuming needs are removed when a job
+is done, so that the folder is small enough to copy back. To render clips on a GPU, use `videogen render`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Modules that the jobs import, beyond torch and the standard library.
 MODULES = ("diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "ftfy", "av", "PIL", "numpy", "tqdm")
-#: The wheels that bring them, all that they need included, without what torch brings along itself.
+#: Their wheels and those of their dependencies, without the ones that torch installs itself.
 WHEELS = (
     "accelerate", "annotated-doc", "annotated-types", "anyio", "av", "certifi", "charset-normalizer",
     "click", "diffusers", "einops", "ftfy", "h11", "hf-xet", "httpcore2", "httpx2", "huggingface-hub",
@@ -30,7 +30,7 @@ WHEELS = (
     "safetensors", "shellingham", "tokenizers", "tqdm", "transformers", "truststore", "typer",
     "typing-inspection", "urllib3", "wcwidth", "zipp",
 )  # fmt: skip
-#: Seconds that a time-boxed job gets past its box, for its last evaluation and save, before it is stopped.
+#: Seconds beyond its time box that a job gets for its last evaluation and save, before it is stopped.
 GRACE_S = 120.0
 
 
@@ -39,67 +39,80 @@ class Job:
     """A row of the table. In `command`, {python}, {out}, {minutes}, {device} and {NAME of an earlier job} are filled
     in.
 
-    lane: jobs of a lane run one after another, lanes run side by side (small models leave most of a GPU idle); those
-    of ALONE run when all lanes are through, as they take timings.
-    share: of the time box, against the shares of the later jobs in its lane; 0 for a job that ends by itself, for
-    which `reserve_s` is kept back.
+    lane: jobs of a lane run one after another, lanes run in parallel (small models leave most of a GPU idle); the lane
+    ALONE runs when all others have finished, as its jobs measure times.
+    weight: of the time box, relative to the weights of the later jobs in its lane; 0 for a job that ends by itself, for
+    which `reserve_s` is set aside.
     """
 
     name: str
     lane: str
     about: str
     command: str
-    share: float = 0.0
+    weight: float = 0.0
     needs: tuple[str, ...] = ()
     reserve_s: float = 0.0
 
 
 ALONE = "alone"
-TRAIN = "{python} tools/train_embedded.py --minutes {minutes} --device {device} --out {out} "
-JUDGE = "{python} tools/evaluate_embedded.py --out {out} "
-MIXED = "--continued 0.35 --warped 0.35 "  # clips that go on from finished frames; and, of a DiT, with noise that moves
-SHIPPED = (
-    MIXED
-    + "--init videogen/embedded/dit --vae videogen/embedded/dit/vae --learning-rate 7e-4 --hard 0.3 --motion-reader keep "
-)
+TRAIN = "{python} -m tools.train_embedded --minutes {minutes} --device {device} --out {out} "
+JUDGE = "{python} -m tools.evaluate_embedded --out {out} "
+MIXED = "--continued 0.35 --warped 0.35 "  # clips that continue finished frames and, for a DiT, clips with warped noise
+SHIPPED = MIXED + "--init videogen/embedded/dit --vae videogen/embedded/dit/vae "
+SHIPPED += "--learning-rate 7e-4 --hard 0.3 --motion-reader keep "
 JOBS: tuple[Job, ...] = (
-    Job("dit-motion", "dit", "the shipped DiT learns on, noise that moves included", TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3),
+    Job(
+        "dit-motion", "dit", "the shipped DiT, trained further, also on warped noise",
+        TRAIN + "--batch 64 " + SHIPPED + "dit", 0.3,
+    ),
     Job("judge-motion", "dit", "held-out prompts on it", JUDGE + "{dit-motion}", 0.0, ("dit-motion",), 150.0),
     Job(
         "control-motion", "dit", "drags on it, by warped noise and by dual clock",
-        "{python} tools/bench_motion_control.py control {dit-motion} --warped --prompts 16 --out {out}", 0.0, ("dit-motion",), 200.0,
+        "{python} -m tools.bench motion control {dit-motion} --warped --prompts 16 --out {out}",
+        0.0, ("dit-motion",), 200.0,
     ),
     Job("vae", "dit", "video VAE of `embedded`", TRAIN + "--batch 16 vae", 0.32),
     Job("dit", "dit", "DiT of `embedded`", TRAIN + "--batch 64 --vae {vae}/vae " + MIXED + "dit", 0.38, ("vae",)),
     Job("judge-dit", "dit", "held-out prompts on `embedded`", JUDGE + "{dit}", 0.0, ("dit",), 150.0),
     Job("frame-vae", "unet", "frame VAE of `embedded-unet`", TRAIN + "--batch 32 frame-vae", 0.3),
-    Job("unet", "unet", "UNet of `embedded-unet`", TRAIN + "--batch 32 --vae {frame-vae}/vae " + MIXED + "unet", 0.7, ("frame-vae",)),
+    Job(
+        "unet", "unet", "UNet of `embedded-unet`",
+        TRAIN + "--batch 32 --vae {frame-vae}/vae " + MIXED + "unet", 0.7, ("frame-vae",),
+    ),
     Job("judge-unet", "unet", "held-out prompts on `embedded-unet`", JUDGE + "{unet}", 0.0, ("unet",), 150.0),
-    Job("vae-large", "dit", "video VAE of `embedded-large`", TRAIN + "--large --batch 4 --init {vae}/vae vae", 0.1, ("vae",)),
+    Job(
+        "vae-large", "dit", "video VAE of `embedded-large`",
+        TRAIN + "--large --batch 4 --init {vae}/vae vae", 0.1, ("vae",),
+    ),
     Job(
         "dit-large", "dit", "DiT of `embedded-large`",
         TRAIN + "--large --batch 16 --vae {vae-large}/vae " + MIXED + "dit", 0.2, ("vae-large",),
     ),
-    Job("judge-large", "dit", "held-out prompts on `embedded-large`", JUDGE + "{dit-large}", 0.0, ("dit-large",), 200.0),
+    Job(
+        "judge-large", "dit", "held-out prompts on `embedded-large`", JUDGE + "{dit-large}", 0.0, ("dit-large",), 200.0,
+    ),
     Job(
         "bench", ALONE, "the shipped models against diffusers' own pipelines",
-        "{python} tools/bench.py --device {device} --out {out}/render-{device}.json", reserve_s=120.0,
+        "{python} -m tools.bench render --device {device} --out {out}/render-{device}.json", reserve_s=120.0,
     ),
     Job(
         "attention", ALONE, "sparse attention: kernels, and models of real shapes",
-        "{python} tools/bench_attention.py gpu --out {out}", reserve_s=240.0,
+        "{python} -m tools.bench attention gpu --out {out}", reserve_s=240.0,
     ),
     Job(
         "propagation", ALONE, "propagation: UNets and a DiT of real shapes",
-        "{python} tools/bench_propagation_models.py --device {device} --out {out}", reserve_s=180.0,
+        "{python} -m tools.bench propagation-models --device {device} --out {out}", reserve_s=180.0,
     ),
-    Job("motion", ALONE, "warped noise: speed, against bipartite", "{python} tools/bench_motion.py speed --out {out}", reserve_s=60.0),
+    Job(
+        "motion", ALONE, "warped noise: speed, against bipartite",
+        "{python} -m tools.bench noise speed --out {out}", reserve_s=60.0,
+    ),
 )  # fmt: skip
 
 
 @dataclass
 class Status:
-    """What is known of a job between calls; `OUT/NAME/job.json`."""
+    """A job's state between calls: `OUT/NAME/job.json`."""
 
     done: bool = False
     minutes: float = 0.0
@@ -125,15 +138,15 @@ class Lane:
         self.waiting, self.options, self.deadline = list(jobs), options, deadline
         self.process: subprocess.Popen[bytes] | None = None
         self.job: Job | None = None
-        self.status, self.begun, self.limit_s = Status(), 0.0, 0.0
+        self.status, self.started, self.limit_s = Status(), 0.0, 0.0
         self.failed: list[str] = []
 
     def tick(self) -> bool:
-        """Look after the running job or start the next; False when the lane has nothing left to do."""
+        """Check the running job or start the next; False when the lane has nothing left to do."""
         if self.process is not None:
             if self.process.poll() is not None:
                 self._end(self.process.returncode)
-            elif time.monotonic() - self.begun > self.limit_s:
+            elif time.monotonic() - self.started > self.limit_s:
                 stop(self.process)
                 self._end(124)
             return True
@@ -157,16 +170,16 @@ class Lane:
             why = "done" if status.done else f"waits for {', '.join(missing)}" if missing else "no time left"
             say(f"{job.name}: {why}")
             return False
-        if job.share:
+        if job.weight:
             status.minutes = self._allot(job, status, left_s)
-        box_s = 60 * status.minutes - status.spent_s + GRACE_S if job.share else left_s
-        self.limit_s = box_s if self.options.whole is None else min(box_s, left_s)
+        box_s = 60 * status.minutes - status.spent_s + GRACE_S if job.weight else left_s
+        self.limit_s = box_s if self.options.total is None else min(box_s, left_s)
         status.write(folder)
-        log = open(folder / "log.txt", "ab")  # noqa: SIM115 - the child keeps it
+        log = open(folder / "log.txt", "ab")  # noqa: SIM115 - the child process holds it open
         command = fill(job, self.options, status.minutes)
         say(
             f"{job.name}: {job.about}"
-            + (f", {status.minutes:.1f} minutes" if job.share else "")
+            + (f", {status.minutes:.1f} minutes" if job.weight else "")
             + f"; log {folder}/log.txt"
         )
         environment = {
@@ -176,24 +189,24 @@ class Lane:
         }
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
         log.close()
-        self.job, self.status, self.begun = job, status, time.monotonic()
+        self.job, self.status, self.started = job, status, time.monotonic()
         return True
 
     def _allot(self, job: Job, status: Status, left_s: float) -> float:
-        """The job's time box in minutes, earlier calls' time included: its learning rate follows the whole box."""
-        if status.spent_s and (self.options.whole is not None or 60 * status.minutes - status.spent_s <= left_s):
-            return status.minutes  # begun: keep the box where it fits
-        if self.options.whole is not None:
+        """The job's time box in minutes, earlier calls included: its learning rate schedule spans the entire box."""
+        if status.spent_s and (self.options.total is not None or 60 * status.minutes - status.spent_s <= left_s):
+            return status.minutes  # started: keep its box if it fits
+        if self.options.total is not None:
             lane_spent_s = sum(Status.read(self.options.out / j.name).spent_s for j in JOBS if j.lane == job.lane)
-            left_s = max(left_s, 60 * self.options.whole - lane_spent_s)
+            left_s = max(left_s, 60 * self.options.total - lane_spent_s)
         left_s -= sum(j.reserve_s for j in JOBS if j.lane in (job.lane, ALONE))
-        later = sum(j.share for j in self.waiting if not Status.read(self.options.out / j.name).done)
-        return max(0.1, (status.spent_s + left_s * job.share / (job.share + later)) / 60)
+        later = sum(j.weight for j in self.waiting if not Status.read(self.options.out / j.name).done)
+        return max(0.1, (status.spent_s + left_s * job.weight / (job.weight + later)) / 60)
 
     def _end(self, code: int) -> None:
         assert self.job is not None
         folder = self.options.out / self.job.name
-        self.status.spent_s += time.monotonic() - self.begun
+        self.status.spent_s += time.monotonic() - self.started
         self.status.exit_code, self.status.done = code, code == 0
         self.status.write(folder)
         if code == 0:
@@ -215,7 +228,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def fill(job: Job, options: argparse.Namespace, minutes: float) -> list[str]:
-    """The job's command line, as a list, so that no name is ever read by a shell."""
+    """The job's command line as a list, so that no shell interprets a name."""
     values = {
         "python": sys.executable,
         "device": options.device,
@@ -232,27 +245,16 @@ def python_path(out: Path) -> list[str]:
 
 
 def bring_wheels(folder: Path, out: Path) -> None:
-    """Unpack carried wheels beside the output folder, not in it and not into the machine's Python."""
+    """Unpack carried wheels next to the output folder, not into it or the machine's Python."""
     wheels = sorted(str(path) for path in folder.glob("*.whl"))
     site = out.parent / f"{out.name}-site"
     if wheels and not site.is_dir():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-index",
-            "--no-deps",
-            "--target",
-            str(site),
-            *wheels,
-        ]
-        subprocess.run(command, check=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(site)]
+        subprocess.run([*install, *wheels], check=True)
 
 
 def missing_modules(out: Path) -> list[str]:
-    """Which of MODULES the jobs would not find."""
+    """Those of MODULES that the jobs would not find."""
     code = f"import importlib.util as u; print(*[m for m in {('torch', *MODULES)!r} if u.find_spec(m) is None])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(python_path(out))}
     return subprocess.run(
@@ -276,23 +278,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="time box of this call (default 30)")
     parser.add_argument(
-        "--whole", type=float, metavar="MINUTES", help="plan for so many over several calls, each of --minutes"
+        "--total", type=float, metavar="MINUTES", help="plan for this time over several calls of --minutes each"
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "out" / "gpu", help="results, weights and logs (default out/gpu)"
     )
     parser.add_argument("--device", default=None, help="default: cuda where there is one")
-    parser.add_argument("--only", nargs="+", metavar="JOB", choices=[job.name for job in JOBS], help="these jobs alone")
+    parser.add_argument("--only", nargs="+", metavar="JOB", choices=[job.name for job in JOBS], help="only these jobs")
     parser.add_argument("--wheels", type=Path, default=None, help="folder of carried wheels, see tools/README.md")
-    parser.add_argument("--wheel-names", action="store_true", help="show which wheels to carry, and stop")
-    parser.add_argument("--list", action="store_true", help="show the jobs and where each stands, and stop")
+    parser.add_argument("--wheel-names", action="store_true", help="list the wheels to carry, and stop")
+    parser.add_argument("--list", action="store_true", help="list the jobs and their states, and stop")
     options = parser.parse_args(argv)
     options.out = options.out.resolve()
     return options
 
 
 def run(jobs: Sequence[Job], options: argparse.Namespace, deadline: float) -> list[str]:
-    """Run the jobs' lanes side by side; the names of those that failed."""
+    """Run the jobs' lanes in parallel; return the names of the jobs that failed."""
     names = dict.fromkeys(job.lane for job in jobs)
     lanes = [Lane([job for job in jobs if job.lane == name], options, deadline) for name in names]
     try:
@@ -313,25 +315,23 @@ def main(argv: list[str] | None = None) -> int:
     if options.list:
         for job in jobs:
             status = Status.read(options.out / job.name)
-            stand = "done" if status.done else f"{status.spent_s:.0f} s spent" if status.spent_s else "waits"
-            say(f"{job.name:15} {stand:12} {job.about}")
+            state = "done" if status.done else f"{status.spent_s:.0f} s spent" if status.spent_s else "waits"
+            say(f"{job.name:15} {state:12} {job.about}")
         return 0
     deadline = time.monotonic() + 60 * options.minutes
     options.out.mkdir(parents=True, exist_ok=True)
     if options.wheels:
         bring_wheels(options.wheels, options.out)
     if absent := missing_modules(options.out):
-        say(
-            f"these modules are missing here: {', '.join(absent)}; carry their wheels (tools/README.md) and give --wheels FOLDER"
-        )
+        remedy = "carry their wheels (tools/README.md) and pass --wheels FOLDER"
+        say(f"these modules are missing here: {', '.join(absent)}; {remedy}")
         return 2
     options.device = options.device or default_device()
     failed = run([j for j in jobs if j.lane != ALONE], options, deadline)
     failed += run([j for j in jobs if j.lane == ALONE], options, deadline)
     waiting = [job.name for job in jobs if not Status.read(options.out / job.name).done]
     say(
-        f"results are in {options.out}"
-        + (f"; still to do, by the same command: {', '.join(waiting)}" if waiting else "")
+        f"results are in {options.out}" + (f"; the same command runs the rest: {', '.join(waiting)}" if waiting else "")
     )
     return 1 if failed else 0
 

@@ -65,8 +65,8 @@ def judge(frames: np.ndarray, *, stride: float = 1) -> Verdict:
 
 def _segment(frames: np.ndarray) -> tuple[str, np.ndarray] | None:
     """The object's colour name and its coverage [f, h, w] in 0..1."""
-    border = np.concatenate([frames[:, :3].reshape(-1, 3), frames[:, -3:].reshape(-1, 3), frames[:, :, :3].reshape(-1, 3),
-                             frames[:, :, -3:].reshape(-1, 3)])  # fmt: skip
+    edges = (frames[:, :3], frames[:, -3:], frames[:, :, :3], frames[:, :, -3:])
+    border = np.concatenate([edge.reshape(-1, 3) for edge in edges])
     grounds = np.percentile(border, (15, 50, 85), axis=0)
     names, palette = list(COLOURS), np.asarray(list(COLOURS.values()), np.float32)
     to_ground = _nearest(frames, grounds)[0]

@@ -1,8 +1,8 @@
-"""Train one part of the embedded models: `python tools/train_embedded.py PART --minutes M --out DIR`.
+"""Train one part of the embedded models: `python -m tools.train_embedded PART --minutes M --out DIR`.
 
 Parts: `vae` then `dit` make `embedded`, and with `--large` `embedded-large`; `frame-vae` then `unet` make
-`embedded-unet`. A run that stopped goes on by
-the same command; `--init` starts from a part that was trained before (diffusers layout).
+`embedded-unet`. The same command resumes a run that was stopped; `--init` starts from a trained part (diffusers
+layout).
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import sys
 from pathlib import Path
 
 import torch
-
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 PARTS = {
     "vae": "vae:VideoVae",
@@ -30,35 +27,38 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--minutes", type=float, default=30.0, help="time box, resumed time included")
-    parser.add_argument("--steps", type=int, default=None, help="stop after so many steps, however much time is left")
+    parser.add_argument("--steps", type=int, default=None, help="stop after this many steps, even if time is left")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, log and state")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
-    parser.add_argument("--batch", type=int, default=None, help="clips a batch (default: the part's own, for a CPU)")
+    parser.add_argument(
+        "--batch", type=int, default=None, help="clips per batch (default: the part's, chosen for a CPU)"
+    )
     parser.add_argument(
         "--large", action="store_true", help="parts `vae` and `dit`: 128x128 px, 65 frames, 4,352 tokens"
     )
     parser.add_argument("--init", type=Path, default=None, help="start from this trained part")
     parser.add_argument(
-        "--decoder-only", action="store_true", help="`vae`, `frame-vae`: sharpen the decoder, latents stay"
-    )
-    parser.add_argument("--vae", type=Path, default=None, help="the trained VAE that `dit` and `unet` stand on")
-    parser.add_argument(
-        "--warped", type=float, default=0.5, help="`dit`: share of whole clips whose noise moves with them"
+        "--decoder-only", action="store_true", help="`vae`, `frame-vae`: train the decoder only; the latents stay"
     )
     parser.add_argument(
-        "--hard", type=float, default=0.0, help="share of clips of what is learned last: `dit` spins, `unet` squares"
+        "--vae", type=Path, default=None, help="`dit`, `unet`: the trained VAE whose latents they denoise"
     )
+    parser.add_argument("--warped", type=float, default=0.5, help="`dit`: fraction of the full clips with warped noise")
     parser.add_argument(
-        "--continued", type=float, default=0.0, help="share of clips that go on from frames that are shown"
+        "--hard", type=float, default=0.0, help="fraction of hard clips: spinning objects (`dit`), squares (`unet`)"
     )
+    parser.add_argument("--continued", type=float, default=0.0, help="fraction of clips that continue given frames")
     parser.add_argument(
         "--motion-reader",
         choices=("begin", "keep"),
-        help="`dit`: put a first block before --init that reads noise's motion; or it has one",
+        help="`dit`: put a block before the DiT of --init that reads the motion of its noise; keep: it has one",
     )
     parser.add_argument(
-        "--learning-rate", type=float, default=None, help="its peak (default: the part's own, for a fresh model)"
+        "--learning-rate",
+        type=float,
+        default=None,
+        help="peak value (default: the part's, chosen for training from scratch)",
     )
     options = parser.parse_args(argv)
     if options.threads:
@@ -85,14 +85,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.learning_rate:
         part.learning_rate = options.learning_rate
     plain_attention = options.device == "cpu" and not options.large
-    print(
-        json.dumps(
-            train(
-                part,
-                Budget(options.minutes, options.device, options.out, options.steps, plain_attention=plain_attention),
-            )
-        )
-    )
+    budget = Budget(options.minutes, options.device, options.out, options.steps, plain_attention=plain_attention)
+    print(json.dumps(train(part, budget)))
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Ten real kills of real renders; `tools/kill_resume.py` does a hundred."""
+"""Ten real kills of real renders; `python -m tools.bench kills` does a hundred."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tools.kill_resume import kill_and_resume
+from tools.bench.long.kills import kill_and_resume
 from videogen import Engine
 
 
@@ -13,5 +13,5 @@ def test_ten_kills_and_the_same_frames(tmp_path: Path) -> None:
     assert tally.faults == [] and tally.kills == 10 and tally.finished >= 1
     assert tally.resumed > 0, "some kills came after a segment was done"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["whole.mp4", *(f"clip-{n + 1}.mp4" for n in range(tally.finished))]
+        ["uninterrupted.mp4", *(f"clip-{n + 1}.mp4" for n in range(tally.finished))]
     )

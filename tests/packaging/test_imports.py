@@ -54,7 +54,7 @@ THIRD_PARTY_HOMES = {
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    """Every module of the project as (name below its package, path): `media/reader.py`, `tools/bench.py`."""
+    """Every module of the project as (name below its package, path): `media/reader.py`, `tools/judge.py`."""
     bases = {"": ROOT / "videogen", **{f"{name}/": path for name, path in HOMES.items()}, "tools/": ROOT / "tools"}
     for prefix, base in bases.items():
         for path in sorted(base.rglob("*.py")):

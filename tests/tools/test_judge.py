@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tools.evaluate_embedded import prove_judge, wilson
+from tools.evaluate_embedded import validate_judge, wilson
 from tools.judge import judge
 
 
 def test_the_judge_is_proved_before_it_judges() -> None:
-    proof = prove_judge(count=72)
+    proof = validate_judge(count=72)
     for figures in proof.values():
         assert min(figures[name] for name in ("colour", "shape", "motion")) >= 0.98
         assert figures["decoy colour"] < 0.3 and figures["decoy shape"] < 0.45 and figures["decoy motion"] < 0.3

@@ -29,7 +29,8 @@ GAIN = 0.7  # of sums before GELU, whose even part is nearly a square there
 OPEN = 30.0  # a bias at which GELU passes what comes as it is
 FETCHED = (-1, 2)  # the latent frames from which the first heads fetch
 CHANGING = 3 / 8  # of the channels tell how much a place changed: as many as the feed-forward layer has room for
-SHARPENED = 1.4  # how much larger a trained model's features are made: a model falls short of a motion that it reads with some doubt
+#: Factor on a trained model's features: a model that is unsure of the motion it reads follows it only in part.
+SHARPENED = 1.4
 AXES = ((0, 1), (1, 0))  # (down, right) in latent pixels; each is read against its opposite
 
 
@@ -44,9 +45,8 @@ def with_motion_reader(model: WanTransformer3DModel, noise: torch.Tensor) -> Wan
     needed = {"ffn_dim": 38 * channels + 16, "attention_head_dim": 4 * channels, "width": 12 * channels + 18}
     room = {**config, "width": config["num_attention_heads"] * config["attention_head_dim"]}
     if tuple(patch) != (1, 2, 2) or any(room[name] < least for name, least in needed.items()):
-        raise ValueError(
-            f"a motion reader needs patches of 1 x 2 x 2 and at least {needed}; got {patch}, { {n: room[n] for n in needed} }"
-        )
+        got = {name: room[name] for name in needed}
+        raise ValueError(f"a motion reader needs patches of 1 x 2 x 2 and at least {needed}; got {patch}, {got}")
     if is_motion_reader(model):
         raise ValueError("the model has a motion reader already: keep it")
     grown = WanTransformer3DModel(**{**config, "num_layers": config["num_layers"] + 1})

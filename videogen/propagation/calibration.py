@@ -1,5 +1,5 @@
-"""How the final error relates to the controller's sum, measured on the embedded models by tools/bench_propagation.py
-calibrate.
+"""How the final error relates to the controller's sum, measured on the embedded models by
+`python -m tools.bench propagation calibrate`.
 
 A model that was not calibrated takes the largest factor that is known for its boundary, and of all boundaries where
 there is none; the manifest says so.

@@ -1,0 +1,1 @@
+"""Benchmarks of propagation: step caching and prediction extrapolation."""

@@ -1,0 +1,145 @@
+"""Sections of docs/figures.md: which report files belong to each, what reads them, and how to read their figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tools.bench.report import attention, long, motion, noise, propagation, render
+from tools.bench.report.table import Reader
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that are read alike: a pattern over their names (`*` and `?`). The first source that fits takes a file."""
+
+    files: str
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of docs/figures.md, how to read its figures, and where they come from, in order."""
+
+    title: str
+    reading: str
+    sources: tuple[Source, ...]
+
+
+SECTIONS = (
+    Section(
+        "Rendering",
+        "Render times are the median of renders after one to warm up. The first clip and the memory are those of a "
+        "process of its own. Time against diffusers is the same clip by both pipelines, alternating: above 1 the "
+        "engine is slower.",
+        (Source("render*.json", render.render_tables),),
+    ),
+    Section(
+        "Quality of the embedded models",
+        "A classical judge, validated on clips of known content, checks for each clip whether colour, shape and motion "
+        "are the prompt's. The VAE's figure is the PSNR of clips that it encodes and decodes.",
+        (Source("embedded-quality.json", render.quality_tables),),
+    ),
+    Section(
+        "Sparse attention: kernels",
+        "Each call alternates with PyTorch's fastest dense attention over random block maps; the fastest round of each "
+        "counts. Efficiency is speedup times density; 1 means that sparsity costs the kernel nothing.",
+        (Source("attention-kernels.json", attention.kernel_tables),),
+    ),
+    Section(
+        "Sparse attention: a render and its recall",
+        "Density is the fraction of key blocks that are computed, speedup that of the denoising, and recall the "
+        "fraction of full attention's softmax mass that the worst head retains.",
+        (Source("attention-render.json", attention.render_tables),),
+    ),
+    Section(
+        "Sparse attention on a GPU",
+        "The kernels, and models of real shapes with random weights.",
+        (Source("attention-*.json", attention.gpu_tables),),
+    ),
+    Section(
+        "Propagation: fidelity",
+        "Speedup is that of the denoising (median of the paired ratios), PSNR that of the frames against the plain "
+        "render of the same seed, and accuracy how often the judge finds the prompt's colour, shape and motion.",
+        (
+            Source("propagation-fidelity-embedded.json", propagation.fidelity_tables),
+            Source("propagation-fidelity-*.json", propagation.fidelity_tables),
+        ),
+    ),
+    Section(
+        "Propagation: its promise",
+        "A promise is met where the final latents lie within max_error of the plain run's (relative L2). Key steps run "
+        "the full model; their number is an average.",
+        (
+            Source("propagation-promise-embedded.json", propagation.promise_tables),
+            Source("propagation-promise-*.json", propagation.promise_tables),
+        ),
+    ),
+    Section(
+        "Propagation and sparse attention together",
+        "Speedup is that of the denoising, PSNR that of the frames against the plain render, with each technique alone "
+        "and with both.",
+        (Source("propagation-together-*.json", propagation.together_tables),),
+    ),
+    Section(
+        "Propagation on models of real shapes",
+        "Random weights: only the times and the memory of the cached features mean anything.",
+        (Source("propagation-models.json", propagation.model_tables),),
+    ),
+    Section(
+        "Motion control",
+        "The prompt does not describe the motion, so only the control can cause it. The object's centre is measured "
+        "against the drawn path; a model without a target position chooses where the object starts, which the last two "
+        "columns leave out. Less is better throughout.",
+        (
+            Source("motion-control-embedded.json", motion.control_tables),
+            Source("motion-control-*.json", motion.control_tables),
+            Source("motion-camera-embedded.json", motion.camera_tables),
+            Source("motion-camera-*.json", motion.camera_tables),
+            Source("motion-transfer-*.json", motion.transfer_tables),
+        ),
+    ),
+    Section(
+        "Warped noise",
+        "Warped noise must remain white Gaussian noise (no test of whiteness rejects it, while the same tests reject "
+        "resampled noise) and retain its values along the motion (correlation 1, or as much as the motion leaves).",
+        (Source("motion-noise.json", noise.noise_tables),),
+    ),
+    Section(
+        "Long videos: continuity policies",
+        "The seam ratio is how far the step at a join stands out from the steps around it (median; 1 is invisible, "
+        "above 1.25 it is visible as a jump). Against a single clip of the same prompt: motion is the change from "
+        "frame to frame, flow the speed of the fastest parts. Dynamic is the fraction of stretches that move by "
+        "VBench's criterion, frozen the fraction of frozen frames, drift how far the mean colour wanders over the "
+        "video, similarity 1 where the video repeats itself, and cost how many latent frames the model evaluates per "
+        "latent frame of the video.",
+        (
+            Source("long-policies-embedded.json", long.policy_tables),
+            Source("long-policies-embedded-unet.json", long.policy_tables),
+            Source("long-policies-*.json", long.policy_tables),
+        ),
+    ),
+    Section(
+        "Long videos: memory and time",
+        "Peak memory is that of the entire process, the least of its runs. It is constant if nothing grows with the "
+        "video's length.",
+        (
+            Source("long-length-embedded.json", long.length_tables),
+            Source("long-length-*.json", long.length_tables),
+        ),
+    ),
+    Section(
+        "Long videos: kills",
+        "Renders are killed without warning at random instants and restarted until they finish. A fault is a file that "
+        "is partial, or whose frames differ from an uninterrupted run's in any bit.",
+        (Source("long-kills.json", long.kill_tables),),
+    ),
+    Section(
+        "Long videos: stories",
+        "The prompts request another colour, then rest, at given seconds. The figures are the median frames until the "
+        "change is visible, and how often the shape, which should stay, is correct.",
+        (
+            Source("long-story-embedded.json", long.story_tables),
+            Source("long-story-*.json", long.story_tables),
+        ),
+    ),
+)
