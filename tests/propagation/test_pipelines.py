@@ -175,5 +175,5 @@ def test_an_expert_that_takes_over_in_a_pipeline_is_a_key_that_is_learned_from(w
             max_sequence_length=16, generator=torch.Generator().manual_seed(1),
         )  # fmt: skip
         report = handle.report()
-    assert len(report["keys"]) == 2 and report["forced"] == {str(report["keys"][1]): "nothing was kept yet"}
+    assert len(report["keys"]) == 2 and report["forced"] == {str(report["keys"][1]): "nothing was cached yet"}
     assert set(report["drift"]) == {str(key) for key in report["keys"]}

@@ -183,7 +183,7 @@ def test_a_window_that_is_new_between_keys_is_evaluated_whole(tiny: Tiny, bounda
     with attach(model, EncoderPropagation(keys=(0, 5), boundary=boundary), scheduler=Schedule()) as handle:
         later = (new, *old) if place == "first" else (*old, new)
         found = run(handle, model, tiny, lambda step: old if step < 2 else later, steps=7)
-        assert handle.forced[2] == "nothing was kept yet"
+        assert handle.forced[2] == "nothing was cached yet"
         assert whole(handle, new)[0] == 2 and equal(found[new][:1], plain)
         if place == "first":  # the whole step is a key
             assert handle.report()["keys"] == [0, 2, 5] and all(whole(handle, b) == [0, 2, 5] for b in old)
@@ -210,7 +210,7 @@ def test_going_back_takes_back_the_keys_of_that_step_alone(tiny: Tiny) -> None:
             for branch in STAGGERED[step % 2]:
                 evaluate(handle, model, tiny, step, branch)
             before = {branch: list(at) for branch, at in points.items()}
-            if handle.was_key and control._span:
+            if handle.on_key_step and control._span:
                 control.roll_back_step = lambda *_: control._span[0][0]
                 break
             handle.finish_step()

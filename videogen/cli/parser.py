@@ -9,6 +9,7 @@ from typing import NoReturn
 from videogen.attention.policies.table import spec_forms
 from videogen.configs import presets
 from videogen.core.errors import InputError, nearest
+from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
 from . import long_options, motion
@@ -143,12 +144,7 @@ def _add_sampling(render: argparse.ArgumentParser) -> None:
     propagation = render.add_argument_group(
         "step caching (fewer model evaluations; its savings and its error are recorded in the manifest)"
     )
-    propagation.add_argument(
-        "--propagate", metavar="RULE",
-        help="off, max_error:E (stay within this error of the result, such as 0.02), fd or fd-dpm (Faster Diffusion's lists), "
-        "every:N, deepcache:N (both for 50 steps rather than 20), or a cache of diffusers: first-block, taylorseer, "
-        "fastercache, pab, seacache",
-    )  # fmt: skip
+    propagation.add_argument("--propagate", metavar="RULE", help=describe_rules())
 
 
 def _add_machine(render: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Lazy package exports: a public name is imported when it is first used."""
+"""Lazy imports: the public names of a package, and objects that a table names, are imported when first used."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(f".{homes[name]}", package), name)
 
     return load
+
+
+def load_object(reference: str, package: str) -> Any:
+    """The object that `module:name` names, in a module of this package."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(f".{module}", package), name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from torch import nn
+
+from videogen.core.lazy import load_object
 
 from .config import EncoderPropagation
 from .cut import Cut
@@ -18,6 +18,5 @@ def build_cut(model: nn.Module, config: EncoderPropagation) -> Cut:
     if kind.builder is None:
         kind, numbers = parse_cut(predictor.default_cut)
     assert kind.builder is not None
-    module, _, function = kind.builder.partition(":")
-    cut: Cut = getattr(import_module(f".{module}", __package__), function)(model, numbers, predictor)
+    cut: Cut = load_object(kind.builder, __package__)(model, numbers, predictor)
     return cut

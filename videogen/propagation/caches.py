@@ -13,7 +13,7 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 class LibraryKind:
     """default, unit: of the cache's number, which is a `threshold` above 0 or an `interval`, a whole number of steps.
 
-    config: the library's class of its settings; builder: the function of `library_configs` that makes them. needs:
+    config: the library's class of its settings; builder: `module:function` in this package, which builds them. needs:
     which of `steps`, `mag_ratios`, `timestep` and `sigma` it must be given. passes_over_blocks: it skips full blocks,
     at least `least_blocks`, whose argument positions the library must know, under `fixed_arguments` or their registered
     names. filters_latents: it reads the latents of the model's input. pairs_branches: it takes both guidance halves in
@@ -49,31 +49,31 @@ class LibraryKind:
 
 KINDS: dict[str, LibraryKind] = {
     "first-block": LibraryKind(
-        0.08, "threshold", "FirstBlockCacheConfig", "build_first_block",
+        0.08, "threshold", "FirstBlockCacheConfig", "library_configs:build_first_block",
         "the blocks' change is reused while the first block's is similar (after TeaCache, arXiv 2411.19108)",
         passes_over_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
     ),
     "magcache": LibraryKind(
-        0.06, "threshold", "MagCacheConfig", "build_magcache",
+        0.06, "threshold", "MagCacheConfig", "library_configs:build_magcache",
         "reuses while the product of measured magnitude ratios stays near 1 (MagCache, arXiv 2506.09045)",
         needs=frozenset({"steps", "mag_ratios"}), passes_over_blocks=True,
         fixed_arguments=("encoder_hidden_states",), counts_steps=True,
     ),
     "taylorseer": LibraryKind(
-        3, "interval", "TaylorSeerCacheConfig", "build_taylorseer",
+        3, "interval", "TaylorSeerCacheConfig", "library_configs:build_taylorseer",
         "attention and feed-forward outputs are extrapolated (TaylorSeer, arXiv 2503.06923)",
     ),
     "fastercache": LibraryKind(
-        2, "interval", "FasterCacheConfig", "build_fastercache",
+        2, "interval", "FasterCacheConfig", "library_configs:build_fastercache",
         "attention outputs are extrapolated, the unconditional half is made from the other (arXiv 2410.19355)",
         needs=frozenset({"timestep"}), pairs_branches=True,
     ),
     "pab": LibraryKind(
-        2, "interval", "PyramidAttentionBroadcastConfig", "build_pab",
+        2, "interval", "PyramidAttentionBroadcastConfig", "library_configs:build_pab",
         "attention outputs are reused (Pyramid Attention Broadcast, arXiv 2408.12588)", needs=frozenset({"timestep"}),
     ),
     "seacache": LibraryKind(
-        0.25, "threshold", "SeaCacheConfig", "build_seacache",
+        0.25, "threshold", "SeaCacheConfig", "library_configs:build_seacache",
         "reuses while the spectrally filtered latents are similar (SeaCache, arXiv 2602.18993)",
         needs=frozenset({"steps", "sigma"}), passes_over_blocks=True, filters_latents=True,
     ),

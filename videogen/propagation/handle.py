@@ -33,7 +33,7 @@ from .run_schedule import RunSchedule, Scheduler, is_set, read_schedule
 from .supervision import StepContext, Supervision
 
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)  # key steps, counted from 0, at which a cut whose predictions cost time is checked
-_LATE = "its windows were not evaluated at the last key"
+_LATE = "its windows were not evaluated at the last key step"
 
 
 def attach(
@@ -195,8 +195,8 @@ class PropagationHandle:
             self._is_key_step = True
 
     @property
-    def was_key(self) -> bool:
-        """Whether the step that was last called is a key step."""
+    def on_key_step(self) -> bool:
+        """Whether the present step is a key step."""
         return self._is_key_step
 
     def audits(self, model: nn.Module) -> bool:

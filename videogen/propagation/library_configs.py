@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from videogen.core.errors import UnsupportedError
+from videogen.core.lazy import load_object
 
 from .caches import CacheRequest
 
@@ -33,7 +34,7 @@ def build_config(model: nn.Module, request: CacheRequest, timestep: _Timestep) -
         raise UnsupportedError(
             f"the installed diffusers has no {request.name}; update diffusers to 0.42 or use first-block or pab"
         )
-    return globals()[request.kind.builder](config_class, model, request, timestep)
+    return load_object(request.kind.builder, __package__)(config_class, model, request, timestep)
 
 
 def build_first_block(

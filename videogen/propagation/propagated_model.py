@@ -94,7 +94,7 @@ class PropagatedModel(ForwardAttachment):
         if changed:
             self._forget(context.branch)
         if not self.cut.ready(context.branch):
-            self._handle.add_key_step(context, "a condition changed" if changed else "nothing was kept yet")
+            self._handle.add_key_step(context, "a condition changed" if changed else "nothing was cached yet")
             return True
         return self._handle.joins_key_step(context, self.last_key_step(context.branch))
 
@@ -118,7 +118,7 @@ class PropagatedModel(ForwardAttachment):
         handle, cut = self._handle, self.cut
         position = handle.schedule.position(context.step, call.timestep)
         expected = None
-        if handle.was_key and cut.ready(context.branch) and (cut.costs_nothing or handle.audits(self._model)):
+        if handle.on_key_step and cut.ready(context.branch) and (cut.costs_nothing or handle.audits(self._model)):
             expected = cut.replay(context.branch, (position,), self._forward_of(call), call.latents)
         with self.key_step_frames.select(context.branch, call.latents) if self.key_step_frames else nullcontext():
             output, drift = cut.evaluate(context.branch, position, self._forward_of(call), call.latents)

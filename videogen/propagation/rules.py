@@ -20,8 +20,11 @@ Settings = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Rule:
-    """form: the spec with its argument, such as `every:N`. needs: what cannot be given on the command line. settings:
-    of a full spec and its argument; None for `off` and for the caches of diffusers, which `LibraryCache` parses."""
+    """One rule.
+
+    form: the spec with its argument, such as `every:N`. settings: (full spec, its argument) -> settings; None for `off`
+    and for the caches of diffusers, which `LibraryCache` parses. needs: inputs that the command line cannot give.
+    """
 
     form: str
     description: str
@@ -50,12 +53,16 @@ def _number(spec: str, argument: str) -> float:
 _OWN: dict[str, Rule] = {
     "off": Rule("off", "every step is evaluated"),
     "max_error": Rule(
-        "max_error:E", "holds this error of the result, such as 0.02", lambda s, a: {"max_error": _number(s, a)}
+        "max_error:E", "stays within this error of the result, such as 0.02", lambda s, a: {"max_error": _number(s, a)}
     ),
     "fd": Rule("fd", "Faster Diffusion's list for 50 steps", _list_rule("fd")),
     "fd-dpm": Rule("fd-dpm", "Faster Diffusion's list for 20 steps", _list_rule("fd-dpm")),
-    "every": Rule("every:N", "evaluates every N-th step", lambda s, a: {"keys": f"every:{parse_interval(s, a)}"}),
-    "deepcache": Rule("deepcache:N", "DeepCache on every N-th step", _deepcache),
+    "every": Rule(
+        "every:N",
+        "evaluates every N-th step, for 50 steps rather than 20",
+        lambda s, a: {"keys": f"every:{parse_interval(s, a)}"},
+    ),
+    "deepcache": Rule("deepcache:N", "DeepCache in a UNet, full at every N-th step", _deepcache),
 }
 
 #: Name, which is the spec's word before the colon -> its rule.
@@ -77,14 +84,18 @@ def find_rule(spec: str) -> Rule | None:
 
 def describe_rules() -> str:
     """The rules in one sentence, with descriptions, for the command line's help."""
-    own = ", ".join(f"{rule.form} ({rule.description})" for rule in _OWN.values())
+    own = ", ".join(f"{rule.form} ({rule.description})" for rule in _own_rules())
     return f"{own}, or a cache of diffusers: {', '.join(_library_names())}"
 
 
 def list_rules() -> str:
-    """The rules' forms, for messages."""
-    own = ", ".join(rule.form for rule in _OWN.values())
+    """The forms of the rules, for messages."""
+    own = ", ".join(rule.form for rule in _own_rules())
     return f"{own}, or diffusers' {', '.join(_library_names())}"
+
+
+def _own_rules() -> list[Rule]:
+    return [rule for rule in RULES.values() if not rule.from_library]
 
 
 def _library_names() -> list[str]:

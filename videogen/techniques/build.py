@@ -26,7 +26,7 @@ def asked_for(
     if isinstance(propagation, LibraryCache):
         found.append(
             LibraryCacheTechnique(
-                propagation, one_branch_a_call=request.guidance_mode == "sequential" or not request.guided
+                propagation, one_branch_per_call=request.guidance_mode == "sequential" or not request.guided
             )
         )
     elif propagation is not None:

@@ -1,4 +1,4 @@
-"""One of diffusers' own feature caches as a technique of the loop, kept apart by guidance branch and reported in the
+"""Feature cache of diffusers as a technique of the loop, with separate states per guidance branch, reported in the
 manifest."""
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from videogen.sampling.technique import AttachedTechnique, Call
 
 
 class LibraryCacheTechnique(AttachedTechnique):
-    """Every denoiser under one of the library's caches. mag_ratios: what magcache needs, from `calibrate_magcache`."""
+    """One of the library's caches in every denoiser.
+
+    one_branch_per_call: whether each model call evaluates a single guidance branch, or there is no guidance.
+    mag_ratios: the magnitude ratios that magcache needs, from `calibrate_magcache`.
+    """
 
     section = "propagation"
 
     def __init__(
-        self, cache: LibraryCache, *, one_branch_a_call: bool, mag_ratios: Sequence[float] | None = None
+        self, cache: LibraryCache, *, one_branch_per_call: bool, mag_ratios: Sequence[float] | None = None
     ) -> None:
-        self.cache, self._apart, self._mag_ratios = cache, one_branch_a_call, mag_ratios
+        self.cache, self._one_branch_per_call, self._mag_ratios = cache, one_branch_per_call, mag_ratios
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self.handle = attach_library(
@@ -31,7 +35,7 @@ class LibraryCacheTechnique(AttachedTechnique):
             self.cache,
             steps=len(plan),
             mag_ratios=self._mag_ratios,
-            is_guidance_distilled=self._apart,
+            is_guidance_distilled=self._one_branch_per_call,
         )
 
     def evaluate(

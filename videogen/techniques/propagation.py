@@ -1,5 +1,5 @@
-"""Propagation as a technique of the loop: attached for one run, told each step, able to go back, reported in the
-manifest."""
+"""Propagation as a technique of the loop: attached for one run, rolled back where an error was underestimated, and
+reported in the manifest."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ from videogen.schedulers.levels import NoiseLevel, noise_levels
 
 
 class PropagationTechnique(AttachedTechnique):
-    """Every denoiser under one configuration. sparse: the sparse attention of the same run: its switches force keys,
-    and its maps cannot be taken back, so that with it no step is."""
+    """Propagation in every denoiser, under one configuration.
+
+    sparse: the sparse attention of the same run, if any. The step at which it turns sparse becomes a key step, and as
+    its block maps cannot be restored, no step is rolled back.
+    """
 
     section = "propagation"
 
     def __init__(self, config: EncoderPropagation, sparse: SparseAttention | None = None) -> None:
         self.config, self._sparse = config, sparse
         self._plan: list[StepRow] = []
-        self._span: list[LoopState] = []  # before each step since the last key
-        self._back: int | None = None
-        self._may_go_back = False
+        self._span: list[LoopState] = []  # snapshots before each step since the last key step
+        self._roll_back_to: int | None = None
+        self._may_roll_back = False
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
-        self.handle.force(forced_keys(plan, self._sparse))
+        self.handle.force(forced_key_steps(plan, self._sparse))
         self._plan, self._span = plan, []
-        self._may_go_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
-        self._inject = prior_noise(self.config, state) if self.config.prior_noise else None
+        self._may_roll_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
+        self._inject = build_prior_noise(self.config, state) if self.config.prior_noise else None
 
     def start(self, state: LoopState) -> LoopState:
         assert self.handle is not None
@@ -55,18 +58,18 @@ class PropagationTechnique(AttachedTechnique):
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         assert self.handle is not None
-        key = self.handle.was_key
-        self._back = self.handle.finish_step(roll_back=self._may_go_back and bool(self._span))
-        self._plan[row.index] = replace(row, key=key)
-        if not key and self._may_go_back:
+        is_key_step = self.handle.on_key_step
+        self._roll_back_to = self.handle.finish_step(roll_back=self._may_roll_back and bool(self._span))
+        self._plan[row.index] = replace(row, key=is_key_step)
+        if not is_key_step and self._may_roll_back:
             self._span.append(state.snapshot())
         return prediction
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        if self._back is not None:
-            earlier = next(kept for kept in self._span if kept.index == self._back)
-            self._span = [kept for kept in self._span if kept.index < self._back]
-            self._back = None
+        if self._roll_back_to is not None:
+            earlier = next(stored for stored in self._span if stored.index == self._roll_back_to)
+            self._span = [stored for stored in self._span if stored.index < self._roll_back_to]
+            self._roll_back_to = None
             return earlier
         if self._plan[row.index].key:
             self._span = []
@@ -77,9 +80,9 @@ class PropagationTechnique(AttachedTechnique):
         return super().end()
 
 
-def forced_keys(plan: list[StepRow], sparse: SparseAttention | None) -> dict[int, str]:
-    """Steps at which what is kept no longer fits: another expert or guidance, or attention that turns from dense to
-    sparse."""
+def forced_key_steps(plan: list[StepRow], sparse: SparseAttention | None) -> dict[int, str]:
+    """Steps at which cached features no longer fit, each with the reason: another expert, another guidance scale, or
+    attention that turns from dense to sparse."""
     forced = {}
     for before, row in pairwise(plan):
         if row.expert != before.expert:
@@ -91,9 +94,9 @@ def forced_keys(plan: list[StepRow], sparse: SparseAttention | None) -> dict[int
     return forced
 
 
-def prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopState], LoopState]:
-    """Faster Diffusion's injection: z += alpha * z_T below a share of the noise, in the scale of the solver's
-    latents."""
+def build_prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopState], LoopState]:
+    """Faster Diffusion's prior noise injection, applied after each step: z += alpha * z_T below a fraction of the noise,
+    in the scale of the solver's latents."""
     solver = state.solver
     scale = float(getattr(solver, "init_noise_sigma", 1.0))
     noise = state.latents / scale
@@ -106,7 +109,7 @@ def prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopS
             or float(solver.timesteps[state.index]) / train >= config.prior_noise_below
         ):
             return state
-        grown = 1 / max(levels[state.index].alpha, 1e-3) if levels is not None and scale > 1.5 else 1.0
-        return replace(state, latents=state.latents + config.prior_noise * grown * noise.to(state.latents))
+        gain = 1 / max(levels[state.index].alpha, 1e-3) if levels is not None and scale > 1.5 else 1.0
+        return replace(state, latents=state.latents + config.prior_noise * gain * noise.to(state.latents))
 
     return inject

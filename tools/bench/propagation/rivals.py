@@ -62,5 +62,5 @@ def magcache_rivals(engine: Engine) -> Iterator[Rival]:
         engine.generate(prompt, seed=1, steps=renders.STEPS, techniques=[StepReporter(handle)])
 
     ratios = calibrate_magcache(engine.backbone.pipeline, run, steps=renders.STEPS)
-    technique = LibraryCacheTechnique(LibraryCache("magcache", 0.12), one_branch_a_call=True, mag_ratios=ratios)
+    technique = LibraryCacheTechnique(LibraryCache("magcache", 0.12), one_branch_per_call=True, mag_ratios=ratios)
     yield Rival("magcache:0.12", {"technique": technique})
