@@ -1,4 +1,4 @@
-"""Propagation in the loop and in the library's own pipelines, on every family: exact where it must be, and told in the
+"""Propagation in the loop and in diffusers' own pipelines, for every family: exact where it must be, and reported in the
 manifest."""
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ def render(name: str, engine: Engine, **more: Any) -> Any:
     return engine.generate("a red ball moves right", frames=count, size=(width, height), **({"steps": STEPS} | more))
 
 
-def told(video: Any) -> dict[str, Any]:
+def report_of(video: Any) -> dict[str, Any]:
     found: dict[str, Any] = video.manifest["measured"]["propagation"]
     return found
 
 
 @each_family
 @pytest.mark.parametrize("guidance", ["batched", "sequential"])
-def test_every_step_a_key_is_plain(name: str, guidance: str, engine_of: EngineOf) -> None:
+def test_with_every_step_a_key_step_the_result_is_the_plain_one(name: str, guidance: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     plain = render(name, engine, guidance_mode=guidance).frames
     exact = render(name, engine, guidance_mode=guidance, propagate={"keys": list(range(STEPS))})
-    assert np.array_equal(exact.frames, plain) and told(exact)["keys"] == list(range(STEPS))
-    kept = render(name, engine, guidance_mode=guidance, propagate="every:3")
-    assert not np.array_equal(kept.frames, plain) and set(told(kept)["keys"]) >= {0, 3}
+    assert np.array_equal(exact.frames, plain) and report_of(exact)["keys"] == list(range(STEPS))
+    propagated = render(name, engine, guidance_mode=guidance, propagate="every:3")
+    assert not np.array_equal(propagated.frames, plain) and set(report_of(propagated)["keys"]) >= {0, 3}
     assert np.array_equal(render(name, engine, guidance_mode=guidance, propagate="off").frames, plain)
 
 
 @each_family
-def test_the_promise_its_keys_and_its_savings_stand_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+def test_the_manifest_records_the_promise_the_key_steps_and_the_savings(name: str, engine_of: EngineOf) -> None:
     video = render(name, engine_of(name), steps=50, propagate="max_error:0.5")
-    found = told(video)
+    found = report_of(video)
     assert found["promised"]["max_error"] == 0.5 and found["boundary"] == ["output"]
     assert found["keys"][:5] == [0, 1, 2, 3, 4] and found["keys"][-1] == 49 and len(found["keys"]) < 50
     assert [row["index"] for row in video.manifest["plan"] if row["key"]] == found["keys"]
@@ -61,14 +61,14 @@ def test_the_promise_its_keys_and_its_savings_stand_in_the_manifest(name: str, e
     assert video.manifest["request"]["propagate"] == "max_error:0.5"
 
 
-def test_an_expert_switch_is_a_key(engine_of: EngineOf) -> None:
+def test_an_expert_switch_is_a_key_step(engine_of: EngineOf) -> None:
     video = render("wan-2.2-experts", engine_of("wan-2.2-experts"), propagate={"keys": [0]})
     experts = [row["expert"] for row in video.manifest["plan"]]
     switch = experts.index(1)
-    assert told(video)["keys"] == [0, switch] and told(video)["forced"] == {str(switch): "another expert"}
+    assert report_of(video)["keys"] == [0, switch] and report_of(video)["forced"] == {str(switch): "another expert"}
 
 
-def test_attention_that_turns_sparse_is_a_key(engine_of: EngineOf) -> None:
+def test_the_step_at_which_attention_turns_sparse_is_a_key_step(engine_of: EngineOf) -> None:
     sparse = {
         "recall": 0.9,
         "min_length": 8,
@@ -80,7 +80,7 @@ def test_attention_that_turns_sparse_is_a_key(engine_of: EngineOf) -> None:
     }
     video = render("wan-2.1", engine_of("wan-2.1"), attention=sparse, propagate={"keys": [0], "boundary": "blocks:1,0"})
     assert (
-        told(video)["forced"] == {"3": "attention turns sparse"}
+        report_of(video)["forced"] == {"3": "attention turns sparse"}
         and video.manifest["measured"]["attention"]["steps"] == STEPS
     )
 
@@ -100,11 +100,10 @@ STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "unipc
 
 
 @pytest.mark.parametrize(("name", "solver"), STATEFUL)
-def test_going_back_gives_the_run_that_knew_better(
+def test_a_rolled_back_run_equals_one_with_its_key_steps_fixed(
     name: str, solver: str | None, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key step that is undone leaves nothing: solver, noise and kept features are as if its span had ended
-    earlier."""
+    """An undone key step leaves no trace: solver, noise and cached features are as if its span had ended earlier."""
     engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
     overshot, undone = ErrorControl.roll_back_step, []
 
@@ -116,14 +115,14 @@ def test_going_back_gives_the_run_that_knew_better(
 
     monkeypatch.setattr(ErrorControl, "roll_back_step", once)
     video = render(name, engine, steps=50, solver=solver, propagate=config)
-    assert undone and told(video)["rolled_back"][0][1] == undone[0] and undone[0] in told(video)["keys"]
+    assert undone and report_of(video)["rolled_back"][0][1] == undone[0] and undone[0] in report_of(video)["keys"]
     row_keys = [row["index"] for row in video.manifest["plan"] if row["key"]]
     fixed = render(name, engine, steps=50, solver=solver, propagate={"keys": row_keys})
-    assert np.array_equal(video.frames, fixed.frames) and row_keys == told(video)["keys"]
+    assert np.array_equal(video.frames, fixed.frames) and row_keys == report_of(video)["keys"]
 
 
 @each_family
-def test_bad_words_and_misfits_are_refused(name: str, engine_of: EngineOf) -> None:
+def test_bad_specs_and_settings_that_do_not_fit_are_refused(name: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     with pytest.raises(InputError, match="use one of off, max_error"):
         render(name, engine, propagate="fast")
@@ -144,7 +143,7 @@ def test_bad_words_and_misfits_are_refused(name: str, engine_of: EngineOf) -> No
     )
 
 
-def test_prior_noise_is_off_unless_asked_for(engine_of: EngineOf) -> None:
+def test_prior_noise_is_off_unless_requested(engine_of: EngineOf) -> None:
     engine = engine_of("animatediff")
     base: dict[str, Any] = {"keys": list(range(STEPS))}
     plain = render("animatediff", engine).frames
@@ -161,11 +160,11 @@ def test_key_steps_may_compute_some_frames_only(name: str, engine_of: EngineOf) 
     base: dict[str, Any] = {"keys": list(range(STEPS)), "frames_gate": 0.0}
     plain = render(name, engine).frames
     assert np.array_equal(render(name, engine, propagate=base | {"frames": 1}).frames, plain)
-    if name == "wan-2.2-expand":  # its timesteps are given for each token
-        assert told(render(name, engine, propagate=base | {"frames": 2}))["frames_computed"] < 1
+    if name == "wan-2.2-expand":  # its timesteps are given per token
+        assert report_of(render(name, engine, propagate=base | {"frames": 2}))["frames_computed"] < 1
         return
     some = render(name, engine, propagate=base | {"frames": 2})
-    assert 0.5 <= told(some)["frames_computed"] < 1 and not np.array_equal(some.frames, plain)
+    assert 0.5 <= report_of(some)["frames_computed"] < 1 and not np.array_equal(some.frames, plain)
     assert np.array_equal(render(name, engine).frames, plain)
 
 
@@ -180,7 +179,8 @@ SOLVERS = {
     ("name", "solver"), [(name, solver) for name, solvers in SOLVERS.items() for solver in solvers]
 )
 def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoint: Callable[[str], Path]) -> None:
-    """All keys bitwise; propagated runs repeat, tell their runs apart, and FD ahead equals FD step by step."""
+    """With key steps only, bit-identical; propagated runs repeat, do not mix one run with the next, and decoding FD's steps ahead
+    equals decoding them one by one."""
     variant = VARIANTS[name]
     pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
     pipeline.set_progress_bar_config(disable=True)
@@ -198,20 +198,22 @@ def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoi
         assert np.array_equal(run("a red ball"), plain) and handle.report()["keys"] == list(range(STEPS))
     rule = EncoderPropagation.parse("fd" if name == "animatediff" else "every:2")
     with attach(pipeline, rule) as handle:
-        kept = run("a red ball")
+        propagated = run("a red ball")
         keys = handle.report()["keys"]
-        assert 0 in keys and len(keys) < STEPS and not np.array_equal(kept, plain)
+        assert 0 in keys and len(keys) < STEPS and not np.array_equal(propagated, plain)
         run("a blue square")
         run("a red ball", STEPS - 2)
         assert handle.report()["steps"] == STEPS - 2
-        assert np.array_equal(run("a red ball"), kept)
+        assert np.array_equal(run("a red ball"), propagated)
     if name == "animatediff":
         with attach(pipeline, EncoderPropagation(keys="fd", boundary="fd", predictor="hold", micro_batch=1)):
-            assert np.abs(run("a red ball") - kept).max() < 1e-4
+            assert np.abs(run("a red ball") - propagated).max() < 1e-4
     assert np.array_equal(run("a red ball"), plain)
 
 
-def test_the_engine_and_a_pipeline_propagate_alike(checkpoint: Callable[[str], Path], engine_of: EngineOf) -> None:
+def test_the_engine_and_a_pipeline_propagate_to_the_same_frames(
+    checkpoint: Callable[[str], Path], engine_of: EngineOf
+) -> None:
     variant = VARIANTS["animatediff"]
     frames, width, height = variant.clips[0]
     ours = engine_of("animatediff").generate(

@@ -1,4 +1,4 @@
-"""What the tests of propagation across frames share: models, and how they are called."""
+"""Models for the tests of propagation across frames, and how they are called."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def named(tinies: list[Tiny]) -> Any:
 
 @functools.cache
 def model_of(name: str) -> nn.Module:
-    """Built once; each test takes off what it attaches, and asserts that."""
+    """Built once; each test detaches what it attaches, and asserts that."""
     return BY_NAME[name].build()
 
 

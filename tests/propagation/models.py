@@ -17,7 +17,7 @@ STEPS = 5
 
 
 def inputs_at(tiny: Tiny, step: int, **changes: Any) -> dict[str, Any]:
-    """What the model is called with at a step."""
+    """The arguments of the model call of a step."""
     given = tiny.inputs()
     name = "sample" if "sample" in given else "hidden_states"
     timestep = 900 - 150 * step
@@ -41,7 +41,7 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 class Timesteps:
-    """As much of a diffusers scheduler as tells the steps of `run`."""
+    """A stand-in for a diffusers scheduler, with the timesteps of `run`."""
 
     def __init__(self, steps: int = STEPS) -> None:
         self.timesteps = torch.tensor([900 - 150 * step for step in range(steps)])

@@ -1,4 +1,4 @@
-"""Key steps under a budget, on error laws that are known: the estimate covers what is propagated, and cheap runs stay
+"""Key steps under a budget, with known error laws: the estimate covers the propagated error, and easy runs stay
 cheap."""
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def levels(steps: int = STEPS) -> list[NoiseLevel]:
 def drive(
     control: ErrorControl, rate: float, surge: range = range(0), roll_back: bool = False
 ) -> tuple[list[int], float]:
-    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (keys, the true sum of what was
-    propagated)."""
-    keys: list[int] = []
+    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (key steps, the true sum of the errors of
+    propagated steps)."""
+    key_steps: list[int] = []
     truth: dict[int, float] = {}
     step = 0
     while step < control.steps:
         if control.is_key_step(step):
-            if keys:
+            if key_steps:
                 here = rate * (10 if step in surge else 1)
-                error = here * control._distance_of(keys[-1], step) ** (control.order + 1)
+                error = here * control._distance_of(key_steps[-1], step) ** (control.order + 1)
                 back = control.roll_back_step(step, error) if roll_back else None
                 if back is not None:
                     control.roll_back(back, error)
@@ -41,31 +41,31 @@ def drive(
                 control.note_error(step, error)
             else:
                 control.note_error(step, None)
-            keys.append(step)
+            key_steps.append(step)
         else:
             here = rate * (10 if step in surge else 1)
             gain = control.levels[step].step_gain(control.levels[step + 1])
-            truth[step] = gain * here * control._distance_of(keys[-1], step) ** (control.order + 1)
+            truth[step] = gain * here * control._distance_of(key_steps[-1], step) ** (control.order + 1)
         step += 1
-    return keys, sum(truth.values())
+    return key_steps, sum(truth.values())
 
 
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("rate", [0.002, 0.02, 0.2, 2.0])
 @pytest.mark.parametrize("max_error", [0.01, 0.05])
-def test_a_law_that_holds_keeps_the_promise(order: int, rate: float, max_error: float) -> None:
+def test_the_promise_is_met_where_the_law_holds(order: int, rate: float, max_error: float) -> None:
     control = ErrorControl(max_error, 1.0, levels(), order, first=2, last=1)
-    keys, truth = drive(control, rate)
+    key_steps, truth = drive(control, rate)
     assert truth <= max_error * (1 + 1e-9) and truth == pytest.approx(control.spent, rel=1e-6, abs=1e-12)
-    assert keys[:2] == [0, 1] and keys[-1] == STEPS - 1
+    assert key_steps[:2] == [0, 1] and key_steps[-1] == STEPS - 1
 
 
-def test_less_error_means_fewer_keys() -> None:
+def test_less_error_means_fewer_key_steps() -> None:
     counts = [len(drive(ErrorControl(0.02, 1.0, levels(), 1, 2, 1), rate)[0]) for rate in (2.0, 0.2, 0.02, 0.002)]
     assert counts == sorted(counts, reverse=True) and counts[-1] < STEPS / 4
 
 
-def test_a_larger_promise_needs_fewer_keys_and_the_factor_divides_it() -> None:
+def test_a_larger_promise_needs_fewer_key_steps_and_the_factor_divides_it() -> None:
     loose, tight = (len(drive(ErrorControl(e, 1.0, levels(), 1, 2, 1), 0.2)[0]) for e in (0.1, 0.01))
     assert loose < tight
     assert (
@@ -74,22 +74,22 @@ def test_a_larger_promise_needs_fewer_keys_and_the_factor_divides_it() -> None:
     )
 
 
-def test_a_surge_is_undone_by_going_back() -> None:
+def test_a_surge_is_undone_by_rolling_back() -> None:
     surge = range(20, 26)
     without = drive(ErrorControl(0.03, 1.0, levels(), 1, 2, 1), 0.05, surge)
     control = ErrorControl(0.03, 1.0, levels(), 1, 2, 1)
-    keys, truth = drive(control, 0.05, surge, roll_back=True)
-    assert control.forced and truth < without[1] and set(control.forced) <= set(keys)
+    key_steps, truth = drive(control, 0.05, surge, roll_back=True)
+    assert control.forced and truth < without[1] and set(control.forced) <= set(key_steps)
 
 
-def test_fixed_keys_know_what_comes_next() -> None:
+def test_fixed_key_steps_know_the_next_one() -> None:
     fixed = FixedKeySteps((0, 1, 4), 6)
     assert [fixed.is_key_step(i) for i in range(6)] == [True, True, False, False, True, False]
     assert [fixed.next_key_step(i) for i in range(6)] == [1, 4, 4, 4, 6, 6]
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), None])
-def test_what_cannot_be_measured_is_never_built_on(error: float | None) -> None:
+def test_an_error_that_cannot_be_measured_is_never_extrapolated(error: float | None) -> None:
     control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
     for step in range(4):
         assert control.is_key_step(step)
@@ -97,13 +97,13 @@ def test_what_cannot_be_measured_is_never_built_on(error: float | None) -> None:
     assert control.is_key_step(4)
 
 
-def test_an_error_of_nothing_does_not_end_the_checks() -> None:
+def test_an_error_of_zero_does_not_end_the_checks() -> None:
     control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
-    keys, _ = drive(control, 0.0)
-    assert max(after - before for before, after in pairwise(keys)) <= 12
+    key_steps, _ = drive(control, 0.0)
+    assert max(after - before for before, after in pairwise(key_steps)) <= 12
 
 
-def test_a_step_that_became_a_key_after_all_costs_nothing() -> None:
+def test_a_retracted_step_costs_nothing() -> None:
     control = ErrorControl(0.5, 1.0, levels(), 1, 2, 1)
     for step in range(3):
         control.is_key_step(step)

@@ -1,4 +1,4 @@
-"""Every video denoiser of diffusers, at tiny size: at its exact settings propagation is the plain model, bit for
+"""Every video denoiser of diffusers, at tiny size: with exact settings propagation equals the plain model bit for
 bit."""
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CASES += [pytest.param(tiny, b, id=f"{tiny.name}-{b}") for tiny in TRANSFORMERS 
 
 
 @pytest.mark.parametrize(("tiny", "boundary"), CASES)
-def test_all_keys_is_plain_and_closing_leaves_nothing(tiny: Tiny, boundary: str) -> None:
+def test_with_key_steps_only_the_output_is_plain_and_closing_leaves_no_trace(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    plain, own = run(model, tiny), [vars(module).get("forward") for module in model.modules()]
+    plain, forwards = run(model, tiny), [vars(module).get("forward") for module in model.modules()]
     with attach(model, EncoderPropagation(keys=EVERY_STEP, boundary=boundary)) as handle:
         attached = run(model, tiny)
         assert handle.report()["keys"] == list(EVERY_STEP)
     assert all(map(equal, plain, attached))
-    assert [vars(module).get("forward") for module in model.modules()] == own
+    assert [vars(module).get("forward") for module in model.modules()] == forwards
     assert all(map(equal, plain, run(model, tiny)))
 
 
@@ -44,12 +44,12 @@ def test_decoding_a_key_step_is_bit_identical(tiny: Tiny, boundary: str) -> None
 
 
 @pytest.mark.parametrize(("tiny", "boundary"), CASES)
-def test_steps_between_use_what_was_kept_and_change_nothing_of_it(tiny: Tiny, boundary: str) -> None:
+def test_steps_between_use_the_cached_features_and_do_not_change_them(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     plain = run(model, tiny)
     with attach(model, EncoderPropagation(keys="every:2", boundary=boundary, predictor="hold")) as handle:
         first = run(model, tiny, 1)
-        kept = [
+        cached = [
             value.clone()
             for b in handle.cuts
             for entry in b.entries()
@@ -60,7 +60,7 @@ def test_steps_between_use_what_was_kept_and_change_nothing_of_it(tiny: Tiny, bo
         after = [
             value for b in handle.cuts for entry in b.entries() for values in entry.values.values() for value in values
         ]
-        assert kept and all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
+        assert cached and all(torch.equal(a, b) for a, b in zip(cached, after, strict=True))
         found += [tensors(out) for out in _more(model, tiny, 2, STEPS)]
     same = [equal(a, b) for a, b in zip(plain, found, strict=True)]
     assert same[::2] == [True] * len(same[::2]) and not any(same[1::2])

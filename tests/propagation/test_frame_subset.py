@@ -1,4 +1,4 @@
-"""Propagation across frames: which frames, what is computed of them, and that nothing else changes."""
+"""Propagation across frames: the choice of frames, which layers compute them, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from videogen.propagation.frame_subset import FrameSubset
 from videogen.propagation.frame_subset_unet import frame_weights, spatial_layers
 from videogen.propagation.unet_cut import UnetCut, is_unet
 
-# Which frames.
+# The choice of frames.
 
 
 @pytest.mark.parametrize(
     ("every", "count", "frames", "expected"),
     [
-        pytest.param(1, 5, 4, (0, 1, 2, 3), id="one in one is all"),
+        pytest.param(1, 5, 4, (0, 1, 2, 3), id="every frame"),
         pytest.param(2, 0, 5, (0, 2, 4), id="even"),
         pytest.param(2, 3, 5, (1, 3), id="odd in turn"),
         pytest.param(4, 9, 6, (1, 5), id="every fourth"),
@@ -56,7 +56,7 @@ def test_every_frame_has_its_turn() -> None:
 @pytest.mark.parametrize(
     ("odd_one", "expected"),
     [
-        pytest.param(None, (0, 4), id="all alike"),
+        pytest.param(None, (0, 4), id="all similar"),
         pytest.param(lambda clean: noise(2, 3, 8, 8, seed=4), (0, 3, 4), id="a cut"),
         pytest.param(lambda clean: clean + 0.1 * noise(2, 3, 8, 8, seed=4), (0, 4), id="a small change"),
         pytest.param(lambda clean: clean * float("nan"), (0, 3, 4), id="not finite"),
@@ -133,7 +133,7 @@ def test_branches_do_not_mix(tiny: Tiny) -> None:
 
 
 @named(REFUSED)
-def test_what_does_not_fit_is_refused(tiny: Tiny) -> None:
+def test_a_model_that_does_not_fit_is_refused(tiny: Tiny) -> None:
     model = tiny.build()
     with pytest.raises(UnsupportedError, match=rf"{tiny.name}.*frames=1"):
         build_frame_subset(model)
@@ -166,7 +166,7 @@ def test_frames_that_do_not_divide_the_input_are_refused(name: str) -> None:
 
 
 def neutral(name: str) -> nn.Module:
-    """A UNet whose temporal layers treat equal frames equally: without padding in time and places in time."""
+    """A UNet whose temporal layers treat equal frames equally: without temporal padding and positions."""
     model = BY_NAME[name].build()
     with torch.no_grad():
         for module in model.modules():
@@ -186,14 +186,14 @@ def neutral(name: str) -> nn.Module:
 
 
 def still(inputs: dict[str, Any]) -> dict[str, Any]:
-    """All frames as the first."""
+    """Inputs in which all frames equal the first."""
     axis = 1 if "added_time_ids" in inputs else 2
     names = [name for name in ("sample", "image_latents") if name in inputs]
     return inputs | {n: inputs[n].narrow(axis, 0, 1).repeat_interleave(FRAMES, axis) for n in names}
 
 
 @named(UNETS)
-def test_a_still_video_is_that_of_the_full_model(tiny: Tiny) -> None:
+def test_a_still_video_equals_that_of_the_full_model(tiny: Tiny) -> None:
     model, inputs = neutral(tiny.name), still(tiny.inputs())
     full = run(model, inputs)
     assert (full - full.roll(1, 1 if "added_time_ids" in inputs else 2)).abs().max() < 1e-5  # it is still
@@ -216,18 +216,18 @@ TEMPORAL = (
 def lengths(
     modules: list[nn.Module], model: nn.Module, frames: FrameSubset, inputs: dict[str, Any], fresh: Any
 ) -> set[int]:
-    """Of axis 0 (and of the frames, where they have an axis) of all that goes through the modules' own code."""
-    seen: set[int] = set()
+    """Sizes of axis 0 (times the frames, where they have an axis) of the inputs on which the modules' code runs."""
+    found: set[int] = set()
 
     def note(_: nn.Module, args: Any, kwargs: Any) -> None:
         shape = next(x.shape for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        seen.add(shape[0] * shape[2] if len(shape) == 5 else shape[0])
+        found.add(shape[0] * shape[2] if len(shape) == 5 else shape[0])
 
     hooks = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
     subset(frames, model, inputs, fresh)
     for hook in hooks:
         hook.remove()
-    return seen
+    return found
 
 
 @named(UNETS)
@@ -242,7 +242,7 @@ def test_only_the_chosen_frames_go_through_spatial_layers(tiny: Tiny) -> None:
 
 
 @named(UNETS)
-def test_temporal_layers_middle_and_decoder_see_all_frames(tiny: Tiny) -> None:
+def test_temporal_layers_middle_and_decoder_run_on_all_frames(tiny: Tiny) -> None:
     model: Any = model_of(tiny.name)
     lists = [module for name, module in model.down_blocks.named_modules() if name.split(".")[-1] in TEMPORAL]
     temporal = [m for one in lists for m in (one if isinstance(one, nn.ModuleList) else [one])]
@@ -251,7 +251,7 @@ def test_temporal_layers_middle_and_decoder_see_all_frames(tiny: Tiny) -> None:
         assert lengths([*temporal, model.mid_block, *model.up_blocks], model, frames, tiny.inputs(), EVEN) == {FRAMES}
 
 
-def test_a_frame_between_takes_its_own_shortcut_and_its_neighbours_change() -> None:
+def test_a_frame_between_is_its_shortcut_plus_its_neighbours_change() -> None:
     model: Any = model_of("UNet3DConditionModel")
     resnet = next(r for block in model.down_blocks for r in block.resnets if r.conv_shortcut is not None)
     hidden, temb = (
@@ -278,12 +278,12 @@ def test_samples_of_a_batch_do_not_mix() -> None:
     texts = one["encoder_hidden_states"].repeat(2, 1, 1)
     both = {**one, "sample": torch.cat([one["sample"], two["sample"]]), "encoder_hidden_states": texts}
     with closing(build_frame_subset(model)) as frames:
-        apart = torch.cat([subset(frames, model, one), subset(frames, model, two)])
-        assert torch.allclose(subset(frames, model, both), apart, atol=1e-5)
+        separate = torch.cat([subset(frames, model, one), subset(frames, model, two)])
+        assert torch.allclose(subset(frames, model, both), separate, atol=1e-5)
 
 
 @named(UNETS)
-def test_a_cut_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
+def test_a_cut_attached_after_it_caches_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     with closing(build_frame_subset(model)) as frames:
         alone = subset(frames, model, inputs)
@@ -302,7 +302,7 @@ def test_a_cut_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["UNetMotionModel", "WanTransformer3DModel"])
-def test_a_lattice_over_other_stubs_is_refused(name: str) -> None:
+def test_a_frame_subset_over_other_attachments_is_refused(name: str) -> None:
     model = model_of(name)
     first: Any = UnetCut(model, 0, 2, 0) if is_unet(model) else build_frame_subset(model)
     with pytest.raises(InputError, match="build the frame subset first"):

@@ -1,4 +1,4 @@
-"""The frame frames of transformers: queries of some frames, keys and values of all."""
+"""Frame subsets of transformers: queries of some frames, keys and values of all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from videogen.propagation.frame_choice import build_frame_subset
 
 
 @named(DITS)
-def test_a_transformer_without_anything_kept_computes_all_frames(tiny: Tiny) -> None:
+def test_a_transformer_with_an_empty_cache_computes_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     plain = run(model, inputs)
     with closing(build_frame_subset(model)) as frames:
@@ -51,16 +51,16 @@ def test_only_the_chosen_frames_tokens_go_through_blocks(tiny: Tiny) -> None:
     feeds = [getattr(block, "ffn", None) or block.ff for block in blocks]
     with closing(build_frame_subset(model)) as frames:
         subset(frames, model, tiny.inputs(), ALL)
-        seen = set()
-        hooks = [feed.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1])) for feed in feeds]
+        lengths = set()
+        hooks = [feed.register_forward_pre_hook(lambda _, args: lengths.add(args[0].shape[1])) for feed in feeds]
         subset(frames, model, tiny.inputs(), (2,))
         for hook in hooks:
             hook.remove()
-    assert seen == {VIDEO // FRAMES}
+    assert lengths == {VIDEO // FRAMES}
 
 
 def errors_of_turns(model: nn.Module, inputs: dict[str, Any]) -> list[float]:
-    """After a change of the inputs: how far each call of a half of the frames, in turn, is from the full evaluation."""
+    """After a change of the inputs, half of the frames are computed in turn: the error of each call against the full evaluation."""
     then, turns = moved(inputs, 3.0), (EVEN, ODD)
     wanted = run(model, then)
     with closing(build_frame_subset(model)) as frames:
@@ -89,18 +89,18 @@ def per_token() -> Tensor:
 @pytest.mark.parametrize(
     ("name", "config", "more"),
     [
-        pytest.param("WanTransformer3DModel", None, lambda: {"timestep": per_token()}, id="Wan 2.2: a timestep for each token"),
-        pytest.param("LTXVideoTransformer3DModel", None, lambda: {"timestep": per_token()}, id="LTX: a timestep for each token"),
+        pytest.param("WanTransformer3DModel", None, lambda: {"timestep": per_token()}, id="Wan 2.2: one timestep per token"),
+        pytest.param("LTXVideoTransformer3DModel", None, lambda: {"timestep": per_token()}, id="LTX: one timestep per token"),
         pytest.param(
             "SkyReelsV2Transformer3DModel", None, lambda: {"timestep": per_frame()[None], "enable_diffusion_forcing": True},
-            id="SkyReels: a timestep for each frame",
+            id="SkyReels: one timestep per frame",
         ),
         pytest.param(
             "SkyReelsV2Transformer3DModel", {**WAN, "num_frame_per_block": 2}, dict, id="SkyReels: attention causal in blocks of frames"
         ),
         pytest.param(
             "CosmosTransformer3DModel", None, lambda: {"timestep": per_frame()[None, None, :, None, None]},
-            id="Cosmos: a timestep for each frame",
+            id="Cosmos: one timestep per frame",
         ),
         pytest.param(
             "CosmosTransformer3DModel", {**COSMOS, "controlnet_block_every_n": 1},
@@ -112,24 +112,24 @@ def per_token() -> Tensor:
         ),
     ],
 )  # fmt: skip
-def test_what_is_given_for_each_token_is_cut_as_well(name: str, config: Any, more: Any) -> None:
+def test_inputs_per_token_are_reduced_as_well(name: str, config: Any, more: Any) -> None:
     model = model_of(name) if config is None else build(name, config)
     *before, last = errors_of_turns(model, {**BY_NAME[name].inputs(), **more()})
     assert min(before) > 2e-5 and last < 1e-5 and untouched(model)
 
 
-def test_frames_of_latents_that_share_tokens_are_fresh_together() -> None:
+def test_latent_frames_of_one_token_frame_are_fresh_together() -> None:
     model: Any = build("WanTransformer3DModel", {**WAN, "patch_size": (2, 2, 2)})
     inputs = BY_NAME["WanTransformer3DModel"].inputs() | {"hidden_states": latents(frames=2 * FRAMES)}
-    full, seen = run(model, inputs), set()
+    full, lengths = run(model, inputs), set()
     with closing(build_frame_subset(model)) as frames:
         with frames.select(range(8), 8, "a"):
             assert torch.equal(run(model, inputs), full)
-        hook = model.blocks[0].ffn.register_forward_pre_hook(lambda _, args: seen.add(args[0].shape[1]))
+        hook = model.blocks[0].ffn.register_forward_pre_hook(lambda _, args: lengths.add(args[0].shape[1]))
         with frames.select((2, 3, 7), 8, "a"):
             assert torch.allclose(run(model, inputs), full, atol=1e-4)
         hook.remove()
-    assert seen == {2 * ROWS * COLUMNS}
+    assert lengths == {2 * ROWS * COLUMNS}
 
 
 def test_another_size_computes_all_frames_again() -> None:
@@ -141,7 +141,7 @@ def test_another_size_computes_all_frames_again() -> None:
         assert torch.equal(subset(frames, model, narrow), run(model, narrow))
 
 
-def test_attention_that_cannot_be_seen_is_refused() -> None:
+def test_attention_that_cannot_be_intercepted_is_refused() -> None:
     model: Any = BY_NAME["WanTransformer3DModel"].build()
     model.blocks[1].attn1.processor = lambda attn, hidden, *rest: hidden
     with (
@@ -152,7 +152,7 @@ def test_attention_that_cannot_be_seen_is_refused() -> None:
 
 
 @pytest.mark.parametrize("sparse_first", [True, False])
-def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> None:
+def test_sparse_attention_still_runs_at_full_evaluations(sparse_first: bool) -> None:
     tiny = BY_NAME["WanTransformer3DModel"]
     model, inputs = model_of(tiny.name), tiny.inputs()
     config = SparseAttention(min_length=64)
@@ -162,8 +162,8 @@ def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> Non
     for step, fresh in enumerate((ALL, EVEN, ODD, ALL)):
         with handle.at(step, "a"):
             subset(frames, model, inputs, fresh)
-    selfish = [record for record in handle.records if "attn1" in record.layer]
-    assert {(record.step, record.tokens) for record in selfish} == {(0, VIDEO), (3, VIDEO)}
+    self_attention = [record for record in handle.records if "attn1" in record.layer]
+    assert {(record.step, record.tokens) for record in self_attention} == {(0, VIDEO), (3, VIDEO)}
     assert not any("attn1" in name for name in handle.report()["untouched"])
     if sparse_first:
         frames.close()
@@ -175,7 +175,7 @@ def test_sparse_attention_goes_on_at_full_evaluations(sparse_first: bool) -> Non
 
 
 @named(DITS)
-def test_a_boundary_attached_after_it_keeps_all_frames(tiny: Tiny) -> None:
+def test_a_cut_attached_after_it_caches_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     with closing(build_frame_subset(model)) as frames:
         full = subset(frames, model, inputs, ALL)

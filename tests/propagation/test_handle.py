@@ -1,4 +1,4 @@
-"""What attaching refuses, and what of a model's own machinery goes on working while propagation is attached."""
+"""Configurations and models that attaching refuses, and model features that still work while propagation is attached."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Twice(Timesteps):
 
 
 REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
-    ("no number", MOTION, lambda: EncoderPropagation(max_error=0), InputError, "max_error=0 must be above 0"),
+    ("no error", MOTION, lambda: EncoderPropagation(max_error=0), InputError, "max_error=0 must be above 0"),
     ("infinite", MOTION, lambda: EncoderPropagation(max_error=float("inf")), InputError, "max_error=inf"),
     ("both", MOTION, lambda: EncoderPropagation(max_error=0.1, keys="fd"), InputError, "are both given"),
     ("a list without 0", MOTION, lambda: EncoderPropagation(keys=(1, 2)), InputError, "begin with 0"),
     ("an unsorted list", MOTION, lambda: EncoderPropagation(keys=(0, 3, 2)), InputError, "must rise"),
-    ("a list of no numbers", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
+    ("a list with a fraction", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
     ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
     (
         "an unknown boundary",
@@ -138,15 +138,15 @@ REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
         InputError,
         "give keys, such as every:2",
     ),
-    ("a word for a switch", MOTION, lambda: EncoderPropagation.from_dict({"roll_back": "no"}), InputError, "true or"),
+    ("a string for a flag", MOTION, lambda: EncoderPropagation.from_dict({"roll_back": "no"}), InputError, "true or"),
     ("no batch", MOTION, lambda: EncoderPropagation(micro_batch=0), InputError, "micro_batch=0 must be"),
 ]
 
 
-@pytest.mark.parametrize(("tiny", "config", "error", "says"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
-def test_refused(tiny: Tiny, config: Callable[[], Any], error: type[Exception], says: str) -> None:
+@pytest.mark.parametrize(("tiny", "config", "error", "message"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
+def test_refused(tiny: Tiny, config: Callable[[], Any], error: type[Exception], message: str) -> None:
     model = tiny.build()
-    with pytest.raises(error, match=says.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
         attach(model, config())
     assert all("forward" not in vars(module) for module in model.modules())
 
@@ -156,7 +156,7 @@ def test_a_solver_that_calls_twice_is_refused() -> None:
         attach(WAN.build(), "every:2", scheduler=Twice())
 
 
-def test_one_handle_a_model_and_no_copies_while_it_is_attached() -> None:
+def test_one_handle_per_model_and_no_copies_while_it_is_attached() -> None:
     model = WAN.build()
     with attach(model, "every:2") as handle:
         with pytest.raises(InputError, match="attached already"):
@@ -174,7 +174,7 @@ def test_one_handle_a_model_and_no_copies_while_it_is_attached() -> None:
 
 
 @pytest.mark.parametrize("boundary", ["fd", "cut:1,1", "cut:1,2"])
-def test_freeu_writes_into_nothing_that_is_kept(boundary: str) -> None:
+def test_freeu_does_not_write_into_cached_features(boundary: str) -> None:
     model = UNET_3D.build()
     model.enable_freeu(s1=0.9, s2=0.2, b1=1.4, b2=1.6)
     plain = run(model, UNET_3D)
@@ -215,12 +215,12 @@ def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None
         attach(model, EncoderPropagation(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle,
         torch.inference_mode(),
     ):
-        plainly = []
+        outputs = []
         for step, more in ((0, first), (1, first), (2, second)):
-            plainly.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
+            outputs.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
         assert [call.key for call in handle.evaluations] == [True, False, False] and handle.ahead_s == 0.0
         assert handle.forced == {}
-    assert not equal(plainly[1], plainly[2])
+    assert not equal(outputs[1], outputs[2])
 
 
 def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
@@ -244,7 +244,7 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
 @pytest.mark.parametrize(
     "tiny", [tiny for tiny in TINY if tiny.name in ("UNetMotionModel", "WanTransformer3DModel")], ids=lambda t: t.name
 )
-def test_a_promise_keeps_time_and_memory_in_its_report(tiny: Tiny) -> None:
+def test_the_report_of_a_promise_has_time_and_memory(tiny: Tiny) -> None:
     model = tiny.build()
     with attach(model, EncoderPropagation(max_error=0.5, first=2), scheduler=Timesteps()) as handle:
         run(model, tiny)

@@ -1,4 +1,4 @@
-"""Lists of key steps, and the noise levels that step-size control stands on."""
+"""Lists of key steps, and the noise levels that step-size control is based on."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from videogen.schedulers.levels import NoiseLevel, noise_levels
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "keys"),
+    ("name", "steps", "key_steps"),
     [
         pytest.param("fd", 50, (0, 1, 2, 3, 5, 10, 15, 25, 35), id="as published for DDIM-50"),
         pytest.param("fd-dpm", 20, (0, 1, 2, 3, 5, 10, 15), id="as published for DPM-Solver-20"),
         pytest.param("fd", 100, (0, 2, 4, 6, 10, 20, 30, 50, 70), id="twice the steps"),
         pytest.param("fd", 25, (0, 1, 2, 5, 8, 12, 18), id="half the steps: neighbours fall together"),
-        pytest.param("fd", 1, (0,), id="one step is a key"),
+        pytest.param("fd", 1, (0,), id="one step is a key step"),
     ],
 )
-def test_published_lists_and_their_scaling(name: str, steps: int, keys: tuple[int, ...]) -> None:
-    assert published_key_steps(name, steps) == keys
-    assert check_key_steps(keys, steps) == keys
+def test_published_lists_and_their_scaling(name: str, steps: int, key_steps: tuple[int, ...]) -> None:
+    assert published_key_steps(name, steps) == key_steps
+    assert check_key_steps(key_steps, steps) == key_steps
 
 
 def test_uniform_and_scaled() -> None:
@@ -35,7 +35,7 @@ def test_uniform_and_scaled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("key_steps", "message"),
     [
         pytest.param((), "begin with 0", id="none"),
         pytest.param((1, 5), "begin with 0", id="without step 0"),
@@ -44,9 +44,9 @@ def test_uniform_and_scaled() -> None:
         pytest.param((0, 20), "out of range for 20 steps", id="beyond the end"),
     ],
 )
-def test_bad_lists_say_what_is_wrong(keys: tuple[int, ...], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        check_key_steps(keys, 20)
+def test_bad_lists_are_refused(key_steps: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_key_steps(key_steps, 20)
 
 
 def test_bad_names_and_numbers() -> None:
@@ -101,7 +101,7 @@ def test_step_gain_is_what_an_error_becomes_for_gaussian_data(flow: bool) -> Non
             x = after.alpha * clean + after.sigma * noise
         return x
 
-    right = end(-1)
+    exact = end(-1)
     for wrong in (20, 150, 300, 398):
-        moved = (end(wrong) - right) / 1e-3
+        moved = (end(wrong) - exact) / 1e-3
         assert moved == pytest.approx(levels[wrong].step_gain(levels[wrong + 1]), rel=0.02)

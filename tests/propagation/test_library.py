@@ -1,4 +1,4 @@
-"""The library's caches: exact where nothing is reused, apart for each guidance branch, gone without a trace, refused
+"""Caches of diffusers: exact where nothing is reused, separate per guidance branch, detached without a trace, refused
 where they fail."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def no_gradients() -> Iterator[None]:
 
 
 def attach(target: Any, cache: str, **more: Any) -> LibraryHandle:
-    """With what each of them needs; calls are of one guidance branch."""
+    """Attach with the options that each cache needs; calls are of one guidance branch."""
     ratios = {"mag_ratios": [1.0] * STEPS} if cache.startswith("magcache") else {}
     return attach_library(target, cache, **{"steps": STEPS, "is_guidance_distilled": True, **ratios, **more})
 
@@ -81,10 +81,10 @@ def trajectory(
 
 
 def footprint(model: nn.Module) -> list[object]:
-    """What attaching could leave behind."""
-    own = ("forward", "_diffusers_hook", "_cache_config")
+    """Attributes and hooks that attaching could leave behind."""
+    names = ("forward", "_diffusers_hook", "_cache_config")
     return [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), [key for key in own if key in vars(m)])
+        (len(m._forward_hooks), len(m._forward_pre_hooks), [key for key in names if key in vars(m)])
         for m in model.modules()
     ]
 
@@ -93,38 +93,38 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-# Words
+# Specs
 
 
 @pytest.mark.parametrize(
-    ("word", "name", "value"),
+    ("spec", "name", "value"),
     [
         ("first-block:0.08", "first-block", 0.08), ("magcache:0.06", "magcache", 0.06), ("taylorseer:3", "taylorseer", 3),
         ("fastercache", "fastercache", 2), ("pab:2", "pab", 2), ("seacache:0.3", "seacache", 0.3),
         ("seacache", "seacache", 0.25), ("pab:2.0", "pab", 2),
     ],
 )  # fmt: skip
-def test_a_word_names_a_cache(word: str, name: str, value: float) -> None:
-    cache = LibraryCache.parse(word)
+def test_a_spec_names_a_cache(spec: str, name: str, value: float) -> None:
+    cache = LibraryCache.parse(spec)
     assert cache == LibraryCache(name, value)
     assert LibraryCache.parse(str(cache)) == cache
 
 
-@pytest.mark.parametrize("word", ["off", "teacache:0.1", "every:3", "", ":2", "pab2"])
-def test_another_word_is_none(word: str) -> None:
-    assert LibraryCache.parse(word) is None
+@pytest.mark.parametrize("spec", ["off", "teacache:0.1", "every:3", "", ":2", "pab2"])
+def test_another_spec_is_none(spec: str) -> None:
+    assert LibraryCache.parse(spec) is None
 
 
 @pytest.mark.parametrize(
-    "word",
+    "spec",
     [
         "first-block:0", "first-block:-1", "first-block:nan", "first-block:inf", "first-block:x", "first-block:", "pab:1.5", "taylorseer:0",
         "fastercache:0.5",
     ],
 )  # fmt: skip
-def test_a_bad_number_is_refused(word: str) -> None:
-    with pytest.raises(InputError, match=word.partition(":")[0]):
-        LibraryCache.parse(word)
+def test_a_bad_number_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match=spec.partition(":")[0]):
+        LibraryCache.parse(spec)
 
 
 @pytest.mark.parametrize("value", [True, "2", [2]])
@@ -133,14 +133,14 @@ def test_a_value_is_a_number(value: Any) -> None:
         LibraryCache("pab", value)
 
 
-def test_an_unknown_name_says_which_are_known() -> None:
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'magcache'"):
         LibraryCache("magcash")
     with pytest.raises(InputError, match="unknown cache"):
         attach_library(WAN.build(), "off")
 
 
-# What they do
+# Reuse
 
 
 @both
@@ -178,7 +178,7 @@ def test_nothing_to_reuse_is_the_plain_model(row: Tiny, cache: str) -> None:
 @both
 @each
 def test_branches_do_not_mix(row: Tiny, name: str) -> None:
-    """A branch's outputs are what they are without the other."""
+    """The outputs of a branch do not depend on the other."""
     cache = f"{name}:9" if name in PASS_OVER_BLOCKS else name
     model = row.build()
     with attach(model, cache) as handle:
@@ -191,8 +191,8 @@ def test_branches_do_not_mix(row: Tiny, name: str) -> None:
 
 @pytest.mark.parametrize("row", [row for row in TINY if row.name not in (*UNETS, *NO_CACHE)], ids=lambda row: row.name)
 @each
-def test_what_is_reused_for_the_same_input_is_the_same(row: Tiny, name: str) -> None:
-    """Whatever is not refused is right: kept features of equal calls give an equal output, to rounding."""
+def test_the_same_input_gives_the_same_output(row: Tiny, name: str) -> None:
+    """A cache that is not refused is correct: cached features of equal calls give an equal output, to rounding."""
     model = row.build()
     output = model(**row.inputs())
     plain = output[0] if isinstance(output, tuple) else output
@@ -235,7 +235,7 @@ def test_fastercache_makes_the_unconditional_half(row: Tiny) -> None:
 
 
 def test_a_pipeline_s_two_experts_share_the_run() -> None:
-    """Magcache counts a run's steps also where each expert sees but a part of them."""
+    """Magcache counts the steps of the run, even where each expert is called at only a part of them."""
     first, second = WAN.build(), WAN.build()
     pipeline = SimpleNamespace(
         components={"transformer": first, "transformer_2": second, "vae": nn.Linear(1, 1), "unet": None}
@@ -250,7 +250,7 @@ def test_a_pipeline_s_two_experts_share_the_run() -> None:
     assert not any("_diffusers_hook" in vars(m) for model in (first, second) for m in model.modules())
 
 
-def test_calibration_measures_a_ratio_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibration_measures_one_ratio_per_step(capsys: pytest.CaptureFixture[str]) -> None:
     model = WAN.build()
     ratios = calibrate_magcache(model, lambda handle: trajectory(WAN, model, handle), steps=STEPS)
     assert (
@@ -277,7 +277,7 @@ def test_calibration_through_contexts_that_a_pipeline_opens() -> None:
     assert not model.is_cache_enabled
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("row_name", [*UNETS, *NO_CACHE])
@@ -309,7 +309,7 @@ def test_models_on_which_a_cache_fails_are_refused(row_name: str, names: tuple[s
 
 
 def test_hints_between_blocks_would_be_added_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why that model is refused: the library raises nothing and is wrong."""
+    """Why that model is refused: diffusers raises no error and the output is wrong."""
     row = ROWS["WanVACETransformer3DModel"]
     model = row.build()
     plain = model(**row.inputs())[0]
@@ -336,7 +336,7 @@ def test_taylorseer_needs_a_module_that_matches() -> None:
     assert not any("_diffusers_hook" in vars(m) for m in model.modules()) and not model.is_cache_enabled
 
 
-def test_what_a_cache_needs_to_know() -> None:
+def test_inputs_that_a_cache_needs() -> None:
     model = WAN.build()
     for name in ("magcache", "seacache"):
         with pytest.raises(UnsupportedError, match="how many steps"):
@@ -397,15 +397,19 @@ def test_other_hooks_of_the_library_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cache", "words", "why"),
+    ("cache", "arguments", "why"),
     [
         ("pab", {"step": 0}, "give at"), ("fastercache", {"step": 0}, "timestep"), ("seacache", {"step": 0, "sigma": 1.5}, "sigma=1.5"),
         ("seacache", {"step": 0}, "sigma=None"), ("first-block", {"step": -1}, "step=-1"), ("first-block", {"step": STEPS}, "from 0 to 7"),
         ("first-block", {"step": 1.0}, "step=1.0"),
     ],
 )  # fmt: skip
-def test_at_wants_to_be_told(cache: str, words: dict[str, Any], why: str) -> None:
-    with attach(WAN.build(), cache) as handle, pytest.raises(InputError, match=why), handle.at(**words, branch="cond"):
+def test_at_checks_its_arguments(cache: str, arguments: dict[str, Any], why: str) -> None:
+    with (
+        attach(WAN.build(), cache) as handle,
+        pytest.raises(InputError, match=why),
+        handle.at(**arguments, branch="cond"),
+    ):
         pass
 
 
@@ -424,7 +428,7 @@ def test_steps_go_up() -> None:
         pass
 
 
-def test_pab_without_at_says_what_to_do() -> None:
+def test_pab_without_at_is_refused_with_a_remedy() -> None:
     model = WAN.build()
     with attach(model, "pab"), pytest.raises(InputError, match=r"put handle\.at"):
         call(WAN, model)
@@ -433,7 +437,7 @@ def test_pab_without_at_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("batch", "more", "why"),
     [
-        pytest.param(1, {}, "a batch of 1 is not a pair", id="one branch a call"),
+        pytest.param(1, {}, "a batch of 1 is not a pair", id="one branch per call"),
         pytest.param(
             2, {"encoder_hidden_states_image": torch.zeros(2, 1, 1)}, "does not halve", id="another batched input"
         ),

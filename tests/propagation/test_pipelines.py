@@ -1,4 +1,4 @@
-"""Pipelines that the user drives, where they are not as simple as a fresh run from pure noise to the end."""
+"""Pipelines that the user drives, in cases beyond a fresh run from pure noise to the end."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_another_scheduler_and_freeu_while_attached(pipeline: Any) -> None:
         assert torch.equal(call(pipeline), with_freeu)
 
 
-def test_offloading_between_runs_does_not_take_it_off(pipeline: Any) -> None:
+def test_offloading_between_runs_does_not_detach_it(pipeline: Any) -> None:
     pipeline.enable_model_cpu_offload(device="cpu")
     with attach(pipeline, "every:3") as handle:
         for _ in range(2):
@@ -127,7 +127,7 @@ def test_offloading_between_runs_does_not_take_it_off(pipeline: Any) -> None:
 
 
 @pytest.mark.parametrize("solver", ["KDPM2DiscreteScheduler", "HeunDiscreteScheduler"])
-def test_two_calls_a_step_are_refused(pipeline: Any, solver: str) -> None:
+def test_two_calls_per_step_are_refused(pipeline: Any, solver: str) -> None:
     pipeline.scheduler = getattr(diffusers, solver)()
     with pytest.raises(UnsupportedError, match="twice in some steps"), attach(pipeline, "every:2"):
         call(pipeline)
@@ -140,8 +140,8 @@ def test_no_error_is_promised_where_each_step_adds_noise(pipeline: Any, solver: 
         call(pipeline)
 
 
-def test_a_guidance_scale_for_each_frame_and_channels_that_carry_a_condition() -> None:
-    """As Stable Video Diffusion has both: 8 channels go in, 4 come out, and frames are guided each by its own scale."""
+def test_a_guidance_scale_per_frame_and_channels_that_carry_a_condition() -> None:
+    """Stable Video Diffusion has both: 8 channels go in, 4 come out, and each frame has a separate guidance scale."""
     tiny = next(tiny for tiny in TINY if tiny.name == "UNetSpatioTemporalConditionModel")
     model = tiny.build()
 
@@ -167,7 +167,7 @@ def wan(tmp_path: Path) -> Callable[[], Any]:
     return make
 
 
-def test_an_expert_that_takes_over_in_a_pipeline_is_a_key_that_is_learned_from(wan: Callable[[], Any]) -> None:
+def test_an_expert_switch_in_a_pipeline_is_a_key_step_whose_error_is_measured(wan: Callable[[], Any]) -> None:
     pipeline = wan()
     with attach(pipeline, EncoderPropagation(keys=(0,))) as handle:
         pipeline(

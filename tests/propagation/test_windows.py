@@ -1,4 +1,4 @@
-"""Windows of a clip as branches of one step: in any order, of any length, in turns, or new in the middle of a run."""
+"""Windows of a clip as branches of one step: in any order, of any length, taking turns, or new in mid-run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _no_gradients() -> Any:
 
 
 def inputs(tiny: Tiny, branch: str, step: int) -> dict[str, Any]:
-    """Each branch's own text and latents; the windows at 12 and 18 are shorter than the others."""
+    """Text and latents of one branch; the windows at 12 and 18 are shorter than the others."""
     given = tiny.inputs()
     name = "sample" if "sample" in given else "hidden_states"
     guidance, _, window = branch.partition("@")
@@ -83,13 +83,13 @@ def run(
     return found
 
 
-def whole(handle: PropagationHandle, branch: str) -> list[int]:
-    """The steps at which a branch was evaluated whole."""
+def key_steps_of(handle: PropagationHandle, branch: str) -> list[int]:
+    """The steps at which a branch was fully evaluated."""
     return [call.step for call in handle.evaluations if call.branch == branch and call.key]
 
 
 @each
-def test_a_branch_is_what_it_is_without_the_others(tiny: Tiny, boundary: str) -> None:
+def test_a_branch_does_not_depend_on_the_others(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     config = EncoderPropagation(
         keys=(0, 1, 4, 6), boundary=boundary, micro_batch=1 if boundary in ("output", "cut:1,2") else 4
@@ -112,7 +112,7 @@ def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> No
         ) as handle:
             run(handle, model, tiny, lambda _, o=order: o)  # type: ignore[misc]
             reports.append(handle.report())
-            assert {len(whole(handle, branch)) for branch in BRANCHES} == {len(reports[-1]["keys"])}
+            assert {len(key_steps_of(handle, branch)) for branch in BRANCHES} == {len(reports[-1]["keys"])}
     assert 3 < len(reports[0]["keys"]) < STEPS
     for report in reports[1:]:
         assert report["keys"] == reports[0]["keys"] and report["forced"] == {}
@@ -124,25 +124,25 @@ def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> No
 @pytest.mark.parametrize(
     ("sets", "flip"), [(STAGGERED, False), (OVERLAPPING, True)], ids=["staggered", "overlapping, reversed"]
 )
-def test_windows_that_take_turns_follow_every_key(tiny: Tiny, boundary: str, sets: Any, flip: bool) -> None:
-    """Keys at 0, 4 and 8 are the first set's; the other set's windows follow at 1, 5 and 9 instead of growing old."""
+def test_windows_that_take_turns_follow_every_key_step(tiny: Tiny, boundary: str, sets: Any, flip: bool) -> None:
+    """Steps 0, 4 and 8 are key steps of the first set; the windows of the other set follow at 1, 5 and 9."""
     model = tiny.build()
     with attach(model, EncoderPropagation(keys="every:4", boundary=boundary), scheduler=Schedule()) as handle:
         found = run(handle, model, tiny, lambda step: sets[step % 2][::-1] if flip else sets[step % 2])
         first, second = ([b for b in sets[i] if b not in sets[1 - i]] for i in (0, 1))
         if sets is STAGGERED:
             assert handle.report()["keys"] == [0, 1, 4, 5, 8, 9]
-            assert all(whole(handle, branch) == [0, 4, 8] for branch in first)
-        assert all({1, 5, 9} <= set(whole(handle, branch)) for branch in second)
-        assert all({0, 4, 8} <= set(whole(handle, branch)) for branch in first)
+            assert all(key_steps_of(handle, branch) == [0, 4, 8] for branch in first)
+        assert all({1, 5, 9} <= set(key_steps_of(handle, branch)) for branch in second)
+        assert all({0, 4, 8} <= set(key_steps_of(handle, branch)) for branch in first)
         assert any(not call.key for call in handle.evaluations)
         assert {1, 5, 9} <= set(handle.forced)
-    for branch in second:  # a key is the model's own, bit for bit
+    for branch in second:  # at a key step the output is the model's, bit for bit
         assert equal(found[branch][:1], tensors(model(**inputs(tiny, branch, 1))))
 
 
 @each
-def test_turns_every_second_step_are_all_keys(tiny: Tiny, boundary: str) -> None:
+def test_with_turns_and_every_second_step_all_are_key_steps(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     with attach(model, EncoderPropagation(keys="every:2", boundary=boundary), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=6)
@@ -150,20 +150,20 @@ def test_turns_every_second_step_are_all_keys(tiny: Tiny, boundary: str) -> None
 
 
 @each
-def test_a_promise_with_turns_counts_from_each_window_s_own_key(tiny: Tiny, boundary: str) -> None:
+def test_a_promise_with_turns_counts_from_the_key_step_of_each_window(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     with attach(model, EncoderPropagation(max_error=0.5, boundary=boundary), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2])
         report = handle.report()
-        keys = [whole(handle, branches[0]) for branches in STAGGERED]
+        keys = [key_steps_of(handle, branches[0]) for branches in STAGGERED]
     assert 4 < len(report["keys"]) < STEPS and report["within_promise"]
-    settled = [key for key in report["keys"] if key >= 4]
-    assert all(value is not None for step, value in report["drift"].items() if int(step) >= 4) and settled
-    for key in keys[0][2:-1]:  # after a key of one set comes one of the other, before or after
+    late = [key for key in report["keys"] if key >= 4]
+    assert all(value is not None for step, value in report["drift"].items() if int(step) >= 4) and late
+    for key in keys[0][2:-1]:  # next to a key step of one set there is one of the other
         assert any(abs(key - other) == 1 for other in keys[1])
 
 
-def test_the_span_of_a_turn_is_from_its_own_key() -> None:
+def test_the_span_of_a_turn_begins_at_its_key_step() -> None:
     from tests.propagation.test_controller import levels
     from videogen.propagation.controller import ErrorControl
 
@@ -176,7 +176,7 @@ def test_the_span_of_a_turn_is_from_its_own_key() -> None:
 
 @each
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_a_window_that_is_new_between_keys_is_evaluated_whole(tiny: Tiny, boundary: str, place: str) -> None:
+def test_a_window_that_is_new_between_key_steps_is_fully_evaluated(tiny: Tiny, boundary: str, place: str) -> None:
     model, new = tiny.build(), "cond@24"
     old = BRANCHES[:3]
     plain = tensors(model(**inputs(tiny, new, 2)))
@@ -184,23 +184,23 @@ def test_a_window_that_is_new_between_keys_is_evaluated_whole(tiny: Tiny, bounda
         later = (new, *old) if place == "first" else (*old, new)
         found = run(handle, model, tiny, lambda step: old if step < 2 else later, steps=7)
         assert handle.forced[2] == "nothing was cached yet"
-        assert whole(handle, new)[0] == 2 and equal(found[new][:1], plain)
-        if place == "first":  # the whole step is a key
-            assert handle.report()["keys"] == [0, 2, 5] and all(whole(handle, b) == [0, 2, 5] for b in old)
-        else:  # the others were propagated before it came: the next step is a key
-            assert handle.report()["keys"] == [0, 3, 5] and all(whole(handle, b) == [0, 3, 5] for b in old)
+        assert key_steps_of(handle, new)[0] == 2 and equal(found[new][:1], plain)
+        if place == "first":  # the step is a key step of all
+            assert handle.report()["keys"] == [0, 2, 5] and all(key_steps_of(handle, b) == [0, 2, 5] for b in old)
+        else:  # the others were propagated before it came: the next step is a key step
+            assert handle.report()["keys"] == [0, 3, 5] and all(key_steps_of(handle, b) == [0, 3, 5] for b in old)
 
 
-def test_what_is_made_ahead_is_for_the_steps_of_the_turn() -> None:
+def test_predictions_made_ahead_are_for_the_steps_of_the_turn() -> None:
     model = UNET.build()
     with attach(model, EncoderPropagation(keys="every:6", boundary="fd"), scheduler=Schedule()) as handle:
-        run(handle, model, UNET, lambda step: STAGGERED[step % 2], steps=8)  # the second round of keys, at 6 and 7
+        run(handle, model, UNET, lambda step: STAGGERED[step % 2], steps=8)  # the second round of key steps, at 6 and 7
         assert {step for _, step in handle._models[0]._ahead} == {8, 9, 10, 11}
         assert all(step % 2 == (branch in STAGGERED[1]) for branch, step in handle._models[0]._ahead)
 
 
 @pytest.mark.parametrize("tiny", [WAN, UNET], ids=lambda tiny: tiny.name)
-def test_going_back_takes_back_the_keys_of_that_step_alone(tiny: Tiny) -> None:
+def test_rolling_back_undoes_the_key_step_of_that_step_alone(tiny: Tiny) -> None:
     model = tiny.build()
     with attach(model, EncoderPropagation(max_error=0.9, first=2, last=0), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=2)
@@ -231,7 +231,7 @@ def note(supervision: Supervision, branch: str, error: torch.Tensor, scale: floa
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
-def test_each_window_is_guided_by_itself(order: Sequence[int]) -> None:
+def test_each_window_is_guided_separately(order: Sequence[int]) -> None:
     positive, negative = torch.randn(2, 1, 4, 5, generator=torch.Generator().manual_seed(0))
     calls = [
         ("cond@0", positive),
@@ -267,10 +267,10 @@ def test_a_batch_of_both_halves_is_guided_in_each_window() -> None:
 
 
 @pytest.mark.parametrize("cache", ["first-block:9", "magcache:9", "taylorseer", "fastercache", "pab", "seacache:9"])
-def test_the_library_s_caches_keep_windows_apart(cache: str) -> None:
+def test_caches_of_diffusers_separate_windows(cache: str) -> None:
     model = WAN.build()
 
-    def go(handle: Any, branches: Callable[[int], Sequence[str]]) -> dict[str, list[torch.Tensor]]:
+    def run_branches(handle: Any, branches: Callable[[int], Sequence[str]]) -> dict[str, list[torch.Tensor]]:
         found: dict[str, list[torch.Tensor]] = {}
         for step in range(STEPS):
             for branch in branches(step):
@@ -280,13 +280,13 @@ def test_the_library_s_caches_keep_windows_apart(cache: str) -> None:
 
     ratios = {"mag_ratios": [1.0] * STEPS} if cache.startswith("magcache") else {}
     with attach_library(model, cache, steps=STEPS, is_guidance_distilled=True, **ratios) as handle:
-        alone = {branch: go(handle, lambda _, b=branch: (b,))[branch] for branch in BRANCHES}  # type: ignore[misc]
+        alone = {branch: run_branches(handle, lambda _, b=branch: (b,))[branch] for branch in BRANCHES}  # type: ignore[misc]
         for order in ORDERS:
-            together = go(handle, lambda _, o=order: o)  # type: ignore[misc]
+            together = run_branches(handle, lambda _, o=order: o)  # type: ignore[misc]
             assert all(equal(together[branch], alone[branch]) for branch in BRANCHES)
-        turns = go(handle, lambda step: STAGGERED[step % 2])
+        turns = run_branches(handle, lambda step: STAGGERED[step % 2])
         handle.reset()
-        again = go(handle, lambda step: STAGGERED[step % 2])
+        again = run_branches(handle, lambda step: STAGGERED[step % 2])
         assert all(
             equal(turns[branch], again[branch]) for branch in turns
         )  # a new run, whose first window is new, starts afresh

@@ -80,7 +80,7 @@ def test_clips_far_beyond_the_position_table(model: Backbone, weights: str) -> N
         assert long.shape == (2, 4, frames, 8, 8) and bool(torch.isfinite(long).all())
 
 
-def test_what_fits_the_table_still_runs_in_windows(model: Backbone) -> None:
+def test_a_clip_that_fits_the_table_still_runs_in_windows(model: Backbone) -> None:
     plain = predict(model, TABLE)
     with attach_window_attention(model, SIZE, OVERLAP):
         windowed = predict(model, TABLE)
@@ -90,7 +90,7 @@ def test_what_fits_the_table_still_runs_in_windows(model: Backbone) -> None:
 
 
 def test_a_block_averages_its_windows(model: Backbone) -> None:
-    """By hand: each window alone, then each frame's weighted mean over the windows that contain it."""
+    """Against an explicit sum: each window separately, then for each frame the weighted mean over its windows."""
     block = model.temporal_blocks()[0]
     frames = 3 * SIZE + 5
     hidden = noise(6, frames, block.norm1.normalized_shape[0])
@@ -135,7 +135,7 @@ def test_half_precision_stays(model: Backbone) -> None:
         assert block(hidden).dtype == torch.bfloat16
 
 
-def test_close_leaves_nothing(model: Backbone) -> None:
+def test_close_leaves_no_trace(model: Backbone) -> None:
     before, plain = state(model), predict(model, TABLE)
     handle = attach_window_attention(model, SIZE, OVERLAP)
     predict(model, 3 * SIZE)
@@ -201,7 +201,7 @@ def test_a_compiled_model_is_refused(model: Backbone, monkeypatch: pytest.Monkey
         attach_window_attention(model, SIZE, OVERLAP)
 
 
-def test_a_model_without_temporal_blocks_is_told_what_to_use(tmp_path: Path) -> None:
+def test_a_model_without_temporal_blocks_is_refused_with_an_alternative(tmp_path: Path) -> None:
     wan = load("wan-2.1", tmp_path)
     assert wan.temporal_blocks() == [] and wan.temporal_positions is None
     with pytest.raises(UnsupportedError, match="use 'co_denoise'"):
