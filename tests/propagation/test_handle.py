@@ -11,8 +11,11 @@ import torch
 
 from tests.attention.models import TINY, Tiny, text
 from tests.propagation.models import STEPS, TRANSFORMERS, UNETS, Timesteps, equal, inputs_at, run, tensors
+from videogen.attention import SparseAttention
+from videogen.attention import attach as attach_sparse
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation.propagated_model import attends_sparsely
 
 MOTION = next(tiny for tiny in UNETS if tiny.name == "UNetMotionModel")
 UNET_3D = next(tiny for tiny in UNETS if tiny.name == "UNet3DConditionModel")
@@ -171,6 +174,17 @@ def test_one_handle_per_model_and_no_copies_while_it_is_attached() -> None:
         attach(model, 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has no UNet or transformer"):
         attach(object(), "every:2")
+
+
+def test_sparse_attention_on_the_model_is_recognized() -> None:
+    """Its block maps are for one batch size, so that with it nothing is made ahead in a larger batch, and not audited."""
+    model = WAN.build()
+    assert not attends_sparsely(model)
+    with attach(model, "every:2"):
+        assert not attends_sparsely(model)
+        with attach_sparse(model, SparseAttention(min_length=64), steps=STEPS):
+            assert attends_sparsely(model)
+    assert not attends_sparsely(model)
 
 
 @pytest.mark.parametrize("boundary", ["fd", "cut:1,1", "cut:1,2"])

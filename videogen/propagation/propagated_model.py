@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as tree
 
-from videogen.core.attachment import ForwardAttachment
+from videogen.core.attachment import ForwardAttachment, attachments_on
 from videogen.core.errors import UnsupportedError
 
 from .build_cut import build_cut
@@ -208,5 +208,4 @@ def _synchronized_time(latents: torch.Tensor) -> float:
 
 def attends_sparsely(model: nn.Module) -> bool:
     """Whether sparse attention is attached, whose block maps are for one batch size."""
-    owners = (getattr(hook, "__self__", None) for hook in model._forward_pre_hooks.values())
-    return any(type(owner).__module__ == "videogen.attention.attaching" for owner in owners)
+    return any(attachment.kind == "sparse attention" for attachment in attachments_on(model))
