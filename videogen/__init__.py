@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .core._version import __version__
 from .core.lazy import lazy
 
-# In a source checkout attention/, schedulers/ and configs/ are at the root of the repository; installed, they are in here.
+# In a source checkout attention/, schedulers/ and configs/ are at the repository's root; installed, they are in here.
 _root = Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "schedulers" / "__init__.py").is_file():
     __path__.append(str(_root))

@@ -82,7 +82,8 @@ def test_what_is_ignored_stays_ignored() -> None:
 def test_imports_around_the_command_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = (
         "import signal, time\nfrom videogen.cli.stopping import Stoppable\ntry:\n    with Stoppable():\n"
-        "        signal.raise_signal(signal.SIGINT); time.sleep(1); late = True\nexcept KeyboardInterrupt:\n    late = False\n"
+        "        signal.raise_signal(signal.SIGINT); time.sleep(1); late = True\n"
+        "except KeyboardInterrupt:\n    late = False\n"
     )
     (tmp_path / "command_in_an_import.py").write_text(body, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

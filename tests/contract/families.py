@@ -88,12 +88,14 @@ def animatediff(folder: Path) -> None:
         norm_num_groups=4, cross_attention_dim=16, num_attention_heads=2, motion_num_attention_heads=2,
     )  # fmt: skip
     vae = AutoencoderKL(
-        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=16,
+        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, latent_channels=4, norm_num_groups=4,
+        sample_size=16,
     )  # fmt: skip
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)
     AnimateDiffPipeline(
-        vae=vae, text_encoder=CLIPTextModel(config), tokenizer=words, unet=unet, motion_adapter=None, scheduler=scheduler
+        vae=vae, text_encoder=CLIPTextModel(config), tokenizer=words, unet=unet, motion_adapter=None,
+        scheduler=scheduler,
     ).save_pretrained(folder)  # fmt: skip
 
 
@@ -104,9 +106,18 @@ _WAN_CALL = {"max_sequence_length": 16}
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("wan-2.1", wan, "WanPipeline", _WAN_CLIPS, (None, "euler", "unipc", "dpm++2m", "heun", "deis"), _WAN_CALL),
-        Variant("wan-2.2-experts", lambda f: wan(f, experts=2), "WanPipeline", _WAN_CLIPS[:2], (None, "unipc"), _WAN_CALL),
-        Variant("wan-2.2-expand", lambda f: wan(f, expand_timesteps=True), "WanPipeline", _WAN_CLIPS[:2], (None, "unipc"), _WAN_CALL),
+        Variant(
+            "wan-2.1", wan, "WanPipeline", _WAN_CLIPS,
+            (None, "euler", "unipc", "dpm++2m", "heun", "deis"), _WAN_CALL,
+        ),
+        Variant(
+            "wan-2.2-experts", lambda folder: wan(folder, experts=2), "WanPipeline", _WAN_CLIPS[:2],
+            (None, "unipc"), _WAN_CALL,
+        ),
+        Variant(
+            "wan-2.2-expand", lambda folder: wan(folder, expand_timesteps=True), "WanPipeline", _WAN_CLIPS[:2],
+            (None, "unipc"), _WAN_CALL,
+        ),
         Variant(
             "animatediff", animatediff, "AnimateDiffPipeline", ((4, 16, 16), (6, 24, 16), (1, 16, 16)),
             (None, "ddim", "euler", "euler-a", "dpm++2m", "dpm++2m-sde", "unipc", "deis", "lcm", "pndm", "ddpm"),

@@ -121,7 +121,8 @@ def test_what_moves_copies_its_frames_and_what_does_not_goes_on_from_them(engine
     backbone = engine_of("wan-2.1+clean_prefix").backbone
     still = RenderRequest("a red ball", frames=FRAMES, window=21, width=SIZE, height=SIZE, steps=2)
     moved = RenderRequest(
-        "a red ball", frames=FRAMES, window=21, width=SIZE, height=SIZE, steps=2, motion=PAN, motion_backend="warped_noise"
+        "a red ball", frames=FRAMES, window=21, width=SIZE, height=SIZE, steps=2, motion=PAN,
+        motion_backend="warped_noise",
     )  # fmt: skip
     found = [request.resolve(backbone).clip_continuity for request in (still, moved)]
     assert [(policy.policy, policy.noise) for policy in found] == [("clean_prefix", "iid"), ("replay", "warped")]

@@ -26,7 +26,8 @@ def trial_of(video: Any) -> dict[str, Any] | None:
 def test_measured_is_the_best_of_a_trial_and_then_that_policy_bit_for_bit(name: str, engine_of: EngineOf) -> None:
     engine, heard = engine_of(name), []
     video = engine.generate(
-        PROMPT, **clip_of(name), continuity="measured", seed=3, progress=lambda p: heard.append((p.stage, p.step, p.steps))
+        PROMPT, **clip_of(name), continuity="measured", seed=3,
+        progress=lambda p: heard.append((p.stage, p.step, p.steps)),
     )  # fmt: skip
     trial = trial_of(video)
     assert trial is not None and trial["chosen"] == best_policy(trial["policies"])

@@ -118,8 +118,8 @@ def test_warped_noise_is_what_the_run_begins_from(
     planned = plan_motion(request(engine, name, DRAG), engine.backbone)
     assert planned is not None
     source = WarpedNoise(
-        planned.plan, 2, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first, strength=0.7,
-        **warping,
+        planned.plan, 2, spatial=geometry.spatial, temporal=geometry.temporal, causal=geometry.single_first,
+        strength=0.7, **warping,
     )  # fmt: skip
     _, channels, count, rows, columns = geometry.shape(frames, height, width)
     noise = source.frames(range(count), (channels, rows, columns))
@@ -310,15 +310,18 @@ def test_clips_of_a_batch_share_the_motion_and_keep_their_own_picture(name: str,
         pytest.param({"motion_backend": "warp"}, "motion backend", id="no backend"),
         pytest.param({"motion_backend": "dual_clock:0.3,0.6"}, "strong <= weak", id="clocks the wrong way round"),
         pytest.param({"motion_strength": 1.5}, "motion_strength=1.5", id="too strong"),
-        pytest.param({"motion": [{"kind": "drag", "path": [[400, 8], [1, 1]]}]}, "outside", id="a path that begins outside"),
+        pytest.param({"motion": [{"kind": "drag", "path": [[400, 8], [1, 1]]}]}, "outside", id="a path from outside"),
         pytest.param({"motion": [{"kind": "darg"}]}, "drag", id="a kind with a typo"),
         pytest.param({"motion": None, "motion_strength": 0.5}, "without a motion", id="strength of nothing"),
-        pytest.param({"motion_backend": "warped_noise", "first_frame": "x.png"}, "dual_clock", id="a picture that noise cannot use"),
+        pytest.param(
+            {"motion_backend": "warped_noise", "first_frame": "x.png"}, "dual_clock",
+            id="a first frame that noise cannot use",
+        ),
         pytest.param({"motion_backend": "dual_clock", "steps": 1}, "hold a motion", id="one step"),
         pytest.param({"motion": [{"kind": "camera", "zoom": 1e200}]}, "beyond", id="a zoom beyond all bounds"),
         pytest.param({"motion": [{"kind": "cut_drag", "sprites": 3}]}, "sprites=3", id="sprites of no list"),
         pytest.param({"motion": [{"kind": ["drag"]}]}, "kind", id="a kind that is no word"),
-        pytest.param({"first_frame": "nowhere.png", "motion_backend": "dual_clock"}, "nowhere.png", id="no such picture"),
+        pytest.param({"first_frame": "nowhere.png", "motion_backend": "dual_clock"}, "nowhere.png", id="no such file"),
     ],
 )  # fmt: skip
 def test_wrong_motion(name: str, settings: dict[str, Any], message: str, engine_of: EngineOf) -> None:

@@ -217,13 +217,14 @@ def test_the_engine_and_a_pipeline_propagate_to_the_same_frames(
     variant = VARIANTS["animatediff"]
     frames, width, height = variant.clips[0]
     ours = engine_of("animatediff").generate(
-        "a red ball", frames=frames, size=(width, height), steps=STEPS, guidance_scale=4.0, seed=3, noise="diffusers", propagate="every:2"
+        "a red ball", frames=frames, size=(width, height), steps=STEPS, guidance_scale=4.0, seed=3, noise="diffusers",
+        propagate="every:2",
     ).frames  # fmt: skip
     pipeline = diffusers.AnimateDiffPipeline.from_pretrained(checkpoint("animatediff"))
     pipeline.set_progress_bar_config(disable=True)
     with attach(pipeline, "every:2"):
         theirs = pipeline(
-            prompt="a red ball", num_frames=frames, width=width, height=height, num_inference_steps=STEPS, guidance_scale=4.0,
-            generator=torch.Generator().manual_seed(3), output_type="np",
+            prompt="a red ball", num_frames=frames, width=width, height=height, num_inference_steps=STEPS,
+            guidance_scale=4.0, generator=torch.Generator().manual_seed(3), output_type="np",
         ).frames[0]  # fmt: skip
     assert np.array_equal(ours, np.round(255 * np.asarray(theirs)).astype(np.uint8))

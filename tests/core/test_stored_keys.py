@@ -30,7 +30,11 @@ def test_old_keys_are_read_under_their_present_names(stored: Any, read: Any) -> 
     assert with_current_keys(stored, ROWS) == read
 
 
-def test_a_manifest_of_an_earlier_version_names_the_target() -> None:
-    stored = {"measured": {"long": {"motion": {"shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]}}}}
-    shots = with_current_keys(stored)["measured"]["long"]["motion"]["shots"]
-    assert shots == [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]
+def test_a_manifest_of_an_earlier_version_is_read() -> None:
+    freeze = {"at": 0, "longest_s": 0.5, "share": 0.25}
+    moving = {"shots": [{"shot": 0, "error_px": 0.1, "asked_px": 0.3}]}
+    long = with_current_keys({"measured": {"long": {"motion": moving, "report": {"freeze": freeze}}}})["measured"][
+        "long"
+    ]
+    assert long["motion"]["shots"] == [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]
+    assert long["report"]["freeze"] == {"at": 0, "longest_s": 0.5, "fraction": 0.25}

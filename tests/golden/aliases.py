@@ -5,7 +5,7 @@ from __future__ import annotations
 #: Of keys of manifests and journals, at any depth.
 KEY_ALIASES: dict[str, str] = {
     "pieces": "segments", "motion_picture": "first_frame", "asked_px": "target_px", "beat": "frames_per_latent",
-    "likeness": "similarity", "sites": "layers",
+    "likeness": "similarity", "share": "fraction", "sites": "layers",
 }  # fmt: skip
 #: Of whole values of manifests and journals.
 VALUE_ALIASES: dict[str, str] = {}

@@ -141,7 +141,7 @@ def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.Monkey
     import types
 
     stand_in = types.ModuleType("decord")
-    stand_in.VideoReader, stand_in.cpu, stand_in.DECORDError = Reader, lambda i: i, RuntimeError  # type: ignore[attr-defined]
+    vars(stand_in).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
     monkeypatch.setitem(sys.modules, "decord", stand_in)
     assert np.array_equal(read_video(path, start=2, frames=4, backend="decord").frames, expected[2:6])
 

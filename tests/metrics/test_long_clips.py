@@ -285,7 +285,7 @@ def test_a_frozen_clip(
 
 def test_freezing_in_figures() -> None:
     found = freeze(np.array([9, 1, 1, 9, 0, 0, 1, 9.0]), fps=2)
-    assert (found.share, found.longest_s, found.at) == (5 / 8, 1.5, 4) and found.faults() == ("stops", "still")
+    assert (found.fraction, found.longest_s, found.at) == (5 / 8, 1.5, 4) and found.faults() == ("stops", "still")
     frames = np.zeros((2, 10, 10, 3), np.uint8)
     frames[1, 0, :5, 2] = (200, 100, 0, 0, 50)
     assert changes(frames).tolist() == [70]

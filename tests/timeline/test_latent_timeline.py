@@ -122,10 +122,12 @@ def test_frames_of_a_dict_and_fractional_rates() -> None:
 @pytest.mark.parametrize(
     ("story", "geometry", "fps", "frames"),
     [
-        pytest.param([(4, "a")], WAN, 16, 65, id="4 s"), pytest.param([(0.01, "a")], WAN, 16, 1, id="less than a frame"),
-        pytest.param([(4, "a")], UNET, 8, 32, id="a latent per frame"), pytest.param({0: "a", 9: "b"}, WAN, 16, None, id="open"),
+        pytest.param([(4, "a")], WAN, 16, 65, id="4 s"),
+        pytest.param([(0.01, "a")], WAN, 16, 1, id="less than a frame"),
+        pytest.param([(4, "a")], UNET, 8, 32, id="a latent per frame"),
+        pytest.param({0: "a", 9: "b"}, WAN, 16, None, id="open"),
     ],
-)  # fmt: skip
+)
 def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps: float, frames: int | None) -> None:
     timeline = as_timeline(story)
     assert timeline.frames(fps, geometry) == frames

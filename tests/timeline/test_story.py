@@ -70,7 +70,8 @@ def test_options_as_text_and_in_a_file(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / "story.toml").write_text(
-        "[[shot]]\nprompt='a'\nseconds=1\nseed=3\n[[shot]]\nprompt='b'\nseconds=1\nmotion='pan.toml'\ntransition='cut'\n"
+        "[[shot]]\nprompt='a'\nseconds=1\nseed=3\n"
+        "[[shot]]\nprompt='b'\nseconds=1\nmotion='pan.toml'\ntransition='cut'\n"
         "[[shot]]\nprompt='c'\nseconds=1\ntransition='blend(8)'\n[[shot]]\nprompt='d'\ntransition='blend(.5s)'\nseed=4",
         encoding="utf-8",
     )
@@ -148,7 +149,9 @@ BAD = [
         "shot 1 has no end .* end it at 4 s",
         id="open shot",
     ),
-    pytest.param(text("[0-4, blend(8)] a"), r"shot 1 has no shot before it to blend\(8\) with", id="blend into the first shot"),
+    pytest.param(
+        text("[0-4, blend(8)] a"), r"shot 1 has no shot before it to blend\(8\) with", id="blend into the first shot"
+    ),
     pytest.param(text("[0-4]"), r"line 1: '\[0-4\]' has no prompt", id="no prompt"),
     pytest.param(
         text("[0-4] a", "[4-8 b"), r"line 2: '\[4-8 b' has no time in brackets; write it as", id="unclosed bracket"
@@ -193,7 +196,9 @@ BAD = [
     ),
     pytest.param(toml("[[shot]];prompt='a';seconds=true"), "seconds=True must be a number", id="true"),
     pytest.param(
-        toml("[[shot]];prompt='a';start='soon'"), "story, shot 1: start: 'soon' is not a time", id="text for a time in TOML"
+        toml("[[shot]];prompt='a';start='soon'"),
+        "story, shot 1: start: 'soon' is not a time",
+        id="text for a time in TOML",
     ),
     pytest.param(toml("[[shot]];prompt='a';end=4;seconds=4"), "shot 1 has both end and seconds", id="end and seconds"),
     pytest.param(toml("[[shot]];prompt='a';seed='x'"), "seed='x' of shot 1 must be a whole number", id="seed"),

@@ -1,4 +1,4 @@
-"""`--like`: what can keep a repeated render from being the same video."""
+"""`--like`: reasons why a repeated render may differ from the original."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def check_repeatable(like: Manifest, digest: str, options: argparse.Namespace) -
     stored = str(like.model.get("hash"))
     if options.model is None and stored != digest:
         raise InputError(
-            f"{like.model.get('name')} has other weights than when {options.like} was made ({stored[:8]} then, "
-            f"{digest[:8]} now), so its frames cannot be reproduced; to render with the present weights, name the model "
-            "with --model"
+            f"{like.model.get('name')} has other weights than when {options.like} was rendered ({stored[:8]} then, "
+            f"{digest[:8]} now), so its frames cannot be reproduced; to render with the present weights, name the "
+            "model with --model"
         )
     from videogen.core.files import digest as digest_file
 
     for name, stored_file in like.measured.get("motion", {}).get("files", {}).items():
         if digest_file(Path(name)) != stored_file:
             raise InputError(
-                f"{name} has changed since {options.like} was made, so its frames cannot be reproduced; restore the file"
+                f"{name} has changed since {options.like} was rendered, so its frames cannot be reproduced; "
+                "restore the file"
             )
 
 
@@ -40,10 +41,10 @@ def difference_notes(like: Manifest, name: Path) -> Iterator[str]:
         if versions.get(package) != version
     ]
     if changed:
-        yield f"{name} was made with {', '.join(changed)}: frames may differ in the last bit"
+        yield f"{name} was rendered with {', '.join(changed)}: frames may differ in the last bit"
     if "batch" in like.measured:
         size = like.measured["batch"].get("size")
-        yield f"{name} was made in a batch of {size}: on its own, values may differ by 1 of 255"
+        yield f"{name} was rendered in a batch of {size}: alone, values may differ by 1 of 255"
     segments = like.measured.get("long", {}).get("segments", ())
     redone = [str(index) for index, segment in enumerate(segments) if segment.get("redone")]
     if redone:

@@ -51,7 +51,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--retries", type=int, metavar="N",
-        help="maximum re-generations per segment, where its seam is visible or it freezes, drifts or repeats (default: 0)",
+        help="maximum re-generations per segment, if its seam is visible or it freezes, drifts or repeats (default: 0)",
     )  # fmt: skip
     group.add_argument(
         "--resume", type=Path, metavar="FILE", help="resume the job of this output; takes no prompt and no settings"
@@ -71,16 +71,16 @@ def add_story(commands: Subparsers, common: argparse.ArgumentParser, formatter: 
     actions = story.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     show = actions.add_parser(
         "show", help="the shots of a story or a video, and a video's segments", **shared,
-        description="Print the shots of a story file; for a long video also its segments, with the numbers that redo takes. "
-        "For an unfinished render the model is loaded, to find out which frames a segment has.",
+        description="Print the shots of a story file; for a long video also its segments, with the numbers that redo "
+        "takes. For an unfinished render the model is loaded, to find out which frames a segment has.",
     )  # fmt: skip
     show.add_argument(
         "what", type=Path, metavar="STORY_OR_VIDEO", help="a story file, a long video, or a render's output or job"
     )
     redo = actions.add_parser(
         "redo", help="regenerate one segment of a video", **shared,
-        description="Regenerate one segment with other noise, its neighbours unchanged, and write the video again. This needs "
-        "the video's job: of a render with --keep-job, or of one that is not finished.",
+        description="Regenerate one segment with other noise, its neighbours unchanged, and write the video again. "
+        "This needs the video's job: of a render with --keep-job, or of one that is not finished.",
     )  # fmt: skip
     redo.add_argument(
         "segment", type=int, metavar="SEGMENT", help="the segment's number, from 0, as `story show` prints it"

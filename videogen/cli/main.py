@@ -18,7 +18,10 @@ from .parser import build_parser
 from .stopping import Stoppable, Terminated
 from .text import printable
 
-_CODES = "exit codes: 0 done, 1 failed, 2 usage error, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, 143 terminated"
+_CODES = (
+    "exit codes: 0 done, 1 failed, 2 usage error, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, "
+    "143 terminated"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

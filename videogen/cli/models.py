@@ -21,9 +21,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print("families")
     for family in FAMILIES.values():
-        print(
-            f"  {family.name:<14}{family.about}\n{'':<16}supports: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}"
-        )
+        print(f"  {family.name:<14}{family.about}")
+        print(f"{'':<16}supports: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}")
     print("\nmodels here")
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")

@@ -39,8 +39,8 @@ def add_options(render: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--motion-backend", metavar="NAME",
-        help="warped_noise (for models trained with it), warped_noise:bipartite, warped_noise:compat (published LoRAs), "
-        "warped_noise:texture,cutoff=0.2 (experimental, for models not trained with it); dual_clock or "
+        help="warped_noise (for models trained with it), warped_noise:bipartite, warped_noise:compat (published "
+        "LoRAs), warped_noise:texture,cutoff=0.2 (experimental, for models not trained with it); dual_clock or "
         "dual_clock:WEAK,STRONG (any model); default: what suits the model and the motion",
     )  # fmt: skip
     group.add_argument(
@@ -81,8 +81,8 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     clip = _clip_form(request)
     if clip is None:
         raise InputError(
-            f"the preview needs a size and a length, which are not known before {request.model!r} is loaded; add --size "
-            "and --frames"
+            f"the preview needs a size and a length, which are not known before {request.model!r} is loaded; "
+            "add --size and --frames"
         )
     frames, height, width, fps = clip
     plan = compile_motion(motion, frames, height, width, fps=fps, read_video=read_driving_video)

@@ -15,7 +15,10 @@ from videogen.schedulers.solvers import SOLVERS
 from . import long_options, motion
 from .types import Subparsers
 
-_MAIN = "Generate videos with video diffusion models: the embedded ones (offline, on a CPU) or a Wan or AnimateDiff checkpoint."
+_MAIN = (
+    "Generate videos with video diffusion models: the embedded ones (offline, on a CPU) or a Wan or AnimateDiff "
+    "checkpoint."
+)
 _MAIN_EXAMPLES = """examples:
   videogen render "a red ball moves right on a black background" -o ball.mp4
   videogen render "a blue star spins on a gray background" --model embedded-unet --seed 7
@@ -79,12 +82,14 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="the full manifest as JSON")
     models = commands.add_parser(
         "models", parents=[common], formatter_class=_Format, help="list model families and the models on this machine",
-        description="The model families, what each supports, and the models on this machine: embedded, or in the hub's cache.",
+        description="The model families, what each supports, and the models on this machine: embedded, or in the hub's "
+        "cache.",
     )  # fmt: skip
     models.add_argument("--json", action="store_true", help="as JSON")
     doctor = commands.add_parser(
         "doctor", parents=[common], formatter_class=_Format, help="check what is installed and which backends work",
-        description="Versions, devices, and each attention backend, tested by calling it, with the reason where it fails.",
+        description="Versions, devices, and each attention backend, tested by calling it, with the reason where it "
+        "fails.",
     )  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="as JSON")
     return parser

@@ -18,8 +18,8 @@ text{font:11px system-ui,sans-serif;fill:#444}.note{color:#666}
 """
 _WIDTH = 560
 _REQUEST = (
-    "model", "frames", "width", "height", "steps", "guidance_scale", "seed", "solver", "attention", "recall", "propagate",
-    "dtype", "device",
+    "model", "frames", "width", "height", "steps", "guidance_scale", "seed", "solver", "attention", "recall",
+    "propagate", "dtype", "device",
 )  # fmt: skip
 
 

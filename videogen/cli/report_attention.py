@@ -11,7 +11,7 @@ from .types import Json
 _CELL, _LEFT, _WIDTH, _HEIGHT = 18, 190, 560, 200
 _COLOURS = {"recall": "#2667c9", "bound": "#9bb8e6", "exact": "#1b8a4b"}
 _LEGEND = (
-    "red: target; blue: measured on sampled query rows; pale: lower bound at 99 % confidence per call; green: against full "
+    "red: target; blue: measured on sampled query rows; pale: lower bound at 99 % confidence per call; green: against "
     "dense attention"
 )
 

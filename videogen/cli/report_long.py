@@ -43,8 +43,9 @@ def long_section(long: Json, request: Json) -> list[str]:
     parts += ["<h2>Segments</h2>", _segments(long["segments"])]
     if report["seams"]:
         legend = (
-            "change across each join relative to the changes around it, by frame: about 1 where the seam is invisible; dashed: "
-            f"the limits, above {RATIO_LIMIT:g} a jump, below {STALL_LIMIT:g} a stall; the median is {report['median_ratio']:.3g}"
+            "change across each join relative to the changes around it, by frame: about 1 where the seam is invisible; "
+            f"dashed: the limits, above {RATIO_LIMIT:g} a jump, below {STALL_LIMIT:g} a stall; the median is "
+            f"{report['median_ratio']:.3g}"
         )
         parts += ["<h2>Joins</h2>", _joins(report), note(legend)]
     return [*parts, "<h2>Over time</h2>", table(_over_time(report))]
@@ -62,7 +63,7 @@ def _over_time(report: Json) -> Iterable[tuple[str, str]]:
         where = f"{repetition['frames']} frames from {repetition['first']} and from {repetition['second']}"
         yield "most similar", f"{where}: {repetition['similarity']:.2f} (1 is equal)"
     longest = f"at most {freeze['longest_s']:.2f} s at a time, from frame {freeze['at']}"
-    yield "frozen", f"{100 * freeze['share']:.0f} % of its frames, {longest}"
+    yield "frozen", f"{100 * freeze['fraction']:.0f} % of its frames, {longest}"
 
 
 def _shots(story: Json) -> str:

@@ -40,7 +40,9 @@ def propagation_section(report: Json) -> list[str]:
         "estimated error of the final latents": figure(report["estimated_error"]),
         "within the target": _WITHIN[report["within_promise"]],
         "calibrated for this model, solver and length": _CALIBRATED[report["calibrated"]],
-        "seconds in key steps, between them, saved": f"{seconds['key']:.2f}, {seconds['propagated']:.2f}, {seconds['saved']:.2f}",
+        "seconds in key steps, between them, saved": ", ".join(
+            f"{seconds[part]:.2f}" for part in ("key", "propagated", "saved")
+        ),
         "cached features": f"{report['kept_bytes'] / 2**20:.1f} MiB",
         "rolled back": ", ".join(f"from step {a} to {b}" for a, b in report["rolled_back"]) or "never",
     }

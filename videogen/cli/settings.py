@@ -63,7 +63,7 @@ def gather_settings(options: argparse.Namespace) -> RenderSettings:
     preview_only = "prompt" not in values and story is None
     if preview_only:
         if options.motion_preview is None:
-            raise InputError('no prompt; say what the video shows: videogen render "a red ball moves right"')
+            raise InputError('no prompt; describe what the video shows: videogen render "a red ball moves right"')
         values["prompt"] = "a motion's preview"
     request = RenderRequest.from_dict(values)
     path = output.get("output") or default_output(request, Path(story).stem if isinstance(story, str | Path) else None)

@@ -27,7 +27,7 @@ _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 #: Names that a request may give instead of a policy's.
 CHOICES = {
     AUTO: "clean_prefix for models trained to continue clips (both embedded ones), else overlap (UNets) or replay",
-    OFF: "one clip of any length: memory and time grow with it, and few models stay consistent beyond their native length",
+    OFF: "one clip of any length: memory and time grow, and few models stay consistent beyond their native length",
     MEASURED: f"fewest visible seams in a trial of {', '.join(trial_names())}",
 }
 SETTINGS = {
@@ -153,7 +153,8 @@ def _redo(options: argparse.Namespace) -> None:
     if not 0 <= options.segment < done:
         valid = f"0 to {done - 1}" if done else "none yet"
         raise InputError(
-            f"segment {options.segment} is not among those that are done ({valid}); videogen story show {output} lists them"
+            f"segment {options.segment} is not among those that are done ({valid}); "
+            f"videogen story show {output} lists them"
         )
     if options.attempt is not None and options.attempt < 1:
         raise InputError(f"attempt={options.attempt} must be 1 or more")
@@ -164,7 +165,8 @@ def _redo(options: argparse.Namespace) -> None:
         video = engine.redo(output, options.segment, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
         stop.args = (
-            f"{output} is unchanged; if the segment was finished, videogen render --resume {output} --overwrite writes it",
+            f"{output} is unchanged; if the segment was finished, videogen render --resume {output} --overwrite "
+            "writes it",
         )
         raise
     finally:

@@ -20,6 +20,7 @@ MANIFEST_KEYS: Mapping[str, str] = {
     "measured.attention.sites": "layers",
     "measured.long.motion.shots.*.asked_px": "target_px",
     "measured.long.report.beat": "frames_per_latent",
+    "measured.long.report.freeze.share": "fraction",
     "measured.long.report.repetition.likeness": "similarity",
 }
 #: of a checkpoint's `defaults.json`

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """A model, loaded once, that makes videos.
+    """A loaded model that generates videos.
 
     engine = Engine.load("embedded")
     video = engine.generate("a red ball moves right on a black background", seed=1)
@@ -73,7 +73,7 @@ class Engine:
     def generate(self, prompt: list[str] | tuple[str, ...], **options: Unpack[GenerateOptions]) -> list[Video]: ...
 
     def generate(self, prompt: str | list[str] | tuple[str, ...] = "", **options: Any) -> Video | list[Video]:
-        """Make a video, or one for each of several prompts in one batch (the i-th with seed + i).
+        """Generate a video, or one for each of several prompts in one batch (the i-th with seed + i).
 
         options: every field of `RenderRequest`, which describes them; size: (width, height) in px, for both at once;
         techniques: further `Technique` objects around the loop; progress: called with a `Progress` after each step;
@@ -95,7 +95,7 @@ class Engine:
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
     ) -> Video:
-        """Make the video of one request, resolved or not; otherwise as `generate`."""
+        """Render the video of one request, resolved or not; otherwise as `generate`."""
         return self._render([request], techniques, progress, preview_every)[0]
 
     @torch.inference_mode()
@@ -145,9 +145,7 @@ class Engine:
             resolved = resolved_for(request, self.backbone)
             if not resolved.is_long:
                 if request.continuity == "off":
-                    raise InputError(
-                        "continuity='off' is a single clip, which render() makes; leave it out, or name a policy"
-                    )
+                    raise InputError("continuity='off' is a single clip, for render(); leave it out, or name a policy")
                 single = request.filled if isinstance(request, ResolvedRequest) else request
                 resolved = replace(single, continuity="replay").resolve(self.backbone)  # a long video of one segment
             return render_long(

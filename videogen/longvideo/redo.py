@@ -44,7 +44,7 @@ def redo(
 ) -> LongVideo:
     """Regenerate segment `index` (from 0) of the video at `output` and write the video again; its job folder stays.
 
-    attempt: which noise, from 1 on; None: the next one not tried. ResumeError where the job was not kept (`keep_job`);
+    attempt: which noise, from 1 on; None: the next one not tried. ResumeError where the job was deleted (`keep_job`);
     InputError where there is no such segment.
     """
     request, settings = read_job_request(output)

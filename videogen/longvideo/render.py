@@ -63,7 +63,7 @@ def render_long(
 ) -> LongVideo:
     """Render a resolved long request into a file, through the job folder next to it.
 
-    keep_job: leave the journal there when all is done, for `redo`. prepare: called with the opened journal before
+    keep_job: do not delete the journal at the end, for `redo`. prepare: called with the opened journal before
     anything is rendered. Raises as rendering does; ResumeError where the job there is another request's, or another
     process has it.
     """

@@ -26,15 +26,15 @@ _DYNAMIC_PAIRS = 4 / 16
 
 @dataclass(frozen=True)
 class Freeze:
-    """share: fraction of the pairs of frames that are still; longest_s: the longest run of them, from frame `at` on."""
+    """fraction: of the pairs of frames that are still; longest_s: the longest run of them, from frame `at` on."""
 
-    share: float
+    fraction: float
     longest_s: float
     at: int
 
     def faults(self) -> tuple[str, ...]:
         """The limits that are exceeded: stops (a long freeze), still (frozen for most of the clip)."""
-        exceeded = {"stops": self.longest_s > STILL_LIMIT_S, "still": self.share > STILL_FRACTION_LIMIT}
+        exceeded = {"stops": self.longest_s > STILL_LIMIT_S, "still": self.fraction > STILL_FRACTION_LIMIT}
         return tuple(name for name, is_exceeded in exceeded.items() if is_exceeded)
 
 

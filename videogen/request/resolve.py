@@ -154,7 +154,7 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
     control = request.motion_control() or MotionControl("warped_noise")
     if control.backend != "warped_noise" or request.first_frame is not None:
         raise UnsupportedError(
-            "dual_clock warps the first frame of a single clip; a long video's motion needs warped_noise: choose that, or "
+            "dual_clock warps the first frame of a single clip; a long video's motion needs warped_noise: use that, or "
             "render a shorter video"
         )
     if request.motion_backend is None and not backbone.training.warped_noise:

@@ -12,8 +12,6 @@ from videogen.core.errors import Cancelled
 if TYPE_CHECKING:
     import numpy as np
 
-STAGES = ("load", "encode", "trial", "denoise", "decode")
-
 
 @dataclass(frozen=True)
 class Progress:

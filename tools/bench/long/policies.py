@@ -75,7 +75,7 @@ def measure_long_clip(video: Video, scene: Scene, window: int) -> dict[str, Any]
         "colours_de": [seam["colour_de"] for seam in report["seams"]],
         "drift_de": report["drift"]["colour_de"] if report["drift"] else 0.0,
         "similarity": report["repetition"]["similarity"] if report["repetition"] else 0.0,
-        "frozen": report["freeze"]["share"],
+        "frozen": report["freeze"]["fraction"],
     }
 
 
