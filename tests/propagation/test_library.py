@@ -24,7 +24,7 @@ STEPS = 8
 ROWS = {row.name: row for row in TINY}
 WAN, COGVIDEOX = ROWS["WanTransformer3DModel"], ROWS["CogVideoXTransformer3DModel"]
 NAMES = ("first-block", "magcache", "taylorseer", "fastercache", "pab", "seacache")
-PASS_OVER_BLOCKS = ("first-block", "magcache", "seacache")
+SKIPPING_BLOCKS = ("first-block", "magcache", "seacache")
 UNETS = tuple(name for name in ROWS if "UNet" in name)
 NO_CACHE = ("ConsisIDTransformer3DModel", "EasyAnimateTransformer3DModel", "CosmosTransformer3DModel")
 UNREGISTERED = (
@@ -149,7 +149,7 @@ def test_a_run_reuses_and_closing_leaves_no_trace(row: Tiny, name: str) -> None:
     model = row.build()
     before, marks = call(row, model), footprint(model)
     plain = [call(row, model, step) for step in range(STEPS)]
-    cache = f"{name}:9" if name in PASS_OVER_BLOCKS else name
+    cache = f"{name}:9" if name in SKIPPING_BLOCKS else name
     with attach(model, cache) as handle:
         found = trajectory(row, model, handle)
     report = handle.report()
@@ -179,7 +179,7 @@ def test_nothing_to_reuse_is_the_plain_model(row: Tiny, cache: str) -> None:
 @each
 def test_branches_do_not_mix(row: Tiny, name: str) -> None:
     """The outputs of a branch do not depend on the other."""
-    cache = f"{name}:9" if name in PASS_OVER_BLOCKS else name
+    cache = f"{name}:9" if name in SKIPPING_BLOCKS else name
     model = row.build()
     with attach(model, cache) as handle:
         together = trajectory(row, model, handle)
@@ -197,7 +197,7 @@ def test_the_same_input_gives_the_same_output(row: Tiny, name: str) -> None:
     output = model(**row.inputs())
     plain = output[0] if isinstance(output, tuple) else output
     try:
-        handle = attach(model, f"{name}:9" if name in PASS_OVER_BLOCKS else name)
+        handle = attach(model, f"{name}:9" if name in SKIPPING_BLOCKS else name)
     except UnsupportedError:
         assert model.is_cache_enabled is False and not any("_diffusers_hook" in vars(m) for m in model.modules())
         return
@@ -212,7 +212,7 @@ def test_the_same_input_gives_the_same_output(row: Tiny, name: str) -> None:
 @each
 def test_a_new_run_starts_afresh(name: str) -> None:
     model = WAN.build()
-    with attach(model, f"{name}:9" if name in PASS_OVER_BLOCKS else name) as handle:
+    with attach(model, f"{name}:9" if name in SKIPPING_BLOCKS else name) as handle:
         first = trajectory(WAN, model, handle)
         counts = handle.report()
         second = trajectory(WAN, model, handle)  # its step 0 says so
@@ -290,9 +290,9 @@ def test_models_without_caches_are_refused(row_name: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("row_name", "names", "why"),
     [
-        *((row_name, PASS_OVER_BLOCKS, "not in diffusers' registry") for row_name in UNREGISTERED),
-        ("WanVACETransformer3DModel", PASS_OVER_BLOCKS, "would add twice"),
-        ("LatteTransformer3DModel", PASS_OVER_BLOCKS, "different shapes"),
+        *((row_name, SKIPPING_BLOCKS, "not in diffusers' registry") for row_name in UNREGISTERED),
+        ("WanVACETransformer3DModel", SKIPPING_BLOCKS, "would add twice"),
+        ("LatteTransformer3DModel", SKIPPING_BLOCKS, "different shapes"),
         ("Kandinsky5Transformer3DModel", ("first-block",), "takes no 'hidden_states'"),
         ("Kandinsky5Transformer3DModel", ("fastercache",), "no attention"),
         ("Kandinsky5Transformer3DModel", ("seacache",), "no latents"),

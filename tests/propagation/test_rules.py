@@ -1,4 +1,4 @@
-"""Tables of propagation: what each rule's spec stands for, which cuts a spec names, and that a row is all a rule needs."""
+"""Tables of propagation: the settings of each rule, the cuts that a spec names, and one row as all that a rule needs."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Feature propagation over steps: key steps are fully evaluated, between them cached features are reused or
-extrapolated. `attach` applies it to a model.
+"""Feature propagation over steps: the model is fully evaluated at key steps, and cached features are reused or
+extrapolated at the steps between them. `attach` applies it to a model.
 
     with attach(pipeline, EncoderPropagation(max_error=0.02)) as handle:
         pipeline("a prompt")
         print(handle.report()["keys"])
 
-For UNets and DiTs, in this engine's loop and in pipelines that the user drives. Knows no model family by name.
+It works on UNets and DiTs, in this engine's loop and in pipelines that the user drives, and knows no model family by
+name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Split points of a transformer: front blocks run at every step, the middle's change is cached, the tail runs again.
+"""Split points of a transformer: front and tail blocks run at every step, the change by the middle blocks is cached.
 
     between key steps:  h_front -> h_front + (h_out - h_in of the last key steps) -> tail -> output
 
-so that the current latents enter through the front, which serves as probe too. Blocks are found by the names that the
-library gives its lists of blocks, and by the order in which they run.
+The current latents enter through the front, which also serves as a probe. Blocks are found by the names that diffusers
+gives to its lists of blocks, and by the order in which they run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ _LISTS = (
 
 
 def block_lists(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a transformer; empty where no list of blocks has a known name."""
+    """The blocks of a transformer; empty if no list of blocks has a known name."""
     lists = [child for name, child in model.named_children() if name in _LISTS and isinstance(child, nn.ModuleList)]
     return [block for blocks in lists for block in blocks]
 
 
 class BlockCut(Cut):
-    """Caches what the blocks between the first `front` and the last `tail` add. Raises UnsupportedError, InputError."""
+    """Caches the change by the blocks between the first `front` and the last `tail`.
+
+    Raises UnsupportedError if no blocks are found, InputError if none are left to cache.
+    """
 
     def __init__(self, model: nn.Module, front: int, tail: int, order: int, probe: bool) -> None:
         super().__init__(order)
@@ -47,11 +50,11 @@ class BlockCut(Cut):
                 f"blocks:{front},{tail} leaves nothing of {len(blocks)} blocks of {type(model).__name__} to cache"
             )
         self.front, self.tail, self.probe, self.count = front, tail, probe, len(blocks)
-        self.entry: tuple[torch.Tensor, ...] = ()  # input streams of the middle's first block, in this call
+        self.entry: tuple[torch.Tensor, ...] = ()  # input streams of the first middle block, in this call
         self.called = 0  # blocks called so far, in this call
         # Per branch, since windows differ in length, and streams are identified by their shapes:
-        self.stream_places: dict[str, list[int]] = {}  # of the token streams among that block's inputs
-        self.exit: dict[str, int] = {}  # index of the middle's last block
+        self.stream_places: dict[str, list[int]] = {}  # of the token streams among the inputs of the first middle block
+        self.exit: dict[str, int] = {}  # index of the last middle block
         self._fresh: tuple[torch.Tensor, ...] = ()
         self._inputs: list[CacheEntry] = []
         self._outputs: list[CacheEntry] = []
@@ -91,12 +94,12 @@ class BlockCut(Cut):
         return super().replay(branch, positions, forward, latents, timesteps)
 
     def enter(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
-        """At a key step: the middle's first block; its streams are the inputs that its outputs continue."""
+        """Note the first middle block of a key step; its streams are the inputs that its outputs continue."""
         places = [i for i in match_shapes(outputs, inputs) if i is not None]
         self.stream_places[self.state.branch], self.entry = places, tuple(inputs[i] for i in places)
 
     def leave(self, index: int, outputs: Sequence[torch.Tensor]) -> None:
-        """At a key step: a block of the middle; the last one that continues all streams is the middle's end."""
+        """Note a middle block of a key step; the last one that continues all streams ends the middle."""
         found = [outputs[i] for i in match_shapes(self.entry, outputs) if i is not None]
         if self.entry and len(found) == len(self.entry):
             self._fresh, self.exit[self.state.branch] = tuple(found), index
@@ -105,15 +108,15 @@ class BlockCut(Cut):
         self._inputs += [CacheEntry(self.order + 1) for _ in self.entry[len(self._inputs) :]]
         self._outputs += [CacheEntry(self.order + 1) for _ in self.entry[len(self._outputs) :]]
         if self.state.weights:
-            held = self.propagate(branch, (1.0,))
-            for expected, newest, fresh in zip(self.propagate(branch), held, self._fresh, strict=True):
+            last = self.propagate(branch, (1.0,))
+            for expected, newest, fresh in zip(self.propagate(branch), last, self._fresh, strict=True):
                 self.state.compare(expected, newest, fresh)
         for entry, value in zip(self.entries(), (*self.entry, *self._fresh), strict=True):
             entry.record(branch, value)
         self.entry = self._fresh = ()
 
     def propagate(self, branch: str, weights: tuple[float, ...] | None = None) -> tuple[torch.Tensor, ...]:
-        """The middle's output for the present entry: the cached outputs, moved as far as the entry has moved."""
+        """The middle's output for the present entry: the cached outputs, changed as much as the entry has changed."""
         weights, found = self.state.weights[0] if weights is None else weights, []
         for entry, before, after in zip(self.entry, self._inputs, self._outputs, strict=True):
             inputs, outputs = before.values[branch], after.values[branch]
@@ -133,7 +136,7 @@ class BlockCut(Cut):
 
 @dataclass
 class _Blank:
-    """A tensor of an output that nobody reads between key steps."""
+    """A tensor of an output that no block reads between key steps."""
 
     shape: torch.Size
     dtype: torch.dtype
@@ -144,7 +147,7 @@ class _Blank:
 
 
 class _CachedBlock(ForwardAttachment):
-    """One transformer block, which runs, or returns the propagated streams."""
+    """One transformer block, which either runs or returns the propagated streams."""
 
     kind = "propagation"
 
@@ -182,7 +185,7 @@ class _CachedBlock(ForwardAttachment):
         cut.leave(index, tensors)
 
     def _replayed_output(self, streams: tuple[torch.Tensor, ...]) -> object:
-        """An output of this block's form, with `streams` where their shapes fit."""
+        """An output in the form of this block's, with `streams` put where their shapes fit."""
         left, parts = list(streams), []
         for part in self._forms[self._cut.state.branch]:
             fits = next((i for i, s in enumerate(left) if isinstance(part, _Blank) and s.shape == part.shape), None)

@@ -6,20 +6,23 @@ import math
 
 from videogen.core.errors import InputError, UnsupportedError
 
-from .calibration import factor_of
+from .calibration import error_factor
 from .config import EncoderPropagation
 from .controller import Controller, ErrorControl, FixedKeySteps
 from .cut import Cut
 from .key_steps import resolve_key_steps
 from .run_schedule import RunSchedule
 
-_FIRST_FRACTION = 0.1  # of the steps, from the noisiest, that are key steps: errors there grow most
-_FEWEST_FIRST = 4  # of them
+_FIRST_FRACTION = 0.1  # of the steps, the noisiest, are key steps: errors there grow most
+_FEWEST_FIRST = 4  # of these steps
 
 
 def build_controller(config: EncoderPropagation, schedule: RunSchedule, cut: Cut, model: str | None) -> Controller:
-    """model: the name under which it was calibrated. InputError where the configuration does not fit the schedule, or
-    needs one."""
+    """The controller of one run.
+
+    model: the name under which the model was calibrated. InputError if the configuration does not fit the schedule, or
+    needs one and there is none.
+    """
     if config.max_error is not None:
         return _error_control(config, config.max_error, schedule, cut, model)
     assert config.keys is not None
@@ -38,6 +41,6 @@ def _error_control(
         raise UnsupportedError(
             f"{schedule.solver} adds noise at each step, for which no error can be promised; use every:N, or unipc"
         )
-    factor = factor_of(cut.name, model, schedule.solver, steps)
+    factor = error_factor(cut.name, model, schedule.solver, steps)
     first = max(_FEWEST_FIRST, math.ceil(steps * _FIRST_FRACTION)) if config.first is None else config.first
     return ErrorControl(max_error, factor, schedule.levels, cut.order, first, config.last)

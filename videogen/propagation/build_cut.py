@@ -1,4 +1,4 @@
-"""Building the cut that a configuration names, through one model."""
+"""Building of the cut that a configuration names, in one model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .cut_kinds import parse_cut
 
 
 def build_cut(model: nn.Module, config: EncoderPropagation) -> Cut:
-    """Raises UnsupportedError where the model has no such cut, InputError where its numbers do not fit."""
+    """The configured cut. UnsupportedError if the model has no such cut, InputError if its numbers do not fit."""
     predictor = config.predictor_kind
     kind, numbers = parse_cut(config.boundary)
     if kind.builder is None:

@@ -19,7 +19,7 @@ from .cut_state import CacheEntry, CutState
 class CachedLayer(ForwardAttachment):
     """One module that does not run between key steps.
 
-    entry: where its output is cached; None where no other layer reads it. clone: whether another layer writes into it.
+    entry: caches its output; None if no layer that runs reads it. clone: whether another layer writes into the output.
     """
 
     kind = "propagation"
@@ -27,7 +27,7 @@ class CachedLayer(ForwardAttachment):
     def __init__(self, module: nn.Module, state: CutState, entry: CacheEntry | None, clone: Callable[[], bool]) -> None:
         self._state, self._entry, self._clone = state, entry, clone
         self._in_tuple = False
-        # per branch, as windows differ in length
+        # per branch, as windows may differ in length
         self._shapes: dict[str, tuple[torch.Size, torch.dtype, torch.device]] = {}
         super().__init__(module)
 
@@ -52,7 +52,7 @@ class CachedLayer(ForwardAttachment):
 
     def _replay(self) -> torch.Tensor:
         state = self._state
-        if self._entry is None:  # only the shape is read
+        if self._entry is None:  # only the shape matters
             (batch, *rest), dtype, device = self._shapes[state.branch]
             shape = (batch * len(state.weights), *rest)
             blank = torch.zeros(1, dtype=dtype, device=device)

@@ -1,5 +1,7 @@
-"""Feature caches of diffusers by name, each with its one number: one row per cache; `library` attaches them. No torch
-here."""
+"""Feature caches of diffusers by name, each with one number: one row per cache. `library` attaches them.
+
+Importing this loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 
 @dataclass(frozen=True)
 class LibraryKind:
-    """default, unit: of the cache's number, which is a `threshold` above 0 or an `interval`, a whole number of steps.
+    """One cache.
 
-    config: the library's class of its settings; builder: `module:function` in this package, which builds them. needs:
-    which of `steps`, `mag_ratios`, `timestep` and `sigma` it must be given. passes_over_blocks: it skips full blocks,
-    at least `least_blocks`, whose argument positions the library must know, under `fixed_arguments` or their registered
+    default, unit: of its number, which is a `threshold` above 0 or an `interval`, a whole number of steps. config: its
+    settings class in the library. builder: `module:function` in this package, which builds the settings. needs: those
+    of `steps`, `mag_ratios`, `timestep` and `sigma` that it must be given. skips_blocks: it skips full blocks, at
+    least `least_blocks`, whose argument positions the library must know, under `fixed_arguments` or their registered
     names. filters_latents: it reads the latents of the model's input. pairs_branches: it takes both guidance halves in
     one batch, unless a call is of one branch. counts_steps: it counts the model's calls as steps.
     """
@@ -26,7 +29,7 @@ class LibraryKind:
     builder: str
     description: str
     needs: frozenset[str] = field(default=frozenset())
-    passes_over_blocks: bool = False
+    skips_blocks: bool = False
     least_blocks: int = 1
     fixed_arguments: tuple[str, ...] = ()
     filters_latents: bool = False
@@ -43,7 +46,7 @@ class LibraryKind:
 
     @property
     def needs_from_user(self) -> tuple[str, ...]:
-        """What neither the loop nor a default gives."""
+        """The needs that neither the loop nor a default provides."""
         return tuple(self.needs & {"mag_ratios"})
 
 
@@ -51,12 +54,12 @@ KINDS: dict[str, LibraryKind] = {
     "first-block": LibraryKind(
         0.08, "threshold", "FirstBlockCacheConfig", "library_configs:build_first_block",
         "the blocks' change is reused while the first block's is similar (after TeaCache, arXiv 2411.19108)",
-        passes_over_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
+        skips_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
     ),
     "magcache": LibraryKind(
         0.06, "threshold", "MagCacheConfig", "library_configs:build_magcache",
         "reuses while the product of measured magnitude ratios stays near 1 (MagCache, arXiv 2506.09045)",
-        needs=frozenset({"steps", "mag_ratios"}), passes_over_blocks=True,
+        needs=frozenset({"steps", "mag_ratios"}), skips_blocks=True,
         fixed_arguments=("encoder_hidden_states",), counts_steps=True,
     ),
     "taylorseer": LibraryKind(
@@ -75,18 +78,18 @@ KINDS: dict[str, LibraryKind] = {
     "seacache": LibraryKind(
         0.25, "threshold", "SeaCacheConfig", "library_configs:build_seacache",
         "reuses while the spectrally filtered latents are similar (SeaCache, arXiv 2602.18993)",
-        needs=frozenset({"steps", "sigma"}), passes_over_blocks=True, filters_latents=True,
+        needs=frozenset({"steps", "sigma"}), skips_blocks=True, filters_latents=True,
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LibraryCache:
-    """One of the library's caches, and its one number; None: a default.
+    """One of the library's caches and its number; None: the default. Raises InputError.
 
-    value: for `first-block`, `magcache` and `seacache` a threshold above 0, more is faster; for `taylorseer`, `pab` and
-    `fastercache` an interval: every how many steps all is computed; 1 is the plain model. `fastercache:N` computes the
-    unconditional half every 2N+1 steps. Raises InputError.
+    value: for `first-block`, `magcache` and `seacache` a threshold above 0, larger is faster; for `taylorseer`, `pab`
+    and `fastercache` the interval in steps at which everything is computed; 1 is the plain model. `fastercache:N`
+    computes the unconditional half every 2N+1 steps.
     """
 
     name: str
@@ -111,7 +114,8 @@ class LibraryCache:
 
     @classmethod
     def parse(cls, spec: str) -> LibraryCache | None:
-        """`first-block:0.08`, `pab`; None where the name before `:` is no such cache. InputError for a bad number."""
+        """The cache of a spec such as `first-block:0.08` or `pab`; None if there is no such cache. InputError for a bad
+        number."""
         name, colon, number = spec.strip().partition(":")
         if name not in KINDS:
             return None
@@ -127,8 +131,10 @@ class LibraryCache:
 
 @dataclass(frozen=True)
 class CacheRequest:
-    """One cache with what it needs of a run. mag_ratios: None for magcache: they are measured. Raises InputError,
-    UnsupportedError."""
+    """One cache with the properties of the run that it needs. Raises InputError, UnsupportedError.
+
+    mag_ratios: with magcache, None means that they are to be measured.
+    """
 
     cache: LibraryCache
     steps: int | None

@@ -1,8 +1,8 @@
-"""How the final error relates to the controller's sum, measured on the embedded models by
+"""Calibrated factors between the controller's estimate and the final error, measured on the embedded models by
 `python -m tools.bench propagation calibrate`.
 
-A model that was not calibrated takes the largest factor that is known for its boundary, and of all boundaries where
-there is none; the manifest says so.
+A model that was not calibrated gets the largest factor known for its cut, or of all cuts if none is known, times a
+safety factor; the manifest records whether it was calibrated.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-_CAUTION = 2.0  # for what was not calibrated, over the largest factor that was
-_STEPS = 50  # of the calibration's runs
+_CAUTION = 2.0  # safety factor on the largest known factor, without calibration
+_STEPS = 50  # of the calibration runs
 
 
-def factor_of(boundary: str, model: str | None, solver: str, steps: int) -> float:
-    """What the controller's sum is multiplied by to stand for the final error, with 90 % confidence where calibrated.
+def error_factor(boundary: str, model: str | None, solver: str, steps: int) -> float:
+    """The factor from the controller's sum to the final error, with 90 % confidence if calibrated.
 
-    Fewer steps than calibrated for: each goes further, and the factor grows as fast.
+    boundary: the name of the cut. With fewer steps than in the calibration each step is longer, and the factor grows
+    with the square of that.
     """
     table = _table()
     rows = table.get(boundary) or {key: row for models in table.values() for key, row in models.items()}
@@ -31,7 +32,7 @@ def factor_of(boundary: str, model: str | None, solver: str, steps: int) -> floa
 
 
 def is_calibrated(boundary: str, model: str | None, solver: str, steps: int) -> bool:
-    """Whether the factor was measured for this: the solver too, and about as many steps."""
+    """Whether the factor was measured for this cut, model and solver, with about as many steps."""
     row = _table().get(boundary, {}).get(str(model))
     return row is not None and row["solver"] == solver and abs(steps - _STEPS) <= _STEPS // 5
 

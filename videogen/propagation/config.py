@@ -1,4 +1,7 @@
-"""Propagation settings: a promised error or fixed key steps, the cut and the predictor. No torch here."""
+"""Propagation settings: a promised error or fixed key steps, the cut and the predictor.
+
+Importing this loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,22 @@ from .rules import find_rule, list_rules
 
 @dataclass(frozen=True)
 class EncoderPropagation:
-    """Which steps are fully evaluated, and what the steps between reuse.
+    """The steps at which the model is fully evaluated, and the features that the steps between reuse.
 
-    max_error: promised relative L2 error of the final latents against the plain run; None where `keys` are given. keys:
-    the key steps: `fd` or `fd-dpm` (published lists, scaled to the run's steps), `every:N`, or the steps themselves.
-    boundary: the cut: `auto`; for UNets `fd`, `deepcache:BRANCH`, `cut:E,D` (see `unet_cut`); for transformers
-    `blocks:FRONT,TAIL` (see `block_cut`); for both `output` (see `output_cut`). predictor: `hold`, `linear` (in the log
-    signal-to-noise ratio), `sigma` (linear in sigma), `probe` (blocks only), `auto`. first, last: steps at either end
-    that are always key steps under `max_error`; first None: a tenth of the steps, in which a clip's content is settled.
-    micro_batch: steps that are decoded in one batch where the cut allows it, each with a copy of the cached features;
-    1: one by one. roll_back: go back to a snapshot where a key step shows an error far above its estimate (in the
-    engine's loop). frames: at a key step, run the encoder's spatial layers on every `frames`-th frame and propagate to
-    its neighbours; frames_gate: least similarity of the predicted clean latents for that. prior_noise: alpha of
-    z += alpha * z_T after each step below the fraction `prior_noise_below` of the noise.
+    max_error: promised relative L2 error of the final latents against the plain run; None if `keys` are given.
+    keys: the key steps: `fd` or `fd-dpm` (published lists, scaled to the run's steps), `every:N`, or a list of steps.
+    boundary: the cut: `auto`; for UNets `fd`, `deepcache:BRANCH` or `cut:E,D` (see `unet_cut`); for transformers
+        `blocks:FRONT,TAIL` (see `block_cut`); for both `output` (see `output_cut`).
+    predictor: `hold`, `linear` (in the log signal-to-noise ratio), `sigma` (linear in sigma), `probe` (`blocks` only)
+        or `auto`.
+    first, last: numbers of steps at either end that are always key steps under `max_error`. first=None: a tenth of the
+        steps, as these decide the content of a clip.
+    micro_batch: number of steps that are decoded in one batch if the cut allows it, each with a copy of the cached
+        features; 1: one by one.
+    roll_back: go back to a snapshot if a key step shows an error far above its estimate (in the engine's loop).
+    frames: at a key step, run the encoder's spatial layers on every `frames`-th frame and propagate to its neighbours.
+    frames_gate: least similarity of the predicted clean latents at which a frame may be propagated so.
+    prior_noise: alpha of z += alpha * z_T, after each step below the fraction `prior_noise_below` of the noise.
     """
 
     max_error: float | None = None
@@ -90,7 +96,7 @@ class EncoderPropagation:
 
     @classmethod
     def parse(cls, spec: str) -> EncoderPropagation | None:
-        """The command line's spec; None for `off`. InputError for any other that is not in `rules`."""
+        """The settings of a spec as on the command line; None for `off`. InputError if `rules` has no such rule."""
         rule = find_rule(spec)
         if rule is None or rule.from_library:
             raise InputError(f"unknown propagation {spec!r}; use one of {list_rules()}")

@@ -1,13 +1,13 @@
-"""Controllers of key steps: a list fixed before the run, or step-size control that holds a promised error.
+"""Controllers of key steps: a list fixed before the run, or step-size control that keeps to a promised error.
 
-The promise is the relative L2 error e of the final latents. A propagated step adds an error of the clean latents it
-predicts, and a solver's step takes over a known part g of that (`NoiseLevel.step_gain`), so that to first order
+The promise is about the relative L2 error e of the final latents. A propagated step adds an error to the predicted
+clean latents, and a solver's step passes on a known fraction g of it (`NoiseLevel.step_gain`), so that to first order
 
     e <= factor * sum over propagated steps of g_i * error_i
 
-error_i is measured at the key steps, where the fresh prediction is compared with what propagation would have given. It
-grows from a key step as distance^p in the log signal-to-noise ratio (p: the predictor's order + 1), like the local
-error of a multistep solver. `factor` is calibrated (see `calibration`).
+error_i is measured at the key steps, where the fresh prediction is compared with the propagated one. It grows with the
+distance from the last key step as distance^p in the log signal-to-noise ratio (p: order of the predictor + 1), like the
+local error of a multistep solver. `factor` is calibrated (see `calibration`).
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from typing import Protocol
 
 from videogen.schedulers.levels import NoiseLevel
 
-_SMOOTHING = 0.5  # of the last rate, where the new one is less
+_SMOOTHING = 0.5  # times the last rate is the least new rate
 _PROPAGATED = 0.6  # fraction of steps that a good run propagates: the budget is divided among these
-_LONGEST = 10  # steps of a span
-_FAR_ABOVE = 2.0  # measured over estimated, from which a roll-back pays
+_LONGEST = 10  # propagated steps in a row
+_FAR_ABOVE = 2.0  # ratio of measured to estimated rate from which a roll-back pays off
 
 
 class Controller(Protocol):
     """Decides once per step, for all guidance branches together."""
 
     def start_span(self, key_step: int) -> None:
-        """The next step propagates from this key step. It is not the last one where windows take turns."""
+        """The next step propagates from this key step, which is not the last one if windows take turns."""
         ...
 
     def is_key_step(self, step: int) -> bool: ...
 
     def next_key_step(self, step: int) -> int | None:
-        """The first key step after `step`, where it is known already."""
+        """The first key step after `step`; None if it is not known yet."""
         ...
 
     def note_error(self, step: int, error: float | None) -> None:
-        """The error that propagation would have made at this key step; None where nothing was compared."""
+        """Learn from the error that propagation would have made at this key step; None if nothing was compared."""
         ...
 
     def expected_error(self, step: int) -> float | None:
-        """The error that propagation is estimated to make at this step."""
+        """The estimated error of propagation at this step; None if unknown."""
         ...
 
     def retract(self, step: int) -> None:
-        """This step was to be propagated, and becomes a key step."""
+        """Turn this step, which was to be propagated, into a key step."""
         ...
 
     def roll_back_step(self, step: int, error: float | None) -> int | None:
-        """The step to go back to, where a key step's error is so far above its estimate that the promise is at risk."""
+        """The step to go back to if the error at a key step exceeds its estimate so far that the promise is at risk."""
         ...
 
     def roll_back(self, step: int, error: float) -> None:
-        """The run continues before `step`, which becomes a key step; later steps are undone."""
+        """Undo all steps from `step` on, which becomes a key step."""
         ...
 
 
 class FixedKeySteps:
-    """A fixed list of steps."""
+    """Key steps by a fixed list."""
 
     def __init__(self, key_steps: tuple[int, ...], steps: int) -> None:
         self._key_steps, self._steps = frozenset(key_steps), steps
@@ -91,9 +91,9 @@ class FixedKeySteps:
 
 @dataclass
 class ErrorControl:
-    """Step-size control: propagate while the estimated error stays within the step's part of the budget.
+    """Step-size control: propagate while the estimated error stays within the step's fraction of the budget.
 
-    rate: error per distance^p. spent: of the budget, by the steps propagated so far, as estimated from the errors
+    rate: error per distance^p. spent: the budget used by the steps propagated so far, estimated from the errors
     measured since.
     """
 

@@ -20,22 +20,22 @@ ModelOutput: TypeAlias = Any
 #: Runs the model's own forward: (copies of the batch, a timestep for each or None for the call's own) -> its output.
 Forward = Callable[[int, "torch.Tensor | None"], ModelOutput]
 
-_LEAST_TRUST = 0.05  # in a line: enough to see whether it would have done better
+_LEAST_TRUST = 0.05  # in the extrapolation: enough to measure whether more of it would be better
 
 
 class Cut(ABC):
     """One cut through one model, with the features cached at its key steps, per guidance branch.
 
-    order: 0 holds the cached features between key steps, 1 follows their line.
+    order: 0 holds the cached features between key steps, 1 extrapolates them linearly.
     """
 
     #: Whether predictions between key steps depend on the current latents; if not, they can be made ahead in one batch.
     reads_latents = True
     #: Whether a prediction between key steps costs nothing, so that each key step can be checked against it.
     costs_nothing = False
-    #: Whether a line is always followed fully, or only as far as the last key step showed it to hold. Measured: cuts of
-    #: a UNet gain by the latter (2 dB), outputs and blocks lose (4 dB), as a line that missed once still points the
-    #: right way.
+    #: Whether the linear extrapolation is always made in full, or only as far as it held at the last key step.
+    #: Measured: UNet cuts gain from the latter (2 dB); outputs and blocks lose (4 dB), as an extrapolation that missed
+    #: once still points in the right direction.
     full_lines = True
 
     def __init__(self, order: int) -> None:
@@ -61,20 +61,20 @@ class Cut(ABC):
         return bool(self._points.get(branch))
 
     def weights(self, branch: str, position: float) -> tuple[float, ...]:
-        """Of the cached values, for a step at this coordinate (see `RunSchedule.position`)."""
+        """Weights of the cached values for a step at this coordinate (see `RunSchedule.position`)."""
         return line_weights(self._points[branch][: self.order + 1], position, self._trust.get(branch, 1.0))
 
     def evaluate(
         self, branch: str, position: float, forward: Forward, latents: torch.Tensor
     ) -> tuple[ModelOutput, float | None]:
-        """A key step: the model's full output, and the drift of the cached features; caches the fresh ones."""
+        """Evaluate a key step: the model's full output and the drift of the cached features. Caches the fresh ones."""
         expected = (self.weights(branch, position),) if self.ready(branch) else ()
         with self._running("record", branch, expected):
             output = forward(1, None)
         return output, self._note_key_step(branch, position)
 
     def _note_key_step(self, branch: str, position: float) -> float | None:
-        """Store a key step's coordinate and how far a line may be trusted until the next; returns the drift."""
+        """Store the coordinate of a key step and the trust in the extrapolation until the next. Returns the drift."""
         points = self._points.setdefault(branch, [])
         points.insert(0, position)
         del points[self.order + 1 :]
@@ -91,8 +91,8 @@ class Cut(ABC):
         latents: torch.Tensor,
         timesteps: torch.Tensor | None = None,
     ) -> ModelOutput:
-        """The output with the cached part propagated: of this step, or of several in one batch if latents are not
-        read."""
+        """The output with the cached part propagated, for this step, or for several steps in one batch if the cut does
+        not read the latents."""
         with self._running("replay", branch, tuple(self.weights(branch, position) for position in positions)):
             return forward(len(positions), timesteps)
 
@@ -105,7 +105,7 @@ class Cut(ABC):
             self.state.mode = "off"
 
     def drop_newest(self, branch: str) -> None:
-        """Undo the last key step of a branch, as far as the one before is still cached."""
+        """Undo the last key step of a branch, as far as the one before it is still cached."""
         del self._points.get(branch, [])[:1]
         for entry in self.entries():
             entry.drop_newest(branch)

@@ -1,8 +1,8 @@
-"""Kinds of cuts, as `EncoderPropagation.boundary` spells them: one row per kind. No torch here.
+"""Kinds of cuts, as `EncoderPropagation.boundary` spells them: one row per kind.
 
 A new kind is a file with a builder and a row. A builder takes the model, the numbers of the spec and the predictor:
-`build(model, numbers, predictor) -> Cut`; it raises UnsupportedError where the model has no such cut, InputError where
-the numbers do not fit.
+`build(model, numbers, predictor) -> Cut`; it raises UnsupportedError if the model has no such cut, InputError if the
+numbers do not fit. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from videogen.core.errors import InputError
 
 @dataclass(frozen=True)
 class CutKind:
-    """numbers: names of the numbers after the colon. builder: `module:function` in this package; None: the predictor's
-    default cut. optional: the numbers may be left out."""
+    """One kind of cut.
+
+    builder: `module:function` in this package; None: the default cut of the predictor. numbers: names of the numbers
+    after the colon. optional: whether the numbers may be omitted.
+    """
 
     description: str
     builder: str | None

@@ -1,4 +1,4 @@
-"""Feature cache of one cut: the values of its last key steps, and whether its layers record or replay them."""
+"""Feature cache of one cut: the values at its last key steps, and whether its layers record or replay them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from .predictor import combine
 
 Mode = Literal["off", "record", "replay"]
-#: Of the cached values, newest first: one tuple per copy of the batch.
+#: Weights of the cached values, newest first: one tuple per copy of the batch.
 Weights = tuple[tuple[float, ...], ...]
 
 
 @dataclass
 class CutState:
-    """What the layers of one cut do in the present call.
+    """The mode of the layers of one cut in the present call.
 
     branch: the guidance branch whose features are recorded or replayed. weights: those of `replay`; in `record` those
-    that a step without evaluation would have used, for comparison. The sums run over all features recorded in the call:
-    squared_error and squared_size of (expected - fresh) and fresh; projection and squared_length of (fresh - newest)
-    onto the extrapolated change, which is (expected - newest).
+    that a propagated step would have used, for comparison. The sums run over all features recorded in the call:
+    squared_error of (expected - fresh), squared_size of fresh, projection of (fresh - newest) onto the extrapolated
+    change (expected - newest), and squared_length of that change.
     """
 
     mode: Mode = "off"
@@ -37,7 +37,7 @@ class CutState:
         self.squared_error = self.squared_size = self.projection = self.squared_length = 0.0
 
     def compare(self, expected: torch.Tensor, newest: torch.Tensor, fresh: torch.Tensor) -> None:
-        """Add one feature: as propagation would have given it, as it was at the last key step, and as it is."""
+        """Add one feature: its propagated value, its value at the last key step, and its fresh value."""
         change, real_change = (expected - newest).float(), (fresh - newest).float()
         self.squared_error = self.squared_error + (change - real_change).square().sum()
         self.squared_size = self.squared_size + fresh.float().square().sum()
@@ -45,12 +45,12 @@ class CutState:
         self.squared_length = self.squared_length + change.square().sum()
 
     def drift(self) -> float | None:
-        """Relative L2 error of the features that propagation would have given; None where nothing was compared."""
+        """Relative L2 error of the features as propagated; None if nothing was compared."""
         size = float(self.squared_size)
         return (float(self.squared_error) / size) ** 0.5 if size > 0 else None
 
     def followed_fraction(self) -> float | None:
-        """The fraction of the extrapolated change that the features followed; None where nothing was extrapolated."""
+        """The fraction of the extrapolated change that the features followed; None if nothing was extrapolated."""
         length = float(self.squared_length)
         return float(self.projection) / length if length > 0 else None
 

@@ -10,8 +10,7 @@ from videogen.core.errors import InputError
 
 
 def denoisers(target: object) -> dict[str, nn.Module]:
-    """The UNets and transformers of a pipeline by name, or a single model as `model`. InputError where there is
-    none."""
+    """The UNets and transformers of a pipeline by name, or a single model as `model`. InputError if there is none."""
     if isinstance(target, nn.Module):
         return {"model": target}
     components: Mapping[str, object] = getattr(target, "components", {})

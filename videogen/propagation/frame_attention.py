@@ -1,8 +1,8 @@
 """Self-attention from some frames' queries to all frames' keys and values, most of them cached from earlier key steps.
 
-The module's own code makes queries, keys and values; a torch function mode, on only while that module runs, answers its
-call of `scaled_dot_product_attention`. Other modes do not see the answer: sparse attention would take a call with fewer
-queries than keys for cross-attention.
+The module's own code computes queries, keys and values; a torch function mode, active only while that module runs,
+answers its call of `scaled_dot_product_attention`. Other modes are off for that answer, since sparse attention would
+take a call with fewer queries than keys for cross-attention.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 @dataclass
 class FrameCache:
-    """Of one block and branch: keys and values [b, heads, n, d] and residuals [b, n, c] of each frame's last
-    evaluation."""
+    """The cache of one block and branch: keys and values [b, heads, n, d] and residuals [b, n, c] from the last
+    evaluation of each frame."""
 
     key: torch.Tensor | None = None
     value: torch.Tensor | None = None
     residual: torch.Tensor | None = None
 
     def fits(self, hidden: torch.Tensor) -> bool:
-        """Whether it was made from hidden states of this size."""
+        """Whether it was filled from hidden states of this size."""
         r = self.residual
         return r is not None and (r.shape, r.dtype, r.device) == (hidden.shape, hidden.dtype, hidden.device)
 
@@ -52,8 +52,8 @@ class FrameAttention(FrameSubsetLayer):
 
     @contextmanager
     def attending(self, cache: FrameCache, tokens: torch.Tensor | None, count: int) -> Iterator[None]:
-        """Within it, the module attends to `count` tokens with the queries of `tokens` (None: all). Raises
-        UnsupportedError."""
+        """Within it, the queries of `tokens` (None: all) attend to `count` tokens. UnsupportedError if the module does
+        not attend exactly once."""
         self._mode = mode = _FrameAttentionMode(self._module_name, cache, tokens, count)
         try:
             yield
@@ -103,7 +103,7 @@ class _FrameAttentionMode(TorchFunctionMode):
         self._cache.key, self._cache.value = call["key"].detach(), call["value"].detach()
 
     def _cache_fresh(self, call: _AttentionCall) -> None:
-        """Put the fresh keys and values into the cached ones, and attend to these."""
+        """Replace the fresh frames' keys and values in the cache, and attend to the cached ones."""
         assert self._tokens is not None and self._cache.key is not None and self._cache.value is not None
         self._cache.key = self._cache.key.index_copy(2, self._tokens, call["key"].detach())
         self._cache.value = self._cache.value.index_copy(2, self._tokens, call["value"].detach())

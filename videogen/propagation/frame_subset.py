@@ -1,4 +1,4 @@
-"""Frame subset of a key step: a model computes some frames only and carries the others along.
+"""Frame subset of a key step: a model computes some frames only, and their change is propagated to the others.
 
 The interface that `frame_subset_unet` and `frame_subset_dit` implement; `frame_choice` chooses the frames.
 """
@@ -20,26 +20,26 @@ from videogen.core.errors import InputError
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """What model calls within `FrameSubset.select` compute. fresh: ascending, out of `frames` frames of latents."""
+    """The frames that model calls within `FrameSubset.select` compute: `fresh`, ascending, out of `frames`."""
 
     fresh: tuple[int, ...]
     frames: int
     branch: str
-    _shared: dict[Hashable, torch.Tensor] = field(default_factory=dict)
+    _tables: dict[Hashable, torch.Tensor] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         return len(self.fresh) == self.frames
 
-    def share(self, key: Hashable, build: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """An index or a table that all layers use, built by the first that needs it."""
-        if key not in self._shared:
-            self._shared[key] = build()
-        return self._shared[key]
+    def shared(self, key: Hashable, build: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """An index or table that all layers use, built by the first layer that needs it."""
+        if key not in self._tables:
+            self._tables[key] = build()
+        return self._tables[key]
 
 
 def check_innermost(module: nn.Module) -> None:
-    """InputError where another attachment has replaced the module's forward already."""
+    """InputError if another attachment has already replaced the module's forward."""
     found = next((other for other in attachments_on(module) if isinstance(other, ForwardAttachment)), None)
     if found is not None:
         raise InputError(
@@ -49,7 +49,7 @@ def check_innermost(module: nn.Module) -> None:
 
 
 class FrameSubsetLayer(ForwardAttachment):
-    """Replaces one module's `forward`, with its signature, which other tools read. Attached before all others."""
+    """Replaces the `forward` of one module, with the same signature, as other tools read it. Attached first of all."""
 
     kind = "propagation over frames"
 
@@ -74,14 +74,14 @@ class FrameSubsetLayer(ForwardAttachment):
         """The module's output for all frames, of which the selected ones are computed."""
 
     def hidden_states(self, args: tuple[object, ...], kwargs: dict[str, object]) -> torch.Tensor:
-        """The call's first argument, positional or not."""
+        """The first argument of the call, positional or by name."""
         hidden = args[0] if args else kwargs[next(iter(self.__signature__.parameters))]
         assert isinstance(hidden, torch.Tensor)
         return hidden
 
 
 class FrameSubset:
-    """The replaced layers of one model. Outside `select` the model behaves as if they were not there."""
+    """The replaced layers of one model. Outside `select` the model behaves as without them."""
 
     def __init__(self) -> None:
         self.selection: FrameSelection | None = None

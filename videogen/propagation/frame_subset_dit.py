@@ -4,9 +4,9 @@
     fresh frame:   out = block(h),  residual = out - h is cached
     other frame:   out = h + its last residual in this block
 
-It fits blocks whose self-attention is over the video's tokens alone, with text in cross-attention. At fixed latents and
-conditions with the frames in m groups taken in turn, the output of L blocks equals the full evaluation's from the
-((L + 1)(m - 1) + 1)-th call on. The cache is three times the hidden states per block and guidance branch.
+This requires blocks whose self-attention is over the video's tokens alone, with text in cross-attention. With fixed
+latents and conditions, and the frames in m groups taken in turn, the output of L blocks equals that of the full
+evaluation from the ((L + 1)(m - 1) + 1)-th call on. The cache is three times the hidden states per block and branch.
 
 Shapes: hidden states [b, n, c], n tokens frame by frame; keys and values [b, heads, n, d].
 """
@@ -35,7 +35,7 @@ _KNOWN = frozenset(
 
 
 class DitFrameSubset(FrameSubset):
-    """Of a transformer. Raises UnsupportedError for one that does not fit, InputError where another attachment was
+    """Frame subset of a transformer. UnsupportedError if its blocks do not fit, InputError if another attachment came
     first."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -65,7 +65,7 @@ class DitFrameSubset(FrameSubset):
 
 
 def _fitting_blocks(model: nn.Module) -> list[nn.Module]:
-    """The model's blocks. Raises UnsupportedError where their self-attention is not over the video's tokens alone."""
+    """The blocks of the model. UnsupportedError if their self-attention is not over the video's tokens alone."""
     blocks = block_lists(model)
     for block in blocks:
         check_innermost(block)
@@ -82,7 +82,7 @@ def _fitting_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def _temporal_patch(model: nn.Module) -> int:
-    """Latent frames in one frame of tokens."""
+    """The number of latent frames in one frame of tokens."""
     config = getattr(model, "config", None)
     patch = getattr(config, "patch_size", 1)
     if isinstance(patch, list | tuple) and len(patch) == 3:
@@ -110,7 +110,7 @@ class _Block(FrameSubsetLayer):
     def _run_all(
         self, selection: FrameSelection, hidden: torch.Tensor, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> torch.Tensor:
-        """All frames, all of them cached."""
+        """Compute and cache all frames."""
         cache = FrameCache()
         with self._attention.attending(cache, None, hidden.shape[1]):
             output = self._check_tensor(self.original(*args, **kwargs))

@@ -3,11 +3,11 @@
     fresh frame k:  out_k = layer(h_k),  delta_k = out_k - base(h_k)
     other frame f:  out_f = base(h_f) + sum_k w_fk delta_k
 
-base is the layer's own shortcut (its 1x1 convolution where channels change), so each frame keeps its stream and only
-the residual is carried, by linear interpolation between the two nearest fresh frames. Temporal layers, mixing,
+base is the shortcut of the layer (its 1x1 convolution if channels change), so each frame retains its stream and only
+the residual is propagated, by linear interpolation between the two nearest fresh frames. Temporal layers, mixing,
 downsamplers, middle and decoder run on all frames. Nothing is cached between calls.
 
-Shapes: frames lie in axis 0 as (batch frames), those of one sample next to each other.
+Shapes: axis 0 is (batch frames), with the frames of one sample next to each other.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .frame_subset import FrameSelection, FrameSubset, FrameSubsetLayer
 
 
 class UnetFrameSubset(FrameSubset):
-    """Of a UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError where another attachment
-    was first."""
+    """Frame subset of a UNet with the layout of diffusers. UnsupportedError for another layout, InputError if another
+    attachment came first."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class UnetFrameSubset(FrameSubset):
 
 
 def spatial_layers(model: nn.Module) -> list[nn.Module]:
-    """The encoder's layers that treat each frame separately, without their temporal counterparts. Raises
-    UnsupportedError."""
+    """The encoder layers that treat each frame separately, without their temporal counterparts. UnsupportedError for
+    another layout."""
     found: list[nn.Module] = []
     for block in getattr(model, "down_blocks", ()):
         resnets = [getattr(resnet, "spatial_res_block", resnet) for resnet in getattr(block, "resnets", ())]
@@ -95,7 +95,7 @@ class _SpatialLayer(FrameSubsetLayer):
             raise UnsupportedError(
                 f"{self._module_name} returns {type(output).__name__}, not a tensor or tuple; use frames=1"
             )
-        full = self._carry(selection, hidden, fresh, rows)
+        full = self._propagate(selection, hidden, fresh, rows)
         return (full, *output[1:]) if isinstance(output, tuple) else full
 
     def _rows(self, selection: FrameSelection, hidden: torch.Tensor) -> torch.Tensor:
@@ -107,24 +107,23 @@ class _SpatialLayer(FrameSubsetLayer):
                 "give the video's"
             )
         starts = range(0, total, frames)
-        return selection.share(
+        return selection.shared(
             ("rows", total, hidden.device),
             lambda: torch.tensor([s + k for s in starts for k in selection.fresh], device=hidden.device),
         )
 
-    def _carry(
+    def _propagate(
         self, selection: FrameSelection, hidden: torch.Tensor, fresh: torch.Tensor, rows: torch.Tensor
     ) -> torch.Tensor:
-        """All frames' outputs: the fresh ones as they are, the others' from their own stream and the fresh ones'
-        change."""
+        """The outputs of all frames: fresh ones as computed, others from their stream and the change of the fresh."""
         base = self._base(hidden)
-        weights = selection.share(
+        weights = selection.shared(
             ("weights", fresh.dtype, fresh.device),
             lambda: frame_weights(selection.fresh, selection.frames).to(fresh.device, fresh.dtype),
         )
         delta = (fresh - base[rows]).unflatten(0, (-1, len(selection.fresh))).flatten(2)
-        carried = (weights @ delta).reshape(base.shape)
-        return (base + carried).to(fresh.dtype).index_copy(0, rows, fresh)
+        propagated = (weights @ delta).reshape(base.shape)
+        return (base + propagated).to(fresh.dtype).index_copy(0, rows, fresh)
 
     def _base(self, hidden: torch.Tensor) -> torch.Tensor:
         short = hidden if self._shortcut is None else self._shortcut(hidden)
@@ -132,5 +131,5 @@ class _SpatialLayer(FrameSubsetLayer):
 
 
 def _select_rows(value: object, rows: torch.Tensor, total: int) -> object:
-    """The fresh frames' rows of a tensor that has one per frame of each sample; anything else as it is."""
+    """The rows of the fresh frames in a tensor with one row per frame of each sample; any other value unchanged."""
     return value[rows] if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == total else value

@@ -1,4 +1,4 @@
-"""Tokens of some frames: their index, and a transformer block's arguments at these tokens, which lie frame by frame."""
+"""Tokens of some frames, which are ordered frame by frame: their index, and a block's arguments at these tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .frame_subset import FrameSelection
 
 
 def token_index(selection: FrameSelection, patch_t: int, hidden: torch.Tensor) -> torch.Tensor | None:
-    """int64 [tokens of the fresh frames] among the n of hidden states [b, n, c]; None where all are fresh.
+    """The indices of the fresh frames' tokens, int64, among the n of hidden states [b, n, c]; None if all are fresh.
 
-    patch_t: latent frames in one frame of tokens, which is fresh if one of them is. Raises InputError,
+    patch_t: the number of latent frames in one frame of tokens, which is fresh if one of them is. Raises InputError,
     UnsupportedError.
     """
     if hidden.ndim != 3:
@@ -33,14 +33,15 @@ def token_index(selection: FrameSelection, patch_t: int, hidden: torch.Tensor) -
         starts = torch.tensor([f * per_frame for f in chosen], device=hidden.device)
         return (starts[:, None] + torch.arange(per_frame, device=hidden.device)).flatten()
 
-    return selection.share(("tokens", count, hidden.device), build)
+    return selection.shared(("tokens", count, hidden.device), build)
 
 
 def select_tokens(name: str, value: object, tokens: torch.Tensor, count: int) -> object:
-    """An argument of a block, or the tensors in its tuples, at `tokens` of the video's `count` tokens.
+    """An argument of a block, or each tensor in it, reduced to `tokens` of the video's `count` tokens.
 
-    Text is not reduced. In a mask [..., n, n] the queries are. A floating-point tensor is indexed along its first axis
-    of length `count` that is not its last, which is channels; an integer one holds positions and is indexed along any.
+    Text is not reduced. A mask [..., n, n] is reduced along its queries. A floating-point tensor is indexed along its
+    first axis of length `count`, except the last axis, which is channels; an integer one has positions and is indexed
+    along any axis.
     """
     if name in ("encoder_hidden_states", "encoder_attention_mask"):
         return value

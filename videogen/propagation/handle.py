@@ -1,9 +1,9 @@
 """Propagation attached to a diffusers model or pipeline, and detached again without a trace.
 
-The model's `forward` is replaced on the instance; it decides for each call whether it is a key step. Steps are given by
-the engine's loop (`at`) or, in a pipeline that the user drives, read from the timesteps of the model calls. Where
+The model's `forward` is replaced on the instance, and each call is decided to be a key step or not. Steps are given by
+the engine's loop (`at`) or, in a pipeline that the user drives, read from the timesteps of the model calls. If
 predictions between key steps do not depend on the latents, they are made ahead in one batch and returned in the order
-of the pipeline's model calls, so that any solver sees its normal sequence.
+of the pipeline's model calls, so that any solver gets its usual sequence.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from .run_report import Evaluation, summarize
 from .run_schedule import RunSchedule, Scheduler, is_set, read_schedule
 from .supervision import StepContext, Supervision
 
-_AUDITED = (1, 2, 3, 5, 9, 17, 33)  # key steps, counted from 0, at which a cut whose predictions cost time is checked
+# key steps, counted from 0, at which a cut whose predictions cost time is compared with the model
+_AUDITED = (1, 2, 3, 5, 9, 17, 33)
 _LATE = "its windows were not evaluated at the last key step"
 
 
@@ -43,12 +44,14 @@ def attach(
     scheduler: Scheduler = None,
     calibrated_as: str | None = None,
 ) -> PropagationHandle:
-    """Propagate in a model, or in all of a pipeline's denoisers, until `close()`.
+    """Propagate in a model, or in all denoisers of a pipeline, until `close()`.
 
-    target: a diffusers UNet or video transformer, or a pipeline. config: the promise or rule, or the command line's
-    spec for it, such as `fd`. scheduler: whose timesteps are run; None: the pipeline's; a single model without one can
-    only follow `every:N` or a list of steps. calibrated_as: the model's name in `calibration`. Also a context manager.
-    Compile, copy or save a model before or after, not while this is attached. Raises InputError, UnsupportedError.
+    target: a diffusers UNet or video transformer, or a pipeline. config: the promise or rule, or a spec as on the
+    command line, such as `fd`. scheduler: the scheduler of the run; None: the pipeline's. A single model without a
+    scheduler can only follow `every:N` or a list of steps. calibrated_as: the name of the model in `calibration`.
+
+    The handle is also a context manager. Compile, copy or save a model before or after, not while this is attached.
+    Raises InputError, UnsupportedError.
     """
     if isinstance(config, str):
         config = EncoderPropagation.parse(config)
@@ -86,19 +89,19 @@ class PropagationHandle:
 
     @property
     def scheduler(self) -> Scheduler:
-        """Whose timesteps are run: the one given, or the pipeline's present one."""
+        """The scheduler of the run: the one given, or the pipeline's present one."""
         return self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
 
     def _begin(self, first: float | None = None) -> None:
-        """Begin a run at this timestep: nothing is cached, nothing is decided."""
+        """Begin a run at this timestep, with nothing cached or decided."""
         self.schedule: RunSchedule = read_schedule(self.scheduler, self.config.predictor_kind.in_sigma, first)
         self.controller: Controller | None = None
         if self.scheduler is None or is_set(self.scheduler):  # else the pipeline has yet to set its timesteps
             self.controller = build_controller(self.config, self.schedule, self._models[0].cut, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key_step = -1, True
-        self._decided: list[int] = []  # key steps; windows that take turns join them at later steps
-        self._before_step = 0  # of `evaluations`: calls before the present step
+        self._decided: list[int] = []  # key steps; windows that take turns follow them at later steps
+        self._before_step = 0  # number of `evaluations` before the present step
         self.evaluations: list[Evaluation] = []
         self.ahead_s = 0.0
         self.errors: dict[int, float | None] = {}
@@ -113,8 +116,8 @@ class PropagationHandle:
         """Give the step and guidance branch of the model calls in this block, instead of having them inferred.
 
         Calls of several windows are separate branches, `cond@0`, `cond@12`, in any order; windows may take turns from
-        step to step. A branch that comes first at a step between key steps is fully evaluated, with all that follow at
-        that step; if others of the step were propagated before it, the next step is a key step.
+        step to step. A branch that first appears at a step between key steps is fully evaluated, with all that follow
+        at that step; if other branches of the step were propagated before it, the next step is a key step.
         """
         self._given_context = StepContext(step, branch, guidance_scale)
         try:
@@ -128,7 +131,7 @@ class PropagationHandle:
         self.forced.update(steps)
 
     def context(self, call: ModelCall) -> StepContext:
-        """The step and branch of a call. A new run begins where the timesteps are another tensor, or turn back."""
+        """The step and branch of a call. A new run begins if the timesteps are another tensor, or start over."""
         if self._given_context is not None:
             return self._given_context
         if self.scheduler is None:
@@ -136,7 +139,7 @@ class PropagationHandle:
                 self._begin()
             return StepContext(self._clock.step, str(self._clock.calls), 1.0)
         same_run = self.schedule.all_timesteps is self.scheduler.timesteps
-        step = self.schedule.step_of(call.timestep) if same_run else None
+        step = self.schedule.find_step(call.timestep) if same_run else None
         if step is None or step < self._step or self.controller is None:
             self._begin(call.timestep)
             step = 0
@@ -144,13 +147,13 @@ class PropagationHandle:
         return StepContext(step, str(self._calls), self._guidance_scale())
 
     def _guidance_scale(self) -> float:
-        """The pipeline's, 1 without guidance; the largest where each frame has a separate one."""
+        """The guidance scale of the pipeline; 1 without guidance, the largest if each frame has a separate one."""
         scale = getattr(self._pipeline, "guidance_scale", None)
         guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
         return float(torch.as_tensor(scale).max()) if scale is not None and guided else 1.0
 
     def is_key_step(self, context: StepContext, model: PropagatedModel) -> bool:
-        """Decided once per step, for all its branches."""
+        """Whether a call is of a key step, which is decided once per step for all its branches."""
         if context.step != self._step:
             if self._given_context is not None and context.step == 0:
                 self._begin()
@@ -170,20 +173,19 @@ class PropagationHandle:
         return self._is_key_step
 
     def _is_late(self, last: int | None) -> bool:
-        """Whether a branch, last fully evaluated at this step, has yet to follow the last key step that was decided."""
+        """Whether a branch that was last fully evaluated at this step missed the last key step."""
         return last is not None and bool(self._decided) and last < self._decided[-1]
 
     def joins_key_step(self, context: StepContext, last: int | None) -> bool:
-        """Whether a branch that was absent at the last key step is fully evaluated at a step whose other branches were
-        not."""
+        """Whether a branch that missed the last key step is fully evaluated at a step whose other branches are not."""
         if self._is_key_step or not self._is_late(last):
             return False
         self.forced.setdefault(context.step, f"{_LATE}, in some branches")
         return True
 
     def add_key_step(self, context: StepContext, why: str) -> None:
-        """There is nothing to propagate from: this step becomes a key step, and the next one too if a branch of this
-        one was propagated."""
+        """Make this step a key step, as there is nothing to propagate from; if a branch of it was propagated, the next
+        one instead."""
         assert self.controller is not None
         if self._is_key_step:
             return
@@ -200,7 +202,7 @@ class PropagationHandle:
         return self._is_key_step
 
     def audits(self, model: nn.Module) -> bool:
-        """Whether the present key step is also propagated, for comparison: at the first few, then ever more rarely."""
+        """Whether the present key step is also propagated, for comparison: the first few, later ones ever more rarely."""
         return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
 
     def supervise(
@@ -211,7 +213,7 @@ class PropagationHandle:
         latents: torch.Tensor,
         drift: float | None,
     ) -> None:
-        """At a key step: compare what propagation would have given with the model's output, or the features alone."""
+        """Compare the propagated output of a key step with the model's, or note the drift of the features alone."""
         if self.schedule.levels is None or not self._is_key_step:
             return
         self._supervision.note_drift(drift)
@@ -220,10 +222,10 @@ class PropagationHandle:
             self._supervision.note(first_tensor(expected), first_tensor(fresh), latents, level, context)
 
     def finish_step(self, roll_back: bool = False) -> int | None:
-        """All branches of the present step were called. Learns from it if it is a key step.
+        """Note that all branches of the present step were called, and learn from its error if it is a key step.
 
-        Where `roll_back` is allowed and the error is far above its estimate: the step to go back to, which will be a
-        key step.
+        Returns the step to go back to, which will be a key step, if `roll_back` is allowed and the error is far above
+        its estimate; else None.
         """
         step, levels = self._step, self.schedule.levels
         if step < 0 or not self._is_key_step or step in self.errors or levels is None or self.controller is None:
@@ -249,7 +251,7 @@ class PropagationHandle:
             model.close()
 
     def report(self) -> dict[str, Any]:
-        """What was promised and reached, and what it saved, for a manifest."""
+        """The promise, the measured errors and the savings, for a manifest."""
         self.finish_step()
         return summarize(self)
 
@@ -259,7 +261,7 @@ class PropagationHandle:
 
     @property
     def key_step_frames(self) -> list[KeyStepFrames]:
-        """Of each model, where key steps compute some frames only."""
+        """The frame subsets of the models, if key steps compute some frames only."""
         return [model.key_step_frames for model in self._models if model.key_step_frames]
 
     def __enter__(self) -> PropagationHandle:
@@ -275,4 +277,4 @@ def _check_attachable(model: nn.Module) -> None:
     check_free(model, PropagatedModel)
     check_not_compiled(model)
     if getattr(model, "is_cache_enabled", False):
-        raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; disable_cache() it first")
+        raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; call disable_cache() first")

@@ -1,4 +1,4 @@
-"""Frames that the key steps of one model compute: in turn, and those that have changed too much; see `frame_choice`."""
+"""Frames that the key steps of one model compute: each in turn, and those that differ too much (see `frame_choice`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .supervision import clean_latents
 
 
 class KeyStepFrames:
-    """The frame subset of one model, and per branch the turn and the clean latents that were last predicted."""
+    """The frame subset of one model, and per branch the number of key steps and the last predicted clean latents."""
 
     def __init__(self, model: nn.Module, every: int, gate: float) -> None:
         self._model, self._every, self._gate = model, every, gate
@@ -27,7 +27,7 @@ class KeyStepFrames:
 
     @contextmanager
     def select(self, branch: str, latents: torch.Tensor) -> Iterator[None]:
-        """A key call of this branch: the first computes all frames, later ones those whose turn it is."""
+        """Select the frames of a key step of this branch: the first computes all, later ones those whose turn it is."""
         frames = latents.shape[self._frame_axis(latents)]
         turn = self._turn.get(branch, 0)
         if turn == 0 or not self.subset.ready(branch):
@@ -42,13 +42,16 @@ class KeyStepFrames:
     def note(
         self, branch: str, latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel | None, kind: str
     ) -> None:
-        """Store the clean latents that the model's prediction implies: the next choice is gated on them."""
+        """Store the clean latents that the model's prediction implies, for the next choice of frames."""
         if level is not None and latents.shape == prediction.shape:
             clean = clean_latents(latents.float(), prediction.float(), level, kind)
             self._clean[branch] = clean.movedim(self._frame_axis(latents), 2)
 
     def _frame_axis(self, latents: torch.Tensor) -> int:
-        """Of the model's latents: [b, c, f, h, w], or [b, f, c, h, w] where the channels say so. UnsupportedError."""
+        """The axis of frames in latents [b, c, f, h, w], or [b, f, c, h, w] if axis 2 has the model's channels.
+
+        UnsupportedError if there is none.
+        """
         if latents.ndim != 5:
             name = type(self._model).__name__
             raise UnsupportedError(

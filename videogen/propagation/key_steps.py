@@ -1,7 +1,7 @@
 """Key-step schedule: the steps of a run at which a model is fully evaluated; features are propagated between them.
 
-Lists count from 0, the noisiest step. Published ones are Faster Diffusion's (Li et al. 2312.09608, appendix); for
-another number of steps they are scaled, dense early and sparse late as they were. Importing this loads no torch.
+Lists count from 0, the noisiest step. The published ones are from Faster Diffusion (Li et al. 2312.09608, appendix);
+they are scaled to the number of steps and stay dense early and sparse late. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PUBLISHED: dict[str, tuple[int, tuple[int, ...]]] = {
     "fd-dpm": (20, (0, 1, 2, 3, 5, 10, 15)),  # under DPM-Solver and DPM-Solver++
 }
 _INTERVAL = "every"
-_MANY = 100_000  # steps, where the length of a run is not known
+_MANY = 100_000  # steps, if the length of a run is not known
 
 
 def published_key_steps(name: str, steps: int) -> tuple[int, ...]:
@@ -34,14 +34,14 @@ def scaled_key_steps(key_steps: Sequence[int], length: int, steps: int) -> tuple
 
 
 def uniform_key_steps(every: int, steps: int) -> tuple[int, ...]:
-    """Steps 0, every, 2 every, ... InputError where `every` is under 1."""
+    """Steps 0, every, 2 every, ... InputError if `every` is below 1."""
     if every < 1:
         raise InputError(f"every:{every} must be at least every:1")
     return tuple(range(0, steps, every))
 
 
 def check_key_steps(key_steps: Iterable[int], steps: int) -> tuple[int, ...]:
-    """The user's own list for a run of `steps` steps. InputError where it has no step 0, is unsorted or out of
+    """A user's list of key steps for a run of `steps` steps. InputError if it has no step 0, is unsorted or out of
     range."""
     found = tuple(key_steps)
     if not found or found[0] != 0:
@@ -57,7 +57,7 @@ def check_key_steps(key_steps: Iterable[int], steps: int) -> tuple[int, ...]:
 
 
 def parse_interval(spec: str, argument: str) -> int:
-    """The N of a spec such as `every:N`. InputError where it is not a whole number of at least 1."""
+    """The N of a spec such as `every:N`. InputError if it is not a whole number of at least 1."""
     if not argument.isdecimal() or int(argument) < 1:
         name = spec.partition(":")[0]
         raise InputError(f"{spec!r} needs a whole number of at least 1 after the colon, such as {name}:3")
@@ -65,7 +65,7 @@ def parse_interval(spec: str, argument: str) -> int:
 
 
 def check_key_steps_spec(keys: object) -> None:
-    """InputError where this is not None, a published list's name, `every:N` or a list of steps."""
+    """InputError if this is not None, the name of a published list, `every:N` or a list of steps."""
     if keys is None or (isinstance(keys, str) and keys in PUBLISHED):
         return
     if isinstance(keys, str):
@@ -82,8 +82,8 @@ def check_key_steps_spec(keys: object) -> None:
 
 
 def resolve_key_steps(keys: str | tuple[int, ...], steps: int | None) -> tuple[tuple[int, ...], int]:
-    """The key steps of a run of `steps` steps, and how many steps that is; None: not known. InputError where the keys
-    need it or do not fit."""
+    """The key steps of a run of `steps` steps (None: not known), and the number of steps that they cover. InputError if
+    the keys need the number of steps or do not fit it."""
     if isinstance(keys, str) and keys not in PUBLISHED:
         count = steps or _MANY
         return uniform_key_steps(parse_interval(keys, keys.partition(":")[2]), count), count

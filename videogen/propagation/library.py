@@ -1,8 +1,8 @@
-"""Feature caches of diffusers, attached to a model or pipeline by name, kept in step with the run, and detached again.
+"""Feature caches of diffusers: attached to a model or pipeline by name, given each step of the run, detached again.
 
-They are the library's own code (`diffusers.hooks`). This module refuses them where enabling one may raise late, do
-nothing, or be silently wrong; separates the guidance branches also in those that have one state for all calls; and
-restores every module. It promises no error: for that, see `config.EncoderPropagation`. The names: `caches`.
+The caches are the library's code (`diffusers.hooks`). This module refuses a cache where it would raise late, do nothing
+or give wrong results; separates guidance branches, even in caches that have one state for all calls; and restores every
+module. It promises no error: for that, see `config.EncoderPropagation`. Their names are in `caches`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ def attach_library(
     target: object, cache: LibraryCache | str, *, steps: int | None = None,
     mag_ratios: Sequence[float] | None = None, is_guidance_distilled: bool = False,
 ) -> LibraryHandle:  # fmt: skip
-    """Enable one of the library's caches on a model, or on all of a pipeline's denoisers, until `close()`.
+    """Enable one of the library's caches on a model, or on all denoisers of a pipeline, until `close()`.
 
-    steps: of a run; magcache and seacache need it. mag_ratios: of magcache, from `calibrate_magcache`; fitted to
-    `steps`. is_guidance_distilled: of fastercache; True where a call is of one guidance branch, or there is no
-    guidance, False where the unconditional and the conditional half are one batch, in this order. Also a context
-    manager. Compile, copy or save a model before or after, not while this is attached. Raises InputError, and
-    UnsupportedError where the cache does not work for the class, with what does.
+    steps: the number of steps of a run; magcache and seacache need it. mag_ratios: for magcache, from
+    `calibrate_magcache`; the library fits them to `steps`. is_guidance_distilled: for fastercache; True if each call is
+    of one guidance branch, or there is no guidance, False if the unconditional and the conditional half are one batch,
+    in this order.
+
+    The handle is also a context manager. Compile, copy or save a model before or after, not while this is attached.
+    Raises InputError, and UnsupportedError with an alternative if the cache does not work for the class of model.
     """
     found = LibraryCache.parse(cache) if isinstance(cache, str) else cache
     if not isinstance(found, LibraryCache):
@@ -49,11 +51,11 @@ def attach_library(
 
 
 def calibrate_magcache(target: object, run: Callable[[LibraryHandle], object], *, steps: int) -> list[float]:
-    """The magnitude ratios of a model or pipeline: [steps], one per step, the mean over guidance branches.
+    """Measure the magnitude ratios of a model or pipeline: [steps], one per step, the mean over guidance branches.
 
-    run: makes one full run of `steps` steps, nothing skipped, with `handle.at(...)` around each model call (or with a
-    pipeline that opens the library's cache contexts itself). Ratios belong to one checkpoint and one schedule of steps.
-    Raises as `attach_library`.
+    run: makes one full run of `steps` steps, with `handle.at(...)` around each model call (or with a pipeline that
+    opens the library's cache contexts itself). Ratios are specific to a checkpoint and a schedule of steps. Raises the
+    errors of `attach_library`.
     """
     with LibraryHandle(target, CacheRequest(LibraryCache("magcache"), steps, None, False)) as handle:
         run(handle)
@@ -66,11 +68,11 @@ def calibrate_magcache(target: object, run: Callable[[LibraryHandle], object], *
 
 
 class LibraryHandle:
-    """One of the library's caches on one model or pipeline. `at` gives the step; `close()` detaches the cache."""
+    """One of the library's caches on a model or pipeline. `at` gives the step; `close()` detaches the cache."""
 
     def __init__(self, target: object, request: CacheRequest) -> None:
         self._request, self._closed = request, False
-        self.ratios: dict[int, list[float]] = {}  # step -> measured by a calibrating run of magcache, one per branch
+        self.ratios: dict[int, list[float]] = {}  # step -> ratio per branch, measured by calibration of magcache
         self._last_step: dict[str, int] = {}  # of each branch
         models = denoisers(target)
         for model in models.values():
@@ -87,12 +89,11 @@ class LibraryHandle:
     def at(
         self, step: int, branch: str, timestep: Timestep | None = None, sigma: float | None = None
     ) -> Iterator[None]:
-        """Give the step and guidance branch of the one model call in this block. A branch's steps go up; step 0 again
-        is a new run.
+        """Give the step and guidance branch of the one model call in this block. Raises InputError.
 
-        timestep: 1000 for pure noise to 0; pab and fastercache need it. sigma: the fraction of noise, from 0 to 1, in
-        z = (1 - sigma) x + sigma noise; seacache needs it. Windows and stages of a step are separate branches. Raises
-        InputError.
+        The steps of a branch increase; step 0 again begins a new run. Windows and stages of a step are separate
+        branches. timestep: from 1000 for pure noise to 0; pab and fastercache need it. sigma: the fraction of noise,
+        from 0 to 1, in z = (1 - sigma) x + sigma noise; seacache needs it.
         """
         context = self._check_context(step, branch, timestep, sigma)
         if step <= self._last_step.get(branch, -1) or (step == 0 and any(self._last_step.values())):
@@ -132,7 +133,7 @@ class LibraryHandle:
         return LibraryContext(step, branch, None if timestep is None else float(torch.as_tensor(timestep).max()))
 
     def reset(self) -> None:
-        """Empty the cache: the next call is of a new run. InputError within `at`."""
+        """Empty the cache for a new run. InputError within `at`."""
         if any(model.context for model in self._models):
             raise InputError("reset() within at(...) would lose the branch; reset between the model calls")
         self._last_step.clear()
@@ -140,8 +141,8 @@ class LibraryHandle:
             model.reset()
 
     def report(self) -> dict[str, Any]:
-        """The cache and its number; model calls of this run that computed all and that reused something, in total and
-        by model and branch."""
+        """The cache and its number, and how many model calls of this run computed all or reused something, in total
+        and by model and branch."""
         calls = {
             model.name: {b: {"computed": c, "reused": r} for b, (c, r) in model.calls.items()} for model in self._models
         }

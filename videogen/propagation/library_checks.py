@@ -1,7 +1,7 @@
-"""Checks that one of diffusers' caches works on a model: enabling one where it does not may raise late, do nothing, or
-be wrong.
+"""Checks that one of diffusers' caches works on a model: one that does not may raise late, do nothing or give wrong
+results.
 
-The refusals and their reasons were found by running each cache on each of the library's video models.
+The refusals and their reasons were found by running each cache on each video model of the library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .caches import CacheRequest, LibraryKind
 from .library_configs import library_blocks
 from .propagated_model import PropagatedModel
 
-#: Models that add something between their blocks: a cached change of all blocks contains it, so it would count twice.
+#: Models that add something between their blocks. The cached change of all blocks includes it: it would be added twice.
 _BETWEEN_BLOCKS = {"WanVACETransformer3DModel": "control hints", "WanAnimateTransformer3DModel": "face features"}
 INSTEAD = "use propagation 'max_error:0.02' or 'every:N' instead"
 _OTHERS = "use pab or taylorseer, or propagation 'max_error:0.02' or 'every:N'"
@@ -28,7 +28,7 @@ SEPARATE_CALLS = "for one call per guidance branch give attach_library(..., is_g
 
 
 def check_works(model: nn.Module, request: CacheRequest) -> None:
-    """UnsupportedError where this cache does not work for this model, InputError where something is in the way."""
+    """UnsupportedError if this cache does not work for this model, InputError if another attachment is in the way."""
     name = type(model).__name__
     if not hasattr(model, "enable_cache") or not hasattr(model, "cache_context"):
         if any("unet" in base.__name__.lower() for base in type(model).__mro__):
@@ -45,12 +45,12 @@ def check_works(model: nn.Module, request: CacheRequest) -> None:
         raise UnsupportedError(
             f"{name} has a cache of diffusers enabled already; close its handle or call disable_cache() first"
         )
-    if request.kind.passes_over_blocks:
+    if request.kind.skips_blocks:
         _check_blocks(model, request)
 
 
 def _check_blocks(model: nn.Module, request: CacheRequest) -> None:
-    """UnsupportedError where the library cannot pass over this model's blocks, or would do it wrongly."""
+    """UnsupportedError if the library cannot skip this model's blocks, or would do it wrongly."""
     name, cache, blocks = type(model).__name__, request.name, library_blocks(model)
     if len(blocks) < request.kind.least_blocks:
         raise UnsupportedError(f"{name} has {len(blocks)} blocks, too few for {cache}; {INSTEAD}")
@@ -72,7 +72,7 @@ def _check_blocks(model: nn.Module, request: CacheRequest) -> None:
 
 
 def _check_block(name: str, block: type[nn.Module], cache: str, kind: LibraryKind) -> None:
-    """A class of blocks: the library must know its argument positions, under the names that the cache uses."""
+    """UnsupportedError if the library does not know the arguments of a class of blocks as the cache names them."""
     from diffusers.hooks._helpers import TransformerBlockRegistry
 
     try:
@@ -104,7 +104,10 @@ def check_latents(model: nn.Module, given: Mapping[str, object], cache: str) -> 
 
 
 def check_halves(model: nn.Module, given: Mapping[str, object], cache: str) -> None:
-    """FasterCache halves a few named inputs along the batch, and nothing else. Raises InputError, UnsupportedError."""
+    """Check that the inputs fit FasterCache, which halves only certain named inputs along the batch.
+
+    Raises InputError, UnsupportedError.
+    """
     from diffusers.hooks.faster_cache import _UNCOND_COND_INPUT_KWARGS_IDENTIFIERS as halved
 
     batch = check_latents(model, given, f"{cache} with guidance")
@@ -126,6 +129,6 @@ def check_halves(model: nn.Module, given: Mapping[str, object], cache: str) -> N
 
 
 def hooks_of(module: nn.Module) -> dict[str, Any]:
-    """The library's hooks on a module, by name; a copy of the present state."""
+    """The library's hooks on a module by name, as a copy."""
     registry = vars(module).get("_diffusers_hook")
     return {} if registry is None else dict(registry.hooks)

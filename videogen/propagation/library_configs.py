@@ -1,6 +1,6 @@
-"""Settings of diffusers' caches for one model: one builder per cache, named in its row of `caches.KINDS`.
+"""Settings of diffusers' caches for a model: one builder per cache, named in its row of `caches.KINDS`.
 
-A builder takes the library's class of settings, the model, the request and a callback that gives the current timestep.
+A builder takes the settings class of the library, the model, the request and a callback that returns the timestep.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from videogen.core.lazy import load_object
 
 from .caches import CacheRequest
 
-#: An object of one of the library's classes of settings.
+#: An instance of a settings class of the library.
 LibraryConfig: TypeAlias = Any
 _ConfigClass: TypeAlias = Callable[..., LibraryConfig]
 _Timestep: TypeAlias = Callable[[], float]
 
 
 def build_config(model: nn.Module, request: CacheRequest, timestep: _Timestep) -> LibraryConfig:
-    """The library's settings for this model. UnsupportedError where the installed diffusers has no such cache."""
+    """The library's settings for this model. UnsupportedError if the installed diffusers has no such cache."""
     from diffusers import hooks
 
     config_class = getattr(hooks, request.kind.config, None)
@@ -46,7 +46,7 @@ def build_first_block(
 def build_seacache(
     config_class: _ConfigClass, model: nn.Module, request: CacheRequest, timestep: _Timestep
 ) -> LibraryConfig:
-    # other models' latents the library reads itself, or refuses
+    # the library reads the latents of other models itself, or refuses
     plain = "hidden_states" in inspect.signature(model.forward).parameters
     return config_class(threshold=request.cache.value, raw_vision_callback=_noisy_latents if plain else None)
 
@@ -54,7 +54,7 @@ def build_seacache(
 def build_magcache(
     config_class: _ConfigClass, model: nn.Module, request: CacheRequest, timestep: _Timestep
 ) -> LibraryConfig:
-    if request.mag_ratios is None:  # never at its last step, where the library would print and forget the ratios
+    if request.mag_ratios is None:  # never reaches its last step, at which the library would print and drop the ratios
         return config_class(calibrate=True, num_inference_steps=sys.maxsize)
     return config_class(
         threshold=request.cache.value, num_inference_steps=request.steps, mag_ratios=list(request.mag_ratios)
@@ -111,8 +111,8 @@ def library_blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def _taylor_names(model: nn.Module) -> list[str]:
-    """Patterns of the attention and feed-forward modules in a model's blocks; the library's own pattern misses `attn1`
-    and `attn2`."""
+    """Patterns of the attention and feed-forward modules in a model's blocks. The library's default pattern misses
+    `attn1` and `attn2`."""
     from diffusers.hooks._common import _ATTENTION_CLASSES, _FEEDFORWARD_CLASSES
 
     within = {module for block in library_blocks(model) for module in block.modules()}
@@ -121,8 +121,8 @@ def _taylor_names(model: nn.Module) -> list[str]:
 
 
 def _noisy_latents(model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]) -> list[torch.Tensor]:
-    """SeaCache's latents: one [channel, frame, height, width] per sample, of the noisy channels alone, which come
-    first."""
+    """The latents for SeaCache: one [channel, frame, height, width] per sample, with the noisy channels only, which
+    come first."""
     config: Any = getattr(model, "config", None)
     latents = inspect.signature(type(model).forward).bind_partial(model, *args, **kwargs).arguments["hidden_states"]
     channels = config.in_channels

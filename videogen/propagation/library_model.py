@@ -1,4 +1,4 @@
-"""One denoiser with a cache of diffusers enabled: the library's hooks, and a few around the model's call."""
+"""Denoiser with a cache of diffusers enabled: the library's hooks, and a few around the model call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CachedModel(Attachment):
         self.name, self._model, self._request, self._ratios = name, model, request, ratios
         self.calls: dict[str, list[int]] = {}
         self.context: LibraryContext | None = None
-        self._full_rows: dict[str, int] = {}  # branch -> `_rows` of a call that computes all
+        self._full_rows: dict[str, int] = {}  # branch -> `_rows` of a call that computes everything
         self._before = _Snapshot(model)
         try:
             self._added, inner = self._enable()
@@ -51,11 +51,11 @@ class CachedModel(Attachment):
             raise
         hooks = [vars(module)["_diffusers_hook"].get_hook(name) for module, name in self._added]
         self._managers = {id(m): m for hook in hooks if (m := getattr(hook, "state_manager", None)) is not None}
-        # PAB and FasterCache have one state for all calls: it is swapped here, or one guidance branch would be answered
-        # with the other's features.
+        # PAB and FasterCache have one state for all calls, which is swapped per branch, or one guidance branch would
+        # reuse the features of the other.
         self._states: list[tuple[Any, dict[str, Any]]] = [(hook, {}) for hook in hooks if hasattr(hook, "state")]
         self._signature = inspect.signature(model.forward)
-        # the batch that came to the innermost layers of a module which the library may pass over; 0: passed over
+        # the batch size in the innermost layers of a module that the library may skip; 0: skipped
         self._rows = 0
         leaves = [m for m in inner[-1].modules() if m is not inner[-1] and next(m.children(), None) is None]
         self._hooks = [leaf.register_forward_pre_hook(self._note_rows, with_kwargs=True) for leaf in leaves]
@@ -65,7 +65,7 @@ class CachedModel(Attachment):
         ]
 
     def _enable(self) -> tuple[list[tuple[nn.Module, str]], list[nn.Module]]:
-        """The library's hooks that were added, and the modules that the library may pass over."""
+        """Enable the cache. Returns the library's hooks that were added, and the modules that the library may skip."""
         name, cache = type(self._model).__name__, self._request.name
         config = build_config(self._model, self._request, self._timestep)
         try:
@@ -74,7 +74,7 @@ class CachedModel(Attachment):
             raise UnsupportedError(f"diffusers' {cache} cannot be enabled on {name} ({error}); {INSTEAD}") from error
         added = self._before.added()
         inner = [module for module, _ in added if module is not self._model]
-        inner = inner or (library_blocks(self._model) if self._request.kind.passes_over_blocks else [])
+        inner = inner or (library_blocks(self._model) if self._request.kind.skips_blocks else [])
         if not inner:
             raise UnsupportedError(f"{name} has no attention that diffusers' {cache} knows; {INSTEAD}")
         return added, inner
@@ -94,7 +94,7 @@ class CachedModel(Attachment):
             self.context = None
 
     def _timestep(self) -> float:
-        """For the library's callback. The first call of a branch gives a timestep at which nothing may be skipped."""
+        """The timestep for the library's callback; in a branch's first call, one at which nothing may be skipped."""
         if self.context is None or self.context.timestep is None:
             raise InputError(
                 f"{self._request.name} depends on the timestep; put handle.at(step, branch, timestep=t) around each "
@@ -111,7 +111,7 @@ class CachedModel(Attachment):
             check_halves(model, self._signature.bind_partial(*args, **kwargs).arguments, request.name)
         step = self._from_context("step", "step_index")
         if request.kind.counts_steps and step is not None:
-            # it counts the calls of this model, which is wrong where two models share a run
+            # it counts the calls of this model, which is wrong if a run uses two models
             for manager in self._managers.values():
                 manager.get_state().step_index = step
 
@@ -131,7 +131,7 @@ class CachedModel(Attachment):
         count[0 if rows and rows == self._full_rows[branch] else 1] += 1
 
     def _from_context(self, name: str, library_name: str) -> Any:
-        """From `at`, or, in a pipeline that opens the library's contexts itself, from those."""
+        """A value given to `at` or, in a pipeline that opens the library's contexts itself, to those."""
         found = next((c for m in self._managers.values() if (c := m._context) is not None), None)
         return getattr(self.context, name) if self.context else getattr(found, library_name, None)
 

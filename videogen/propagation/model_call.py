@@ -1,5 +1,4 @@
-"""One call of a denoiser by parameter name: its latents, timestep and conditions, and how to repeat it for a batch of
-steps."""
+"""Arguments of one denoiser call by role: latents, timestep and conditions; and the same call for a batch of steps."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from .cut import ModelOutput
 
 _LATENTS = ("sample", "hidden_states")
 _TIMESTEPS = ("timestep", "timesteps")
-#: Inputs that a ControlNet computes at every step: no conditions that must stay the same, and not known ahead.
+#: Inputs that a ControlNet computes at every step: they may change between steps, and are not known ahead.
 _PER_STEP = ("additional_residual", "controlnet")
 
 
 class ModelCall:
-    """A call of `forward`. Raises UnsupportedError where it has no latents or timestep."""
+    """One call of `forward`. UnsupportedError if it has no latents or no timestep."""
 
     def __init__(self, signature: inspect.Signature, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._bound = signature.bind(*args, **kwargs)
@@ -50,14 +49,14 @@ class ModelCall:
 
     @property
     def known_ahead(self) -> bool:
-        """Whether later steps' calls can be made ahead: only latents and timestep are new at each step."""
+        """Whether calls of later steps can be made ahead, as only latents and timestep change between steps."""
         given = self._bound.arguments.items()
         return not any(any(part in name for part in _PER_STEP) and value is not None for name, value in given)
 
     def run(
         self, forward: Callable[..., ModelOutput], copies: int = 1, timesteps: torch.Tensor | None = None
     ) -> ModelOutput:
-        """`forward` on this call, or on `copies` of its batch, one after the other, each at its entry of `timesteps`
+        """Run `forward` on this call, or on `copies` of its batch, concatenated, each at its entry of `timesteps`
         [copies]."""
         if timesteps is None:
             return forward(*self._bound.args, **self._bound.kwargs)
@@ -71,8 +70,7 @@ class ModelCall:
 
 
 def repeat_condition(value: object, batch: int, copies: int) -> object:
-    """A condition for `copies` of a batch: tensors whose first axis is the batch (or batch times frames) are
-    repeated."""
+    """A condition for `copies` of a batch. Tensors are repeated if axis 0 is the batch (or batch times frames)."""
     if isinstance(value, torch.Tensor):
         per_sample = value.ndim > 0 and value.shape[0] % batch == 0
         return value.repeat(copies, *[1] * (value.ndim - 1)) if per_sample else value

@@ -1,7 +1,7 @@
-"""Prediction extrapolation: nothing of the model runs between key steps; its output minus its latents is cached.
+"""Prediction extrapolation: the model does not run between key steps; its output minus its latents is cached.
 
-As in EasyCache (Zhou et al. 2507.02860), but extrapolated along its line, not held. Each key step can be checked
-against what propagation would have given, at no cost.
+As in EasyCache (Zhou et al. 2507.02860), but extrapolated linearly instead of held. Each key step can be compared with
+the propagated prediction at no cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .supervision import noisy_part
 
 
 class OutputCut(Cut):
-    """Caches (output - latents), or the output itself where the input's latents cannot be identified."""
+    """Caches (output - latents), or the output itself if the latents cannot be identified in the input."""
 
     name = "output"
     costs_nothing = True

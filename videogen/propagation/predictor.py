@@ -1,8 +1,8 @@
-"""Extrapolation of cached features from the key steps to the steps between: hold them, or follow their line.
+"""Extrapolation of cached features from the key steps to the steps between: hold them, or extrapolate linearly.
 
-`line_weights` are Lagrange's, of the last key steps' values, newest first; they add up to 1. Order 1 in the log
-signal-to-noise ratio fits the fresh predictions of diffusion models best (measured, see benchmarks); a second order
-overshoots.
+`line_weights` are the Lagrange weights of the values at the last key steps, newest first; they add up to 1. Order 1 in
+the log signal-to-noise ratio fits the fresh predictions of diffusion models best (measured, see benchmarks); a second
+order overshoots.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from collections.abc import Sequence
 
 import torch
 
-_FARTHEST = 4.0  # spans beyond the last that a line is trusted for
-_STEEPEST = 2.0  # of the probe's gain
+_FARTHEST = 4.0  # in spans of the last two key steps: the farthest extrapolation that is trusted
+_STEEPEST = 2.0  # the largest gain of a probe
 
 
 def line_weights(points: Sequence[float], position: float, trust: float = 1.0) -> tuple[float, ...]:
-    """Weights of the values at `points` (newest first, one or two of them) that continue their line to `position`, or
-    a part of the way.
+    """Weights that extrapolate the values at `points` (newest first, one or two of them) linearly to `position`.
 
-    trust: the part, from 0 (hold) to 1. Hold (1.0,) where there is one point, where the two coincide, or where
-    `position` is too far off for a line.
+    trust: the fraction of the extrapolation to make, from 0 (hold) to 1. The result is (1.0,), which holds the newest
+    value, if there is one point, if the two coincide, or if `position` is too far away.
     """
     if len(points) < 2:
         return (1.0,)
@@ -31,8 +30,8 @@ def line_weights(points: Sequence[float], position: float, trust: float = 1.0) -
 
 
 def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    """The values (newest first) under weights that add up to 1; the newest itself, bit for bit, if it has all
-    weight."""
+    """The weighted sum of the values (newest first); weights add up to 1. With weight 1 the newest is returned as it
+    is, bit for bit."""
     newest = values[0]
     found = newest
     for value, weight in zip(values[1:], weights[1:], strict=False):
@@ -41,9 +40,9 @@ def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.T
 
 
 def probe_gain(now: torch.Tensor, newest: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """How far a cheap feature has moved along its last change, per sample: [b, 1, ...] in 0 .. 2.
+    """How far a cheap feature has moved along its last change, per sample: [b, 1, ...] from 0 to 2.
 
-    The projection of now - newest on newest - before, as DiCache aligns its probe (2508.17356).
+    It is the projection of now - newest onto newest - before, as DiCache aligns its probe (2508.17356).
     """
     way, moved = (newest - before).flatten(1).float(), (now - newest).flatten(1).float()
     length = (way * way).sum(1).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Predictors of cached features between key steps, by name: one row per predictor. No torch here."""
+"""Predictors of cached features between key steps, by name: one row per predictor. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PredictorKind:
-    """order: 0 holds features, 1 follows their line. in_sigma: a line in sigma, not in the log signal-to-noise ratio.
-    probes: the line's length is measured on the front blocks. default_cut: of `boundary="auto"`. only_cut: the kind of
-    cut that it needs; None: any."""
+    """One predictor.
+
+    order: 0 holds the features, 1 extrapolates them linearly. in_sigma: linear in sigma instead of the log
+    signal-to-noise ratio. probes: the length of the extrapolation is measured on the front blocks. default_cut: the cut
+    that `boundary="auto"` stands for. only_cut: the kind of cut that it needs; None: any.
+    """
 
     order: int
     in_sigma: bool = False

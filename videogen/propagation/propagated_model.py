@@ -1,5 +1,4 @@
-"""One denoiser with propagation attached: each call is fully evaluated, propagated, or answered from what was made
-ahead."""
+"""Denoiser with propagation attached: each call is evaluated, propagated, or answered with an output made ahead."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class PropagatedModel(ForwardAttachment):
-    """One denoiser: its cut, and the outputs that were made ahead."""
+    """One denoiser, its cut, and the outputs that were made ahead."""
 
     kind = "propagation"
 
@@ -35,7 +34,7 @@ class PropagatedModel(ForwardAttachment):
         self.name, self._handle, self._model = name, handle, model
         self._signature = inspect.signature(model.forward)
         config = handle.config
-        # innermost, so attached first
+        # attached first, as it must be innermost
         self.key_step_frames = KeyStepFrames(model, config.frames, config.frames_gate) if config.frames > 1 else None
         try:
             self.cut = build_cut(model, config)
@@ -58,7 +57,7 @@ class PropagatedModel(ForwardAttachment):
         self._called = False
 
     def _after_call(self, *_: object) -> None:
-        """Offloading replaces the forward between runs; from the next call on this one is back, around it."""
+        """Attach again, around the present forward, if this one did not run: offloading replaces it between runs."""
         if not self._called:
             self._attach()
 
@@ -76,7 +75,7 @@ class PropagatedModel(ForwardAttachment):
         try:
             output = self._evaluate(context, call) if is_key_step else self._propagate(context, call)
         except BaseException:
-            self._forget(context.branch)  # features recorded in part are of no use
+            self._forget(context.branch)  # features that were recorded in part cannot be used
             raise
         end = _synchronized_time(call.latents)
         self._handle.evaluations.append(Evaluation(context.step, context.branch, is_key_step, end - begin))
@@ -85,7 +84,7 @@ class PropagatedModel(ForwardAttachment):
         return output
 
     def _must_evaluate(self, context: StepContext, call: ModelCall) -> bool:
-        """Whether this call must be fully evaluated, because no cached features fit it."""
+        """Whether this call must be fully evaluated because no cached features fit it."""
         freeu = [getattr(block, "s1", None) for block in self._up_blocks()]
         conditions = call.conditions() | {"the latents' shape": tuple(call.latents.shape), "freeu": freeu}
         before = self._conditions.get(context.branch)
@@ -108,7 +107,7 @@ class PropagatedModel(ForwardAttachment):
         return steps[-1] if steps else None
 
     def go_back(self, step: int) -> None:
-        """Undo key steps from this step on. Other windows' last key steps may lie before it, and stay."""
+        """Undo key steps from this step on. The last key steps of other windows may lie before it, and stay."""
         for branch, steps in self._key_steps.items():
             while steps and steps[-1] >= step:
                 steps.pop()
@@ -130,15 +129,15 @@ class PropagatedModel(ForwardAttachment):
         return output
 
     def _propagate(self, context: StepContext, call: ModelCall) -> ModelOutput:
-        made = self._ahead.pop((context.branch, context.step), None)
-        if made is not None:
-            return made
+        output = self._ahead.pop((context.branch, context.step), None)
+        if output is not None:
+            return output
         position = self._handle.schedule.position(context.step, call.timestep)
         return self.cut.replay(context.branch, (position,), self._forward_of(call), call.latents)
 
     def _make_ahead(self, context: StepContext, call: ModelCall, stride: int) -> bool:
-        """All steps up to the next key step at which this branch will be called, in one batch or several; whether there
-        were any."""
+        """Predict the steps up to the next key step at which this branch will be called, in one batch or several.
+        Returns whether there were any."""
         handle = self._handle
         self._drop_ahead(context.branch)  # outputs of an older key step that were not used
         assert handle.controller is not None
@@ -172,11 +171,11 @@ class PropagatedModel(ForwardAttachment):
         self._drop_ahead(branch)
 
     def _drop_ahead(self, branch: str) -> None:
-        for place in [place for place in self._ahead if place[0] == branch]:
-            del self._ahead[place]
+        for call in [call for call in self._ahead if call[0] == branch]:
+            del self._ahead[call]
 
     def forget(self) -> None:
-        """Start a new run: all cached features and decisions are dropped."""
+        """Drop all cached features and decisions, for a new run."""
         self.cut.forget()
         if self.key_step_frames:
             self.key_step_frames.forget()
@@ -194,13 +193,13 @@ class PropagatedModel(ForwardAttachment):
 
 
 def first_tensor(output: ModelOutput) -> torch.Tensor:
-    """The prediction in a model's output, be it a tensor, a tuple or an output class."""
+    """The prediction in a model's output, which may be a tensor, a tuple or an output class."""
     found: torch.Tensor = next(leaf for leaf in tree.tree_leaves(output) if isinstance(leaf, torch.Tensor))
     return found
 
 
 def _synchronized_time(latents: torch.Tensor) -> float:
-    """Seconds, after the device of these latents has finished its work."""
+    """The time in seconds, after the device of these latents has finished its work."""
     if latents.is_cuda:
         torch.cuda.synchronize(latents.device)
     return time.perf_counter()

@@ -1,7 +1,7 @@
-"""Propagation rules: the specs that `propagate` and `--propagate` accept, one row per rule. No torch here.
+"""Propagation rules: the specs that `propagate` and `--propagate` accept, one row per rule.
 
 A new rule of this engine is a row of `_OWN`, with the fields of `EncoderPropagation` that it stands for; a new feature
-cache of diffusers is a row of `caches.KINDS`.
+cache of diffusers is a row of `caches.KINDS`. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _OWN: dict[str, Rule] = {
     "deepcache": Rule("deepcache:N", "DeepCache in a UNet, full at every N-th step", _deepcache),
 }
 
-#: Name, which is the spec's word before the colon -> its rule.
+#: Name (the part of a spec before the colon) -> rule.
 RULES: dict[str, Rule] = {
     **_OWN,
     **{
@@ -76,7 +76,7 @@ RULES: dict[str, Rule] = {
 
 
 def find_rule(spec: str) -> Rule | None:
-    """The rule of a spec; None where none has its name, or where the rule takes no argument and there is one."""
+    """The rule of a spec; None if no rule has this name, or if it takes no argument and the spec has one."""
     name, _, argument = spec.strip().partition(":")
     rule = RULES.get(name)
     return None if rule is None or (argument and ":" not in rule.form) else rule

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of a model: fully evaluated (a key step) or propagated, and how long it took."""
+    """One call of a model, fully evaluated (a key step) or propagated, and its duration."""
 
     step: int
     branch: str
@@ -26,7 +26,7 @@ class Evaluation:
 def summarize(handle: PropagationHandle) -> dict[str, Any]:
     """The values of `measured.propagation`, by their stored names."""
     calls = handle.evaluations
-    # a step is a key step if all its branches were evaluated; one that was undone counts as it was in the end
+    # a step is a key step if all its branches were evaluated; after a roll-back its last evaluation counts
     last = {step: all(call.key for call in group) for step, group in groupby(calls, key=lambda call: call.step)}
     key_steps = sorted(step for step, key in last.items() if key)
     spent = getattr(handle.controller, "spent", None)
@@ -65,7 +65,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _frames(handle: PropagationHandle) -> dict[str, float]:
-    """The fraction of frames that key steps computed, where they do not compute all."""
+    """The fraction of frames that key steps computed, if they do not compute all."""
     counts = [pair for frames in handle.key_step_frames for pair in frames.computed]
     if not counts:
         return {}
@@ -73,7 +73,7 @@ def _frames(handle: PropagationHandle) -> dict[str, float]:
 
 
 def _seconds(calls: list[Evaluation], ahead_s: float) -> dict[str, float]:
-    """key, propagated: spent in each; saved: against a run of key steps only, by the median key call."""
+    """Seconds in key steps and in propagated ones, and those saved against a run of key steps only (by the median)."""
     full = [call.seconds for call in calls if call.key]
     rest = [call.seconds for call in calls if not call.key]
     typical = statistics.median(full) if full else 0.0

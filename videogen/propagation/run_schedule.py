@@ -17,11 +17,11 @@ Scheduler: TypeAlias = Any
 
 @dataclass(frozen=True)
 class RunSchedule:
-    """One run. timesteps [steps], from the first that is run; levels: noise before each step and after the last; kind
-    of prediction. None: not known.
+    """The schedule of one run; None where something is not known.
 
-    all_timesteps: the scheduler's own tensor, a new one for each run. by_sigma: features are extrapolated in sigma
-    instead of the log signal-to-noise ratio.
+    timesteps: [steps], from the first that is run. levels: the noise before each step and after the last. kind: of the
+    prediction. by_sigma: features are extrapolated in sigma instead of the log signal-to-noise ratio. all_timesteps:
+    the scheduler's tensor, which is a new object in each run.
     """
 
     timesteps: torch.Tensor | None
@@ -37,15 +37,15 @@ class RunSchedule:
         return None if self.timesteps is None else len(self.timesteps)
 
     def position(self, step: int, timestep: float) -> float:
-        """A step's coordinate, in which features are extrapolated: log SNR, or sigma, or the timestep where neither is
+        """The coordinate of a step in which features are extrapolated: log SNR or sigma, or the timestep if neither is
         known."""
         if self.levels is None:
             return -timestep
         level = self.levels[step]
         return -level.sigma / (level.sigma + level.alpha) if self.by_sigma else level.log_snr
 
-    def step_of(self, timestep: float) -> int | None:
-        """The step that has this timestep; None where none has."""
+    def find_step(self, timestep: float) -> int | None:
+        """The step with this timestep; None if there is none."""
         if self.timesteps is None:
             return None
         gaps = (self.timesteps.double() - timestep).abs()
@@ -54,15 +54,15 @@ class RunSchedule:
 
 
 def is_set(scheduler: Scheduler) -> bool:
-    """Whether a diffusers scheduler knows its run's timesteps."""
+    """Whether the timesteps of a diffusers scheduler are set."""
     return (
         getattr(scheduler, "timesteps", None) is not None and getattr(scheduler, "num_inference_steps", 1) is not None
     )
 
 
 def read_schedule(scheduler: Scheduler, by_sigma: bool, first: float | None = None) -> RunSchedule:
-    """Of a diffusers scheduler, from the timestep `first` on. UnsupportedError where a solver calls the model twice per
-    step."""
+    """The schedule of a diffusers scheduler, from the timestep `first` on. UnsupportedError if the solver calls the
+    model twice per step."""
     if not is_set(scheduler):
         return RunSchedule(None, None, "epsilon", by_sigma)
     timesteps, name = scheduler.timesteps, type(scheduler).__name__
@@ -79,6 +79,6 @@ def read_schedule(scheduler: Scheduler, by_sigma: bool, first: float | None = No
         solver=name,
         stochastic=is_stochastic(scheduler),
     )
-    begin = 0 if first is None else full.step_of(first) or 0
+    begin = 0 if first is None else full.find_step(first) or 0
     levels = None if full.levels is None else full.levels[begin:]
     return replace(full, timesteps=timesteps[begin:], levels=levels)

@@ -1,8 +1,8 @@
-"""Propagation error at a key step: how wrong propagation would have been there, relative to the clean latents.
+"""Propagation error at a key step: the error that propagation would have made there, relative to the clean latents.
 
-Errors of the branches are combined as guidance combines them: refreshing one branch alone would multiply its error by
-the guidance scale, so all branches are judged, and refreshed, together. Where a step evaluates several windows of a
-clip, a branch's name ends in `@` and its window, and each window is guided separately.
+Errors of the branches are combined as guidance combines the branches: refreshing one branch alone would multiply its
+error by the guidance scale, so all branches are compared, and refreshed, together. If a step evaluates several windows
+of a clip, the name of a branch ends in `@` and its window, and each window is guided separately.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from videogen.schedulers.levels import NoiseLevel
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where a model call belongs. step: from 0; branch: which of the step's calls; guidance_scale: 1 for none."""
+    """The step of a model call, from 0, its branch among the calls of the step, and the guidance scale, 1 for none."""
 
     step: int
     branch: str
@@ -25,7 +25,7 @@ class StepContext:
 
 @dataclass
 class Supervision:
-    """Collects the calls of one step. kind: what the model predicts."""
+    """The errors of the model calls of one step. kind: of the model's prediction."""
 
     kind: str
     _scale: float = 1.0
@@ -43,7 +43,7 @@ class Supervision:
         level: NoiseLevel,
         context: StepContext,
     ) -> None:
-        """Add one call at a key step: what propagation would have given and the model's output, both [batch, ...]."""
+        """Add one call at a key step: the propagated output and the model's output, both [batch, ...]."""
         if not self._errors:
             self._scale = context.guidance_scale
         branch, _, window = context.branch.partition("@")
@@ -54,14 +54,14 @@ class Supervision:
             self._size = max(self._size, float(clean.square().mean().sqrt()))
 
     def note_drift(self, drift: float | None) -> None:
-        """Add the relative error of one call's cached features; None where nothing was compared."""
+        """Add the relative error of the cached features of one call; None if nothing was compared."""
         if drift is not None:
             self._drifts.append(drift)
 
     def error(self, level: NoiseLevel) -> float | None:
-        """The step's relative error of the clean latents; None where nothing was compared. Resets the step.
+        """The relative error of the clean latents at this step; None if nothing was compared. Resets the step.
 
-        Where only the features were compared: their drift times the ratio of error to drift when both were last known.
+        If only the features were compared, it is their drift times the last known ratio of error to drift.
         """
         errors, self._errors = self._errors, {}
         drift, self._drifts = max(self._drifts, default=None), []
@@ -94,8 +94,8 @@ class Supervision:
 
 
 def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor | None:
-    """The latents that a model denoises out of its input: all of it, or the first channels where a condition follows;
-    None where the shapes do not tell."""
+    """The part of a model's input that it denoises: all of it, or the first channels if a condition follows; None if
+    the shapes do not fit either."""
     if latents.shape == prediction.shape:
         return latents
     if latents.ndim != prediction.ndim:

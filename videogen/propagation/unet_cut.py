@@ -1,9 +1,9 @@
-"""Split points of a UNet: which encoder and decoder layers run at steps between key steps, given by two numbers.
+"""Split points of a UNet: the encoder and decoder layers that run between key steps, given by two numbers.
 
-Layers are counted as skip connections are: S of them leave the encoder (`conv_in`, each down layer, each downsampler),
-and the decoder's S layers take them in reverse. `cut:E,D` runs the first E encoder layers and the last D decoder layers
-at every step. `cut:0,S` is Faster Diffusion (Li et al. 2312.09608): the latents do not enter, so steps can be decoded
-ahead; `cut:B+1,B+1` is DeepCache (Ma et al. 2312.00858) at branch B; `cut:E,S` lets the latents through.
+Layers are counted by skip connections: S of them leave the encoder (`conv_in`, each down layer, each downsampler), and
+the S layers of the decoder take them in reverse order. `cut:E,D` runs the first E encoder layers and the last D decoder
+layers at every step. `cut:0,S` is Faster Diffusion (Li et al. 2312.09608): the latents do not enter, so steps can be
+decoded ahead; `cut:B+1,B+1` is DeepCache (Ma et al. 2312.00858) at branch B; `cut:E,S` lets the latents through.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def is_unet(model: nn.Module) -> bool:
 
 
 class UnetCut(Cut):
-    """One cut through one UNet of diffusers' layout. Raises UnsupportedError for another layout, InputError for a bad
-    cut."""
+    """One cut through one UNet with the layout of diffusers. UnsupportedError for another layout, InputError for a cut
+    that does not fit."""
 
     full_lines = False
 
@@ -63,11 +63,11 @@ class UnetCut(Cut):
         return self._entries
 
     def _clone(self) -> bool:
-        """FreeU writes into its inputs."""
+        """Whether outputs must be cloned, because FreeU writes into its inputs."""
         return any(getattr(block, "s1", None) is not None for block in self._ups)
 
     def _cache_layer(self, modules: list[nn.Module], read: bool) -> None:
-        """Replace the modules of one layer; the last one's output is cached if a fresh layer reads it."""
+        """Replace the modules of one layer; the output of the last one is cached if a layer that runs reads it."""
         entry = CacheEntry(self.order + 1) if read else None
         self._entries += [entry] if entry else []
         for module in modules[:-1]:

@@ -95,8 +95,8 @@ def forced_key_steps(plan: list[StepRow], sparse: SparseAttention | None) -> dic
 
 
 def build_prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopState], LoopState]:
-    """Faster Diffusion's prior noise injection, applied after each step: z += alpha * z_T below a fraction of the noise,
-    in the scale of the solver's latents."""
+    """Faster Diffusion's prior noise injection after each step: z += alpha * z_T below a fraction of the noise, in the
+    scale of the solver's latents."""
     solver = state.solver
     scale = float(getattr(solver, "init_noise_sigma", 1.0))
     noise = state.latents / scale
