@@ -202,7 +202,7 @@ class PropagationHandle:
         return self._is_key_step
 
     def audits(self, model: nn.Module) -> bool:
-        """Whether the present key step is also propagated, for comparison: the first few, later ones ever more rarely."""
+        """Whether the present key step is also propagated, for comparison: the first few, and later ever fewer."""
         return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
 
     def supervise(
