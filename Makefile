@@ -41,9 +41,9 @@ test-slow: $(STAMP)  ## tests that take minutes
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
-types: $(STAMP)  ## mypy over the package
+types: $(STAMP)  ## mypy in strict mode over the package and the tools
 	$(BIN)/python -m tools.typing_links
-	$(BIN)/mypy build/typing/videogen
+	$(BIN)/mypy build/typing/videogen tools
 
 bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
 	$(BENCH) render

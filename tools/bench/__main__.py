@@ -40,7 +40,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(
             name,
             help=benchmark.help,
-            description=module and module.__doc__,
+            description=None if module is None else module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if module is not None:

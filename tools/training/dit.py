@@ -162,6 +162,7 @@ class VideoDit:
         moving, told, noise, motion = self.warped.draw_warped(warped, rng)
         noise = degraded(noise, rng).to(self.device)
         warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, MOVING_SHIFT)
+        assert self.probe is not None  # the mixture has warped clips
         unread = self.probe.unread(motion.to(self.device))
         figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
         return torch.cat([losses, warped_losses]).mean() + PROBED * (1 - progress) ** 2 * unread, figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -63,7 +64,7 @@ class FrameVae:
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 clips of 16 frames that training never draws."""
-        vae = ema["vae"]
+        vae: Any = ema["vae"]
         batch = clips(
             [-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, whole=True, device=self.device
         )
@@ -74,7 +75,7 @@ class FrameVae:
         return {"full_clip_psnr_db": float(values.mean()), "full_clip_psnr_min_db": float(values.min())}
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
-        vae = ema["vae"]
+        vae: Any = ema["vae"]
         if self.decoder_only:
             return save_clean(vae, folder / "vae")
         batch = clips([2**30 + i for i in range(128)], 1, self.form.size, device=self.device)

@@ -92,7 +92,7 @@ def _fast_arithmetic(device_type: str, plain_attention: bool) -> Iterator[None]:
 def _multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16 (AMX, AVX512-BF16), which make it several times as fast; without, fp32
     is faster."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
@@ -102,7 +102,7 @@ def _learning_rate_factor(progress: float, step: int) -> float:
 
 
 class _Run:
-    def __init__(self, part: Part, budget: Budget, modules: dict[str, nn.Module], optimizer) -> None:
+    def __init__(self, part: Part, budget: Budget, modules: dict[str, nn.Module], optimizer: MuonAdamW) -> None:
         self.part, self.budget, self.modules, self.optimizer = part, budget, modules, optimizer
         self.ema = {name: copy.deepcopy(module).eval().requires_grad_(False) for name, module in modules.items()}
         self.step, self.spent_s, self._begun = 0, 0.0, time.monotonic()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -128,7 +129,7 @@ def _neutral(model: WanTransformer3DModel) -> None:
     block.scale_shift_table.copy_((wanted - modulation)[None])
 
 
-def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: float) -> None:
+def _fetch(attention: Any, noise_of: _Linear, free: torch.Tensor, size: float) -> None:
     """The first heads look at their own place, some frames away, and write its noise, `size` large; the others write
     nothing."""
     heads = attention.heads
@@ -163,7 +164,7 @@ def _fetch(attention: nn.Module, noise_of: _Linear, free: torch.Tensor, size: fl
 
 
 def _correlate(
-    ffn: nn.Module, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float
+    ffn: Any, normed: torch.Tensor, pairs: list[tuple[_Linear, _Linear]], free: torch.Tensor, size: float
 ) -> None:
     """Features: for each fetched frame the motion along each axis, in each of a patch's two lines, and how much each
     place has changed.
@@ -207,8 +208,8 @@ def _products(pairs: list[tuple[_Linear, _Linear]]) -> tuple[list[_Linear], torc
             rows += [row, row * -1]
             counts += [(motions + 4 * head + index % 4, 1)] * 2
     weights = torch.zeros(len(rows), motions + 4 * len(pairs))
-    for row, (feature, sign) in enumerate(counts):
-        weights[row, feature] = sign
+    for index, (feature, sign) in enumerate(counts):
+        weights[index, feature] = sign
     return rows, weights
 
 

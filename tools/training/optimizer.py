@@ -35,33 +35,34 @@ class MuonAdamW(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # closures are not supported
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    update = self._muon(parameter) if group["muon"] else self._adam(parameter)
+                    update = (self._muon if group["muon"] else self._adam)(parameter, parameter.grad)
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
 
-    def _muon(self, parameter: torch.Tensor) -> torch.Tensor:
+    def _muon(self, parameter: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         state = self.state[parameter]
         momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-        momentum.lerp_(parameter.grad, 0.05)
-        update = parameter.grad.lerp(momentum, 0.95).flatten(1)
+        momentum.lerp_(grad, 0.05)
+        update = grad.lerp(momentum, 0.95).flatten(1)
         return (orthogonalise(update) * (0.2 * max(update.shape) ** 0.5)).view_as(parameter)
 
-    def _adam(self, parameter: torch.Tensor) -> torch.Tensor:
+    def _adam(self, parameter: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         state = self.state[parameter]
         mean = state.setdefault("mean", torch.zeros_like(parameter))
         square = state.setdefault("square", torch.zeros_like(parameter))
         state["count"] = count = state.get("count", 0) + 1
-        mean.lerp_(parameter.grad, 0.1)
-        square.lerp_(parameter.grad.square(), 0.02)
+        mean.lerp_(grad, 0.1)
+        square.lerp_(grad.square(), 0.02)
         return (mean / (1 - 0.9**count)) / ((square / (1 - 0.98**count)).sqrt() + 1e-8)
 
 
 def split_parameters(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(hidden weights, the rest): embeddings, biases, norms, and weights whose side is under 8 are not for Muon."""
-    hidden, other = [], []
+    hidden: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for module in modules:
         embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
         for parameter in module.parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,6 +14,14 @@ from videogen.schedulers import warped_noise
 
 from .formats import Format
 from .scenes import Succession, succession
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_fp32(method: Callable[P, T]) -> Callable[P, T]:
+    """Without autocast: data stays in fp32 while the model trains in bf16. One guard per method, as it cannot nest."""
+    return cast(Callable[P, T], torch.autocast("cpu", enabled=False)(method))
 
 
 class LatentPool:
@@ -36,9 +45,7 @@ class LatentPool:
         """A resumed run goes on with scenes that it has not seen."""
         self._next_seed += count
 
-    @torch.autocast(
-        "cpu", enabled=False
-    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @in_fp32
     def grow(self, count: int) -> None:
         if len(self) >= self._capacity or count < 1:
             return
@@ -47,9 +54,7 @@ class LatentPool:
         self._latents += list(self._encode(seeds).half().cpu())
         self._seeds += seeds
 
-    @torch.autocast(
-        "cpu", enabled=False
-    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @in_fp32
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
         """Latents [count, c, f, h, w] in fp32, and a caption for each: now canonical, now a paraphrase, now none."""
         chosen = rng.integers(len(self), size=count)
@@ -81,9 +86,7 @@ class LastingPool(LatentPool):
     def _story(self, seed: int) -> Succession:
         return succession(seed, self._shown, self._last)
 
-    @torch.autocast(
-        "cpu", enabled=False
-    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @in_fp32
     def draw_windows(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor]:
         """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are shown, bool [count,
         f].
@@ -115,9 +118,7 @@ class WarpedPool(LatentPool):
         self._noise: list[torch.Tensor] = []
         self._motion: list[torch.Tensor] = []
 
-    @torch.autocast(
-        "cpu", enabled=False
-    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @in_fp32
     def grow(self, count: int) -> None:
         before = len(self)
         super().grow(count)
@@ -126,9 +127,7 @@ class WarpedPool(LatentPool):
             self._noise.append(warped_noise(maps, channels=len(latents), seed=seed)[0].half())
             self._motion.append(latent_motion(maps).half())
 
-    @torch.autocast(
-        "cpu", enabled=False
-    )  # data keeps fp32; each method has a guard of its own, as one cannot be nested
+    @in_fp32
     def draw_warped(
         self, count: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:

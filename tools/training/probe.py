@@ -20,8 +20,9 @@ class MotionProbe(nn.Module):
         config = model.config
         self._patch: int = config["patch_size"][1]
         width = config["num_attention_heads"] * config["attention_head_dim"]
-        self.reading = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * self._patch**2))
-        nn.init.zeros_(self.reading[1].weight)
+        last = nn.Linear(width, 3 * self._patch**2)
+        nn.init.zeros_(last.weight)
+        self.reading = nn.Sequential(nn.LayerNorm(width), last)
         self._hidden: list[torch.Tensor] = []
         model.blocks[len(model.blocks) // 2].register_forward_hook(self._keep)
 

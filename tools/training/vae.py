@@ -6,6 +6,7 @@ Single frames first, then clips of 9, 17 and all frames: the causal decoder drif
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,9 @@ def decode(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
     return unpatchify(torch.cat(parts, 2), vae.config.patch_size)
 
 
-def autoencoder_loss(result: torch.Tensor, batch, mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+def autoencoder_loss(
+    result: torch.Tensor, batch: Batch, mean: torch.Tensor, log_variance: torch.Tensor
+) -> torch.Tensor:
     """Weighted L1 + L2 (objects count four times) and a light KL term that keeps latents smooth and bounded."""
     weight = 1 + 3 * F.max_pool2d(batch.weight.flatten(0, 2)[:, None], 3, 1, 1).view_as(batch.weight)
     error = result - batch.pixels
@@ -127,7 +130,7 @@ class VideoVae:
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
         """PSNR on 8 full-length clips that training never draws, through the model's own encode and decode."""
-        vae = ema["vae"]
+        vae: Any = ema["vae"]
         batch = self._whole([-(i + 1) % 2**31 for i in range(8)])
         with torch.no_grad():
             latents = vae.encode(batch.pixels).latent_dist.mode()
@@ -135,7 +138,7 @@ class VideoVae:
         return {"full_clip_psnr_db": float(values.mean()), "full_clip_psnr_min_db": float(values.min())}
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
-        vae = ema["vae"]
+        vae: Any = ema["vae"]
         if self.decoder_only:
             return save_clean(vae, folder / "vae")
         batch = self._whole([2**30 + i for i in range(24)])

@@ -57,7 +57,7 @@ def _drawn(told: list[Scene], maps: tuple[LayerMap, list[LayerMap]], size: int) 
     return Clip(np.clip(np.rint(picture), 0, 255).astype(np.uint8), masks, tracks)
 
 
-def _ground(scene: Scene, layer, xs: np.ndarray, ys: np.ndarray, size: int) -> np.ndarray:
+def _ground(scene: Scene, layer: LayerMap, xs: np.ndarray, ys: np.ndarray, size: int) -> np.ndarray:
     """The background [f, h, w, 3], float32. Textures are soft and dark, so that any object stands out."""
     rng = np.random.default_rng((scene.seed, 5))
     jitter = rng.uniform(-4, 4, 3).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,9 +38,7 @@ def kernel_row(device: str, dtype: torch.dtype, length: int, heads: int, dim: in
     maps = {f"sparse {density}": random_map(length, heads, density, device) for density in DENSITIES}
     calls: dict[str, Callable[[], Any]] = {"dense": lambda: F.scaled_dot_product_attention(q, k, v)}
     calls |= dense_rivals(q, k, v) if device == "cuda" else {}
-    calls |= {
-        name: lambda block_map=block_map: sparse_attention(q, k, v, block_map) for name, block_map in maps.items()
-    }
+    calls |= {name: partial(sparse_attention, q, k, v, block_map) for name, block_map in maps.items()}
     full = BlockMap.full(
         1, heads, query_block=default_query_block(q.device), key_block=64, length=length, device=device
     )

@@ -18,7 +18,7 @@ from videogen.metrics.registration import registered_camera
 from videogen.motion import Camera, compile_motion
 
 Fit = dict[str, float] | None  # of one clip's background; None where it has too little texture
-CAMERAS = {
+CAMERAS: dict[str, dict[str, Any]] = {
     "pan right": {"pan": 12.0}, "pan left": {"pan": -12.0}, "tilt up": {"tilt": 12.0}, "tilt down": {"tilt": -12.0},
     "zoom in": {"zoom": 1.35}, "zoom out": {"zoom": 0.75}, "pan and zoom": {"pan": 8.0, "tilt": -6.0, "zoom": 1.2},
 }  # fmt: skip

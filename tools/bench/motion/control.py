@@ -57,7 +57,7 @@ def drag_of(index: int) -> Drag:
     while True:
         start, end = rng.uniform(*REACH_PX, (2, 2))
         if 10 <= np.linalg.norm(end - start) <= 36:
-            return Drag((float(start[0]), float(start[1]), 13.0), [_point(start), _point(end)])
+            return Drag((float(start[0]), float(start[1]), 13.0), (_point(start), _point(end)))
 
 
 def _point(xy: np.ndarray) -> tuple[float, float]:
@@ -74,7 +74,7 @@ def _drag_by_dual_clock(
     centre = found.centres[0]
     path_start, path_end = np.asarray(drag.path)
     end = np.clip(centre + path_end - path_start, REACH_PX[0] - 4, REACH_PX[1] + 4)
-    motion = Drag(found.coverage[0] > 0.3, [_point(centre), _point(end)])
+    motion = Drag(found.coverage[0] > 0.3, (_point(centre), _point(end)))
     assert plain.manifest is not None
     prompt = plain.manifest["request"]["prompt"]
     video = engine.generate(

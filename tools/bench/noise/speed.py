@@ -6,6 +6,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,9 +53,8 @@ def measure_speed(options: argparse.Namespace) -> dict[str, Any]:
             field = _on(motion(), options.device)
             if options.device != "cpu" and name not in seconds:  # the first call loads kernels
                 warped_noise(field, options.channels, device=options.device)
-            seconds.setdefault(name, []).append(
-                _timed(lambda field=field: warped_noise(field, options.channels, device=options.device))
-            )
+            ours = partial(warped_noise, field, options.channels, device=options.device)
+            seconds.setdefault(name, []).append(_timed(ours))
             if name in AGAINST:
                 seconds.setdefault(f"published, {name}", []).append(_published(field, options))
     ratios = {name: _ratio(seconds[f"published, {name}"], seconds[name]) for name in AGAINST}

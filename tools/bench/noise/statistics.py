@@ -94,7 +94,8 @@ def bridge(size: int) -> dict[str, float]:
             return torch.zeros_like(x, dtype=torch.int32), torch.full_like(x, 7.3), torch.full_like(x, -2.1)
 
     noise = warped_noise(Point(), 16, spatial=1, temporal=1)[0, :, 1]
-    source = HashField(0, "texture").at(0, *(torch.tensor([n], dtype=torch.int32) for n in (14, -5)), 16)[:, 0]
+    x, y = (torch.tensor([n], dtype=torch.int32) for n in (14, -5))
+    source = HashField(0, "texture").at(0, x, y, 16)[:, 0]
     error = (noise.double().sum((1, 2)) / size - source).abs().max()
     return {
         "draws": noise.numel(),
@@ -161,7 +162,7 @@ def exact() -> dict[str, bool]:
 
 def background_behind_object() -> bool:
     """A disc is dragged across: wherever it is not, the background has the same noise as at rest."""
-    plan = compile_motion(Drag((24, 64, 14), [(24, 64), (104, 64)]), frames=17, height=128, width=128)
+    plan = compile_motion(Drag((24, 64, 14), ((24, 64), (104, 64))), frames=17, height=128, width=128)
     noise = warped_noise(plan, 4, temporal=1)[0]
     ground = warped_noise(pan(0, 0, 0, 128, 128), 4, temporal=1)[0, :, 0]
     return all(_same_where_free(noise[:, frame], ground, plan.masks_at(frame)[1]) for frame in range(17))
