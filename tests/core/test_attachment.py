@@ -1,4 +1,4 @@
-"""Attachments: forwards that nest and come off in any order, refused copies, and checks that name a conflict."""
+"""Attachments: forwards that nest and are detached in any order, refused copies, and checks that name a conflict."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_forward_is_replaced_on_the_instance_and_restored() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 @pytest.mark.parametrize("kind", [Scaled, Itself])
-def test_nested_forwards_come_off_in_any_order(order: tuple[int, ...], kind: type[Scaled]) -> None:
+def test_nested_forwards_are_detached_in_any_order(order: tuple[int, ...], kind: type[Scaled]) -> None:
     one, x, factors = module(), torch.ones(3), [2.0, 4.0, 8.0]
     plain = one(x)
     attached = [kind(one, factor) for factor in factors]
@@ -118,7 +118,7 @@ def test_a_model_with_an_attachment_is_not_copied(
 ) -> None:
     model = nn.Sequential(module())
     attach(model[0])
-    with pytest.raises(InputError, match=f"cannot be copied or saved as a whole while {kind} is attached; close"):
+    with pytest.raises(InputError, match=f"cannot be copied or saved while {kind} is attached; close"):
         use(model)
 
 

@@ -176,6 +176,37 @@ def test_one_handle_per_model_and_no_copies_while_it_is_attached() -> None:
         attach(object(), "every:2")
 
 
+NESTED = [(WAN, "output"), (WAN, "blocks:1,0"), (MOTION, "fd"), (MOTION, "cut:1,2")]
+
+
+@pytest.mark.parametrize("sparse_last_off", [True, False], ids=["sparse attention closed last", "closed first"])
+@pytest.mark.parametrize("sparse_first", [True, False], ids=["sparse attention attached first", "attached last"])
+@pytest.mark.parametrize(("tiny", "boundary"), [pytest.param(*case, id=f"{case[0].name}-{case[1]}") for case in NESTED])
+def test_it_nests_with_sparse_attention(tiny: Tiny, boundary: str, sparse_first: bool, sparse_last_off: bool) -> None:
+    model = tiny.build()
+    plain, before = run(model, tiny), traces(model)
+    attachers: list[Callable[[], Any]] = [
+        lambda: attach_sparse(model, SparseAttention(min_length=8), steps=STEPS),
+        lambda: attach(model, EncoderPropagation(keys=(0, 2, 4), boundary=boundary)),
+    ]
+    handles = {index: attachers[index]() for index in ((0, 1) if sparse_first else (1, 0))}
+    run(model, tiny)
+    assert handles[0].records and handles[1].report()["keys"] == [0, 2, 4]
+    for index in (1, 0) if sparse_last_off else (0, 1):
+        with pytest.raises(InputError, match="cannot be copied or saved"):
+            copy.deepcopy(model)
+        handles[index].close()
+    assert traces(model) == before and all(map(equal, plain, run(model, tiny)))
+    copy.deepcopy(model)
+
+
+def traces(model: torch.nn.Module) -> list[object]:
+    """Attributes and hooks of all modules."""
+    return [
+        (sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()
+    ]
+
+
 def test_sparse_attention_on_the_model_is_recognized() -> None:
     """Its block maps are for one batch size, so that with it nothing is made ahead in a larger batch, and not audited."""
     model = WAN.build()

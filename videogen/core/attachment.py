@@ -1,9 +1,9 @@
-"""Attachments to a model instance: what hooks into modules, or replaces their `forward`, until it is detached.
+"""Attachments to a model instance: objects that hook into modules, or replace their `forward`, until detached.
 
 Everything that runs inside somebody else's model (sparse attention, propagation, window attention, feature caches) is
 attached to the instance, never to its class, and leaves the model exactly as it was. While something is attached the
 model cannot be copied or pickled, as the copy would call into the original's attachments. Compiled models are refused:
-the compiled code would never call what is attached.
+the compiled code would never call the attachment.
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ from videogen.core.errors import InputError
 class Attachment:
     """Base of the objects whose hooks or forwards are on a model. Copying or pickling that model raises InputError."""
 
-    #: What is attached, as messages name it, such as "window attention".
+    #: The name of the attachment in messages, such as "window attention".
     kind: ClassVar[str]
 
     def __reduce__(self) -> Any:
-        raise InputError(
-            f"a model cannot be copied or saved as a whole while {self.kind} is attached; close() the handle first"
-        )
+        raise InputError(f"a model cannot be copied or saved while {self.kind} is attached; close() the handle first")
 
 
 class ForwardAttachment(Attachment, ABC):
     """Replaces the `forward` of one module instance by its own, from construction until `detach()`.
 
     Several may be on one module. They may be detached in any order: one that is not the outermost is taken out of the
-    chain. original: what was `module.forward` before, to be called from `forward`.
+    chain. original: the earlier `module.forward`, to be called from `forward`.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -42,15 +40,15 @@ class ForwardAttachment(Attachment, ABC):
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module runs while this is attached."""
+        """Runs in place of the module's forward while this is attached."""
 
     @property
     def replacement(self) -> Callable[..., Any]:
-        """What becomes `module.forward`. A subclass that has a `__signature__` may give itself."""
+        """The callable that becomes `module.forward`. A subclass that has a `__signature__` may return itself."""
         return self.forward
 
     def _attach(self) -> None:
-        """Become the outermost forward, also where other code has put its own in this one's place since."""
+        """Become the outermost forward, even if other code has replaced this one since."""
         self._before = vars(self._module).get("forward")  # None: the class's own
         self.original: Callable[..., Any] = self._module.forward
         self._module.forward = self.replacement
@@ -80,7 +78,7 @@ def attachments_on(module: nn.Module) -> Iterator[Attachment]:
 
 
 def check_free(module: nn.Module, *kinds: type[Attachment], name: str = "") -> None:
-    """InputError where an attachment of these kinds is on the module already. name: of the model, for the message."""
+    """InputError if an attachment of these kinds is already on the module. name: of the model, for the message."""
     for found in attachments_on(module):
         if isinstance(found, kinds):
             raise InputError(
@@ -89,12 +87,11 @@ def check_free(module: nn.Module, *kinds: type[Attachment], name: str = "") -> N
 
 
 def check_not_compiled(model: nn.Module, name: str = "") -> None:
-    """InputError where calls of the model, or of a part of it, go to code that was compiled before."""
+    """InputError if calls of the model, or of a part of it, go to code that was compiled before."""
     parts = (getattr(module, "_compiled_call_impl", None) for module in model.modules())
     if hasattr(model, "_orig_mod") or any(part is not None for part in parts):
         raise InputError(
-            f"{name or type(model).__name__} is compiled, so nothing that is attached would run; "
-            "attach first, then compile"
+            f"{name or type(model).__name__} is compiled, so an attachment would never run; attach first, then compile"
         )
 
 
