@@ -12,7 +12,7 @@ OUT ?= out/gpu
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint types bench evaluate readme gpu clean
+.PHONY: help venv demo test test-slow lint types bench evaluate readme docs gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -65,6 +65,14 @@ evaluate: $(STAMP)  ## judge the embedded models on prompts they were not traine
 
 readme: $(STAMP)  ## write docs/figures.md and the README's headline rows from benchmarks/*.json
 	$(BENCH) report
+
+# Only this target installs pdoc: neither the tests nor the demo need it.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.docs  ## write the API reference and the guides to build/docs
+	$(BIN)/python docs/build.py
 
 # Without .venv: a GPU machine has its own torch. tools/README.md lists the wheels to carry there.
 gpu:  ## train and measure on a GPU machine: MINUTES=30 OUT=out/gpu WHEELS=folder

@@ -80,7 +80,8 @@ def test_pins_lie_in_the_ranges() -> None:
         if line and line[0] != "#"
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["dev"], *extras["docs"]]:
         wanted = Requirement(text)
         if wanted.name != "tomli":  # only for Pythons that the pins are not for
             assert wanted.specifier.contains(pins[wanted.name.lower()]), text
