@@ -8,7 +8,8 @@ from .cono.look_back import LookBack, look_back, replay
 from .cono.mean_regularisation import MeanRegularisation, regularise_mean
 from .noise.source import AddressedNoise, DiffusersNoise, NoiseSource
 from .noise.stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
-from .solvers import SOLVERS, Solver, make_solver, prediction_kind, solver_names
+from .solver import LevelSolver, NoiseSchedule, Solver
+from .solvers import SOLVERS, SolverRow, build_solver, solver_names
 from .warping.warped_noise import WarpedNoise, warped_noise
 from .windows import Window, Windows
 
@@ -17,20 +18,22 @@ __all__ = [
     "STREAMS",
     "AddressedNoise",
     "DiffusersNoise",
+    "LevelSolver",
     "LookBack",
     "MeanRegularisation",
+    "NoiseSchedule",
     "NoiseSource",
     "NoiseStream",
     "NoiseWindow",
     "Solver",
+    "SolverRow",
     "WarpedNoise",
     "Window",
     "Windows",
+    "build_solver",
     "look_back",
-    "make_solver",
-    "regularise_mean",
     "noise_stream",
-    "prediction_kind",
+    "regularise_mean",
     "replay",
     "solver_names",
     "warped_noise",

@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING
 from videogen.core.checks import in_range
 from videogen.core.errors import InputError, unknown
 from videogen.schedulers.levels import NoiseLevel
-from videogen.schedulers.solvers import FLOW
+from videogen.schedulers.parametrization import SHORT, linear_form
 
 if TYPE_CHECKING:
     import torch
 
 SPACES = ("prediction", "v", "x0", "eps")
-_OWN = {"epsilon": "eps", "v_prediction": "v", FLOW: "v", "sample": "x0"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class MeanRegularisation:
             )
 
     def at(self, level: NoiseLevel) -> float:
-        """The strength at this noise level (of `noise_levels`)."""
+        """The strength at this noise level (of a solver's `levels`)."""
         return self.strength * level.sigma**self.power if level.sigma >= self.above else 0.0
 
     def apply(
@@ -78,11 +77,11 @@ class MeanRegularisation:
     ) -> torch.Tensor:
         """The prediction [b, c, f, h, w] moved towards the source's mean; the same object where the strength is 0.
 
-        source: the other clip's prediction at this step, or its mean over frames (f = 1). kind: from `prediction_kind`.
+        source: the other clip's prediction at this step, or its mean over frames (f = 1). kind: of the prediction, one of `KINDS`.
         latents, source_latents (or their mean): the model's inputs; needed where `space` differs from the prediction.
         """
         strength = self.at(level)
-        own = _OWN[kind]
+        own = SHORT[kind]
         if strength == 0 or self.space in ("prediction", own):
             return regularise_mean(prediction, source, strength, self.cutoff)
         if latents is None or source_latents is None:
@@ -111,32 +110,18 @@ def coefficients(level: NoiseLevel, kind: str, space: str) -> tuple[float, float
     latents = alpha x0 + sigma eps; v = eps - x0 for flow models and alpha eps - sigma x0 for others. InputError where
     the level has no such form: no signal, or no noise.
     """
-    if space in ("prediction", _OWN[kind]):
+    if space in ("prediction", SHORT[kind]):
         return 1.0, 0.0
     try:
-        a, b = _coefficients(level.alpha, level.sigma, kind, space)
+        a, b = linear_form(level, kind, space)
         1 / a
     except ZeroDivisionError:
         raise InputError(
             f"space={space} cannot be pulled at alpha={level.alpha:g} sigma={level.sigma:g} of a model that predicts "
             f"{kind}; "
-            f"use space={_OWN[kind]}"
+            f"use space={SHORT[kind]}"
         ) from None
     return a, b
-
-
-def _coefficients(alpha: float, sigma: float, kind: str, space: str) -> tuple[float, float]:
-    x0 = {"sample": (1.0, 0.0), "v_prediction": (-sigma, alpha), FLOW: (-sigma, 1.0)}.get(kind) or (
-        -sigma / alpha,
-        1 / alpha,
-    )
-    if space == "x0":
-        return x0
-    eps = -alpha * x0[0] / sigma, (1 - alpha * x0[1]) / sigma
-    if space == "eps":
-        return eps
-    of_eps, of_x0 = (1.0, 1.0) if kind == FLOW else (alpha, sigma)
-    return of_eps * eps[0] - of_x0 * x0[0], of_eps * eps[1] - of_x0 * x0[1]
 
 
 def _gap(prediction: torch.Tensor, source: torch.Tensor) -> torch.Tensor:

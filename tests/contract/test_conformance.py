@@ -13,7 +13,7 @@ import torch
 
 from tests.contract.families import VARIANTS, Variant
 from videogen import Engine
-from videogen.schedulers import make_solver
+from videogen.schedulers.diffusers_solver import build_scheduler
 
 PROMPT, NEGATIVE = "a red ball moves right on a black background", "blurry"
 STEPS = 4
@@ -38,7 +38,7 @@ def reference(
     """uint8 frames [batch, f, h, w, 3] of the library's pipeline: round(255 x) of its float output."""
     pipeline = getattr(diffusers, variant.pipeline).from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_solver(solver, pipeline.scheduler)
+    pipeline.scheduler = build_scheduler(solver, pipeline.scheduler)
     frames, width, height = clip
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     count = len(seeds)

@@ -15,6 +15,8 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, NumericsError
+from videogen.backbones.clip import ClipSpec
+from videogen.backbones.conditioning import Conditioning
 from videogen.motion import Camera, Drag, Motion
 from videogen.motion.image_files import read_image
 from videogen.motion.latents import latent_mask
@@ -23,9 +25,8 @@ from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
-from videogen.schedulers import AddressedNoise, WarpedNoise, make_solver, prediction_kind, solver_names
-from videogen.schedulers.levels import noise_levels
-from videogen.schedulers.solvers import FLOW
+from videogen.schedulers import AddressedNoise, WarpedNoise, build_solver, solver_names
+from videogen.schedulers.parametrization import FLOW
 from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.motion_plan import plan_motion
 
@@ -58,12 +59,12 @@ class Oracle(Technique):
 
     def begin(self, backbone: Any, plan: list[StepRow], state: LoopState) -> None:
         self.solver = state.solver
-        self.noise = state.latents / float(getattr(state.solver, "init_noise_sigma", 1.0))
-        self.levels = noise_levels(state.solver)
+        self.noise = state.latents / state.solver.initial_scale
+        self.levels = state.solver.levels
 
     def start(self, state: LoopState) -> LoopState:
         level = self.levels[state.index]
-        scale = 1.0 if float(getattr(state.solver, "init_noise_sigma", 1.0)) < 1.5 else 1 / level.alpha
+        scale = 1.0 if state.solver.initial_scale < 1.5 else 1 / level.alpha
         self.reference = (state.latents / scale - level.sigma * self.noise) / level.alpha
         return state
 
@@ -155,13 +156,12 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     moved = planned.plan.preview(cv2.imread(str(first))[..., ::-1].copy(), arrows=False)
     reference = engine.backbone.encode(torch.from_numpy(moved)[None]).float()
     noise = AddressedNoise(2).frames(range(reference.shape[2]), (reference.shape[1], *reference.shape[3:]))
-    used = make_solver(asked, engine.backbone.scheduler)
-    used.set_timesteps(10)
-    levels = noise_levels(used)
+    used = build_solver(asked, engine.backbone.scheduler, 10)
+    levels = used.levels
     assert levels is not None and whole.any()
     begun, held = told.count("skipped"), told.count("held")
     for done, latents in enumerate(watch.latents[1 : 1 + held], begun + 1):
-        scale = 1.0 if float(getattr(used, "init_noise_sigma", 1.0)) < 1.5 else 1 / levels[done].alpha
+        scale = 1.0 if used.initial_scale < 1.5 else 1 / levels[done].alpha
         expected = scale * (levels[done].alpha * reference + levels[done].sigma * noise)
         torch.testing.assert_close(latents[whole], expected[whole], atol=2e-3, rtol=2e-3)
     assert not torch.allclose(
@@ -177,7 +177,7 @@ def test_dual_clock_begins_in_step_with_the_solver(
     """With a model that knows the noise, solvers come to the reference itself from wherever they begin (deis from
     nowhere)."""
     engine = engine_of(name)
-    kind = prediction_kind(engine.backbone.scheduler)
+    kind = engine.backbone.noise_schedule.kind
     if solver not in solver_names(kind):
         return  # refused, as test_solvers holds
     watch, oracle = Watch(), Oracle(kind)
@@ -345,8 +345,10 @@ def test_the_technique_stays_within_the_first_expert(name: str, engine_of: Engin
     frames, width, height = VARIANTS[name].clips[0]
     technique = DualClockTechnique(planned, [np.zeros((height, width, 3), np.uint8)], engine.backbone)
     rows = [StepRow(i, 1000.0 - 100 * i, None, int(i > 4), 1.0) for i in range(10)]
-    solver = make_solver(None, engine.backbone.scheduler)
-    state = LoopState(torch.zeros(engine.backbone.geometry.shape(frames, height, width)), 0, solver, [])
+    solver = build_solver(None, engine.backbone.scheduler, 10)
+    text = Conditioning(torch.zeros(1, 1, 1))
+    clip = engine.backbone.open(ClipSpec(frames, height, width, 10, "batched"), text, [AddressedNoise(1)], solver)
+    state = LoopState(clip, torch.zeros_like(clip.initial), 0)
     technique.begin(engine.backbone, rows, replace(state))
     assert [row.motion for row in rows] == ["skipped"] + ["held"] * 3 + ["free"] * 6
 
@@ -375,7 +377,7 @@ def test_the_last_step_is_held_by_its_share(name: str, solver: str, engine_of: E
         return float((watch.latents[-1] - made._reference)[made._mask.expand_as(watch.latents[-1]) > 0.999].norm())
 
     away(0.5)
-    last = begun[-1].timestep / engine.backbone.scheduler.config.num_train_timesteps
+    last = begun[-1].timestep / engine.backbone.noise_schedule.train_steps
     free, *held = (away(part * last) for part in (1.0, 0.5, 0.1))
     assert held == pytest.approx([0.5 * free, 0.1 * free], rel=1e-3) and free > 0
 

@@ -16,7 +16,7 @@ from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, UnsupportedError
 from videogen.propagation import EncoderPropagation, attach
 from videogen.propagation.controller import ErrorControl
-from videogen.schedulers import make_solver
+from videogen.schedulers.diffusers_solver import build_scheduler
 
 EngineOf = Callable[[str], Engine]
 STEPS = 6
@@ -184,7 +184,7 @@ def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoi
     variant = VARIANTS[name]
     pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = make_solver(solver, pipeline.scheduler)
+    pipeline.scheduler = build_scheduler(solver, pipeline.scheduler)
     frames, width, height = variant.clips[0]
 
     def run(prompt: str, steps: int = STEPS) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from videogen.backbones.base import LatentGeometry
+from videogen.backbones.geometry import LatentGeometry
 from videogen.core.errors import InputError
 from videogen.longvideo.policies.build import build_policy, divide_timeline
 from videogen.longvideo.policies.sections import Sections

@@ -28,9 +28,9 @@ PUBLIC = {
         """,
     "videogen.propagation": "EncoderPropagation PropagationHandle attach",
     "videogen.schedulers": """
-        AddressedNoise DiffusersNoise LookBack MeanRegularisation NoiseSource NoiseStream NoiseWindow SOLVERS STREAMS Solver
-        WarpedNoise Window Windows look_back make_solver regularise_mean noise_stream prediction_kind replay solver_names
-        warped_noise
+        AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseSchedule NoiseSource NoiseStream
+        NoiseWindow SOLVERS STREAMS Solver SolverRow WarpedNoise Window Windows build_solver look_back noise_stream
+        regularise_mean replay solver_names warped_noise
         """,
     "videogen.timeline": """
         LatentShot LatentTimeline Shot Timeline Transition as_timeline from_frames from_list parse_story read_story

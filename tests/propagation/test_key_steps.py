@@ -10,7 +10,8 @@ import torch
 
 from videogen.core.errors import InputError
 from videogen.propagation.key_steps import check_key_steps, published_key_steps, scaled_key_steps, uniform_key_steps
-from videogen.schedulers.levels import NoiseLevel, noise_levels
+from videogen.schedulers.diffusers_solver import as_solver
+from videogen.schedulers.levels import NoiseLevel
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def schedulers() -> list[tuple[str, object]]:
 
 @pytest.mark.parametrize(("name", "scheduler"), schedulers(), ids=lambda x: x if isinstance(x, str) else "")
 def test_levels_run_from_noise_to_clean(name: str, scheduler: object) -> None:
-    levels = noise_levels(scheduler)
+    levels = as_solver(scheduler).levels
     assert levels is not None and len(levels) == 13
     snr = [level.log_snr for level in levels]
     assert all(math.isfinite(value) for value in snr) and snr == sorted(snr) and levels[-1].sigma < 0.05

@@ -7,7 +7,8 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
 from videogen import InputError, UnsupportedError
-from videogen.schedulers import SOLVERS, AddressedNoise, DiffusersNoise, make_solver, prediction_kind, solver_names
+from videogen.schedulers import SOLVERS, AddressedNoise, DiffusersNoise, build_solver, solver_names
+from videogen.schedulers.diffusers_solver import build_scheduler, prediction_kind
 from videogen.schedulers.solvers import check_solver
 
 SHAPE = (4, 6, 5)
@@ -53,22 +54,21 @@ def test_each_solver_runs_or_is_refused_with_the_list(own: str, name: str | None
     assert kind == own.split("-")[0]
     if name is not None and name not in solver_names(kind):
         with pytest.raises(UnsupportedError, match="use one of"):
-            make_solver(name, scheduler)
+            build_solver(name, scheduler, 4)
         return
-    solver = make_solver(name, scheduler)
-    assert solver is not scheduler and prediction_kind(solver) == kind
-    solver.set_timesteps(4)
+    solver = build_solver(name, scheduler, 4)
+    assert solver.kind == kind and getattr(scheduler, "num_inference_steps", None) is None
     latents = torch.randn(1, 2, 3, 4, 4)
-    for timestep in solver.timesteps:
-        latents = solver.step(0.1 * latents, timestep, latents, return_dict=False)[0]
+    for index in range(len(solver.timesteps)):
+        latents = solver.step(0.1 * latents, index, latents, [AddressedNoise(1)])
     assert torch.isfinite(latents).all()
 
 
 def test_the_checkpoint_s_schedule_is_preserved() -> None:
-    assert make_solver("unipc", OWN["flow"]).config.flow_shift == 3.0
-    assert make_solver("euler", OWN["flow-unipc"]).config.shift == 3.0
+    assert build_scheduler("unipc", OWN["flow"]).config.flow_shift == 3.0
+    assert build_scheduler("euler", OWN["flow-unipc"]).config.shift == 3.0
     own = DDIMScheduler(beta_start=0.002, clip_sample=False)
-    assert make_solver("dpm++2m", own).config.beta_start == 0.002
+    assert build_scheduler("dpm++2m", own).config.beta_start == 0.002
 
 
 def test_an_unknown_solver_names_the_nearest() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from diffusers import DDIMScheduler
 
 from videogen.sampling.step_plan import StepRow
+from videogen.schedulers import build_solver
 from videogen.techniques.dual_clock import Held, held_steps
 
+SOLVER = build_solver("ddim", DDIMScheduler(), 10)
 STEPS = [StepRow(i, 1000.0 - 100 * i, None, int(i > 7), 1.0) for i in range(10)]
 HEUN = [
     StepRow(i, t, None, 0, 1.0) for i, t in enumerate((1000.0, 800.0, 800.0, 600.0, 600.0, 400.0, 400.0, 200.0, 200.0))
@@ -34,7 +37,7 @@ HEUN = [
     ],
 )
 def test_a_motion_is_held_down_to_its_level(plan: list[StepRow], weak: float, strong: float, held: Held) -> None:
-    found = held_steps(plan, weak, strong, object())
+    found = held_steps(plan, weak, strong, SOLVER)
     assert replace(found, share=pytest.approx(found.share), until=pytest.approx(found.until)) == held
     wanted = [1.0 if i in held.steps else held.share if i == held.after else 0.0 for i in range(len(plan) + 1)]
     assert [held.share_at(index) for index in range(len(plan) + 1)] == wanted
@@ -44,7 +47,7 @@ def test_a_motion_is_held_down_to_its_level(plan: list[StepRow], weak: float, st
 @pytest.mark.parametrize(("weak", "strong"), [(900, 300), (300, 100), (300, 0.5)])
 def test_a_plan_may_end_at_0(timesteps: tuple[float, ...], weak: float, strong: float) -> None:
     """As AnimateDiff's own schedules do: there is nothing to share in a last step of no length."""
-    held = held_steps([StepRow(i, t, None, 0, 1.0) for i, t in enumerate(timesteps)], weak, strong, object())
+    held = held_steps([StepRow(i, t, None, 0, 1.0) for i, t in enumerate(timesteps)], weak, strong, SOLVER)
     assert (
         0 <= held.share <= 1
         and held.steps.stop - 1 < len(timesteps)
@@ -55,9 +58,9 @@ def test_a_plan_may_end_at_0(timesteps: tuple[float, ...], weak: float, strong: 
 @pytest.mark.parametrize("steps", [3, 5, 20, 50])
 def test_few_steps_hold_a_motion_as_long_as_many(steps: int) -> None:
     plan = [StepRow(i, 1000 * (1 - i / steps), None, 0, 1.0) for i in range(steps)]
-    assert held_steps(plan, 900, 370, object()).until == pytest.approx(370)
+    assert held_steps(plan, 900, 370, SOLVER).until == pytest.approx(370)
 
 
 def test_a_plan_says_what_is_held() -> None:
-    held = held_steps(STEPS, 900, 625, object())
+    held = held_steps(STEPS, 900, 625, SOLVER)
     assert [held.told(row.index) for row in STEPS] == ["skipped", "held", "held", "partly"] + ["free"] * 6

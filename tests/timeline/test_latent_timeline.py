@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from videogen import InputError
-from videogen.backbones.base import LatentGeometry
+from videogen.backbones.geometry import LatentGeometry
 from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.motion import Camera
 from videogen.timeline import LatentTimeline, as_timeline

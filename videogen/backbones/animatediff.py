@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from videogen.attention.order import TokenGrid
+from videogen.schedulers.solver import Solver
 
-from .base import Backbone, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .base import Backbone, to_signed_range, to_unit_range
+from .conditioning import Conditioning
 from .defaults import Capabilities
+from .geometry import LatentGeometry
 from .streaming import FramewiseDecoder, StreamDecoder
 from .unet_frames import told_each_frame
 
@@ -48,10 +51,6 @@ class AnimateDiffBackbone(Backbone):
     def denoisers(self) -> list[Any]:
         return [self.pipeline.unet]
 
-    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        unet = self.pipeline.unet
-        return [unet.conv_in, *unet.down_blocks, unet.mid_block], [*unet.up_blocks]
-
     def temporal_blocks(self) -> list[nn.Module]:
         from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
@@ -71,8 +70,8 @@ class AnimateDiffBackbone(Backbone):
         )
         return Conditioning(positive, negative)
 
-    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
-        return noise.to(self.device, self.dtype) * solver.init_noise_sigma
+    def start(self, noise: torch.Tensor, solver: Solver) -> torch.Tensor:
+        return noise.to(self.device, self.dtype) * solver.initial_scale
 
     def predict(
         self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0

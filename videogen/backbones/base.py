@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,103 +15,16 @@ from torch import nn
 
 from videogen.attention.order import TokenGrid
 from videogen.core.errors import InputError, UnsupportedError
+from videogen.schedulers.diffusers_solver import read_noise_schedule
+from videogen.schedulers.noise.source import NoiseSource
+from videogen.schedulers.solver import NoiseSchedule, Solver
 
+from .clip import Clip, ClipSpec
+from .conditioning import Conditioning, PromptReading
 from .defaults import Capabilities, Defaults, Training
+from .geometry import LatentGeometry
+from .guided import GuidedClip
 from .streaming import StreamDecoder
-
-
-@dataclass(frozen=True)
-class LatentGeometry:
-    """How a clip's pixels lie in latents.
-
-    spatial, temporal: compression ratios; multiple: what width and height must be divisible by;
-    single_first: latent 0 holds one frame (causal VAEs), so that frames = temporal * n + 1.
-    """
-
-    channels: int
-    spatial: int
-    temporal: int
-    multiple: int
-    single_first: bool
-
-    def shape(self, frames: int, height: int, width: int, batch: int = 1) -> tuple[int, int, int, int, int]:
-        """Shape [batch, channel, frame, height, width] of the latents of a clip in pixels."""
-        count = (frames - 1) // self.temporal + 1 if self.single_first else frames // self.temporal
-        return batch, self.channels, count, height // self.spatial, width // self.spatial
-
-    def check(self, frames: int, height: int, width: int, name: str) -> None:
-        """InputError, with the two nearest values that fit, where the clip does not fit the latents."""
-        for side, value in (("width", width), ("height", height)):
-            if value % self.multiple or value < 1:
-                raise InputError(
-                    f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {_near(value, self.multiple)}"
-                )
-        offset = 1 if self.single_first else 0
-        if frames < 1 or (frames - offset) % self.temporal:
-            rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
-            raise InputError(
-                f"frames={frames} is not {rule} for {name!r}; use {_near(frames - offset, self.temporal, offset)}"
-            )
-
-
-def _near(value: int, multiple: int, offset: int = 0) -> str:
-    below = value // multiple * multiple
-    options = [n + offset for n in (below, below + multiple) if n + offset > 0]
-    return " or ".join(map(str, options))
-
-
-@dataclass(frozen=True)
-class Blend:
-    """A further prompt. positive [batch, tokens, width]; share [batch, frames]: of each latent frame's prediction, 0 to
-    1."""
-
-    positive: torch.Tensor
-    share: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """Encoded text: positive and negative [batch, tokens, width]; negative is None without guidance.
-
-    blends: further prompts, each frame by frame in its share; the rest is the positive's.
-    """
-
-    positive: torch.Tensor
-    negative: torch.Tensor | None = None
-    blends: tuple[Blend, ...] = ()
-
-    def within(self, slots: slice) -> Conditioning:
-        """For some of the clip's latent frames: the prompts that have a share there, the greatest first."""
-        if not self.blends:
-            return self
-        shares = [blend.share[:, slots] for blend in self.blends]
-        ranked = [
-            (1 - torch.stack(shares).sum(0), self.positive),
-            *zip(shares, (blend.positive for blend in self.blends), strict=True),
-        ]
-        ranked = sorted((pair for pair in ranked if bool((pair[0] > 0).any())), key=lambda pair: -float(pair[0].sum()))
-        return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, share) for share, text in ranked[1:]))
-
-
-@dataclass(frozen=True)
-class PromptReading:
-    """tokens of a prompt; limit: how many of them the model reads; unknown: words that it does not know."""
-
-    tokens: int
-    limit: int
-    unknown: tuple[str, ...] = ()
-
-    def notes(self) -> list[str]:
-        """What the user ought to know."""
-        notes = []
-        if self.tokens > self.limit:
-            notes.append(
-                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect"
-            )
-        if self.unknown:
-            shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
-            notes.append(f"the model does not know {shown}")
-        return notes
 
 
 class Backbone(ABC):
@@ -148,6 +60,26 @@ class Backbone(ABC):
     def scheduler(self) -> Any:
         """The checkpoint's own scheduler; the engine copies it, never steps it."""
         return self.pipeline.scheduler
+
+    @property
+    def noise_schedule(self) -> NoiseSchedule:
+        """What the checkpoint predicts and how it was noised in training."""
+        return read_noise_schedule(self.scheduler)
+
+    def fit(self, spec: ClipSpec) -> ClipSpec:
+        """The clip as this model can generate it. InputError, with what fits, for a size, length or number of steps
+        that does not."""
+        finest = self.noise_schedule.train_steps
+        if spec.steps > finest:
+            raise InputError(
+                f"steps={spec.steps}: {self.name!r} was trained with {finest} noise levels; use at most {finest}"
+            )
+        self.geometry.check(spec.frames, spec.height, spec.width, self.name)
+        return spec
+
+    def open(self, spec: ClipSpec, text: Conditioning, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
+        """Begin a batch of clips: one noise source per sample, a solver set up for this run."""
+        return GuidedClip(self, spec, text, sources, solver)
 
     def components(self) -> dict[str, nn.Module]:
         return {n: c for n, c in self.pipeline.components.items() if isinstance(c, nn.Module)}
@@ -194,10 +126,6 @@ class Backbone(ABC):
     def denoisers(self) -> list[Any]:
         """The diffusers models that predict, one an expert."""
 
-    @abstractmethod
-    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        """Which of the denoiser's modules are its encoder and which its decoder, in order."""
-
     def temporal_blocks(self) -> list[nn.Module]:
         """Modules that mix frames within a sequence over frames, positions counted from 0; none where time has no
         layers of its own.
@@ -231,7 +159,7 @@ class Backbone(ABC):
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning: ...
 
     @abstractmethod
-    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
+    def start(self, noise: torch.Tensor, solver: Solver) -> torch.Tensor:
         """Initial latents from standard normal noise, as the family scales them for this solver."""
 
     @abstractmethod

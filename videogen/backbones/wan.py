@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from videogen.attention.order import TokenGrid
+from videogen.schedulers.solver import Solver
 
-from .base import Backbone, Conditioning, LatentGeometry, to_signed_range, to_unit_range
+from .base import Backbone, to_signed_range, to_unit_range
+from .conditioning import Conditioning
 from .defaults import Capabilities
+from .geometry import LatentGeometry
 from .streaming import StreamDecoder
 from .wan_streaming import WanStreamDecoder
 
@@ -57,10 +59,6 @@ class WanBackbone(Backbone):
     def denoisers(self) -> list[Any]:
         return [m for m in (self.pipeline.transformer, self.pipeline.transformer_2) if m is not None]
 
-    def encoder_decoder(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        blocks = list(self.denoisers()[0].blocks)
-        return blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]
-
     def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
         t, h, w = self.denoisers()[0].config.patch_size
         return TokenGrid(latents_shape[2] // t, latents_shape[3] // h, latents_shape[4] // w)
@@ -85,8 +83,8 @@ class WanBackbone(Backbone):
         )
         return Conditioning(positive.to(self.dtype), None if negative is None else negative.to(self.dtype))
 
-    def start(self, noise: torch.Tensor, solver: Any) -> torch.Tensor:
-        solver.set_begin_index(0)
+    def start(self, noise: torch.Tensor, solver: Solver) -> torch.Tensor:
+        solver.begin_at(0)
         return noise.to(self.device, torch.float32)
 
     def predict(

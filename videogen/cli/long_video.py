@@ -60,7 +60,7 @@ def check_options(keep_job: bool, preview: Path | None, is_long: bool) -> None:
 
 def collect_notes(video: LongVideo) -> list[str]:
     """What the user should know: what was resumed or fixed, and what the model does not read."""
-    from videogen.backbones.base import PromptReading
+    from videogen.backbones.conditioning import PromptReading
 
     count, notes = len(video.manifest["measured"]["long"]["segments"]), []
     if video.resumed:

@@ -90,7 +90,7 @@ def _render(
 
 
 def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
-    from videogen.backbones.base import PromptReading
+    from videogen.backbones.conditioning import PromptReading
 
     video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
     bar.stage("save")

@@ -121,6 +121,7 @@ class Engine:
             with run.stage("decode"):
                 frames = run.decode(latents)
         finally:
+            run.close()
             self.backbone.release()
         return [run.video(index, frames[index].cpu(), measured) for index in range(len(requests))]
 
@@ -204,6 +205,7 @@ class Engine:
             latents, _ = draft.sample()
             run.timings_s["draft"] = sum(draft.timings_s.values())
             first_frames = list(draft.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
+            draft.close()
         with run.stage("reference"):
             return DualClockTechnique(motion, first_frames, self.backbone)
 

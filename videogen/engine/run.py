@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from videogen.backbones.base import Backbone, Conditioning
+from videogen.backbones.base import Backbone
+from videogen.backbones.clip import Clip
+from videogen.backbones.conditioning import Conditioning
 from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
@@ -47,6 +49,7 @@ class Run:
     motion: PlannedMotion | None = None
     plan: list[StepRow] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
+    clip: Clip | None = None
 
     @property
     def first(self) -> ResolvedRequest:
@@ -76,14 +79,20 @@ class Run:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Frames uint8 [batch, frame, height, width, 3]: round(255 x)."""
+        assert self.clip is not None
         check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
         with Tiling(self.backbone, self.first.vae_tiling):
-            pixels = self.backbone.decode(latents)
+            pixels = self.clip.decode(latents)
         check_finite(pixels, "decode", self.backbone.dtype)
         frames = (pixels * 255).round().to(torch.uint8)
         for clip in frames:
             check_not_flat(clip)
         return frames
+
+    def close(self) -> None:
+        """Free what the clip holds on the model."""
+        if self.clip is not None:
+            self.clip.close()
 
     def video(self, index: int, frames: torch.Tensor, measured: dict[str, Any]) -> Video:
         """One request's frames, uint8 [frame, height, width, 3], with their manifest."""
@@ -119,8 +128,8 @@ class Run:
     def _denoise(
         self, text: Conditioning, techniques: Sequence[Technique], previews: Previews | None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        frames = self.backbone.geometry.shape(self.first.frames, 0, 0)[2]
-        state = begin(self.backbone, self.first, [self._noise(request) for request in self.requests], frames)
+        state = begin(self.backbone, self.first, text, [self._noise(request) for request in self.requests])
+        self.clip = state.clip
         started = time.perf_counter()
 
         def on_step(state: LoopState, steps: int, skipped: int) -> None:
@@ -132,7 +141,7 @@ class Run:
             remaining = elapsed / done * (steps - state.index)
             return report(self.progress, Progress("denoise", state.index, steps, elapsed, remaining, image))
 
-        latents, self.plan, measured = sample(self.backbone, state, self.first, text, techniques, on_step)
+        latents, self.plan, measured = sample(self.backbone, state, self.first, techniques, on_step)
         return latents, measured
 
     def _noise(self, request: ResolvedRequest) -> NoiseSource:

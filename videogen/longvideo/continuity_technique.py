@@ -10,13 +10,12 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import UnsupportedError
-from videogen.sampling.loop import LoopState, scale_input
+from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 from videogen.schedulers.cono.look_back import SOURCE, replay
 from videogen.schedulers.cono.mean_regularisation import MeanRegularisation
-from videogen.schedulers.levels import NoiseLevel, noise_levels
-from videogen.schedulers.solvers import prediction_kind
+from videogen.schedulers.levels import NoiseLevel
 
 from .segment_memory import SegmentMemory
 from .segments import Segment
@@ -36,17 +35,17 @@ class ContinuityTechnique(Technique):
         self._levels: list[NoiseLevel] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._kind, self._levels = prediction_kind(state.solver), noise_levels(state.solver)
+        self._kind, self._levels = state.solver.kind, state.solver.levels
         if not self.pull:
             return
         if self._levels is None:
             raise UnsupportedError(
-                f"{type(state.solver).__name__} does not expose its noise levels, which pull needs; use pull=0"
+                f"{state.solver.name} does not expose its noise levels, which pull needs; use pull=0"
             )
         self._rule = MeanRegularisation(self.pull, power=1.0, space="v" if self._kind == "epsilon" else "prediction")
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        model_input = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])
+        model_input = state.solver.scale_input(state.latents, row.index)
         outputs, means = self._of_segment_before(row.index, prediction)
         regularised = []
         for clip, own, latents in zip(self.segment.clips, prediction.split(1), model_input.split(1), strict=True):

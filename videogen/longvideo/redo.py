@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +87,6 @@ def _regenerate(
     fixed = [slot for slot in range(stop - start) if slot not in own]
     widened = _widen(run, segment, start, stop)
     source = run.noise.regeneration_window(widened, own, attempt)
-    state = begin(run.backbone, run.request, [source], stop - start, widened.windows)
     techniques = asked_for(run.request, tuple(fixed))
     if fixed:
         techniques.insert(0, StraightReplay(fixed, journal.latents(start, stop)[:, :, fixed]))
@@ -96,7 +96,9 @@ def _regenerate(
 
     start_s = time.perf_counter()
     text = run.prompts.conditioning(widened)
-    latents, _, measured = sample(run.backbone, state, run.request, text, techniques, on_step)
+    state = begin(run.backbone, run.request, text, [source], stop - start, widened.windows)
+    with closing(state.clip):
+        latents, _, measured = sample(run.backbone, state, run.request, techniques, on_step)
     emitted = latents[:, :, segment.start - start : segment.stop - start].cpu()
     lasting = {name: value for name, value in old.state.items() if name in _LASTING}
     seconds = round(time.perf_counter() - start_s, 3)

@@ -21,7 +21,7 @@ from videogen.request.continuity import Continuity
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_not_flat, memory_errors
 from videogen.sampling.progress import Progress, ProgressCallback, report
-from videogen.sampling.sample import Told, plan_of
+from videogen.sampling.sample import OnStep, plan_of
 from videogen.sampling.step_plan import StepRow
 from videogen.timeline.latent_timeline import LatentTimeline
 
@@ -145,7 +145,7 @@ class LongRun:
                 self.motion.add(batch.frames)
             yield batch.frames
 
-    def _step_reporter(self, segment: Segment, start_s: float) -> Told:
+    def _step_reporter(self, segment: Segment, start_s: float) -> OnStep:
         """Progress over all segments. start_s: when the run began."""
 
         def on_step(state: Any, steps: int, skipped: int) -> None:

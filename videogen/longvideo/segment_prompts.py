@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from videogen.backbones.base import Backbone, Blend, Conditioning
+from videogen.backbones.base import Backbone
+from videogen.backbones.conditioning import Blend, Conditioning
 from videogen.timeline.latent_timeline import LatentTimeline
 
 from .segments import Segment

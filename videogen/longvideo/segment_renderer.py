@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from videogen.core.manifest import collect_versions
 from videogen.metrics.long_clip import LongClip
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import check_finite, memory_errors
-from videogen.sampling.sample import Told, begin, sample
+from videogen.sampling.sample import OnStep, begin, sample
 from videogen.sampling.technique import Technique
 from videogen.techniques.build import asked_for
 from videogen.timeline.latent_timeline import LatentTimeline
@@ -49,7 +50,7 @@ class SegmentRenderer:
         memory: SegmentMemory,
         tail: torch.Tensor | None,
         last_frame: np.ndarray | None,
-        on_step: Told,
+        on_step: OnStep,
     ) -> SegmentRecord:
         """The segment. With `retries`, one that has a visible seam, freezes, drifts or repeats is rendered again with
         other noise; the best attempt is returned.
@@ -92,7 +93,7 @@ class SegmentRenderer:
         return find_faults(self.backbone, self.request, segment, tail, latents, self.meter, same_shot=same_shot)
 
     def _render_attempt(
-        self, segment: Segment, memory: SegmentMemory, prefix: Prefix | None, attempt: int, on_step: Told
+        self, segment: Segment, memory: SegmentMemory, prefix: Prefix | None, attempt: int, on_step: OnStep
     ) -> SegmentRecord:
         start_s = time.perf_counter()
         with memory_errors("denoise"):
@@ -107,11 +108,10 @@ class SegmentRenderer:
         return SegmentRecord(segment.index, segment.start, emitted, remembered.to_tensors(), state)
 
     def denoise(
-        self, segment: Segment, memory: SegmentMemory, prefix: Prefix | None, on_step: Told
+        self, segment: Segment, memory: SegmentMemory, prefix: Prefix | None, on_step: OnStep
     ) -> tuple[torch.Tensor, dict[str, Any], SegmentMemory]:
         """(latents of the segment's clips [clips, c, f, h, w], what was measured, what the next segment needs)."""
         sources = [self.noise.window(segment, number) for number in range(len(segment.clips))]
-        state = begin(self.backbone, self.request, sources, segment.frames, segment.windows)
         continuity = self.policy.continuity
         tie = ContinuityTechnique(segment, memory, continuity.pull, self.policy.retained_frames)
         given = prefix.frames if prefix else 0
@@ -122,8 +122,9 @@ class SegmentRenderer:
             *asked_for(self.request, always_attended, frames_apart=bool(prefix)),
         ]
         text = self.prompts.conditioning(segment, given)
-        with self.policy.attach(self.backbone, segment):
-            latents, _, measured = sample(self.backbone, state, self.request, text, techniques, on_step)
+        state = begin(self.backbone, self.request, text, sources, segment.frames, segment.windows)
+        with closing(state.clip), self.policy.attach(self.backbone, segment):
+            latents, _, measured = sample(self.backbone, state, self.request, techniques, on_step)
         last_latents = latents[-1:, :, -continuity.fade :].cpu() if continuity.fade else None
         return latents, summarize(measured), tie.memory(last_latents)
 

@@ -19,6 +19,8 @@ from torch import nn
 from videogen.core.attachment import check_free, check_not_compiled
 from videogen.core.errors import InputError
 from videogen.core.step_counter import Clock
+from videogen.schedulers.diffusers_solver import as_solver
+from videogen.schedulers.solver import Solver
 
 from .build_controller import build_controller
 from .config import EncoderPropagation
@@ -29,7 +31,7 @@ from .key_step_frames import KeyStepFrames
 from .model_call import ModelCall
 from .propagated_model import PropagatedModel, attends_sparsely, first_tensor
 from .run_report import Evaluation, summarize
-from .run_schedule import RunSchedule, Scheduler, is_set, read_schedule
+from .run_schedule import RunSchedule, read_schedule
 from .supervision import StepContext, Supervision
 
 # key steps, counted from 0, at which a cut whose predictions cost time is compared with the model
@@ -41,13 +43,13 @@ def attach(
     target: object,
     config: EncoderPropagation | str | None = None,
     *,
-    scheduler: Scheduler = None,
+    scheduler: Any = None,
     calibrated_as: str | None = None,
 ) -> PropagationHandle:
     """Propagate in a model, or in all denoisers of a pipeline, until `close()`.
 
     target: a diffusers UNet or video transformer, or a pipeline. config: the promise or rule, or a spec as on the
-    command line, such as `fd`. scheduler: the scheduler of the run; None: the pipeline's. A single model without a
+    command line, such as `fd`. scheduler: of the run, diffusers' or a `Solver`; None: the pipeline's. A single model without a
     scheduler can only follow `every:N` or a list of steps. calibrated_as: the name of the model in `calibration`.
 
     The handle is also a context manager. Compile, copy or save a model before or after, not while this is attached.
@@ -65,9 +67,7 @@ def attach(
 class PropagationHandle:
     """Propagation on one model or pipeline. `report()` summarizes the run; `close()` detaches it."""
 
-    def __init__(
-        self, target: object, config: EncoderPropagation, scheduler: Scheduler, calibrated_as: str | None
-    ) -> None:
+    def __init__(self, target: object, config: EncoderPropagation, scheduler: Any, calibrated_as: str | None) -> None:
         self.config, self.calibrated_as = config, calibrated_as
         self._pipeline = None if isinstance(target, nn.Module) else target
         self._scheduler = scheduler
@@ -88,15 +88,16 @@ class PropagationHandle:
             raise
 
     @property
-    def scheduler(self) -> Scheduler:
-        """The scheduler of the run: the one given, or the pipeline's present one."""
-        return self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
+    def solver(self) -> Solver | None:
+        """Whose timesteps are run: the one given, or the pipeline's present one."""
+        found = self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
+        return None if found is None else as_solver(found)
 
     def _begin(self, first: float | None = None) -> None:
-        """Begin a run at this timestep, with nothing cached or decided."""
-        self.schedule: RunSchedule = read_schedule(self.scheduler, self.config.predictor_kind.in_sigma, first)
+        """Begin a run at this timestep: nothing is cached, nothing is decided."""
+        self.schedule: RunSchedule = read_schedule(self.solver, self.config.predictor_kind.in_sigma, first)
         self.controller: Controller | None = None
-        if self.scheduler is None or is_set(self.scheduler):  # else the pipeline has yet to set its timesteps
+        if self.solver is None or self.solver.is_set:  # else the pipeline has yet to set its timesteps
             self.controller = build_controller(self.config, self.schedule, self._models[0].cut, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
         self._step, self._is_key_step = -1, True
@@ -134,11 +135,11 @@ class PropagationHandle:
         """The step and branch of a call. A new run begins if the timesteps are another tensor, or start over."""
         if self._given_context is not None:
             return self._given_context
-        if self.scheduler is None:
+        if self.solver is None:
             if self._clock.tick(call.timestep, tuple(call.latents.shape)):
                 self._begin()
             return StepContext(self._clock.step, str(self._clock.calls), 1.0)
-        same_run = self.schedule.all_timesteps is self.scheduler.timesteps
+        same_run = self.schedule.all_timesteps is self.solver.timesteps
         step = self.schedule.find_step(call.timestep) if same_run else None
         if step is None or step < self._step or self.controller is None:
             self._begin(call.timestep)

@@ -10,9 +10,9 @@ from torch import nn
 
 from videogen.core.errors import UnsupportedError
 from videogen.schedulers.levels import NoiseLevel
+from videogen.schedulers.parametrization import clean_latents
 
 from .frame_choice import build_frame_subset, choose_frames
-from .supervision import clean_latents
 
 
 class KeyStepFrames:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import torch
 
 from videogen.core.errors import UnsupportedError
-from videogen.schedulers.levels import NoiseLevel, noise_levels
-from videogen.schedulers.solvers import is_stochastic, prediction_kind
-
-#: A scheduler of diffusers, or None.
-Scheduler: TypeAlias = Any
+from videogen.schedulers.levels import NoiseLevel
+from videogen.schedulers.solver import Solver
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class RunSchedule:
 
     timesteps: [steps], from the first that is run. levels: the noise before each step and after the last. kind: of the
     prediction. by_sigma: features are extrapolated in sigma instead of the log signal-to-noise ratio. all_timesteps:
-    the scheduler's tensor, which is a new object in each run.
+    the solver's tensor, which is a new object in each run.
     """
 
     timesteps: torch.Tensor | None
@@ -53,32 +49,24 @@ class RunSchedule:
         return nearest if float(gaps[nearest]) <= 1e-3 * max(1.0, abs(timestep)) else None
 
 
-def is_set(scheduler: Scheduler) -> bool:
-    """Whether the timesteps of a diffusers scheduler are set."""
-    return (
-        getattr(scheduler, "timesteps", None) is not None and getattr(scheduler, "num_inference_steps", 1) is not None
-    )
-
-
-def read_schedule(scheduler: Scheduler, by_sigma: bool, first: float | None = None) -> RunSchedule:
-    """The schedule of a diffusers scheduler, from the timestep `first` on. UnsupportedError if the solver calls the
-    model twice per step."""
-    if not is_set(scheduler):
+def read_schedule(solver: Solver | None, by_sigma: bool, first: float | None = None) -> RunSchedule:
+    """Of a solver, from the timestep `first` on. UnsupportedError where it calls the model twice per step."""
+    if solver is None or not solver.is_set:
         return RunSchedule(None, None, "epsilon", by_sigma)
-    timesteps, name = scheduler.timesteps, type(scheduler).__name__
-    if getattr(scheduler, "order", 1) > 1 or len(torch.unique(timesteps)) < len(timesteps):
+    if solver.calls_per_step > 1:
         raise UnsupportedError(
-            f"{name} calls the model twice in some steps, which propagation must not split; use a solver such as unipc"
+            f"{solver.name} calls the model twice in some steps, which propagation must not split; use a solver such as "
+            "unipc"
         )
     full = RunSchedule(
-        timesteps=timesteps,
-        levels=noise_levels(scheduler),
-        kind=prediction_kind(scheduler),
+        timesteps=solver.timesteps,
+        levels=solver.levels,
+        kind=solver.kind,
         by_sigma=by_sigma,
-        all_timesteps=timesteps,
-        solver=name,
-        stochastic=is_stochastic(scheduler),
+        all_timesteps=solver.timesteps,
+        solver=solver.name,
+        stochastic=solver.stochastic,
     )
     begin = 0 if first is None else full.find_step(first) or 0
     levels = None if full.levels is None else full.levels[begin:]
-    return replace(full, timesteps=timesteps[begin:], levels=levels)
+    return replace(full, timesteps=solver.timesteps[begin:], levels=levels)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from videogen.schedulers.levels import NoiseLevel
+from videogen.schedulers.parametrization import clean_error, clean_latents
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Supervision:
         drift, self._drifts = max(self._drifts, default=None), []
         if not errors:
             return None if drift is None else drift * self._per_drift
-        error = self._joint(list(errors.values())) * level.clean_error(self.kind) / (self._size or 1.0)
+        error = self._joint(list(errors.values())) * clean_error(level, self.kind) / (self._size or 1.0)
         if drift:
             self._per_drift = error / drift
         return error
@@ -104,14 +105,3 @@ def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor 
     if len(differ) != 1 or latents.shape[differ[0]] < prediction.shape[differ[0]]:
         return None
     return latents.narrow(differ[0], 0, prediction.shape[differ[0]])
-
-
-def clean_latents(latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel, kind: str) -> torch.Tensor:
-    """The clean latents that a prediction implies."""
-    if kind == "sample":
-        return prediction
-    if kind == "epsilon":
-        return (latents - level.sigma * prediction) / max(level.alpha, 0.05)
-    if kind == "flow":
-        return latents - level.sigma * prediction
-    return level.alpha * latents - level.sigma * prediction

@@ -183,20 +183,14 @@ def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Bac
 
 def _check_fit(resolved: ResolvedRequest, backbone: Backbone) -> None:
     """InputError or UnsupportedError where the settings do not fit the model."""
-    from videogen.schedulers.solvers import check_solver, prediction_kind
+    from videogen.schedulers.solvers import check_solver
 
     if resolved.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
         raise UnsupportedError(
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"
         )
-    check_solver(resolved.solver, prediction_kind(backbone.scheduler))
-    finest = backbone.scheduler.config.num_train_timesteps
-    if resolved.steps > finest:
-        raise InputError(
-            f"steps={resolved.steps}: {backbone.name!r} was trained with {finest} noise levels; use at most {finest}"
-        )
-    frames = resolved.window if resolved.is_long else resolved.frames
-    backbone.geometry.check(frames, resolved.height, resolved.width, backbone.name)
+    check_solver(resolved.solver, backbone.noise_schedule.kind)
+    backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
     if resolved.is_long:
         resolved.latent_timeline(backbone.geometry)
 

@@ -17,7 +17,8 @@ from videogen.request.continuity import Continuity
 
 if TYPE_CHECKING:
     from videogen.attention.config import SparseAttention
-    from videogen.backbones.base import LatentGeometry
+    from videogen.backbones.clip import ClipSpec
+    from videogen.backbones.geometry import LatentGeometry
     from videogen.motion.control import MotionControl
     from videogen.motion.spec import Motion
     from videogen.propagation.caches import LibraryCache
@@ -96,6 +97,12 @@ class ResolvedRequest:
     def exact_fps(self) -> Fraction:
         """The frame rate as videos are written with."""
         return exact_fps(self.fps)
+
+    def clip_spec(self, frames: int | None = None) -> ClipSpec:
+        """What a clip is generated with; frames: its length in frames where it is not the request's."""
+        from videogen.backbones.clip import ClipSpec
+
+        return ClipSpec(frames or self.frames, self.height, self.width, self.steps, self.guidance_mode)
 
     def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
         """The timeline per latent frame. The last latent frame may reach beyond the end of the video."""

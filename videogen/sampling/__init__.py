@@ -1,1 +1,1 @@
-"""The denoising loop: technique contract, step plan, guidance, progress. `progress` loads no torch."""
+"""Denoising loop: technique contract, step plan, progress. Importing `progress` does not load torch."""

@@ -1,151 +1,121 @@
-"""The one denoising loop: `state = step(state, prediction)`. All that is needed to go on is in the state."""
+"""Denoising loop: predict, step, repeat, for any clip and any set of techniques around it.
+
+All that a run needs to continue is in its `LoopState`, so that a technique can take the run back to an earlier step.
+Legend: latents [b, c, f, h, w].
+"""
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Any
 
 import torch
-from einops import rearrange
 
-from videogen.backbones.base import Backbone, Conditioning
-from videogen.schedulers.noise.source import NoiseSource
+from videogen.backbones.clip import Clip, StepContext
+from videogen.core.branch import Branch
+from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window, Windows
 
 from .checks import check_finite
-from .guidance import Evaluate, guided
 from .step_plan import StepRow
 from .technique import Technique
 
 
 @dataclass(frozen=True)
-class LoopState:
-    """Where a run stands. latents [b, c, f, h, w]; index: steps done; solver: its scheduler, with its history;
-    noise: one source a sample. windows: where the model sees the clip segment by segment; None: whole."""
+class Saved:
+    """What a snapshot holds beyond the latents: the clip's own state and that of each technique, in their order."""
 
+    clip: object
+    techniques: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where a run stands.
+
+    latents [b, c, f, h, w]; index: model calls done. windows: where the model is given the clip window by window; None:
+    all at once. techniques: those of this run, outermost first. saved: set in a snapshot only.
+    """
+
+    clip: Clip
     latents: torch.Tensor
     index: int
-    solver: Any
-    noise: Sequence[NoiseSource]
     windows: Windows | None = None
+    techniques: tuple[Technique, ...] = ()
+    saved: Saved | None = None
+
+    @property
+    def solver(self) -> Solver:
+        return self.clip.solver
 
     @property
     def seen_shape(self) -> tuple[int, ...]:
-        """[b, c, f, h, w] of what the model sees at once."""
+        """[b, c, f, h, w] of what the model is given at once."""
         batch, channels, frames, *sides = self.latents.shape
         return (batch, channels, frames if self.windows is None else self.windows.size, *sides)
 
     def snapshot(self) -> LoopState:
-        """A copy that later steps do not touch: go on from it and get the same result."""
-        return replace(self, latents=self.latents.clone(), solver=copy.deepcopy(self.solver))
+        """A copy that later steps do not touch: a loop continued from it gives the same result, each time."""
+        saved = Saved(self.clip.snapshot(), tuple(technique.snapshot() for technique in self.techniques))
+        return replace(self, latents=self.latents.clone(), saved=saved)
+
+    def resumed(self) -> LoopState:
+        """The state to continue from: a snapshot puts the clip and the techniques back to where they were."""
+        if self.saved is None:
+            return self
+        self.clip.restore(self.saved.clip)
+        for technique, saved in zip(self.techniques, self.saved.techniques, strict=True):
+            technique.restore(saved)
+        return replace(self, saved=None)
 
 
-def step(state: LoopState, prediction: torch.Tensor) -> LoopState:
-    """One solver step. Stochastic solvers draw from each sample's own noise source, frame by frame where it is
-    addressed."""
-    timestep = state.solver.timesteps[state.index]
-    if not _takes_generator(type(state.solver)):
-        latents = state.solver.step(prediction, timestep, state.latents, return_dict=False)[0]
-        return replace(state, latents=latents, index=state.index + 1)
-    batch, frames = state.latents.shape[0], state.latents.shape[2]
-    generators = [g for source in state.noise for g in source.generators(state.index, frames)]
-    apart = len(generators) > batch  # each frame as a sample of its own: solvers treat all values alike
-    given = [_frames_apart(x) if apart else x for x in (prediction, state.latents)]
-    drawn = generators[0] if len(generators) == 1 else generators
-    latents = state.solver.step(given[0], timestep, given[1], return_dict=False, generator=drawn)[0]
-    return replace(state, latents=_frames_together(latents, batch) if apart else latents, index=state.index + 1)
+def denoise(state: LoopState, plan: list[StepRow], dtype: torch.dtype) -> Iterator[LoopState]:
+    """Yield the state after each remaining step. Closing the iterator between steps stops the run.
 
-
-def _frames_apart(x_bcfhw: torch.Tensor) -> torch.Tensor:
-    return rearrange(x_bcfhw, "b c f h w -> (b f) c 1 h w")
-
-
-def _frames_together(x: torch.Tensor, batch: int) -> torch.Tensor:
-    return rearrange(x, "(b f) c 1 h w -> b c f h w", b=batch).contiguous()
-
-
-def denoise(
-    backbone: Backbone,
-    state: LoopState,
-    plan: list[StepRow],
-    text: Conditioning,
-    mode: str,
-    techniques: Sequence[Technique] = (),
-) -> Iterator[LoopState]:
-    """Yield the state after each step that is left. Closing the iterator between steps stops the run.
-
-    A technique may answer a step with an earlier state: the run then goes on from there.
+    dtype: of the denoiser, for the advice in an error. A technique may answer a step with an earlier state, a snapshot:
+    the run then continues from there.
     """
+    state = state.resumed()
     while state.index < len(plan):
         row = plan[state.index]
-        timestep = state.solver.timesteps[row.index]
-        scaled = scale_input(state.solver, state.latents, timestep)
-        seen = reduce(lambda given, technique: technique.timestep(row, given), techniques, timestep)
-        evaluate = partial(_evaluate, backbone, seen, row, techniques)
-        prediction = _predict(evaluate, scaled, text, row, mode, state.windows)
-        for technique in techniques:
+        for technique in state.techniques:
+            technique.before_step(row, state)
+        prediction = _predict(state, row)
+        for technique in state.techniques:
             prediction = technique.prediction(row, state, prediction)
-        check_finite(prediction, f"step {row.index + 1} of {len(plan)}", backbone.dtype)
-        state = step(state, prediction)
-        for technique in techniques:
+        check_finite(prediction, f"step {row.index + 1} of {len(plan)}", dtype)
+        latents = state.clip.step(row.index, prediction, state.latents)
+        state = replace(state, latents=latents, index=state.index + 1)
+        for technique in state.techniques:
             state = technique.after_step(row, state)
+        state = state.resumed()
         yield state
 
 
-def _predict(
-    evaluate: Evaluate, latents: torch.Tensor, text: Conditioning, row: StepRow, mode: str, windows: Windows | None
-) -> torch.Tensor:
-    """The guided prediction: of the whole clip, or of each window, averaged where they overlap (a branch is then
-    `cond@START`)."""
-    if windows is None:
-        return guided(evaluate, latents, text, row.guidance_scale, mode)
+def _predict(state: LoopState, row: StepRow) -> torch.Tensor:
+    """The guided prediction: for the entire clip, or for each window, averaged where they overlap."""
+    techniques = state.techniques
+    context = StepContext(
+        row.index,
+        row.guidance_scale,
+        timestep=lambda given: reduce(lambda t, technique: technique.timestep(row, t), techniques, given),
+        model_input=lambda given: reduce(lambda x, technique: technique.model_input(row, x), techniques, given),
+        around=partial(_around, techniques, row),
+    )
+    if state.windows is None:
+        return state.clip.predict(context, state.latents)
 
-    def seen(window: Window) -> torch.Tensor:
-        def within(latents: torch.Tensor, text: torch.Tensor, branch: str) -> torch.Tensor:
-            return evaluate(latents, text, f"{branch}@{window.start}")
+    def predict(window: Window) -> torch.Tensor:
+        return state.clip.predict(context, state.latents[:, :, window.slots].contiguous(), window)
 
-        return guided(
-            within, latents[:, :, window.slots].contiguous(), text.within(window.slots), row.guidance_scale, mode
-        )
-
-    return windows.fuse((seen(window) for window in windows.at(row.index)), row.index)
-
-
-def _evaluate(
-    backbone: Backbone,
-    timestep: torch.Tensor,
-    row: StepRow,
-    techniques: Sequence[Technique],
-    latents: torch.Tensor,
-    text: torch.Tensor,
-    branch: str,
-) -> torch.Tensor:
-    """One model call, wrapped by each technique; the first of the list is outermost."""
-
-    def model(latents: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        return backbone.predict(latents, timestep, text, row.expert)
-
-    call: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = model
-    for technique in reversed(techniques):
-        call = partial(_through, technique, row, branch, call)
-    return call(latents, text)
+    return state.windows.fuse((predict(window) for window in state.windows.at(row.index)), row.index)
 
 
-def _through(
-    technique: Technique, row: StepRow, branch: str, call: Any, latents: torch.Tensor, text: torch.Tensor
-) -> torch.Tensor:
-    return technique.evaluate(row, branch, latents, text, call)
-
-
-def scale_input(solver: Any, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-    """Latents as the model sees them."""
-    scale = getattr(solver, "scale_model_input", None)
-    return latents if scale is None else scale(latents, timestep)
-
-
-def _takes_generator(solver_class: Any) -> bool:
-    return "generator" in inspect.signature(solver_class.step).parameters
+def _around(techniques: Sequence[Technique], row: StepRow, branch: Branch) -> AbstractContextManager[object]:
+    """The techniques' contexts of one model call; the first technique is outermost."""
+    stack = ExitStack()
+    for technique in techniques:
+        stack.enter_context(technique.around(row, branch))
+    return stack

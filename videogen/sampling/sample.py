@@ -1,61 +1,66 @@
-"""From noise to finished latents: the loop with its techniques around it, and what is told on the way."""
+"""Sampling run: from noise to final latents, with techniques around the denoising loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from videogen.backbones.base import Backbone, Conditioning
+from videogen.backbones.base import Backbone
+from videogen.backbones.conditioning import Conditioning
 from videogen.request.resolved import ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
-from videogen.schedulers.solvers import make_solver
+from videogen.schedulers.solver import Solver
+from videogen.schedulers.solvers import build_solver
 from videogen.schedulers.windows import Windows
 
 from .loop import LoopState, denoise
 from .step_plan import StepRow, make_plan
 from .technique import Technique
 
-#: (state, steps in all, steps left out at the start), after each step
-Told = Callable[[LoopState, int, int], None]
+#: (state, steps in all, steps skipped at the start), before the first step and after each
+OnStep = Callable[[LoopState, int, int], None]
 
 
 def plan_of(backbone: Backbone, request: ResolvedRequest) -> list[StepRow]:
     """The plan of a resolved request before it runs: more rows than steps with solvers that call the model twice."""
-    return make_plan(backbone, _solver(backbone, request), request)
+    return make_plan(backbone, _build_solver(backbone, request), request)
 
 
-def _solver(backbone: Backbone, request: ResolvedRequest) -> Any:
-    solver = make_solver(request.solver, backbone.scheduler)
-    solver.set_timesteps(request.steps, device=backbone.device)
-    return solver
+def _build_solver(backbone: Backbone, request: ResolvedRequest) -> Solver:
+    return build_solver(request.solver, backbone.scheduler, request.steps, backbone.device)
 
 
 def begin(
     backbone: Backbone,
     request: ResolvedRequest,
+    text: Conditioning,
     sources: Sequence[NoiseSource],
-    frames: int,
+    latent_frames: int | None = None,
     windows: Windows | None = None,
 ) -> LoopState:
-    """The first state of a resolved request: `frames` latent frames of each source's noise."""
-    solver = _solver(backbone, request)
-    _, channels, _, height, width = backbone.geometry.shape(request.frames, request.height, request.width)
-    noise = torch.cat([source.frames(range(frames), (channels, height, width)) for source in sources])
-    return LoopState(backbone.start(noise, solver), 0, solver, sources, windows)
+    """The first state of a batch of clips, one noise source per sample.
+
+    latent_frames: length of each clip; None: that of the request. windows: where the model is given the clip window by
+    window.
+    """
+    frames = None if latent_frames is None else backbone.geometry.frame_map.frame_count(latent_frames)
+    clip = backbone.open(request.clip_spec(frames), text, sources, _build_solver(backbone, request))
+    return LoopState(clip, clip.initial, 0, windows)
 
 
 def sample(
     backbone: Backbone,
     state: LoopState,
     request: ResolvedRequest,
-    text: Conditioning,
     techniques: Sequence[Technique],
-    told: Told,
+    on_step: OnStep,
 ) -> tuple[torch.Tensor, list[StepRow], dict[str, Any]]:
-    """(final latents, the plan as it ran, what was measured)."""
+    """(final latents, the plan as it ran, what was measured). The clip stays open, for decoding."""
     plan = make_plan(backbone, state.solver, request)
+    state = replace(state, techniques=tuple(techniques))
     measured: dict[str, Any] = {}
     try:
         for technique in techniques:
@@ -63,9 +68,9 @@ def sample(
         for technique in techniques:
             state = technique.start(state)
         skipped = state.index
-        told(state, len(plan), skipped)
-        for state in denoise(backbone, state, plan, text, request.guidance_mode, techniques):  # noqa: B020
-            told(state, len(plan), skipped)
+        on_step(state, len(plan), skipped)
+        for state in denoise(state, plan, backbone.dtype):  # noqa: B020
+            on_step(state, len(plan), skipped)
     finally:
         for technique in reversed(techniques):
             measured.update(technique.end())

@@ -1,4 +1,4 @@
-"""The step plan: one table that says what happens at which step. It stands in the manifest."""
+"""Step plan: a table of what happens at each step, recorded in the manifest."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 from videogen.backbones.base import Backbone
 from videogen.request.resolved import ResolvedRequest
+from videogen.schedulers.solver import Solver
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """A step: its timestep and sigma as the solver has them, the expert that predicts, and the guidance it gets.
+    """A step: its timestep and sigma as the solver has them, the expert that predicts, and its guidance.
 
-    key: whether the model was evaluated whole, where propagation decides that; it is filled in while the plan runs.
-    motion: under dual-clock sampling `skipped`, `held` (the told parts are put back after it), `partly` (a share of
-    them is) or `free`. Where the whole picture moves, the last of these are guided less than asked for, or not at all.
+    key: whether the entire model was evaluated, where propagation decides that; it is filled in while the plan runs.
+    motion: under dual-clock sampling `skipped`, `held` (the controlled parts are put back after it), `partly` (a
+    fraction of them is) or `free`. Where the entire frame moves, the last of these have less guidance than requested,
+    or none.
     """
 
     index: int
@@ -30,14 +32,12 @@ class StepRow:
         return asdict(self)
 
 
-def make_plan(backbone: Backbone, solver: Any, request: ResolvedRequest) -> list[StepRow]:
-    """The plan for a solver whose timesteps are set."""
-    sigmas = getattr(solver, "sigmas", None)
+def make_plan(backbone: Backbone, solver: Solver, request: ResolvedRequest) -> list[StepRow]:
+    """The plan for a solver that is set up: one row per model call."""
     low_noise = request.guidance_scale if request.guidance_scale_2 is None else request.guidance_scale_2
     rows = []
     for index, timestep in enumerate(solver.timesteps):
-        expert = backbone.expert(float(timestep), solver.config.num_train_timesteps)
+        expert = backbone.expert(float(timestep), solver.train_steps)
         scale = low_noise if expert else request.guidance_scale
-        sigma = float(sigmas[index]) if sigmas is not None and len(sigmas) >= len(solver.timesteps) else None
-        rows.append(StepRow(index, float(timestep), sigma, expert, float(scale)))
+        rows.append(StepRow(index, float(timestep), solver.sigma(index), expert, float(scale)))
     return rows

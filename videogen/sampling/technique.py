@@ -1,63 +1,74 @@
-"""The fixed points at which the loop asks a technique. A technique is an object, never a branch in the loop.
+"""Technique contract: the fixed points at which the denoising loop calls a technique.
 
-Sparse attention, propagation, continuity and dual-clock sampling derive from `Technique` and override what they need;
-with no technique the loop does exactly what it does without this file.
+A technique is an object, never a branch in the loop. Sparse attention, propagation, continuity and dual-clock sampling
+derive from `Technique` and override what they need; with no technique the loop does exactly what it does without this
+file (docs/extending/technique.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
+    from videogen.core.branch import Branch
 
     from .loop import LoopState
     from .step_plan import StepRow
 
-#: (latents, text embeddings) -> prediction
-Call = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 class Technique:
-    """Base whose every answer is 'as without me'."""
+    """Base whose every answer is that of a run without it. Legend: latents [b, c, f, h, w]."""
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        """Before the first step: attach, and extend the plan."""
+        """Before the first step: attach to the model, and extend the plan."""
 
     def start(self, state: LoopState) -> LoopState:
-        """The state to begin from, asked once when all have begun; its index may be past steps that are to be left
-        out."""
+        """The state to begin from, requested once when all techniques have begun; its index may skip steps."""
         return state
 
+    def before_step(self, row: StepRow, state: LoopState) -> None:
+        """Before the model calls of a step. `state.snapshot()` makes a copy to which `after_step` may go back."""
+
     def timestep(self, row: StepRow, timestep: torch.Tensor) -> torch.Tensor:
-        """What the model is told: the solver's timestep, or one a latent frame [frames] for models that take it."""
+        """The timestep that the model is given: the solver's, or one per latent frame [frames] for models that take
+        it."""
         return timestep
 
-    def evaluate(
-        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
-    ) -> torch.Tensor:
-        """One model evaluation of one guidance branch; `call` is the model, or the next technique."""
-        return call(latents, text)
+    def model_input(self, row: StepRow, latents: torch.Tensor) -> torch.Tensor:
+        """The latents that the model is given, from those of the loop in the model's scale."""
+        return latents
+
+    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
+        """Entered around each model call of a step; branch: which guidance branch, prompt and window it evaluates."""
+        return nullcontext()
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        """The guided prediction that the solver will see."""
+        """The guided prediction [b, c, f, h, w] that the solver is given."""
         return prediction
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        """The state to go on from; an earlier one (a `snapshot`) takes the run back to it."""
+        """The state to continue from; a snapshot takes the run back to it."""
         return state
 
+    def snapshot(self) -> object:
+        """All that this technique's later steps depend on; None where it keeps nothing between steps."""
+        return None
+
+    def restore(self, snapshot: object) -> None:
+        """Go back to a snapshot; it may be restored again."""
+
     def end(self) -> dict[str, Any]:
-        """After the last step, or an error: detach. What it returns stands in the manifest under `measured`."""
+        """After the last step, or an error: detach. The result is recorded in the manifest under `measured`."""
         return {}
 
 
 class AttachedTechnique(Technique):
-    """Base of what hangs on the model for one run: `begin` sets `handle`, which is reported under `section` and closed
-    at the end."""
+    """Base of techniques attached to the model for one run: `begin` sets `handle`, which is reported under `section`
+    and closed at the end."""
 
     section: str
     handle: Any = None

@@ -23,6 +23,7 @@ from videogen.motion.latents import latent_mask
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
+from videogen.schedulers.solver import Solver
 
 from .motion_plan import PlannedMotion
 
@@ -51,7 +52,7 @@ class DualClockTechnique(Technique):
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         control, solver = self._motion.control, state.solver
         assert control.weak is not None and control.strong is not None
-        train = solver.config.num_train_timesteps
+        train = solver.train_steps
         self._held = held = held_steps(plan, control.weak * train, control.strong * train, solver)
         self._levels = (plan[held.steps.start].timestep / train, held.until / train)
         if abs(self._levels[1] - control.strong) > _NEAR:
@@ -69,23 +70,20 @@ class DualClockTechnique(Technique):
                 # (2404.07724)
                 scale += self._motion.strength * (1 - scale)
             plan[row.index] = replace(row, motion=told, guidance_scale=scale)
-        self._noise = state.latents.float() / float(getattr(solver, "init_noise_sigma", 1.0))
+        self._noise = state.latents.float() / solver.initial_scale
 
     def start(self, state: LoopState) -> LoopState:
         first = self._held.steps.start
-        if hasattr(state.solver, "set_begin_index"):
-            state.solver.set_begin_index(first)
+        state.solver.begin_at(first)
         return replace(state, latents=self._at(state, first).to(state.latents.dtype), index=first)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
         share = self._held.share_at(state.index)
-        if not share or _within_step(state, len(state.solver.timesteps)):
+        within_step = state.index < len(state.solver.timesteps) and not state.solver.begins_step(state.index)
+        if not share or within_step:
             return state
         kept = torch.lerp(state.latents.float(), self._at(state, state.index), share * self._mask)
-        if hasattr(
-            state.solver, "disable_corrector"
-        ):  # UniPC's corrector goes back to what was before the latents were changed
-            state.solver.disable_corrector = [*state.solver.disable_corrector, state.index - 1]
+        state.solver.note_changed_latents(state.index)
         return replace(state, latents=kept.to(state.latents.dtype))
 
     def end(self) -> dict[str, Any]:
@@ -103,14 +101,7 @@ class DualClockTechnique(Technique):
     def _at(self, state: LoopState, index: int) -> torch.Tensor:
         """The reference with the clip's own noise at the level before step `index`, as the solver's latents are
         scaled."""
-        solver = state.solver
-        if index >= len(solver.timesteps):
-            return self._reference
-        add = getattr(solver, "add_noise", None)
-        timestep = solver.timesteps[index : index + 1]
-        if add is None:
-            return solver.scale_noise(self._reference, timestep, self._noise)
-        return add(self._reference, self._noise, timestep.expand(len(self._reference)))
+        return state.solver.noised(self._reference, self._noise, index)
 
 
 @dataclass(frozen=True)
@@ -139,12 +130,12 @@ class Held:
         return "partly" if index < self.after and self.share else "free"
 
 
-def held_steps(plan: list[StepRow], weak: float, strong: float, solver: Any) -> Held:
+def held_steps(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> Held:
     """How a motion is held between two timesteps: from the step nearest to `weak` on, within one expert.
 
     InputError where no step follows that is of the same expert.
     """
-    if hasattr(solver, "ets"):
+    if not solver.can_begin_late:
         raise InputError(
             "dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m"
         )
@@ -168,8 +159,3 @@ def _whole_steps(plan: list[StepRow]) -> list[bool]:
     """Of each row whether a step starts at it: all do, but for the second call of each step of Heun, which has the next
     step's timestep."""
     return [row.index + 1 >= len(plan) or row.timestep != plan[row.index + 1].timestep for row in plan]
-
-
-def _within_step(state: LoopState, calls: int) -> bool:
-    """Whether the solver is between the two calls of one step (Heun, whose last step has but one)."""
-    return state.index < calls and not getattr(state.solver, "state_in_first_order", True)

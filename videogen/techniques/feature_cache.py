@@ -4,15 +4,15 @@ manifest."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
+from contextlib import AbstractContextManager
 
 from videogen.backbones.base import Backbone
+from videogen.core.branch import Branch
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.library import attach_library
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
-from videogen.sampling.technique import AttachedTechnique, Call
+from videogen.sampling.technique import AttachedTechnique
 
 
 class LibraryCacheTechnique(AttachedTechnique):
@@ -38,9 +38,6 @@ class LibraryCacheTechnique(AttachedTechnique):
             is_guidance_distilled=self._one_branch_per_call,
         )
 
-    def evaluate(
-        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
-    ) -> torch.Tensor:
+    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
         assert self.handle is not None
-        with self.handle.at(row.index, branch, timestep=row.timestep, sigma=row.sigma):
-            return call(latents, text)
+        return self.handle.at(row.index, str(branch), timestep=row.timestep, sigma=row.sigma)

@@ -1,7 +1,7 @@
-"""Frames whose final latents are known: a clean prefix that the model conditions on, and frames led to a known end.
+"""Fixed latents: frames whose final latents are known, as a clean prefix or by predictions that lead to them.
 
-Clean prefix: Diffusion Forcing (2407.01392) and Wan 2.2 5B, by a timestep of 0 for the finished frames. Legend: [b, c,
-f, h, w].
+A clean prefix is what the model conditions on, marked by a timestep of 0 (Diffusion Forcing, 2407.01392; Wan 2.2 5B).
+Legend: [b, c, f, h, w].
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import UnsupportedError
-from videogen.sampling.loop import LoopState, scale_input
+from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
-from videogen.sampling.technique import Call, Technique
-from videogen.schedulers.levels import NoiseLevel, noise_levels
-from videogen.schedulers.solvers import prediction_kind
+from videogen.sampling.technique import Technique
+from videogen.schedulers.parametrization import prediction_for
 
 
 class CleanPrefix(Technique):
-    """A clip's first frames are finished: they stay as they are and the model is told that they hold no noise.
+    """Finished first frames of a clip: they stay as they are, and their timestep of 0 marks them as free of noise.
 
-    latents [1, c, n, h, w]. For models that take a timestep for each latent frame. The model sees them as they are,
-    whatever a solver scales its latents by, and whatever others do to these.
+    latents [1, c, n, h, w]. For models that take one timestep per latent frame. The model is given these latents
+    unscaled, whatever the solver's scale, and whatever other techniques do to them.
     """
 
     def __init__(self, latents: torch.Tensor) -> None:
@@ -34,65 +33,53 @@ class CleanPrefix(Technique):
         return self.latents.shape[2]
 
     def start(self, state: LoopState) -> LoopState:
-        return self._put(state)
+        return self._replace_prefix(state)
 
     def timestep(self, row: StepRow, timestep: torch.Tensor) -> torch.Tensor:
-        told = timestep.expand(self._frames).clone()
-        told[: self.frames] = 0
-        return told
+        per_frame = timestep.expand(self._frames).clone()
+        per_frame[: self.frames] = 0
+        return per_frame
 
-    def evaluate(
-        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
-    ) -> torch.Tensor:
-        return call(self._with_prefix(latents), text)
+    def model_input(self, row: StepRow, latents: torch.Tensor) -> torch.Tensor:
+        return self._add_prefix(latents)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        return self._put(state)
+        return self._replace_prefix(state)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self._frames = state.seen_shape[2]
 
-    def _put(self, state: LoopState) -> LoopState:
-        return replace(state, latents=self._with_prefix(state.latents))
+    def _replace_prefix(self, state: LoopState) -> LoopState:
+        return replace(state, latents=self._add_prefix(state.latents))
 
-    def _with_prefix(self, latents: torch.Tensor) -> torch.Tensor:
+    def _add_prefix(self, latents: torch.Tensor) -> torch.Tensor:
         latents = latents.clone()
         latents[:, :, : self.frames] = self.latents.to(latents)
         return latents
 
 
 class StraightReplay(Technique):
-    """Frames whose end is known go there: at each step they get the prediction that leads from where they are to it.
+    """Frames with known final latents: at each step they get the prediction that leads there from where they are.
 
-    slots: of the clip; latents [1, c, n, h, w]: how they end. Whatever the solver and the kind of prediction: what it
-    leaves is put right after the last step, so that what lies between is made to fit them as they are.
+    slots: frames of the clip; latents [1, c, n, h, w]: their final latents. For any solver and kind of prediction: the
+    remaining difference is corrected after the last step, so that the frames between are generated to fit.
     """
 
     def __init__(self, slots: list[int], latents: torch.Tensor) -> None:
         self.slots, self.latents = slots, latents
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._kind, levels, self._last = prediction_kind(state.solver), noise_levels(state.solver), len(plan) - 1
+        self._kind, levels, self._last = state.solver.kind, state.solver.levels, len(plan) - 1
         if levels is None:
-            raise UnsupportedError(
-                f"{type(state.solver).__name__} does not tell its noise levels; redo with another solver"
-            )
+            raise UnsupportedError(f"{state.solver.name} does not expose its noise levels; redo with another solver")
         self._levels = levels
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        seen = scale_input(state.solver, state.latents, state.solver.timesteps[row.index])[:, :, self.slots].float()
-        told = prediction.clone()
-        told[:, :, self.slots] = self._leading(seen, self.latents.to(seen), self._levels[row.index]).to(told)
-        return told
-
-    def _leading(self, seen: torch.Tensor, clean: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-        """The prediction, of the model's kind, by which `seen` = alpha clean + sigma noise."""
-        if self._kind == "sample":
-            return clean
-        noise = (seen - level.alpha * clean) / max(level.sigma, 1e-6)
-        if self._kind == "epsilon":
-            return noise
-        return noise - clean if self._kind == "flow" else level.alpha * noise - level.sigma * clean
+        seen = state.solver.scale_input(state.latents, row.index)[:, :, self.slots].float()
+        leading = prediction_for(seen, self.latents.to(seen), self._levels[row.index], self._kind)
+        corrected = prediction.clone()
+        corrected[:, :, self.slots] = leading.to(corrected)
+        return corrected
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
         if row.index < self._last:

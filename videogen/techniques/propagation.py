@@ -4,6 +4,7 @@ reported in the manifest."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,18 +13,17 @@ import torch
 
 from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone
+from videogen.core.branch import Branch
 from videogen.propagation import EncoderPropagation, attach
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
-from videogen.sampling.technique import AttachedTechnique, Call
-from videogen.schedulers.levels import NoiseLevel, noise_levels
+from videogen.sampling.technique import AttachedTechnique
 
 
 class PropagationTechnique(AttachedTechnique):
     """Propagation in every denoiser, under one configuration.
 
-    sparse: the sparse attention of the same run, if any. The step at which it turns sparse becomes a key step, and as
-    its block maps cannot be restored, no step is rolled back.
+    sparse: the sparse attention of the same run, if any; the step at which it turns sparse becomes a key step.
     """
 
     section = "propagation"
@@ -31,7 +31,8 @@ class PropagationTechnique(AttachedTechnique):
     def __init__(self, config: EncoderPropagation, sparse: SparseAttention | None = None) -> None:
         self.config, self._sparse = config, sparse
         self._plan: list[StepRow] = []
-        self._span: list[LoopState] = []  # snapshots before each step since the last key step
+        self._before: LoopState | None = None  # a snapshot before the present step
+        self._span: list[LoopState] = []  # such snapshots since the last key step
         self._roll_back_to: int | None = None
         self._may_roll_back = False
         self._inject: Callable[[LoopState], LoopState] | None = None
@@ -40,7 +41,7 @@ class PropagationTechnique(AttachedTechnique):
         self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
         self.handle.force(forced_key_steps(plan, self._sparse))
         self._plan, self._span = plan, []
-        self._may_roll_back = self.config.roll_back and self.config.max_error is not None and self._sparse is None
+        self._may_roll_back = self.config.roll_back and self.config.max_error is not None
         self._inject = build_prior_noise(self.config, state) if self.config.prior_noise else None
 
     def start(self, state: LoopState) -> LoopState:
@@ -49,20 +50,21 @@ class PropagationTechnique(AttachedTechnique):
             self.handle.force({state.index: "the first step"})
         return state
 
-    def evaluate(
-        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
-    ) -> torch.Tensor:
+    def before_step(self, row: StepRow, state: LoopState) -> None:
+        self._before = state.snapshot() if self._may_roll_back else None
+
+    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
         assert self.handle is not None
-        with self.handle.at(row.index, branch, row.guidance_scale):
-            return call(latents, text)
+        return self.handle.at(row.index, str(branch), row.guidance_scale)
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         assert self.handle is not None
         is_key_step = self.handle.on_key_step
         self._roll_back_to = self.handle.finish_step(roll_back=self._may_roll_back and bool(self._span))
         self._plan[row.index] = replace(row, key=is_key_step)
-        if not is_key_step and self._may_roll_back:
-            self._span.append(state.snapshot())
+        if not is_key_step and self._before is not None:
+            self._span.append(self._before)
+        self._before = None
         return prediction
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
@@ -98,16 +100,12 @@ def build_prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[
     """Faster Diffusion's prior noise injection after each step: z += alpha * z_T below a fraction of the noise, in the
     scale of the solver's latents."""
     solver = state.solver
-    scale = float(getattr(solver, "init_noise_sigma", 1.0))
+    scale = solver.initial_scale
     noise = state.latents / scale
-    levels: list[NoiseLevel] | None = noise_levels(solver)
-    train = solver.config.num_train_timesteps
+    timesteps, levels, train_steps = solver.timesteps, solver.levels, solver.train_steps
 
     def inject(state: LoopState) -> LoopState:
-        if (
-            state.index >= len(solver.timesteps)
-            or float(solver.timesteps[state.index]) / train >= config.prior_noise_below
-        ):
+        if state.index >= len(timesteps) or float(timesteps[state.index]) / train_steps >= config.prior_noise_below:
             return state
         gain = 1 / max(levels[state.index].alpha, 1e-3) if levels is not None and scale > 1.5 else 1.0
         return replace(state, latents=state.latents + config.prior_noise * gain * noise.to(state.latents))

@@ -1,19 +1,19 @@
-"""Sparse attention as a technique of the loop: attached for one run, told each step, reported in the manifest."""
+"""Sparse attention as a technique of the loop: attached for one run and reported in the manifest."""
 
 from __future__ import annotations
 
-import torch
+from contextlib import AbstractContextManager
 
 from videogen.attention import SparseAttention, attach
 from videogen.backbones.base import Backbone
+from videogen.core.branch import Branch
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
-from videogen.sampling.technique import AttachedTechnique, Call
+from videogen.sampling.technique import AttachedTechnique
 
 
 class SparseAttentionTechnique(AttachedTechnique):
-    """Every denoiser's long self-attention under one configuration. keep_frames: the clip's latent frames that stay in
-    sight."""
+    """Sparse attention in every denoiser. keep_frames: latent frames of the clip that every query attends to."""
 
     section = "attention"
 
@@ -21,14 +21,19 @@ class SparseAttentionTechnique(AttachedTechnique):
         self.config, self.keep_frames = config, keep_frames
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
+        self._frames = state.seen_shape[2]
         grid = backbone.token_grid(state.seen_shape)
         self.handle = attach(backbone.pipeline, self.config, steps=len(plan), grid=grid)
 
-    def evaluate(
-        self, row: StepRow, branch: str, latents: torch.Tensor, text: torch.Tensor, call: Call
-    ) -> torch.Tensor:
+    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
         assert self.handle is not None
-        start = int(branch.partition("@")[2] or 0)  # of the window that is evaluated
-        seen = tuple(frame - start for frame in self.keep_frames if 0 <= frame - start < latents.shape[2])
-        with self.handle.at(row.index, branch, seen):
-            return call(latents, text)
+        start = branch.window or 0
+        seen = tuple(frame - start for frame in self.keep_frames if 0 <= frame - start < self._frames)
+        return self.handle.at(row.index, str(branch), seen)
+
+    def snapshot(self) -> object:
+        return None if self.handle is None else self.handle.snapshot()
+
+    def restore(self, snapshot: object) -> None:
+        if self.handle is not None and snapshot is not None:
+            self.handle.restore(snapshot)

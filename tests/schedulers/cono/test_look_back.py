@@ -9,23 +9,20 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
-from einops import rearrange
 
 from videogen.core.errors import InputError
 from videogen.schedulers import (
     LookBack,
     MeanRegularisation,
     NoiseSource,
+    Solver,
+    build_solver,
     look_back,
-    make_solver,
     noise_stream,
-    prediction_kind,
     replay,
 )
 from videogen.schedulers.cono.look_back import CLIPS, Clip, extend, internal
 from videogen.schedulers.cono.noise import ConoNoise
-from videogen.schedulers.levels import noise_levels
-from videogen.schedulers.solvers import is_stochastic
 
 SHAPE = (3, 4, 5)
 STEPS = 8
@@ -218,24 +215,8 @@ def toy(latents: torch.Tensor, step: int, prompt: float) -> torch.Tensor:
     return torch.tanh(torch.einsum("fg,bcghw->bcfhw", weights, latents) + 0.1 * step + prompt)
 
 
-def solver_step(
-    solver: Any, step: int, prediction: torch.Tensor, latents: torch.Tensor, noise: list[NoiseSource]
-) -> torch.Tensor:
-    """As the engine's loop does it: stochastic solvers take each frame as a sample with a generator of its own."""
-    timestep = solver.timesteps[step]
-    if not is_stochastic(solver):
-        return solver.step(prediction, timestep, latents, return_dict=False)[0]
-    batch, frames = latents.shape[0], latents.shape[2]
-    generators = [g for source in noise for g in source.generators(step, frames)]
-    apart = [rearrange(x, "b c f h w -> (b f) c 1 h w") for x in (prediction, latents)]
-    after = solver.step(apart[0], timestep, apart[1], return_dict=False, generator=generators)[0]
-    return rearrange(after, "(b f) c 1 h w -> b c f h w", b=batch)
-
-
-def fresh(name: str, kind: str) -> Any:
-    solver = make_solver(name, OWN[kind])
-    solver.set_timesteps(STEPS)
-    return solver
+def fresh(name: str, kind: str) -> Solver:
+    return build_solver(name, OWN[kind], STEPS)
 
 
 def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float) -> Run:
@@ -244,7 +225,7 @@ def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float)
     run = Run([x[0]], [])
     for step in range(STEPS):
         run.outputs.append(toy(x, step, prompt))
-        x = solver_step(solver, step, run.outputs[-1], x, [noise])
+        x = solver.step(run.outputs[-1], step, x, [noise])
         run.latents.append(x[0])
     return run
 
@@ -254,19 +235,17 @@ def extension(
 ) -> dict[str, Run]:
     """B, M and D in lock-step, regularisation, then replay, then one solver step for the three."""
     solver = fresh(name, kind)
-    levels = noise_levels(solver)
+    levels = solver.levels
     assert levels is not None
     x = torch.cat([n.frames(range(plan.frames), SHAPE) for n in noise])
     runs = {clip: Run([latents], []) for clip, latents in zip(CLIPS, x, strict=True)}
     for step in range(STEPS):
         outputs = {"A": source.outputs[step], **{c: toy(x[i : i + 1], step, prompt) for i, c in enumerate(CLIPS)}}
         for clip in plan.clips:
-            outputs[clip.name] = pull.apply(
-                outputs[clip.name], outputs[clip.mean_source], levels[step], prediction_kind(solver)
-            )
+            outputs[clip.name] = pull.apply(outputs[clip.name], outputs[clip.mean_source], levels[step], solver.kind)
         for clip in plan.clips:
             outputs[clip.name] = replay(outputs[clip.name], clip, outputs, step)
-        x = solver_step(solver, step, torch.cat([outputs[c] for c in CLIPS]), x, noise)
+        x = solver.step(torch.cat([outputs[c] for c in CLIPS]), step, x, noise)
         for clip_name, latents in zip(CLIPS, x, strict=True):
             runs[clip_name].latents.append(latents)
             runs[clip_name].outputs.append(outputs[clip_name])

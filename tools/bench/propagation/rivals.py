@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from tools.bench.propagation import renders
 from tools.world import caption, sample_scene
 from videogen import Engine
+from videogen.core.branch import Branch
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.library import calibrate_magcache
+from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 from videogen.techniques.feature_cache import LibraryCacheTechnique
 
@@ -49,9 +52,11 @@ class StepReporter(Technique):
     def __init__(self, handle: Any) -> None:
         self.handle = handle
 
-    def evaluate(self, row: Any, branch: str, latents: Any, text: Any, call: Any) -> Any:
-        with self.handle.at(row.index, branch, timestep=row.timestep, sigma=row.sigma):
-            return call(latents, text)
+    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
+        context: AbstractContextManager[object] = self.handle.at(
+            row.index, str(branch), timestep=row.timestep, sigma=row.sigma
+        )
+        return context
 
 
 def magcache_rivals(engine: Engine) -> Iterator[Rival]:

@@ -1,0 +1,189 @@
+"""Adapter from diffusers' schedulers to the solver interface. What their classes differ in is known here alone."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from videogen.core.errors import UnsupportedError
+
+from .levels import NoiseLevel
+from .noise.source import NoiseSource
+from .parametrization import FLOW
+from .solver import NoiseSchedule, Solver, join_frames, split_frames
+from .solvers import SOLVERS, check_solver
+
+
+class DiffusersSolver(Solver):
+    """A diffusers scheduler whose timesteps are set, or will be. It is not copied: `step` moves the one given."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self.name = type(scheduler).__name__
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return prediction_kind(self._scheduler)
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        config = self._scheduler.config
+        noisy = any(word in self.name for word in ("Ancestral", "LCM", "DDPM", "TCD", "SDE", "EDMDPM"))
+        return noisy or str(config.get("algorithm_type", "")).startswith("sde")
+
+    @property
+    def train_steps(self) -> int:  # type: ignore[override]
+        return int(self._scheduler.config.num_train_timesteps)
+
+    @property
+    def initial_scale(self) -> float:  # type: ignore[override]
+        return float(getattr(self._scheduler, "init_noise_sigma", 1.0))
+
+    @property
+    def can_begin_late(self) -> bool:  # type: ignore[override]
+        return not hasattr(self._scheduler, "ets")  # PNDM's multistep history begins with its first step
+
+    @property
+    def timesteps(self) -> torch.Tensor:
+        timesteps: torch.Tensor = self._scheduler.timesteps
+        return timesteps
+
+    @property
+    def is_set(self) -> bool:
+        known = getattr(self._scheduler, "timesteps", None) is not None
+        return known and getattr(self._scheduler, "num_inference_steps", 1) is not None
+
+    @property
+    def calls_per_step(self) -> int:
+        repeated = len(torch.unique(self.timesteps)) < len(self.timesteps)
+        return 2 if getattr(self._scheduler, "order", 1) > 1 or repeated else 1
+
+    @property
+    def levels(self) -> list[NoiseLevel] | None:
+        steps = len(self.timesteps)
+        sigmas = getattr(self._scheduler, "sigmas", None)
+        if sigmas is not None and len(sigmas) == steps + 1:
+            values = [float(s) for s in sigmas]
+            if self.kind == FLOW:
+                return [NoiseLevel(1 - s, s) for s in values]
+            return [NoiseLevel(1 / math.hypot(1, s), s / math.hypot(1, s)) for s in values]
+        products = getattr(self._scheduler, "alphas_cumprod", None)
+        if products is None:
+            return None
+        found = [float(products[min(max(round(float(t)), 0), len(products) - 1)]) for t in self.timesteps]
+        return [NoiseLevel(math.sqrt(k), math.sqrt(1 - k)) for k in found] + [NoiseLevel(1.0, 0.0)]
+
+    def sigma(self, index: int) -> float | None:
+        sigmas = getattr(self._scheduler, "sigmas", None)
+        return float(sigmas[index]) if sigmas is not None and len(sigmas) >= len(self.timesteps) else None
+
+    def begins_step(self, index: int) -> bool:
+        last = index + 1 >= len(self.timesteps)
+        return last or float(self.timesteps[index]) != float(self.timesteps[index + 1])
+
+    def begin_at(self, index: int) -> None:
+        if hasattr(self._scheduler, "set_begin_index"):
+            self._scheduler.set_begin_index(index)
+
+    def scale_input(self, latents: torch.Tensor, index: int) -> torch.Tensor:
+        scale = getattr(self._scheduler, "scale_model_input", None)
+        return latents if scale is None else scale(latents, self.timesteps[index])
+
+    def step(
+        self, prediction: torch.Tensor, index: int, latents: torch.Tensor, sources: Sequence[NoiseSource]
+    ) -> torch.Tensor:
+        if "generator" not in inspect.signature(type(self._scheduler).step).parameters:
+            return self._step(prediction, index, latents)
+        batch, frames = latents.shape[0], latents.shape[2]
+        generators = [g for source in sources for g in source.generators(index, frames)]
+        drawn = generators[0] if len(generators) == 1 else generators
+        if len(generators) <= batch:
+            return self._step(prediction, index, latents, generator=drawn)
+        # One generator per frame: each frame becomes a sample of its own, which solvers treat alike.
+        stepped = self._step(split_frames(prediction), index, split_frames(latents), generator=drawn)
+        return join_frames(stepped, batch)
+
+    def noised(self, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+        if index >= len(self.timesteps):
+            return clean
+        add = getattr(self._scheduler, "add_noise", None)
+        timestep = self.timesteps[index : index + 1]
+        if add is None:
+            mixed: torch.Tensor = self._scheduler.scale_noise(clean, timestep, noise)
+            return mixed
+        added: torch.Tensor = add(clean, noise, timestep.expand(len(clean)))
+        return added
+
+    def note_changed_latents(self, index: int) -> None:
+        # UniPC's corrector would go back to what the latents were before they were changed.
+        if hasattr(self._scheduler, "disable_corrector"):
+            self._scheduler.disable_corrector = [*self._scheduler.disable_corrector, index - 1]
+
+    def _step(self, prediction: torch.Tensor, index: int, latents: torch.Tensor, **options: Any) -> torch.Tensor:
+        stepped: torch.Tensor = self._scheduler.step(
+            prediction, self.timesteps[index], latents, return_dict=False, **options
+        )[0]
+        return stepped
+
+
+def as_solver(scheduler: Any) -> Solver:
+    """The solver interface of a diffusers scheduler; a solver is returned as it is."""
+    return scheduler if isinstance(scheduler, Solver) else DiffusersSolver(scheduler)
+
+
+def prediction_kind(scheduler: Any) -> str:
+    """What the model behind this diffusers scheduler predicts, one of `KINDS`."""
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    is_flow = kind == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch")
+    return FLOW if is_flow else str(kind)
+
+
+def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
+    """The noise schedule that a checkpoint's diffusers scheduler was made for."""
+    kind, train_steps = prediction_kind(scheduler), int(scheduler.config.num_train_timesteps)
+    if kind == FLOW:
+        return NoiseSchedule(kind, train_steps, shift=_flow_shift(scheduler))
+    return NoiseSchedule(kind, train_steps, alphas=tuple(scheduler.alphas_cumprod.double().sqrt().tolist()))
+
+
+def build_scheduler(name: str | None, own: Any) -> Any:
+    """A fresh diffusers scheduler, as diffusers' own pipelines take it; its timesteps are not set.
+
+    name: of the table of solvers; None: the checkpoint's own class and settings. own: the checkpoint's scheduler, whose
+    noise schedule (betas, or flow shift) is used. Errors as `check_solver`; UnsupportedError for a solver that is not
+    diffusers' and for sigmas that are shifted by the clip's size.
+    """
+    if own.config.get("use_dynamic_shifting", False):
+        raise UnsupportedError(
+            f"{type(own).__name__} shifts its sigmas by the clip's size (use_dynamic_shifting), which no family here "
+            "defines; set it to false in the checkpoint's scheduler_config.json"
+        )
+    if name is None:
+        return type(own).from_config(own.config)
+    kind = prediction_kind(own)
+    check_solver(name, kind)
+    if SOLVERS[name].home is not None:
+        raise UnsupportedError(f"solver {name!r} is not a diffusers scheduler; use it through the engine")
+    import diffusers
+
+    scheduler_class = getattr(diffusers, str(SOLVERS[name].diffusers_class(kind)))
+    settings = dict(SOLVERS[name].settings)
+    if kind != FLOW:
+        # Diffusers' DDIM and DDPM clip to -1..1 where a config is silent: right for pixels, wrong for latents.
+        return scheduler_class.from_config(own.config, clip_sample=own.config.get("clip_sample", False), **settings)
+    return scheduler_class(**settings, **_flow_settings(scheduler_class, own))
+
+
+def _flow_settings(scheduler_class: type, own: Any) -> dict[str, Any]:
+    shift, common = _flow_shift(own), {"num_train_timesteps": own.config.num_train_timesteps}
+    if scheduler_class.__name__.startswith("FlowMatch"):
+        return {"shift": shift, **common}
+    return {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, **common}
+
+
+def _flow_shift(scheduler: Any) -> Any:
+    return scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0))

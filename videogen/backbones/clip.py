@@ -1,0 +1,93 @@
+"""Clip contract: one clip being generated, with its model calls, its solver and its decoder behind one interface.
+
+The loop of `videogen.sampling` asks a clip for predictions and steps; which order draws, layouts and guidance have is
+the clip's own. `GuidedClip` serves every family whose model is called with latents, a timestep and text.
+Legend: latents [batch, channel, frame, height, width].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from videogen.core.branch import Branch
+from videogen.schedulers.solver import Solver
+from videogen.schedulers.windows import Window
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What one batch of clips is generated with, resolved.
+
+    frames, height, width: in pixels. guidance_mode: `sequential` or `batched` calls of the two guidance branches.
+    """
+
+    frames: int
+    height: int
+    width: int
+    steps: int
+    guidance_mode: str
+
+
+def _as_given(latents: torch.Tensor) -> torch.Tensor:
+    return latents
+
+
+def _unwrapped(branch: Branch) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One step as the loop and its techniques see it.
+
+    index: of the model call, from 0. timestep: the solver's timestep to the model's, which may be one per latent frame
+    [frames]. model_input: the model's latents, already scaled, to those it is given. around: entered around each model
+    call with its branch.
+    """
+
+    index: int
+    guidance_scale: float
+    timestep: Callable[[torch.Tensor], torch.Tensor] = _as_given
+    model_input: Callable[[torch.Tensor], torch.Tensor] = _as_given
+    around: Callable[[Branch], AbstractContextManager[object]] = _unwrapped
+
+
+class Clip(ABC):
+    """One batch of clips being generated. Open it with `Backbone.open`, predict and step it, decode it, close it.
+
+    solver: set up for this run; initial: the latents that the loop begins with. reenterable: `predict` may be called
+    for any step, with any latents, more than once; a clip that is not refuses windows and techniques that go back.
+    """
+
+    solver: Solver
+    initial: torch.Tensor
+    reenterable: bool = True
+
+    @abstractmethod
+    def predict(self, context: StepContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+        """The guided prediction for the latents; they are those of `window` where one is given."""
+
+    @abstractmethod
+    def step(self, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """The latents after this model call."""
+
+    @abstractmethod
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels [batch, frame, height, width, 3], fp32 in 0..1."""
+
+    @abstractmethod
+    def snapshot(self) -> object:
+        """All that later steps depend on but the latents, for `restore`."""
+
+    @abstractmethod
+    def restore(self, snapshot: object) -> None:
+        """Go back to a snapshot of this clip; it can be restored again."""
+
+    def close(self) -> None:
+        """Free what the clip holds on the model. Safe to call twice."""
+        return None

@@ -1,0 +1,63 @@
+"""Text conditioning: encoded prompts, blends of several prompts per frame, and what a model reads of a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A further prompt of a clip.
+
+    positive [batch, tokens, width]; weight [batch, frames]: its weight in each latent frame's prediction, 0 to 1.
+    """
+
+    positive: torch.Tensor
+    weight: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded text: positive and negative [batch, tokens, width]; negative is None without guidance.
+
+    blends: further prompts, each weighted per frame; the remaining weight is the positive's.
+    """
+
+    positive: torch.Tensor
+    negative: torch.Tensor | None = None
+    blends: tuple[Blend, ...] = ()
+
+    def within(self, slots: slice) -> Conditioning:
+        """For some of the clip's latent frames: the prompts that have a weight there, the largest total first."""
+        if not self.blends:
+            return self
+        weights = [blend.weight[:, slots] for blend in self.blends]
+        ranked = [
+            (1 - torch.stack(weights).sum(0), self.positive),
+            *zip(weights, (blend.positive for blend in self.blends), strict=True),
+        ]
+        ranked = sorted((pair for pair in ranked if bool((pair[0] > 0).any())), key=lambda pair: -float(pair[0].sum()))
+        return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, weight) for weight, text in ranked[1:]))
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """What a model reads of a prompt: its tokens, how many of them it reads (limit), and the words it does not know."""
+
+    tokens: int
+    limit: int
+    unknown: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Warnings for the user."""
+        notes = []
+        if self.tokens > self.limit:
+            notes.append(
+                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect"
+            )
+        if self.unknown:
+            shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
+            notes.append(f"the model does not know {shown}")
+        return notes

@@ -1,0 +1,45 @@
+"""Latent geometry: a video VAE's compression, and the clip sizes and lengths that fit its latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from videogen.core.errors import InputError
+from videogen.core.frame_latent_map import FrameLatentMap
+
+
+@dataclass(frozen=True)
+class LatentGeometry:
+    """How a clip's pixels map to latents.
+
+    spatial, temporal: compression ratios; multiple: what width and height must be divisible by;
+    single_first: latent 0 holds one frame (causal VAEs), so that frames = temporal * n + 1.
+    """
+
+    channels: int
+    spatial: int
+    temporal: int
+    multiple: int
+    single_first: bool
+
+    @property
+    def frame_map(self) -> FrameLatentMap:
+        """Which frames a latent frame decodes to."""
+        return FrameLatentMap.from_geometry(self)
+
+    def shape(self, frames: int, height: int, width: int, batch: int = 1) -> tuple[int, int, int, int, int]:
+        """Shape [batch, channel, frame, height, width] of the latents of a clip in pixels."""
+        count = (frames - 1) // self.temporal + 1 if self.single_first else frames // self.temporal
+        return batch, self.channels, count, height // self.spatial, width // self.spatial
+
+    def check(self, frames: int, height: int, width: int, name: str) -> None:
+        """InputError, with the two nearest values that fit, where the clip does not fit the latents of model `name`."""
+        for side, value in (("width", width), ("height", height)):
+            if value % self.multiple or value < 1:
+                below = value // self.multiple * self.multiple
+                near = " or ".join(str(fit) for fit in (below, below + self.multiple) if fit > 0)
+                raise InputError(f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {near}")
+        if not self.frame_map.fits(frames):
+            rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
+            near = " or ".join(map(str, self.frame_map.nearest_counts(frames)))
+            raise InputError(f"frames={frames} is not {rule} for {name!r}; use {near}")
