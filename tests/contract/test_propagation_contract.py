@@ -20,6 +20,15 @@ from videogen.schedulers.diffusers_solver import build_scheduler
 
 EngineOf = Callable[[str], Engine]
 STEPS = 6
+#: Sparse attention for the short sequences of tiny models
+SPARSE: dict[str, Any] = {
+    "recall": 0.9,
+    "min_length": 8,
+    "query_block": 4,
+    "key_block": 2,
+    "rows": None,
+    "audit_rows": 16,
+}
 each_family = pytest.mark.parametrize("name", VARIANTS)
 
 
@@ -69,15 +78,7 @@ def test_an_expert_switch_is_a_key_step(engine_of: EngineOf) -> None:
 
 
 def test_the_step_at_which_attention_turns_sparse_is_a_key_step(engine_of: EngineOf) -> None:
-    sparse = {
-        "recall": 0.9,
-        "min_length": 8,
-        "query_block": 4,
-        "key_block": 2,
-        "rows": None,
-        "audit_rows": 16,
-        "dense_steps": 0.5,
-    }
+    sparse = SPARSE | {"dense_steps": 0.5}
     video = render("wan-2.1", engine_of("wan-2.1"), attention=sparse, propagate={"keys": [0], "boundary": "blocks:1,0"})
     assert (
         report_of(video)["forced"] == {"3": "attention turns sparse"}
@@ -91,20 +92,36 @@ def test_fd_ahead_in_a_batch_and_one_by_one_agree_under_sparse_attention_too(eng
         render("animatediff", engine, propagate={"keys": "fd", "boundary": "fd", "micro_batch": n}) for n in (4, 1)
     )
     assert np.abs(ahead.frames.astype(int) - alone.frames.astype(int)).max() <= 1
-    sparse = {"recall": 0.9, "min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
-    both = render("animatediff", engine, propagate="fd", attention=sparse)
+    both = render("animatediff", engine, propagate="fd", attention=SPARSE)
     assert set(both.manifest["measured"]) >= {"propagation", "attention"}
 
 
-STATEFUL = [("wan-2.1", "unipc"), ("wan-2.1", "dpm++2m"), ("animatediff", "unipc"), ("animatediff", None)]
+#: A search at every other step, so that going back crosses one
+SEARCHING = {name: value for name, value in SPARSE.items() if name != "recall"} | {
+    "sparsity": 0.5,
+    "search_at": [step / 50 for step in range(0, 50, 2)],
+}
+STATEFUL = [
+    pytest.param("wan-2.1", "unipc", None, id="wan-2.1, solver with a corrector"),
+    pytest.param("wan-2.1", "dpm++2m", None, id="wan-2.1, solver with a history"),
+    pytest.param("wan-2.1", "dpm++2m", SEARCHING, id="wan-2.1, sparse attention"),
+    pytest.param("animatediff", "unipc", None, id="animatediff, solver with a corrector"),
+    pytest.param("animatediff", None, None, id="animatediff, its own solver"),
+]
 
 
-@pytest.mark.parametrize(("name", "solver"), STATEFUL)
+@pytest.mark.parametrize(("name", "solver", "attention"), STATEFUL)
 def test_a_rolled_back_run_equals_one_with_its_key_steps_fixed(
-    name: str, solver: str | None, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    solver: str | None,
+    attention: dict[str, Any] | None,
+    engine_of: EngineOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An undone key step leaves no trace: solver, noise and cached features are as if its span had ended earlier."""
+    """An undone key step leaves no trace: solver, noise, cached features and block maps are as if its span had ended
+    earlier."""
     engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
+    more = {} if attention is None else {"attention": attention}
     overshot, undone = ErrorControl.roll_back_step, []
 
     def once(self: ErrorControl, step: int, error: float | None) -> int | None:
@@ -114,10 +131,10 @@ def test_a_rolled_back_run_equals_one_with_its_key_steps_fixed(
         return undone[0]
 
     monkeypatch.setattr(ErrorControl, "roll_back_step", once)
-    video = render(name, engine, steps=50, solver=solver, propagate=config)
+    video = render(name, engine, steps=50, solver=solver, propagate=config, **more)
     assert undone and report_of(video)["rolled_back"][0][1] == undone[0] and undone[0] in report_of(video)["keys"]
     row_keys = [row["index"] for row in video.manifest["plan"] if row["key"]]
-    fixed = render(name, engine, steps=50, solver=solver, propagate={"keys": row_keys})
+    fixed = render(name, engine, steps=50, solver=solver, propagate={"keys": row_keys}, **more)
     assert np.array_equal(video.frames, fixed.frames) and row_keys == report_of(video)["keys"]
 
 
