@@ -10,9 +10,9 @@ from videogen.cli.parser import build_parser
 from videogen.core.errors import InputError
 from videogen.core.lazy import load_object
 from videogen.propagation import EncoderPropagation
-from videogen.propagation.caches import KINDS, LibraryCache
+from videogen.propagation.caches import CACHES, LibraryCache
 from videogen.propagation.cut_kinds import CUTS, parse_cut
-from videogen.propagation.predictors import PREDICTORS
+from videogen.propagation.predictor_kinds import PREDICTORS
 from videogen.propagation.rules import RULES, Rule, describe_rules, list_rules
 
 FD = {"boundary": "fd", "predictor": "hold"}
@@ -66,7 +66,7 @@ def test_messages_and_help_list_every_rule_that_a_spec_can_name() -> None:
         assert rule.form.partition(":")[0] == name and rule.description
         for text in (list_rules(), describe_rules()):
             assert (rule.needs != ()) != (name in text.replace(",", " ").replace("'", " ").split() or rule.form in text)
-    assert {name for name, rule in RULES.items() if rule.from_library} == set(KINDS)
+    assert {name for name, rule in RULES.items() if rule.from_library} == set(CACHES)
     assert [name for name, rule in RULES.items() if rule.needs] == ["magcache"]
 
 
@@ -108,6 +108,6 @@ def test_predictors_name_cuts_that_exist() -> None:
         assert parse_cut(kind.default_cut)[0].builder is not None and kind.only_cut in (None, *CUTS)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CACHES)
 def test_each_cache_of_diffusers_has_a_builder(name: str) -> None:
-    assert callable(load_object(KINDS[name].builder, "videogen.propagation"))
+    assert callable(load_object(CACHES[name].builder, "videogen.propagation"))

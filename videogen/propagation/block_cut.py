@@ -19,8 +19,8 @@ from videogen.core.errors import InputError, UnsupportedError
 
 from .cut import Cut, Forward, ModelOutput
 from .cut_state import CacheEntry
-from .predictor import combine, probe_gain
-from .predictors import PredictorKind
+from .extrapolation import combine, probe_gain
+from .predictor_kinds import PredictorKind
 
 _LISTS = (
     "blocks", "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks",

@@ -12,7 +12,7 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 
 
 @dataclass(frozen=True)
-class LibraryKind:
+class CacheKind:
     """One cache.
 
     default, unit: of its number, which is a `threshold` above 0 or an `interval`, a whole number of steps. config: its
@@ -50,32 +50,32 @@ class LibraryKind:
         return tuple(self.needs & {"mag_ratios"})
 
 
-KINDS: dict[str, LibraryKind] = {
-    "first-block": LibraryKind(
+CACHES: dict[str, CacheKind] = {
+    "first-block": CacheKind(
         0.08, "threshold", "FirstBlockCacheConfig", "library_configs:build_first_block",
         "the blocks' change is reused while the first block's is similar (after TeaCache, arXiv 2411.19108)",
         skips_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
     ),
-    "magcache": LibraryKind(
+    "magcache": CacheKind(
         0.06, "threshold", "MagCacheConfig", "library_configs:build_magcache",
         "reuses while the product of measured magnitude ratios stays near 1 (MagCache, arXiv 2506.09045)",
         needs=frozenset({"steps", "mag_ratios"}), skips_blocks=True,
         fixed_arguments=("encoder_hidden_states",), counts_steps=True,
     ),
-    "taylorseer": LibraryKind(
+    "taylorseer": CacheKind(
         3, "interval", "TaylorSeerCacheConfig", "library_configs:build_taylorseer",
         "attention and feed-forward outputs are extrapolated (TaylorSeer, arXiv 2503.06923)",
     ),
-    "fastercache": LibraryKind(
+    "fastercache": CacheKind(
         2, "interval", "FasterCacheConfig", "library_configs:build_fastercache",
         "attention outputs are extrapolated, the unconditional half is made from the other (arXiv 2410.19355)",
         needs=frozenset({"timestep"}), pairs_branches=True,
     ),
-    "pab": LibraryKind(
+    "pab": CacheKind(
         2, "interval", "PyramidAttentionBroadcastConfig", "library_configs:build_pab",
         "attention outputs are reused (Pyramid Attention Broadcast, arXiv 2408.12588)", needs=frozenset({"timestep"}),
     ),
-    "seacache": LibraryKind(
+    "seacache": CacheKind(
         0.25, "threshold", "SeaCacheConfig", "library_configs:build_seacache",
         "reuses while the spectrally filtered latents are similar (SeaCache, arXiv 2602.18993)",
         needs=frozenset({"steps", "sigma"}), skips_blocks=True, filters_latents=True,
@@ -96,8 +96,8 @@ class LibraryCache:
     value: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in KINDS:
-            raise unknown("cache", str(self.name), KINDS)
+        if self.name not in CACHES:
+            raise unknown("cache", str(self.name), CACHES)
         kind = self.kind
         value = kind.default if self.value is None else self.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
@@ -109,20 +109,20 @@ class LibraryCache:
         object.__setattr__(self, "value", int(value) if kind.is_interval else float(value))
 
     @property
-    def kind(self) -> LibraryKind:
-        return KINDS[self.name]
+    def kind(self) -> CacheKind:
+        return CACHES[self.name]
 
     @classmethod
     def parse(cls, spec: str) -> LibraryCache | None:
         """The cache of a spec such as `first-block:0.08` or `pab`; None if there is no such cache. InputError for a bad
         number."""
         name, colon, number = spec.strip().partition(":")
-        if name not in KINDS:
+        if name not in CACHES:
             return None
         try:
             value = float(number) if colon else None
         except ValueError:
-            raise InputError(f"{spec!r} needs a number after ':', such as {name}:{KINDS[name].default:g}") from None
+            raise InputError(f"{spec!r} needs a number after ':', such as {name}:{CACHES[name].default:g}") from None
         return cls(name, value)
 
     def __str__(self) -> str:
@@ -164,7 +164,7 @@ class CacheRequest:
         return self.cache.name
 
     @property
-    def kind(self) -> LibraryKind:
+    def kind(self) -> CacheKind:
         return self.cache.kind
 
     @property

@@ -15,7 +15,7 @@ from videogen.core.errors import InputError, nearest, unknown
 
 from .cut_kinds import CUTS, parse_cut
 from .key_steps import check_key_steps_spec
-from .predictors import PREDICTORS, PredictorKind
+from .predictor_kinds import PREDICTORS, PredictorKind
 from .rules import find_rule, list_rules
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from .cut_state import CacheEntry, CutState, Mode, Weights
-from .predictor import line_weights
+from .extrapolation import line_weights
 
 #: What a model's forward returns: a tensor, a tuple or one of diffusers' output classes.
 ModelOutput: TypeAlias = Any

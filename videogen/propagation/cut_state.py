@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from .predictor import combine
+from .extrapolation import combine
 
 Mode = Literal["off", "record", "replay"]
 #: Weights of the cached values, newest first: one tuple per copy of the batch.

@@ -15,7 +15,7 @@ import torch
 
 from videogen.core.errors import InputError, UnsupportedError, unknown
 
-from .caches import KINDS, CacheRequest, LibraryCache
+from .caches import CACHES, CacheRequest, LibraryCache
 from .denoisers import denoisers
 from .library_checks import SEPARATE_CALLS, check_works
 from .library_model import CachedModel, LibraryContext
@@ -40,7 +40,7 @@ def attach_library(
     """
     found = LibraryCache.parse(cache) if isinstance(cache, str) else cache
     if not isinstance(found, LibraryCache):
-        raise unknown("cache", str(cache), KINDS)
+        raise unknown("cache", str(cache), CACHES)
     ratios = None if mag_ratios is None else tuple(mag_ratios)
     request = CacheRequest(found, steps, ratios, is_guidance_distilled)
     if request.measures_ratios:

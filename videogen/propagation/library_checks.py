@@ -16,7 +16,7 @@ from torch import nn
 from videogen.core.attachment import check_free, check_not_compiled
 from videogen.core.errors import InputError, UnsupportedError
 
-from .caches import CacheRequest, LibraryKind
+from .caches import CacheKind, CacheRequest
 from .library_configs import library_blocks
 from .propagated_model import PropagatedModel
 
@@ -71,7 +71,7 @@ def _check_blocks(model: nn.Module, request: CacheRequest) -> None:
         )
 
 
-def _check_block(name: str, block: type[nn.Module], cache: str, kind: LibraryKind) -> None:
+def _check_block(name: str, block: type[nn.Module], cache: str, kind: CacheKind) -> None:
     """UnsupportedError if the library does not know the arguments of a class of blocks as the cache names them."""
     from diffusers.hooks._helpers import TransformerBlockRegistry
 

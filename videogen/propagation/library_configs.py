@@ -1,4 +1,4 @@
-"""Settings of diffusers' caches for a model: one builder per cache, named in its row of `caches.KINDS`.
+"""Settings of diffusers' caches for a model: one builder per cache, named in its row of `caches.CACHES`.
 
 A builder takes the settings class of the library, the model, the request and a callback that returns the timestep.
 """

@@ -14,8 +14,8 @@ from torch.utils import _pytree as tree
 
 from .cut import Cut, Forward, ModelOutput
 from .cut_state import CacheEntry
-from .predictor import combine
-from .predictors import PredictorKind
+from .extrapolation import combine
+from .predictor_kinds import PredictorKind
 from .supervision import noisy_part
 
 

@@ -1,7 +1,7 @@
 """Propagation rules: the specs that `propagate` and `--propagate` accept, one row per rule.
 
 A new rule of this engine is a row of `_OWN`, with the fields of `EncoderPropagation` that it stands for; a new feature
-cache of diffusers is a row of `caches.KINDS`. Importing this loads no torch.
+cache of diffusers is a row of `caches.CACHES`. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from videogen.core.errors import InputError
 
-from .caches import KINDS
+from .caches import CACHES
 from .key_steps import parse_interval
 
 #: Fields of `EncoderPropagation`.
@@ -70,7 +70,7 @@ RULES: dict[str, Rule] = {
     **_OWN,
     **{
         name: Rule(f"{name}:{kind.letter}", kind.description, needs=kind.needs_from_user, from_library=True)
-        for name, kind in KINDS.items()
+        for name, kind in CACHES.items()
     },
 }
 

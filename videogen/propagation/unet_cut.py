@@ -17,7 +17,7 @@ from videogen.core.errors import InputError, UnsupportedError
 from .cached_layer import CachedLayer
 from .cut import Cut
 from .cut_state import CacheEntry
-from .predictors import PredictorKind
+from .predictor_kinds import PredictorKind
 
 _LAYER = ("resnets", "temp_convs", "attentions", "temp_attentions", "motion_modules")
 
