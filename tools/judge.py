@@ -1,9 +1,9 @@
-"""A judge without a network: what colour and shape is the object of a clip, and what does it do?
+"""Classical judge of generated clips: colour, shape and motion of the object, without a network.
 
-Segments the object by its distance to the world's palette and to the picture's border, matches its outline with the
-world's shapes over all angles, and fits its track, size and angle over time. One object a clip; `evaluate_embedded.py`
-proves it on the world's own clips before it judges a model's.
-Legend: f frame, h height, w width; lengths in px of a 64 px picture, times in world frames (16 a second).
+Segments the object by its distance to the world's palette and to the frame's border, matches its outline with the
+world's shapes over all angles, and fits its track, size and angle over time. One object per clip; `evaluate_embedded`
+validates it on the world's own clips before it judges those of a model.
+Legend: f frame, h height, w width; lengths in px of a 64 px frame, times in world frames (16 per second).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from tools.world.render import SIGNED_DISTANCE
 from tools.world.scene import COLOURS
 
-_FOLD = {"square": 4, "triangle": 3, "star": 5}  # symmetry: how often a turn repeats the outline
+_FOLD = {"square": 4, "triangle": 3, "star": 5}  # rotational symmetry of the outline
 _AREA_PER_SQUARE_RADIUS = {"ball": np.pi, "square": 1.72**2, "triangle": 3 * 3**0.5 * 0.62**2}
-# Where an attribute counts as present. The slowest motion of the world is at about twice each.
+# Thresholds above which a motion counts as present. The world's slowest motions are at about twice these.
 _BEND_PX, _TRAVEL_PX, _SCALE_LOG, _TURN_RAD = 1.5, 6.0, 0.22, np.deg2rad(35)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw; None where it saw no object. `measured` holds the figures behind the decision."""
+    """The judge's findings; None if it found no object. `measured` has the figures behind the decision."""
 
     colour: str | None
     shape: str | None
@@ -34,28 +34,28 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ObjectTracks:
-    """Where the object is: centres [f, 2] in px of the clip, coverage [f, h, w] in 0..1."""
+    """Positions of the object: centres [f, 2] in px of the clip, coverage [f, h, w] in 0..1."""
 
     centres: np.ndarray
     coverage: np.ndarray
 
 
 def object_tracks(frames: np.ndarray) -> ObjectTracks | None:
-    """The object of a clip uint8 [f, h, w, 3], frame by frame; None where none is seen throughout."""
-    seen = _segment(frames.astype(np.float32))
-    if seen is None:
+    """The object of a clip uint8 [f, h, w, 3], frame by frame; None unless one is visible throughout."""
+    found = _segment(frames.astype(np.float32))
+    if found is None:
         return None
-    coverage = seen[1]
+    coverage = found[1]
     return ObjectTracks(_centres(coverage, coverage.sum((1, 2))), coverage)
 
 
 def judge(frames: np.ndarray, *, stride: float = 1) -> Verdict:
-    """Judge a clip: frames uint8 [f, h, w, 3], `stride` world frames apart."""
+    """Judge a clip: frames uint8 [f, h, w, 3], one per `stride` world frames."""
     frames = frames.astype(np.float32)
-    seen = _segment(frames)
-    if seen is None:
+    found = _segment(frames)
+    if found is None:
         return Verdict(None, None, None, {})
-    colour, coverage = seen
+    colour, coverage = found
     area = coverage.sum((1, 2))
     centre = _centres(coverage, area)
     shape, overlap = _shape(coverage, area, centre)
@@ -137,7 +137,7 @@ def _motion(
     travel = slope * span
     growth = float(_line(time, 0.5 * np.log(area)[:, None])[0][0] * span)
     turn = _turn(coverage, centre, shape, time) * span
-    # Growth pushes a cut-off object's centre about and travel changes no size: the strongest sign wins.
+    # Growth also moves the centre of a cropped object, while travel changes no size: the strongest sign wins.
     strength = {
         "travel": float(np.abs(travel).max()) / _TRAVEL_PX,
         "growth": abs(growth) / _SCALE_LOG,
@@ -160,7 +160,7 @@ def _motion(
 
 
 def _line(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares slope of each column, and the RMS of what a line leaves over."""
+    """Least-squares slope of each column, and the RMS residual of the line."""
     centred = time - time.mean()
     slope = centred @ values / max(1e-9, float(centred @ centred))
     rest = values - values.mean(0) - centred[:, None] * slope
@@ -168,7 +168,7 @@ def _line(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _turn(coverage: np.ndarray, centre: np.ndarray, shape: str, time: np.ndarray) -> float:
-    """Angular speed in radians a frame, from the phase of the outline's own symmetry."""
+    """Angular speed in radians per frame, from the phase of the outline's rotational symmetry."""
     fold = _FOLD.get(shape)
     if fold is None:
         return 0.0

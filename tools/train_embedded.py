@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--continued", type=float, default=0.0, help="fraction of clips that continue given frames")
     parser.add_argument(
         "--motion-reader",
-        choices=("begin", "keep"),
-        help="`dit`: put a block before the DiT of --init that reads the motion of its noise; keep: it has one",
+        choices=("add", "keep"),
+        help="`dit`: add: put a block in front of --init that reads the motion of its noise; keep: it has one",
     )
     parser.add_argument(
         "--learning-rate",

@@ -1,7 +1,7 @@
-"""Link `build/typing/videogen` together: the installed layout for type checkers, without installing.
+"""Links in `build/typing/videogen` that lay the package out as it is installed, for type checkers.
 
-mypy and pyright don't follow editable installs' import hooks, so they are shown links instead. Links follow the
-tree: a new file in a linked folder needs no second run.
+mypy and pyright do not follow the import hooks of editable installs. The links follow the tree: a new file in a linked
+folder needs no second run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TOP_PACKAGES = ("attention", "configs", "schedulers")
 
 
 def link(root: Path = ROOT) -> Path:
-    """(Re)make the link tree under `root`; returns the folder to put on `MYPYPATH`."""
+    """Create or replace the links under `root`; returns the folder to put on `MYPYPATH`."""
     folder = root / "build" / "typing"
     package = folder / "videogen"
     shutil.rmtree(package, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`make gpu`: skips what is done, goes on with what was cut, stays in its time, and knows what must be carried."""
+"""`make gpu` skips finished jobs, resumes those cut short, stays within its time, and lists the wheels to carry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK = ("first", "second", "alone")
 
 
 def jobs(first: str = "open('{out}/ran','a').write('1')") -> tuple[Job, ...]:
-    """Three jobs whose code has no blanks, as commands are split at blanks."""
+    """Three jobs whose code has no blanks, since commands are split at blanks."""
     return (
         Job("first", "a", "", "{python} -c " + first, 0.5),
         Job("second", "a", "", "{python} -c open('{out}/ran','a').write('{first}')", 0.5, ("first",)),
@@ -37,7 +37,7 @@ def status(out: Path, name: str) -> dict:
 
 
 @pytest.mark.usefixtures("quick")
-def test_runs_all_once_and_skips_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_jobs_run_once_and_finished_ones_are_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--minutes", "1", "--out", str(tmp_path), "--device", "cpu"]
     assert gpu.main(arguments) == 0
     assert all(status(tmp_path, name)["done"] for name in QUICK)
@@ -47,7 +47,9 @@ def test_runs_all_once_and_skips_what_is_done(tmp_path: Path, capsys: pytest.Cap
     assert "first: done" in capsys.readouterr().out
 
 
-def test_a_failure_is_told_tried_again_and_stops_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_is_reported_retried_and_blocks_its_dependants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu, "MODULES", ())
     monkeypatch.setattr(gpu, "JOBS", jobs("raise(SystemExit(3))"))
     arguments = ["--minutes", "1", "--out", str(tmp_path), "--device", "cpu"]
@@ -58,7 +60,9 @@ def test_a_failure_is_told_tried_again_and_stops_what_needs_it(tmp_path: Path, m
     assert gpu.main(arguments) == 0 and status(tmp_path, "second")["done"]
 
 
-def test_a_job_past_its_box_is_stopped_and_keeps_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_past_its_time_box_is_stopped_and_retains_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu, "MODULES", ())
     monkeypatch.setattr(gpu, "GRACE_S", 0.0)
     monkeypatch.setattr(gpu, "JOBS", jobs("__import__('time').sleep(60)")[:1])

@@ -1,5 +1,5 @@
-"""The block that reads motion off warped noise: what it knows before any training, and that plain noise is read as
-before."""
+"""The motion reader detects motion in warped noise before any training, and hardly changes predictions on plain
+noise."""
 
 from __future__ import annotations
 
@@ -40,31 +40,30 @@ def reader(fresh: WanTransformer3DModel) -> WanTransformer3DModel:
 
 def _hidden(model: WanTransformer3DModel, noise: torch.Tensor) -> torch.Tensor:
     """After the first block, [b, tokens, width]."""
-    kept: list[torch.Tensor] = []
-    handle = model.blocks[0].register_forward_hook(lambda _module, _inputs, out: kept.append(out))
+    outputs: list[torch.Tensor] = []
+    handle = model.blocks[0].register_forward_hook(lambda _module, _inputs, out: outputs.append(out))
     with torch.no_grad():
         model(noise, torch.full((len(noise),), LEVEL), torch.zeros(len(noise), 8, 128))
     handle.remove()
-    return kept[0]
+    return outputs[0]
 
 
 def _read(model: WanTransformer3DModel, noise: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """The share of the motion [share, dx, dy] of tokens that a linear reading explains, on clips that it was not fitted
-    to."""
+    """R^2 of a linear map from tokens to their motion [coverage, dx, dy], on clips that it was not fitted to."""
     known = _hidden(model, noise).double()
     known = torch.cat([known, torch.ones(*known.shape[:2], 1)], -1)
-    wanted = torch.nn.functional.avg_pool3d(motion, (1, 2, 2)).flatten(2).transpose(1, 2).double()
+    target = torch.nn.functional.avg_pool3d(motion, (1, 2, 2)).flatten(2).transpose(1, 2).double()
     half = len(noise) // 2
-    x, y = known[:half].flatten(0, 1), wanted[:half].flatten(0, 1)
+    x, y = known[:half].flatten(0, 1), target[:half].flatten(0, 1)
     gram = x.T @ x
     weights = torch.linalg.solve(gram + 1e-4 * gram.diagonal().mean() * torch.eye(len(gram)), x.T @ y)
-    rest = known[half:] @ weights - wanted[half:]
-    return 1 - rest.square().mean((0, 1)) / wanted[half:].var((0, 1))
+    rest = known[half:] @ weights - target[half:]
+    return 1 - rest.square().mean((0, 1)) / target[half:].var((0, 1))
 
 
 @pytest.fixture(scope="module")
 def moving() -> tuple[torch.Tensor, torch.Tensor]:
-    """Warped noise of scenes that move as no caption tells, and their motion."""
+    """Warped noise of scenes with undescribed motion, and their motion."""
     maps = [scene_maps(moving_scene(seed), FORM, seed) for seed in range(1, 321, 2)]
     noise = torch.cat([warped_noise(each, channels=16, seed=seed) for seed, each in enumerate(maps)])
     return noise, torch.stack([latent_motion(each) for each in maps])
@@ -77,27 +76,27 @@ def test_motion_is_read_before_any_training(
     assert (_read(reader, *moving)[1:] > 0.25).all()
 
 
-def test_the_shipped_model_begins_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_the_shipped_model_starts_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
     shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
     assert (_read(shipped, *moving)[1:] > 0.25).all()
 
 
-def test_a_trained_model_sees_plain_noise_nearly_as_before() -> None:
+def test_predictions_on_plain_noise_hardly_change() -> None:
     model = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
-    model.blocks = model.blocks[1:]  # as it was before its own reader
+    model.blocks = model.blocks[1:]  # without its motion reader
     model.register_to_config(num_layers=len(model.blocks))
     draw = torch.Generator().manual_seed(2)
     grown = with_motion_reader(model, torch.randn(64, 16, FORM.slots, 8, 8, generator=draw)).eval()
     assert len(grown.blocks) == len(model.blocks) + 1
     noise, text = torch.randn(8, 16, FORM.slots, 8, 8, generator=draw), torch.zeros(8, 8, 128)
     for level in (1000.0, 500.0, 50.0):
-        told = torch.full((8,), level)
+        timesteps = torch.full((8,), level)
         with torch.no_grad():
-            before, after = (each(noise, told, text, return_dict=False)[0] for each in (model, grown))
+            before, after = (each(noise, timesteps, text, return_dict=False)[0] for each in (model, grown))
         assert (before - after).square().mean() < 0.1 * before.square().mean()
 
 
-def test_a_reader_is_trained_around(reader: WanTransformer3DModel) -> None:
+def test_a_frozen_reader_does_not_change_in_training(reader: WanTransformer3DModel) -> None:
     model = copy.deepcopy(reader).train()
     freeze_motion_reader(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -121,12 +120,12 @@ def test_a_sharpened_reader_writes_the_same_features_larger(reader: WanTransform
     assert torch.allclose(after - without, SHARPENED * (before - without), atol=1e-4)
 
 
-def test_only_patches_that_hold_neighbours_can_be_read() -> None:
+def test_patches_without_neighbours_are_refused() -> None:
     with pytest.raises(ValueError, match="patches of 1 x 2 x 2"):
         with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
 
 
-def test_a_reader_is_begun_once_and_kept_only_where_it_is(
+def test_a_reader_is_added_once_and_kept_only_if_there_is_one(
     fresh: WanTransformer3DModel, reader: WanTransformer3DModel
 ) -> None:
     with pytest.raises(ValueError, match="already"):
@@ -136,7 +135,7 @@ def test_a_reader_is_begun_once_and_kept_only_where_it_is(
             needs_one(fresh)
 
 
-def test_latent_motion_is_the_worlds() -> None:
+def test_latent_motion_equals_the_worlds() -> None:
     scene = Scene((Thing("square", "red", "moves right"),), "black", None, 5)
     motion = latent_motion(SceneMaps(scene, 33, 64))
     assert motion.shape == (3, 9, 8, 8)
@@ -147,12 +146,12 @@ def test_latent_motion_is_the_worlds() -> None:
     assert torch.allclose(places.diff(), torch.tensor(4 * 0.68), atol=0.8)
 
 
-def test_a_probe_reads_each_place_off_its_own_token(fresh: WanTransformer3DModel) -> None:
+def test_a_probe_reads_each_position_from_its_own_token(fresh: WanTransformer3DModel) -> None:
     probe = MotionProbe(fresh)
     motion = torch.randn(2, 3, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(3))
     tokens = motion.view(2, 3, FORM.slots, 4, 2, 4, 2).permute(0, 2, 3, 5, 4, 6, 1).flatten(4).flatten(1, 3)
     probe.reading = torch.nn.Identity()
-    probe._keep(fresh, (), tokens)
-    assert float(probe.unread(motion)) == 0
-    probe._keep(fresh, (), tokens + 0.5)
-    assert float(probe.unread(motion)) == pytest.approx(sum((0.5 / spread) ** 2 for spread in SPREAD) / 3)
+    probe._store(fresh, (), tokens)
+    assert float(probe.unexplained(motion)) == 0
+    probe._store(fresh, (), tokens + 0.5)
+    assert float(probe.unexplained(motion)) == pytest.approx(sum((0.5 / spread) ** 2 for spread in SPREAD) / 3)

@@ -1,5 +1,5 @@
-"""Training: the fast encode and decode are the library's own, and a run resumes, saves whole folders and stays in
-time."""
+"""Training: the fast encode and decode equal the library's, and a run resumes, saves complete folders and stays within
+its time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diffusers import AutoencoderKL, AutoencoderKLWan, WanTransformer3DModel
 from tools import train_embedded
 from tools.training import dit
 from tools.training import vae as video_vae
-from tools.training.dit import degraded, moving_scene
+from tools.training.dit import degrade, moving_scene
 from tools.training.formats import FORMATS
 from tools.training.mixture import Mixture
 from tools.training.motion_reader import SHARPENED
-from tools.training.pool import LastingPool, LatentPool, WarpedPool, scene_maps
-from tools.training.scenes import Succession
+from tools.training.pool import ContinuationPool, LatentPool, WarpedPool, scene_maps
+from tools.training.scenes import SceneChange
 from videogen import Engine
 from videogen.schedulers import warped_noise
 
@@ -52,31 +52,29 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
 
 
-def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_reader_is_added_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
     plain = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer")
-    plain.blocks = plain.blocks[1:]  # as it was before its own reader
+    plain.blocks = plain.blocks[1:]  # without its motion reader
     plain.register_to_config(num_layers=len(plain.blocks))
     plain.save_pretrained(tmp_path / "plain" / "transformer")
     shutil.copytree(SHIPPED / "text_encoder", tmp_path / "plain" / "text_encoder")
-    for init, choice in (("plain", "begin"), ("begin", "keep")):
+    for init, choice in (("plain", "add"), ("add", "keep")):
         more = ["--vae", str(SHIPPED / "vae"), "--init", str(tmp_path / init), "--motion-reader", choice]
         assert train_embedded.main(["dit", "--steps", "1", "--out", str(tmp_path / choice), "--batch", "2", *more]) == 0
-    before, after = (
-        WanTransformer3DModel.from_pretrained(tmp_path / name / "transformer") for name in ("begin", "keep")
-    )
+    before, after = (WanTransformer3DModel.from_pretrained(tmp_path / name / "transformer") for name in ("add", "keep"))
     assert len(before.blocks) == len(after.blocks) == len(plain.blocks) + 1
     parts = zip(before.blocks[0].state_dict().values(), after.blocks[0].state_dict().values(), strict=True)
     assert all(a.equal(b) for a, b in parts)
     written = "blocks.0.ffn.net.2.weight"
-    trained = torch.load(tmp_path / "begin" / "state.pt", weights_only=True)["ema"]["transformer"][written]
+    trained = torch.load(tmp_path / "add" / "state.pt", weights_only=True)["ema"]["transformer"][written]
     assert torch.allclose(before.state_dict()[written], SHARPENED * trained, rtol=1e-3, atol=1e-6) and trained.any()
     assert Engine.load(str(tmp_path / "keep")).backbone.training.warped_noise
-    with pytest.raises(ValueError, match="say keep"):
+    with pytest.raises(ValueError, match="pass motion_reader='keep'"):
         train_embedded.main(
             ["dit", "--steps", "1", "--out", str(tmp_path / "x"), "--vae", str(SHIPPED / "vae"), "--init", str(SHIPPED)]
         )
-    with pytest.raises(ValueError, match="from a trained model"):
+    with pytest.raises(ValueError, match="needs a trained model"):
         train_embedded.main(
             [
                 "dit",
@@ -93,7 +91,7 @@ def test_a_motion_reader_is_begun_and_kept(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("part", ["vae", "frame-vae"])
-def test_decoder_only_leaves_the_latents_as_they_were(tmp_path: Path, part: str) -> None:
+def test_decoder_only_training_leaves_the_encoder_unchanged(tmp_path: Path, part: str) -> None:
     kind = AutoencoderKLWan if part == "vae" else AutoencoderKL
     assert train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "first"), "--batch", "1"]) == 0
     more = ["--decoder-only", "--init", str(tmp_path / "first" / "vae")]
@@ -119,7 +117,7 @@ def test_the_large_format_trains_and_can_be_rendered(tmp_path: Path, monkeypatch
     assert size < 40e6
 
 
-def test_pool_encodes_once_and_draws_what_it_holds() -> None:
+def test_a_pool_encodes_each_scene_once() -> None:
     calls: list[list[int]] = []
 
     def encode(seeds: list[int]) -> torch.Tensor:
@@ -133,32 +131,32 @@ def test_pool_encodes_once_and_draws_what_it_holds() -> None:
     assert len(pool) == 12 and [seed for call in calls for seed in call] == list(range(5, 17))
 
 
-def test_lasting_pool_shows_frames_up_to_where_the_world_changes() -> None:
-    """Each latent tells its frame's number in the clip, and the clip's own begin."""
+def test_a_continuation_pool_ends_its_prefix_where_the_world_changes() -> None:
+    """Each latent encodes its frame's number in the clip, and the frame at which the clip changes."""
 
-    def encode(stories: list[Succession]) -> torch.Tensor:
+    def encode(changes: list[SceneChange]) -> torch.Tensor:
         return torch.stack(
-            [torch.stack([torch.arange(17.0), torch.full((17,), float(one.at))]).view(2, 17, 1, 1) for one in stories]
+            [torch.stack([torch.arange(17.0), torch.full((17,), float(one.at))]).view(2, 17, 1, 1) for one in changes]
         )
 
-    pool = LastingPool(encode, 5, 300, whole=17, window=9, shown=4)
+    pool = ContinuationPool(encode, 5, 300, length=17, window=9, prefix=4)
     pool.grow(200)
-    windows, captions, shown = pool.draw_windows(400, np.random.default_rng(0))
-    assert windows.shape == (400, 2, 9, 1, 1) and len(captions) == 400 and shown.shape == (400, 9)
-    begins, counts, at = windows[:, 0, 0, 0, 0], shown.sum(1), windows[:, 1, 0, 0, 0]
+    windows, captions, prefix = pool.draw_windows(400, np.random.default_rng(0))
+    assert windows.shape == (400, 2, 9, 1, 1) and len(captions) == 400 and prefix.shape == (400, 9)
+    begins, counts, at = windows[:, 0, 0, 0, 0], prefix.sum(1), windows[:, 1, 0, 0, 0]
     assert (
         torch.equal(windows[:, 0, :, 0, 0], begins[:, None] + torch.arange(9))
         and begins.min() == 0
         and begins.max() == 8
     )
     assert set(counts.tolist()) == {1, 2, 3, 4} and all(
-        row[:count].all() for row, count in zip(shown, counts, strict=True)
+        row[:count].all() for row, count in zip(prefix, counts, strict=True)
     )
     assert 0.25 < float((begins + counts == at).float().mean()) < 0.7  # all that change, and by chance some others
 
 
 @pytest.mark.parametrize("part", ["dit", "unet"])
-def test_a_model_that_goes_on_is_trained_and_says_so(
+def test_a_model_trained_to_continue_clips_records_it(
     tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
@@ -184,27 +182,27 @@ def test_a_model_that_goes_on_is_trained_and_says_so(
         train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "x"), "--continued", "1", *more])
 
 
-def test_a_mixture_splits_a_batch_and_refuses_one_that_is_too_small() -> None:
+def test_a_mixture_splits_a_batch_and_refuses_too_small_ones() -> None:
     assert (
         Mixture(0.25, 0.5).counts(16) == (4, 8, 4)
         and Mixture().counts(1) == (1, 0, 0)
         and Mixture(0.5).counts(1) == (1, 0, 0)
     )
-    for shares, batch in (((0.0, 0.1), 4), ((0.5, 0.45), 4), ((0.9, 0.0), 3)):
+    for fractions, batch in (((0.0, 0.1), 4), ((0.5, 0.45), 4), ((0.9, 0.0), 3)):
         with pytest.raises(ValueError, match=f"a batch of {batch} is too small"):
-            Mixture(*shares).counts(batch)
+            Mixture(*fractions).counts(batch)
     for wrong in ((-0.1, 0.0), (0.5, 0.5), (0.0, 0.0, 1.5)):
-        with pytest.raises(ValueError, match="shares are from 0 to 1"):
+        with pytest.raises(ValueError, match="fractions must be from 0 to 1"):
             Mixture(*wrong)
 
 
-def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
+def test_a_warped_pool_draws_the_clips_noise_in_new_rotations() -> None:
     form = FORMATS["small"]
     pool = WarpedPool(lambda seeds: torch.zeros(len(seeds), 6, form.slots, 8, 8), form, 3, 8, moving_scene)
     with torch.autocast("cpu", torch.bfloat16):
         pool.grow(2)
-        assert torch.is_autocast_enabled("cpu"), "data keeps fp32, and what comes after it does not"
-    own = torch.cat(
+        assert torch.is_autocast_enabled("cpu"), "only the data stays in fp32"
+    expected = torch.cat(
         [warped_noise(scene_maps(moving_scene(seed), form, seed), channels=6, seed=seed) for seed in (3, 4)]
     )
     _, captions, noise, motion = pool.draw_warped(64, np.random.default_rng(0))
@@ -212,19 +210,19 @@ def test_warped_pool_draws_the_clips_noise_turned_anew() -> None:
         noise.shape == (64, 6, form.slots, 8, 8) and len(captions) == 64 and motion.shape == (64, 3, form.slots, 8, 8)
     )
     gram = torch.einsum("ncfhw,ncgij->nfhwgij", noise[:1], noise[:1])
-    grams = torch.einsum("ncfhw,ncgij->nfhwgij", own, own)
+    grams = torch.einsum("ncfhw,ncgij->nfhwgij", expected, expected)
     assert (
         min(float((gram - one).abs().max()) for one in grams) < 0.05
     )  # fp16: the same noise but for a rotation of channels
     assert not torch.equal(noise[0], noise[1])
 
 
-def test_degradation_keeps_the_variance_and_mixes_by_its_own_share() -> None:
+def test_degradation_retains_the_variance_and_mixes_by_its_own_weight() -> None:
     noise = torch.randn(64, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
-    mixed = degraded(noise, np.random.default_rng(0))
+    mixed = degrade(noise, np.random.default_rng(0))
     assert abs(float(mixed.var()) - 1) < 0.03
-    kept = (mixed * noise).mean((1, 2, 3, 4))
+    correlation = (mixed * noise).mean((1, 2, 3, 4))
     gamma = np.random.default_rng(0).random(64) ** 2
     expected = (1 - gamma) / np.sqrt((1 - gamma) ** 2 + gamma**2)
-    assert np.abs(kept.numpy() - expected).max() < 0.12
+    assert np.abs(correlation.numpy() - expected).max() < 0.12

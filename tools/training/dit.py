@@ -1,10 +1,10 @@
 """The embedded DiT: `WanTransformer3DModel` with its own UMT5 text encoder, flow matching, on the trained VAE's
 latents.
 
-Single images first (large batches), then clips of 9, 17 and all frames. A share of the whole clips comes with noise
-that moves as they do, at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows a motion by its
-noise as well as by words. Another goes on from frames that the model is shown, told by a timestep of 0 (Diffusion
-Forcing, 2407.01392): so it makes long videos.
+Single images first (large batches), then clips of 9, 17 and all frames. A fraction of the full-length clips has warped
+noise at random degradation (Go-with-the-Flow, 2501.08331), so that the model follows motion in its noise as well as in
+its prompt. Another fraction continues a clean prefix, marked by a timestep of 0 (Diffusion Forcing, 2407.01392), which
+long videos need.
 """
 
 from __future__ import annotations
@@ -27,20 +27,19 @@ from .data import clips, long_clips
 from .formats import FORMATS, Format
 from .mixture import Mixture
 from .motion_reader import SHARPENED, freeze_motion_reader, is_motion_reader, sharpen, with_motion_reader
-from .pool import LastingPool, LatentPool, WarpedPool, scene_maps, worded
+from .pool import ContinuationPool, LatentPool, WarpedPool, random_caption, scene_maps
 from .probe import MotionProbe
 from .saving import save_clean
-from .scenes import SPINNERS, Succession, told_scene
+from .scenes import SPINNERS, SceneChange, described_scene
 from .text import LENGTH, WIDTH, build_t5, build_tokenizer
 from .vae import encode
 
 SHIFT = 3.0
-MOVING_SHIFT = (
-    6.0  # of clips whose motion is told by noise or by what is shown: it is decided where there is little but noise
-)
-PROBED = 1.0  # weight of reading the motion, beside the flow loss; it falls as the time goes
-SHOWN = 4  # the most latent frames that a clip to go on from is shown by
-BLUR = 0.1  # most noise in frames that are shown as finished: a model's own are never quite the world's
+#: For clips whose motion follows from their noise or their prefix: it is decided at high noise levels.
+MOVING_SHIFT = 6.0
+PROBE_WEIGHT = 1.0  # of the probe's loss next to the flow loss; decays with progress
+MAX_PREFIX = 4  # latent frames of the longest clean prefix
+BLUR = 0.1  # highest noise level in a clean prefix: frames that the model rendered differ a little from the world's
 HELD_OUT = 8  # clips that the held-out losses are measured on
 HALF_WARPED = Mixture(warped=0.5)
 
@@ -76,13 +75,13 @@ class VideoDit:
         mixture: Mixture = HALF_WARPED,
         motion_reader: str | None = None,
     ) -> None:
-        """mixture: of whole clips.
+        """mixture: of the full-length clips.
 
-        motion_reader: "begin" gives the model of `init` a first block that reads motion (`with_motion_reader`), "keep"
-        says that it has one; it is trained around, and sharpened only in what is saved.
+        motion_reader: "add" puts a block that reads motion in front of the model of `init` (`with_motion_reader`);
+        "keep" is for a model that has one. The block is frozen, and sharpened only in what is saved.
         """
         if motion_reader and init is None:
-            raise ValueError("a motion reader begins from a trained model: name it with init")
+            raise ValueError("a motion reader needs a trained model: pass it as init")
         self.mixture, self.follows_noise = mixture, motion_reader is not None
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
@@ -92,11 +91,11 @@ class VideoDit:
             self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(
                 init / "text_encoder", dtype=torch.float32
             )
-            if motion_reader == "begin":
+            if motion_reader == "add":
                 white = torch.randn(128, self.vae.config.z_dim, form.slots, form.size // 8, form.size // 8)
                 self.transformer = with_motion_reader(self.transformer, white)
             elif motion_reader is None and is_motion_reader(self.transformer):
-                raise ValueError(f"{init} begins with a motion reader: say keep, and it is trained around")
+                raise ValueError(f"{init} begins with a motion reader: pass motion_reader='keep'")
             if motion_reader:
                 freeze_motion_reader(self.transformer)
             if motion_reader == "keep":
@@ -107,9 +106,9 @@ class VideoDit:
         self.mean = torch.tensor(self.vae.config.latents_mean).view(-1, 1, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std).view(-1, 1, 1, 1)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
-        told = partial(told_scene, hard=mixture.hard, shapes=SPINNERS, spinning=0.86)
-        self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, told), 1_000_000, 12_000, told)
-        self.lasting = self._lasting_pool(3_000_000, 6_000)
+        scenes = partial(described_scene, hard=mixture.hard, shapes=SPINNERS, spinning=0.86)
+        self.clips = LatentPool(lambda seeds: self._latents(seeds, form.frames, scenes), 1_000_000, 12_000, scenes)
+        self.continuations = self._continuation_pool(3_000_000, 6_000)
         self.warped = WarpedPool(
             lambda seeds: self._latents(seeds, form.frames, moving_scene), form, 2_000_000, 12_000, moving_scene
         )
@@ -121,31 +120,33 @@ class VideoDit:
     def _latents(self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene) -> torch.Tensor:
         """Normalised latents, as the pipeline's denoiser sees them."""
         form = self.form
-        return self._encoded(
-            clips(seeds, frames, form.size, stride=form.stride, whole=True, device=self.device, scenes=scenes).pixels
+        return self._encode_pixels(
+            clips(seeds, frames, form.size, stride=form.stride, full=True, device=self.device, scenes=scenes).pixels
         )
 
-    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             latents = encode(self.vae, pixels).chunk(2, 1)[0].cpu()
         return (latents - self.mean) / self.std
 
-    def _lasting_pool(self, first_seed: int, capacity: int) -> LastingPool:
+    def _continuation_pool(self, first_seed: int, capacity: int) -> ContinuationPool:
         slots = self.form.slots
-        return LastingPool(self._lasting_latents, first_seed, capacity, whole=2 * slots - 1, window=slots, shown=SHOWN)
+        return ContinuationPool(
+            self._continuation_latents, first_seed, capacity, length=2 * slots - 1, window=slots, prefix=MAX_PREFIX
+        )
 
-    def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
-        """Of twice the clip's frames."""
+    def _continuation_latents(self, changes: list[SceneChange]) -> torch.Tensor:
+        """Latents of clips of twice the model's length."""
         form, first = self.form, lambda slot: max(0, 4 * slot - 3)
-        return self._encoded(
-            long_clips(stories, 2 * form.frames - 1, form.size, stride=form.stride, at=first, device=self.device)
+        return self._encode_pixels(
+            long_clips(changes, 2 * form.frames - 1, form.size, stride=form.stride, at=first, device=self.device)
         )
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
         slots, count = self._stage(step, progress)
         rng = np.random.default_rng((step, 77))
-        whole = slots == self.form.slots and not (self.fresh and progress < 0.5)
-        plain, continued, warped = self.mixture.counts(count) if whole else (count, 0, 0)
+        mixed = slots == self.form.slots and not (self.fresh and progress < 0.5)
+        plain, continued, warped = self.mixture.counts(count) if mixed else (count, 0, 0)
         pool = self.images if slots == 1 else self.clips
         _fill(pool, step, plain, most=3000)
         latents, captions = pool.draw(plain, rng)
@@ -153,42 +154,44 @@ class VideoDit:
         losses = self._flow_losses(latents.to(self.device), captions, torch.randn_like(latents).to(self.device), rng)
         figures = {"slots": slots, "pool": len(pool), "plain": float(losses.detach().mean())}
         if continued:
-            _fill(self.lasting, step, continued, most=2000)
-            own = self._continued_losses(*self.lasting.draw_windows(continued, rng), rng)
-            losses, figures = torch.cat([losses, own]), figures | {"continued": float(own.detach().mean())}
+            _fill(self.continuations, step, continued, most=2000)
+            further = self._continued_losses(*self.continuations.draw_windows(continued, rng), rng)
+            losses, figures = torch.cat([losses, further]), figures | {"continued": float(further.detach().mean())}
         if not warped:
             return losses.mean(), figures
         _fill(self.warped, step, warped, most=3000)
-        moving, told, noise, motion = self.warped.draw_warped(warped, rng)
-        noise = degraded(noise, rng).to(self.device)
-        warped_losses = self._flow_losses(moving.to(self.device), told, noise, rng, MOVING_SHIFT)
+        moving, captions, noise, motion = self.warped.draw_warped(warped, rng)
+        noise = degrade(noise, rng).to(self.device)
+        warped_losses = self._flow_losses(moving.to(self.device), captions, noise, rng, MOVING_SHIFT)
         assert self.probe is not None  # the mixture has warped clips
-        unread = self.probe.unread(motion.to(self.device))
-        figures |= {"warped": float(warped_losses.detach().mean()), "unread": float(unread.detach())}
-        return torch.cat([losses, warped_losses]).mean() + PROBED * (1 - progress) ** 2 * unread, figures
+        unexplained = self.probe.unexplained(motion.to(self.device))
+        figures |= {"warped": float(warped_losses.detach().mean()), "unexplained": float(unexplained.detach())}
+        return torch.cat([losses, warped_losses]).mean() + PROBE_WEIGHT * (1 - progress) ** 2 * unexplained, figures
 
     def _continued_losses(
-        self, latents: torch.Tensor, captions: list[str], shown: torch.Tensor, rng: np.random.Generator
+        self, latents: torch.Tensor, captions: list[str], prefix: torch.Tensor, rng: np.random.Generator
     ) -> torch.Tensor:
-        """Flow loss [b] of what comes after the frames that the model is shown, which are told by a timestep of 0."""
-        count, x0, finished = len(latents), latents.to(self.device), shown.to(self.device)
+        """Flow loss [b] of the frames after a clean prefix, which the model gets with a timestep of 0.
+
+        prefix: which frames belong to it, bool [b, f].
+        """
+        count, x0, clean = len(latents), latents.to(self.device), prefix.to(self.device)
         noise, sigma = torch.randn_like(x0), self._noise_levels(count, rng, MOVING_SHIFT)
-        levels = torch.where(finished, 0, sigma[:, None])
-        blur = torch.where(finished, BLUR * torch.rand(count, 1).square().to(self.device), levels)[
-            :, None, :, None, None
-        ]
-        a_frame = self.form.tokens // self.form.slots
+        levels = torch.where(clean, 0, sigma[:, None])
+        blurred = torch.where(clean, BLUR * torch.rand(count, 1).square().to(self.device), levels)
+        blur = blurred[:, None, :, None, None]
+        tokens_per_frame = self.form.tokens // self.form.slots
         prediction = self.transformer(
             (1 - blur) * x0 + blur * noise,
-            (levels * 1000).repeat_interleave(a_frame, 1),
+            (levels * 1000).repeat_interleave(tokens_per_frame, 1),
             self.encode_text(captions),
             return_dict=False,
         )[0]
         error = (prediction.float() - (noise - x0)).square().mean((1, 3, 4))
-        return (error * ~finished).sum(1) / (~finished).sum(1)
+        return (error * ~clean).sum(1) / (~clean).sum(1)
 
     def _noise_levels(self, count: int, rng: np.random.Generator, shift: float) -> torch.Tensor:
-        """[count], spread evenly over the schedule of that shift."""
+        """[count] noise levels, spread evenly over the schedule of the given shift."""
         uniform = torch.from_numpy((rng.permutation(count) + rng.random(count)) / count).float().to(self.device)
         return (shift * uniform / (1 + (shift - 1) * uniform)).clamp(1e-3, 1)
 
@@ -204,15 +207,15 @@ class VideoDit:
         return (prediction.float() - (noise - x0)).square().flatten(1).mean(1)
 
     def encode_text(self, captions: list[str]) -> torch.Tensor:
-        """Embeddings [b, length, width], zero past the words, as WanPipeline makes them."""
+        """Embeddings [b, length, width], zero beyond the text, as in WanPipeline."""
         tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
         tokens = tokens.to(self.device)
         hidden = self.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         return hidden * tokens.attention_mask.unsqueeze(-1)
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
-        """(latent frames, samples a batch): a fresh model sees single images first, then all lengths in turn; a trained
-        one mostly whole clips."""
+        """(latent frames, samples per batch): a fresh model gets single images first, then all lengths in turn; a
+        trained one mostly full-length clips."""
         if self.fresh and progress < 0.25:
             return 1, 8 * self.batch
         full = self.form.slots
@@ -221,36 +224,36 @@ class VideoDit:
         return slots, {1: 8, 3: 3, 5: 2, full: 1}[slots] * self.batch
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """Flow loss on unseen scenes and fixed noise: told ones with plain noise, untold ones with plain and with
-        warped noise, and what comes after frames that are shown."""
+        """Flow loss on held-out scenes with fixed noise: described ones with plain noise, undescribed ones with plain
+        and with warped noise, and continuations of a clean prefix."""
         transformer, text_encoder = self.transformer, self.text_encoder
         self.transformer, self.text_encoder = ema["transformer"], ema["text_encoder"]
         seeds = [2**31 + i for i in range(HELD_OUT)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
-            told, untold = self._latents(seeds, self.form.frames), self._latents(seeds, self.form.frames, _untold_scene)
-            plain = torch.randn_like(told)
-            warped = torch.cat([self._warped_noise(_untold_scene(s), s) for s in seeds])
+            described = self._latents(seeds, self.form.frames)
+            undescribed = self._latents(seeds, self.form.frames, _undescribed_scene)
+            plain = torch.randn_like(described)
+            warped = torch.cat([self._warped_noise(_undescribed_scene(s), s) for s in seeds])
             cases = {
-                "held_out_loss": (told, sample_scene, plain),
-                "untold_loss": (untold, _untold_scene, plain),
-                "warped_loss": (untold, _untold_scene, warped),
+                "held_out_loss": (described, sample_scene, plain),
+                "undescribed_loss": (undescribed, _undescribed_scene, plain),
+                "warped_loss": (undescribed, _undescribed_scene, warped),
             }
             figures = {
                 name: float(self._flow_losses(
                     latents.to(self.device),
-                    [worded(scenes(seed), np.random.default_rng(1)) for seed in seeds],
+                    [random_caption(scenes(seed), np.random.default_rng(1)) for seed in seeds],
                     noise.to(self.device),
                     np.random.default_rng(1),
                 ).mean())
                 for name, (latents, scenes, noise) in cases.items()
             }  # fmt: skip
             if self.mixture.continued:
-                held, rng = self._lasting_pool(2**31, HELD_OUT), np.random.default_rng(1)
-                held.grow(HELD_OUT)
-                figures["continued_loss"] = float(
-                    self._continued_losses(*held.draw_windows(2 * HELD_OUT, rng), rng).mean()
-                )
+                pool, rng = self._continuation_pool(2**31, HELD_OUT), np.random.default_rng(1)
+                pool.grow(HELD_OUT)
+                windows = pool.draw_windows(2 * HELD_OUT, rng)
+                figures["continued_loss"] = float(self._continued_losses(*windows, rng).mean())
         self.transformer, self.text_encoder = transformer, text_encoder
         return figures
 
@@ -258,7 +261,7 @@ class VideoDit:
         return warped_noise(scene_maps(scene, self.form, seed), channels=self.vae.config.z_dim, seed=seed)
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
-        """A whole pipeline folder in fp16, as the package carries it."""
+        """A pipeline folder in fp16, as the package ships it."""
         scheduler = UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT, num_train_timesteps=1000
         )
@@ -295,25 +298,25 @@ class VideoDit:
 
 
 def moving_scene(seed: int) -> Scene:
-    """A scene for warped noise: every second one moves as no caption tells."""
-    return _untold_scene(seed) if seed % 2 else sample_scene(seed)
+    """A scene for warped noise; the motion of every second one is not described by its caption."""
+    return _undescribed_scene(seed) if seed % 2 else sample_scene(seed)
 
 
-def _untold_scene(seed: int) -> Scene:
-    return sample_scene(seed, cameras=0.25, untold=True)
+def _undescribed_scene(seed: int) -> Scene:
+    return sample_scene(seed, cameras=0.25, undescribed=True)
 
 
-def degraded(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Warped noise mixed with plain noise, each sample by its own share gamma in 0..1 (Go-with-the-Flow, section 3.3).
+def degrade(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Warped noise mixed with plain noise, each sample by its own weight gamma in 0..1 (Go-with-the-Flow, section 3.3).
 
-    The square of a uniform number, so that half of the clips keep nearly all of their motion.
+    gamma is the square of a uniform number, so that half of the clips retain nearly all of their motion.
     """
     gamma = torch.from_numpy(rng.random((len(noise), 1, 1, 1, 1)) ** 2).float()
     return ((1 - gamma) * noise + gamma * torch.randn_like(noise)) / ((1 - gamma) ** 2 + gamma**2).sqrt()
 
 
 def _fill(pool: LatentPool, step: int, count: int, most: int) -> None:
-    """Let a pool grow by a step's share, ahead of its need at first."""
+    """Grow a pool by one step's clips: all that the step draws at first, then fewer."""
     if not len(pool):
         pool.skip(step * count)
     pool.grow(count if len(pool) < 6 * count else 4 if len(pool) < most else 1)

@@ -1,4 +1,4 @@
-"""What size of clip a model is trained for. Both show the same world of 33 frames a clip; `large` shows it finer."""
+"""Clip sizes that models are trained for. Both cover the same 33 world frames; `large` samples them more finely."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """size: picture side in px; frames of the longest clip; stride in world frames; fps; patch, heads and layers of the
-    DiT."""
+    """size: side of the square frames in px; frames: length of the longest clip; stride: in world frames; fps; patch,
+    heads and layers: of the DiT."""
 
     size: int
     frames: int

@@ -47,7 +47,7 @@ class FrameVae:
     ) -> None:
         self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
         self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
-        if decoder_only:  # latents stay what a denoiser has learned; only their picture gets sharper
+        if decoder_only:  # the denoiser's latents stay valid; only the decoded frames get sharper
             self.learning_rate = 6e-4
             for module in (self.vae.encoder, self.vae.quant_conv):
                 module.requires_grad_(False)
@@ -63,11 +63,9 @@ class FrameVae:
         return loss, {"psnr_db": float(psnr_db(result.detach(), batch.pixels).mean())}
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """PSNR on 8 clips of 16 frames that training never draws."""
+        """PSNR on 8 clips of 16 frames that training never uses."""
         vae: Any = ema["vae"]
-        batch = clips(
-            [-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, whole=True, device=self.device
-        )
+        batch = clips([-(i + 1) % 2**31 for i in range(8)], 16, self.form.size, stride=2, full=True, device=self.device)
         frames = batch.pixels.transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
             result = vae.decode(vae.encode(frames).latent_dist.mode()).sample

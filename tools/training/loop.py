@@ -1,6 +1,6 @@
-"""The one training loop: time-boxed, resumable, EMA, loss to a file. It knows no model; a `Part` does.
+"""Training loop: time-boxed, resumable, with EMA and a log file. It knows nothing of the models, which are `Part`s.
 
-The learning rate follows the clock (warm-up, then cosine to 3 %), so a run ends well however long it may take.
+The learning rate follows the clock (warm-up, then cosine to 3 %), so that a run of any length ends with a low rate.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ from .optimizer import MuonAdamW
 
 @dataclass(frozen=True)
 class Budget:
-    """How long, on what, and where to."""
+    """Time, device and output folder of a run."""
 
     minutes: float
     device: str
     out: Path
     steps: int | None = None  # an upper bound, for tests and trials
-    plain_attention: bool = (
-        False  # whole products: faster backward than a CPU's flash kernel where tokens are few, as here
-    )
+    #: PyTorch's math kernel: with few tokens, its backward pass is faster on a CPU than that of the flash kernel
+    plain_attention: bool = False
     log_every_s: float = 20.0
     save_every_s: float = 180.0
     evaluate_every_s: float = 300.0
 
 
 class Part(Protocol):
-    """What a model must offer to be trained."""
+    """A trainable part of a model."""
 
     name: str
     learning_rate: float
@@ -48,7 +47,7 @@ class Part(Protocol):
     def modules(self) -> dict[str, nn.Module]: ...
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
-        """One batch's loss; `progress` in 0..1 is the share of the time that has gone."""
+        """One batch's loss; `progress` in 0..1 is the fraction of the time that has passed."""
         ...
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]: ...
@@ -57,7 +56,7 @@ class Part(Protocol):
 
 
 def train(part: Part, budget: Budget) -> dict[str, float]:
-    """Train until the time is up (or SIGTERM); leaves `budget.out` in diffusers layout, with `log.jsonl` and a
+    """Train until the time is up (or SIGTERM); writes `budget.out` in diffusers layout, with `log.jsonl` and a
     resumable `state.pt`."""
     budget.out.mkdir(parents=True, exist_ok=True)
     device_type = torch.device(budget.device).type
@@ -83,14 +82,14 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
 
 @contextmanager
 def _fast_arithmetic(device_type: str, plain_attention: bool) -> Iterator[None]:
-    """bf16 where it is fast, and attention as asked for."""
+    """Autocast to bf16 where that is fast, and the requested attention kernel."""
     products = sdpa_kernel(SDPBackend.MATH) if plain_attention else nullcontext()
     with products, torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda" or _multiplies_bf16()):
         yield
 
 
 def _multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for bf16 (AMX, AVX512-BF16), which make it several times as fast; without, fp32
+    """Whether the CPU has bf16 instructions (AMX, AVX512-BF16), which make it several times faster; without them, fp32
     is faster."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
@@ -105,18 +104,18 @@ class _Run:
     def __init__(self, part: Part, budget: Budget, modules: dict[str, nn.Module], optimizer: MuonAdamW) -> None:
         self.part, self.budget, self.modules, self.optimizer = part, budget, modules, optimizer
         self.ema = {name: copy.deepcopy(module).eval().requires_grad_(False) for name, module in modules.items()}
-        self.step, self.spent_s, self._begun = 0, 0.0, time.monotonic()
-        self._seen: dict[str, list[float]] = {}
+        self.step, self.spent_s, self._started = 0, 0.0, time.monotonic()
+        self._figures: dict[str, list[float]] = {}
         self.stopped = False
         now = time.monotonic()
         self._last = {"log": now, "save": now, "evaluate": now}
 
     def stop(self, *_: object) -> None:
-        """The step in hand is finished and saved, and the run ends."""
+        """End the run after the current step is finished and saved."""
         self.stopped = True
 
     def elapsed_s(self) -> float:
-        return self.spent_s + time.monotonic() - self._begun
+        return self.spent_s + time.monotonic() - self._started
 
     def progress(self) -> float:
         by_time = self.elapsed_s() / (60 * self.budget.minutes)
@@ -130,7 +129,7 @@ class _Run:
                 for slow, fast in zip(self.ema[name].state_dict().values(), module.state_dict().values(), strict=True):
                     slow.lerp_(fast, 1 - decay) if slow.is_floating_point() else slow.copy_(fast)
         for name, value in {"loss": loss, **figures}.items():
-            self._seen.setdefault(name, []).append(value)
+            self._figures.setdefault(name, []).append(value)
         self._every("log", self.budget.log_every_s, self._log)
         self._every("evaluate", self.budget.evaluate_every_s, lambda: self._write(self.part.evaluate(self.ema)))
         self._every("save", self.budget.save_every_s, self.save)
@@ -141,8 +140,8 @@ class _Run:
             self._last[what] = time.monotonic()
 
     def _log(self) -> None:
-        self._write({name: sum(values) / len(values) for name, values in self._seen.items()})
-        self._seen = {}
+        self._write({name: sum(values) / len(values) for name, values in self._figures.items()})
+        self._figures = {}
 
     def _write(self, figures: dict[str, float]) -> None:
         row = {"part": self.part.name, "step": self.step, "minutes": round(self.elapsed_s() / 60, 2), **figures}
@@ -159,9 +158,9 @@ class _Run:
             "ema": {name: module.state_dict() for name, module in self.ema.items()},
             "optimizer": self.optimizer.state_dict(),
         }
-        whole = self.budget.out / "state.pt"
-        torch.save(state, whole.with_suffix(".tmp"))
-        whole.with_suffix(".tmp").replace(whole)
+        path = self.budget.out / "state.pt"
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
 
     def resume(self) -> None:
         path = self.budget.out / "state.pt"

@@ -60,7 +60,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def split_parameters(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(hidden weights, the rest): embeddings, biases, norms, and weights whose side is under 8 are not for Muon."""
+    """(hidden weights, the rest): embeddings, biases, norms, and weights with a side below 8 are not for Muon."""
     hidden: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     for module in modules:

@@ -13,7 +13,7 @@ from tools.world.texture import SceneMaps
 from videogen.schedulers import warped_noise
 
 from .formats import Format
-from .scenes import Succession, succession
+from .scenes import SceneChange, sample_change
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def in_fp32(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class LatentPool:
-    """Latents [c, f, h, w] of scene seeds, made by `encode(seeds) -> [n, c, f, h, w]`, kept as fp16 on the CPU."""
+    """Latents [c, f, h, w] per scene seed, from `encode(seeds) -> [n, c, f, h, w]`, stored in fp16 on the CPU."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class LatentPool:
         return len(self._seeds)
 
     def skip(self, count: int) -> None:
-        """A resumed run goes on with scenes that it has not seen."""
+        """Leave out the scenes of the next `count` seeds, which a resumed run has already used."""
         self._next_seed += count
 
     @in_fp32
@@ -56,54 +56,54 @@ class LatentPool:
 
     @in_fp32
     def draw(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
-        """Latents [count, c, f, h, w] in fp32, and a caption for each: now canonical, now a paraphrase, now none."""
+        """Latents [count, c, f, h, w] in fp32, with a `random_caption` each."""
         chosen = rng.integers(len(self), size=count)
         latents = torch.stack([self._latents[i].float() for i in chosen])
-        return latents, [worded(self._scenes(self._seeds[i]), rng) for i in chosen]
+        return latents, [random_caption(self._scenes(self._seeds[i]), rng) for i in chosen]
 
 
-class LastingPool(LatentPool):
-    """Clips longer than the model's, for it to go on from what it is shown of them.
+class ContinuationPool(LatentPool):
+    """Clips longer than the model's, from which it learns to continue a clean prefix.
 
-    What would leave the picture turns round, and its caption stays: what is shown tells where a thing is going, words
-    how it moves.
+    Objects that would leave the frame turn round while their caption stays the same: the prefix shows where an object
+    is going, the caption describes how it moves.
     """
 
     def __init__(
         self,
-        encode: Callable[[list[Succession]], torch.Tensor],
+        encode: Callable[[list[SceneChange]], torch.Tensor],
         first_seed: int,
         capacity: int,
         *,
-        whole: int,
+        length: int,
         window: int,
-        shown: int,
+        prefix: int,
     ) -> None:
-        """Latent frames: of the clips, of the model's, and the most that are shown."""
-        self._window, self._shown, self._last = window, shown, whole - window
-        super().__init__(lambda seeds: encode([self._story(seed) for seed in seeds]), first_seed, capacity)
+        """In latent frames: length of the clips, the model's length (window), and the longest prefix."""
+        self._window, self._prefix, self._last = window, prefix, length - window
+        super().__init__(lambda seeds: encode([self._change(seed) for seed in seeds]), first_seed, capacity)
 
-    def _story(self, seed: int) -> Succession:
-        return succession(seed, self._shown, self._last)
+    def _change(self, seed: int) -> SceneChange:
+        return sample_change(seed, self._prefix, self._last)
 
     @in_fp32
     def draw_windows(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-        """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are shown, bool [count,
-        f].
+        """Latents [count, c, f, h, w] from anywhere in the clips, captions, and which frames are the clean prefix, bool
+        [count, f].
 
-        Where a world turns into another, what is shown ends there, and the caption is of what follows.
+        If a world changes, the prefix ends there, and the caption describes what follows.
         """
-        windows, captions, shown = [], [], rng.integers(1, self._shown + 1, size=count)
-        for index, frames in zip(rng.integers(len(self), size=count), shown, strict=True):
-            story = self._story(self._seeds[index])
-            begin = story.at - frames if story.changes else rng.integers(self._last + 1)
-            windows.append(self._latents[index][:, begin : begin + self._window].float())
-            captions.append(worded(story.after, rng))
-        return torch.stack(windows), captions, torch.arange(self._window)[None] < torch.from_numpy(shown)[:, None]
+        windows, captions, prefixes = [], [], rng.integers(1, self._prefix + 1, size=count)
+        for index, prefix in zip(rng.integers(len(self), size=count), prefixes, strict=True):
+            change = self._change(self._seeds[index])
+            start = change.at - prefix if change.changes else rng.integers(self._last + 1)
+            windows.append(self._latents[index][:, start : start + self._window].float())
+            captions.append(random_caption(change.after, rng))
+        return torch.stack(windows), captions, torch.arange(self._window)[None] < torch.from_numpy(prefixes)[:, None]
 
 
 class WarpedPool(LatentPool):
-    """Clips with noise that moves as they do, by the scene's exact maps."""
+    """Clips with warped noise that follows their motion, by the scene's exact maps."""
 
     def __init__(
         self,
@@ -131,22 +131,22 @@ class WarpedPool(LatentPool):
     def draw_warped(
         self, count: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
-        """Latents, captions (half of them silent about motion), noise [count, c, f, h, w] of full strength, and its
+        """Latents, captions (half of them without motion), noise [count, c, f, h, w] of full strength, and its
         `latent_motion`.
 
-        Each draw mixes the channels of a clip's one noise by a new random rotation: as white, as coherent, and never
-        the same.
+        Each draw rotates the channels of a clip's noise at random, which changes the noise but neither its whiteness
+        nor its coherence.
         """
         chosen = rng.integers(len(self), size=count)
         latents = torch.stack([self._latents[i].float() for i in chosen])
         scenes = [self._scenes(self._seeds[i]) for i in chosen]
-        captions = [worded(without_motion(scene) if rng.random() < 0.5 else scene, rng) for scene in scenes]
-        noise = torch.stack([_rotated(self._noise[i].float(), rng) for i in chosen])
+        captions = [random_caption(without_motion(scene) if rng.random() < 0.5 else scene, rng) for scene in scenes]
+        noise = torch.stack([_rotate_channels(self._noise[i].float(), rng) for i in chosen])
         return latents, captions, noise, torch.stack([self._motion[i].float() for i in chosen])
 
 
 def scene_maps(scene: Scene, form: Format, seed: int) -> SceneMaps:
-    """The motion that a scene's noise follows, its things' layers marked now exactly, now loosely."""
+    """Maps for warping noise by a scene's motion, with its objects marked tightly or loosely, as users would."""
     rng = np.random.default_rng((seed, 8))
     return SceneMaps(
         scene, form.frames, form.size, stride=form.stride, margin=rng.uniform(0, 0.35), disc=bool(rng.random() < 0.6)
@@ -154,10 +154,9 @@ def scene_maps(scene: Scene, form: Format, seed: int) -> SceneMaps:
 
 
 def latent_motion(maps: SceneMaps, spatial: int = 8, temporal: int = 4) -> torch.Tensor:
-    """[3, f, h, w] at latent size: the share of things' layers, and where the place moves by the next latent frame (dx,
-    dy in px).
+    """[3, f, h, w] at latent size: the objects' coverage, and the motion up to the next latent frame (dx, dy in px).
 
-    The last frame's motion is that since the one before.
+    The last frame's motion is that since the previous one.
     """
     pixels = (torch.arange(0, maps.width, 2) + 1.0).numpy()  # every second pixel is enough
     xs, ys = np.meshgrid(pixels, pixels[: maps.height // 2])
@@ -167,15 +166,15 @@ def latent_motion(maps: SceneMaps, spatial: int = 8, temporal: int = 4) -> torch
     return torch.nn.functional.avg_pool2d(fine, spatial // 2)
 
 
-def worded(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption: now canonical, now a paraphrase, now none."""
+def random_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption at random: canonical, a paraphrase, or none (for classifier-free guidance)."""
     luck = rng.random()
     if luck < 0.1:
         return ""
     return caption(scene, rng if luck < 0.55 else None)
 
 
-def _rotated(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _rotate_channels(noise: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     channels = noise.shape[0]
     rotation, _ = np.linalg.qr(rng.standard_normal((channels, channels)))
     return torch.einsum("dc,cfhw->dfhw", torch.from_numpy(rotation).float(), noise)

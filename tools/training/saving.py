@@ -1,4 +1,4 @@
-"""Saving in diffusers layout, without the folders of the machine that trained."""
+"""Saving in diffusers layout, without paths of the machine that trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 
 
 def save_clean(model: ModelMixin | DiffusionPipeline, folder: Path) -> None:
-    """`save_pretrained` to safetensors; `_name_or_path` in the configs would tell where the training ran."""
+    """`save_pretrained` to safetensors; removes `_name_or_path`, which would record where the training ran."""
     model.save_pretrained(folder, safe_serialization=True)
     for path in folder.rglob("*config.json"):
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Training scenes that insist on what a model learns last."""
+"""Training scenes: hard ones, and endless ones that change."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tools.world import Scene, sample_scene
 from tools.world.geometry import CLIP_FRAMES
 from tools.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SPEEDS, TEXTURES, Thing, is_held_out
 
-CHANGING = 0.37  # of the lasting worlds without a moving camera turn into another
-SPINNERS = {"star": 0.45, "square": 0.35, "triangle": 0.2}  # the DiT's last: what spins, and stars
-CORNERS = {"square": 0.7, "triangle": 0.15, "star": 0.15}  # the UNet's: squares, which it took for balls
+CHANGING = 0.37  # fraction of the endless worlds without a moving camera that change
+SPINNERS = {"star": 0.45, "square": 0.35, "triangle": 0.2}  # hard for the DiT: spinning objects, and stars
+CORNERS = {"square": 0.7, "triangle": 0.15, "star": 0.15}  # hard for the UNet: squares, which it confused with balls
 
 
-def told_scene(seed: int, hard: float, shapes: dict[str, float], spinning: float = 0.0) -> Scene:
-    """A scene as its caption tells; `hard` is the share of those that are learned last: one thing of these shapes, most
-    over a texture.
+def described_scene(seed: int, hard: float, shapes: dict[str, float], spinning: float = 0.0) -> Scene:
+    """A scene whose motion its caption describes; a fraction `hard` of them has one object of the given shapes, half of
+    these over a texture.
 
-    spinning: how many of them spin at least; the others move in any way.
+    shapes: their probabilities. spinning: fraction of the hard scenes that spin; the others have any motion.
     """
     rng = np.random.default_rng((seed, 10))
     if rng.random() >= hard:
@@ -34,9 +34,9 @@ def told_scene(seed: int, hard: float, shapes: dict[str, float], spinning: float
 
 
 @dataclass(frozen=True)
-class Succession:
-    """A lasting world, from world frame `start` on, that turns into another at a clip's latent frame `at`, or stays as
-    it is."""
+class SceneChange:
+    """An endless world from world frame `start` on, which is `before` up to a clip's latent frame `at` and then
+    `after`; the two may be equal."""
 
     before: Scene
     after: Scene
@@ -48,18 +48,17 @@ class Succession:
         return self.before != self.after
 
 
-def succession(seed: int, earliest: int, latest: int) -> Succession:
-    """For a model to go on from what it is shown: in a third of the clips a thing turns another colour, or moves
-    otherwise."""
+def sample_change(seed: int, earliest: int, latest: int) -> SceneChange:
+    """A world for training continuations: in a third of the clips an object changes its colour or its motion."""
     rng = np.random.default_rng((seed, 12))
     before = after = sample_scene(seed)
     if before.camera is None and rng.random() < CHANGING:
         while after == before or is_held_out(after.things[0], after.background):
-            told = (
+            change = (
                 {"colour": str(rng.choice(list(COLOURS)))}
                 if rng.random() < 0.5
                 else {"motion": str(rng.choice(MOTIONS))}
             )
-            after = replace(before, things=(replace(before.things[0], **told), *before.things[1:]))
+            after = replace(before, things=(replace(before.things[0], **change), *before.things[1:]))
     start = int(rng.integers(2 * CLIP_FRAMES)) if rng.random() < 0.5 else 0
-    return Succession(before, after, int(rng.integers(earliest, latest + 1)), start)
+    return SceneChange(before, after, int(rng.integers(earliest, latest + 1)), start)

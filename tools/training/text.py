@@ -1,5 +1,5 @@
-"""The embedded models' words: a word-level tokenizer over the world's vocabulary and tiny text encoders of the
-library's classes."""
+"""Text side of the embedded models: a word-level tokenizer over the world's vocabulary, and tiny text encoders of
+transformers' classes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The embedded UNet: `UNetMotionModel` with its own CLIP text encoder, v-prediction, on the trained frame VAE's
 latents.
 
-Single images first, then clips of 16 frames at 8 fps. Clips begin a little before or after the world's first frame: a
-thing is not always where a clip's first frame used to show it. A share of the clips goes on from frames that the model
-is shown, told by a timestep of 0, in a world that has no end: so it makes long videos.
+Single images first, then clips of 16 frames at 8 fps. Clips start a little before or after the world's first frame, so
+that objects start in different places. A fraction of the clips continues a clean prefix, marked by a timestep of 0, in
+an endless world; long videos need this.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from videogen.backbones.unet_frames import told_each_frame
 from .data import clips, long_clips
 from .formats import FORMATS, Format
 from .mixture import Mixture
-from .pool import LastingPool, LatentPool, worded
+from .pool import ContinuationPool, LatentPool, random_caption
 from .saving import save_clean
-from .scenes import CORNERS, Succession, told_scene
+from .scenes import CORNERS, SceneChange, described_scene
 from .text import LENGTH, WIDTH, build_clip, build_tokenizer
 
 ALL_PLAIN = Mixture()
 FRAMES, STRIDE = 16, 2
-SHOWN = 8  # the most frames that a clip to go on from is shown by
-BLUR = 30  # timesteps of most noise in frames that are shown as finished: a model's own are never quite the world's
-SPREAD = 8  # world frames by which a clip may begin early or late
+MAX_PREFIX = 8  # frames of the longest clean prefix
+BLUR = 30  # highest timestep of the noise in a clean prefix: frames that the model rendered differ from the world's
+SPREAD = 8  # world frames by which a clip may start early or late
 DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0}
 TRAINING = {"dual_clock": [0.6, 0.2], "dual_clock_global": [0.6, 0.005]}
 
@@ -86,13 +86,12 @@ class VideoUnet:
             num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.02,
             prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing",
         )  # fmt: skip
-        told = partial(told_scene, hard=mixture.hard, shapes=CORNERS)
+        scenes = partial(described_scene, hard=mixture.hard, shapes=CORNERS)
         self.images = LatentPool(lambda seeds: self._latents(seeds, 1), 0, 20_000)
         self.clips = LatentPool(
-            lambda seeds: self._latents(seeds, FRAMES, told, spread=SPREAD), 1_000_000, 12_000, told
+            lambda seeds: self._latents(seeds, FRAMES, scenes, spread=SPREAD), 1_000_000, 12_000, scenes
         )
-
-        self.lasting = self._lasting_pool(3_000_000, 6_000)
+        self.continuations = self._continuation_pool(3_000_000, 6_000)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
@@ -101,24 +100,26 @@ class VideoUnet:
         self, seeds: list[int], frames: int, scenes: Callable[[int], Scene] = sample_scene, spread: int = 0
     ) -> torch.Tensor:
         size = self.form.size
-        return self._encoded(
+        return self._encode_pixels(
             clips(
-                seeds, frames, size, stride=STRIDE, whole=True, spread=spread, device=self.device, scenes=scenes
+                seeds, frames, size, stride=STRIDE, full=True, spread=spread, device=self.device, scenes=scenes
             ).pixels
         )
 
-    def _encoded(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             latents = self.vae.encode(pixels.transpose(1, 2).flatten(0, 1)).latent_dist.mode()
         return latents.unflatten(0, (len(pixels), -1)).transpose(1, 2) * self.vae.config.scaling_factor
 
-    def _lasting_pool(self, first_seed: int, capacity: int) -> LastingPool:
-        return LastingPool(self._lasting_latents, first_seed, capacity, whole=2 * FRAMES, window=FRAMES, shown=SHOWN)
+    def _continuation_pool(self, first_seed: int, capacity: int) -> ContinuationPool:
+        return ContinuationPool(
+            self._continuation_latents, first_seed, capacity, length=2 * FRAMES, window=FRAMES, prefix=MAX_PREFIX
+        )
 
-    def _lasting_latents(self, stories: list[Succession]) -> torch.Tensor:
-        """Of twice the clip's frames."""
-        return self._encoded(
-            long_clips(stories, 2 * FRAMES, self.form.size, stride=STRIDE, at=lambda slot: slot, device=self.device)
+    def _continuation_latents(self, changes: list[SceneChange]) -> torch.Tensor:
+        """Latents of clips of twice the model's length."""
+        return self._encode_pixels(
+            long_clips(changes, 2 * FRAMES, self.form.size, stride=STRIDE, at=lambda slot: slot, device=self.device)
         )
 
     def loss(self, step: int, progress: float) -> tuple[torch.Tensor, dict[str, float]]:
@@ -135,27 +136,30 @@ class VideoUnet:
         figures = {"frames": latents.shape[2], "pool": len(pool), "plain": float(loss.detach())}
         if not continued:
             return loss, figures
-        if not len(self.lasting):
-            self.lasting.skip(step * continued)
-        self.lasting.grow(continued if len(self.lasting) < 60 * continued else 1)
-        own = self._continued_loss(*self.lasting.draw_windows(continued, rng), rng)
-        return (loss * plain + own * continued) / count, figures | {"continued": float(own.detach())}
+        if not len(self.continuations):
+            self.continuations.skip(step * continued)
+        self.continuations.grow(continued if len(self.continuations) < 60 * continued else 1)
+        further = self._continued_loss(*self.continuations.draw_windows(continued, rng), rng)
+        return (loss * plain + further * continued) / count, figures | {"continued": float(further.detach())}
 
     def _continued_loss(
-        self, latents: torch.Tensor, captions: list[str], shown: torch.Tensor, rng: np.random.Generator
+        self, latents: torch.Tensor, captions: list[str], prefix: torch.Tensor, rng: np.random.Generator
     ) -> torch.Tensor:
-        """v loss of what comes after the frames that the model is shown, which are told by a timestep of 0."""
+        """v loss of the frames after a clean prefix, which the model gets with a timestep of 0.
+
+        prefix: which frames belong to it, bool [b, f].
+        """
         count = len(latents)
-        x0, noise, finished = latents.to(self.device), torch.randn_like(latents).to(self.device), shown.to(self.device)
+        x0, noise, clean = latents.to(self.device), torch.randn_like(latents).to(self.device), prefix.to(self.device)
         timesteps = self._timesteps(count, rng)
-        held = finished[:, None, :, None, None]
+        in_prefix = clean[:, None, :, None, None]
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
         blurred = self.scheduler.add_noise(x0, noise, (BLUR * torch.rand(count).square()).long().to(self.device))
         text = self.encode_text(captions).repeat_interleave(FRAMES, 0)
-        with told_each_frame(self.unet, torch.where(finished, 0, timesteps[:, None])):
-            prediction = self.unet(torch.where(held, blurred, noisy), timesteps, text, return_dict=False)[0]
+        with told_each_frame(self.unet, torch.where(clean, 0, timesteps[:, None])):
+            prediction = self.unet(torch.where(in_prefix, blurred, noisy), timesteps, text, return_dict=False)[0]
         error = (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean((1, 3, 4))
-        return ((error * ~finished).sum(1) / (~finished).sum(1)).mean()
+        return ((error * ~clean).sum(1) / (~clean).sum(1)).mean()
 
     def _timesteps(self, count: int, rng: np.random.Generator) -> torch.Tensor:
         spread = (rng.permutation(count) + rng.random(count)) / count
@@ -170,28 +174,28 @@ class VideoUnet:
         return (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean()
 
     def encode_text(self, captions: list[str]) -> torch.Tensor:
-        """Embeddings [b, length, width], as AnimateDiffPipeline makes them."""
+        """Embeddings [b, length, width], as in AnimateDiffPipeline."""
         tokens = self.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
         return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """v loss on unseen scenes and fixed noise, and of what comes after frames that are shown."""
+        """v loss on held-out scenes with fixed noise, also of continuations of a clean prefix."""
         unet, text_encoder = self.unet, self.text_encoder
         self.unet, self.text_encoder = ema["unet"], ema["text_encoder"]
         latents = self._latents([2**31 + i for i in range(8)], FRAMES)
-        captions = [worded(sample_scene(2**31 + i), np.random.default_rng(1)) for i in range(8)]
+        captions = [random_caption(sample_scene(2**31 + i), np.random.default_rng(1)) for i in range(8)]
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(1)
             figures = {"held_out_loss": float(self._v_loss(latents, captions, np.random.default_rng(1)))}
             if self.mixture.continued:
-                held, rng = self._lasting_pool(2**31, 8), np.random.default_rng(1)
-                held.grow(8)
-                figures["continued_loss"] = float(self._continued_loss(*held.draw_windows(16, rng), rng))
+                pool, rng = self._continuation_pool(2**31, 8), np.random.default_rng(1)
+                pool.grow(8)
+                figures["continued_loss"] = float(self._continued_loss(*pool.draw_windows(16, rng), rng))
         self.unet, self.text_encoder = unet, text_encoder
         return figures
 
     def save(self, ema: dict[str, nn.Module], folder: Path) -> None:
-        """A whole pipeline folder in fp16, as the package carries it."""
+        """A pipeline folder in fp16, as the package ships it."""
         pipeline = AnimateDiffPipeline(
             vae=AutoencoderKL.from_config(self.vae.config).half(),
             text_encoder=type(self.text_encoder)(self.text_encoder.config).half(),

@@ -1,6 +1,7 @@
 """The embedded DiT's video VAE: `AutoencoderKLWan` with 2.2's residual blocks, 8x space and 4x time compression.
 
-Single frames first, then clips of 9, 17 and all frames: the causal decoder drifts past any length it never saw.
+Single frames first, then clips of 9, 17 and all frames: the causal decoder drifts beyond the longest length that it
+was trained on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def build(base: int = 16, wide: int = 4) -> AutoencoderKLWan:
 
 
 def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
-    """Posterior parameters [b, 2c, f, h, w]. As `vae.encode`, but two calls a clip instead of one a latent frame."""
+    """Posterior parameters [b, 2c, f, h, w]. As `vae.encode`, but with two calls per clip, not one per latent frame."""
     vae.clear_cache()
     patches, cache = patchify(pixels, vae.config.patch_size), vae._enc_feat_map
     parts = [vae.encoder(patches[:, :, :1], feat_cache=cache, feat_idx=[0])]
@@ -91,7 +92,7 @@ class VideoVae:
         self.fresh = init is None
         if init:
             self.learning_rate = 6e-4
-        if decoder_only:  # latents stay what a denoiser has learned; only their picture gets sharper
+        if decoder_only:  # the denoiser's latents stay valid; only the decoded frames get sharper
             for module in (self.vae.encoder, self.vae.quant_conv):
                 module.requires_grad_(False)
 
@@ -111,7 +112,7 @@ class VideoVae:
         return loss, {"psnr_db": float(psnr_db(result.detach(), batch.pixels).mean()), "frames": frames}
 
     def _stage(self, step: int, progress: float) -> tuple[int, int]:
-        """(frames, clips a batch) at this step: a fresh model climbs to the full length, a trained one stays close to
+        """(frames, clips per batch) at this step: a fresh model grows to the full length, a trained one stays close to
         it."""
         full = self.form.frames, max(1, self.batch // 2)
         if self.decoder_only:
@@ -124,14 +125,14 @@ class VideoVae:
             return 9, self.batch
         return (17, self.batch) if progress < 0.85 else full
 
-    def _whole(self, seeds: list[int]) -> Batch:
+    def _full_clips(self, seeds: list[int]) -> Batch:
         form = self.form
-        return clips(seeds, form.frames, form.size, stride=form.stride, whole=True, device=self.device)
+        return clips(seeds, form.frames, form.size, stride=form.stride, full=True, device=self.device)
 
     def evaluate(self, ema: dict[str, nn.Module]) -> dict[str, float]:
-        """PSNR on 8 full-length clips that training never draws, through the model's own encode and decode."""
+        """PSNR on 8 full-length clips that training never uses, through the model's own encode and decode."""
         vae: Any = ema["vae"]
-        batch = self._whole([-(i + 1) % 2**31 for i in range(8)])
+        batch = self._full_clips([-(i + 1) % 2**31 for i in range(8)])
         with torch.no_grad():
             latents = vae.encode(batch.pixels).latent_dist.mode()
             values = psnr_db(vae.decode(latents).sample, batch.pixels)
@@ -141,7 +142,7 @@ class VideoVae:
         vae: Any = ema["vae"]
         if self.decoder_only:
             return save_clean(vae, folder / "vae")
-        batch = self._whole([2**30 + i for i in range(24)])
+        batch = self._full_clips([2**30 + i for i in range(24)])
         with torch.no_grad():
             latents = torch.cat([vae.encode(p[None]).latent_dist.mode() for p in batch.pixels])
         vae.register_to_config(

@@ -1,7 +1,7 @@
 """A procedural world of captioned clips whose masks, tracks and optical flow are known exactly.
 
-It is what the embedded models learn from and what the judge measures against. `scene` says what is in a clip,
-`captions` puts it into words, `geometry` moves things, `render` draws them. NumPy only.
+The embedded models are trained on it, and the judge is validated on it. `scene` defines the content of a clip,
+`captions` describes it, `geometry` moves objects, `render` draws them. NumPy only.
 """
 
 from .captions import caption

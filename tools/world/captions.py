@@ -1,4 +1,4 @@
-"""Scenes put into words: one canonical caption and many paraphrases (word order, synonyms)."""
+"""Captions of scenes: one canonical caption and many paraphrases (word order, synonyms)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def caption(scene: Scene, rng: np.random.Generator | None = None) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word that a caption can hold, sorted."""
+    """All words that a caption can contain, sorted."""
     pools = [*_SHAPE_WORDS.values(), *_MOTION_WORDS.values(), _GROUND_WORDS]
     from .scene import BACKGROUNDS, CAMERAS, COLOURS, SPEEDS
 

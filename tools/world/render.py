@@ -1,4 +1,4 @@
-"""Pixels of a scene: anti-aliased shapes over a plain or textured ground, with exact masks and tracks."""
+"""Pixels of a scene: anti-aliased shapes over a plain or textured background, with exact masks and tracks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import LayerMap, changed_maps, layer_maps, radius_px
+from .geometry import LayerMap, layer_maps, maps_of_change, radius_px
 from .scene import COLOURS, PLAIN, Scene
 
 
 @dataclass(frozen=True)
 class Clip:
-    """frames uint8 [f, h, w, 3]; masks float32 [things, f, h, w], coverage that is seen; tracks [things, f, 2], centres
-    in px."""
+    """frames uint8 [f, h, w, 3]; masks float32 [things, f, h, w], visible coverage; tracks [things, f, 2], centres in
+    px."""
 
     frames: np.ndarray
     masks: np.ndarray
@@ -21,43 +21,43 @@ class Clip:
 
 
 def render(
-    scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0, lasting: bool = False
+    scene: Scene, frames: int = 33, size: int = 64, *, stride: float = 1, start: int = 0, endless: bool = False
 ) -> Clip:
-    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`; lasting: as
+    """Draw `frames` frames of a scene at `size` x `size` px, every `stride`-th world frame from `start`; endless: as in
     `layer_maps`."""
-    return _drawn([scene] * frames, layer_maps(scene, frames, size, stride, start, lasting), size)
+    return _draw([scene] * frames, layer_maps(scene, frames, size, stride, start, endless), size)
 
 
 def render_change(
     before: Scene, after: Scene, frames: int, size: int, *, at: int, stride: float = 1, start: int = 0
 ) -> Clip:
-    """As `render` of a lasting world that turns into another at frame `at`, see `changed_maps`."""
-    maps = changed_maps(before, after, frames, size, at=at, stride=stride, start=start)
-    return _drawn([before] * at + [after] * (frames - at), maps, size)
+    """As `render` of an endless world that changes at frame `at`, see `maps_of_change`."""
+    maps = maps_of_change(before, after, frames, size, at=at, stride=stride, start=start)
+    return _draw([before] * at + [after] * (frames - at), maps, size)
 
 
-def _drawn(told: list[Scene], maps: tuple[LayerMap, list[LayerMap]], size: int) -> Clip:
-    """told: the scene at each frame; they differ in colours alone."""
-    (background, things), scene, frames = maps, told[0], len(told)
+def _draw(scenes: list[Scene], maps: tuple[LayerMap, list[LayerMap]], size: int) -> Clip:
+    """scenes: one per frame; they differ only in colours."""
+    (background, things), scene, frames = maps, scenes[0], len(scenes)
     ys, xs = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
     xs, ys = np.broadcast_to(xs, (frames, size, size)), np.broadcast_to(ys, (frames, size, size))
-    picture = _ground(scene, background, xs, ys, size)
+    image = _background_pixels(scene, background, xs, ys, size)
     masks = np.zeros((len(things), frames, size, size), np.float32)
     rng = np.random.default_rng((scene.seed, 4))
     for index, (thing, layer) in enumerate(zip(scene.things, things, strict=True)):
         u, v = layer.to_plane(slice(None), xs, ys)
         distance = SIGNED_DISTANCE[thing.shape](u, v, radius_px(scene, index, size))
         coverage = np.clip(0.5 - distance * layer.scale[:, None, None], 0, 1).astype(np.float32)
-        colours = np.asarray([COLOURS[one.things[index].colour] for one in told], np.float32)[:, None, None]
+        colours = np.asarray([COLOURS[one.things[index].colour] for one in scenes], np.float32)[:, None, None]
         colour = colours + rng.uniform(-8, 8, 3).astype(np.float32)
-        picture = picture + coverage[..., None] * (colour - picture)
+        image = image + coverage[..., None] * (colour - image)
         masks[:index] *= 1 - coverage
         masks[index] = coverage
     tracks = np.stack([np.stack([layer.x, layer.y], -1) for layer in things]).astype(np.float32)
-    return Clip(np.clip(np.rint(picture), 0, 255).astype(np.uint8), masks, tracks)
+    return Clip(np.clip(np.rint(image), 0, 255).astype(np.uint8), masks, tracks)
 
 
-def _ground(scene: Scene, layer: LayerMap, xs: np.ndarray, ys: np.ndarray, size: int) -> np.ndarray:
+def _background_pixels(scene: Scene, layer: LayerMap, xs: np.ndarray, ys: np.ndarray, size: int) -> np.ndarray:
     """The background [f, h, w, 3], float32. Textures are soft and dark, so that any object stands out."""
     rng = np.random.default_rng((scene.seed, 5))
     jitter = rng.uniform(-4, 4, 3).astype(np.float32)

@@ -1,6 +1,6 @@
-"""What is in a clip: things, a background, a camera, and the seed of everything the words leave open.
+"""Content of a clip: objects, a background, a camera, and a seed for everything that the caption leaves open.
 
-Not here: words (`captions`), trajectories (`geometry`), pixels (`render`).
+Captions are in `captions`, trajectories in `geometry`, pixels in `render`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,7 @@ MOTIONS = (
 )
 SPEEDS = {"slowly": 0.65, "": 1.0, "quickly": 1.45}
 CAMERAS = ("pans left", "pans right", "pans up", "pans down", "zooms in", "zooms out")
-WANDERS, DRIFTS = (
-    "wanders",
-    "drifts",
-)  # a thing and a camera that move as no caption tells: their motion is to be read elsewhere
+WANDERS, DRIFTS = "wanders", "drifts"  # motions of objects and of the camera that captions leave out
 
 HELD_OUT_COUNT = 64
 _HELD_OUT_SEED = 20261121
@@ -54,7 +51,7 @@ _HELD_OUT_SEED = 20261121
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: what it looks like and what it does."""
+    """One object: its look and its motion."""
 
     shape: str
     colour: str
@@ -64,7 +61,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip. `seed` decides what the caption leaves open (start, size, texture phase, colour jitter)."""
+    """One clip. `seed` determines what the caption leaves open (start, size, texture phase, colour jitter)."""
 
     things: tuple[Thing, ...]
     background: str
@@ -76,12 +73,12 @@ class Scene:
 def held_out() -> tuple[Scene, ...]:
     """The 64 single-object combinations that never appear in training.
 
-    Balanced over every attribute. A uniform ball that spins looks like one that rests, so it is not asked for.
+    Balanced over every attribute. A spinning ball looks like one at rest, so that combination is left out.
     """
     rng = np.random.default_rng(_HELD_OUT_SEED)
-    everything = list(itertools.product(SHAPES, COLOURS, MOTIONS, BACKGROUNDS))
-    order = rng.permutation(len(everything))
-    candidates = [everything[i] for i in order if everything[i][0] != "ball" or everything[i][2] != "spins"]
+    combinations = list(itertools.product(SHAPES, COLOURS, MOTIONS, BACKGROUNDS))
+    order = rng.permutation(len(combinations))
+    candidates = [combinations[i] for i in order if combinations[i][0] != "ball" or combinations[i][2] != "spins"]
     chosen: list[tuple[str, str, str, str]] = []
     used: dict[str, int] = {}
     for _ in range(HELD_OUT_COUNT):
@@ -102,17 +99,17 @@ def is_held_out(thing: Thing, background: str) -> bool:
     return (thing.shape, thing.colour, thing.motion, background) in _held_out_keys()
 
 
-def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1, untold: bool = False) -> Scene:
+def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1, undescribed: bool = False) -> Scene:
     """A training scene: a pure function of `seed`.
 
-    `pairs` and `cameras` are the shares of clips with two objects and with a moving camera (over a texture). untold:
-    things wander and cameras drift instead, which captions are silent about.
+    pairs, cameras: fractions of clips with two objects and with a moving camera (over a texture). undescribed: objects
+    wander and cameras drift instead, which captions leave out.
     """
     rng = np.random.default_rng((seed, 1))
     kind = rng.random()
     while True:
         things = [_sample_thing(rng)]
-        background = str(rng.choice(BACKGROUNDS, p=_BACKGROUND_SHARES))
+        background = str(rng.choice(BACKGROUNDS, p=_BACKGROUND_PROBABILITIES))
         camera = None
         if kind < pairs:
             things.append(_sample_thing(rng, unlike=things[0]))
@@ -122,22 +119,22 @@ def sample_scene(seed: int, *, pairs: float = 0.1, cameras: float = 0.1, untold:
             things = [Thing(things[0].shape, things[0].colour, "stays still", things[0].speed)]
         if not any(is_held_out(thing, background) for thing in things):
             scene = Scene(tuple(things), background, camera, seed)
-            return _untold(scene) if untold else scene
+            return _undescribed(scene) if undescribed else scene
 
 
-def _untold(scene: Scene) -> Scene:
-    """The same scene, moving as no caption tells."""
+def _undescribed(scene: Scene) -> Scene:
+    """The same scene with a motion that captions leave out."""
     if scene.camera:
         return replace(scene, camera=DRIFTS)
     return replace(scene, things=tuple(replace(thing, motion=WANDERS, speed="") for thing in scene.things))
 
 
 def without_motion(scene: Scene) -> Scene:
-    """The scene as a caption that is silent about motion sees it."""
+    """The scene for a caption without motion."""
     return replace(scene, camera=None, things=tuple(replace(thing, motion=WANDERS, speed="") for thing in scene.things))
 
 
-_BACKGROUND_SHARES = (0.19, 0.19, 0.19, 0.19, 0.08, 0.08, 0.08)
+_BACKGROUND_PROBABILITIES = (0.19, 0.19, 0.19, 0.19, 0.08, 0.08, 0.08)
 
 
 def _sample_thing(rng: np.random.Generator, unlike: Thing | None = None) -> Thing:

@@ -1,4 +1,4 @@
-"""A scene's motion as the exact maps that noise warping asks for (`videogen.schedulers.warping.maps.TextureMaps`)."""
+"""Exact texture maps of a scene, for warping noise (`videogen.schedulers.warping.maps.TextureMaps`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .scene import Scene
 
 
 class SceneMaps:
-    """Each thing is a layer of its own over the background's.
+    """Each object is a separate layer over the background's.
 
-    margin: how far a thing's layer reaches past its outline, as a share of its radius; disc: a disc of 1 + margin radii
-    instead of the outline, as somebody would mark it who does not know the shape.
+    margin: how far an object's layer extends beyond its outline, as a fraction of its radius; disc: a disc of 1 +
+    margin radii instead of the outline, as a user might mark an object.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class SceneMaps:
         self._margin = margin
 
     def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Layer (0 background, then the things in order), u and v of screen points [n], in px of frame 0."""
+        """Layer (0 background, then the objects in order), u and v of screen points [n], in px of frame 0."""
         xs, ys = x.cpu().numpy(), y.cpu().numpy()
         u, v = _at_first_size(self._ground, frame, xs, ys)
         layer = np.zeros(xs.shape, np.int32)
@@ -43,8 +43,8 @@ class SceneMaps:
         )  # type: ignore[return-value]
 
     def motion(self, frame: int, later: int, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-        """[3, ...] of screen points: 1 on a thing's layer, else 0; and (dx, dy), in px, over `later` frames (backwards
-        below 0: the same sense)."""
+        """[3, ...] of screen points: 1 on an object's layer, else 0; and (dx, dy) in px over `later` frames; negative
+        values of `later` go back in time, with the sign of forward motion."""
         layer = self.texture(frame, torch.from_numpy(xs), torch.from_numpy(ys))[0].numpy()
         result = np.stack([layer > 0, np.zeros(xs.shape), np.zeros(xs.shape)]).astype(np.float32)
         for index, own in enumerate((self._ground, *self._things)):

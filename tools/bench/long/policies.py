@@ -39,8 +39,8 @@ def measure_policies(engine: Engine, options: argparse.Namespace, report: Path) 
             video = engine.generate(prompt, seed=index, frames=frames, steps=options.steps, continuity=name)
             row[name] = measure_long_clip(video, scene, window)
         stored.add(row)
-        shown = {name: [round(float(np.median(row[name]["ratios"])), 2), row[name]["accuracy"]] for name in names}
-        show_progress({"done": index + 1, **shown})
+        summary = {name: [round(float(np.median(row[name]["ratios"])), 2), row[name]["accuracy"]] for name in names}
+        show_progress({"done": index + 1, **summary})
     rows = stored.rows[: options.prompts]
     singles = [row[SINGLE] for row in rows]
     found = {

@@ -24,7 +24,7 @@ STRENGTHS = (0.0, 0.5, 0.9)
 def measure_transfer(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """Flow of the result against that of the driving clip, where the clip moves; strength 0 is the baseline."""
     defaults = engine.backbone.defaults
-    scenes = [sample_scene(seed, untold=True, cameras=0.3) for seed in range(8)]
+    scenes = [sample_scene(seed, undescribed=True, cameras=0.3) for seed in range(8)]
     drivers = {f"world clip {scene.seed}": render(scene, defaults.frames, FRAME_PX).frames for scene in scenes}
     for path in options.video or [DRIVER]:
         drivers[path.stem] = fit_to_model(Video.open(path), defaults.frames, float(defaults.fps))

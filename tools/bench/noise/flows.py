@@ -31,7 +31,7 @@ def rotation_zoom(degrees: float, zoom: float = 1.0) -> Matrix:
 
 
 def wave(steps: int, height: int, width: int) -> torch.Tensor:
-    """Lines of the picture swing, up to 3 px per frame."""
+    """Lines of the frame swing by up to 3 px per frame."""
     y, x = _centred_grid(height, width)
     return torch.stack([3 * torch.sin(y / 9), 2 * torch.cos(x / 7)])[None].expand(steps, -1, -1, -1)
 
