@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.longvideo.stored import REQUEST, check, fill, make_segment, same
+from tests.longvideo.journal.stored import REQUEST, check, fill, make_segment, same
 from videogen import InputError, ResumeError
 from videogen.longvideo import Journal, SegmentRecord, job_folder, read_request
 from videogen.longvideo.journal.disk import seal, unseal

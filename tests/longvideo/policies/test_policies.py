@@ -13,7 +13,7 @@ from videogen.longvideo.policies.build import build_policy
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import POLICIES, benchmark_names
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "videogen" / "request" / "continuity_policies.py"
 # Propagation has modes of the same names, which are not policies.
 SEARCHED = [

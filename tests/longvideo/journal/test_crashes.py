@@ -15,20 +15,20 @@ from typing import Any
 
 import pytest
 
-from tests.longvideo.crashing import SIDE, Steps
-from tests.longvideo.stored import REQUEST, check, fill, make_segment, same
+from tests.longvideo.journal.crashing import SIDE, Steps
+from tests.longvideo.journal.stored import REQUEST, check, fill, make_segment, same
 from videogen import MediaError, ResumeError
 from videogen.longvideo import Journal
 from videogen.longvideo.journal import disk, lock
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Worker:
     """A process that writes journals in children: see `crashing`."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.longvideo.crashing"]
+        command = [sys.executable, "-m", "tests.longvideo.journal.crashing"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self, job: str, folder: Path, count: int = 0, step: int = -1, after_s: float = -1) -> int:

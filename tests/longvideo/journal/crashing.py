@@ -1,4 +1,4 @@
-"""A process that writes journals in children, to be killed: `python -m tests.longvideo.crashing`.
+"""A process that writes journals in children, to be killed: `python -m tests.longvideo.journal.crashing`.
 
 It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the
 child's pid at once and the child's exit code when it ended. Jobs: `fill` continues to COUNT segments, `replace` puts
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.longvideo.stored import REQUEST, make_segment
+from tests.longvideo.journal.stored import REQUEST, make_segment
 from videogen.longvideo import Journal
 from videogen.longvideo.journal import disk
 
