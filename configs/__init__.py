@@ -18,7 +18,8 @@ def presets() -> list[str]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """A preset's settings, with the keys of `RenderRequest`. InputError that names the nearest preset for an unknown one."""
+    """A preset's settings, with the keys of `RenderRequest`. InputError that names the nearest preset for an unknown
+    one."""
     if name not in presets():
         raise unknown("preset", name, presets())
     return parse_toml(

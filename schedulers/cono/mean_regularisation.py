@@ -77,7 +77,8 @@ class MeanRegularisation:
     ) -> torch.Tensor:
         """The prediction [b, c, f, h, w] moved towards the source's mean; the same object where the strength is 0.
 
-        source: the other clip's prediction at this step, or its mean over frames (f = 1). kind: of the prediction, one of `KINDS`.
+        source: the other clip's prediction at this step, or its mean over frames (f = 1). kind: of the prediction, one
+        of `KINDS`.
         latents, source_latents (or their mean): the model's inputs; needed where `space` differs from the prediction.
         """
         strength = self.at(level)

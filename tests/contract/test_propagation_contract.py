@@ -1,5 +1,5 @@
-"""Propagation in the loop and in diffusers' own pipelines, for every family: exact where it must be, and reported in the
-manifest."""
+"""Propagation in the loop and in diffusers' own pipelines, for every family: exact where it must be, and reported in
+the manifest."""
 
 from __future__ import annotations
 
@@ -196,8 +196,8 @@ SOLVERS = {
     ("name", "solver"), [(name, solver) for name, solvers in SOLVERS.items() for solver in solvers]
 )
 def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoint: Callable[[str], Path]) -> None:
-    """With key steps only, bit-identical; propagated runs repeat, do not mix one run with the next, and decoding FD's steps ahead
-    equals decoding them one by one."""
+    """With key steps only, bit-identical; propagated runs repeat, do not mix one run with the next, and decoding FD's
+    steps ahead equals decoding them one by one."""
     variant = VARIANTS[name]
     pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
     pipeline.set_progress_bar_config(disable=True)

@@ -56,7 +56,9 @@ def test_true_noise_has_no_fault(shape: tuple[int, ...], seed: int) -> None:
     pytest.param(np.sqrt(0.5) * (NOISE + np.roll(NOISE, 1, 2)), {"Moran", "PSD"}, id="frames averaged after a move"),
     pytest.param(1.03 * NOISE, {"variance"}, id="too loud"),
     pytest.param(NOISE + 0.02, {"K-S", "mean"}, id="not centred"),
-    pytest.param(np.random.default_rng(0).standard_t(8, NOISE.shape) * math.sqrt(6 / 8), {"kurtosis", "K-S"}, id="heavy tails"),
+    pytest.param(
+        np.random.default_rng(0).standard_t(8, NOISE.shape) * math.sqrt(6 / 8), {"kurtosis", "K-S"}, id="heavy tails"
+    ),
     pytest.param(np.random.default_rng(0).uniform(-3**0.5, 3**0.5, NOISE.shape), {"kurtosis", "K-S"}, id="uniform"),
     pytest.param(np.concatenate([NOISE[:3], NOISE[:1]]), {"channels"}, id="a channel twice"),
     pytest.param(np.concatenate([NOISE[:3], -NOISE[:1]]), {"channels"}, id="a channel and its negative"),

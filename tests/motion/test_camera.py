@@ -119,8 +119,9 @@ def test_views_past_the_plane_are_refused() -> None:
 def test_camera_text() -> None:
     assert parse_camera("pan=8, zoom=1.2,ease=in_out") == Camera(pan=8, zoom=1.2, ease="in_out")
     cases = (
-        ("pann=8", "unknown camera key 'pann'; did you mean 'pan'"), ("pan=left", "'left' in pan in camera"), ("pan=nan", "finite"),
-        ("pan", "'pan' in camera 'pan' is not an option"), ("", "is not an option"), ("pan=1,pan=2", "pan is given twice"),
+        ("pann=8", "unknown camera key 'pann'; did you mean 'pan'"), ("pan=left", "'left' in pan in camera"),
+        ("pan=nan", "finite"), ("pan", "'pan' in camera 'pan' is not an option"), ("", "is not an option"),
+        ("pan=1,pan=2", "pan is given twice"),
     )  # fmt: skip
     for text, message in cases:
         with pytest.raises(InputError, match=message):

@@ -25,7 +25,8 @@ def test_drags(text: str, drag: Drag) -> None:
 
 
 BAD_DRAGS = [
-    ("10,32", "needs at least two points; write it as '10,32>50,32'"), ("10,32>50", "'50' in drag '10,32>50' is not a point"),
+    ("10,32", "needs at least two points; write it as '10,32>50,32'"),
+    ("10,32>50", "'50' in drag '10,32>50' is not a point"),
     ("", "is not a point"), ("a,b>1,2", "'a' in drag 'a,b>1,2' is not a number"), ("1,1>2,2;scale", "is not an option"),
     ("1,1>2,2;raduis=3", "unknown drag key 'raduis'; did you mean 'radius'"), ("1,1>2,2;radius=0", "has no radius"),
     ("1,1>2,2;ease=slow", "unknown ease 'slow'"), ("1,1>inf,2", "finite"),

@@ -1,4 +1,5 @@
-"""The public names of the package and of each library in it: a name that appears or vanishes is a decision, not a slip."""
+"""The public names of the package and of each library in it: a name that appears or vanishes is a decision, not a
+slip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""README: short, its example runs, and its image is small. Links, commands and make targets: tests/docs/test_guides.py."""
+"""README: short, its example runs, and its image is small. Links, commands and make targets:
+tests/docs/test_guides.py."""
 
 from __future__ import annotations
 

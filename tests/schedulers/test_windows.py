@@ -1,4 +1,5 @@
-"""Windows: every frame covered, weights that sum to 1, the last one at full size, the anchor discarded, seams that move."""
+"""Windows: every frame covered, weights that sum to 1, the last one at full size, the anchor discarded, seams that
+move."""
 
 from __future__ import annotations
 

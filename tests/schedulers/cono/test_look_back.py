@@ -1,4 +1,5 @@
-"""CoNo's identities: the permutations, the copied frames, their bit-equal trajectories until release, the emitted frames."""
+"""CoNo's identities: the permutations, the copied frames, their bit-equal trajectories until release, the emitted
+frames."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Regularisation to another clip's mean: its closed form is the paper's gradient step, in any space, and it does what its
-figures say."""
+"""Regularisation to another clip's mean: its closed form is the paper's gradient step, in any space, and it does what
+its figures say."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_strength_0_changes_nothing(kind: str, level: NoiseLevel, space: str, cu
 def test_strength_is_the_fraction_of_the_gap_that_it_closes(
     kind: str, level: NoiseLevel, space: str, strength: float
 ) -> None:
-    """In the space of the regularisation, whatever the model predicts; at 1 the means are equal. A frame keeps its distance to
-    the mean."""
+    """In the space of the regularisation, whatever the model predicts; at 1 the means are equal. A frame keeps its
+    distance to the mean."""
     source, prediction, latents, others = clips(4)
     pulled = MeanRegularisation(strength, space=space).apply(prediction, source, level, kind, latents, others)
 

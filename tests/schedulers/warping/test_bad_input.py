@@ -30,8 +30,12 @@ def with_nan() -> torch.Tensor:
     pytest.param(still(6), {"causal": False}, "over 6 frames .* use 4 or 8 frames", id="frames that do not fit groups"),
     pytest.param(still(3), {"causal": False}, "over 3 frames .* use 4 frames", id="too few frames"),
     pytest.param("left", {}, "motion=str has no flow", id="a word"),
-    pytest.param(Similar(), {"method": "bipartite", "temporal": 1}, "motion=Similar has no flow", id="maps for the flow method"),
-    pytest.param(still(), {"method": "textur"}, "unknown noise warping method 'textur'; did you mean 'texture'", id="method"),
+    pytest.param(
+        Similar(), {"method": "bipartite", "temporal": 1}, "motion=Similar has no flow", id="maps for the flow method"
+    ),
+    pytest.param(
+        still(), {"method": "textur"}, "unknown noise warping method 'textur'; did you mean 'texture'", id="method"
+    ),
     pytest.param(still(), {"oversample": 4}, "oversample=4 .* method='bipartite'", id="the other method's setting"),
     pytest.param(still(), {"strength": 1.2}, "strength=1.2 must be between 0 and 1", id="strength"),
     pytest.param(still(), {"strength": math.nan}, "strength=nan must be between", id="strength of NaN"),
