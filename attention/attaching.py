@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from videogen.core.attachment import Attachment, check_free, check_not_compiled
 from videogen.core.errors import InputError
-from videogen.core.step_counter import Clock
+from videogen.core.step_counter import StepCounter
 
 from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
 from .config import SparseAttention
@@ -63,7 +63,7 @@ def attach(
 class AttentionSnapshot:
     """The state of a handle between two steps: step counter, records, and each layer's policy states, by reference."""
 
-    counter: Clock
+    counter: StepCounter
     records: tuple[CallRecord, ...]
     states: Mapping[str, Mapping[tuple[object, ...], PolicyState]]
     untouched: Mapping[str, str]
@@ -76,7 +76,7 @@ class Handle:
         self.config = config
         self.records: list[CallRecord] = []
         self._scheduler = getattr(target, "scheduler", None)
-        self._steps, self._counter = steps, Clock()
+        self._steps, self._counter = steps, StepCounter()
         self._logged: set[str] = set()
         models = _denoisers(target)
         for model in models.values():
@@ -113,7 +113,7 @@ class Handle:
 
     def count_call(self, timestep: float | None, shape: tuple[int, ...] | None) -> StepContext:
         """The step and branch of a model call at this timestep, with latents of this shape."""
-        if self._counter.tick(timestep, shape):
+        if self._counter.count(timestep, shape):
             self._forget()
         return StepContext(self._counter.step, self.steps, str(self._counter.calls))
 
@@ -144,7 +144,7 @@ class Handle:
 
     def reset(self) -> None:
         """Forget all maps and records: the next call starts a new run."""
-        self._counter = Clock()
+        self._counter = StepCounter()
         self._forget()
 
     def _forget(self) -> None:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Clock:
-    """Counts steps from the timesteps of a pipeline's model calls; all experts share one counter. A new value is a new
-    step, a change of direction a new run. Most models count down, some (Mochi) up: the second value shows which."""
+class StepCounter:
+    """Counts steps from the timesteps of a pipeline's model calls; all experts share one counter.
+
+    A new value is a new step, a change of direction a new run. The timesteps of most models fall, those of some (Mochi)
+    rise: the second value shows which.
+    """
 
     timestep: float | None = None
     shape: tuple[int, ...] | None = None
@@ -16,8 +19,8 @@ class Clock:
     step: int = 0
     calls: int = 0
 
-    def tick(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
-        """Whether a new run begins with this call."""
+    def count(self, timestep: float | None, shape: tuple[int, ...] | None) -> bool:
+        """Count a call. Returns whether a new run begins with it."""
         if self.timestep is None or timestep is None or shape != self.shape or self._turns(timestep):
             self.step, self.calls, self.upwards = 0, 0, None
             self.timestep, self.shape = timestep, shape

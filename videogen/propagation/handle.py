@@ -18,7 +18,7 @@ from torch import nn
 
 from videogen.core.attachment import check_free, check_not_compiled
 from videogen.core.errors import InputError
-from videogen.core.step_counter import Clock
+from videogen.core.step_counter import StepCounter
 from videogen.schedulers.diffusers_solver import as_solver
 from videogen.schedulers.solver import Solver
 
@@ -49,8 +49,9 @@ def attach(
     """Propagate in a model, or in all denoisers of a pipeline, until `close()`.
 
     target: a diffusers UNet or video transformer, or a pipeline. config: the promise or rule, or a spec as on the
-    command line, such as `fd`. scheduler: of the run, diffusers' or a `Solver`; None: the pipeline's. A single model without a
-    scheduler can only follow `every:N` or a list of steps. calibrated_as: the name of the model in `calibration`.
+    command line, such as `fd`. scheduler: the scheduler of the run, from diffusers or a `Solver`; None: the pipeline's.
+    A single model without one can only follow `every:N` or a list of steps. calibrated_as: the name of the model in
+    `calibration`.
 
     The handle is also a context manager. Compile, copy or save a model before or after, not while this is attached.
     Raises InputError, UnsupportedError.
@@ -76,7 +77,7 @@ class PropagationHandle:
         for model in models.values():
             _check_attachable(model)
         self._given_context: StepContext | None = None
-        self._clock = Clock()
+        self._counter = StepCounter()
         self._given_key_steps: dict[int, str] = {}
         self._models: list[PropagatedModel] = []
         try:
@@ -89,12 +90,12 @@ class PropagationHandle:
 
     @property
     def solver(self) -> Solver | None:
-        """Whose timesteps are run: the one given, or the pipeline's present one."""
+        """The solver of the run: the one given, or the pipeline's present one."""
         found = self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
         return None if found is None else as_solver(found)
 
     def _begin(self, first: float | None = None) -> None:
-        """Begin a run at this timestep: nothing is cached, nothing is decided."""
+        """Begin a run at this timestep, with nothing cached or decided."""
         self.schedule: RunSchedule = read_schedule(self.solver, self.config.predictor_kind.in_sigma, first)
         self.controller: Controller | None = None
         if self.solver is None or self.solver.is_set:  # else the pipeline has yet to set its timesteps
@@ -136,9 +137,9 @@ class PropagationHandle:
         if self._given_context is not None:
             return self._given_context
         if self.solver is None:
-            if self._clock.tick(call.timestep, tuple(call.latents.shape)):
+            if self._counter.count(call.timestep, tuple(call.latents.shape)):
                 self._begin()
-            return StepContext(self._clock.step, str(self._clock.calls), 1.0)
+            return StepContext(self._counter.step, str(self._counter.calls), 1.0)
         same_run = self.schedule.all_timesteps is self.solver.timesteps
         step = self.schedule.find_step(call.timestep) if same_run else None
         if step is None or step < self._step or self.controller is None:

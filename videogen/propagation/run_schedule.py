@@ -50,7 +50,7 @@ class RunSchedule:
 
 
 def read_schedule(solver: Solver | None, by_sigma: bool, first: float | None = None) -> RunSchedule:
-    """Of a solver, from the timestep `first` on. UnsupportedError where it calls the model twice per step."""
+    """The schedule of a solver, from the timestep `first` on. UnsupportedError if it calls the model twice per step."""
     if solver is None or not solver.is_set:
         return RunSchedule(None, None, "epsilon", by_sigma)
     if solver.calls_per_step > 1:
