@@ -19,6 +19,8 @@ ORDERS = ("raster", "tile")
 AUDITS = ("sampled", "full", "off")
 #: The policy of a configuration that names none: the first one with the target that is given.
 BY_TARGET = "auto"
+#: What earlier versions stored instead of a policy.
+_FLAG = "window"
 
 _KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
     (int, float): ("recall", "sparsity", "dense_steps"),
@@ -147,7 +149,7 @@ class SparseAttention:
             _check_type("search_at", fraction, (int, float))
 
     @classmethod
-    def of_policy(cls, name: str, target: float | None = None, **options: Any) -> SparseAttention:
+    def from_policy(cls, name: str, target: float | None = None, **options: Any) -> SparseAttention:
         """A policy with its preset. target: its recall or sparsity, None for the default; options: any other fields."""
         row = policy_row(name)
         return cls(**{"policy": name, row.target: target, **row.preset, **options})
@@ -156,7 +158,7 @@ class SparseAttention:
     def adaspa(cls, sparsity: float = 0.8, **options: Any) -> SparseAttention:
         """AdaSpa (arXiv 2502.21079) as published: blocks of 64, the first fifth dense, searches at 1/5 and 3/5 of the
         steps."""
-        return cls.of_policy("adaspa", sparsity, **options)
+        return cls.from_policy("adaspa", sparsity, **options)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SparseAttention:
@@ -180,21 +182,21 @@ class SparseAttention:
         if recall is not None and (row is None or row.target != "recall" or number is not None):
             able = " or ".join(repr(row.keyword) for row in POLICIES if row.target == "recall")
             raise InputError(f"recall={recall} is for attention {able}, not {spec!r}")
-        return None if row is None else cls.of_policy(row.name, number if recall is None else recall)
+        return None if row is None else cls.from_policy(row.name, number if recall is None else recall)
 
 
 def with_policy(values: dict[str, Any]) -> dict[str, Any]:
     """A stored configuration under today's keys: `window=True` of earlier versions is the policy `window`."""
-    if "window" not in values:
+    if _FLAG not in values:
         return values
     values = dict(values)
-    window = values.pop("window")
-    _check_type("window", window, (bool,))
+    window = values.pop(_FLAG)
+    _check_type(_FLAG, window, (bool,))
     if "policy" not in values:
         given = next((name for name in targets() if values.get(name) is not None), targets()[0])
-        if window and given != policy_row("window").target:
+        if window and given != policy_row(_FLAG).target:
             raise InputError(f"window={window} needs a sparsity: a fixed window promises no {given}")
-        values["policy"] = "window" if window else first_with_target(given).name
+        values["policy"] = _FLAG if window else first_with_target(given).name
     return values
 
 

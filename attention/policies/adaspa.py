@@ -54,7 +54,5 @@ class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
         return [first, *(max(first + 1, round(fraction * steps)) for fraction in self.config.search_at[1:])]
 
     def _search(self, call: AttentionCall, lse: torch.Tensor | None) -> BlockMap:
-        sparsity = self.config.sparsity
-        assert sparsity is not None
         options = {**self.search_options(call), "rows": self.config.rows, "lse": lse}
-        return search(call.query, call.key, sparsity=sparsity, head_adaptive=sparsity >= 1 / 3, **options)
+        return search(call.query, call.key, sparsity=self.target, head_adaptive=self.target >= 1 / 3, **options)

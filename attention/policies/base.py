@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from videogen.attention.blockmap import BlockMap, Forced
+from videogen.attention.blockmap import BlockMap, Forced, block_count
 from videogen.attention.config import SparseAttention
 from videogen.attention.searching import default_query_block
 from videogen.attention.sparse import sparse_attention
@@ -85,6 +85,12 @@ class AttentionPolicy(ABC, Generic[S]):
     def attend(self, call: AttentionCall, state: S) -> tuple[AttentionOutcome, S]:
         """The call's outcome, and the state for the next call of the same layer and branch."""
 
+    @property
+    def target(self) -> float:
+        """The recall or sparsity that the configuration states, whichever the policy's row names."""
+        (value,) = self.config.target.values()
+        return value
+
     def query_block(self, call: AttentionCall) -> int:
         """Query tokens per block."""
         return self.config.query_block or default_query_block(call.query.device)
@@ -110,8 +116,14 @@ class FixedMapPolicy(AttentionPolicy[PolicyState]):
     """Base of policies whose map depends on shapes and masks alone: built at the first sparse step, then reused."""
 
     @abstractmethod
-    def build_map(self, call: AttentionCall) -> BlockMap:
-        """The map for calls of this shape. It must include `call.forced`."""
+    def build_mask(self, call: AttentionCall) -> torch.Tensor:
+        """Which blocks calls of this shape attend to, bool [b, h, p, q] as `mask_shape` gives it. Blocks that the call
+        forces need not be in it. Every row needs a block, and one that is not all padding."""
+
+    def mask_shape(self, call: AttentionCall) -> tuple[int, int, int, int]:
+        """(batch, query heads, query blocks, key blocks)."""
+        b, h, length, _ = call.query.shape
+        return b, h, block_count(length, self.query_block(call)), block_count(call.key.shape[2], self.config.key_block)
 
     def initial_state(self) -> PolicyState:
         return PolicyState()
@@ -119,9 +131,16 @@ class FixedMapPolicy(AttentionPolicy[PolicyState]):
     def attend(self, call: AttentionCall, state: PolicyState) -> tuple[AttentionOutcome, PolicyState]:
         if call.progress < self.config.dense_steps:
             return AttentionOutcome(None, recall=1.0, why="dense steps"), state
-        block_map = self.build_map(call) if state.block_map is None else state.block_map
+        block_map = self._build_map(call) if state.block_map is None else state.block_map
         outcome = AttentionOutcome(self.sparse(call, block_map), block_map.density, block_map=block_map)
         return outcome, replace(state, block_map=block_map)
+
+    def _build_map(self, call: AttentionCall) -> BlockMap:
+        block, key_block = self.query_block(call), self.config.key_block
+        length = (call.query.shape[2], call.key.shape[2])
+        mask = call.forced.apply(self.build_mask(call), block, key_block, length)
+        mask = call.forced.add_extra(mask, key_block)
+        return BlockMap.from_dense(mask, query_block=block, key_block=key_block, length=length)
 
 
 def build_policy(config: SparseAttention) -> AttentionPolicy[Any]:

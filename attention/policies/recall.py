@@ -43,17 +43,16 @@ class RecallPolicy(AttentionPolicy[RecallState]):
 
     def attend(self, call: AttentionCall, state: RecallState) -> tuple[AttentionOutcome, RecallState]:
         config = self.config
-        assert config.recall is not None
         if call.progress < config.dense_steps:
             return _dense("dense steps"), state
-        if config.recall == 1:
+        if self.target == 1:
             return _dense("recall 1 leaves nothing out"), state
         if state.block_map is None and call.step < state.search_at:
             return _dense("attention too diffuse"), state
         due = call.step >= state.search_at
         if due:
             state = replace(state, search_at=call.step + state.patience, patience=2 * state.patience)
-        found = self._search(call, config.recall) if due or state.block_map is None else state.block_map
+        found = self._search(call, self.target) if due or state.block_map is None else state.block_map
         found, recall, bound, refreshed = self._audited(call, found)
         searched = due or refreshed
         if found.density == 1:
@@ -66,14 +65,13 @@ class RecallPolicy(AttentionPolicy[RecallState]):
 
     def _audited(self, call: AttentionCall, found: BlockMap) -> tuple[BlockMap, torch.Tensor, torch.Tensor, bool]:
         """(a map that passes its audit, its recall [b, h], the bound of it [b, h], whether a search was needed)."""
-        assert self.config.recall is not None
         refreshed = False
         recall, bound = self._audit(call, found, 0)
         for attempt in (1, 2, 3):
-            missed = (~(bound >= self.config.recall)).any(0)  # NaN is a miss
+            missed = (~(bound >= self.target)).any(0)  # NaN is a miss
             if not bool(missed.any()):
                 break
-            wider = 1 - (1 - self.config.recall) / 2 ** (attempt - 1) if attempt < 3 else 1.0
+            wider = 1 - (1 - self.target) / 2 ** (attempt - 1) if attempt < 3 else 1.0
             found, refreshed = self._refresh(call, found, missed, wider), True
             recall, bound = self._audit(call, found, attempt)
         return found, recall, bound, refreshed
@@ -81,8 +79,7 @@ class RecallPolicy(AttentionPolicy[RecallState]):
     def _audit_rows(self, call: AttentionCall) -> int:
         """As many rows as the promise takes. A long sequence gets more: their audit costs relatively less, and a tighter
         bound allows a sparser map."""
-        assert self.config.recall is not None
-        needed = rows_to_show(self.config.recall, self.error / 4 / call.query.shape[:2].numel())
+        needed = rows_to_show(self.target, self.error / 4 / call.query.shape[:2].numel())
         return self.config.audit_rows or max(needed, math.isqrt(40 * call.query.shape[2]))
 
     def _search(self, call: AttentionCall, recall: float) -> BlockMap:

@@ -28,7 +28,7 @@ class PolicyRow:
 
     home: `file:Class` in this package. target: the field of `SparseAttention` that states its goal; default: the
     target's value where none is given. spec: its form on the command line, a keyword or `keyword:TARGET`. preset:
-    fields that `SparseAttention.of_policy` sets. needs_steps: whether it must know how many steps a run has.
+    fields that `SparseAttention.from_policy` sets. needs_steps: whether it must know how many steps a run has.
     """
 
     name: str

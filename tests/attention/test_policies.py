@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tests.attention.test_attach import call, footprint, wan
+from tests.longvideo.test_policies import compared_strings
 from videogen import InputError, RenderRequest
 from videogen.attention import (
     POLICIES,
@@ -30,11 +32,12 @@ each_policy = pytest.mark.parametrize("row", POLICIES, ids=lambda row: row.name)
 EXACT = {"recall": 1.0, "sparsity": 0.0}
 SPARSE = {"recall": 0.6, "sparsity": 0.7}
 STEPS, LENGTH = 6, 320
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def configuration(row: PolicyRow, target: float, **options: Any) -> SparseAttention:
     """The policy as its users get it, on sequences and blocks of a test's size."""
-    return SparseAttention.of_policy(
+    return SparseAttention.from_policy(
         row.name, target, **{"min_length": 64, "query_block": 16, "key_block": 16, **options}
     )
 
@@ -209,16 +212,16 @@ def test_number_of_steps_is_required_where_the_row_says_so(row: PolicyRow) -> No
 
 @each_policy
 def test_its_spec_its_fields_and_its_stored_form_agree(row: PolicyRow) -> None:
-    default = SparseAttention.of_policy(row.name)
+    default = SparseAttention.from_policy(row.name)
     assert default.row is row and default.target == {row.target: row.default}
     assert SparseAttention.parse(row.keyword) == default
     assert SparseAttention.from_dict(dataclasses.asdict(default)) == default
     assert SparseAttention(policy=row.name).target == {row.target: row.default}
     number = SPARSE[row.target]
     if row.spec != row.keyword:
-        assert SparseAttention.parse(f"{row.keyword}:{number}") == SparseAttention.of_policy(row.name, number)
+        assert SparseAttention.parse(f"{row.keyword}:{number}") == SparseAttention.from_policy(row.name, number)
     elif row.target == "recall":
-        assert SparseAttention.parse(row.keyword, recall=number) == SparseAttention.of_policy(row.name, number)
+        assert SparseAttention.parse(row.keyword, recall=number) == SparseAttention.from_policy(row.name, number)
     else:
         with pytest.raises(InputError, match="is unknown"):
             SparseAttention.parse(f"{row.keyword}:{number}")
@@ -260,3 +263,16 @@ def test_a_window_with_a_recall_is_refused_as_before() -> None:
         SparseAttention.from_dict({"recall": 0.9, "window": True})
     with pytest.raises(InputError, match="window=1 must be bool"):
         SparseAttention.from_dict({"recall": None, "sparsity": 0.9, "window": 1})
+
+
+def test_no_policy_is_compared_by_name_outside_the_table() -> None:
+    names = {row.name for row in POLICIES} - {field.name for field in dataclasses.fields(SparseAttention)}
+    files = [
+        path
+        for folder in ("attention", "videogen/cli", "videogen/request", "videogen/techniques")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path != ROOT / "attention" / "policies" / "table.py"
+    ]
+    found = [(path.name, line, text) for path in files for line, text in compared_strings(path)]
+    assert names and len(found) > 50
+    assert not [place for place in found if place[2] in names]

@@ -13,12 +13,15 @@ from videogen.sampling.technique import AttachedTechnique
 
 
 class SparseAttentionTechnique(AttachedTechnique):
-    """Sparse attention in every denoiser. keep_frames: latent frames of the clip that every query attends to."""
+    """The long self-attention of every denoiser, under one configuration.
+
+    visible_frames: latent frames of the clip that every query sees, such as those copied from an earlier clip.
+    """
 
     section = "attention"
 
-    def __init__(self, config: SparseAttention, keep_frames: tuple[int, ...] = ()) -> None:
-        self.config, self.keep_frames = config, keep_frames
+    def __init__(self, config: SparseAttention, visible_frames: tuple[int, ...] = ()) -> None:
+        self.config, self.visible_frames = config, visible_frames
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self._frames = state.seen_shape[2]
@@ -28,8 +31,8 @@ class SparseAttentionTechnique(AttachedTechnique):
     def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
         assert self.handle is not None
         start = branch.window or 0
-        seen = tuple(frame - start for frame in self.keep_frames if 0 <= frame - start < self._frames)
-        return self.handle.at(row.index, str(branch), seen)
+        visible = tuple(frame - start for frame in self.visible_frames if 0 <= frame - start < self._frames)
+        return self.handle.at(row.index, str(branch), visible)
 
     def snapshot(self) -> object:
         return None if self.handle is None else self.handle.snapshot()

@@ -52,7 +52,7 @@ def model_row(name: str, build: Callable[[], tuple[Any, dict[str, torch.Tensor]]
     with torch.inference_mode():
         seconds |= time_alternating({"dense": lambda: model(**inputs, return_dict=False)}, rounds, "cuda")
         for density in DENSITIES:
-            with attach(model, SparseAttention.of_policy("window", 1 - density)) as handle:
+            with attach(model, SparseAttention.from_policy("window", 1 - density)) as handle:
                 seconds |= time_alternating(
                     {f"density {density}": lambda: model(**inputs, return_dict=False)}, rounds, "cuda"
                 )

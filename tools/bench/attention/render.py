@@ -32,7 +32,7 @@ def measure_renders(options: argparse.Namespace) -> dict[str, Any]:
         show_progress({name: rows[name]})
     audited = render(SparseAttention(audit="full")).manifest["measured"]["attention"]
     density = rows["recall"]["mean_density"]  # a window of the same density, for comparison
-    window = render(SparseAttention.of_policy("window", min(0.95, max(0.0, 1 - density))))
+    window = render(SparseAttention.from_policy("window", min(0.95, max(0.0, 1 - density))))
     rows["window at the density of `recall`"] = {
         "mean_density": window.manifest["measured"]["attention"]["mean_density"],
         **fidelity(window.frames, dense.frames),
