@@ -1,4 +1,4 @@
-"""Token layout of a diffusers model: its video's grid, the place of the text in a joint sequence, its padding.
+"""Token layout of a diffusers model: the grid of its video, the position of text in a joint sequence, its padding.
 
 Read from configurations and shapes; the rest of the library knows nothing about model families.
 """

@@ -13,25 +13,25 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from .blockmap import block_count, block_sizes
-from .kernels.sharing import parallel_for, scratch
+from .kernels.parallel import parallel_for, scratch
 from .kernels.triton_support import has_triton
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
-_TALLEST = 512  # rows of them: the more, the seldomer a product packs its keys
+_TALLEST = 512  # rows of them: the more, the less often a product packs its keys
 
 
 def full_precision(measure: Callable[P, T]) -> Callable[P, T]:
-    """A function of a query and more that autocast must not make coarser."""
+    """The function with autocast off on its query's device."""
 
     @wraps(measure)
-    def measured(*given: P.args, **named: P.kwargs) -> T:
-        query: Any = given[0] if given else named["query"]
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        query: Any = args[0] if args else kwargs["query"]
         with torch.autocast(query.device.type, enabled=False):
-            return measure(*given, **named)
+            return measure(*args, **kwargs)
 
-    return measured
+    return wrapper
 
 
 @full_precision
@@ -53,15 +53,14 @@ def row_mass(
     """
     measure = _triton if takes_triton(query, key_block) else _torch
     mass, found = measure(query, key, rows, key_block, lse, scale, key_mask)
-    if lse is not None and not bool(
-        found.isfinite().all()
-    ):  # a cached lse so far off that its row over- or underflowed
+    if lse is not None and not bool(found.isfinite().all()):
+        # a cached lse so far off that its row over- or underflowed
         return measure(query, key, rows, key_block, None, scale, key_mask)
     return mass, found
 
 
 def takes_triton(query: torch.Tensor, key_block: int) -> bool:
-    """Whether the Triton kernel can measure masses here; PyTorch serves everything."""
+    """Whether the Triton kernel can measure masses here; PyTorch always can."""
     fits = query.dtype in (torch.float16, torch.bfloat16, torch.float32) and query.shape[-1] <= 256 and key_block >= 16
     return query.device.type == "cuda" and has_triton() and fits
 
@@ -82,11 +81,12 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
     mass = torch.empty(b, h, len(rows), q, device=query.device)
     origins = torch.empty(b, h, len(rows), len(spans), device=query.device)
 
-    def work(piece: tuple[int, int, slice, int]) -> None:
-        i, j, these, number = piece
+    def work(task: tuple[int, int, slice, int]) -> None:
+        i, j, these, number = task
         span = spans[number]
-        own, keys = picked[i, j, these], key[i, j // groups, span].float()
-        scores = torch.mm(own, keys.mT, out=scratch("scores", len(own) * len(keys), own).view(len(own), -1))
+        queries, keys = picked[i, j, these], key[i, j // groups, span].float()
+        buffer = scratch("scores", len(queries) * len(keys), queries).view(len(queries), -1)
+        scores = torch.mm(queries, keys.mT, out=buffer)
         if key_mask is not None:
             scores.masked_fill_(~key_mask[i, span], -torch.inf)
         origin = scores.amax(-1) if cached is None else cached[i, j, these]
@@ -95,14 +95,13 @@ def _torch(query, key, rows, key_block, lse, scale, key_mask):  # type: ignore[n
         origins[i, j, these, number] = origin
 
     starts = range(0, len(rows), tall)
-    pieces = [
+    tasks = [
         (i, j, slice(at, at + tall), n) for i in range(b) for j in range(h) for n in range(len(spans)) for at in starts
     ]
-    parallel_for(pieces, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
+    parallel_for(tasks, work, threads=torch.get_num_threads() if query.device.type == "cpu" else 1)
     origin = origins.amax(-1)
-    mass *= (
-        (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]
-    )  # each span had its own
+    # each span has its own origin
+    mass *= (origins - origin[..., None]).exp_().repeat_interleave(wide // key_block, -1)[..., :q]
     total = mass.sum(-1)
     return mass.div_(total[..., None]), origin + total.log()
 
@@ -116,15 +115,10 @@ def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[i
 
 
 def _block_sums(weights: torch.Tensor, block: int) -> torch.Tensor:
-    whole = weights.shape[-1] // block
-    sums = weights[:, : whole * block].unflatten(1, (whole, block)) @ weights.new_ones(
-        block
-    )  # faster than a sum over so few
-    return (
-        sums
-        if whole * block == weights.shape[-1]
-        else torch.cat([sums, weights[:, whole * block :].sum(-1, keepdim=True)], 1)
-    )
+    full = weights.shape[-1] // block * block
+    # a product with ones is faster than a sum over so few
+    sums = weights[:, :full].unflatten(1, (full // block, block)) @ weights.new_ones(block)
+    return sums if full == weights.shape[-1] else torch.cat([sums, weights[:, full:].sum(-1, keepdim=True)], 1)
 
 
 def block_mass(
@@ -148,8 +142,8 @@ def block_mass(
     step = query_block * max(1, 256 // query_block)
     for at in range(0, length, step):
         rows = torch.arange(at, min(length, at + step), device=query.device)
-        mass, piece = row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
-        found[:, :, rows] = piece
+        mass, row_lse = row_mass(query, key, rows, key_block=key_block, lse=lse, scale=scale, key_mask=key_mask)
+        found[:, :, rows] = row_lse
         first = at // query_block
         count = block_count(len(rows), query_block)
         padded = torch.nn.functional.pad(mass, (0, 0, 0, count * query_block - len(rows)))

@@ -91,8 +91,8 @@ def audit_map(
     """(recall, its lower bound), each fp32 [b, h]: the fraction of the softmax mass that a map retains, on random rows.
 
     recall of a row is exp(lse_sparse - lse_full); here both come from one pass over the sampled rows. The bounds of all
-    heads hold at once, except with a probability of `error`. rows: per head; `rows_to_show` tells how many a recall
-    takes. Where that is half of the tokens or more, all are used, and the bound is the recall itself.
+    heads hold at once, except with a probability of `error`. rows: per head; `rows_to_show` gives the number that a
+    recall takes. Where that is half of the tokens or more, all are used, and the bound is the recall itself.
     """
     tokens, all_rows = _audit_tokens(query.shape[2], rows, torch.Generator().manual_seed(seed), query.device)
     mass, _ = row_mass(query, key, tokens, key_block=block_map.key_block, scale=scale, key_mask=key_mask)

@@ -1,7 +1,7 @@
-"""Dense attention that also gives the log-sum-exp of each row; what the sparse kernels and the search stand on.
+"""Dense attention that also gives the log-sum-exp of each row. The sparse kernels and the search are built on it.
 
-Each device's best fused kernel that returns one (`DENSE` says which can take a call, and why another cannot), plain
-fp32 mathematics elsewhere.
+The best fused kernel of each device that returns one, and plain fp32 arithmetic elsewhere. `DENSE` lists them, with a
+function that gives the reason why a kernel cannot take a call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def attention_with_lse(
 
 @dataclass(frozen=True)
 class DenseCase:
-    """What a dense call asks for. capability: of a CUDA device, (9, 0) on Hopper; (0, 0) elsewhere."""
+    """What a dense call needs of a kernel. capability: of a CUDA device, (9, 0) on Hopper; (0, 0) elsewhere."""
 
     device: str
     capability: tuple[int, int]
@@ -62,7 +62,7 @@ class DenseCase:
 
 
 def choose_dense(case: DenseCase) -> str:
-    """The name of the first kernel of `DENSE` that can honour a call."""
+    """The name of the first kernel of `DENSE` that can take a call."""
     return next(name for name, (_, refuses) in DENSE.items() if refuses(case) is None)
 
 
@@ -137,25 +137,28 @@ def _masked(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
 
 
 def _math(query, key, value, bias, scale):  # type: ignore[no-untyped-def]
-    """In pieces of query rows, so that the scores never take more than `_SCORES_BYTES`."""
+    """A limited number of query rows at a time, so that the scores never take more than `_SCORES_BYTES`."""
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     keys, values = key.to(wide).mT, value.to(wide)
     row_bytes = query.shape[0] * query.shape[1] * key.shape[2] * wide.itemsize
-    parts = [_piece(q.to(wide) * scale, keys, values, bias) for q in query.split(max(1, _SCORES_BYTES // row_bytes), 2)]
+    parts = [
+        _attend_rows(q.to(wide) * scale, keys, values, bias) for q in query.split(max(1, _SCORES_BYTES // row_bytes), 2)
+    ]
     out, lse = (torch.cat(side, 2) for side in zip(*parts, strict=True))
     return out.to(query.dtype), lse
 
 
-def _piece(query, keys, values, bias):  # type: ignore[no-untyped-def]
+def _attend_rows(query, keys, values, bias):  # type: ignore[no-untyped-def]
     scores = query @ keys
     if bias is not None:
         scores += bias
     lse = scores.logsumexp(-1)
-    seen = lse != -torch.inf
-    return (scores - torch.where(seen, lse, 0.0).unsqueeze(-1)).exp_() @ values, lse
+    visible = lse != -torch.inf
+    return (scores - torch.where(visible, lse, 0.0).unsqueeze(-1)).exp_() @ values, lse
 
 
-#: The dense kernels that give a log-sum-exp, best first: (query, key, value, bias, scale) -> (out, lse), and why one cannot.
+#: The dense kernels that give a log-sum-exp, best first: (query, key, value, bias, scale) -> (out, lse), and the reason
+#: why it cannot take a call.
 DENSE: dict[str, tuple[Callable[..., tuple[torch.Tensor, torch.Tensor]], Callable[[DenseCase], str | None]]] = {
     "cpu-flash": (_cpu_flash, _refuses_cpu),
     "flash-attn": (

@@ -1,5 +1,5 @@
-"""The flash-attn package's dense kernel: version 3 (`flash_attn_interface`, Hopper) where it is installed, else version
-2.
+"""Dense kernel of the flash-attn package: version 3 (`flash_attn_interface`, Hopper) where it is installed, else
+version 2.
 
 Both take [batch, length, heads, head_dim] and give the natural log-sum-exp as [batch, heads, length].
 """
@@ -16,7 +16,7 @@ _MODULES = ("flash_attn_interface", "flash_attn")
 
 
 def missing() -> str | None:
-    """Why it cannot be called, or None."""
+    """Why it cannot be called; None where it can."""
     return None if _installed() else "flash-attn is not installed"
 
 

@@ -46,14 +46,14 @@ def flex_attention(
 
 
 def to_block_mask(block_map: BlockMap, key_mask: torch.Tensor | None = None) -> Any:
-    """FlexAttention's own form of a map. Full blocks skip the mask function; with padding every block calls it."""
+    """A map in FlexAttention's form. Full blocks skip the mask function; with padding every block calls it."""
     from torch.nn.attention.flex_attention import BlockMask
 
-    kept, columns = block_map.to_dense(), block_map.columns.to(torch.int32)
+    attended, columns = block_map.to_dense(), block_map.columns.to(torch.int32)
     m, n, length = block_map.query_block, block_map.key_block, block_map.key_length
 
     def mask_mod(b, h, row, column):  # type: ignore[no-untyped-def]
-        allowed = kept[b, h, row // m, column // n] & (column < length)
+        allowed = attended[b, h, row // m, column // n] & (column < length)
         return allowed if key_mask is None else allowed & key_mask[b, column.clamp(max=length - 1)]
 
     width = block_map.shape[1]

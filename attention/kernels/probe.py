@@ -18,7 +18,7 @@ _TOLERANCE = 2e-2  # of values near 1, in half precision
 
 @dataclass(frozen=True)
 class BackendReport:
-    """A backend's name, whether a call gave the right result, and why not (or what was called)."""
+    """A backend's name, whether a call gave the correct result, and the reason if not (or what was called)."""
 
     name: str
     available: bool
@@ -27,7 +27,7 @@ class BackendReport:
 
 def probe_backends() -> list[BackendReport]:
     """Try every backend on the best device: half precision on CUDA, fp32 on a CPU. lse-: dense ones that also give the
-    log-sum-exp that a search and an audit need, the first of which serves."""
+    log-sum-exp that searches and audits need; the first of them is used."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -46,14 +46,14 @@ def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # t
         return BackendReport(name, False, f"not installed ({str(error).splitlines()[0]})")
     except UnsupportedError as error:
         return BackendReport(name, False, str(error))
-    except Exception as error:  # a backend may fail in any way; that is what is asked
+    except Exception as error:  # a backend may fail in any way, which is what is probed
         lines = str(error).strip().splitlines()
         return BackendReport(name, False, f"{type(error).__name__}: {lines[0][:110] if lines else 'no message'}")
     worst = float((result.float() - expected).abs().max())
     if not worst < _TOLERANCE:
-        return BackendReport(name, False, f"wrong result: off by {worst:.3g} from plain attention")
+        return BackendReport(name, False, f"wrong result: maximum error {worst:.3g} against plain attention")
     return BackendReport(
-        name, True, f"{query.device.type}, {str(query.dtype).removeprefix('torch.')}, off by {worst:.1e}"
+        name, True, f"{query.device.type}, {str(query.dtype).removeprefix('torch.')}, maximum error {worst:.1e}"
     )
 
 

@@ -1,8 +1,8 @@
 """Table of block-sparse kernels: which one can take which call, and why another cannot.
 
 A kernel is a row here and a file next to it, which has the kernel and a function `refuses(case)`. `auto` takes the first
-row that can honour every argument of a call; a kernel that cannot is never chosen, and `reasons` tells why. No torch is
-imported before a kernel is asked, so configurations can read the names.
+row that can take a call with all its arguments; a kernel that cannot is never chosen, and `reasons` gives the reason. Reading the
+table loads no torch, so that configurations can check names.
 """
 
 from __future__ import annotations

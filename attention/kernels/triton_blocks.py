@@ -2,7 +2,7 @@
 use.
 
 Scores, sums and accumulators are fp32; exponentials are base 2 inside, every log-sum-exp outside is natural. Any head
-dim to 256 (padded in registers to a power of two), any length, strided [b, l, h, d] storage without a copy, GQA.
+dim up to 256 (padded in registers to a power of two), any length, strided [b, l, h, d] storage without a copy, GQA.
 Online softmax and tiling: FlashAttention-2 (arXiv 2307.08691); masses from a cached lse: AdaSpa (arXiv 2502.21079).
 """
 
@@ -24,10 +24,10 @@ def _forward(  # type: ignore[no-untyped-def]
     Q, K, V, Columns, Counts, Valid, Out, Lse,
     sq_b, sq_h, sq_l, sk_b, sk_h, sk_l, sv_b, sv_h, sv_l, so_b, so_h, so_l, sm_b,
     heads, groups, query_length, key_length, rows, width, scale,
-    HAS_MASK: tl.constexpr, M: tl.constexpr, PARTS: tl.constexpr, N: tl.constexpr, PIECES: tl.constexpr,
+    HAS_MASK: tl.constexpr, M: tl.constexpr, PARTS: tl.constexpr, N: tl.constexpr, TILES: tl.constexpr,
     D: tl.constexpr, D_PAD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of M query rows of one head. A query block is PARTS tiles, a key block PIECES tiles of N keys."""
+    """One tile of M query rows of one head. A query block is PARTS of them, a key block TILES tiles of N keys."""
     part = tl.program_id(0)
     b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
     g = h // groups
@@ -46,8 +46,8 @@ def _forward(  # type: ignore[no-untyped-def]
     acc = tl.zeros([M, D_PAD], tl.float32)
     for i in range(count):
         column = tl.load(Columns + where * width + i).to(tl.int32)
-        for piece in tl.static_range(PIECES):
-            offs_n = (column * PIECES + piece) * N + tl.arange(0, N)
+        for tile in tl.static_range(TILES):
+            offs_n = (column * TILES + tile) * N + tl.arange(0, N)
             in_keys = offs_n < key_length
             ok = in_keys[:, None] & in_dim[None, :]
             offs = offs_n[:, None].to(tl.int64)
@@ -64,12 +64,12 @@ def _forward(  # type: ignore[no-untyped-def]
             v = tl.load(V + b.to(tl.int64) * sv_b + g * sv_h + offs * sv_l + offs_d[None, :], mask=ok, other=0.0)
             acc = acc * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
             peak = new_peak
-    kept = offs_m < query_length
+    inside = offs_m < query_length
     tl.store(
         Out + b.to(tl.int64) * so_b + h * so_h + offs_m[:, None].to(tl.int64) * so_l + offs_d[None, :],
-        (acc / total[:, None]).to(Out.dtype.element_ty), mask=kept[:, None] & in_dim[None, :],
+        (acc / total[:, None]).to(Out.dtype.element_ty), mask=inside[:, None] & in_dim[None, :],
     )  # fmt: skip
-    tl.store(Lse + (b * heads + h).to(tl.int64) * query_length + offs_m, (peak + tl.log2(total)) * _LN2, mask=kept)
+    tl.store(Lse + (b * heads + h).to(tl.int64) * query_length + offs_m, (peak + tl.log2(total)) * _LN2, mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -77,7 +77,7 @@ def _row_mass(  # type: ignore[no-untyped-def]
     Q, K, Rows, Cached, Valid, Out,
     sq_b, sq_h, sq_l, sk_b, sk_h, sk_l, sc_b, sc_h, sm_b,
     heads, groups, count, key_length, blocks, scale,
-    HAS_LSE: tl.constexpr, HAS_MASK: tl.constexpr, M: tl.constexpr, N: tl.constexpr, PIECES: tl.constexpr,
+    HAS_LSE: tl.constexpr, HAS_MASK: tl.constexpr, M: tl.constexpr, N: tl.constexpr, TILES: tl.constexpr,
     D: tl.constexpr, D_PAD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """log of each key block's weight sum, for M of the query tokens listed in Rows: [b, h, n, q], natural logarithm."""
@@ -99,8 +99,8 @@ def _row_mass(  # type: ignore[no-untyped-def]
     for column in range(blocks):
         peak = tl.full([M], -float("inf"), tl.float32)
         total = tl.zeros([M], tl.float32)
-        for piece in tl.static_range(PIECES):
-            offs_n = (column * PIECES + piece) * N + tl.arange(0, N)
+        for tile in tl.static_range(TILES):
+            offs_n = (column * TILES + tile) * N + tl.arange(0, N)
             in_keys = offs_n < key_length
             k = tl.load(
                 K + b.to(tl.int64) * sk_b + g * sk_h + offs_n[:, None].to(tl.int64) * sk_l + offs_d[None, :],
@@ -144,7 +144,7 @@ def triton_attention(
         query, key, value, block_map.columns, block_map.counts, mask, out, lse,
         *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3], mask.stride(0),
         h, h // key.shape[1], length, key.shape[2], rows, block_map.columns.shape[-1], d**-0.5 if scale is None else scale,
-        HAS_MASK=key_mask is not None, M=tile_m, PARTS=parts, N=tile_n, PIECES=block_map.key_block // tile_n,
+        HAS_MASK=key_mask is not None, M=tile_m, PARTS=parts, N=tile_n, TILES=block_map.key_block // tile_n,
         D=d, D_PAD=max(16, triton.next_power_of_2(d)), PRECISION=_precision(query), num_warps=4 if d <= 64 else 8,
     )  # fmt: skip
     return out, lse
@@ -173,7 +173,7 @@ def triton_row_mass(
         query, key, rows, cached, mask, logs,
         *query.stride()[:3], *key.stride()[:3], *cached.stride()[:2], mask.stride(0),
         h, h // key.shape[1], len(rows), key.shape[2], blocks, d**-0.5 if scale is None else scale,
-        HAS_LSE=lse is not None, HAS_MASK=key_mask is not None, M=tile_m, N=tile_n, PIECES=key_block // tile_n,
+        HAS_LSE=lse is not None, HAS_MASK=key_mask is not None, M=tile_m, N=tile_n, TILES=key_block // tile_n,
         D=d, D_PAD=max(16, triton.next_power_of_2(d)), PRECISION=_precision(query), num_warps=4,
     )  # fmt: skip
     found = logs.logsumexp(-1)

@@ -1,4 +1,4 @@
-"""xformers' dense kernel: CUDA GPUs and dtypes that flash kernels do not take (fp32, before Ampere).
+"""Dense kernel of xformers, for CUDA GPUs and dtypes that flash kernels do not take (fp32, before Ampere).
 
 It takes [batch, length, heads, head_dim]; its log-sum-exp [batch, heads, length] may be padded along the length.
 """
@@ -11,7 +11,7 @@ import torch
 
 
 def missing() -> str | None:
-    """Why it cannot be called, or None."""
+    """Why it cannot be called; None where it can."""
     return None if importlib.util.find_spec("xformers") is not None else "xformers is not installed"
 
 

@@ -96,7 +96,7 @@ class AttentionPolicy(ABC, Generic[S]):
         return self.config.query_block or default_query_block(call.query.device)
 
     def search_options(self, call: AttentionCall) -> dict[str, Any]:
-        """The arguments that every search and audit of this call shares."""
+        """The arguments that all searches and audits of this call have in common."""
         return {
             "query_block": self.query_block(call), "key_block": self.config.key_block, "forced": call.forced,
             "scale": call.scale, "key_mask": call.key_mask, "seed": call.seed,

@@ -1,7 +1,7 @@
 """Recall policy: adaptive block-sparse attention that keeps a target recall in every head.
 
 The map is audited on random rows before every use, so a miss never reaches the output: the heads that miss are searched
-again, then more widely, and run dense at the last.
+again, then with a higher target, and finally run dense.
 """
 
 from __future__ import annotations

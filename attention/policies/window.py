@@ -1,4 +1,4 @@
-"""Window policy: a fixed band of blocks around each query block, a baseline that looks at no query or key."""
+"""Window policy: a fixed band of blocks around each query block, a baseline that does not depend on queries or keys."""
 
 from __future__ import annotations
 

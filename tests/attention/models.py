@@ -55,7 +55,7 @@ def build(name: str, config: dict[str, Any]) -> nn.Module:
     model: nn.Module = getattr(diffusers, name)(**config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            if not parameter.any():  # gates and last layers start at zero, and hide all that happens before them
+            if not parameter.any():  # gates and last layers start at zero and would hide the layers before them
                 parameter.normal_(std=0.1)
     return model
 
@@ -76,7 +76,7 @@ def vace_inputs() -> dict[str, Any]:
 
 
 def chronoedit_inputs() -> dict[str, Any]:
-    many = {"encoder_hidden_states": text(512)}  # its attention takes the last 512 tokens for text, whatever they are
+    many = {"encoder_hidden_states": text(512)}  # its attention treats the last 512 tokens as text, whatever they are
     return wan_inputs(encoder_hidden_states_image=text(5, 12, seed=3), **many)
 
 
@@ -172,7 +172,7 @@ def unet_inputs(**more: Any) -> dict[str, Any]:
 
 
 def motion_inputs() -> dict[str, Any]:
-    return unet_inputs(encoder_hidden_states=text().repeat(FRAMES, 1, 1))  # once a frame, as the pipeline does
+    return unet_inputs(encoder_hidden_states=text().repeat(FRAMES, 1, 1))  # once per frame, as in the pipeline
 
 
 def latte_inputs() -> dict[str, Any]:
@@ -273,7 +273,9 @@ TINY: tuple[Tiny, ...] = (
     row("AllegroTransformer3DModel", ALLEGRO, allegro_inputs),
     row("CosmosTransformer3DModel", COSMOS, cosmos_inputs),
     row("Kandinsky5Transformer3DModel", KANDINSKY5, kandinsky5_inputs),  # returns a tensor, not a tuple
-    row("LatteTransformer3DModel", LATTE, latte_inputs),  # from here on: each frame by itself, and each place over time
+    row(
+        "LatteTransformer3DModel", LATTE, latte_inputs
+    ),  # from here on: spatial attention per frame, temporal attention per position
     row("UNetMotionModel", UNET_MOTION, motion_inputs),
     row("UNet3DConditionModel", UNET_3D, unet_inputs),
     row("I2VGenXLUNet", UNET_3D, i2vgen_inputs),

@@ -1,4 +1,4 @@
-"""Attaching: bit-identical where nothing is left out, gone without a trace after, and nobody finds another's state."""
+"""Attaching: bit-identical where nothing is left out, removed without a trace, and no state is shared."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_error_within_the_model_leaves_it_usable() -> None:
 
 
 @pytest.mark.parametrize("order", ["raster", "tile"])
-def test_the_promise_is_kept_against_a_full_audit(order: str) -> None:
+def test_the_promise_is_met_in_a_full_audit(order: str) -> None:
     model = wan(8.0)
     with attach(model, small(recall=0.9, audit="full", order=order), steps=4) as handle:
         for timestep in (1000.0, 800.0, 500.0, 200.0):
@@ -112,17 +112,17 @@ def test_the_promise_is_kept_against_a_full_audit(order: str) -> None:
     assert report["tokens"] == TOKENS and set(report["untouched"]) == {"blocks.0.attn2", "blocks.1.attn2"}
 
 
-def test_a_map_that_fits_is_used_again_and_one_that_does_not_is_searched_anew() -> None:
+def test_a_map_is_used_again_while_it_fits_and_then_searched_again() -> None:
     model = wan(8.0)
     with attach(model, small(recall=0.8)) as handle:
         for timestep in (900.0, 899.0, 898.0, 897.0, 896.0):
             call(model, timestep)  # the same latents: the map still fits
         assert handle.report()["searches"] == [[1, 1, 0, 1, 0]] * 2  # at ever longer intervals
-        call(model, 400.0, seed=99)  # others: the audit finds out
+        call(model, 400.0, seed=99)  # other latents: the audit rejects the map
         assert all(row[5] >= 1 for row in handle.report()["searches"]) and handle.report()["least_recall"] >= 0.8
 
 
-def test_adaspa_runs_by_its_calendar() -> None:
+def test_adaspa_searches_at_its_steps() -> None:
     model = wan(8.0)
     config = SparseAttention.adaspa(0.8, min_length=64, query_block=16, key_block=16)
     plain = [call(model, 1000.0 - 100 * i, seed=i) for i in range(10)]
@@ -152,7 +152,7 @@ def test_adaspa_runs_by_its_calendar() -> None:
         "no warm-up",
     ],
 )
-def test_adaspa_s_calendar(options: dict[str, Any], steps: int, expected: list[int]) -> None:
+def test_search_steps_of_adaspa(options: dict[str, Any], steps: int, expected: list[int]) -> None:
     assert AdaSpaPolicy(SparseAttention.adaspa(0.8, **options)).search_steps(steps) == expected
 
 
@@ -167,7 +167,7 @@ def test_guidance_branches_do_not_share_state() -> None:
     assert found == [(step, branch, step < 2) for step in range(3) for branch in ("0", "1")]
 
 
-def test_a_new_run_a_new_size_and_another_model_start_afresh() -> None:
+def test_a_new_run_a_new_size_and_another_model_start_without_state() -> None:
     one, two = wan(8.0), wan(8.0, seed=5)
     with attach(one, small()) as first, attach(two, small()) as second:
         call(one, 900.0), call(one, 500.0), call(two, 900.0)
@@ -183,24 +183,24 @@ def test_a_new_run_a_new_size_and_another_model_start_afresh() -> None:
         assert torch.equal(call(two, 500.0), alone)
 
 
-def test_the_engine_s_own_words_for_step_and_branch_are_taken() -> None:
+def test_step_and_branch_are_those_that_the_engine_states() -> None:
     model = wan(8.0)
     with attach(model, small(), steps=7) as handle, handle.at(3, "cond"):
         call(model)
     assert {(record.step, record.branch) for record in handle.records} == {(3, "cond")}
 
 
-@pytest.mark.parametrize("timesteps", [(900.0, 600.0, 300.0), (0.0, 300.0, 600.0)], ids=["down", "up, as Mochi's"])
-def test_steps_are_told_from_timesteps_in_either_direction(timesteps: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("timesteps", [(900.0, 600.0, 300.0), (0.0, 300.0, 600.0)], ids=["down", "up, as in Mochi"])
+def test_steps_are_counted_from_timesteps_in_either_direction(timesteps: tuple[float, ...]) -> None:
     model = wan(8.0)
     with attach(model, small()) as handle:
-        for _ in range(2):  # the second run starts afresh
+        for _ in range(2):  # the second run starts without state
             for timestep in timesteps:
                 call(model, timestep)
             assert [r.step for r in handle.records if r.layer == "blocks.0.attn1"] == [0, 1, 2]
 
 
-def test_gradients_stay_dense_and_stand_in_the_report() -> None:
+def test_calls_with_gradients_stay_dense_and_are_reported() -> None:
     model = wan(8.0)
     with attach(model, small()) as handle:
         call(model, 900.0)
@@ -241,14 +241,14 @@ class LoneAttention(nn.Module):
     ],
     ids=["causal", "dropout", "triangular mask", "additive mask"],
 )
-def test_what_no_map_can_stand_for_stays_dense(options: dict[str, Any], reason: str) -> None:
+def test_calls_that_no_block_map_can_express_stay_dense(options: dict[str, Any], reason: str) -> None:
     model, x = Lone(**options), torch.randn(1, 128, 32)
     with torch.no_grad(), attach(model, small()) as handle:
         torch.manual_seed(0)
         attached = model(x)
-        (told,) = handle.report()["dense"]
+        (recorded,) = handle.report()["dense"]
     torch.manual_seed(0)
-    assert reason in told and torch.equal(attached, model(x))
+    assert reason in recorded and torch.equal(attached, model(x))
 
 
 def test_a_second_handle_a_compiled_model_and_copies_are_refused() -> None:
@@ -269,13 +269,13 @@ def test_a_second_handle_a_compiled_model_and_copies_are_refused() -> None:
         attach(torch.compile(wan(), backend="eager"), small())
 
 
-def test_a_named_backend_that_cannot_is_an_error() -> None:
+def test_a_named_backend_that_cannot_take_the_call_is_an_error() -> None:
     model = wan(8.0)
     with attach(model, small(backend="flex")), pytest.raises(UnsupportedError, match="flex"):
         call(model)
 
 
-def test_another_attention_backend_is_set_aside_and_put_back() -> None:
+def test_another_attention_backend_is_replaced_and_restored() -> None:
     from diffusers.models.attention_dispatch import AttentionBackendName
 
     model = wan(8.0)
@@ -283,7 +283,7 @@ def test_another_attention_backend_is_set_aside_and_put_back() -> None:
         block.attn1.processor._attention_backend = AttentionBackendName._NATIVE_MATH
     plain = call(model)
     with attach(model, small(min_length=10**4)):
-        assert torch.equal(call(model), plain)  # what stays dense stays with its own backend
+        assert torch.equal(call(model), plain)  # dense calls retain their backend
     with attach(model, small()) as handle:
         call(model)
         assert len(handle.records) == 2
@@ -308,16 +308,18 @@ def test_another_attention_backend_is_set_aside_and_put_back() -> None:
         "adaspa without steps",
         "dense steps without steps",
         "dense",
-        "unknown word",
+        "unknown spec",
         "a number",
     ],
 )
-def test_what_cannot_be_attached_is_refused(target: object, config: Any, match: str) -> None:
+def test_targets_and_configurations_that_cannot_be_attached_are_refused(
+    target: object, config: Any, match: str
+) -> None:
     with pytest.raises(InputError, match=match):
         attach(target, config)
 
 
-def test_nan_goes_through_as_in_the_plain_model() -> None:
+def test_nan_propagates_as_in_the_plain_model() -> None:
     model = wan(8.0)
     model.blocks[0].attn1.to_v.weight.data[0, 0] = torch.nan
     plain = call(model)

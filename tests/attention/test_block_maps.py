@@ -1,4 +1,4 @@
-"""Maps: every form of one says the same, at any length, and shapes that disagree are refused."""
+"""Block maps: all forms of a map agree, at any length, and shapes that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videogen.attention import BlockMap, Forced, TokenGrid, inverse, permutation
 
 CASES = [
     pytest.param(64, 64, 1000, id="ragged last blocks"),
-    pytest.param(64, 64, 1024, id="whole blocks"),
+    pytest.param(64, 64, 1024, id="full blocks"),
     pytest.param(256, 64, 1000, id="query blocks larger"),
     pytest.param(32, 128, 1000, id="key blocks larger"),
     pytest.param(64, 64, 40, id="shorter than a block"),
@@ -19,17 +19,17 @@ CASES = [
 
 
 def random_map(
-    query_block: int, key_block: int, length: int | tuple[int, int], share: float = 0.3, heads: int = 3
+    query_block: int, key_block: int, length: int | tuple[int, int], density: float = 0.3, heads: int = 3
 ) -> BlockMap:
     generator = torch.Generator().manual_seed(1)
     rows, cols = length if isinstance(length, tuple) else (length, length)
-    mask = torch.rand(2, heads, -(-rows // query_block), -(-cols // key_block), generator=generator) < share
+    mask = torch.rand(2, heads, -(-rows // query_block), -(-cols // key_block), generator=generator) < density
     mask[..., 0] |= ~mask.any(-1)
     return BlockMap.from_dense(mask, query_block=query_block, key_block=key_block, length=length)
 
 
 @pytest.mark.parametrize(("query_block", "key_block", "length"), CASES)
-def test_every_form_says_the_same(query_block: int, key_block: int, length: int | tuple[int, int]) -> None:
+def test_all_forms_of_a_map_agree(query_block: int, key_block: int, length: int | tuple[int, int]) -> None:
     found = random_map(query_block, key_block, length)
     mask = found.to_dense()
     again = BlockMap.from_dense(mask, query_block=query_block, key_block=key_block, length=length)
@@ -65,7 +65,7 @@ def test_forced_ranges_reach_every_block_they_touch() -> None:
     ],
     ids=["not bool", "wrong shape", "empty rows"],
 )
-def test_masks_that_cannot_be_are_refused(mask: torch.Tensor, match: str) -> None:
+def test_invalid_masks_are_refused(mask: torch.Tensor, match: str) -> None:
     with pytest.raises(InputError, match=match):
         BlockMap.from_dense(mask, query_block=64, key_block=64, length=190)
 

@@ -1,5 +1,5 @@
-"""Which dense kernel serves which call; the adapters of packages that are not here, by stand-ins of their documented
-faces."""
+"""Choice of the dense kernel for a call; adapters of packages that are not installed, tested with stand-ins for their
+documented interfaces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASE = {
     "bias": False,
 }
 CHOICES = [
-    pytest.param({}, set(), "cuda-flash", id="torch's own"),
+    pytest.param({}, set(), "cuda-flash", id="the kernel of torch"),
     pytest.param({}, {"flash-attn", "xformers"}, "flash-attn", id="flash-attn before it"),
     pytest.param({"capability": (7, 5)}, {"flash-attn", "xformers"}, "xformers", id="before Ampere"),
     pytest.param({"capability": (7, 5)}, set(), "math", id="before Ampere, without xformers"),
@@ -39,16 +39,16 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "installed", "chosen"), CHOICES)
-def test_the_best_kernel_that_can_is_chosen(
-    asked: dict[str, Any], installed: set[str], chosen: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("changes", "installed", "chosen"), CHOICES)
+def test_the_best_kernel_that_can_take_the_call_is_chosen(
+    changes: dict[str, Any], installed: set[str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module, name in ((flash, "flash-attn"), (xformers_dense, "xformers")):
         monkeypatch.setattr(
             module, "missing", lambda name=name: None if name in installed else f"{name} is not installed"
         )
     monkeypatch.setattr("videogen.attention.kernels.dense.has_triton", lambda: "triton" in installed)
-    case = DenseCase(**CASE | asked)
+    case = DenseCase(**CASE | changes)
     assert choose_dense(case) == chosen
     why = dense_reasons(case)
     assert why[chosen] is None and all(isinstance(why[name], str) for name in list(DENSE)[: list(DENSE).index(chosen)])
@@ -106,7 +106,7 @@ STAND_INS = [
 
 
 @pytest.mark.parametrize(("adapter", "modules"), STAND_INS)
-def test_an_adapter_gives_output_and_lse_as_the_rest_expects(
+def test_an_adapter_gives_output_and_lse_like_the_other_kernels(
     adapter: Callable[..., Any], modules: dict[str, tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, (function, call) in modules.items():
@@ -122,9 +122,9 @@ def test_an_adapter_gives_output_and_lse_as_the_rest_expects(
     assert torch.allclose(out, expected, atol=1e-5) and torch.allclose(lse, expected_lse, atol=1e-5)
 
 
-def test_what_is_not_installed_says_so() -> None:
+def test_missing_packages_are_named() -> None:
     if flash.missing():
         with pytest.raises(ImportError, match="flash_attn"):
             flash.flash_attn(*torch.zeros(3, 1, 1, 4, 8), 1.0)
-    for told in (flash.missing(), xformers_dense.missing()):
-        assert told is None or told.endswith("is not installed")
+    for reason in (flash.missing(), xformers_dense.missing()):
+        assert reason is None or reason.endswith("is not installed")

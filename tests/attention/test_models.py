@@ -1,4 +1,4 @@
-"""Every video denoiser that diffusers ships, at tiny size: attaching finds its self-attention without a patch of its
+"""Every video denoiser that diffusers ships, at tiny size: attaching finds its self-attention without patching its
 class."""
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def test_pass_through_is_bit_identical_and_leaves_nothing(tiny: Tiny) -> None:
 
 @each_model
 def test_density_one_through_the_sparse_kernel_equals_plain(tiny: Tiny) -> None:
-    """Attention layers are found, tokens are permuted and put back, masks and text are honoured: else this would differ."""
+    """Attention layers are found, tokens are reordered and restored, masks and text are respected: else this would
+    differ."""
     model = tiny.build()
     plain = outputs(model, tiny)
     everything = SparseAttention(
@@ -53,7 +54,7 @@ def test_density_one_through_the_sparse_kernel_equals_plain(tiny: Tiny) -> None:
 
 
 @each_model
-def test_text_is_seen_by_all_and_sees_all(tiny: Tiny) -> None:
+def test_text_attends_to_all_and_is_attended_by_all(tiny: Tiny) -> None:
     model = tiny.build()
     narrow = SparseAttention(recall=None, sparsity=0.9, policy="window", min_length=32, audit="off", **BLOCKS)
     with attach(model, narrow) as handle:

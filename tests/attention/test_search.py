@@ -1,4 +1,4 @@
-"""The search: what it promises it holds, on attention that is sharp, diffuse, broken, grouped or short."""
+"""The search of block maps: it meets its target on attention that is sharp, diffuse, grouped, short or has NaN."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def exact_recall(query: torch.Tensor, key: torch.Tensor, block_map: BlockMap) ->
 @pytest.mark.parametrize("rows", [None, 8, 16], ids=["all rows", "8 rows", "16 rows"])
 @pytest.mark.parametrize("recall", [0.8, 0.95, 0.99])
 @pytest.mark.parametrize("key_heads", [4, 2], ids=["", "grouped"])
-def test_a_stated_recall_is_held_in_every_head(rows: int | None, recall: float, key_heads: int) -> None:
+def test_a_target_recall_is_met_in_every_head(rows: int | None, recall: float, key_heads: int) -> None:
     query, key = smooth(key_heads=key_heads, sharpness=2.5)
     found = search(query, key, recall=recall, rows=rows, query_block=64)
     true = exact_recall(query, key, found)
@@ -53,36 +53,36 @@ def test_sharp_attention_costs_little() -> None:
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9])
-def test_a_stated_sparsity_is_met(sparsity: float) -> None:
+def test_a_target_sparsity_is_met(sparsity: float) -> None:
     query, key = smooth(sharpness=2.0)
     plain = search(query, key, sparsity=sparsity, query_block=64)
     adaptive = search(query, key, sparsity=sparsity, query_block=64, head_adaptive=True)
     assert plain.density == pytest.approx(1 - sparsity, abs=0.02) and adaptive.density == pytest.approx(
         1 - sparsity, abs=0.02
     )
-    assert plain.counts.unique().numel() == 1  # row-wise: every row keeps as many
+    assert plain.counts.unique().numel() == 1  # row-wise: every row has as many
     assert (plain.recall > (1 - sparsity) * 1.3).all()  # type: ignore[operator]
 
 
-def test_head_adaptive_sparsity_is_adaspa_s() -> None:
+def test_head_adaptive_sparsity_is_that_of_adaspa() -> None:
     """Two of six heads above 0.8: the best two get (1 + s) / 2, the worst two (3s - 1) / 2."""
     mass = torch.ones(1, 6, 8, 10)
     mass[:, [1, 4], :, :2] = 1000
-    shares = head_sparsity(mass, 0.8, torch.zeros(mass.shape, dtype=torch.bool))[0]
-    assert shares[[1, 4]].tolist() == pytest.approx([0.9, 0.9])
-    assert sorted(shares.tolist()) == pytest.approx([0.7, 0.7, 0.8, 0.8, 0.9, 0.9])
+    sparsities = head_sparsity(mass, 0.8, torch.zeros(mass.shape, dtype=torch.bool))[0]
+    assert sparsities[[1, 4]].tolist() == pytest.approx([0.9, 0.9])
+    assert sorted(sparsities.tolist()) == pytest.approx([0.7, 0.7, 0.8, 0.8, 0.9, 0.9])
     with pytest.raises(InputError, match="below 1/3"):
         head_sparsity(mass, 0.3, torch.zeros(mass.shape, dtype=torch.bool))
 
 
-def test_row_wise_choice_takes_forced_blocks_first() -> None:
+def test_row_wise_selection_takes_forced_blocks_first() -> None:
     mass = torch.arange(10.0).expand(1, 1, 2, 10)
     forced = torch.zeros(1, 1, 2, 10, dtype=torch.bool)
     forced[..., 0] = True
     assert top_rows(mass, 0.8, forced)[0, 0, 0].nonzero().flatten().tolist() == [0, 9]
 
 
-def test_forced_ranges_stand_in_the_map() -> None:
+def test_forced_ranges_are_in_the_map() -> None:
     query, key = smooth()
     found = search(
         query, key, recall=0.9, rows=8, query_block=64, forced=Forced(rows=[(0, 10)], columns=[(2000, 2048)])
@@ -91,24 +91,24 @@ def test_forced_ranges_stand_in_the_map() -> None:
     assert mask[..., 0, :].all() and mask[..., -1].all()
 
 
-def test_the_audit_sees_what_a_map_keeps() -> None:
+def test_an_audit_measures_the_recall_of_a_map() -> None:
     query, key = smooth(sharpness=3.0)
     found = search(query, key, recall=0.9, rows=None, query_block=64)
     true = exact_recall(query, key, found)
     mean, bound = audit_map(query, key, found, rows=512)
     assert (mean - true).abs().max() < 0.03 and (bound <= mean).all() and (bound < true + 0.01).all()
     other = torch.randn_like(query)
-    assert (audit_map(other, key, found)[0] < 0.6).all()  # other queries: the map does not fit, and the audit says so
+    assert (audit_map(other, key, found)[0] < 0.6).all()  # other queries, which the map does not fit
 
 
-def test_recall_one_and_sparsity_zero_keep_everything() -> None:
+def test_recall_one_and_sparsity_zero_leave_nothing_out() -> None:
     query, key = smooth(300)
     assert search(query, key, recall=1.0).density == search(query, key, sparsity=0.0).density == 1.0
 
 
 @pytest.mark.parametrize("where", ["query", "key"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
-def test_broken_inputs_propagate_and_do_not_crash(where: str, value: float) -> None:
+def test_inputs_that_are_not_finite_propagate_and_do_not_crash(where: str, value: float) -> None:
     query, key = smooth(700)
     {"query": query, "key": key}[where][0, 1, 123, 0] = value
     found = search(query, key, recall=0.9, rows=None, query_block=64)
@@ -117,22 +117,22 @@ def test_broken_inputs_propagate_and_do_not_crash(where: str, value: float) -> N
     assert torch.equal(dense.isnan().any(-1), sparse.isnan().any(-1)) and dense.isnan().any()
 
 
-def test_tail_compensation_comes_nearer() -> None:
+def test_tail_compensation_reduces_the_error() -> None:
     query, key = smooth(sharpness=2.0)
     generator = torch.Generator().manual_seed(5)
     value = torch.randn(key.shape, generator=generator).cumsum(2) / 30
     found = search(query, key, recall=0.7, rows=None, query_block=64)
     exact = F.scaled_dot_product_attention(query, key, value)
     out, lse = sparse_attention(query, key, value, found, return_lse=True)
-    helped = add_tail(out, lse, query, key, value, found)
-    assert (helped - exact).square().mean() < 0.5 * (out - exact).square().mean()
+    compensated = add_tail(out, lse, query, key, value, found)
+    assert (compensated - exact).square().mean() < 0.5 * (out - exact).square().mean()
     full = BlockMap.full(1, 4, query_block=64, key_block=64, length=2048)
     out, lse = sparse_attention(query, key, value, full, return_lse=True)
     assert torch.equal(add_tail(out, lse, query, key, value, full), out)  # nothing dropped, nothing added
 
 
 def test_tail_is_exact_where_blocks_are_constant() -> None:
-    """Keys and values that do not vary within a block are their own mean, so that nothing is lost."""
+    """Keys and values that do not vary within a block equal their mean, so that nothing is lost."""
     generator = torch.Generator().manual_seed(0)
     key, value = (torch.randn(1, 2, 5, 16, generator=generator).repeat_interleave(64, 2)[:, :, :300] for _ in range(2))
     query = torch.randn(1, 2, 300, 16, generator=generator)
@@ -197,16 +197,16 @@ def test_bad_configurations_are_refused(options: dict[str, Any], match: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "recall", "match"),
+    ("spec", "recall", "match"),
     [("sparse", None, "use dense, adaptive"), ("adaspa:x", None, "use dense"), ("adaspa:2", None, "sparsity=2.0"),
      ("dense", 0.9, "recall=0.9 is for"), ("adaptive", 7.0, "recall=7.0"), ("adaspa:0.8.1", None, "unknown")],
 )  # fmt: skip
-def test_bad_words_are_refused(text: str, recall: float | None, match: str) -> None:
+def test_bad_specs_are_refused(spec: str, recall: float | None, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        SparseAttention.parse(text, recall)
+        SparseAttention.parse(spec, recall)
 
 
-def test_words_become_configurations() -> None:
+def test_specs_become_configurations() -> None:
     assert SparseAttention.parse("dense") is None
     assert SparseAttention.parse("adaptive", 0.9) == SparseAttention(recall=0.9)
     published = SparseAttention.parse("adaspa:0.8")
@@ -227,8 +227,8 @@ def first_outcome(
     return policy.attend(call, policy.initial_state())[0]
 
 
-def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
-    """Nearly full lists cost more than no lists; the others of its layer go on saving."""
+def test_a_diffuse_head_runs_dense_next_to_sparse_heads() -> None:
+    """Nearly full lists cost more than none; the other heads of the layer remain sparse."""
     query, key = smooth()
     query[:, 0] *= 0.0
     outcome = first_outcome(SparseAttention(recall=0.9, query_block=64), query, key, torch.randn_like(key))
@@ -237,32 +237,31 @@ def test_a_diffuse_head_runs_whole_beside_sparse_ones() -> None:
     assert outcome.recall is not None and outcome.recall >= 0.9
 
 
-def test_an_unaudited_promise_stands_by_its_search() -> None:
+def test_an_unaudited_recall_is_that_of_the_search() -> None:
     query, key = smooth()
-    query[:, 0] *= 0.0  # a head that is made whole
+    query[:, 0] *= 0.0  # a head that is made dense
     config = SparseAttention(recall=0.9, query_block=64, audit="off")
     outcome = first_outcome(config, query, key, key)
     assert outcome.block_map is not None and outcome.recall is not None and outcome.recall >= 0.9
 
 
-def test_the_bound_is_wrong_no_more_often_than_it_says() -> None:
-    """Rows that hit or miss, rarely: where a normal approximation sees no miss in its sample and is sure that there is
-    none."""
+def test_the_bound_is_wrong_no_more_often_than_its_error() -> None:
+    """Rows that rarely miss: a normal approximation without a miss in its sample would conclude that there is none."""
     generator = torch.Generator().manual_seed(0)
     for missing in (0.02, 0.06, 0.2):
         for count in (32, 128, 512):
             rows = (torch.rand(2000, count, generator=generator) > missing).float()
             wrong = (lower_bound(rows, 0.05) > 1 - missing).float().mean()
             assert wrong <= 0.05, (missing, count)
-            shown = exceeds(rows, 1 - missing, 0.05).float().mean()
-            assert shown <= 0.05
-    assert float(lower_bound(torch.ones(512), 0.01)) > 0.985  # and it is no empty promise
+            accepted = exceeds(rows, 1 - missing, 0.05).float().mean()
+            assert accepted <= 0.05
+    assert float(lower_bound(torch.ones(512), 0.01)) > 0.985  # and it is not trivially low
     assert float(lower_bound(0.97 + 0.03 * torch.rand(4096, generator=generator), 0.01)) > 0.975
     assert float(lower_bound(torch.tensor([0.5, 1.0]), 0.0)) == 0.75
 
 
-def test_a_map_that_some_rows_have_left_is_found_out() -> None:
-    """6 % of the rows look elsewhere than when the map was made: the true recall falls just below the promise."""
+def test_an_audit_rejects_a_map_that_some_rows_no_longer_fit() -> None:
+    """6 % of the rows attend elsewhere than when the map was made: the true recall falls just below the target."""
     query, key = smooth(4096, heads=2)
     found = search(query, key, recall=0.99, rows=None, query_block=64)
     generator = torch.Generator().manual_seed(1)
@@ -287,18 +286,18 @@ def test_a_ragged_last_block_counts_by_its_tokens(length: int) -> None:
     assert found.recall is not None and (found.recall - true).abs().max() < 1e-4
 
 
-def test_small_blocks_are_ranked_by_sampled_rows_too() -> None:
+def test_small_blocks_are_ranked_by_sampled_rows() -> None:
     query, key = smooth(512, dim=16)
     exact = search(query, key, recall=0.9, rows=None, query_block=16, key_block=8).density
     assert search(query, key, recall=0.9, rows=4, query_block=16, key_block=8).density < min(0.9, 3 * exact)
 
 
-@pytest.mark.parametrize("off", [-300.0, -50.0, 50.0, 300.0])
-def test_a_cached_lse_is_not_trusted(off: float) -> None:
+@pytest.mark.parametrize("offset", [-300.0, -50.0, 50.0, 300.0])
+def test_a_cached_lse_is_not_trusted(offset: float) -> None:
     query, key = smooth(600)
     lse = (query @ key.mT * query.shape[-1] ** -0.5).logsumexp(-1)
     fresh = search(query, key, sparsity=0.7, query_block=64)
-    stale = search(query, key, sparsity=0.7, query_block=64, lse=lse + off)
+    stale = search(query, key, sparsity=0.7, query_block=64, lse=lse + offset)
     assert torch.equal(fresh.to_dense(), stale.to_dense())
 
 
@@ -323,7 +322,7 @@ def test_a_cached_lse_is_not_trusted(off: float) -> None:
         "reversed",
     ],
 )
-def test_what_does_not_fit_the_tensors_is_refused(options: dict[str, Any], match: str) -> None:
+def test_arguments_that_do_not_fit_the_tensors_are_refused(options: dict[str, Any], match: str) -> None:
     query = torch.randn(1, 2, 64, 8)
     with pytest.raises(InputError, match=match):
         search(query, query, recall=0.9, **options)

@@ -1,4 +1,4 @@
-"""Kept frames are among the keys of every query block, whatever the order of tokens, the policy and the step."""
+"""Visible frames are among the keys of every query block, for every token order, policy and step."""
 
 from __future__ import annotations
 
@@ -37,111 +37,111 @@ FRAME_SETS: dict[str, tuple[int, ...]] = {
 }
 
 
-class Recording:
-    """A policy, and the maps that it used."""
+class RecordingPolicy:
+    """A policy that stores its outcomes."""
 
     def __init__(self, policy: AttentionPolicy[Any]) -> None:
         self._policy, self.initial_state = policy, policy.initial_state
         self.outcomes: list[AttentionOutcome] = []
 
-    def attend(self, *given: Any) -> tuple[AttentionOutcome, Any]:
-        outcome, state = self._policy.attend(*given)
+    def attend(self, *args: Any) -> tuple[AttentionOutcome, Any]:
+        outcome, state = self._policy.attend(*args)
         self.outcomes.append(outcome)
         return outcome, state
 
 
-def sharp(grid: TokenGrid, step: int) -> torch.Tensor:
-    """Queries and keys of which each frame looks at itself alone, so that no map keeps another frame by itself."""
+def frame_wise(grid: TokenGrid, step: int) -> torch.Tensor:
+    """Queries and keys of which each frame attends to itself alone, so that no map has another frame unless forced."""
     frame = torch.arange(grid.length).sub(grid.before).div(grid.height * grid.width, rounding_mode="floor") + 1
     x = 9.0 * nn.functional.one_hot(frame.clamp(0, 7), 16).float()
     return (x + 0.1 * torch.randn(1, 2, grid.length, 16, generator=torch.Generator().manual_seed(step))).contiguous()
 
 
-def tokens_of(grid: TokenGrid, frames: tuple[int, ...]) -> torch.Tensor:
-    each = grid.height * grid.width
-    return torch.cat([torch.arange(grid.before + f * each, grid.before + (f + 1) * each) for f in frames])
+def frame_token_indices(grid: TokenGrid, frames: tuple[int, ...]) -> torch.Tensor:
+    size = grid.height * grid.width
+    return torch.cat([torch.arange(grid.before + f * size, grid.before + (f + 1) * size) for f in frames])
 
 
-def spans_of(grid: TokenGrid, frames: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    each = grid.height * grid.width
-    return tuple((grid.before + f * each, grid.before + (f + 1) * each) for f in frames)
+def frame_spans(grid: TokenGrid, frames: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    size = grid.height * grid.width
+    return tuple((grid.before + f * size, grid.before + (f + 1) * size) for f in frames)
 
 
-def used(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[int, ...]]) -> list[AttentionOutcome]:
+def run_layer(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[int, ...]]) -> list[AttentionOutcome]:
     """The outcome of each step of an attention layer, where these frames are visible from a step on."""
     layer = AttentionLayer("layer", config)
-    layer._policy = recording = Recording(layer._policy)  # type: ignore[assignment]
-    now: tuple[int, ...] = ()
+    layer._policy = recording = RecordingPolicy(layer._policy)  # type: ignore[assignment]
+    visible: tuple[int, ...] = ()
     for step in range(STEPS):
-        now = frames.get(step, now)
-        x = sharp(grid, step)
-        call = LayerCall(x, x, x, lambda x=x: x, grid=grid, visible=spans_of(grid, now))  # type: ignore[misc]
+        visible = frames.get(step, visible)
+        x = frame_wise(grid, step)
+        call = LayerCall(x, x, x, lambda x=x: x, grid=grid, visible=frame_spans(grid, visible))  # type: ignore[misc]
         layer.attend(StepContext(step, STEPS, "cond"), call)
     return recording.outcomes
 
 
-def seen_by_all(outcome: AttentionOutcome, grid: TokenGrid, order: str) -> torch.Tensor:
+def visible_to_all(outcome: AttentionOutcome, grid: TokenGrid, order: str) -> torch.Tensor:
     """Which tokens, in the model's order, every query of every head sees."""
     if outcome.block_map is None:
         return torch.ones(grid.length, dtype=torch.bool)
-    seen = outcome.block_map.expand().all(2).all(1).all(0)
-    return seen if order == "raster" else seen[inverse(permutation(grid))]
+    visible = outcome.block_map.expand().all(2).all(1).all(0)
+    return visible if order == "raster" else visible[inverse(permutation(grid))]
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("layout", GRIDS)
 @pytest.mark.parametrize("which", FRAME_SETS)
-def test_every_map_holds_the_frames(order: str, policy: str, layout: str, which: str) -> None:
+def test_every_map_has_the_frames(order: str, policy: str, layout: str, which: str) -> None:
     grid, frames = GRIDS[layout], FRAME_SETS[which]
     config = small(order=order, **POLICIES[policy])
-    outcomes = used(config, grid, {0: frames})
-    assert all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in outcomes)
+    outcomes = run_layer(config, grid, {0: frames})
+    assert all(visible_to_all(outcome, grid, order)[frame_token_indices(grid, frames)].all() for outcome in outcomes)
     assert any(outcome.block_map is not None for outcome in outcomes) or which == "most"
-    without = used(config, grid, {})
-    assert not all(seen_by_all(outcome, grid, order)[tokens_of(grid, frames)].all() for outcome in without)
+    without = run_layer(config, grid, {})
+    assert not all(visible_to_all(outcome, grid, order)[frame_token_indices(grid, frames)].all() for outcome in without)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_frames_that_change_within_a_run_are_held_from_then_on(order: str, policy: str) -> None:
+def test_frames_that_change_within_a_run_are_visible_from_then_on(order: str, policy: str) -> None:
     grid = GRIDS["text before"]
-    outcomes = used(small(order=order, **POLICIES[policy]), grid, {0: (), 4: (1,), 6: (4,), 8: (1,)})
+    outcomes = run_layer(small(order=order, **POLICIES[policy]), grid, {0: (), 4: (1,), 6: (4,), 8: (1,)})
     for step, frames in enumerate([()] * 4 + [(1,)] * 2 + [(4,)] * 2 + [(1,)] * 2):
         if frames:
-            assert seen_by_all(outcomes[step], grid, order)[tokens_of(grid, frames)].all()
+            assert visible_to_all(outcomes[step], grid, order)[frame_token_indices(grid, frames)].all()
 
 
 @pytest.mark.parametrize("policy", ["adaspa", "window"])
-def test_frames_take_no_other_block_s_place(policy: str) -> None:
-    """A sparsity's own choice stays, however many frames are kept: each frame goes on seeing itself."""
+def test_frames_displace_no_other_block(policy: str) -> None:
+    """The blocks that a sparsity retains stay, however many frames are visible: each frame still attends to itself."""
     grid, config = GRIDS["video alone"], small(**POLICIES[policy])
-    plain, kept = used(config, grid, {})[-1].block_map, used(config, grid, {0: (0, 1, 2)})[-1].block_map
-    assert plain is not None and kept is not None
-    own, wide = plain.to_dense(), kept.to_dense()
-    assert (wide | own).equal(wide) and not wide.equal(own)
+    plain, forced = run_layer(config, grid, {})[-1].block_map, run_layer(config, grid, {0: (0, 1, 2)})[-1].block_map
+    assert plain is not None and forced is not None
+    few, many = plain.to_dense(), forced.to_dense()
+    assert (many | few).equal(many) and not many.equal(few)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_nothing_kept_is_bit_identical_to_not_saying_so(order: str, policy: str) -> None:
+def test_no_visible_frames_is_the_default(order: str, policy: str) -> None:
     model = wan(8.0)
     found = []
-    for given in ({}, {"visible_frames": ()}):
+    for options in ({}, {"visible_frames": ()}):
         with attach(model, small(order=order, **POLICIES[policy]), steps=4) as handle:
             outputs = []
             for step in range(4):
-                with handle.at(step, "cond", **given):
+                with handle.at(step, "cond", **options):
                     outputs.append(call(model, 900.0 - 100 * step, seed=step))
             found.append((outputs, handle.report()))
     assert all(map(torch.equal, found[0][0], found[1][0])) and found[0][1] == found[1][1]
 
 
-def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
+def test_frames_differ_between_windows_and_cost_their_density() -> None:
     model = wan(8.0)
     with attach(model, small(recall=None, sparsity=0.8, policy="window"), steps=4) as handle:
-        for branch, keep in (("cond@0", ()), ("cond@2", (0,)), ("cond@4", ((0, 2), 3)), ("cond@6", (range(4),))):
-            with handle.at(0, branch, visible_frames=keep):
+        for branch, visible in (("cond@0", ()), ("cond@2", (0,)), ("cond@4", ((0, 2), 3)), ("cond@6", (range(4),))):
+            with handle.at(0, branch, visible_frames=visible):
                 call(model)
         densities = [record.density for record in handle.records if record.layer == "blocks.0.attn1"]
     assert densities == sorted(set(densities)) and densities[-1] == 1.0 and densities[0] < 0.3
@@ -151,7 +151,7 @@ def test_frames_differ_from_window_to_window_and_cost_what_they_hold() -> None:
 @pytest.mark.parametrize(
     "name", ["WanTransformer3DModel", "CogVideoXTransformer3DModel", "HunyuanVideoTransformer3DModel"]
 )
-def test_a_model_s_joint_text_counts(order: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joint_text_of_a_model_is_counted(order: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = next(tiny for tiny in TINY if tiny.name == name)
     model, spans = tiny.build(), set()
     original = AttentionLayer.attend
@@ -169,8 +169,8 @@ def test_a_model_s_joint_text_counts(order: str, name: str, monkeypatch: pytest.
     assert spans == {((start + ROWS * COLUMNS, start + 3 * ROWS * COLUMNS),)}
 
 
-def test_frames_that_share_tokens_are_kept_together() -> None:
-    """CogVideoX 1.5 has two latent frames in one of tokens."""
+def test_frames_with_common_tokens_are_visible_together() -> None:
+    """CogVideoX 1.5 has two latent frames per frame of tokens."""
     from videogen.attention.visible_frames import frame_tokens
 
     grid = TokenGrid(3, 2, 2, before=5)
@@ -178,29 +178,29 @@ def test_frames_that_share_tokens_are_kept_together() -> None:
     assert frame_tokens((1, 2), 2, TokenGrid(3, 2, 2), grid) == ((5, 13),)
 
 
-def test_where_frames_cannot_be_found_the_call_stays_dense_and_says_so() -> None:
+def test_where_frames_cannot_be_located_the_call_stays_dense_and_is_reported() -> None:
     model = wan(8.0)
     plain = call(model)
-    clip = TokenGrid(40, 8, 8)  # the whole clip's, of which the model sees a window
+    clip = TokenGrid(40, 8, 8)  # of the full clip, of which the model is called with a window
     with attach(model, small(), grid=clip) as handle, handle.at(0, "cond@0", visible_frames=(1,)):
         assert torch.equal(call(model), plain)
         assert any("visible_frames" in why for why in handle.report()["dense"])
 
 
 @pytest.mark.parametrize("name", [tiny.name for tiny in TINY if "UNet" in tiny.name])
-def test_attention_within_one_frame_has_no_other_to_keep(name: str) -> None:
+def test_attention_within_one_frame_is_not_affected(name: str) -> None:
     tiny = next(tiny for tiny in TINY if tiny.name == name)
     model, found = tiny.build(), []
-    for keep in ((), (1,)):
+    for visible in ((), (1,)):
         with torch.inference_mode(), attach(model, small(min_length=24), steps=2) as handle:
-            with handle.at(0, "cond", visible_frames=keep):
+            with handle.at(0, "cond", visible_frames=visible):
                 output = model(**tiny.inputs())[0]
             found.append((output, handle.report()))
     assert torch.equal(found[0][0], found[1][0]) and found[0][1] == found[1][1]
 
 
 @pytest.mark.parametrize(
-    ("keep", "says"),
+    ("visible", "match"),
     [
         ("12", "must be a tuple of frames"), (3, "must be a tuple of frames"), (torch.tensor([1]), "must be a tuple of frames"),
         ((-1,), "frames count from 0"), (((-2, 1),), "frames count from 0"), ((True,), "has True"), ((1.0,), "has 1.0"),
@@ -209,11 +209,11 @@ def test_attention_within_one_frame_has_no_other_to_keep(name: str) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_bad_frames_are_refused(keep: Any, says: str) -> None:
+def test_bad_frames_are_refused(visible: Any, match: str) -> None:
     model = wan()
     assert FRAMES == 4
     with attach(model, small()) as handle:
-        with pytest.raises(InputError, match=says), handle.at(0, "cond", visible_frames=keep):
+        with pytest.raises(InputError, match=match), handle.at(0, "cond", visible_frames=visible):
             call(model)
         with handle.at(0, "cond", visible_frames=(3,)):
-            call(model)  # nothing is left of the refusal
+            call(model)  # the refusal leaves nothing behind

@@ -1,5 +1,4 @@
-"""Windows of a clip as branches of one step: each searches, audits and keeps maps for itself, in any order or in
-turns."""
+"""Windows of a clip as branches of one step: each has its own searches, audits and maps, in any order or in turns."""
 
 from __future__ import annotations
 
@@ -24,41 +23,41 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 def run(
-    model: nn.Module, config: SparseAttention, branches: Callable[[int], Sequence[str]], keep: tuple[int, ...] = ()
+    model: nn.Module, config: SparseAttention, branches: Callable[[int], Sequence[str]], visible: tuple[int, ...] = ()
 ) -> tuple[dict[str, list[torch.Tensor]], dict[str, list[int]]]:
-    """(outputs, steps with a search) of each branch. The windows at 12 are shorter; frames are kept in all but the
-    first."""
+    """(outputs, steps with a search) of each branch. The windows at 12 are shorter; `visible` frames are those of all
+    windows but the first."""
     found: dict[str, list[torch.Tensor]] = {}
     with attach(model, config, steps=STEPS) as handle:
         for step in range(STEPS):
             for branch in branches(step):
                 start = int(branch.partition("@")[2])
-                with handle.at(step, branch, visible_frames=keep if start else ()):
+                with handle.at(step, branch, visible_frames=visible if start else ()):
                     out = call(model, 900.0 - step, frames=3 if start == 12 else 4, seed=BRANCHES.index(branch))
                 found.setdefault(branch, []).append(out)
         first = [record for record in handle.records if record.layer == "blocks.0.attn1"]
         return found, {branch: [r.step for r in first if r.branch == branch and r.searched] for branch in found}
 
 
-@pytest.mark.parametrize("keep", [(), (0, 1)], ids=["", "frames kept"])
+@pytest.mark.parametrize("visible", [(), (0, 1)], ids=["", "visible frames"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_branch_is_what_it_is_without_the_others(policy: str, keep: tuple[int, ...]) -> None:
+def test_a_branch_is_what_it_is_without_the_others(policy: str, visible: tuple[int, ...]) -> None:
     model, config = wan(8.0), small(**POLICIES[policy])
-    alone = [run(model, config, lambda _, b=branch: (b,), keep) for branch in BRANCHES]  # type: ignore[misc]
+    alone = [run(model, config, lambda _, b=branch: (b,), visible) for branch in BRANCHES]  # type: ignore[misc]
     for order in ORDERS:
-        outputs, searches = run(model, config, lambda _, o=order: o, keep)  # type: ignore[misc]
-        for branch, (own, searched) in zip(BRANCHES, alone, strict=True):
-            assert all(map(torch.equal, outputs[branch], own[branch])) and searches[branch] == searched[branch]
+        outputs, searches = run(model, config, lambda _, o=order: o, visible)  # type: ignore[misc]
+        for branch, (expected, searched) in zip(BRANCHES, alone, strict=True):
+            assert all(map(torch.equal, outputs[branch], expected[branch])) and searches[branch] == searched[branch]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_windows_that_take_turns_search_when_they_come(policy: str) -> None:
+def test_windows_that_take_turns_search_at_their_next_step(policy: str) -> None:
     """A set that is absent at a search step searches at its next one; what it finds is what it would find alone."""
     model, config = wan(8.0), small(**POLICIES[policy])
     sets = (BRANCHES[:3], BRANCHES[3:])
     outputs, searches = run(model, config, lambda step: sets[step % 2])
     for index in (0, 1):
-        own, searched = run(model, config, lambda step, i=index: sets[i] if step % 2 == i else ())  # type: ignore[misc]
-        assert all(all(map(torch.equal, outputs[b], own[b])) and searches[b] == searched[b] for b in sets[index])
+        expected, searched = run(model, config, lambda step, i=index: sets[i] if step % 2 == i else ())  # type: ignore[misc]
+        assert all(all(map(torch.equal, outputs[b], expected[b])) and searches[b] == searched[b] for b in sets[index])
     if policy == "adaspa":  # due from steps 1 and 5 on
         assert all(searches[b] == [2, 6] for b in sets[0]) and all(searches[b] == [1, 5] for b in sets[1])

@@ -1,4 +1,4 @@
-"""Run by `test_kernels`, as a program of its own under TRITON_INTERPRET=1: both Triton kernels against fp64."""
+"""Run by `test_kernels` as a separate program under TRITON_INTERPRET=1: both Triton kernels against fp64."""
 
 from __future__ import annotations
 

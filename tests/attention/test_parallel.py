@@ -1,4 +1,4 @@
-"""Work shared out over threads: each piece once, errors told, nothing left changed."""
+"""The parallel loop: each task runs once, errors are raised, and no setting stays changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from videogen.attention import BlockMap, search, sparse_attention
-from videogen.attention.kernels import sharing
-from videogen.attention.kernels.sharing import parallel_for, scratch
+from videogen.attention.kernels import parallel
+from videogen.attention.kernels.parallel import parallel_for, scratch
 from videogen.attention.mass import row_mass
 
 
@@ -27,31 +27,31 @@ def two_threads() -> None:
     torch.set_num_threads(usual)
 
 
-@pytest.fixture(autouse=True, params=["own", "pool"] if sharing._openmp() else ["pool"])
-def threads_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it in PyTorch's own threads where they can be called upon, and in a pool's."""
+@pytest.fixture(autouse=True, params=["openmp", "pool"] if parallel._openmp() else ["pool"])
+def kind_of_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in PyTorch's OpenMP threads, where they can be reached, and in those of a pool."""
     if request.param == "pool":
-        monkeypatch.setattr(sharing, "_openmp", lambda: None)
+        monkeypatch.setattr(parallel, "_openmp", lambda: None)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_each_piece_is_done_once_and_torch_keeps_its_threads(threads: int) -> None:
+def test_each_task_runs_once_and_torch_retains_its_threads(threads: int) -> None:
     done: list[tuple[int, int]] = []
-    parallel_for(range(40), lambda piece: done.append((piece, threading.get_ident())), threads=threads)
-    assert sorted(piece for piece, _ in done) == list(range(40))
+    parallel_for(range(40), lambda task: done.append((task, threading.get_ident())), threads=threads)
+    assert sorted(task for task, _ in done) == list(range(40))
     assert len({thread for _, thread in done}) <= threads
     assert torch.get_num_threads() == 2
-    seen: list[int] = []
-    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    found: list[int] = []
+    other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     other.start()
     other.join()
-    assert seen == [2], "the workers' one thread must not become everybody's"
+    assert found == [2], "the workers' setting of one thread must not become the default"
 
 
-def test_workers_see_the_callers_modes() -> None:
+def test_workers_have_the_callers_modes() -> None:
     found: set[tuple[bool, bool]] = set()
 
-    def look(_: int) -> None:
+    def note(_: int) -> None:
         found.add((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
 
     for context, expected in (
@@ -61,30 +61,30 @@ def test_workers_see_the_callers_modes() -> None:
     ):
         found.clear()
         with context():
-            parallel_for(range(9), look, threads=2)
+            parallel_for(range(9), note, threads=2)
         assert found == {expected}
 
 
 def test_an_error_is_raised_and_the_next_call_works() -> None:
-    def fail(piece: int) -> None:
-        if piece == 3:
-            raise ValueError("piece 3")
+    def fail(task: int) -> None:
+        if task == 3:
+            raise ValueError("task 3")
 
-    with pytest.raises(ValueError, match="piece 3"):
+    with pytest.raises(ValueError, match="task 3"):
         parallel_for(range(8), fail, threads=2)
     done: list[int] = []
     parallel_for(range(8), done.append, threads=2)
     assert sorted(done) == list(range(8))
 
 
-def test_ctrl_c_within_a_piece_stops_them_all() -> None:
+def test_ctrl_c_within_a_task_stops_all() -> None:
     done: list[int] = []
 
-    def work(piece: int) -> None:
-        if piece == 3:
+    def work(task: int) -> None:
+        if task == 3:
             raise KeyboardInterrupt
         threading.Event().wait(0.01)
-        done.append(piece)
+        done.append(task)
 
     with pytest.raises(KeyboardInterrupt):
         parallel_for(range(60), work, threads=2)
@@ -92,7 +92,7 @@ def test_ctrl_c_within_a_piece_stops_them_all() -> None:
 
 
 def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual, hook = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
     try:
         for number in range(30):
             soon = threading.Timer(0.003 + 0.0001 * number, signal.raise_signal, (signal.SIGINT,))
@@ -104,11 +104,11 @@ def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
             soon.join()
     finally:
         signal.signal(signal.SIGINT, usual)
-    assert sys.unraisablehook is not None and "reported" not in repr(sys.unraisablehook)
+    assert sys.unraisablehook is hook
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_pieces_may_be_none_or_few_and_their_making_may_fail(threads: int) -> None:
+def test_tasks_may_be_none_or_few_and_their_iterable_may_fail(threads: int) -> None:
     done: list[object] = []
     parallel_for([1, None, 2], done.append, threads=threads)
     parallel_for([], done.append, threads=threads)
@@ -123,12 +123,12 @@ def test_pieces_may_be_none_or_few_and_their_making_may_fail(threads: int) -> No
         parallel_for(failing(), done.append, threads=threads)
 
 
-def test_autocast_reaches_no_piece() -> None:
-    seen: set[bool] = set()
+def test_autocast_is_off_in_tasks() -> None:
+    found: set[bool] = set()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for threads in (1, 2):
-            parallel_for(range(6), lambda _: seen.add(torch.is_autocast_enabled("cpu")), threads=threads)
-    assert seen == {False}
+            parallel_for(range(6), lambda _: found.add(torch.is_autocast_enabled("cpu")), threads=threads)
+    assert found == {False}
 
 
 def test_both_threads_work_at_once() -> None:
@@ -137,7 +137,7 @@ def test_both_threads_work_at_once() -> None:
     assert sorted(met) == [0, 1]
 
 
-def test_pieces_within_pieces_are_done_by_the_thread_that_asks() -> None:
+def test_nested_tasks_run_in_the_thread_that_starts_them() -> None:
     done: list[int] = []
     parallel_for(
         range(4),
@@ -147,12 +147,12 @@ def test_pieces_within_pieces_are_done_by_the_thread_that_asks() -> None:
     assert sorted(done) == list(range(12))
 
 
-def test_a_thread_finds_the_scratch_memory_that_it_had() -> None:
+def test_scratch_memory_is_used_again() -> None:
     first: set[int] = set()
     again: set[int] = set()
-    for seen in (first, again):
+    for found in (first, again):
         parallel_for(
-            range(8), lambda _, seen=seen: seen.add(scratch("kept", 1000, torch.zeros(1)).data_ptr()), threads=2
+            range(8), lambda _, found=found: found.add(scratch("values", 1000, torch.zeros(1)).data_ptr()), threads=2
         )
     assert first & again
 
@@ -166,7 +166,7 @@ def test_autocast_leaves_a_search_in_full_precision() -> None:
             assert torch.equal(search(query=query, key=key, recall=0.9, rows=4).recall, plain.recall)
 
 
-def test_a_forked_child_has_threads_of_its_own() -> None:
+def test_a_forked_child_starts_its_own_threads() -> None:
     parallel_for(range(4), lambda _: None, threads=2)
     child = os.fork()
     if child == 0:  # pragma: no cover
@@ -180,11 +180,11 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     else:
         os.kill(child, 9)
         os.waitpid(child, 0)
-        pytest.fail("the child waits for its parent's threads")
+        pytest.fail("the child waits for threads of its parent")
     assert status == 0
 
 
-def test_rooms_made_in_inference_mode_serve_outside_of_it() -> None:
+def test_scratch_memory_of_inference_mode_is_usable_outside_of_it() -> None:
     like = torch.zeros(1)
     with torch.inference_mode():
         scratch("test", 10, like).fill_(1)
@@ -196,9 +196,9 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, 3, 1500, 32, generator=generator).to(dtype) for _ in range(3))
     block_map = search(query, key, recall=0.9, rows=4)
-    keep = torch.rand(1, 3, 6, 24, generator=generator) < 0.3
-    keep[..., 0] = True
-    ragged = BlockMap.from_dense(keep, query_block=256, key_block=64, length=1500)
+    mask = torch.rand(1, 3, 6, 24, generator=generator) < 0.3
+    mask[..., 0] = True
+    ragged = BlockMap.from_dense(mask, query_block=256, key_block=64, length=1500)
     made = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -214,7 +214,7 @@ def test_threads_change_no_bit(dtype: torch.dtype) -> None:
         assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
-def test_a_search_takes_tensors_that_want_gradients_and_no_rows_at_all() -> None:
+def test_a_search_takes_tensors_that_require_gradients_and_a_measurement_takes_no_rows() -> None:
     query, key = (torch.randn(1, 2, 300, 16, requires_grad=True) for _ in range(2))
     found = search(query, key, recall=0.9, rows=4, query_block=64)
     assert torch.equal(
@@ -224,28 +224,28 @@ def test_a_search_takes_tensors_that_want_gradients_and_no_rows_at_all() -> None
     assert mass.shape == (1, 2, 0, 5) and lse.shape == (1, 2, 0) and not mass.requires_grad
 
 
-def test_after_an_error_nothing_more_is_begun() -> None:
+def test_after_an_error_no_task_is_started() -> None:
     done: list[int] = []
 
-    def fail(piece: int) -> None:
-        if piece == 0:
-            raise ValueError("piece 0")
+    def fail(task: int) -> None:
+        if task == 0:
+            raise ValueError("task 0")
         threading.Event().wait(0.02)
-        done.append(piece)
+        done.append(task)
 
-    with pytest.raises(ValueError, match="piece 0"):
+    with pytest.raises(ValueError, match="task 0"):
         parallel_for(range(60), fail, threads=2)
     assert len(done) < 30
 
 
-def test_a_thread_that_outlives_the_main_one_goes_on_alone() -> None:
+def test_a_thread_that_outlives_the_main_thread_runs_all_tasks_itself() -> None:
     script = (
         "import threading, time, torch; torch.set_num_threads(2)\n"
-        "from videogen.attention.kernels.sharing import parallel_for\n"
+        "from videogen.attention.kernels.parallel import parallel_for\n"
         "def late():\n"
         "    threading.main_thread().join(); done = []\n"
         "    parallel_for(range(6), done.append, threads=2); print(sorted(done))\n"
         "threading.Thread(target=late).start()\n"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
-    assert told.stdout.strip() == "[0, 1, 2, 3, 4, 5]", told.stderr
+    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert outcome.stdout.strip() == "[0, 1, 2, 3, 4, 5]", outcome.stderr
