@@ -1,9 +1,9 @@
 """Attaching sparse attention to a diffusers model or pipeline, until the handle is closed.
 
 Nothing of the library is patched. Module hooks know which attention module is running; within it, and only there, a
-torch function mode intercepts the module's own call of `scaled_dot_product_attention` and may answer it. Both diffusers'
-`native` attention backend and its legacy processors end in that call; a module that is set to another backend is set to
-`native` for those of its calls that may become sparse.
+torch function mode intercepts the module's call of `scaled_dot_product_attention` and may answer it. Both the `native`
+attention backend of diffusers and its legacy processors end in that call; a module that is set to another backend is
+set to `native` for those of its calls that may become sparse.
 """
 
 from __future__ import annotations
@@ -128,9 +128,11 @@ class Handle:
         """All that the next step depends on, for `restore`. Costs no copy of a tensor: states never change in place."""
         layers = self._layers()
         return AttentionSnapshot(
-            replace(self._counter), tuple(self.records), {name: layer.attention.states for name, layer in layers.items()},
-            {name: layer.untouched for name, layer in layers.items()},
-        )  # fmt: skip
+            counter=replace(self._counter),
+            records=tuple(self.records),
+            states={name: layer.attention.states for name, layer in layers.items()},
+            untouched={name: layer.untouched for name, layer in layers.items()},
+        )
 
     def restore(self, snapshot: AttentionSnapshot) -> None:
         """Go back to a snapshot of this handle, records included. InputError for one of another model."""

@@ -85,7 +85,7 @@ class AttentionLayer:
         forced = self._forced(call.grid, call.value, order)
         policy_call = AttentionCall(
             _reorder(call.query, order), _reorder(call.key, order), _reorder(call.value, order),
-            scale=call.scale, key_mask=call.key_mask if call.key_mask is None or order is None else call.key_mask[:, order],
+            scale=call.scale, key_mask=_reorder_mask(call.key_mask, order),
             forced=replace(forced, extra=self._visible(call.visible, call.query.shape[2], order)),
             step=context.step, steps=context.steps,
             seed=zlib.crc32(f"{self.name} {context.step} {key}".encode()),
@@ -165,6 +165,10 @@ def _exact_recall(call: AttentionCall, outcome: AttentionOutcome) -> float:
 
 def _reorder(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
     return x if order is None else x.index_select(2, order)
+
+
+def _reorder_mask(mask: torch.Tensor | None, order: torch.Tensor | None) -> torch.Tensor | None:
+    return mask if mask is None or order is None else mask[:, order]
 
 
 def _not_finite(value: torch.Tensor, order: torch.Tensor | None) -> Spans:

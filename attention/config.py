@@ -1,7 +1,7 @@
 """`SparseAttention`: the configuration of sparse attention, by its target or by its knobs. Frozen, checked when made.
 
-The policies that it chooses from, and the specs of the command line, are rows of `policies.table`; the backends are rows
-of `kernels.table`.
+The policies that it chooses from, and the specs of the command line, are rows of `policies.table`; the backends are
+rows of `kernels.table`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class SparseAttention:
             raise InputError(f"sparsity={self.sparsity} must be from 0 to below 1, such as 0.8")
         if not all(0 <= fraction <= 1 for fraction in (self.dense_steps, *self.search_at)):
             raise InputError(
-                f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are fractions of all steps, from 0 to 1"
+                f"dense_steps={self.dense_steps}, search_at={tuple(self.search_at)} are fractions of all steps, from 0 "
+                "to 1"
             )
         if self.order not in ORDERS:
             raise InputError(f"order={self.order!r} is unknown; use {' or '.join(ORDERS)}")
@@ -125,7 +126,8 @@ class SparseAttention:
     def _check_sizes(self) -> None:
         if self.audit_rows == 1 or min(self.audit_rows or 2, self.min_length, self.rows or 1) < 1:
             raise InputError(
-                f"audit_rows={self.audit_rows} must be 2 or more, rows={self.rows} and min_length={self.min_length} above 0"
+                f"audit_rows={self.audit_rows} must be 2 or more, rows={self.rows} and min_length={self.min_length} "
+                "above 0"
             )
         check_block("key_block", self.key_block)
         if self.query_block is not None:

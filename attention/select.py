@@ -17,8 +17,8 @@ from .confidence import exceeds
 
 @dataclass(frozen=True)
 class Audit:
-    """Rows by which lists are checked: what these retain is what the lists really retain. Drawn at random, independent of
-    the rows of the ranking.
+    """Rows by which lists are checked. They are drawn at random, independently of the rows of the ranking, so that the
+    mass they retain is an unbiased estimate for all rows.
 
     mass: fp32 [b, h, n, q], each row summing to 1. blocks: int64 [n], the query block of each row. weights: fp32 [n],
     summing to 1, the fraction of the tokens that a row represents. error: how often the bound of any head may be

@@ -80,7 +80,8 @@ def _check(
         raise InputError(f"{h} query heads are not a multiple of {key.shape[1]} key heads")
     if not query.dtype == key.dtype == value.dtype or not query.is_floating_point():
         raise InputError(
-            f"query, key and value are {query.dtype}, {key.dtype} and {value.dtype}; they must be of one floating-point dtype"
+            f"query, key and value are {query.dtype}, {key.dtype} and {value.dtype}; they must be of one "
+            "floating-point dtype"
         )
     if query.shape[-1] != key.shape[-1] or 0 in (*query.shape, *key.shape, *value.shape):
         shapes = f"query {list(query.shape)}, key {list(key.shape)}, value {list(value.shape)}"

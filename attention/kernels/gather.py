@@ -21,8 +21,8 @@ from .table import Case
 _BATCH_BYTES = 2 << 20  # of gathered keys and values of one batch: more is evicted from the caches before it is read
 _BATCHES = 4  # at least as many per thread, so that a slow thread delays little
 
-# Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows per block, n keys per block, d
-# head dim.
+# Legend: b batch, h heads, g key heads, l tokens, p query blocks, q key blocks, m query rows per block, n keys per
+# block, d head dim.
 
 
 def refuses(case: Case) -> str | None:

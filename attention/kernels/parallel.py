@@ -3,8 +3,8 @@
 PyTorch splits every operation evenly over its threads and waits for the slowest one each time. Here each thread runs
 entire tasks on one core, so a core that is busy elsewhere delays one task, and the only wait is at the end.
 
-PyTorch's own threads are used where they can be reached: after an operation they spin for some milliseconds, waiting for
-the next one, and additional threads would compete with them for the cores.
+PyTorch's own threads are used where they can be reached: after an operation they spin for some milliseconds, waiting
+for the next one, and additional threads would compete with them for the cores.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ _spare: list[dict[tuple[str, torch.dtype, torch.device], torch.Tensor]] = []
 
 @contextmanager
 def _own_scratch() -> Iterator[None]:
-    """Buffers that no other thread has. They are passed on to the next thread that enters: Python drops the locals of an
-    OpenMP thread at the end of its region."""
+    """Buffers that no other thread has. They are passed on to the next thread that enters: Python drops the locals of
+    an OpenMP thread at the end of its region."""
     outer = _scratch.buffers
     try:
         _scratch.buffers = _spare.pop()
@@ -184,8 +184,8 @@ def _own_scratch() -> Iterator[None]:
 
 
 def scratch(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
-    """A buffer [count] of this thread, valid until the thread's next call with the same `use`. Fresh pages would cost as
-    much as a copy."""
+    """A buffer [count] of this thread, valid until the thread's next call with the same `use`. Fresh pages would cost
+    as much as a copy."""
     key = use, like.dtype, like.device
     found = _scratch.buffers.get(key)
     if found is None or len(found) < count:

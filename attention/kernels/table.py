@@ -1,8 +1,8 @@
 """Table of block-sparse kernels: which one can take which call, and why another cannot.
 
-A kernel is a row here and a file next to it, which has the kernel and a function `refuses(case)`. `auto` takes the first
-row that can take a call with all its arguments; a kernel that cannot is never chosen, and `reasons` gives the reason. Reading the
-table loads no torch, so that configurations can check names.
+A kernel is a row here and a file next to it, which has the kernel and a function `refuses(case)`. `auto` takes the
+first row that can take a call with all its arguments; a kernel that cannot is never chosen, and `reasons` gives the
+reason. Reading the table loads no torch, so that configurations can check names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Case:
-    """What a call needs of a kernel. device: its type, such as `cuda`; blocks in tokens; key_mask: whether it has one."""
+    """What a call needs of a kernel. device: its type, such as `cuda`; blocks in tokens; key_mask: whether there is
+    one."""
 
     device: str
     dtype: torch.dtype
@@ -40,8 +41,8 @@ class Case:
         cls, query: torch.Tensor, value: torch.Tensor, block_map: BlockMap, key_mask: torch.Tensor | None
     ) -> Case:
         return cls(
-            query.device.type, query.dtype, query.shape[-1], value.shape[-1], block_map.query_block, block_map.key_block,
-            key_mask is not None,
+            query.device.type, query.dtype, query.shape[-1], value.shape[-1], block_map.query_block,
+            block_map.key_block, key_mask is not None,
         )  # fmt: skip
 
 

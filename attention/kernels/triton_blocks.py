@@ -143,7 +143,8 @@ def triton_attention(
     _forward[(block_count(length, tile_m), b * h)](
         query, key, value, block_map.columns, block_map.counts, mask, out, lse,
         *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3], mask.stride(0),
-        h, h // key.shape[1], length, key.shape[2], rows, block_map.columns.shape[-1], d**-0.5 if scale is None else scale,
+        h, h // key.shape[1], length, key.shape[2], rows, block_map.columns.shape[-1],
+        d**-0.5 if scale is None else scale,
         HAS_MASK=key_mask is not None, M=tile_m, PARTS=parts, N=tile_n, TILES=block_map.key_block // tile_n,
         D=d, D_PAD=max(16, triton.next_power_of_2(d)), PRECISION=_precision(query), num_warps=4 if d <= 64 else 8,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the Triton kernels run, and their entry points. Importable without Triton, which is loaded at the first call."""
+"""Where the Triton kernels run, and their entry points. Importable without Triton, which the first call loads."""
 
 from __future__ import annotations
 

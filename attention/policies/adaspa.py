@@ -26,8 +26,8 @@ class AdaSpaState(PolicyState):
 
 
 class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
-    """AdaSpa. The first value of `search_at` is the fraction of steps that end with the first search, the later ones the
-    fractions of steps before a search is due."""
+    """AdaSpa. The first value of `search_at` is the fraction of steps that end with the first search, the later values
+    are the fractions of steps before a search is due."""
 
     def initial_state(self) -> AdaSpaState:
         return AdaSpaState()

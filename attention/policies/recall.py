@@ -33,7 +33,8 @@ class RecallPolicy(AttentionPolicy[RecallState]):
     """The cheapest map that keeps the target recall: searched at steps 0, 1, 3, 7, ..., audited before every use,
     searched again where it would miss."""
 
-    #: Of the mass that may be dropped, the fraction that a fresh map leaves unused, so that it passes its audits for some steps.
+    #: Of the mass that may be dropped, the fraction that a fresh map leaves unused, so that it passes its audits for
+    #: some steps.
     margin = 0.15
     #: How often a call's bound may be wrong in any head, over the four audits that it may take.
     error = 0.01
@@ -77,8 +78,8 @@ class RecallPolicy(AttentionPolicy[RecallState]):
         return found, recall, bound, refreshed
 
     def _audit_rows(self, call: AttentionCall) -> int:
-        """As many rows as the promise takes. A long sequence gets more: their audit costs relatively less, and a tighter
-        bound allows a sparser map."""
+        """As many rows as the promise takes. A long sequence gets more: their audit costs relatively less, and a
+        tighter bound allows a sparser map."""
         needed = rows_to_show(self.target, self.error / 4 / call.query.shape[:2].numel())
         return self.config.audit_rows or max(needed, math.isqrt(40 * call.query.shape[2]))
 
@@ -97,8 +98,8 @@ class RecallPolicy(AttentionPolicy[RecallState]):
         heads = (~full).any(0).nonzero().squeeze(1)
         if len(heads):
             recall[:, heads], bound[:, heads] = audit_map(
-                *_select_heads(call, heads), block_map.select_heads(heads), rows=self._audit_rows(call), scale=call.scale,
-                key_mask=call.key_mask, seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
+                *_select_heads(call, heads), block_map.select_heads(heads), rows=self._audit_rows(call),
+                scale=call.scale, key_mask=call.key_mask, seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
             )  # fmt: skip
         return recall, bound
 

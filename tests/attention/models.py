@@ -106,7 +106,8 @@ def hunyuan_inputs(**more: Any) -> dict[str, Any]:
 def hunyuan15_inputs() -> dict[str, Any]:
     return {
         "hidden_states": latents(patch=1), "encoder_hidden_states": text(), "encoder_attention_mask": padding(),
-        "encoder_hidden_states_2": text(4, 12, seed=3), "encoder_attention_mask_2": padding(4), "image_embeds": text(3, 12, seed=4),
+        "encoder_hidden_states_2": text(4, 12, seed=3), "encoder_attention_mask_2": padding(4),
+        "image_embeds": text(3, 12, seed=4),
     }  # fmt: skip
 
 
@@ -217,7 +218,8 @@ MOTIF = {**JOINT, "num_layers": 1, "num_single_layers": 1}
 MOCHI = {**LAYERS, "pooled_projection_dim": 16, "text_embed_dim": TEXT_DIM, "time_embed_dim": 8}
 LTX = {**LAYERS, "cross_attention_dim": 32, "caption_channels": TEXT_DIM}
 LTX2 = {
-    **LTX, "audio_in_channels": 4, "audio_out_channels": 4, "audio_num_attention_heads": 2, "audio_attention_head_dim": 8,
+    **LTX, "audio_in_channels": 4, "audio_out_channels": 4, "audio_num_attention_heads": 2,
+    "audio_attention_head_dim": 8,
     "audio_cross_attention_dim": 16,
 }  # fmt: skip
 ALLEGRO = {
@@ -225,7 +227,8 @@ ALLEGRO = {
     "sample_frames": FRAMES,
 }  # fmt: skip
 LATTE = {
-    **LTX, "sample_size": 24, "patch_size": 2, "norm_type": "ada_norm_single", "norm_elementwise_affine": False, "video_length": FRAMES,
+    **LTX, "sample_size": 24, "patch_size": 2, "norm_type": "ada_norm_single", "norm_elementwise_affine": False,
+    "video_length": FRAMES,
 }  # fmt: skip
 COSMOS = {
     **LAYERS, "mlp_ratio": 2.0, "text_embed_dim": TEXT_DIM, "adaln_lora_dim": 4, "max_size": (4, 32, 32),

@@ -202,10 +202,11 @@ def test_attention_within_one_frame_is_not_affected(name: str) -> None:
 @pytest.mark.parametrize(
     ("visible", "match"),
     [
-        ("12", "must be a tuple of frames"), (3, "must be a tuple of frames"), (torch.tensor([1]), "must be a tuple of frames"),
+        ("12", "must be a tuple of frames"), (3, "must be a tuple of frames"),
+        (torch.tensor([1]), "must be a tuple of frames"),
         ((-1,), "frames count from 0"), (((-2, 1),), "frames count from 0"), ((True,), "has True"), ((1.0,), "has 1.0"),
-        (((3, 3),), r"has \(3, 3\)"), (((1, 2, 3),), r"has \(1, 2, 3\)"), ((None,), "has None"), ((4,), "frames 0 to 3"),
-        (((2, 5),), "frames 0 to 3"), ((range(9),), "frames 0 to 3"),
+        (((3, 3),), r"has \(3, 3\)"), (((1, 2, 3),), r"has \(1, 2, 3\)"), ((None,), "has None"),
+        ((4,), "frames 0 to 3"), (((2, 5),), "frames 0 to 3"), ((range(9),), "frames 0 to 3"),
     ],
     ids=str,
 )  # fmt: skip
