@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tests.attention.test_attach import call, footprint, wan
-from tests.longvideo.test_policies import compared_strings
+from tests.source import compared_strings
 from videogen import InputError, RenderRequest
 from videogen.attention import (
     POLICIES,

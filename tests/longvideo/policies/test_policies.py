@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.source import compared_strings
 from videogen.longvideo.policies.base import ContinuityPolicy
 from videogen.longvideo.policies.build import build_policy
 from videogen.request.continuity import Continuity
@@ -31,17 +30,6 @@ def test_a_row_names_a_class_in_a_file_of_the_policys_name(name: str, single_fir
     policy = build_policy(continuity, 9, 10, single_first)
     assert isinstance(policy, ContinuityPolicy) and type(policy).__module__.rpartition(".")[2] == name
     assert 0 <= policy.release <= 10 and policy.retained_frames in (0, continuity.overlap)
-
-
-def compared_strings(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of each string that is compared with something, also within a tuple, a set or a `match`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-        operands += [node.value] if isinstance(node, ast.MatchValue) else []
-        for operand in operands:
-            for part in operand.elts if isinstance(operand, ast.Tuple | ast.List | ast.Set) else [operand]:
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    yield part.lineno, part.value
 
 
 def test_no_policy_is_compared_by_name_outside_the_table() -> None:
