@@ -25,7 +25,7 @@ def saved(folder: Path, changed: str | None = None) -> Path:
 @pytest.mark.parametrize("whole_bytes", [1 << 30, 0], ids=["read whole", "sampled"])
 @pytest.mark.parametrize("tensor", "abcd")
 def test_any_tensor_counts(whole_bytes: int, tensor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_WHOLE_BYTES", whole_bytes)
+    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", whole_bytes)
     one, same, other = saved(tmp_path / "one"), saved(tmp_path / "same"), saved(tmp_path / "other", tensor)
     assert loading.digest(one) == loading.digest(same) != loading.digest(other)
 
@@ -45,7 +45,7 @@ def test_a_config_counts_and_defaults_do_not(tmp_path: Path) -> None:
 def test_a_broken_file_beside_the_weights_is_hashed_as_it_is(
     head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", 0)
     one = saved(tmp_path / "one")
     before = loading.digest(one)
     (one / "variant.safetensors").write_bytes(head + b"\1" * 50_000)

@@ -90,11 +90,11 @@ def test_given_frames_stay_in_attention_and_need_no_prompt(
         long_request(name, "clean_prefix:overlap=2", seed=3, prompt="", story={0: PROMPT, window: "a blue square"}),
     )
     always_attended: list[tuple[int, ...]] = []
-    asked_for = segment_renderer.asked_for
+    build_techniques = segment_renderer.build_techniques
     monkeypatch.setattr(
         segment_renderer,
-        "asked_for",
-        lambda request, frames, **more: (always_attended.append(frames), asked_for(request, frames, **more))[1],
+        "build_techniques",
+        lambda request, frames, **more: (always_attended.append(frames), build_techniques(request, frames, **more))[1],
     )
     list(run.frames())
     assert always_attended[0] == () and all(frames == (0, 1) for frames in always_attended[1:])

@@ -13,6 +13,7 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, NumericsError, Progress, UnsupportedError
+from videogen.backbones.guided import GuidedClip
 from videogen.core.branch import Branch
 from videogen.core.manifest import Manifest
 from videogen.request.request import RenderRequest
@@ -20,7 +21,7 @@ from videogen.sampling.loop import denoise
 from videogen.sampling.sample import begin
 from videogen.sampling.step_plan import StepRow, make_plan
 from videogen.sampling.technique import Technique
-from videogen.schedulers import AddressedNoise, build_solver, solver_names
+from videogen.schedulers import AddressedNoise, Windows, build_solver, solver_names
 
 PROMPT = "a red ball moves right"
 pytestmark = pytest.mark.parametrize("name", VARIANTS)
@@ -86,6 +87,21 @@ def test_continuing_from_a_snapshot_gives_the_same_latents(name: str, solver: st
         for _ in range(2):
             *_, resumed = denoise(snapshot, plan, backbone.dtype)
             assert torch.equal(resumed.latents, last.latents)
+
+
+def test_a_clip_that_runs_in_order_refuses_windows_and_snapshots(
+    name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = engine_of(name).backbone
+    request = RenderRequest(PROMPT, frames=5, width=32, height=32, steps=5).resolve(backbone)
+    monkeypatch.setattr(GuidedClip, "reenterable", False)
+    with torch.inference_mode():
+        text = backbone.encode_prompt([PROMPT], [""])
+        with pytest.raises(UnsupportedError, match="window by window"):
+            begin(backbone, request, text, [AddressedNoise(0)], 4, Windows(4, 3, 1))
+        state = begin(backbone, request, text, [AddressedNoise(0)])
+        with pytest.raises(UnsupportedError, match="step 0 cannot be returned to"):
+            state.snapshot()
 
 
 def test_a_pass_through_technique_is_bit_identical_to_none(name: str, engine_of: EngineOf) -> None:

@@ -19,7 +19,7 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from torch import nn
 
 from tools.world import Scene, sample_scene
-from videogen.backbones.unet_frames import told_each_frame
+from videogen.backbones.unet_frames import per_frame_timesteps
 
 from .data import clips, long_clips
 from .formats import FORMATS, Format
@@ -156,7 +156,7 @@ class VideoUnet:
         noisy = self.scheduler.add_noise(x0, noise, timesteps)
         blurred = self.scheduler.add_noise(x0, noise, (BLUR * torch.rand(count).square()).long().to(self.device))
         text = self.encode_text(captions).repeat_interleave(FRAMES, 0)
-        with told_each_frame(self.unet, torch.where(clean, 0, timesteps[:, None])):
+        with per_frame_timesteps(self.unet, torch.where(clean, 0, timesteps[:, None])):
             prediction = self.unet(torch.where(in_prefix, blurred, noisy), timesteps, text, return_dict=False)[0]
         error = (prediction.float() - self.scheduler.get_velocity(x0, noise, timesteps)).square().mean((1, 3, 4))
         return ((error * ~clean).sum(1) / (~clean).sum(1)).mean()

@@ -17,9 +17,9 @@ from .conditioning import Conditioning
 from .defaults import Capabilities
 from .geometry import LatentGeometry
 from .streaming import FramewiseDecoder, StreamDecoder
-from .unet_frames import told_each_frame
+from .unet_frames import per_frame_timesteps
 
-_DECODE_FRAMES = 16  # frames a VAE call, as the library's pipeline takes them
+_DECODE_FRAMES = 16  # frames per VAE call, as in diffusers' pipeline
 
 
 class AnimateDiffBackbone(Backbone):
@@ -79,7 +79,7 @@ class AnimateDiffBackbone(Backbone):
         own = self.frame_timesteps(latents, timestep)
         per_frame = text.repeat_interleave(latents.shape[2], dim=0)
         unet = self.pipeline.unet
-        with nullcontext() if own is None else told_each_frame(unet, own):
+        with nullcontext() if own is None else per_frame_timesteps(unet, own):
             noisiest = timestep if own is None else own.amax()
             return unet(latents, noisiest, encoder_hidden_states=per_frame, return_dict=False)[0]
 

@@ -1,7 +1,7 @@
-"""What a model family is, and nothing else: the contract between the engine and diffusers' models.
+"""Backbone contract: what a model family implements, the border between the engine and diffusers' models.
 
-A backbone never loops, schedules, writes files or reads flags. Tensors at this border:
-latents [batch, channel, frame, height, width]; frames uint8 [batch, frame, height, width, 3] RGB.
+A backbone never loops, schedules, writes files or reads flags. Tensors at this border: latents [batch, channel, frame,
+height, width]; frames uint8 [batch, frame, height, width, 3] RGB.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Backbone(ABC):
 
     @property
     def scheduler(self) -> Any:
-        """The checkpoint's own scheduler; the engine copies it, never steps it."""
+        """The checkpoint's diffusers scheduler; the engine reads its settings and never steps it."""
         return self.pipeline.scheduler
 
     @property
@@ -85,7 +85,7 @@ class Backbone(ABC):
         return {n: c for n, c in self.pipeline.components.items() if isinstance(c, nn.Module)}
 
     def release(self) -> None:
-        """After a run: offloaded components go back to where they rest."""
+        """After a run: move offloaded components back to the CPU."""
         self.pipeline.maybe_free_model_hooks()
 
     def expert(self, timestep: float, train_timesteps: int) -> int:
@@ -120,28 +120,27 @@ class Backbone(ABC):
 
     @abstractmethod
     def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
-        """Where the tokens of latents of this shape lie in self-attention."""
+        """The token grid of self-attention for latents of this shape."""
 
     @abstractmethod
     def denoisers(self) -> list[Any]:
-        """The diffusers models that predict, one an expert."""
+        """The diffusers models that predict, one per expert."""
 
     def temporal_blocks(self) -> list[nn.Module]:
-        """Modules that mix frames within a sequence over frames, positions counted from 0; none where time has no
-        layers of its own.
+        """Modules that attend over frames alone, with positions counted from 0; none where there are no such layers.
 
-        Each one's forward takes `hidden_states` [n, frames, channels] first and returns the same shape.
+        The forward of each takes `hidden_states` [n, frames, channels] first and returns the same shape.
         """
         return []
 
     @property
     def temporal_positions(self) -> int | None:
-        """How many frames the temporal blocks' position tables hold; None: any number."""
+        """Number of frame positions of the temporal blocks; None: any number."""
         return None
 
     @property
     def text_limit(self) -> int:
-        """How many tokens of a prompt the model reads."""
+        """Number of tokens of a prompt that the model reads."""
         return int(self.pipeline.tokenizer.model_max_length)
 
     def read_prompt(self, prompt: str) -> PromptReading:
@@ -149,11 +148,11 @@ class Backbone(ABC):
         tokenizer = self.pipeline.tokenizer
         fast = bool(getattr(tokenizer, "is_fast", False))
         read = tokenizer(prompt, truncation=False, return_offsets_mapping=fast, verbose=False)
-        strange: dict[str, None] = {}
+        unknown: dict[str, None] = {}
         if fast and tokenizer.unk_token_id is not None:
             spans = zip(read["input_ids"], read["offset_mapping"], strict=True)
-            strange = {prompt[a:b]: None for token, (a, b) in spans if token == tokenizer.unk_token_id and b > a}
-        return PromptReading(len(read["input_ids"]), self.text_limit, tuple(strange))
+            unknown = {prompt[a:b]: None for token, (a, b) in spans if token == tokenizer.unk_token_id and b > a}
+        return PromptReading(len(read["input_ids"]), self.text_limit, tuple(unknown))
 
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning: ...
@@ -168,14 +167,13 @@ class Backbone(ABC):
     ) -> torch.Tensor:
         """One model evaluation: the prediction for latents at a timestep, text [batch, tokens, width].
 
-        timestep: a scalar; or one a latent frame, [frames] or [batch, frames], for models that have
-        `per_frame_timesteps`. Raises UnsupportedError where a model takes one alone, InputError where frames and
+        timestep: a scalar, or one per latent frame, [frames] or [batch, frames], for models with
+        `per_frame_timesteps`. Raises UnsupportedError where the model takes a scalar only, InputError where frames and
         timesteps do not match.
         """
 
     def frame_timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor | None:
-        """Each latent frame's timestep, fp32 [batch, frames]; None where one scalar is given for all. Raises as
-        `predict`."""
+        """The timestep of each latent frame, fp32 [batch, frames]; None for a scalar. Raises as `predict`."""
         if timestep.ndim == 0:
             return None
         if not self.capabilities.per_frame_timesteps:
@@ -197,8 +195,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def stream_decoder(self) -> StreamDecoder:
-        """Decodes one clip's latents as they come: its pixels are `decode`'s, bit for bit. Tiled if the VAE is set so
-        now."""
+        """A decoder of one clip's latents as they are generated, bit for bit as `decode`; tiled if the VAE is now."""
 
     @abstractmethod
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
@@ -206,7 +203,7 @@ class Backbone(ABC):
 
 
 def to_unit_range(video: torch.Tensor) -> torch.Tensor:
-    """[b, 3, f, h, w] in -1..1, as VAEs give it, to [b, f, h, w, 3] fp32 in 0..1. An Inf becomes NaN, not white."""
+    """[b, 3, f, h, w] in -1..1, a VAE's output, to [b, f, h, w, 3] fp32 in 0..1. An Inf becomes NaN, not white."""
     video = torch.where(torch.isfinite(video), video, torch.nan)
     return (video * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 4, 1).float()
 

@@ -61,7 +61,7 @@ class Clip(ABC):
     """One batch of clips being generated. Open it with `Backbone.open`, predict and step it, decode it, close it.
 
     solver: set up for this run; initial: the latents that the loop begins with. reenterable: `predict` may be called
-    for any step, with any latents, more than once; a clip that is not refuses windows and techniques that go back.
+    for any step, with any latents, more than once; otherwise windows and snapshots are refused.
     """
 
     solver: Solver

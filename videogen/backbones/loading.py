@@ -1,4 +1,4 @@
-"""From a checkpoint's folder or hub id to a placed diffusers pipeline. Used by `registry.load` alone."""
+"""Checkpoint loading: from a folder or hub id to a diffusers pipeline on its device, for `registry.load`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import torch
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
 _log = logging.getLogger("videogen")
-_HUB_PATIENCE_S = 10.0
-_WHOLE_BYTES = 64 << 20
-_SAMPLE_BYTES = 4096  # of each place looked at
+_HUB_TIMEOUT_S = 10.0
+_FULLY_HASHED_BYTES = 64 << 20
+_SAMPLE_BYTES = 4096  # of each sample of a larger file
 _HEADER_BYTES = 100 << 20  # the format's own limit
 
 
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
-    """The pipeline with its components on the CPU, each from weights that fit it whole. CheckpointError otherwise."""
+    """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
     import diffusers
     from safetensors import SafetensorError
 
@@ -58,7 +58,7 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
 
 
 def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """name -> (library, class) of what an index lists."""
+    """name -> (library, class) of the components in an index."""
     pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
     return {
         name: (library, kind)
@@ -68,10 +68,9 @@ def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """A model of a pipeline, loaded with an account of its tensors; None for what holds no weights (the pipeline loads
-    it).
+    """A model of a pipeline; None for a component without weights, which the pipeline loads itself.
 
-    Both libraries fill a missing tensor with random values and a warning; here it is an error.
+    Both libraries fill missing tensors with random values and a warning; here they are an error.
     """
     import diffusers
     import transformers
@@ -80,28 +79,27 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     model_class = getattr(home, kind, None)
     if model_class is None or not issubclass(model_class, torch.nn.Module):
         return None
-    asked = {"torch_dtype": dtype} if library == "diffusers" else {"dtype": dtype}
-    model, account = model_class.from_pretrained(
+    dtype_option = {"torch_dtype": dtype} if library == "diffusers" else {"dtype": dtype}
+    model, loading_info = model_class.from_pretrained(
         str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
-        output_loading_info=True, **asked,
+        output_loading_info=True, **dtype_option,
     )  # fmt: skip
-    missing = sorted(account["missing_keys"])
+    missing = sorted(loading_info["missing_keys"])
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(
-            f"{source}/{name} lacks weights that {kind} needs: {', '.join(missing[:3])}{more}; it is damaged or another model's"
+            f"{source}/{name} has no weights for {', '.join(missing[:3])}{more}; {kind} needs them; the checkpoint is "
+            "damaged or of another model"
         )
-    extra = sorted(account["unexpected_keys"])
+    extra = sorted(loading_info["unexpected_keys"])
     if extra:
-        _log.warning(
-            "%s/%s holds %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0]
-        )
+        _log.warning("%s/%s has %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
     return model
 
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """The libraries' own loading bars stay off the terminal; progress is the caller's to show."""
+    """Without the libraries' own progress bars; showing progress is up to the caller."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -123,12 +121,12 @@ def hub_index(hub_id: str) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         return dict(DiffusionPipeline.load_config(hub_id, local_files_only=True))
     try:
-        HfApi().model_info(hub_id, timeout=_HUB_PATIENCE_S)  # fails at once where the loader would try again and again
+        HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT_S)  # fails at once, where the loader would retry
         return dict(DiffusionPipeline.load_config(hub_id))
-    except Exception as error:  # the hub's client raises a dozen types, offline or not found
+    except Exception as error:  # the hub's client raises many types, offline or not found
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{hub_id!r} is neither here nor to be had from the hub: {first[:200]}; give a folder, or go online"
+            f"{hub_id!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go online"
         ) from error
 
 
@@ -138,8 +136,8 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def check_here(device: str | None, offload: str | None) -> str:
-    """The device that a run uses. UnsupportedError where it is not here, or there is nothing to offload from."""
+def resolve_device(device: str | None, offload: str | None) -> str:
+    """The device of a run. UnsupportedError where it is not available, or offloading has no effect on it."""
     target = device or best_device()
     kind, _, number = target.partition(":")
     counts = {
@@ -150,17 +148,19 @@ def check_here(device: str | None, offload: str | None) -> str:
     }
     if not counts[kind]:
         raise UnsupportedError(
-            f"device={target!r} is not here (none is found, or torch was built without it); use 'cpu'"
+            f"device={target!r} is not available (none was found, or torch was built without it); use 'cpu'"
         )
     if number and int(number) >= counts[kind]:
-        raise UnsupportedError(f"device={target!r} is not here: there are {counts[kind]} of {kind}, counted from 0")
+        raise UnsupportedError(
+            f"device={target!r} is not available: there are {counts[kind]} {kind} devices, counted from 0"
+        )
     if offload and kind == "cpu":
         raise UnsupportedError(f"offload={offload!r} needs an accelerator to offload from; leave it out on the CPU")
     return target
 
 
 def place(pipeline: Any, target: str, offload: str | None) -> None:
-    """Move the pipeline, or let accelerate hold its components on the CPU until they are used."""
+    """Move the pipeline to the device, or let accelerate keep its components on the CPU until they are used."""
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=target)
     elif offload == "sequential":
@@ -170,10 +170,10 @@ def place(pipeline: Any, target: str, offload: str | None) -> None:
 
 
 def digest(source: Path | str) -> str:
-    """What identifies a model: a hash over every config and each safetensors file's name, size and content.
+    """Digest of a model: a hash over every config, and over each safetensors file's name, size and content.
 
-    Of a file beyond 64 MiB the beginning, middle and end of each tensor stand for it, so that a checkpoint of many
-    gigabytes is known in a moment. `defaults.json` is left out: what it says is in every request, resolved.
+    For files above 64 MiB only the beginning, middle and end of each tensor are hashed, so that a checkpoint of many
+    gigabytes takes a moment. `defaults.json` is left out: its values are in every resolved request.
     """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:
@@ -188,7 +188,7 @@ def digest(source: Path | str) -> str:
         size = path.stat().st_size
         state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
         with open(path, "rb") as file:
-            sampled = path.suffix == ".safetensors" and size > _WHOLE_BYTES
+            sampled = path.suffix == ".safetensors" and size > _FULLY_HASHED_BYTES
             for begin, length in _samples(file, size) if sampled else ((0, size),):
                 file.seek(begin)
                 state.update(file.read(length))
@@ -196,17 +196,17 @@ def digest(source: Path | str) -> str:
 
 
 def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """(begin, length) of what stands for a large safetensors file: its head, and the ends and the middle of each
+    """(begin, length) of the samples of a large safetensors file: its header, and both ends and the middle of each
     tensor.
 
-    One whose header cannot be read, such as a broken variant that no pipeline loads, is a single tensor here.
+    A file whose header cannot be read, such as a broken variant that no pipeline loads, is sampled as one tensor.
     """
     header = int.from_bytes(file.read(8), "little")
     tensors = [(8, size)]
     if header <= _HEADER_BYTES:
         with suppress(ValueError, TypeError, LookupError, AttributeError):
-            told = json.loads(file.read(header))
-            offsets = [told[name]["data_offsets"] for name in told if name != "__metadata__"]
+            entries = json.loads(file.read(header))
+            offsets = [entries[name]["data_offsets"] for name in entries if name != "__metadata__"]
             tensors = [(8 + header + int(begin), 8 + header + int(end)) for begin, end in offsets] or tensors
     yield 0, min(size, 8 + min(header, _HEADER_BYTES))
     for begin, end in sorted(tensors):

@@ -1,7 +1,7 @@
-"""A cheap look at latents: a linear map from latent channels to RGB, fitted once for a loaded model.
+"""Latent preview: a linear map from latent channels to RGB, fitted once per loaded model.
 
-The map is least squares over a few encoded test pictures of the model's own VAE; it costs one small encode and then
-a matrix product a preview.
+The map is a least-squares fit over a few test images encoded by the model's VAE. It costs one small encode, and one
+matrix product per preview.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 
 from .base import Backbone
 
-_PICTURES = 6
+_IMAGES = 6
 
 
 class LatentPreview:
@@ -31,13 +31,13 @@ def _fit(backbone: Backbone) -> torch.Tensor:
     geometry = backbone.geometry
     side = max(64, geometry.multiple * 4)
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand((_PICTURES, 3, 4, 4), generator=generator)
-    pictures = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
-    pictures[: _PICTURES // 2] = coarse[: _PICTURES // 2, :, :1, :1]
-    frames = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1)[:, None]
+    coarse = torch.rand((_IMAGES, 3, 4, 4), generator=generator)
+    images = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    images[: _IMAGES // 2] = coarse[: _IMAGES // 2, :, :1, :1]
+    frames = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)[:, None]
     with torch.no_grad():
         latents = backbone.encode(frames)[:, :, 0].float().cpu()
-    target = torch.nn.functional.adaptive_avg_pool2d(pictures, (latents.shape[-2], latents.shape[-1]))
+    target = torch.nn.functional.adaptive_avg_pool2d(images, (latents.shape[-2], latents.shape[-1]))
     inputs = latents.permute(0, 2, 3, 1).flatten(0, 2)
     inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
     return torch.linalg.lstsq(inputs, target.permute(0, 2, 3, 1).flatten(0, 2)).solution

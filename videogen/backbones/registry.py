@@ -1,7 +1,7 @@
-"""Which families there are, and how a name, a folder or a hub id becomes a loaded `Backbone`.
+"""Model registry: the table of model families, and loading of a model by name, folder or hub id.
 
-A new family is one row of `FAMILIES` and one file. Importing this loads no torch. Weights are safetensors only, and
-no code from a checkpoint is ever run.
+A new family is one file and one row of `FAMILIES` (docs/extending/model_family.md). Importing this module does not load
+torch. Weights are safetensors only, and no code from a checkpoint is ever run.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the registry. `pipelines`: the class names in `model_index.json` that it loads, the first builds it."""
+    """A row of the registry.
+
+    pipelines: class names in `model_index.json` that the family loads; the first is used to build the pipeline. home:
+    "module:Class" of its backbone, a module of this package (".wan") or an absolute one. supports: for the user.
+    """
 
     name: str
     pipelines: tuple[str, ...]
     home: str
-    about: str
-    can: str
+    description: str
+    supports: str
 
 
 FAMILIES: dict[str, Family] = {
@@ -38,14 +42,14 @@ FAMILIES: dict[str, Family] = {
         Family(
             "wan",
             ("WanPipeline",),
-            "wan:WanBackbone",
+            ".wan:WanBackbone",
             "Wan 2.1 and 2.2: DiT, causal video VAE, flow matching",
             "text to video; two experts; per-token timesteps (2.2 TI2V)",
         ),
         Family(
             "animatediff",
             ("AnimateDiffPipeline",),
-            "animatediff:AnimateDiffBackbone",
+            ".animatediff:AnimateDiffBackbone",
             "AnimateDiff: Stable Diffusion UNet with motion modules",
             "text to video",
         ),
@@ -68,10 +72,10 @@ def load(
 ) -> Backbone:
     """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
 
-    dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None picks the best there is;
-    offload: `model` or `sequential`, through accelerate, where there is an accelerator.
+    dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None: the best available;
+    offload: `model` or `sequential`, through accelerate, on machines with an accelerator.
 
-    Raises InputError (a name nobody knows), CheckpointError (no or unsafe checkpoint), UnsupportedError (device).
+    Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError (device).
     """
     source = locate(name_or_path)
     check_choice("dtype", dtype, DTYPES)
@@ -81,19 +85,19 @@ def load(
     family = family_of(index, name_or_path)
     if isinstance(source, Path):
         _refuse_pickles(source)
-    from .loading import build_pipeline, check_here, digest, place
+    from .loading import build_pipeline, digest, place, resolve_device
 
-    target = check_here(device, offload)
+    target = resolve_device(device, offload)
     pipeline = build_pipeline(family.pipelines[0], source, index, dtype, target)
     place(pipeline, target, offload)
     module, _, backbone_name = family.home.partition(":")
-    backbone_class = getattr(import_module(f".{module}", __package__), backbone_name)
+    backbone_class = getattr(import_module(module, __package__), backbone_name)
     defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
     return backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
 
 
 def full_name(name_or_path: str) -> str:
-    """The name by which a model is found again from any folder: a checkpoint's path is made absolute."""
+    """A name that is valid from any working directory: the path of a checkpoint is made absolute."""
     source = locate(name_or_path)
     return str(source.absolute()) if isinstance(source, Path) and name_or_path not in EMBEDDED else name_or_path
 
@@ -105,12 +109,12 @@ def locate(name_or_path: str) -> Path | str:
     try:
         path = Path(name_or_path).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or of a user that is not
-        raise InputError(f"model {name_or_path[:60]!r} is no name or folder ({error})") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or of an unknown user
+        raise InputError(f"model {name_or_path[:60]!r} is not a valid name or folder ({error})") from error
     if is_folder:
         return path
     if exists:
-        raise CheckpointError(f"{name_or_path} is a file; give the folder that holds its model_index.json")
+        raise CheckpointError(f"{name_or_path} is a file; give the folder that contains its model_index.json")
     if _HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
         return name_or_path
     guess = nearest(name_or_path, EMBEDDED)
@@ -122,29 +126,29 @@ def locate(name_or_path: str) -> Path | str:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The folder's `model_index.json`; CheckpointError where there is none."""
+    """The folder's `model_index.json`. CheckpointError where it is missing or damaged."""
     path = folder / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder} is no checkpoint: it has no model_index.json; give a folder in diffusers' layout"
+            f"{folder} is not a checkpoint: it has no model_index.json; give a folder in diffusers' layout"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; the checkpoint is damaged, copy it again") from error
     if not isinstance(index, dict) or "_class_name" not in index:
-        raise CheckpointError(f"{path} names no pipeline class; the checkpoint is damaged or not diffusers' layout")
+        raise CheckpointError(f"{path} has no pipeline class; the checkpoint is damaged or not in diffusers' layout")
     return index
 
 
 def family_of(index: dict[str, Any], name: str) -> Family:
-    """The family that loads this index; CheckpointError with the families there are."""
+    """The family that loads this index. CheckpointError, with the known pipelines, where none does."""
     class_name = index["_class_name"]
     for family in FAMILIES.values():
         if class_name in family.pipelines:
             return family
     known = ", ".join(p for family in FAMILIES.values() for p in family.pipelines)
-    raise CheckpointError(f"{name} is a {class_name!r}, which no family here loads; known pipelines: {known}")
+    raise CheckpointError(f"{name} is a {class_name!r}, which is not supported yet; supported pipelines: {known}")
 
 
 def _hub_index(hub_id: str) -> dict[str, Any]:
@@ -154,7 +158,7 @@ def _hub_index(hub_id: str) -> dict[str, Any]:
 
 
 def _refuse_pickles(folder: Path) -> None:
-    """A component whose weights are pickled only is refused before anything is opened: pickles can run code."""
+    """Raise CheckpointError for a component with pickled weights only, before opening it: pickles can run code."""
     for component in (p for p in folder.iterdir() if p.is_dir()):
         pickles = [p for pattern in _PICKLES for p in component.glob(pattern)]
         if pickles and not any(component.glob("*.safetensors")):
@@ -164,13 +168,13 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
-    """InputError where a dtype or offload mode is none that exists."""
+    """Raise InputError for an unknown dtype or offload mode."""
     if value is not None and value not in options:
         raise unknown(kind, value, options)
 
 
 def check_device(device: str | None) -> None:
-    """InputError where a device's name is none that exists: a kind of `DEVICES`, with a number where there are many."""
+    """Raise InputError for a device name that is not a kind of `DEVICES`, optionally with a number (cuda:1)."""
     if device is None or (_DEVICE.fullmatch(device) and device.partition(":")[0] in DEVICES):
         return
     raise unknown("device", device, DEVICES)

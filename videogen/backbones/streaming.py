@@ -1,12 +1,13 @@
-"""Decoding as latents come: what a `StreamDecoder` is, and the one for VAEs that decode each frame by itself.
+"""Streaming decode: pixels of a long video from its latents as they are generated, in constant memory.
 
-Chunk by chunk the pixels are those of one `Backbone.decode`, bit for bit, however the latents are cut. All state lies
-in the decoder, none on the model: any number of them may run over one VAE, in turn, beside whole decodes.
+However the latents are split, the pixels are those of one `Backbone.decode`, bit for bit. All state is in the decoder,
+none on the model: any number of decoders may take turns on one VAE, together with ordinary decodes. `FramewiseDecoder`
+is for VAEs that decode each frame separately.
 
     decoder = backbone.stream_decoder()
-    for chunk in chunks:                        # latents [1, c, f, h, w], in order
-        sink(decoder.push(chunk))               # pixels [1, frames, h, w, 3], those that are settled
-    sink(decoder.finish())                      # those that were held back
+    for latents in segments:                    # [1, c, f, h, w], in order
+        write(decoder.push(latents))            # pixels [1, frames, h, w, 3], those that are final
+    write(decoder.finish())                     # those that were held back
 
 Legend: b batch (1), c channel, f frame, h height, w width.
 """
@@ -14,37 +15,32 @@ Legend: b batch (1), c channel, f frame, h height, w width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 
-from videogen.core.errors import InputError, ResumeError
+from videogen.core.errors import InputError
 
 _T = TypeVar("_T")
-_COUNTS = "counts"  # of a state: latents taken, frames given
 
 
 class StreamDecoder(ABC):
-    """Latents in, pixels out, in order, in memory that does not grow.
+    """Decoder of one stream of latents, pushed in order.
 
-    taken: latents so far; given: frames so far. Until `finish` there may be fewer frames than the latents hold.
+    taken: latents so far; given: frames so far, which may be fewer than the latents decode to until `finish`.
     """
 
     def __init__(self) -> None:
         self.taken, self.given = 0, 0
         self._shape: tuple[int, ...] | None = None
-        self._closed: str | None = None  # why it takes no more
-
-    @property
-    @abstractmethod
-    def context(self) -> int:
-        """How many latents before a position `warm` needs, so that all from there on is exact."""
+        self._closed: str | None = None  # why it accepts no more latents
 
     def push(self, latents: torch.Tensor, start: int | None = None) -> torch.Tensor:
-        """Pixels [1, frames, h, w, 3], fp32 in 0..1, that the latents [1, c, f, h, w] settle; possibly none.
+        """Pixels [1, frames, h, w, 3], fp32 in 0..1, that are final with these latents [1, c, f, h, w]; possibly none.
 
-        start: the number of the first of them, if the caller knows: InputError where it is not the next.
+        start: index of the first of these latents, to check the order. Raises InputError for latents out of order, of
+        another size, or after `finish`.
         """
         self._check(latents, start)
         pixels = self._run(self._decode, latents)
@@ -53,7 +49,7 @@ class StreamDecoder(ABC):
         return pixels
 
     def finish(self) -> torch.Tensor:
-        """The frames held back, as `push` gives them; the decoder takes no more latents after."""
+        """The frames that were held back, as `push` returns them; the decoder accepts no latents after it."""
         if self._shape is None:
             raise InputError("no latents were decoded; push at least one latent frame before finish()")
         self._check_open()
@@ -62,40 +58,11 @@ class StreamDecoder(ABC):
         self.given += pixels.shape[1]
         return pixels
 
-    def warm(self, latents: torch.Tensor, position: int) -> None:
-        """Stand where a decoder stands that took all latents before `position`.
-
-        latents: the last min(position, `context`) of these, or more; only for a decoder that took none.
-        """
-        needed = min(position, self.context)
-        self._check_new()
-        if position < 1 or not needed <= latents.shape[2] <= position:
-            raise InputError(
-                f"{latents.shape[2]} latents cannot warm a decoder at {position}; give the {needed} before it"
-            )
-        self._check(latents, None)
-        self.given = self._run(self._warm, latents[:, :, latents.shape[2] - needed :], position)
-        self.taken = position
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that `load_state` of a new decoder of the same model needs to go on, as tensors by name."""
-        self._check_open()
-        return {_COUNTS: torch.tensor([self.taken, self.given, *(self._shape or ())]), **self._tensors()}
-
-    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a `state`. ResumeError where it is another model's."""
-        self._check_new()
-        if _COUNTS not in state:
-            raise ResumeError(f"no decoder's state: it has no {_COUNTS!r}; decode again from the journal's latents")
-        taken, given, *shape = (int(n) for n in state[_COUNTS])
-        self._load({name: tensor for name, tensor in state.items() if name != _COUNTS}, tuple(shape))
-        self.taken, self.given, self._shape = taken, given, tuple(shape) or None
-
     def _check(self, latents: torch.Tensor, start: int | None) -> None:
         self._check_open()
         if latents.ndim != 5 or latents.shape[0] != 1 or 0 in latents.shape:
             raise InputError(
-                f"latents {list(latents.shape)} cannot be decoded in a stream; it takes [1, channel, frame, height, width]"
+                f"latents {list(latents.shape)} cannot be decoded in a stream; push [1, channel, frame, height, width]"
             )
         if start is not None and start != self.taken:
             raise InputError(
@@ -110,16 +77,10 @@ class StreamDecoder(ABC):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InputError(f"this decoder {self._closed}; ask the backbone for a new one")
-
-    def _check_new(self) -> None:
-        self._check_open()
-        if self.taken:
-            raise InputError(f"this decoder took {self.taken} latents; ask the backbone for a new one")
+            raise InputError(f"this decoder {self._closed}; create a new one with Backbone.stream_decoder()")
 
     def _run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do it without gradients; where it fails, or is interrupted, the state is half old and half new and not used
-        again."""
+        """Run without gradients. After a failure or an interruption the state is inconsistent and not used again."""
         try:
             with torch.no_grad():
                 return work(*arguments)
@@ -133,59 +94,29 @@ class StreamDecoder(ABC):
     @abstractmethod
     def _rest(self) -> torch.Tensor: ...
 
-    @abstractmethod
-    def _warm(self, latents: torch.Tensor, position: int) -> int:
-        """Take the latents just before position; returns how many frames were given by then."""
-
-    @abstractmethod
-    def _tensors(self) -> dict[str, torch.Tensor]: ...
-
-    @abstractmethod
-    def _load(self, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]) -> None:
-        """Take what `_tensors` gave; shape: (c, h, w) of the latents, () where none were taken."""
-
 
 class FramewiseDecoder(StreamDecoder):
-    """For VAEs that know single frames. decode: `Backbone.decode`, which hands the VAE `group` frames a call; spatial:
-    px a latent.
+    """Decoder for VAEs that decode each frame separately.
 
-    A convolution's last bits hang on how many frames it is given at once, so frames go through in the same groups as in
-    a whole decode and up to group - 1 latents wait for theirs.
+    decode: `Backbone.decode`, which calls the VAE with `group` frames at a time; spatial: px per latent. The last bits
+    of a convolution depend on its batch size, so frames are decoded in the same groups as by `decode`, and up to
+    group - 1 latents wait for theirs.
     """
 
     def __init__(self, decode: Callable[[torch.Tensor], torch.Tensor], group: int, spatial: int) -> None:
         super().__init__()
-        self._whole, self._group, self._spatial = decode, group, spatial
+        self._decode_frames, self._group, self._spatial = decode, group, spatial
         self._waiting: torch.Tensor | None = None
-
-    @property
-    def context(self) -> int:
-        return self._group - 1
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         ready = latents if self._waiting is None else torch.cat([self._waiting, latents], 2)
         count = ready.shape[2] // self._group * self._group
         self._waiting = ready[:, :, count:].clone()
-        return self._whole(ready[:, :, :count]) if count else self._nothing(latents)
+        return self._decode_frames(ready[:, :, :count]) if count else self._nothing(latents)
 
     def _rest(self) -> torch.Tensor:
         assert self._waiting is not None
-        return self._whole(self._waiting) if self._waiting.shape[2] else self._nothing(self._waiting)
+        return self._decode_frames(self._waiting) if self._waiting.shape[2] else self._nothing(self._waiting)
 
     def _nothing(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.empty((1, 0, *(self._spatial * side for side in latents.shape[3:]), 3), device=latents.device)
-
-    def _warm(self, latents: torch.Tensor, position: int) -> int:
-        waiting = position % self._group
-        self._waiting = latents[:, :, latents.shape[2] - waiting :].clone()
-        return position - waiting
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return {} if self._waiting is None else {"waiting": self._waiting}
-
-    def _load(self, tensors: Mapping[str, torch.Tensor], shape: tuple[int, ...]) -> None:
-        if not set(tensors) <= {"waiting"}:
-            raise ResumeError(
-                f"this state has {', '.join(sorted(tensors))}, not what a frame-wise decoder keeps; it is another model's"
-            )
-        self._waiting = tensors.get("waiting")

@@ -1,4 +1,4 @@
-"""A timestep for each frame, for diffusers' `UNetMotionModel`, which takes one a clip."""
+"""Per-frame timesteps for diffusers' `UNetMotionModel`, which takes one per clip."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from torch import nn
 
 
 @contextmanager
-def told_each_frame(unet: Any, timesteps: torch.Tensor) -> Iterator[None]:
-    """Within it, what the UNet does to each frame is told that frame's own timestep, [batch, frames], whatever timestep
-    it is called with.
+def per_frame_timesteps(unet: Any, timesteps: torch.Tensor) -> Iterator[None]:
+    """Within this context the UNet uses these timesteps [batch, frames], whatever timestep it is called with.
 
-    Only its ResNet blocks hear of time, frame by frame. Not for models that embed more than the timestep (guidance,
-    sizes).
+    Only its ResNet blocks use the time embedding, frame by frame. Not for models that embed more than the timestep
+    (guidance, sizes).
     """
     from diffusers.models.resnet import ResnetBlock2D
 
-    told: list[torch.Tensor] = []
+    embedded: list[torch.Tensor] = []
 
-    def tell(
+    def replace_embedding(
         _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if not told:  # only now, within the UNet's own call: before it an offloaded one is elsewhere
-            told.append(unet.time_embedding(unet.time_proj(timesteps.flatten()).to(unet.dtype)))
+        if not embedded:  # not earlier: an offloaded UNet is on the device only within its own call
+            embedded.append(unet.time_embedding(unet.time_proj(timesteps.flatten()).to(unet.dtype)))
         hidden, *_ = arguments or (named["input_tensor"],)
-        return (hidden, told[0]), {}
+        return (hidden, embedded[0]), {}
 
     with ExitStack() as hooks:
         for module in unet.modules():
             if isinstance(module, ResnetBlock2D):
-                hooks.callback(module.register_forward_pre_hook(tell, with_kwargs=True).remove)
+                hooks.callback(module.register_forward_pre_hook(replace_embedding, with_kwargs=True).remove)
         yield

@@ -1,7 +1,7 @@
 """Wan 2.1 and 2.2: flow-matching DiTs over a causal VAE with 4x temporal compression.
 
 Covers the two experts of 2.2 (a high-noise and a low-noise transformer, split at `boundary_ratio`) and its
-`expand_timesteps` models, which take one timestep a token.
+`expand_timesteps` models, which take one timestep per token.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class WanBackbone(Backbone):
         return prediction[0]
 
     def _timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """One timestep a sample; one a token, its latent frame's, where frames have their own, and always for
-        `expand_timesteps` models."""
+        """One timestep per sample; one per token, that of its latent frame, where frames have separate timesteps, and
+        always for `expand_timesteps` models."""
         own = self.frame_timesteps(latents, timestep)
         grid = self.token_grid(latents.shape)
         if own is not None:
@@ -129,7 +129,7 @@ class WanBackbone(Backbone):
         return ((latents - mean) * inverse_std).float()
 
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latents' mean and 1 / std as [1, c, 1, 1, 1]: in this form and order diffusers applies them."""
+        """Mean and 1 / std of the latents as [1, c, 1, 1, 1], the form in which diffusers applies them."""
         config = self.pipeline.vae.config
         mean = torch.tensor(config.latents_mean).view(1, -1, 1, 1, 1).to(like.device, like.dtype)
         inverse_std = 1.0 / torch.tensor(config.latents_std).view(1, -1, 1, 1, 1).to(like.device, like.dtype)

@@ -15,14 +15,15 @@ def run(options: argparse.Namespace) -> int:
     here = [*_embedded(), *_hub_cache()]
     if options.json:
         families = [
-            {"name": f.name, "about": f.about, "can": f.can, "pipelines": f.pipelines} for f in FAMILIES.values()
+            {"name": f.name, "description": f.description, "supports": f.supports, "pipelines": f.pipelines}
+            for f in FAMILIES.values()
         ]
         print(json.dumps({"families": families, "models": here}, indent=2))
         return 0
     print("families")
     for family in FAMILIES.values():
-        print(f"  {family.name:<14}{family.about}")
-        print(f"{'':<16}supports: {family.can}\n{'':<16}loads: {', '.join(family.pipelines)}")
+        print(f"  {family.name:<14}{family.description}")
+        print(f"{'':<16}supports: {family.supports}\n{'':<16}loads: {', '.join(family.pipelines)}")
     print("\nmodels here")
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")

@@ -25,7 +25,7 @@ from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import memory_errors
 from videogen.sampling.progress import ProgressCallback
 from videogen.sampling.technique import Technique
-from videogen.techniques.build import asked_for
+from videogen.techniques.build import build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.motion_plan import PlannedMotion, plan_motion, read_first_frame
 
@@ -113,7 +113,7 @@ class Engine:
             return [self._render_in_memory(request, techniques, progress) for request in resolved]
         motion = plan_motion(resolved[0], self.backbone)
         run = Run(self.backbone, resolved, progress, motion)
-        techniques = [*techniques, *asked_for(run.first)]
+        techniques = [*techniques, *build_techniques(run.first)]
         try:
             if motion is not None and not motion.warps() and motion.strength:
                 techniques.insert(0, self._dual_clock(run, motion))

@@ -22,7 +22,7 @@ from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, sample
 from videogen.schedulers.cono.look_back import SOURCE, Clip
 from videogen.schedulers.windows import Windows
-from videogen.techniques.build import asked_for
+from videogen.techniques.build import build_techniques
 from videogen.techniques.fixed_latents import StraightReplay
 
 from .journal.journal import Journal
@@ -87,7 +87,7 @@ def _regenerate(
     fixed = [slot for slot in range(stop - start) if slot not in own]
     widened = _widen(run, segment, start, stop)
     source = run.noise.regeneration_window(widened, own, attempt)
-    techniques = asked_for(run.request, tuple(fixed))
+    techniques = build_techniques(run.request, tuple(fixed))
     if fixed:
         techniques.insert(0, StraightReplay(fixed, journal.latents(start, stop)[:, :, fixed]))
 

@@ -17,7 +17,7 @@ from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import check_finite, memory_errors
 from videogen.sampling.sample import OnStep, begin, sample
 from videogen.sampling.technique import Technique
-from videogen.techniques.build import asked_for
+from videogen.techniques.build import build_techniques
 from videogen.timeline.latent_timeline import LatentTimeline
 
 from .continuity_technique import ContinuityTechnique, copying_frames
@@ -119,7 +119,7 @@ class SegmentRenderer:
         techniques: list[Technique] = [
             tie,
             *([prefix.technique] if prefix else []),
-            *asked_for(self.request, always_attended, frames_apart=bool(prefix)),
+            *build_techniques(self.request, always_attended, per_frame_timesteps=bool(prefix)),
         ]
         text = self.prompts.conditioning(segment, given)
         state = begin(self.backbone, self.request, text, sources, segment.frames, segment.windows)

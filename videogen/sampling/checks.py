@@ -1,4 +1,4 @@
-"""What must never reach a file: NaN, Inf and flat black frames; and a device's memory error in words of ours."""
+"""Numerical checks: NaN, Inf and flat frames never reach a file; and out-of-memory errors with advice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLAT = 2  # of 255
 
 
 def check_finite(values: torch.Tensor, where: str, dtype: torch.dtype) -> None:
-    """NumericsError, with the likely cause, where a tensor holds NaN or Inf."""
+    """Raise NumericsError, with the likely cause, for a tensor with NaN or Inf."""
     if bool(torch.isfinite(values).all()):
         return
     cause = "float16 overflows in many video models: use bfloat16 or float32" if dtype == torch.float16 else (
@@ -25,8 +25,7 @@ def check_finite(values: torch.Tensor, where: str, dtype: torch.dtype) -> None:
 
 
 def check_not_flat(frames: torch.Tensor) -> None:
-    """NumericsError where a whole clip (uint8 [f, h, w, 3]) is black or any other one colour: saved, it would hide a
-    failure."""
+    """Raise NumericsError for a clip (uint8 [f, h, w, 3]) that is black or of any other single colour throughout."""
     colours = frames.flatten(0, 2)
     low, high = colours.amin(0), colours.amax(0)
     if int((high.int() - low.int()).max()) <= _FLAT:
@@ -39,7 +38,7 @@ def check_not_flat(frames: torch.Tensor) -> None:
 
 @contextmanager
 def memory_errors(stage: str) -> Iterator[None]:
-    """Turn an out-of-memory error of the device or of Python into ours, naming the stage and what helps."""
+    """Turn out-of-memory errors of the device or of Python into OutOfMemoryError, with the stage and advice."""
     advice = "use fewer frames, a smaller size, --offload model, or --vae-tiling for the decode"
     try:
         yield
@@ -54,7 +53,7 @@ def memory_errors(stage: str) -> Iterator[None]:
 
 
 class Tiling:
-    """The VAE decodes in tiles within this block, where asked."""
+    """Context in which the VAE decodes in tiles, if `on`."""
 
     def __init__(self, backbone: Backbone, on: bool) -> None:
         self._vae: Any = backbone.components().get("vae") if on else None

@@ -15,6 +15,7 @@ import torch
 
 from videogen.backbones.clip import Clip, StepContext
 from videogen.core.branch import Branch
+from videogen.core.errors import UnsupportedError
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window, Windows
 
@@ -57,7 +58,15 @@ class LoopState:
         return (batch, channels, frames if self.windows is None else self.windows.size, *sides)
 
     def snapshot(self) -> LoopState:
-        """A copy that later steps do not touch: a loop continued from it gives the same result, each time."""
+        """A copy that later steps do not touch: a loop continued from it gives the same result, each time.
+
+        Raises UnsupportedError for a clip that cannot go back.
+        """
+        if not self.clip.reenterable:
+            raise UnsupportedError(
+                f"step {self.index} cannot be returned to: this model's pipeline runs its steps in order; switch off the "
+                "technique that goes back, such as propagation with roll_back"
+            )
         saved = Saved(self.clip.snapshot(), tuple(technique.snapshot() for technique in self.techniques))
         return replace(self, latents=self.latents.clone(), saved=saved)
 

@@ -1,5 +1,7 @@
-"""What a caller hears while a video is made: one callback for the command line, a notebook or ComfyUI. No torch
-here."""
+"""Progress reports of a render: one callback for the command line, notebooks and ComfyUI.
+
+Importing this module does not load torch.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """One report. step counts finished steps of `steps` in this stage; preview: uint8 [frame, h, w, 3] where asked
-    for."""
+    """One report.
+
+    step: finished steps of `steps` in this stage; elapsed_s, remaining_s: of the stage; preview: uint8 [frame, height,
+    width, 3] where requested.
+    """
 
     stage: str
     step: int
@@ -31,7 +36,7 @@ ProgressCallback = Callable[[Progress], "bool | None"]
 
 
 def report(callback: ProgressCallback | None, progress: Progress) -> None:
-    """Call back, and raise `Cancelled` where the caller asks to stop."""
+    """Call the callback. Raises `Cancelled` if it returns False."""
     if callback is not None and callback(progress) is False:
         raise Cancelled(
             f"stopped by the caller at {progress.stage} {progress.step}/{progress.steps}; nothing was written"

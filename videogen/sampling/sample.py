@@ -10,6 +10,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.conditioning import Conditioning
+from videogen.core.errors import UnsupportedError
 from videogen.request.resolved import ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import Solver
@@ -44,10 +45,16 @@ def begin(
     """The first state of a batch of clips, one noise source per sample.
 
     latent_frames: length of each clip; None: that of the request. windows: where the model is given the clip window by
-    window.
+    window. Raises UnsupportedError where the clip does not allow windows.
     """
     frames = None if latent_frames is None else backbone.geometry.frame_map.frame_count(latent_frames)
     clip = backbone.open(request.clip_spec(frames), text, sources, _build_solver(backbone, request))
+    if windows is not None and not clip.reenterable:
+        clip.close()
+        raise UnsupportedError(
+            f"{backbone.name!r} cannot be given a clip window by window: its pipeline calls the model once per step; "
+            "use a continuity policy without windows"
+        )
     return LoopState(clip, clip.initial, 0, windows)
 
 

@@ -1,4 +1,4 @@
-"""The techniques that a request names, as objects for the loop."""
+"""Techniques of a request, as objects for the denoising loop."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .propagation import PropagationTechnique
 from .sparse_attention import SparseAttentionTechnique
 
 
-def asked_for(
-    request: ResolvedRequest, keep_frames: tuple[int, ...] = (), *, frames_apart: bool = False
+def build_techniques(
+    request: ResolvedRequest, keep_frames: tuple[int, ...] = (), *, per_frame_timesteps: bool = False
 ) -> list[Technique]:
-    """Outermost first: attention must see every model call. keep_frames: latent frames that attention never leaves out.
+    """The techniques of a request, outermost first: attention must see every model call.
 
-    frames_apart: frames have timesteps of their own, which are told step by step: no step is decoded in another one's
-    call.
+    keep_frames: latent frames that every query attends to. per_frame_timesteps: frames have separate timesteps at each
+    step, so that propagation does not batch several steps into one model call.
     """
     sparse, propagation = request.attention, request.propagation
     found: list[Technique] = []
@@ -30,8 +30,8 @@ def asked_for(
             )
         )
     elif propagation is not None:
-        alone = replace(propagation, micro_batch=1) if frames_apart else propagation
-        found.append(PropagationTechnique(alone, sparse))
+        single = replace(propagation, micro_batch=1) if per_frame_timesteps else propagation
+        found.append(PropagationTechnique(single, sparse))
     if sparse is not None:
         found.append(SparseAttentionTechnique(sparse, keep_frames))
     return found

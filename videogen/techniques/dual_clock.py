@@ -1,10 +1,10 @@
-"""Dual-clock sampling (Time-to-Move, 2511.08633): a motion for models that were never trained for one.
+"""Dual-clock sampling (Time-to-Move, 2511.08633): motion control for models that were never trained for it.
 
-A crude reference clip, the first frame moved along by hand, is noised to the `weak` level, and sampling begins there.
-Down to the `strong` level what the motion tells is put back in after each step, x <- (1 - M) x + M (reference at this
-level); then sampling goes on by itself. So where things go is held long, and what is only filled in is left to the
-model soon. A step that crosses the `strong` level is held by its share above it, so that few steps mean the same as
-many.
+A coarse reference clip, the first frame moved along the motion, is noised to the `weak` level, where sampling begins.
+Down to the `strong` level the controlled region is put back after each step, x <- (1 - M) x + M (reference at this
+level); below it, sampling continues freely. So the position of objects is held for long, while regions that the motion
+uncovers are soon left to the model. A step that crosses the `strong` level is held by the fraction of it above that
+level, so that few steps have the same effect as many.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from videogen.schedulers.solver import Solver
 from .motion_plan import PlannedMotion
 
 _log = logging.getLogger("videogen")
-_NEAR = 0.05  # of the noise level: a step further off is worth a word
-_UNGUIDED = 0.25  # share of the training timesteps under which no step is guided that goes on by itself, where the whole picture moves
+_TOLERANCE = 0.05  # of the noise level: a step further away is worth a warning
+_UNGUIDED = 0.25  # fraction of the training timesteps below which free steps of a global motion have no guidance
 
 
 class DualClockTechnique(Technique):
-    """One motion for a batch. pictures: each clip's first frame, uint8 [height, width, 3], which the reference moves
-    along."""
+    """One motion for a batch. first_frames: of each clip, uint8 [height, width, 3], which the reference moves."""
 
-    def __init__(self, motion: PlannedMotion, pictures: list[np.ndarray], backbone: Backbone) -> None:
+    def __init__(self, motion: PlannedMotion, first_frames: list[np.ndarray], backbone: Backbone) -> None:
         self._motion = motion
-        references = np.stack([motion.plan.preview(picture, arrows=False) for picture in pictures])
+        references = np.stack([motion.plan.preview(frame, arrows=False) for frame in first_frames])
         self._reference = backbone.encode(torch.from_numpy(references)).to(backbone.device, torch.float32)
         geometry = backbone.geometry
         mask = latent_mask(
@@ -46,116 +45,114 @@ class DualClockTechnique(Technique):
         )
         self._mask = torch.from_numpy(mask * motion.strength).to(self._reference)
         self._noise = torch.zeros(0)
-        self._held = Held(range(0))
+        self._held = HeldSteps(range(0))
         self._levels = (0.0, 0.0)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         control, solver = self._motion.control, state.solver
         assert control.weak is not None and control.strong is not None
         train = solver.train_steps
-        self._held = held = held_steps(plan, control.weak * train, control.strong * train, solver)
+        self._held = held = find_held_steps(plan, control.weak * train, control.strong * train, solver)
         self._levels = (plan[held.steps.start].timestep / train, held.until / train)
-        if abs(self._levels[1] - control.strong) > _NEAR:
+        if abs(self._levels[1] - control.strong) > _TOLERANCE:
             _log.warning(
-                "dual_clock holds the motion to noise level %.3f, not %g: that lies outside the steps of its model",
+                "dual_clock holds the motion to noise level %.3f, not %g, which is outside the steps of its expert",
                 self._levels[1], control.strong,
             )  # fmt: skip
-        whole, begun = self._motion.plan.layers[0].moves, 0.0
-        for row, starts in zip(plan, _whole_steps(plan), strict=True):
-            begun = row.timestep if starts else begun
-            told = held.told(row.index)
-            scale = row.guidance_scale
-            if whole and told in ("partly", "free") and begun < _UNGUIDED * train:
-                # words that are silent about motion speak for stillness, and what they ask for is drawn by now
-                # (2404.07724)
+        is_global, step_timestep = self._motion.plan.layers[0].moves, 0.0
+        for row, begins in zip(plan, _begins_step(plan), strict=True):
+            step_timestep = row.timestep if begins else step_timestep
+            label, scale = held.label(row.index), row.guidance_scale
+            if is_global and label in ("partly", "free") and step_timestep < _UNGUIDED * train:
+                # Guidance towards a prompt that does not mention the motion favours a still frame, and the content is
+                # settled at this noise level (2404.07724).
                 scale += self._motion.strength * (1 - scale)
-            plan[row.index] = replace(row, motion=told, guidance_scale=scale)
+            plan[row.index] = replace(row, motion=label, guidance_scale=scale)
         self._noise = state.latents.float() / solver.initial_scale
 
     def start(self, state: LoopState) -> LoopState:
         first = self._held.steps.start
         state.solver.begin_at(first)
-        return replace(state, latents=self._at(state, first).to(state.latents.dtype), index=first)
+        return replace(state, latents=self._reference_at(state, first).to(state.latents.dtype), index=first)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        share = self._held.share_at(state.index)
+        fraction = self._held.fraction_at(state.index)
         within_step = state.index < len(state.solver.timesteps) and not state.solver.begins_step(state.index)
-        if not share or within_step:
+        if not fraction or within_step:
             return state
-        kept = torch.lerp(state.latents.float(), self._at(state, state.index), share * self._mask)
+        latents = torch.lerp(state.latents.float(), self._reference_at(state, state.index), fraction * self._mask)
         state.solver.note_changed_latents(state.index)
-        return replace(state, latents=kept.to(state.latents.dtype))
+        return replace(state, latents=latents.to(state.latents.dtype))
 
     def end(self) -> dict[str, Any]:
-        """The noise levels between which the motion was held, as shares of the training timesteps, and for how many
+        """The noise levels between which the motion was held, as fractions of the training timesteps, and the number of
         steps."""
         weak, strong = (round(level, 4) for level in self._levels)
         return {
             "dual_clock": {
                 "weak": weak,
                 "strong": strong,
-                "held_steps": round(len(self._held.steps) - 1 + self._held.share, 3),
+                "held_steps": round(len(self._held.steps) - 1 + self._held.fraction, 3),
             }
         }
 
-    def _at(self, state: LoopState, index: int) -> torch.Tensor:
-        """The reference with the clip's own noise at the level before step `index`, as the solver's latents are
-        scaled."""
+    def _reference_at(self, state: LoopState, index: int) -> torch.Tensor:
+        """The reference with the clip's noise at the level before step `index`, in the solver's scale."""
         return state.solver.noised(self._reference, self._noise, index)
 
 
 @dataclass(frozen=True)
-class Held:
-    """Where a reference is put in: whole before each of `steps`, at whose first sampling begins, and a `share` of it
-    before step `after`.
+class HeldSteps:
+    """Steps before which the reference is put back: fully before each of `steps`, and by `fraction` before `after`.
 
-    until: the timestep that this amounts to, between those of the last step and of `after`.
+    Sampling begins at the first of `steps`. until: the timestep down to which the motion is held, between those of the
+    last step and of `after`.
     """
 
     steps: range
     after: int = 0
-    share: float = 0.0
+    fraction: float = 0.0
     until: float = 0.0
 
-    def share_at(self, index: int) -> float:
-        """How much of the reference is put in before step `index`."""
-        return 1.0 if index in self.steps else self.share if index == self.after else 0.0
+    def fraction_at(self, index: int) -> float:
+        """Weight of the reference before step `index`."""
+        return 1.0 if index in self.steps else self.fraction if index == self.after else 0.0
 
-    def told(self, index: int) -> str:
-        """What a plan's row says of step `index`."""
+    def label(self, index: int) -> str:
+        """The `motion` of row `index` in the step plan."""
         if index < self.steps.start:
             return "skipped"
         if index < self.steps.stop - 1:
             return "held"
-        return "partly" if index < self.after and self.share else "free"
+        return "partly" if index < self.after and self.fraction else "free"
 
 
-def held_steps(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> Held:
-    """How a motion is held between two timesteps: from the step nearest to `weak` on, within one expert.
+def find_held_steps(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> HeldSteps:
+    """Steps that hold a motion between two timesteps: from the step nearest to `weak` on, within one expert.
 
-    InputError where no step follows that is of the same expert.
+    Raises InputError where no two steps of one expert follow each other, and for solvers that cannot begin late.
     """
     if not solver.can_begin_late:
         raise InputError(
             "dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m"
         )
-    whole = [row for row, starts in zip(plan, _whole_steps(plan), strict=True) if starts]
-    starts = [row for row, after in pairwise(whole) if after.expert == row.expert]
-    if not starts:
+    steps = [row for row, begins in zip(plan, _begins_step(plan), strict=True) if begins]
+    candidates = [row for row, after in pairwise(steps) if after.expert == row.expert]
+    if not candidates:
         raise InputError(
             f"dual_clock cannot hold a motion in {len(plan)} steps: it needs two of one expert; use more steps"
         )
-    first = min(starts, key=lambda row: abs(row.timestep - weak))
-    own = [row for row in whole if row.expert == first.expert and row.index >= first.index]
+    first = min(candidates, key=lambda row: abs(row.timestep - weak))
+    own = [row for row in steps if row.expert == first.expert and row.index >= first.index]
     last = [row for row in own if row is first or row.timestep >= strong][-1]
-    rest = [row for row in whole if row.index > last.index]
+    rest = [row for row in steps if row.index > last.index]
     after, end = (rest[0].index, rest[0].timestep) if rest else (len(plan), 0.0)
     crosses = last.timestep > max(strong, end) and (not rest or rest[0].expert == last.expert)
-    share = min(1.0, (last.timestep - strong) / (last.timestep - end)) if crosses else 0.0
-    return Held(range(first.index, last.index + 1), after, share, last.timestep - share * (last.timestep - end))
+    fraction = min(1.0, (last.timestep - strong) / (last.timestep - end)) if crosses else 0.0
+    until = last.timestep - fraction * (last.timestep - end)
+    return HeldSteps(range(first.index, last.index + 1), after, fraction, until)
 
 
-def _whole_steps(plan: list[StepRow]) -> list[bool]:
-    """Of each row whether a step starts at it: all do, but for the second call of each step of Heun, which has the next
-    step's timestep."""
+def _begins_step(plan: list[StepRow]) -> list[bool]:
+    """Whether a step begins with each row. The second call of a Heun step has the timestep of the next row."""
     return [row.index + 1 >= len(plan) or row.timestep != plan[row.index + 1].timestep for row in plan]
