@@ -41,9 +41,9 @@ test-slow: $(STAMP)  ## tests that take minutes
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
-types: $(STAMP)  ## mypy in strict mode over the package and the tools
+types: $(STAMP)  ## mypy over the package, the tools and the tests
 	$(BIN)/python -m tools.typing_links
-	$(BIN)/mypy build/typing/videogen tools
+	$(BIN)/mypy build/typing/videogen tools tests
 
 bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
 	$(BENCH) render

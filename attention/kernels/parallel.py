@@ -27,7 +27,7 @@ _END = object()
 _CACHED_BYTES = 4 << 20  # of one scratch buffer; larger ones are freed
 
 
-def parallel_for(tasks: Iterable[T], work: Callable[[T], None], *, threads: int) -> None:
+def parallel_for(tasks: Iterable[T], work: Callable[[T], object], *, threads: int) -> None:
     """Call `work` once with each task, in at most this many threads. The iterable is advanced as threads become free,
     one task at a time.
 

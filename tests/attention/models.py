@@ -20,7 +20,7 @@ TEXT, TEXT_DIM = 8, 16  # text tokens given, the last two of them padding where 
 @dataclass(frozen=True)
 class Tiny:
     name: str  # the class name
-    build: Callable[[], nn.Module]  # seeded, in eval mode, fp32
+    build: Callable[[], Any]  # a module, seeded, in eval mode, fp32
     inputs: Callable[
         [], dict[str, Any]
     ]  # keyword arguments of forward, seeded; includes timestep and return_dict=False

@@ -41,15 +41,14 @@ def call(model: nn.Module, timestep: float = 500.0, frames: int = 4, seed: int =
         return model(latents, torch.full((batch,), timestep), text, return_dict=False)[0]
 
 
-def small(**options: object) -> SparseAttention:
-    return SparseAttention(
-        **{"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": TOKENS, "rows": 4, **options}
-    )  # type: ignore[arg-type]
+def small(**options: Any) -> SparseAttention:
+    defaults = {"min_length": 64, "query_block": 16, "key_block": 16, "audit_rows": TOKENS, "rows": 4}
+    return SparseAttention(**{**defaults, **options})
 
 
 def footprint(model: nn.Module) -> list[object]:
     """What attaching could leave behind."""
-    modules = list(model.modules())
+    modules: list[Any] = list(model.modules())
     return [
         *(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._forward_hooks_always_called) for m in modules),
         *([*sorted(vars(m.processor)), type(m.processor).__name__] for m in modules if hasattr(m, "processor")),

@@ -14,7 +14,7 @@ import torch
 from videogen.attention.kernels import flash, xformers_dense
 from videogen.attention.kernels.dense import DENSE, DenseCase, attention_with_lse, choose_dense, dense_reasons
 
-CASE = {
+CASE: dict[str, Any] = {
     "device": "cuda",
     "capability": (9, 0),
     "dtype": torch.bfloat16,
@@ -125,6 +125,6 @@ def test_an_adapter_gives_output_and_lse_like_the_other_kernels(
 def test_missing_packages_are_named() -> None:
     if flash.missing():
         with pytest.raises(ImportError, match="flash_attn"):
-            flash.flash_attn(*torch.zeros(3, 1, 1, 4, 8), 1.0)
+            flash.flash_attn(*torch.zeros(3, 1, 1, 4, 8), 1.0)  # type: ignore[call-arg]
     for reason in (flash.missing(), xformers_dense.missing()):
         assert reason is None or reason.endswith("is not installed")

@@ -246,8 +246,9 @@ def test_a_kernel_is_not_chosen_for_a_call_that_it_refuses() -> None:
 )
 def test_shapes_that_disagree_with_the_map_are_refused(change: dict[str, tuple[int, ...]], match: str) -> None:
     shapes = {"query": (2, 4, 320, 32), "key": (2, 4, 320, 32), "value": (2, 4, 320, 32), **change}
+    query, key, value = map(torch.zeros, shapes.values())
     with pytest.raises(InputError, match=match):
-        sparse_attention(*(torch.zeros(s) for s in shapes.values()), map_of(Row("")))
+        sparse_attention(query, key, value, map_of(Row("")))
 
 
 @pytest.mark.parametrize("padding", [False, True], ids=["", "padding"])

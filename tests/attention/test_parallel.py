@@ -20,10 +20,10 @@ from videogen.attention.mass import row_mass
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
+def two_threads() -> Iterator[None]:
     usual = torch.get_num_threads()
     torch.set_num_threads(2)
-    yield  # type: ignore[misc]
+    yield
     torch.set_num_threads(usual)
 
 
@@ -151,9 +151,11 @@ def test_scratch_memory_is_used_again() -> None:
     first: set[int] = set()
     again: set[int] = set()
     for found in (first, again):
-        parallel_for(
-            range(8), lambda _, found=found: found.add(scratch("values", 1000, torch.zeros(1)).data_ptr()), threads=2
-        )
+
+        def work(_: int, found: set[int] = found) -> None:
+            found.add(scratch("values", 1000, torch.zeros(1)).data_ptr())
+
+        parallel_for(range(8), work, threads=2)
     assert first & again
 
 
@@ -163,7 +165,8 @@ def test_autocast_leaves_a_search_in_full_precision() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert torch.equal(search(query=query, key=key, recall=0.9, rows=4).recall, plain.recall)
+            found = search(query=query, key=key, recall=0.9, rows=4)
+        assert found.recall is not None and plain.recall is not None and torch.equal(found.recall, plain.recall)
 
 
 def test_a_forked_child_starts_its_own_threads() -> None:

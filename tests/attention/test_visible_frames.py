@@ -17,7 +17,7 @@ from videogen.attention.config import ORDERS
 from videogen.attention.policies.base import AttentionOutcome, AttentionPolicy
 
 STEPS = 10
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     "recall": {"recall": 0.6},
     "recall, unaudited": {"recall": 0.6, "audit": "off"},
     "adaspa": {"recall": None, "sparsity": 0.8, "search_at": (0.2, 0.6)},

@@ -17,7 +17,7 @@ from videogen.backbones.streaming import FramewiseDecoder, StreamDecoder
 from videogen.backbones.wan_streaming import WanStreamDecoder
 
 Make = Callable[[], StreamDecoder]
-WAN = {
+WAN: dict[str, dict[str, Any]] = {
     "wan-2.1": {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 2, "temperal_downsample": [False, True, True]},
     "wan-2.2": {
         "base_dim": 4, "decoder_base_dim": 8, "z_dim": 6, "dim_mult": [1, 2, 2], "num_res_blocks": 1, "patch_size": 2, "in_channels": 12,
@@ -83,16 +83,17 @@ def streamed(decoder: StreamDecoder, z: torch.Tensor, sizes: tuple[int, ...]) ->
     return torch.cat([*parts, decoder.finish()], 1)
 
 
+_SIZES: list[tuple[str, int, list[tuple[int, ...]]]] = [
+    ("wan-2.1", 9, [(1,), (2, 3), (9,)]),
+    ("wan-2.2", 9, [(1,), (4,), (1, 5, 2)]),
+    ("wan-2.2", 1, [(1,)]),
+    ("embedded", 6, [(1,), (4,)]),
+    ("embedded-unet", 35, [(1,), (7, 20), (16,), (35,)]),
+    ("embedded-unet", 3, [(2,)]),
+]
 CUTS = [
     pytest.param(name, frames, sizes, id=f"{name}-{frames} by {','.join(map(str, sizes))}")
-    for name, frames, cuts in [
-        ("wan-2.1", 9, [(1,), (2, 3), (9,)]),
-        ("wan-2.2", 9, [(1,), (4,), (1, 5, 2)]),
-        ("wan-2.2", 1, [(1,)]),
-        ("embedded", 6, [(1,), (4,)]),
-        ("embedded-unet", 35, [(1,), (7, 20), (16,), (35,)]),
-        ("embedded-unet", 3, [(2,)]),
-    ]
+    for name, frames, cuts in _SIZES
     for sizes in cuts
 ]
 
@@ -155,7 +156,8 @@ def test_decoders_that_take_turns_do_not_disturb_each_other(name: str) -> None:
     make, whole, channels = make_of(name)
     clips = [latents(channels, 5, seed=seed) for seed in (1, 2)]
     expected = [whole(z) for z in clips]
-    decoders, parts = [make(), make()], [[], []]
+    decoders: list[StreamDecoder] = [make(), make()]
+    parts: list[list[torch.Tensor]] = [[], []]
     for a, b in pieces(5, (1, 2)):
         for which in (0, 1):
             parts[which].append(decoders[which].push(clips[which][:, :, a:b]))

@@ -14,6 +14,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
     assert outcome.code == 0 and "videogen" in outcome.out and outcome.err == ""
 
 
-def start(tiny: Path, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
+def start(tiny: Path, folder: Path, **streams: Any) -> subprocess.Popen[Any]:
     command = [sys.executable, "-m", "videogen", "render", "a red ball", "--model", str(tiny), "--frames", "5",
                "--size", "32x32", "--steps", "900", "-o", "out.mp4"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}

@@ -61,7 +61,7 @@ COMBINED = [
 def long_request(name: str, continuity: str | None = None, **options: Any) -> RenderRequest:
     """A video some windows long, whose length fills neither a latent nor a segment."""
     window, side, frames = LENGTHS.get(name.partition("+")[0], (21, 32, 55))
-    values = {
+    values: dict[str, Any] = {
         "prompt": PROMPT,
         "window": window,
         "frames": frames,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,10 +74,10 @@ def test_the_next_segment_depends_on_the_stored_frames(name: str, engine_of: Eng
 )
 def test_steps_with_a_prefix_are_decoded_one_by_one(name: str, keys: str, boundary: str, engine_of: EngineOf) -> None:
     """In one batch they would all have one step's timesteps."""
-    options = {"continuity": "clean_prefix", "seed": 3, "steps": 20, "propagate": {"keys": keys, "boundary": boundary}}
-    together = engine_of(name).render(long_request(name, **options)).frames
-    options["propagate"] = {"keys": keys, "boundary": boundary, "micro_batch": 1}
-    alone = engine_of(name).render(long_request(name, **options)).frames
+    options: dict[str, Any] = {"continuity": "clean_prefix", "seed": 3, "steps": 20}
+    rule: dict[str, Any] = {"keys": keys, "boundary": boundary}
+    together = engine_of(name).render(long_request(name, **options, propagate=rule)).frames
+    alone = engine_of(name).render(long_request(name, **options, propagate={**rule, "micro_batch": 1})).frames
     assert np.abs(together.astype(int) - alone).max() <= 2  # the first clip, which has no prefix, is decoded in batches
 
 
@@ -90,11 +91,11 @@ def test_given_frames_stay_in_attention_and_need_no_prompt(
         long_request(name, "clean_prefix:overlap=2", seed=3, prompt="", story={0: PROMPT, window: "a blue square"}),
     )
     always_attended: list[tuple[int, ...]] = []
-    build_techniques = segment_renderer.build_techniques
+    build = vars(segment_renderer)["build_techniques"]
     monkeypatch.setattr(
         segment_renderer,
         "build_techniques",
-        lambda request, frames, **more: (always_attended.append(frames), build_techniques(request, frames, **more))[1],
+        lambda request, frames, **more: (always_attended.append(frames), build(request, frames, **more))[1],
     )
     list(run.frames())
     assert always_attended[0] == () and all(frames == (0, 1) for frames in always_attended[1:])

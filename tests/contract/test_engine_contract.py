@@ -194,7 +194,8 @@ def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: 
 
 def test_a_request_for_another_model_or_dtype_is_refused(name: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
-    for wrong in ({"model": "embedded"}, {"dtype": "float16"}, {"device": "cuda"}):
+    others: tuple[dict[str, Any], ...] = ({"model": "embedded"}, {"dtype": "float16"}, {"device": "cuda"})
+    for wrong in others:
         with pytest.raises(InputError, match=f"is for {next(iter(wrong))}="):
             engine.render(RenderRequest(PROMPT, frames=1, steps=1, **wrong))
 
@@ -221,6 +222,7 @@ def test_wrong_arguments_are_named(name: str, wrong: dict[str, Any], message: st
 
 
 def test_prompts_are_texts_and_numbers_may_be_numpy_s(name: str, engine_of: EngineOf) -> None:
+    wrong: Any
     for wrong in (3, None, [PROMPT, 3], b"ball"):
         with pytest.raises(InputError, match="must be a text or a list of texts"):
             engine_of(name).generate(wrong, **options(name))

@@ -28,7 +28,7 @@ def texture(size: int) -> np.ndarray:
 
 
 def long_motion(engine: Engine, **asked: Any) -> LongMotion:
-    values = {
+    values: dict[str, Any] = {
         "prompt": "a red ball",
         "frames": FRAMES,
         "window": 21,

@@ -122,7 +122,8 @@ def test_a_rolled_back_run_equals_one_with_its_key_steps_fixed(
     earlier."""
     engine, config = engine_of(name), {"max_error": 0.99, "first": 2}
     more = {} if attention is None else {"attention": attention}
-    overshot, undone = ErrorControl.roll_back_step, []
+    overshot = ErrorControl.roll_back_step
+    undone: list[int] = []
 
     def once(self: ErrorControl, step: int, error: float | None) -> int | None:
         if undone or len(self._span) < 2:

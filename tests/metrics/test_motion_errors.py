@@ -10,7 +10,7 @@ from videogen.metrics.motion_errors import background_error, dynamic_degree, end
 
 N, H, W = 3, 30, 40
 ZERO = np.zeros((N, 2, H, W), np.float32)
-SHIFT = ZERO + np.float32([3, 4])[:, None, None]
+SHIFT = ZERO + np.array([3, 4], np.float32)[:, None, None]
 LEFT = np.zeros((N, H, W), bool)
 LEFT[:, :, :10] = True
 
@@ -33,7 +33,7 @@ def test_masks_select_pixels_and_references_give_the_floor() -> None:
 
 def test_tracks() -> None:
     target = np.zeros((2, 4, 2), np.float32)
-    tracks = target + np.float32([[[0, 0], [3, 4], [6, 8], [0, 20]]])
+    tracks = target + np.array([[[0, 0], [3, 4], [6, 8], [0, 20]]], np.float32)
     error = track_error(tracks, target)
     assert (error.mean_px, error.median_px, error.final_px) == (8.75, 7.5, 20)
     seen = np.array([[True, True, True, False]] * 2)

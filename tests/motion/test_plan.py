@@ -48,7 +48,7 @@ MOTIONS = [
     pytest.param(Camera(tilt=6) + Drag(BOX, RIGHT, ease="in"), id="drag after camera"),
     pytest.param(CutDrag((Sprite(BOX, RIGHT), Sprite(None, [(-9, 9), (60, 9)], image=RGBA))), id="sprites"),
     pytest.param(
-        Flow(np.tile(np.float32([1.25, -0.5])[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8),
+        Flow(np.tile(np.array([1.25, -0.5], np.float32)[:, None, None], (F - 1, 1, H, W))) + Camera(zoom=0.8),
         id="flow and camera",
     ),
 ]
@@ -234,9 +234,11 @@ def test_bad_plans(motion: Motion, message: str) -> None:
 BAD_PARTS = [
     pytest.param(lambda: Drag(BOX), "path has 0 points and needs at least 1", id="no path"),
     pytest.param(
-        lambda: Drag(BOX, [(1, 2, 3)]), r"path has \(1, 2, 3\), which is not an \(x, y\) point", id="no point"
+        lambda: Drag(BOX, [(1, 2, 3)]),  # type: ignore[list-item]
+        r"path has \(1, 2, 3\), which is not an \(x, y\) point",
+        id="no point",
     ),
-    pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),
+    pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),  # type: ignore[arg-type]
     pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box turned over"),
     pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of nothing"),
     pytest.param(lambda: Drag((9, 9), RIGHT), "has 2 numbers; a box has 4", id="two numbers"),

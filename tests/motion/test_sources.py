@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -136,7 +137,9 @@ def test_sources_are_scaled_to_the_clip() -> None:
 
 
 def test_a_camera_over_a_moving_background() -> None:
-    plan = compile_motion(Flow(np.tile(np.float32([2, 0])[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32)
+    plan = compile_motion(
+        Flow(np.tile(np.array([2, 0], np.float32)[:, None, None], (4, 1, 32, 32))) + Camera(zoom=2), 5, 32, 32
+    )
     np.testing.assert_allclose(
         plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4
     )
@@ -145,7 +148,7 @@ def test_a_camera_over_a_moving_background() -> None:
     assert births.tolist() == [0]
 
 
-def moved(frames: int = F, **rest: object) -> dict[str, object]:
+def moved(frames: int = F, **rest: Any) -> dict[str, Any]:
     start = np.array([[x, y] for x in (8.0, 32.0, 56.0) for y in (8.0, 32.0, 56.0)])
     return {"tracks": np.stack([32 + (start - 32) * (1 + 0.02 * f) + (f, 0) for f in range(frames)]), **rest}
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
+
+from videogen.core.tables import parse_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = {
@@ -79,7 +80,7 @@ def test_pins_lie_in_the_ranges() -> None:
         for line in lines
         if line and line[0] != "#"
     }
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = parse_toml((ROOT / "pyproject.toml").read_text(encoding="utf-8"), "pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     for text in [*project["dependencies"], *extras["dev"], *extras["docs"]]:
         wanted = Requirement(text)

@@ -168,6 +168,7 @@ def test_frames_that_do_not_divide_the_input_are_refused(name: str) -> None:
 def neutral(name: str) -> nn.Module:
     """A UNet whose temporal layers treat equal frames equally: without temporal padding and positions."""
     model = BY_NAME[name].build()
+    module: Any
     with torch.no_grad():
         for module in model.modules():
             last: list[Any] = []

@@ -18,7 +18,8 @@ from torch import nn
 from tests.attention.models import TINY, Tiny
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import library_checks
-from videogen.propagation.library import LibraryCache, LibraryHandle, attach_library, calibrate_magcache
+from videogen.propagation.caches import LibraryCache
+from videogen.propagation.library import LibraryHandle, attach_library, calibrate_magcache
 
 STEPS = 8
 ROWS = {row.name: row for row in TINY}

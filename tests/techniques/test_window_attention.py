@@ -91,7 +91,7 @@ def test_a_clip_that_fits_the_table_still_runs_in_windows(model: Backbone) -> No
 
 def test_a_block_averages_its_windows(model: Backbone) -> None:
     """Against an explicit sum: each window separately, then for each frame the weighted mean over its windows."""
-    block = model.temporal_blocks()[0]
+    block: Any = model.temporal_blocks()[0]
     frames = 3 * SIZE + 5
     hidden = noise(6, frames, block.norm1.normalized_shape[0])
     windows = Windows(frames, SIZE, OVERLAP)
@@ -108,7 +108,8 @@ def test_a_block_averages_its_windows(model: Backbone) -> None:
 
 @pytest.mark.parametrize("far", [0, 20, 47])
 def test_a_frame_depends_on_its_windows_alone(model: Backbone, far: int) -> None:
-    block, frames = model.temporal_blocks()[0], 3 * SIZE
+    block: Any = model.temporal_blocks()[0]
+    frames = 3 * SIZE
     hidden = noise(6, frames, block.norm1.normalized_shape[0])
     other = hidden.clone()
     other[:, far] += 5
@@ -119,7 +120,7 @@ def test_a_frame_depends_on_its_windows_alone(model: Backbone, far: int) -> None
 
 
 def test_half_precision_stays(model: Backbone) -> None:
-    block = deepcopy(model.temporal_blocks()[0]).bfloat16()
+    block: Any = deepcopy(model.temporal_blocks()[0]).bfloat16()
     hidden = noise(2, 3 * SIZE, block.norm1.normalized_shape[0]).bfloat16()
 
     class FakeBackbone:
@@ -151,7 +152,7 @@ def test_close_leaves_no_trace(model: Backbone) -> None:
 
 
 def test_a_forward_of_other_code_is_restored(model: Backbone) -> None:
-    block = model.temporal_blocks()[0]
+    block: Any = model.temporal_blocks()[0]
     plain, calls = block.forward, []
 
     def counted(*args: Any, **kwargs: Any) -> Any:

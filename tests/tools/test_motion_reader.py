@@ -150,7 +150,7 @@ def test_a_probe_reads_each_position_from_its_own_token(fresh: WanTransformer3DM
     probe = MotionProbe(fresh)
     motion = torch.randn(2, 3, FORM.slots, 8, 8, generator=torch.Generator().manual_seed(3))
     tokens = motion.view(2, 3, FORM.slots, 4, 2, 4, 2).permute(0, 2, 3, 5, 4, 6, 1).flatten(4).flatten(1, 3)
-    probe.reading = torch.nn.Identity()
+    probe.reading = torch.nn.Sequential()
     probe._store(fresh, (), tokens)
     assert float(probe.unexplained(motion)) == 0
     probe._store(fresh, (), tokens + 0.5)

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from videogen.core.errors import InputError
 
@@ -29,7 +30,7 @@ class Coherence:
     fraction: float
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Correlation of two noise arrays of the same shape and mean 0."""
     one, other = (np.asarray(m, np.float64) for m in (a, b))
     if one.shape != other.shape or not one.any() or not other.any():

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from videogen.core.errors import InputError
 
@@ -68,7 +69,7 @@ class ChannelCorrelation:
     score: float
 
 
-def kolmogorov_smirnov(noise: np.ndarray) -> KolmogorovSmirnov:
+def kolmogorov_smirnov(noise: ArrayLike) -> KolmogorovSmirnov:
     """Distance of all values of noise [c, h, w] from N(0, 1) (Kolmogorov 1933; p as in Stephens 1970, good from a few
     dozen values on)."""
     ordered = np.sort(checked_noise(noise).ravel())
@@ -83,7 +84,7 @@ def kolmogorov_smirnov(noise: np.ndarray) -> KolmogorovSmirnov:
     return KolmogorovSmirnov(distance, min(1.0, max(0.0, 2 * sum(terms))))
 
 
-def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran:
+def morans_i(noise: ArrayLike, lags: Sequence[tuple[int, int]] = LAGS) -> Moran:
     """Moran's I of noise [c, h, w] (Moran 1950), mean over the channels; its score is that of the mean, under normality
     (Cliff and Ord).
 
@@ -108,7 +109,7 @@ def morans_i(noise: np.ndarray, lags: Sequence[tuple[int, int]] = LAGS) -> Moran
     return Moran(index, (index + 1 / (n - 1)) / math.sqrt(variance / len(values)))
 
 
-def spectral_flatness(noise: np.ndarray) -> Spectrum:
+def spectral_flatness(noise: ArrayLike) -> Spectrum:
     """Power of noise [c, h, w] over rings with equal numbers of frequencies, averaged over channels. Needs at least 128
     values per channel."""
     values = checked_noise(noise)
@@ -125,7 +126,7 @@ def spectral_flatness(noise: np.ndarray) -> Spectrum:
     return Spectrum(float(np.exp(np.log(np.maximum(means, 1e-300)).mean())), float(max(scores)))
 
 
-def moments(noise: np.ndarray) -> Moments:
+def moments(noise: ArrayLike) -> Moments:
     """Mean, standard deviation and excess kurtosis over all values of noise [c, h, w]."""
     values = checked_noise(noise)
     mean, variance, n = float(values.mean()), float(values.var()), values.size
@@ -134,7 +135,7 @@ def moments(noise: np.ndarray) -> Moments:
     return Moments(mean, math.sqrt(variance), kurtosis, scores)
 
 
-def channel_correlation(noise: np.ndarray) -> ChannelCorrelation:
+def channel_correlation(noise: ArrayLike) -> ChannelCorrelation:
     """The pair of channels of noise [c, h, w] with the largest absolute correlation; needs at least two channels."""
     values = checked_noise(noise)
     if len(values) < 2:
@@ -144,7 +145,7 @@ def channel_correlation(noise: np.ndarray) -> ChannelCorrelation:
     return ChannelCorrelation(largest, largest * math.sqrt(values[0].size))
 
 
-def noise_faults(noise: np.ndarray) -> list[str]:
+def noise_faults(noise: ArrayLike) -> list[str]:
     """The tests by which noise [c, h, w] is rejected as white standard normal noise: one line for each statistic of
     this module with a value that true noise almost never has.
 
@@ -169,7 +170,7 @@ def worst_score(many: int) -> float:
     return math.sqrt(_UNLIKELY_SCORE**2 + 2 * math.log(many))
 
 
-def checked_noise(noise: np.ndarray) -> np.ndarray:
+def checked_noise(noise: ArrayLike) -> np.ndarray:
     """The noise in float64. InputError where it is not [c, h, w], not finite, or constant in a channel."""
     values = np.asarray(noise, np.float64)
     if values.ndim != 3 or min(values.shape, default=0) < 1 or values[0].size < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class Drag(Motion):
     """
 
     region: Any = None
-    path: tuple[Point, ...] = ()
+    path: Sequence[Point] = ()
     scale: float = 1.0
     rotate: float = 0.0
     ease: str = "linear"

@@ -46,7 +46,7 @@ class Steps(SimpleNamespace):
 def work(job: str, folder: Path, count: int, step: int) -> None:
     with Journal.open(folder, REQUEST) as journal:
         if step >= 0:
-            disk.os = Steps(lambda: os.kill(os.getpid(), signal.SIGKILL), step)  # type: ignore[attr-defined]
+            vars(disk)["os"] = Steps(lambda: os.kill(os.getpid(), signal.SIGKILL), step)
         if job == "fill":
             for index in range(len(journal), count):
                 journal.append(make_segment(index, SIDE))

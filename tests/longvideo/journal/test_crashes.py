@@ -209,7 +209,8 @@ def test_within_a_process_too_and_closing_releases_the_lock(tmp_path: Path) -> N
 def test_a_lock_whose_file_was_removed_meanwhile_is_locked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take, taken = lock._lock, []
+    take = lock._lock
+    taken: list[int] = []
 
     def late(descriptor: int) -> None:
         if not taken:

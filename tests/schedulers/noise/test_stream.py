@@ -214,7 +214,7 @@ def test_the_video_has_the_noise_of_its_clips() -> None:
 def test_reading_a_video_in_order_has_constant_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     monkeypatch.setattr(
-        "videogen.schedulers.cono.noise.normal", lambda at, shape: drawn.append(at) or torch.zeros(shape)
+        "videogen.schedulers.cono.noise.normal", lambda at, shape: (drawn.append(at), torch.zeros(shape))[1]
     )
     stream, counts = cono(refresh=0.3), []
     for k in range(12):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.schedulers.warping.test_warped_noise import Constant, Similar, affine, pan, turn, wave
+from videogen.core.randomness import address
 from videogen.schedulers import warped_noise
 from videogen.schedulers.warping import hash_noise
 from videogen.schedulers.warping import lookup as warp_lookup
@@ -131,7 +132,7 @@ def test_the_partition_of_the_work_changes_nothing(
 def test_a_value_is_two_halves_of_its_mixed_word() -> None:
     field, table = HashField(3, "test"), hash_noise._quantiles(CPU)
     cells = torch.arange(-500, 500, dtype=torch.int32)
-    keys = [hash_noise._signed(hash_noise.address(3, "hash/test/channels", pair)) for pair in range(2)]
+    keys = [hash_noise._signed(address(3, "hash/test/channels", pair)) for pair in range(2)]
     words = [mix(cells ^ key).long() & 0xFFFFFFFF for key in keys]
     expected = torch.stack([table[half] for word in words for half in (word >> 16, word & 0xFFFF)])
     assert torch.equal(field.values(cells, 3), expected[:3])

@@ -98,16 +98,16 @@ class World:
         self.radius = radius_px(scene, 0, size)
 
     def texture(self, frame: int, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        u, v = self.thing.to_plane(frame, x.double().numpy(), y.double().numpy())
-        on = u**2 + v**2 < self.radius**2
+        thing_u, thing_v = self.thing.to_plane(frame, x.double().numpy(), y.double().numpy())
+        on = thing_u**2 + thing_v**2 < self.radius**2
         back = self.background.to_screen(0, *self.background.to_plane(frame, x.double().numpy(), y.double().numpy()))
-        front = self.thing.to_screen(0, u, v)
+        front = self.thing.to_screen(0, thing_u, thing_v)
         u, v = (torch.from_numpy(np.where(on, f, b)).float() for f, b in zip(front, back, strict=True))
         return torch.from_numpy(on.astype(np.int32)), u, v
 
 
 def scene(motion: str, camera: str | None = None) -> Scene:
-    return Scene([Thing("ball", "red", motion, "slowly")], "black", camera, seed=1)
+    return Scene((Thing("ball", "red", motion, "slowly"),), "black", camera, seed=1)
 
 
 # --- the field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_errors_of_a_clip_that_moves_as_planned_are_small() -> None:
 
 def test_paths_are_drawn_inside_and_long_enough() -> None:
     drags = [drag_of(index) for index in range(64)]
-    lengths = [float(np.hypot(*np.subtract(*drag.path))) for drag in drags]
+    lengths = [math.dist(drag.path[0], drag.path[-1]) for drag in drags]
     assert min(lengths) >= 10 and max(lengths) <= 36 and len({drag.path for drag in drags}) == 64
     assert all(14 <= value <= 50 for drag in drags for point in drag.path for value in point)
 
