@@ -24,6 +24,7 @@ import torch
 from tools.bench.files import BENCHMARKS, write_report
 from videogen import Engine, RenderRequest, Video
 from videogen.longvideo import job_folder
+from videogen.longvideo.journal.job import SEGMENTS_FOLDER
 
 SEGMENTS = 5
 #: and the frames that make five segments
@@ -100,7 +101,7 @@ def _render(engine: Engine, requested: RenderRequest, final: Path) -> None:
 
 def _finished_segments(final: Path) -> int:
     """How many segments the journal has."""
-    return len(list((job_folder(final) / "chunks").glob("*.json")))
+    return len(list((job_folder(final) / SEGMENTS_FOLDER).glob("*.json")))
 
 
 def _compare(final: Path, expected: np.ndarray, tally: Tally) -> None:
