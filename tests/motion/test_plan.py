@@ -250,14 +250,22 @@ BAD_PARTS = [
     pytest.param(lambda: Sprite(BOX, RIGHT, image=RGBA), "not both", id="image and region"),
     pytest.param(lambda: Sprite(path=RIGHT, image=IMAGE), "uint8 RGBA", id="image without alpha"),
     pytest.param(lambda: CutDrag(()), "CutDrag needs sprites", id="no sprites"),
-    pytest.param(lambda: CutDrag((Camera(),)), "CutDrag needs sprites", id="a camera for a sprite"),  # type: ignore[arg-type]
+    pytest.param(
+        lambda: CutDrag((Camera(),)),  # type: ignore[arg-type]
+        "CutDrag needs sprites",
+        id="a camera for a sprite",
+    ),
     pytest.param(lambda: Transfer(3), "video=int must be frames, a clip or a path", id="a number for a clip"),
     pytest.param(lambda: Tracks(3), "file=int must be a path or tracks", id="a number for tracks"),
     pytest.param(lambda: Flow(3), "file=int must be a path or flow", id="a number for flow"),
     pytest.param(
         lambda: compile_motion(Camera(), 0, 8, 8), "frames=0 must be a whole number of at least 1", id="no frames"
     ),
-    pytest.param(lambda: compile_motion(Camera(), 3, 8.5, 8), "height=8.5 must be a whole number", id="half a pixel"),  # type: ignore[arg-type]
+    pytest.param(
+        lambda: compile_motion(Camera(), 3, 8.5, 8),  # type: ignore[arg-type]
+        "height=8.5 must be a whole number",
+        id="half a pixel",
+    ),
     pytest.param(
         lambda: plan(Camera()).map_at(F), "frame=9 is outside this plan of 9 frames", id="frame after the last"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class RenoisingSolver(LevelSolver):
 
 
 @pytest.fixture
-def custom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def custom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One file and a table row for each of its solvers."""
     (tmp_path / "straight_solver.py").write_text(STRAIGHT)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -128,7 +129,7 @@ def test_fresh_noise_belongs_to_its_frame(custom: None) -> None:
 def test_a_solver_of_our_own_renders(model: str, propagate: str, custom: None) -> None:
     """By name, through the engine, with propagation too, close to the library's solver of the same form."""
     engine = Engine.load(model, device="cpu")
-    options = {"frames": 9, "size": (64, 64), "steps": 10, "seed": 1, "propagate": propagate}
+    options: dict[str, Any] = {"frames": 9, "size": (64, 64), "steps": 10, "seed": 1, "propagate": propagate}
     reference = "euler" if model == "embedded" else "ddim"
     ours, theirs = (
         engine.generate("a red ball moves right", solver=solver, **options) for solver in ("straight", reference)
