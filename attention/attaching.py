@@ -98,7 +98,7 @@ class Handle:
     def at(self, step: int, branch: str, visible_frames: Frames = ()) -> Iterator[None]:
         """State the step and guidance branch of the model calls in this block, instead of having them guessed.
 
-        Calls of several windows are branches of their own. visible_frames: latent frames of the model's input, single
+        Calls of several windows are separate branches. visible_frames: latent frames of the model's input, single
         ones and ranges [start, stop), whose tokens every query sees. A call in which their place is unknown stays
         dense. Raises InputError.
         """
@@ -235,7 +235,7 @@ class _AttachedModel(Attachment):
             layer.ordinal = 0
 
     def attend(self, layer: _AttachedLayer, call: LayerCall, text: int) -> Any:
-        """A call that may become sparse. text: tokens of the module's own text input in its sequence."""
+        """A call that may become sparse. text: tokens of the module's text input in its sequence."""
         tokens = call.query.shape[2]
         grid = token_layout(self._grid, text, tokens, layer.processor_name)
         frames = self._context.visible_frames
@@ -343,7 +343,7 @@ class _AttachedLayer(Attachment, TorchFunctionMode):
 
 
 def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
-    """Make diffusers' attention dispatch end in torch's own call for this module; returns what restores it, None where
+    """Make diffusers' attention dispatch end in torch's function for this module; returns what restores it, None where
     nothing was changed."""
     processor = module.processor
     if not hasattr(processor, "_attention_backend"):

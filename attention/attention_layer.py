@@ -34,7 +34,7 @@ class StepContext:
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of self-attention as the model makes it, in its own token order.
+    """One call of self-attention as the model makes it, in the model's token order.
 
     query [b, h, l, d], key and value [b, g, l, d], key_mask bool [b, l]. dense: the call as it was. ordinal: its number
     within this forward pass of the layer. grid: where the video's tokens lie, None if unknown. visible: tokens that
@@ -78,7 +78,7 @@ class AttentionLayer:
         self.states: Mapping[tuple[object, ...], PolicyState] = {}
 
     def attend(self, context: StepContext, call: LayerCall) -> tuple[torch.Tensor, CallRecord]:
-        """The call's result, [b, h, l, d] in the model's own token order, and its record."""
+        """The call's result, [b, h, l, d] in the model's token order, and its record."""
         self._check_backend(call)
         order = self._order(call.grid, call.query.device)
         key = (context.branch, call.ordinal, tuple(call.query.shape), tuple(call.key.shape), call.query.dtype)
@@ -126,7 +126,7 @@ class AttentionLayer:
         return permutation(grid, _TILE).to(device)
 
     def _forced(self, grid: TokenGrid | None, value: torch.Tensor, order: torch.Tensor | None) -> Forced:
-        """Text and conditions see everything and are seen by everything; so is the first frame if requested."""
+        """Text and conditions attend to all tokens and are attended to by all; so is the first frame if requested."""
         not_finite = _not_finite(value, order)
         if grid is None:
             return Forced(columns=not_finite)

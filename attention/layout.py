@@ -73,7 +73,7 @@ def _pair(patch: Any) -> tuple[int, int]:
 def token_layout(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
     """Where the video and the text of a joint sequence lie, as far as known; None: all tokens are treated the same.
 
-    `text` tokens of the module's own text input are at one end. Where it is unknown at which, or where the text is
+    `text` tokens of the module's text input are at one end. Where it is unknown at which, or where the text is
     packed into the video's input, as many tokens count as text at both ends.
     """
     found = _grid_of_length(length, grid)

@@ -48,8 +48,8 @@ def row_mass(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mass of each key block for the query tokens `rows` (int64 [n]): (fp32 [b, h, n, q], their lse fp32 [b, h, n]).
 
-    Every row sums to 1. lse: of an earlier step [b, h, l] saves a pass; it is not trusted but renormalised by the row's
-    own sum, which repairs it exactly: lse_now = lse + log(sum).
+    Every row sums to 1. lse: of an earlier step [b, h, l] saves a pass; it is not trusted but renormalised by the
+    row's sum, which corrects it exactly: lse_now = lse + log(sum).
     """
     measure = _triton if takes_triton(query, key_block) else _torch
     mass, found = measure(query, key, rows, key_block, lse, scale, key_mask)

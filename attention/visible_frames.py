@@ -63,7 +63,7 @@ def is_per_frame(video: TokenGrid | None, batch: int, query: torch.Tensor) -> bo
 
 
 def frame_tokens(frames: Sequence[int], patch_t: int, video: TokenGrid | None, found: TokenGrid | None) -> Spans | None:
-    """The tokens of these latent frames in one call, in the model's own token order; None where they are unknown.
+    """The tokens of these latent frames in one call, in the model's token order; None where they are unknown.
 
     video: the model's input; found: the layout of this call.
     """

@@ -14,11 +14,11 @@ from .sparse_attention import SparseAttentionTechnique
 
 
 def build_techniques(
-    request: ResolvedRequest, keep_frames: tuple[int, ...] = (), *, per_frame_timesteps: bool = False
+    request: ResolvedRequest, visible_frames: tuple[int, ...] = (), *, per_frame_timesteps: bool = False
 ) -> list[Technique]:
     """The techniques of a request, outermost first: attention must see every model call.
 
-    keep_frames: latent frames that every query attends to. per_frame_timesteps: frames have separate timesteps at each
+    visible_frames: latent frames that every query attends to. per_frame_timesteps: frames have separate timesteps at each
     step, so that propagation does not batch several steps into one model call.
     """
     sparse, propagation = request.attention, request.propagation
@@ -33,5 +33,5 @@ def build_techniques(
         single = replace(propagation, micro_batch=1) if per_frame_timesteps else propagation
         found.append(PropagationTechnique(single, sparse))
     if sparse is not None:
-        found.append(SparseAttentionTechnique(sparse, keep_frames))
+        found.append(SparseAttentionTechnique(sparse, visible_frames))
     return found
