@@ -42,7 +42,7 @@ def _unwrapped(branch: Branch) -> AbstractContextManager[object]:
 
 
 @dataclass(frozen=True)
-class StepContext:
+class PredictionContext:
     """One step as the loop and its techniques see it.
 
     index: of the model call, from 0. timestep: the solver's timestep to the model's, which may be one per latent frame
@@ -69,7 +69,7 @@ class Clip(ABC):
     reenterable: bool = True
 
     @abstractmethod
-    def predict(self, context: StepContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+    def predict(self, context: PredictionContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
         """The guided prediction for the latents; they are those of `window` where one is given."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window
 
-from .clip import Clip, ClipSpec, StepContext
+from .clip import Clip, ClipSpec, PredictionContext
 from .conditioning import Blend, Conditioning
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class GuidedClip(Clip):
         noise = torch.cat([source.frames(range(frames), (channels, height, width)) for source in sources])
         self.initial = backbone.start(noise, solver)
 
-    def predict(self, context: StepContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+    def predict(self, context: PredictionContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
         model_input = context.model_input(self.solver.scale_input(latents, context.index))
         text = self._text if window is None else self._text.within(window.slots)
         timestep = self.solver.timesteps[context.index]

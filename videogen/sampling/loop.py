@@ -13,7 +13,7 @@ from functools import partial, reduce
 
 import torch
 
-from videogen.backbones.clip import Clip, StepContext
+from videogen.backbones.clip import Clip, PredictionContext
 from videogen.core.branch import Branch
 from videogen.core.errors import UnsupportedError
 from videogen.schedulers.solver import Solver
@@ -106,7 +106,7 @@ def denoise(state: LoopState, plan: list[StepRow], dtype: torch.dtype) -> Iterat
 def _predict(state: LoopState, row: StepRow) -> torch.Tensor:
     """The guided prediction: for the entire clip, or for each window, averaged where they overlap."""
     techniques = state.techniques
-    context = StepContext(
+    context = PredictionContext(
         row.index,
         row.guidance_scale,
         timestep=lambda given: reduce(lambda t, technique: technique.timestep(row, t), techniques, given),
