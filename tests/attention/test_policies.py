@@ -62,8 +62,8 @@ def band_call(
 def dense(case: AttentionCall, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Plain attention, within a mask of tokens if one is given."""
     if case.key_mask is not None:
-        seen = case.key_mask[:, None, None, :]
-        mask = seen if mask is None else mask & seen
+        valid = case.key_mask[:, None, None, :]
+        mask = valid if mask is None else mask & valid
     return scaled_dot_product_attention(case.query, case.key, case.value, attn_mask=mask, enable_gqa=True)
 
 
