@@ -18,9 +18,13 @@ from videogen.backbones.wan_streaming import WanStreamDecoder
 
 Make = Callable[[], StreamDecoder]
 WAN: dict[str, dict[str, Any]] = {
-    "wan-2.1": {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 2, "temperal_downsample": [False, True, True]},
+    "wan-2.1": {
+        "base_dim": 4, "z_dim": 4, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 2,
+        "temperal_downsample": [False, True, True],
+    },
     "wan-2.2": {
-        "base_dim": 4, "decoder_base_dim": 8, "z_dim": 6, "dim_mult": [1, 2, 2], "num_res_blocks": 1, "patch_size": 2, "in_channels": 12,
+        "base_dim": 4, "decoder_base_dim": 8, "z_dim": 6, "dim_mult": [1, 2, 2], "num_res_blocks": 1, "patch_size": 2,
+        "in_channels": 12,
         "out_channels": 12, "is_residual": True, "temperal_downsample": [True, True], "scale_factor_spatial": 8,
     },
 }  # fmt: skip
@@ -212,11 +216,15 @@ BAD = [
     pytest.param(lambda: used().push(Z[0]), InputError, r"latents \[6, 2, 4, 6\] cannot", id="four axes"),
     pytest.param(lambda: used().push(Z.repeat(2, 1, 1, 1, 1)), InputError, r"push \[1, channel, frame", id="a batch"),
     pytest.param(lambda: used().push(Z[:, :, :0]), InputError, "cannot be decoded", id="no frame"),
-    pytest.param(lambda: used(Z).push(Z[..., :4]), InputError, r"\[6, 4, 4\] were pushed after \[6, 4, 6\]", id="another size"),
+    pytest.param(
+        lambda: used(Z).push(Z[..., :4]), InputError, r"\[6, 4, 4\] were pushed after \[6, 4, 6\]", id="another size"
+    ),
     pytest.param(lambda: used(Z).push(Z, start=1), InputError, "from 1 on were pushed, the next is 2", id="twice"),
     pytest.param(lambda: used(Z).push(Z, start=5), InputError, "from 5 on were pushed, the next is 2", id="a gap"),
     pytest.param(lambda: used().finish(), InputError, "push at least one", id="nothing pushed"),
-    pytest.param(lambda: used(Z, finish=True).push(Z), InputError, "has finished; create a new one", id="after the end"),
+    pytest.param(
+        lambda: used(Z, finish=True).push(Z), InputError, "has finished; create a new one", id="after the end"
+    ),
     pytest.param(lambda: used(Z, finish=True).finish(), InputError, "has finished", id="two ends"),
 ]  # fmt: skip
 

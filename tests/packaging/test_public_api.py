@@ -19,13 +19,13 @@ PUBLIC = {
         """,
     "videogen.attention": """
         AttentionCall AttentionOutcome AttentionPolicy AttentionSnapshot BlockMap FixedMapPolicy Forced Handle POLICIES
-        PolicyRow PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge permutation
-        row_mass search sparse_attention
+        PolicyRow PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge
+        permutation row_mass search sparse_attention
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """
-        Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion consistent
-        estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
+        Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion
+        consistent estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
     "videogen.propagation": "EncoderPropagation PropagationHandle attach",
     "videogen.schedulers": """

@@ -13,7 +13,8 @@ from tests.attention.models import FRAMES, TINY, Tiny, noise
 from videogen.propagation.frame_subset import FrameSubset
 
 FITTING = (
-    "WanTransformer3DModel", "WanVACETransformer3DModel", "SkyReelsV2Transformer3DModel", "ChronoEditTransformer3DModel",
+    "WanTransformer3DModel", "WanVACETransformer3DModel", "SkyReelsV2Transformer3DModel",
+    "ChronoEditTransformer3DModel",
     "LTXVideoTransformer3DModel", "AllegroTransformer3DModel", "CosmosTransformer3DModel",
 )  # fmt: skip
 BY_NAME = {tiny.name: tiny for tiny in TINY}

@@ -22,8 +22,8 @@ def levels(steps: int = STEPS) -> list[NoiseLevel]:
 def drive(
     control: ErrorControl, rate: float, surge: range = range(0), roll_back: bool = False
 ) -> tuple[list[int], float]:
-    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (key steps, the true sum of the errors of
-    propagated steps)."""
+    """Run against errors of `rate` * distance ** p, ten times that in `surge`: (key steps, the true sum of the errors
+    of propagated steps)."""
     key_steps: list[int] = []
     truth: dict[int, float] = {}
     step = 0

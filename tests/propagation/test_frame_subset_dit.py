@@ -60,7 +60,8 @@ def test_only_the_chosen_frames_tokens_go_through_blocks(tiny: Tiny) -> None:
 
 
 def errors_of_turns(model: nn.Module, inputs: dict[str, Any]) -> list[float]:
-    """After a change of the inputs, half of the frames are computed in turn: the error of each call against the full evaluation."""
+    """After a change of the inputs, half of the frames are computed in turn: the error of each call against the full
+    evaluation."""
     then, turns = moved(inputs, 3.0), (EVEN, ODD)
     wanted = run(model, then)
     with closing(build_frame_subset(model)) as frames:
@@ -89,14 +90,20 @@ def per_token() -> Tensor:
 @pytest.mark.parametrize(
     ("name", "config", "more"),
     [
-        pytest.param("WanTransformer3DModel", None, lambda: {"timestep": per_token()}, id="Wan 2.2: one timestep per token"),
-        pytest.param("LTXVideoTransformer3DModel", None, lambda: {"timestep": per_token()}, id="LTX: one timestep per token"),
         pytest.param(
-            "SkyReelsV2Transformer3DModel", None, lambda: {"timestep": per_frame()[None], "enable_diffusion_forcing": True},
+            "WanTransformer3DModel", None, lambda: {"timestep": per_token()}, id="Wan 2.2: one timestep per token",
+        ),
+        pytest.param(
+            "LTXVideoTransformer3DModel", None, lambda: {"timestep": per_token()}, id="LTX: one timestep per token",
+        ),
+        pytest.param(
+            "SkyReelsV2Transformer3DModel", None,
+            lambda: {"timestep": per_frame()[None], "enable_diffusion_forcing": True},
             id="SkyReels: one timestep per frame",
         ),
         pytest.param(
-            "SkyReelsV2Transformer3DModel", {**WAN, "num_frame_per_block": 2}, dict, id="SkyReels: attention causal in blocks of frames"
+            "SkyReelsV2Transformer3DModel", {**WAN, "num_frame_per_block": 2}, dict,
+            id="SkyReels: attention causal in blocks of frames"
         ),
         pytest.param(
             "CosmosTransformer3DModel", None, lambda: {"timestep": per_frame()[None, None, :, None, None]},
@@ -108,7 +115,8 @@ def per_token() -> Tensor:
             id="Cosmos: residuals of a ControlNet",
         ),
         pytest.param(
-            "WanTransformer3DModel", None, lambda: {"encoder_hidden_states": noise(1, VIDEO, 16)}, id="as much text as video"
+            "WanTransformer3DModel", None, lambda: {"encoder_hidden_states": noise(1, VIDEO, 16)},
+            id="as much text as video"
         ),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Configurations and models that attaching refuses, and model features that still work while propagation is attached."""
+"""Configurations and models that attaching refuses, and model features that still work while propagation is
+attached."""
 
 from __future__ import annotations
 
@@ -208,7 +209,8 @@ def traces(model: torch.nn.Module) -> list[object]:
 
 
 def test_sparse_attention_on_the_model_is_recognized() -> None:
-    """Its block maps are for one batch size, so that with it nothing is made ahead in a larger batch, and not audited."""
+    """Its block maps are for one batch size, so that with it nothing is made ahead in a larger batch, and not
+    audited."""
     model = WAN.build()
     assert not attends_sparsely(model)
     with attach(model, "every:2"):
@@ -274,7 +276,8 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
 
     torch.manual_seed(0)
     model = UNetMotionModel(**(dict(MOTION.build().config) | {
-        "addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 8 + 6 * 4,
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 8 + 6 * 4,
     })).eval()  # fmt: skip
     added = {"text_embeds": text(1, 8, seed=9)[:, 0], "time_ids": torch.arange(6.0).unsqueeze(0)}
     found = []

@@ -29,7 +29,8 @@ SKIPPING_BLOCKS = ("first-block", "magcache", "seacache")
 UNETS = tuple(name for name in ROWS if "UNet" in name)
 NO_CACHE = ("ConsisIDTransformer3DModel", "EasyAnimateTransformer3DModel", "CosmosTransformer3DModel")
 UNREGISTERED = (
-    "SkyReelsV2Transformer3DModel", "ChronoEditTransformer3DModel", "HeliosTransformer3DModel", "HunyuanVideo15Transformer3DModel",
+    "SkyReelsV2Transformer3DModel", "ChronoEditTransformer3DModel", "HeliosTransformer3DModel",
+    "HunyuanVideo15Transformer3DModel",
     "LTX2VideoTransformer3DModel", "AllegroTransformer3DModel",
 )  # fmt: skip
 both = pytest.mark.parametrize("row", [WAN, COGVIDEOX], ids=lambda row: row.name)
@@ -100,7 +101,8 @@ def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("spec", "name", "value"),
     [
-        ("first-block:0.08", "first-block", 0.08), ("magcache:0.06", "magcache", 0.06), ("taylorseer:3", "taylorseer", 3),
+        ("first-block:0.08", "first-block", 0.08), ("magcache:0.06", "magcache", 0.06),
+        ("taylorseer:3", "taylorseer", 3),
         ("fastercache", "fastercache", 2), ("pab:2", "pab", 2), ("seacache:0.3", "seacache", 0.3),
         ("seacache", "seacache", 0.25), ("pab:2.0", "pab", 2),
     ],
@@ -119,7 +121,8 @@ def test_another_spec_is_none(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "first-block:0", "first-block:-1", "first-block:nan", "first-block:inf", "first-block:x", "first-block:", "pab:1.5", "taylorseer:0",
+        "first-block:0", "first-block:-1", "first-block:nan", "first-block:inf", "first-block:x", "first-block:",
+        "pab:1.5", "taylorseer:0",
         "fastercache:0.5",
     ],
 )  # fmt: skip
@@ -400,8 +403,10 @@ def test_other_hooks_of_the_library_stay() -> None:
 @pytest.mark.parametrize(
     ("cache", "arguments", "why"),
     [
-        ("pab", {"step": 0}, "give at"), ("fastercache", {"step": 0}, "timestep"), ("seacache", {"step": 0, "sigma": 1.5}, "sigma=1.5"),
-        ("seacache", {"step": 0}, "sigma=None"), ("first-block", {"step": -1}, "step=-1"), ("first-block", {"step": STEPS}, "from 0 to 7"),
+        ("pab", {"step": 0}, "give at"), ("fastercache", {"step": 0}, "timestep"),
+        ("seacache", {"step": 0, "sigma": 1.5}, "sigma=1.5"),
+        ("seacache", {"step": 0}, "sigma=None"), ("first-block", {"step": -1}, "step=-1"),
+        ("first-block", {"step": STEPS}, "from 0 to 7"),
         ("first-block", {"step": 1.0}, "step=1.0"),
     ],
 )  # fmt: skip

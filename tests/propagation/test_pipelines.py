@@ -171,7 +171,8 @@ def test_an_expert_switch_in_a_pipeline_is_a_key_step_whose_error_is_measured(wa
     pipeline = wan()
     with attach(pipeline, EncoderPropagation(keys=(0,))) as handle:
         pipeline(
-            prompt="a red ball", num_frames=5, width=32, height=32, num_inference_steps=STEPS, guidance_scale=4.0, output_type="latent",
+            prompt="a red ball", num_frames=5, width=32, height=32, num_inference_steps=STEPS, guidance_scale=4.0,
+            output_type="latent",
             max_sequence_length=16, generator=torch.Generator().manual_seed(1),
         )  # fmt: skip
         report = handle.report()

@@ -1,4 +1,5 @@
-"""Tables of propagation: the settings of each rule, the cuts that a spec names, and one row as all that a rule needs."""
+"""Tables of propagation: the settings of each rule, the cuts that a spec names, and one row as all that a rule
+needs."""
 
 from __future__ import annotations
 

@@ -178,8 +178,8 @@ class Backbone(ABC):
             return None
         if not self.capabilities.per_frame_timesteps:
             raise UnsupportedError(
-                f"timesteps {list(timestep.shape)} are one per latent frame, but {self.name!r} takes one for the entire clip; "
-                "give a scalar"
+                f"timesteps {list(timestep.shape)} are one per latent frame, but {self.name!r} takes one for the "
+                "entire clip; give a scalar"
             )
         batch, frames = latents.shape[0], latents.shape[2]
         if tuple(timestep.shape) not in ((frames,), (batch, frames)):

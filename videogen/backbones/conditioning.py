@@ -55,7 +55,8 @@ class PromptReading:
         notes = []
         if self.tokens > self.limit:
             notes.append(
-                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no effect"
+                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no "
+                "effect"
             )
         if self.unknown:
             shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")

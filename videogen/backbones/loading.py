@@ -126,7 +126,8 @@ def hub_index(hub_id: str) -> dict[str, Any]:
     except Exception as error:  # the hub's client raises many types, offline or not found
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{hub_id!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go online"
+            f"{hub_id!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go "
+            "online"
         ) from error
 
 

@@ -75,7 +75,8 @@ def load(
     dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None: the best available;
     offload: `model` or `sequential`, through accelerate, on machines with an accelerator.
 
-    Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError (device).
+    Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError
+    (device).
     """
     source = locate(name_or_path)
     check_choice("dtype", dtype, DTYPES)

@@ -55,8 +55,8 @@ def read_schedule(solver: Solver | None, by_sigma: bool, first: float | None = N
         return RunSchedule(None, None, "epsilon", by_sigma)
     if solver.calls_per_step > 1:
         raise UnsupportedError(
-            f"{solver.name} calls the model twice in some steps, which propagation must not split; use a solver such as "
-            "unipc"
+            f"{solver.name} calls the model twice in some steps, which propagation must not split; use a solver such "
+            "as unipc"
         )
     full = RunSchedule(
         timesteps=solver.timesteps,

@@ -64,8 +64,8 @@ class LoopState:
         """
         if not self.clip.reenterable:
             raise UnsupportedError(
-                f"step {self.index} cannot be returned to: this model's pipeline runs its steps in order; switch off the "
-                "technique that goes back, such as propagation with roll_back"
+                f"step {self.index} cannot be returned to: this model's pipeline runs its steps in order; switch off "
+                "the technique that goes back, such as propagation with roll_back"
             )
         saved = Saved(self.clip.snapshot(), tuple(technique.snapshot() for technique in self.techniques))
         return replace(self, latents=self.latents.clone(), saved=saved)

@@ -18,8 +18,8 @@ def build_techniques(
 ) -> list[Technique]:
     """The techniques of a request, outermost first: attention must see every model call.
 
-    visible_frames: latent frames that every query attends to. per_frame_timesteps: frames have separate timesteps at each
-    step, so that propagation does not batch several steps into one model call.
+    visible_frames: latent frames that every query attends to. per_frame_timesteps: frames have separate timesteps at
+    each step, so that propagation does not batch several steps into one model call.
     """
     sparse, propagation = request.attention, request.propagation
     found: list[Technique] = []
