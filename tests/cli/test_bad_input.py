@@ -1,5 +1,4 @@
-"""Every mistake gets a message that says what, which value, and what to do; its exit code; and leaves nothing
-behind."""
+"""Errors of use: the message names what is wrong, the value and what to do; the exit code; no files are left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from videogen import Video
 
 SMALL = ("--frames", "5", "--size", "32x32", "--steps", "1")
 
-# (what is wrong, arguments after `render`; {tiny} is the tiny checkpoint, what the message says)
+# (what is wrong, arguments after `render` ({tiny}: the tiny checkpoint), the message)
 MISTAKES = [
     ("empty prompt", ("",), "the prompt is empty"),
     ("blank prompt", ("  \n ",), "the prompt is empty"),
@@ -95,7 +94,7 @@ MISTAKES = [
 
 @pytest.fixture
 def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
-    """The files that the mistakes name; returns every file that exists before."""
+    """The files that the arguments name; returns every file that exists before."""
     import numpy as np
 
     (tmp_path / "bad-key.toml").write_text('prompt = "x"\nstepz = 3\n')
@@ -127,7 +126,7 @@ def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [pytest.param(a, m, id=name) for name, a, m in MISTAKES])
-def test_mistakes(
+def test_errors(
     run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str
 ) -> None:
     outcome = run("render", *(a.format(tiny=tiny) for a in arguments))
@@ -147,12 +146,12 @@ def test_any_prompt_is_recorded_unchanged(run: Run, tiny: Path, tmp_path: Path, 
     assert (Video.open(tmp_path / "a.mp4").manifest or {})["request"]["prompt"] == prompt
 
 
-def test_an_unknown_command_gets_the_nearest_and_the_way_to_render(run: Run) -> None:
+def test_an_unknown_command_names_the_nearest_and_how_to_render(run: Run) -> None:
     assert "did you mean 'render'" in run("rendr", "x").err
     assert 'videogen render "a red ball"' in run("a red ball").err
 
 
-def test_a_mistake_is_an_object_for_machines_too(run: Run) -> None:
+def test_errors_are_also_reported_as_json(run: Run) -> None:
     for arguments in (("render", "", "--json"), ("render", "x", "--steps", "many", "--json")):
         outcome = run(*arguments)
         printed = json.loads(outcome.out)
@@ -162,8 +161,8 @@ def test_a_mistake_is_an_object_for_machines_too(run: Run) -> None:
 
 def test_control_characters_never_reach_the_terminal(run: Run, tiny: Path) -> None:
     assert run("render", "a red ball \x1b[2J\nmoves", "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").code == 0
-    shown = run("inspect", "a.mp4").out
-    assert "\x1b" not in shown and r"\x1b[2J\nmoves" in shown
+    output = run("inspect", "a.mp4").out
+    assert "\x1b" not in output and r"\x1b[2J\nmoves" in output
 
 
 def test_like_refuses_a_model_whose_weights_have_changed(run: Run, tiny: Path, tmp_path: Path) -> None:
@@ -178,13 +177,13 @@ def test_like_refuses_a_model_whose_weights_have_changed(run: Run, tiny: Path, t
     assert run("render", "--like", "a.mp4", "--model", model, "-o", "b.mp4").code == 0
 
 
-def test_what_the_model_does_not_read_is_said(run: Run, tiny: Path) -> None:
+def test_prompt_words_that_the_model_does_not_read_are_reported(run: Run, tiny: Path) -> None:
     outcome = run("render", "a red elephant " + "moves " * 40, "--model", tiny, *SMALL, "-o", "a.mp4")
     assert (
         "44 tokens long and the model reads the first 16" in outcome.err and "does not know 'elephant'" in outcome.err
     )
 
 
-def test_a_log_that_cannot_be_written_is_no_reason_to_fail(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_does_not_fail_the_render(run: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "cache" / "videogen" / "videogen.log").mkdir(parents=True)
     assert run("render", "an elephant", "--model", tiny, *SMALL, "-o", "a.mp4", "--quiet").err == ""

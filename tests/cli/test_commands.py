@@ -1,4 +1,4 @@
-"""The commands do what they say, and say nothing else on stdout."""
+"""Commands: results, and nothing else on stdout."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_like_repeats_a_render_bit_for_bit(run: Run, tiny: Path, tmp_path: Path)
 
 def test_inspect_prints_the_request(run: Run, tiny: Path, tmp_path: Path) -> None:
     run("render", "a red ball", "--model", tiny, *SMALL, "-o", "a.mp4", "--solver", "euler")
-    shown = run("inspect", "a.mp4")
-    assert shown.code == 0 and "a red ball" in shown.out and "euler" in shown.out
+    output = run("inspect", "a.mp4")
+    assert output.code == 0 and "a red ball" in output.out and "euler" in output.out
     manifest = json.loads(run("inspect", "a.mp4", "--json").out)
     assert len(manifest["plan"]) == 2 and manifest["model"]["family"] == "wan" and manifest["versions"]["torch"]
 
 
-def test_flags_beat_config_beats_preset(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_flags_override_the_config_which_overrides_the_preset(run: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         f'prompt = "from the file"\nmodel = "{tiny}"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 3\n'
         'output = "c.mp4"\n'
@@ -148,7 +148,7 @@ def test_propagation_is_recorded_reported_and_repeated(run: Run, tiny: Path, tmp
     assert cache.code == 0 and "a cache of diffusers" in (tmp_path / "t.html").read_text()
 
 
-def test_models_and_doctor_answer(run: Run) -> None:
+def test_models_and_doctor_list_what_is_there(run: Run) -> None:
     listed = run("models")
     assert listed.code == 0 and "wan" in listed.out and "animatediff" in listed.out and "embedded" in listed.out
     assert {f["name"] for f in json.loads(run("models", "--json").out)["families"]} == {"wan", "animatediff"}
@@ -161,7 +161,7 @@ def test_models_and_doctor_answer(run: Run) -> None:
 @pytest.mark.parametrize(
     "arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing"
 )
-def test_help_teaches(run: Run, arguments: tuple[str, ...]) -> None:
+def test_help_is_printed(run: Run, arguments: tuple[str, ...]) -> None:
     outcome = run(*arguments)
     assert outcome.code == 0 and "videogen" in outcome.out and outcome.err == ""
 
@@ -174,14 +174,14 @@ def start(tiny: Path, folder: Path, **streams: Any) -> subprocess.Popen[Any]:
 
 
 def output_until(terminal: int, word: bytes | None) -> bytes:
-    """What a terminal shows, until it shows `word`, until the program has ended, or until it is silent for a minute."""
-    shown = b""
-    while (word is None or word not in shown) and select.select([terminal], [], [], 60)[0]:
+    """The output on a terminal until it contains `word`, the program has ended, or nothing came for a minute."""
+    output = b""
+    while (word is None or word not in output) and select.select([terminal], [], [], 60)[0]:
         try:
-            shown += os.read(terminal, 4096)
-        except OSError:  # EIO: nobody holds the other end any more
+            output += os.read(terminal, 4096)
+        except OSError:  # EIO: the other end is closed
             break
-    return shown
+    return output
 
 
 def test_sigterm_ends_as_a_supervisor_expects(tiny: Path, tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_a_terminal_sees_a_bar_and_ctrl_c_stops_cleanly(tiny: Path, tmp_path: Pa
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
     process = start(tiny, tmp_path, stderr=theirs, stdout=subprocess.PIPE)
     os.close(theirs)
-    shown = output_until(ours, b"denoising")
+    output = output_until(ours, b"denoising")
     process.send_signal(signal.SIGINT)
-    shown += output_until(ours, None)
+    output += output_until(ours, None)
     assert process.wait(60) == 130
-    assert b"denoising" in shown and b"/900" in shown and b"Traceback" not in shown and b"interrupted" in shown
+    assert b"denoising" in output and b"/900" in output and b"Traceback" not in output and b"interrupted" in output
     assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".*"))

@@ -1,5 +1,4 @@
-"""Long videos from the command line: rendered segment by segment, interrupted and resumed, repeated, shown, regenerated
-in part."""
+"""Long videos from the command line: rendered, interrupted and resumed, repeated, listed, regenerated in part."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def frames(path: str | Path) -> np.ndarray:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
-    """The next render is stopped once so many denoising steps are done, counted over its segments."""
+    """The next render is stopped after so many denoising steps, counted over all segments."""
 
     def stopping(self: Bar, progress: Progress) -> None:
         if progress.stage == "denoise" and progress.step >= step:
@@ -70,7 +69,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_long_video_is_trimmed_reported_and_shown(run: Run, uninterrupted: Path) -> None:
+def test_a_long_video_is_trimmed_reported_and_listed(run: Run, uninterrupted: Path) -> None:
     assert frames(uninterrupted).shape == (70, 64, 64, 3)
     found = (read_manifest(uninterrupted) or {})["measured"]["long"]
     assert found["continuity"]["policy"] == "replay" and [segment["first_frame"] for segment in found["segments"]] == [
@@ -80,14 +79,13 @@ def test_a_long_video_is_trimmed_reported_and_shown(run: Run, uninterrupted: Pat
     ]
     page = uninterrupted.with_suffix(".html").read_text()
     assert all(
-        words in page
-        for words in ("Long video</h2>", "Segments</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
+        text in page for text in ("Long video</h2>", "Segments</h2>", "Joins</h2>", "1.25", "Dense: nothing", "<circle")
     )
     assert page.count("<circle") == 2 and "http" not in page
     printed = run("inspect", uninterrupted).out
     assert "long continuity" in printed and "long faults" in printed
-    shown = run("story", "show", uninterrupted)
-    assert shown.code == 0 and BALL in shown.out and "53-69" in shown.out and "story redo" in shown.out
+    output = run("story", "show", uninterrupted)
+    assert output.code == 0 and BALL in output.out and "53-69" in output.out and "story redo" in output.out
 
 
 def test_an_interrupted_render_says_what_is_stored_and_resumes(
@@ -97,8 +95,8 @@ def test_an_interrupted_render_says_what_is_stored_and_resumes(
     assert stopped.code == 130 and stopped.out == ""
     assert "interrupted; 2 of 3 segments are stored in my clip.mp4.job: the same command" in stopped.err
     assert "videogen render --resume 'my clip.mp4') resumes" in stopped.err and not Path("my clip.mp4").exists()
-    shown = run("story", "show", "my clip.mp4").out
-    assert "53-69" in shown and shown.count("done") == 3 and "2 of 3 segments are done" in shown
+    output = run("story", "show", "my clip.mp4").out
+    assert "53-69" in output and output.count("done") == 3 and "2 of 3 segments are done" in output
     other = run("render", BALL, *LONG[:-1], "6", "-o", "my clip.mp4")
     assert other.code == 2 and "is the job of another request: request.seed was 5 and is 6" in other.err
     again = run("render", BALL, *LONG, "-o", "my clip.mp4")
@@ -148,8 +146,8 @@ def test_a_story_of_a_config_has_its_shots_its_name_and_its_notes(run: Run, tmp_
     assert [shot["transition"] for shot in manifest["request"]["story"]["shots"]] == ["hold", "cut"]
     assert "Shots</h2>" in (tmp_path / "r.html").read_text()
     for what in ("films/two.txt", "out/two-0.mp4"):
-        shown = run("story", "show", what)
-        assert shown.code == 0 and "1.5-3" in shown.out and "zebra" in shown.out and "cut" in shown.out
+        output = run("story", "show", what)
+        assert output.code == 0 and "1.5-3" in output.out and "zebra" in output.out and "cut" in output.out
     assert "2 shots" in run("inspect", "out/two-0.mp4").out
     prompted = run("render", BALL, "--like", "out/two-0.mp4", "-o", "b.mp4", "--json")
     assert json.loads(prompted.out)["manifest"]["request"]["story"] is None

@@ -1,4 +1,4 @@
-"""Mistakes about long videos: each is refused with what is wrong and what to do, and leaves nothing behind."""
+"""Errors of use with long videos: each is refused with what is wrong and what to do, and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def surroundings(tmp_path: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [pytest.param(a, m, id=name) for name, a, m in MISTAKES])
-def test_mistakes(
+def test_errors(
     run: Run, tiny: Path, tmp_path: Path, surroundings: set[Path], arguments: tuple[str, ...], message: str
 ) -> None:
     outcome = run("render", *(a.format(tiny=tiny) for a in arguments))
@@ -69,12 +69,12 @@ def test_a_second_process_on_a_job_is_refused(run: Run, tiny: Path, tmp_path: Pa
     [
         pytest.param(("show", "nowhere.txt"), "cannot read the story", id="a story that is not there"),
         pytest.param(("show", "nowhere.mp4"), "nowhere.mp4.job is not there", id="a video that is not there"),
-        pytest.param(("show", "plain.mp4"), "no videogen manifest", id="a video of another's"),
+        pytest.param(("show", "plain.mp4"), "no videogen manifest", id="a video of another program"),
         pytest.param(("redo", "1", "plain.mp4"), "plain.mp4.job is not there", id="a video without a job"),
-        pytest.param(("redo", "one", "plain.mp4"), "invalid int value", id="no number"),
+        pytest.param(("redo", "one", "plain.mp4"), "invalid int value", id="not a number"),
     ],
 )
-def test_mistakes_about_stories(run: Run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_errors_of_stories(run: Run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     import numpy as np
 
     from videogen import Video

@@ -1,4 +1,4 @@
-"""The command line's motion: flags, plans, previews, and what a user gets wrong."""
+"""Motion on the command line: flags, plans, previews, errors of use."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_driving_video_and_its_own_render_again(here: Path) -> None:
     assert "Motion</h2>" in page and "dual_clock:0.9,0.5" in page and "<polyline" in page
 
 
-def test_a_configuration_holds_a_motion_beside_itself(here: Path) -> None:
+def test_a_configuration_names_a_motion_relative_to_its_folder(here: Path) -> None:
     (here / "set").mkdir()
     (here / "set" / "plan.toml").write_text(PLAN)
     (here / "set" / "ball.toml").write_text('prompt = "a red ball"\nframes = 5\nsteps = 2\nmotion = "plan.toml"\n')
@@ -94,11 +94,11 @@ WRONG = [
     pytest.param(["--camera", "zoom=0"], "zoom", id="no zoom"),
     pytest.param(["--motion", "nowhere.toml"], "nowhere.toml", id="no plan"),
     pytest.param(["--motion-from", "nowhere.mp4"], "nowhere.mp4", id="no driving video"),
-    pytest.param(["--motion-strength", "0.5"], "without a motion", id="strength of nothing"),
+    pytest.param(["--motion-strength", "0.5"], "without a motion", id="strength without a motion"),
     pytest.param(["--camera", "pan=3", "--motion-strength", "1.5"], "motion_strength=1.5", id="too strong"),
     pytest.param(["--camera", "pan=3", "--motion-backend", "warp"], "warped_noise", id="no backend"),
     pytest.param(["--drag", "32,32>33,33;radius=0"], "radius", id="an empty region"),
-    pytest.param(["--motion-preview", "p.mp4"], "no motion to show", id="a preview of nothing"),
+    pytest.param(["--motion-preview", "p.mp4"], "no motion to show", id="a preview without a motion"),
     pytest.param(["--camera", "pan=3", "--motion-preview", "a.mp4"], "two results", id="one file for two results"),
     pytest.param(["--drag", "8,8>9,9;radius=1e200"], "beyond", id="a radius beyond all bounds"),
     pytest.param(["--camera", "pan=3", "--motion-preview", "p.xyz"], ".xyz", id="a preview of no format"),
@@ -106,7 +106,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("flags", "message"), WRONG)
-def test_wrong_motion_says_what_and_leaves_nothing(
+def test_errors_are_named_and_leave_no_files(
     flags: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", *flags]) == 2
@@ -115,7 +115,7 @@ def test_wrong_motion_says_what_and_leaves_nothing(
     assert not list(here.iterdir())
 
 
-def test_json_holds_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", "--json", "--camera", "pan=3"])
         == 0
@@ -124,7 +124,7 @@ def test_json_holds_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert set(figures["motion"]["camera"]) == {"pan_px", "tilt_px", "zoom", "roll_deg"}
     assert (
         figures["dual_clock"]["strong"] == 0.03 and 1 < figures["dual_clock"]["held_steps"] < 2
-    )  # the last step is held by its share
+    )  # the last step is held in part
 
 
 def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

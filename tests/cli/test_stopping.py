@@ -46,14 +46,14 @@ def test_an_import_is_finished_before_the_command_ends(
     assert raised.type is error and sys.modules.pop(slow_module).complete
 
 
-def test_outside_of_imports_it_ends_at_once_and_leaves_nothing_behind() -> None:
+def test_outside_of_imports_it_stops_at_once_and_restores_the_handlers() -> None:
     previous = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(Terminated), Stoppable():
         signal.raise_signal(signal.SIGTERM)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == previous
 
 
-def test_a_command_that_is_done_is_not_stopped_any_more(slow_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_command_is_not_stopped(slow_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "signals_sent", [signal.SIGTERM], raising=False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     reached: list[int] = []
@@ -67,7 +67,7 @@ def test_a_command_that_is_done_is_not_stopped_any_more(slow_module: str, monkey
     assert not reached
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Stoppable():

@@ -1,4 +1,4 @@
-"""Checkpoints of all variants, built once a session."""
+"""Checkpoints of all variants, built once per session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     built: dict[str, Path] = {}
 
     def get(name: str) -> Path:
-        """name: a variant's, with `+clean_prefix` if it is to say that it was trained to go on from finished frames."""
+        """name: a variant's, with `+clean_prefix` for a checkpoint trained to continue finished frames."""
         if name not in built:
             built[name] = tmp_path_factory.mktemp(name) / name
             variant, _, taught = name.partition("+")

@@ -1,4 +1,4 @@
-"""Tiny random models of the real classes, saved as real checkpoints: one row a variant of a family.
+"""Tiny random models of the real classes, saved as real checkpoints: one row per variant of a family.
 
 A new family is covered by the contract tests by adding its row here.
 """
@@ -17,7 +17,7 @@ WORDS = ["a", "red", "blue", "ball", "square", "moves", "right", "left", "on", "
 
 @dataclass(frozen=True)
 class Variant:
-    """A checkpoint to build, clips that fit it, and what its own pipeline's call takes."""
+    """A checkpoint to build, clips that fit it, and further arguments of its own pipeline's call."""
 
     name: str
     build: Callable[[Path], None]
@@ -46,8 +46,8 @@ def wan(folder: Path, *, experts: int = 1, expand_timesteps: bool = False) -> No
     from transformers import UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(0)
-    words = tokenizer()
-    config = UMT5Config(vocab_size=len(words), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    word_tokenizer = tokenizer()
+    config = UMT5Config(vocab_size=len(word_tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     vae = AutoencoderKLWan(
         base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
         latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.1, 0.9, 1.2, 1.0],
@@ -60,7 +60,7 @@ def wan(folder: Path, *, experts: int = 1, expand_timesteps: bool = False) -> No
         for _ in range(experts)
     ]  # fmt: skip
     WanPipeline(
-        tokenizer=words,
+        tokenizer=word_tokenizer,
         text_encoder=UMT5EncoderModel(config),
         vae=vae,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -76,9 +76,10 @@ def animatediff(folder: Path) -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    words = tokenizer()
+    word_tokenizer = tokenizer()
     config = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(word_tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2,
         max_position_embeddings=16, pad_token_id=0, eos_token_id=1, bos_token_id=1,
     )  # fmt: skip
     unet = UNetMotionModel(
@@ -94,12 +95,12 @@ def animatediff(folder: Path) -> None:
     )  # fmt: skip
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)
     AnimateDiffPipeline(
-        vae=vae, text_encoder=CLIPTextModel(config), tokenizer=words, unet=unet, motion_adapter=None,
+        vae=vae, text_encoder=CLIPTextModel(config), tokenizer=word_tokenizer, unet=unet, motion_adapter=None,
         scheduler=scheduler,
     ).save_pretrained(folder)  # fmt: skip
 
 
-# Wan's own pipeline hands its solver no generator, so that its stochastic solvers repeat for nobody: left out here.
+# Wan's own pipeline hands its solver no generator, so that its stochastic solvers are not reproducible: left out here.
 _WAN_CLIPS = ((5, 32, 32), (9, 48, 32), (1, 32, 16))
 _WAN_CALL = {"max_sequence_length": 16}
 

@@ -1,4 +1,4 @@
-"""Sparse attention in the loop, on every family: off is absent, exact is plain, and what was promised stands in the
+"""Sparse attention in the loop, on every family: off is absent, exact is dense, and the promise is recorded in the
 manifest."""
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_off_is_absent_and_leaves_nothing(name: str, engine_of: EngineOf) -> Non
 
 
 @pytest.mark.parametrize("guidance", ["batched", "sequential"])
-def test_at_its_exact_setting_it_is_plain(name: str, guidance: str, engine_of: EngineOf) -> None:
+def test_its_exact_setting_equals_dense_attention(name: str, guidance: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     exact = SparseAttention(recall=1.0, **BLOCKS)
     plain = frames(name, engine, guidance_mode=guidance)
@@ -47,7 +47,7 @@ def test_at_its_exact_setting_it_is_plain(name: str, guidance: str, engine_of: E
     )  # all sequences are short
 
 
-def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> None:
+def test_the_promise_is_recorded_in_the_manifest(name: str, engine_of: EngineOf) -> None:
     count, width, height = VARIANTS[name].clips[0]
     video = engine_of(name).generate(
         "a red ball",
@@ -56,20 +56,20 @@ def test_the_promise_stands_in_the_manifest(name: str, engine_of: EngineOf) -> N
         steps=3,
         attention=SparseAttention(recall=0.5, audit="full", **BLOCKS),
     )
-    told = (video.manifest or {})["measured"]["attention"]
-    assert told["promised"] == {"recall": 0.5} and told["steps"] == 3 and told["layers"]
-    measured = [value for row in told["exact"] for value in row if value is not None]
-    assert measured and min(measured) >= 0.5 and told["mean_density"] < 1
+    report = (video.manifest or {})["measured"]["attention"]
+    assert report["promised"] == {"recall": 0.5} and report["steps"] == 3 and report["layers"]
+    measured = [value for row in report["exact"] for value in row if value is not None]
+    assert measured and min(measured) >= 0.5 and report["mean_density"] < 1
     assert (video.manifest or {})["request"]["attention"]["recall"] == 0.5
 
 
-def test_a_wrong_word_is_refused_before_anything_runs(name: str, engine_of: EngineOf) -> None:
+def test_an_unknown_spec_is_refused_before_anything_runs(name: str, engine_of: EngineOf) -> None:
     with pytest.raises(InputError, match="use dense, adaptive"):
         frames(name, engine_of(name), attention="fast")
 
 
 def test_a_pipeline_that_the_user_drives(name: str, checkpoint: Callable[[str], Path]) -> None:
-    """Steps, branches and experts are told apart without the engine's help, and a second run starts afresh."""
+    """Steps, branches and experts are distinguished without the engine's help, and a second run starts afresh."""
     variant = VARIANTS[name]
     pipeline = getattr(diffusers, variant.pipeline).from_pretrained(checkpoint(name))
     pipeline.set_progress_bar_config(disable=True)

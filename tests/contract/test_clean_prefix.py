@@ -25,26 +25,26 @@ def test_the_model_sees_the_last_frames_finished_at_every_step(
         {} if solver == "heun" else {"propagate": {"keys": "every:1", "prior_noise": 0.2}}
     )  # heun's steps cannot be propagated
     run = start_run(engine, long_request(name, "clean_prefix:overlap=2", solver=solver, seed=3, **noisy))
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
     predict = engine.backbone.predict
     monkeypatch.setattr(
-        engine.backbone, "predict", lambda z, t, *rest: (seen.append((z.clone(), t.clone())), predict(z, t, *rest))[1]
+        engine.backbone, "predict", lambda z, t, *rest: (inputs.append((z.clone(), t.clone())), predict(z, t, *rest))[1]
     )
     _, latents = render_with_journal(run, tmp_path / "job")
     first, second = run.segments[:2]
-    per_frame = [(z, t) for z, t in seen if t.ndim][: len(run.plan)]
+    per_frame = [(z, t) for z, t in inputs if t.ndim][: len(run.plan)]
     finished = latents[:, :, second.start - 2 : second.start]
     assert (
         first.stop == second.start
         and len(per_frame) == len(run.plan)
-        and all(t.ndim == 0 for _, t in seen[: len(run.plan)])
+        and all(t.ndim == 0 for _, t in inputs[: len(run.plan)])
     )
     for z, t in per_frame:
         assert torch.equal(z[:1, :, :2].float(), finished.float()) and t.tolist()[:2] == [0, 0] and (t[2:] > 0).all()
     assert torch.equal(latents[:, :, second.start - 2 : second.start], finished)
 
 
-@pytest.mark.parametrize("name", PREFIXED[:2])  # the third's random motion modules pass nothing between frames
+@pytest.mark.parametrize("name", PREFIXED[:2])  # in the third, random motion modules connect no frames
 def test_the_next_segment_depends_on_the_stored_frames(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
     """A segment that was regenerated before the next one began is what that one continues."""
     engine, request = engine_of(name), long_request(name, "clean_prefix", seed=3)
@@ -73,7 +73,7 @@ def test_the_next_segment_depends_on_the_stored_frames(name: str, engine_of: Eng
     ],
 )
 def test_steps_with_a_prefix_are_decoded_one_by_one(name: str, keys: str, boundary: str, engine_of: EngineOf) -> None:
-    """In one batch they would all have one step's timesteps."""
+    """In one batch they would all have the timesteps of one step."""
     options: dict[str, Any] = {"continuity": "clean_prefix", "seed": 3, "steps": 20}
     rule: dict[str, Any] = {"keys": keys, "boundary": boundary}
     together = engine_of(name).render(long_request(name, **options, propagate=rule)).frames

@@ -64,11 +64,11 @@ def test_frames_equal_the_library_bit_for_bit(
     expected = reference(checkpoint(variant.name), variant, solver, clip, scale, [3])[0]
     assert video.frames.shape == expected.shape
     assert np.array_equal(video.frames, expected)
-    assert expected.std() > 1  # a flat picture would prove nothing
+    assert expected.std() > 1  # flat frames would prove nothing
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_batch_equals_the_library_with_a_generator_a_sample(
+def test_a_batch_equals_the_library_with_a_generator_per_sample(
     name: str, checkpoint: Callable[[str], Path], engine_of: Callable[[str], Engine]
 ) -> None:
     variant = VARIANTS[name]

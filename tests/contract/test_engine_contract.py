@@ -1,4 +1,4 @@
-"""What every family owes the engine, whatever it is: geometry, addressed noise, cancelling, snapshots, guards."""
+"""Engine contract of every family: geometry, addressed noise, cancelling, snapshots, guards."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_same_seed_same_video_other_seed_other_video(name: str, engine_of: Engin
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_a_clip_of_a_batch_is_reproduced_alone_by_its_manifest(name: str, engine_of: EngineOf) -> None:
+def test_a_clip_of_a_batch_is_reproduced_by_its_manifest(name: str, engine_of: EngineOf) -> None:
     engine = engine_of(name)
     batch = engine.generate([PROMPT, "a blue square"], seed=5, **options(name, guidance_scale=1.0))
     request = RenderRequest.from_dict(Manifest.from_dict(batch[1].manifest or {}).request)
     assert (request.prompt, request.seed) == ("a blue square", 6)
     alone = engine.render(request).frames.astype(int)
-    assert np.abs(alone - batch[1].frames.astype(int)).max() <= 1  # kernels may round otherwise in a batch
+    assert np.abs(alone - batch[1].frames.astype(int)).max() <= 1  # kernels may round differently in a batch
 
 
 def test_render_from_the_manifest_is_bit_identical(name: str, engine_of: EngineOf) -> None:
@@ -162,7 +162,7 @@ def test_sizes_and_frames_that_do_not_fit_name_those_that_do(name: str, engine_o
             engine_of(name).generate(PROMPT, frames=6, steps=1)
 
 
-def test_a_solver_that_misfits_is_refused_with_the_list_that_fits(name: str, engine_of: EngineOf) -> None:
+def test_a_solver_that_does_not_fit_is_refused_with_those_that_do(name: str, engine_of: EngineOf) -> None:
     with pytest.raises(InputError, match="did you mean 'unipc'"):
         engine_of(name).generate(PROMPT, solver="uni-pc")
     if name.startswith("wan"):
@@ -170,7 +170,7 @@ def test_a_solver_that_misfits_is_refused_with_the_list_that_fits(name: str, eng
             engine_of(name).generate(PROMPT, solver="ddim")
 
 
-def test_a_stochastic_solver_s_noise_belongs_to_its_frame(name: str, engine_of: EngineOf) -> None:
+def test_noise_of_a_stochastic_solver_belongs_to_its_frame(name: str, engine_of: EngineOf) -> None:
     """The first frames of a long clip get the noise that they get in a short one, whatever the solver draws."""
     backbone = engine_of(name).backbone
     stochastic = {"euler-a", "ddpm", "dpm++2m-sde", "lcm"} & set(solver_names(backbone.noise_schedule.kind))
@@ -221,7 +221,7 @@ def test_wrong_arguments_are_named(name: str, wrong: dict[str, Any], message: st
         engine_of(name).generate(PROMPT, **options(name, **wrong))
 
 
-def test_prompts_are_texts_and_numbers_may_be_numpy_s(name: str, engine_of: EngineOf) -> None:
+def test_prompts_are_texts_and_numbers_may_be_of_numpy(name: str, engine_of: EngineOf) -> None:
     wrong: Any
     for wrong in (3, None, [PROMPT, 3], b"ball"):
         with pytest.raises(InputError, match="must be a text or a list of texts"):
@@ -234,7 +234,7 @@ def test_prompts_are_texts_and_numbers_may_be_numpy_s(name: str, engine_of: Engi
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_a_vae_overflows_to_is_an_error_at_decode(
+def test_an_overflow_of_the_vae_is_an_error_at_decode(
     name: str, bad: float, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vae = engine_of(name).backbone.pipeline.vae
@@ -255,7 +255,7 @@ def test_flat_frames_are_an_error(
         engine_of(name).generate(PROMPT, **options(name))
 
 
-def test_a_batch_says_so_in_each_manifest(name: str, engine_of: EngineOf) -> None:
+def test_each_manifest_of_a_batch_records_it(name: str, engine_of: EngineOf) -> None:
     clips = engine_of(name).generate([PROMPT, PROMPT], **options(name))
     assert [(v.manifest or {})["measured"]["batch"] for v in clips] == [
         {"size": 2, "index": 0},

@@ -58,8 +58,8 @@ def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, en
         assert run.segments[0].frames > run.clip, "a section is longer than the plain clip"
         return
     plain = engine.render(long_request(name, "off", frames=window, seed=3)).frames
-    faded = max(0, (run.continuity.fade or 0) - 1)  # last latents that are cross-faded with the next clip's
-    same = window - faded * engine.backbone.geometry.temporal
+    cross_faded = max(0, (run.continuity.fade or 0) - 1)  # last latents that are cross-cross_faded with the next clip's
+    same = window - cross_faded * engine.backbone.geometry.temporal
     assert np.array_equal(np.concatenate(list(run.frames()))[:same], plain[:same])
 
 
@@ -121,7 +121,7 @@ def test_mean_regularisation_of_strength_0_changes_nothing(name: str, engine_of:
 @pytest.mark.parametrize(("name", "policy"), COMBINED)
 def test_policies_work_with_other_techniques(name: str, policy: str, engine_of: EngineOf) -> None:
     """Every step a key step and attention too small to be sparse: bit-identical. With cached steps: another result, and
-    the segments' rows say so."""
+    the segments' rows record it."""
     engine = engine_of(name)
     plain = engine.render(long_request(name, policy, seed=3, steps=4)).frames
     same = engine.render(long_request(name, policy, seed=3, steps=4, propagate="every:1", attention="adaptive"))
@@ -133,7 +133,7 @@ def test_policies_work_with_other_techniques(name: str, policy: str, engine_of: 
 
 @pytest.mark.parametrize("policy", ["replay", "overlap", "co_denoise", "window_attention"])
 def test_a_motion_runs_through_all_segments(policy: str, engine_of: EngineOf) -> None:
-    """Also where the last clip reaches beyond the video's end; and what moves changes the frames."""
+    """Also where the last clip reaches beyond the video's end; the motion changes the frames."""
     from videogen.motion import Camera
 
     name = "animatediff" if policy == "window_attention" else "wan-2.1"
@@ -144,7 +144,7 @@ def test_a_motion_runs_through_all_segments(policy: str, engine_of: EngineOf) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "kind", "says"),
+    ("name", "values", "kind", "message"),
     [
         pytest.param(
             "wan-2.1",
@@ -218,11 +218,11 @@ def test_a_motion_runs_through_all_segments(policy: str, engine_of: EngineOf) ->
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused(
-    name: str, values: dict[str, Any], kind: type[Exception], says: str, engine_of: EngineOf
+def test_requests_that_do_not_fit_are_refused(
+    name: str, values: dict[str, Any], kind: type[Exception], message: str, engine_of: EngineOf
 ) -> None:
     from videogen.motion import Camera
 
     values = {key: Camera(pan=4) if value == "CAMERA" else value for key, value in values.items()}
-    with pytest.raises(kind, match=says):
+    with pytest.raises(kind, match=message):
         engine_of(name).render(long_request(name, **values))

@@ -29,7 +29,8 @@ def test_a_segment_with_a_visible_seam_is_rendered_again_and_the_best_attempt_is
     ratios = iter([3.0, 2.0, 2.5, 1.0, 1.0, 1.0])
     clean = seams.Seam(0, 1.0, 1.0, 1.0, 0.0, 1.0)
     monkeypatch.setattr(
-        "videogen.longvideo.segment_checks.seam", lambda frames, at, beat: replace(clean, frame=at, ratio=next(ratios))
+        "videogen.longvideo.segment_checks.seam",
+        lambda frames, at, frames_per_latent: replace(clean, frame=at, ratio=next(ratios)),
     )
     monkeypatch.setattr("videogen.longvideo.segment_checks.freeze", lambda *_: Freeze(0, 0, 0))
     monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", lambda *_, **__: ())
@@ -136,7 +137,7 @@ def test_a_segment_is_compared_with_its_own_shot_alone(engine_of: EngineOf, monk
     assert run.breaks == [20, 44, 52]
     compared: list[
         tuple[int, int, int, bool]
-    ] = []  # the last frame seen, the segment's first and last, whether both show one shot
+    ] = []  # last frame measured, first and last of the segment, whether they are of one shot
 
     def record_comparison(
         _backbone: Any, _request: Any, segment: Any, *_: Any, same_shot: bool
@@ -150,8 +151,12 @@ def test_a_segment_is_compared_with_its_own_shot_alone(engine_of: EngineOf, monk
 
     monkeypatch.setattr("videogen.longvideo.segment_renderer.find_faults", record_comparison)
     list(run.frames())
-    for seen, first, last, same in compared[1:]:
-        assert same == (len({bisect(run.breaks, frame) for frame in (seen, first, last)}) == 1), (seen, first, last)
+    for measured, first, last, same in compared[1:]:
+        assert same == (len({bisect(run.breaks, frame) for frame in (measured, first, last)}) == 1), (
+            measured,
+            first,
+            last,
+        )
     assert {same for *_, same in compared} == {True, False}
 
 

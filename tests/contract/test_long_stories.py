@@ -13,7 +13,7 @@ from videogen import UnsupportedError
 
 @pytest.mark.parametrize("policy", ["replay", "cono", "co_denoise"])
 @pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
-def test_after_a_cut_nothing_depends_on_what_was_before(name: str, policy: str, engine_of: EngineOf) -> None:
+def test_after_a_cut_nothing_depends_on_earlier_shots(name: str, policy: str, engine_of: EngineOf) -> None:
     engine, frames = engine_of(name), 23 if name == "animatediff" else 56
     fps = engine.backbone.defaults.fps
     cut = 28 if name != "animatediff" else 10
@@ -26,13 +26,13 @@ def test_after_a_cut_nothing_depends_on_what_was_before(name: str, policy: str, 
         engine.render(long_request(name, policy, prompt="", story=story(p), frames=frames, seed=3))
         for p in (PROMPT, "a blue ball")
     )
-    begins = cut + 1 if name != "animatediff" else cut  # a latent holds frames 25 to 28
+    begins = cut + 1 if name != "animatediff" else cut  # one latent decodes to frames 25 to 28
     assert len(red) == frames and np.array_equal(red.frames[begins:], blue.frames[begins:])
     assert not np.array_equal(red.frames[:begins], blue.frames[:begins])
 
 
 @pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
-def test_what_comes_later_changes_nothing_before(name: str, engine_of: EngineOf) -> None:
+def test_later_shots_change_nothing_before_them(name: str, engine_of: EngineOf) -> None:
     engine, (window, _, frames) = engine_of(name), LENGTHS.get(name, (21, 32, 56))
     late = {0: PROMPT, 2 * window: "a blue square"}
     one, other = (

@@ -50,8 +50,8 @@ def clip_of(name: str) -> dict[str, Any]:
     return {"window": window, "frames": frames, "size": (side, side), "steps": 3}
 
 
-def stopped(engine: Engine, request: RenderRequest, output: Path, segments: int = 1) -> None:
-    """Cut off after so many segments."""
+def stop_after(engine: Engine, request: RenderRequest, output: Path, segments: int = 1) -> None:
+    """Cancel a render after so many segments."""
     with pytest.raises(Cancelled):
         engine.render_long(
             request, output, progress=lambda p: not (p.stage == "denoise" and p.step >= 3 * segments + 1)
@@ -64,7 +64,7 @@ def test_a_measured_job_resumes_without_another_trial_even_if_damaged(
     engine, request = engine_of("wan-2.1"), long_request("wan-2.1", "measured", seed=3)
     uninterrupted = engine.render_long(request, tmp_path / "uninterrupted.mp4")
     for name in ("a.mp4", "b.mp4"):
-        stopped(engine, request, tmp_path / name)
+        stop_after(engine, request, tmp_path / name)
     job = tmp_path / "b.mp4.job" / "job.json"
     job.write_bytes(job.read_bytes()[:-9] + b"x" * 9)
     fixed = engine.render_long(request, tmp_path / "b.mp4")
@@ -79,7 +79,7 @@ def test_a_measured_job_resumes_without_another_trial_even_if_damaged(
 
 def test_a_job_with_a_named_policy_is_not_resumed_as_measured(engine_of: EngineOf, tmp_path: Path) -> None:
     engine, output = engine_of("wan-2.1"), tmp_path / "clip.mp4"
-    stopped(engine, long_request("wan-2.1", "independent", seed=3), output)
+    stop_after(engine, long_request("wan-2.1", "independent", seed=3), output)
     with pytest.raises(ResumeError, match=r"continuity was .*independent.* and is 'measured'"):
         engine.render_long(long_request("wan-2.1", "measured", seed=3), output)
     (output.with_name("done.mp4")).write_bytes(b"")
@@ -139,8 +139,13 @@ def test_a_short_clip_needs_no_trial(engine_of: EngineOf) -> None:
 @pytest.mark.parametrize(
     ("figures", "still", "chosen"),
     [
-        pytest.param({"a": (1.2, 0.9), "b": (1.1, 0.5), "c": (1.3, 1.2)}, False, "a", id="the least seam that moves"),
-        pytest.param({"a": (1.0, 0.5), "b": (2.0, 0.7)}, False, "b", id="nothing moves: what moves most"),
+        pytest.param(
+            {"a": (1.2, 0.9), "b": (1.1, 0.5), "c": (1.3, 1.2)},
+            False,
+            "a",
+            id="the smallest seam among those that move",
+        ),
+        pytest.param({"a": (1.0, 0.5), "b": (2.0, 0.7)}, False, "b", id="nothing moves: the one that moves most"),
         pytest.param({"a": (1.0, 0.5), "b": (2.0, 0.9)}, True, "a", id="the single clip does not move"),
         pytest.param({"a": (1.2, 0.8), "b": (1.2, 2.0)}, False, "a", id="equal: the cheaper one"),
         pytest.param({"a": (0.4, 1.0), "b": (1.1, 1.0)}, False, "b", id="a stall is a seam"),

@@ -1,5 +1,4 @@
-"""What every family owes a motion: exact where it is off, the noise and the reference that were promised where it is
-on."""
+"""Motion contract of every family: exact where motion is off; the planned noise and reference where it is on."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ EngineOf = Callable[[str], Engine]
 
 
 class Watch(Technique):
-    """Keeps the latents before the first step and after each."""
+    """Records the latents before the first step and after each."""
 
     def __init__(self) -> None:
         self.latents: list[torch.Tensor] = []
@@ -52,7 +51,7 @@ class Watch(Technique):
 
 
 class Oracle(Technique):
-    """Answers as a model would that knows the noise and the clean latents."""
+    """Predicts as a model that knows the noise and the clean latents."""
 
     def __init__(self, kind: str) -> None:
         self.kind, self.reference, self.noise = kind, torch.zeros(0), torch.zeros(0)
@@ -114,7 +113,7 @@ def test_strength_0_of_warped_noise_is_the_plain_render(name: str, engine_of: En
         ("warped_noise:compat", {"method": "bipartite", "compat": True, "oversample": 4}),
     ],
 )
-def test_warped_noise_is_what_the_run_begins_from(
+def test_the_run_begins_from_warped_noise(
     name: str, backend: str, warping: dict[str, Any], engine_of: EngineOf
 ) -> None:
     engine, watch = engine_of(name), Watch()
@@ -140,17 +139,19 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     """Where the mask is 1 the latents after a held step are alpha * reference + sigma * noise of the level that
     follows."""
     engine, watch = engine_of(name), Watch()
-    first = picture(name, tmp_path)
-    asked = None if solver == "own" else ("dpm++2m" if name == "animatediff" else "euler")
+    first = first_frame_file(name, tmp_path)
+    solver_name = None if solver == "own" else ("dpm++2m" if name == "animatediff" else "euler")
     motion = {"motion": Camera(pan=6), "motion_backend": "dual_clock:0.9,0.4", "first_frame": first}
     video = engine.generate(
-        PROMPT, **options(name, guidance_scale=1.0, steps=10, solver=asked, **motion), techniques=[watch]
+        PROMPT, **options(name, guidance_scale=1.0, steps=10, solver=solver_name, **motion), techniques=[watch]
     )
     assert video.manifest is not None
     assert video.manifest is not None
-    told = [row["motion"] for row in video.manifest["plan"]]
+    phases = [row["motion"] for row in video.manifest["plan"]]
     assert (
-        told == sorted(told, key=["skipped", "held", "partly", "free"].index) and "held" in told and told[-1] == "free"
+        phases == sorted(phases, key=["skipped", "held", "partly", "free"].index)
+        and "held" in phases
+        and phases[-1] == "free"
     )
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock:0.9,0.4"), engine.backbone)
     assert planned is not None
@@ -158,21 +159,21 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     mask = latent_mask(
         planned.plan, spatial=geometry.spatial, temporal=geometry.temporal, single_first=geometry.single_first
     )
-    whole = torch.from_numpy(mask > 0.999).expand(geometry.shape(frames, height, width))
+    controlled = torch.from_numpy(mask > 0.999).expand(geometry.shape(frames, height, width))
     moved = planned.plan.preview(read_image(first, channels=4)[..., :3], arrows=False)
     reference = engine.backbone.encode(torch.from_numpy(moved)[None]).float()
     noise = AddressedNoise(2).frames(range(reference.shape[2]), (reference.shape[1], *reference.shape[3:]))
-    used = build_solver(asked, engine.backbone.scheduler, 10)
+    used = build_solver(solver_name, engine.backbone.scheduler, 10)
     levels = used.levels
-    assert levels is not None and whole.any()
-    begun, held = told.count("skipped"), told.count("held")
-    for done, latents in enumerate(watch.latents[1 : 1 + held], begun + 1):
+    assert levels is not None and controlled.any()
+    skipped_steps, held = phases.count("skipped"), phases.count("held")
+    for done, latents in enumerate(watch.latents[1 : 1 + held], skipped_steps + 1):
         scale = 1.0 if used.initial_scale < 1.5 else 1 / levels[done].alpha
         expected = scale * (levels[done].alpha * reference + levels[done].sigma * noise)
-        torch.testing.assert_close(latents[whole], expected[whole], atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(latents[controlled], expected[controlled], atol=2e-3, rtol=2e-3)
     assert not torch.allclose(
-        watch.latents[-1][whole], reference[whole], atol=1e-2
-    )  # the model had its say after `strong`
+        watch.latents[-1][controlled], reference[controlled], atol=1e-2
+    )  # the model denoises freely after `strong`
 
 
 @pytest.mark.parametrize("weak", [0.97, 0.7])
@@ -180,8 +181,7 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
 def test_dual_clock_begins_in_step_with_the_solver(
     name: str, solver: str, weak: float, engine_of: EngineOf, tmp_path: Path
 ) -> None:
-    """With a model that knows the noise, solvers come to the reference itself from wherever they begin (deis from
-    nowhere)."""
+    """With a model that knows the noise, solvers reach the reference from wherever they begin (except deis)."""
     engine = engine_of(name)
     kind = engine.backbone.noise_schedule.kind
     if solver not in solver_names(kind):
@@ -190,7 +190,7 @@ def test_dual_clock_begins_in_step_with_the_solver(
     motion = {
         "motion": Camera(pan=6),
         "motion_backend": f"dual_clock:{weak},{weak - 0.05}",
-        "first_frame": picture(name, tmp_path),
+        "first_frame": first_frame_file(name, tmp_path),
     }
     settings = options(name, guidance_scale=1.0, steps=12, solver=solver, **motion)
     try:
@@ -199,7 +199,7 @@ def test_dual_clock_begins_in_step_with_the_solver(
         assert "expert" in str(error) and weak == 0.7  # nothing is held across experts
         return
     except NumericsError as error:
-        assert "flat" in str(error) or "black" in str(error)  # what the tiny VAE makes of it is not the question
+        assert "flat" in str(error) or "black" in str(error)  # frames of the tiny VAE do not matter here
     final, reference = watch.latents[-1], oracle.reference
     assert float((final - reference).norm() / reference.norm()) < 0.12
 
@@ -230,7 +230,7 @@ def test_a_motion_is_rendered_again_from_its_manifest(name: str, backend: str, e
     )  # nothing is left to defaults that may change
 
 
-def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
+def test_a_global_motion_has_its_own_noise_levels(
     name: str, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(name)
@@ -246,7 +246,7 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("told", "asked", "backend"),
+    ("training", "changed", "backend"),
     [
         ({"warped_noise": False}, {}, "dual_clock"), ({"warped_noise": True}, {}, "warped_noise"),
         ({"warped_noise": True}, {"first_frame": "x.png"}, "dual_clock"),
@@ -255,23 +255,23 @@ def test_a_whole_pictures_motion_has_noise_levels_of_its_own(
         ({"warped_noise": True, "motion_backend_global": "dual_clock"}, {"motion": DRAG + Camera(pan=4)}, "dual_clock"),
     ],
 )  # fmt: skip
-def test_a_motion_goes_by_what_the_model_was_trained_for_or_prefers(
+def test_the_backend_of_a_motion_follows_the_training_and_the_defaults(
     name: str,
-    told: dict[str, Any],
-    asked: dict[str, Any],
+    training: dict[str, Any],
+    changed: dict[str, Any],
     backend: str,
     engine_of: EngineOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = engine_of(name)
-    monkeypatch.setattr(engine.backbone, "training", dataclasses.replace(engine.backbone.training, **told))
-    motion, more = asked.get("motion", DRAG), {key: value for key, value in asked.items() if key != "motion"}
+    monkeypatch.setattr(engine.backbone, "training", dataclasses.replace(engine.backbone.training, **training))
+    motion, more = changed.get("motion", DRAG), {key: value for key, value in changed.items() if key != "motion"}
     found = request(engine, name, motion, **more).motion
     assert found is not None and found.control.backend == backend
 
 
 @pytest.mark.parametrize("backend", ["warped_noise", "dual_clock:0.9,0.5"])
-def test_a_motion_goes_with_every_other_technique(name: str, backend: str, engine_of: EngineOf) -> None:
+def test_a_motion_works_with_every_other_technique(name: str, backend: str, engine_of: EngineOf) -> None:
     settings = options(name, steps=8, motion=DRAG, motion_backend=backend)
     video = engine_of(name).generate(PROMPT, **settings, propagate="every:2", attention="adaspa:0.5")
     assert video.manifest is not None
@@ -287,8 +287,8 @@ def test_strength_0_of_dual_clock_is_the_plain_render(name: str, engine_of: Engi
     assert np.array_equal(plain.frames, moved.frames)
 
 
-def test_going_back_keeps_what_was_held(name: str, engine_of: EngineOf) -> None:
-    """Under max_error a span may be taken back: the motion is then held at the same steps again."""
+def test_rolling_back_preserves_held_steps(name: str, engine_of: EngineOf) -> None:
+    """Under max_error a span may be rolled back: the motion is then held at the same steps again."""
     settings = options(name, steps=16, motion=DRAG, motion_backend="dual_clock:0.9,0.3", guidance_scale=1.0)
     video = engine_of(name).generate(PROMPT, **settings, propagate={"max_error": 1e-6, "roll_back": True})
     plain = engine_of(name).generate(PROMPT, **settings)
@@ -298,12 +298,12 @@ def test_going_back_keeps_what_was_held(name: str, engine_of: EngineOf) -> None:
 @pytest.mark.parametrize(
     "edges", [Drag((8, 8, 200), [(8, 8), (20, 16)]) + Camera(pan=4), Drag((8, 8, 4), [(8, 8), (24, 24)])]
 )
-def test_a_render_is_never_lost_to_its_measuring(name: str, edges: Motion, engine_of: EngineOf) -> None:
+def test_a_failing_measurement_does_not_lose_the_render(name: str, edges: Motion, engine_of: EngineOf) -> None:
     video = engine_of(name).generate(PROMPT, **options(name, motion=edges, motion_backend="warped_noise"))
     assert video.manifest is not None and video.manifest["measured"]["motion"]["dynamic_px"] >= 0
 
 
-def test_clips_of_a_batch_share_the_motion_and_keep_their_own_picture(name: str, engine_of: EngineOf) -> None:
+def test_clips_of_a_batch_have_the_same_motion_and_their_own_first_frames(name: str, engine_of: EngineOf) -> None:
     engine, settings = engine_of(name), options(name, motion=DRAG, motion_backend="dual_clock", guidance_scale=1.0)
     batch = engine.generate([PROMPT, "a blue square"], **settings)
     alone = engine.generate("a blue square", **{**settings, "seed": 3})
@@ -314,20 +314,20 @@ def test_clips_of_a_batch_share_the_motion_and_keep_their_own_picture(name: str,
     ("settings", "message"),
     [
         pytest.param({"noise": "diffusers", "motion_backend": "warped_noise"}, "diffusers", id="the library's noise"),
-        pytest.param({"motion_backend": "warp"}, "motion backend", id="no backend"),
+        pytest.param({"motion_backend": "warp"}, "motion backend", id="an unknown backend"),
         pytest.param({"motion_backend": "dual_clock:0.3,0.6"}, "strong <= weak", id="clocks the wrong way round"),
         pytest.param({"motion_strength": 1.5}, "motion_strength=1.5", id="too strong"),
         pytest.param({"motion": [{"kind": "drag", "path": [[400, 8], [1, 1]]}]}, "outside", id="a path from outside"),
         pytest.param({"motion": [{"kind": "darg"}]}, "drag", id="a kind with a typo"),
-        pytest.param({"motion": None, "motion_strength": 0.5}, "without a motion", id="strength of nothing"),
+        pytest.param({"motion": None, "motion_strength": 0.5}, "without a motion", id="strength without a motion"),
         pytest.param(
             {"motion_backend": "warped_noise", "first_frame": "x.png"}, "dual_clock",
             id="a first frame that noise cannot use",
         ),
         pytest.param({"motion_backend": "dual_clock", "steps": 1}, "hold a motion", id="one step"),
         pytest.param({"motion": [{"kind": "camera", "zoom": 1e200}]}, "beyond", id="a zoom beyond all bounds"),
-        pytest.param({"motion": [{"kind": "cut_drag", "sprites": 3}]}, "sprites=3", id="sprites of no list"),
-        pytest.param({"motion": [{"kind": ["drag"]}]}, "kind", id="a kind that is no word"),
+        pytest.param({"motion": [{"kind": "cut_drag", "sprites": 3}]}, "sprites=3", id="sprites that are not a list"),
+        pytest.param({"motion": [{"kind": ["drag"]}]}, "kind", id="a kind that is not a text"),
         pytest.param({"first_frame": "nowhere.png", "motion_backend": "dual_clock"}, "nowhere.png", id="no such file"),
     ],
 )  # fmt: skip
@@ -336,8 +336,8 @@ def test_wrong_motion(name: str, settings: dict[str, Any], message: str, engine_
         engine_of(name).generate(PROMPT, **{**options(name, motion=DRAG), **settings})
 
 
-def test_a_picture_of_another_size_is_refused(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
-    first = picture(name, tmp_path, wider=8)
+def test_a_first_frame_of_another_size_is_refused(name: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    first = first_frame_file(name, tmp_path, wider=8)
     with pytest.raises(InputError, match="give an image of the clip's size"):
         engine_of(name).generate(
             PROMPT, **options(name, motion=DRAG, motion_backend="dual_clock", first_frame=str(first))
@@ -345,7 +345,7 @@ def test_a_picture_of_another_size_is_refused(name: str, engine_of: EngineOf, tm
 
 
 def test_the_technique_stays_within_the_first_expert(name: str, engine_of: EngineOf) -> None:
-    """A motion that is held into the second expert's steps comes back as what it replaced (Wan 2.2)."""
+    """A motion held into the second expert's steps is undone by it (Wan 2.2)."""
     engine = engine_of(name)
     planned = plan_motion(request(engine, name, DRAG, motion_backend="dual_clock:0.9,0.05"), engine.backbone)
     assert planned is not None
@@ -361,35 +361,35 @@ def test_the_technique_stays_within_the_first_expert(name: str, engine_of: Engin
 
 
 @pytest.mark.parametrize("solver", ["own", "heun"])
-def test_the_last_step_is_held_by_its_share(name: str, solver: str, engine_of: EngineOf, tmp_path: Path) -> None:
-    """Where the strong level lies within it, told parts come nearer to the reference by as much of it as lies above."""
-    engine, first = engine_of(name), picture(name, tmp_path)
+def test_the_last_step_is_held_in_part(name: str, solver: str, engine_of: EngineOf, tmp_path: Path) -> None:
+    """If the strong level lies within it, controlled pixels move towards the reference by the fraction above it."""
+    engine, first = engine_of(name), first_frame_file(name, tmp_path)
     if engine.backbone.expert(1.0, 1000):
         return  # nothing is held across experts, as another test holds
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
     assert planned is not None
     made = DualClockTechnique(planned, [read_image(first, channels=4)[..., :3]], engine.backbone)
-    begun: list[StepRow] = []
+    plan_rows: list[StepRow] = []
 
     def away(strong: float) -> float:
-        """How far the told parts end from the reference."""
+        """Final distance of the controlled pixels from the reference."""
         watch = Watch()
-        watch.begin = lambda backbone, plan, state: begun.extend(plan)  # type: ignore[method-assign]
+        watch.begin = lambda backbone, plan, state: plan_rows.extend(plan)  # type: ignore[method-assign]
         motion = {"motion": Camera(pan=6), "motion_backend": f"dual_clock:0.9,{strong!r}", "first_frame": first}
         settings = options(name, guidance_scale=1.0, steps=5, solver=None if solver == "own" else solver, **motion)
         try:
             engine.generate(PROMPT, **settings, techniques=[watch])
         except NumericsError as error:
-            assert "flat" in str(error) or "black" in str(error)  # what the tiny VAE makes of it is not the question
+            assert "flat" in str(error) or "black" in str(error)  # frames of the tiny VAE do not matter here
         return float((watch.latents[-1] - made._reference)[made._mask.expand_as(watch.latents[-1]) > 0.999].norm())
 
     away(0.5)
-    last = begun[-1].timestep / engine.backbone.noise_schedule.train_steps
+    last = plan_rows[-1].timestep / engine.backbone.noise_schedule.train_steps
     free, *held = (away(part * last) for part in (1.0, 0.5, 0.1))
     assert held == pytest.approx([0.5 * free, 0.1 * free], rel=1e-3) and free > 0
 
 
-def test_free_steps_of_a_whole_picture_are_not_guided_at_the_end(name: str, engine_of: EngineOf) -> None:
+def test_free_steps_of_a_global_motion_are_unguided_at_the_end(name: str, engine_of: EngineOf) -> None:
     heard: list[float] = []
 
     class Heard(Technique):
@@ -409,7 +409,7 @@ def test_free_steps_of_a_whole_picture_are_not_guided_at_the_end(name: str, engi
         assert all(row["guidance_scale"] == 5.0 for row in rows if row["motion"] == "held" or row["timestep"] >= 250)
 
 
-def picture(name: str, folder: Path, wider: int = 0) -> Path:
+def first_frame_file(name: str, folder: Path, wider: int = 0) -> Path:
     import cv2
 
     _, width, height = VARIANTS[name].clips[0]

@@ -118,9 +118,9 @@ def test_each_frame_s_tokens_get_its_timestep(name: str, engine_of: EngineOf) ->
 def test_other_shapes_are_refused(name: str, engine_of: EngineOf) -> None:
     backbone, latents, text = given(name, engine_of)
     frames = latents.shape[2]
-    says = rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]"
+    message = rf"batch {BATCH} and {frames} frames; use a scalar, \[{frames}\] or \[{BATCH}, {frames}\]"
     for shape in ((frames + 1,), (1,), (frames, BATCH), (BATCH, frames, 1), (BATCH + 1, frames)):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             backbone.predict(latents, torch.zeros(shape), text)
 
 

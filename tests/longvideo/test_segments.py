@@ -22,14 +22,16 @@ STEPS = 10
 SPECS = (*ROWS, "replay:fade=0", "replay:fade=1")
 
 
-def compiled(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTimeline:
+def compile_story(story: Any, frames: int, geometry: LatentGeometry = WAN) -> LatentTimeline:
     return as_timeline(story).compile(fps=16, frames=frames, geometry=geometry)
 
 
 def cut(
     spec: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
 ) -> list[Segment]:
-    return divide_timeline(compiled(list(story), frames, geometry), Continuity.parse(spec).for_clip(clip), clip, STEPS)
+    return divide_timeline(
+        compile_story(list(story), frames, geometry), Continuity.parse(spec).for_clip(clip), clip, STEPS
+    )
 
 
 TWO_SCENES = [{"prompt": "a", "seconds": 4}, {"prompt": "b", "transition": "cut"}]
@@ -43,7 +45,7 @@ def test_segments_emit_each_latent_once_and_in_order(spec: str, geometry: Latent
     continuity = Continuity.parse(spec).for_clip(9)
     sections = isinstance(build_policy(continuity, 9, STEPS, geometry.single_first), Sections)
     made = cut(spec, TWO_SCENES, 197, geometry)
-    scenes = find_scenes(compiled(TWO_SCENES, 197, geometry))
+    scenes = find_scenes(compile_story(TWO_SCENES, 197, geometry))
     assert [segment.index for segment in made] == list(range(len(made)))
     assert made[0].start == 0 and made[-1].stop == scenes[-1].stop
     assert all(after.start == before.stop for before, after in pairwise(made))
@@ -67,10 +69,10 @@ def test_segments_emit_each_latent_once_and_in_order(spec: str, geometry: Latent
         pytest.param("independent", [0, 9, 17, 25], id="one latent per clip is left out: its single frame"),
         pytest.param("replay:fade=0", [0, 9, 14, 19], id="4 of 9 shared"),
         pytest.param("replay", [0, 9, 14, 19], id="copies to the end need no cross-fade"),
-        pytest.param("replay:release=0.8", [0, 5, 10, 15], id="the shared ones are cross-faded"),
+        pytest.param("replay:release=0.8", [0, 5, 10, 15], id="shared frames are cross-faded"),
         pytest.param("replay:overlap=5,fade=2", [0, 7, 11, 15], id="2 of 5 are cross-faded"),
         pytest.param("overlap", [0, 6, 12, 18], id="plain overlap"),
-        pytest.param("cono", [0, 9, 20, 31], id="2 N - n1 - n2 = 11 an extension"),
+        pytest.param("cono", [0, 9, 20, 31], id="2 N - n1 - n2 = 11 per extension"),
         pytest.param("i2v_prefix", [0, 9, 17, 25], id="the last frame and 8 new"),
     ],
 )
@@ -86,7 +88,7 @@ def test_sections_are_as_long_as_their_windows_and_end_with_the_scene() -> None:
 
 
 def test_a_scene_after_a_cut_has_a_warmup_latent() -> None:
-    first, second = find_scenes(compiled(TWO_SCENES, 197))
+    first, second = find_scenes(compile_story(TWO_SCENES, 197))
     assert (first.warmup, second.warmup) == (0, 1)
     assert second.stop - second.start == 50 - first.stop + 1
     assert [second.video_latent(second.start + i) for i in range(3)] == [
@@ -94,7 +96,7 @@ def test_a_scene_after_a_cut_has_a_warmup_latent() -> None:
         second.video_start,
         second.video_start + 1,
     ]
-    assert [scene.warmup for scene in find_scenes(compiled(TWO_SCENES, 197, UNET))] == [0, 0]
+    assert [scene.warmup for scene in find_scenes(compile_story(TWO_SCENES, 197, UNET))] == [0, 0]
 
 
 def test_joins_are_where_a_seam_could_be_visible() -> None:

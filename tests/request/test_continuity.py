@@ -65,7 +65,7 @@ def check_poor_model(policy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "says"),
+    ("call", "kind", "message"),
     [
         pytest.param(lambda: Continuity.parse("replya"), InputError, "did you mean 'replay'", id="misspelt"),
         pytest.param(lambda: Continuity.parse("replay:overlap"), InputError, "is not name=value", id="no value"),
@@ -117,6 +117,6 @@ def check_poor_model(policy: str) -> None:
         ),
     ],
 )
-def test_refusals(call: Callable[[], Any], kind: type[Exception], says: str) -> None:
-    with pytest.raises(kind, match=says):
+def test_refusals(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         call()

@@ -235,10 +235,10 @@ BAD = [
     pytest.param(
         lambda: as_timeline([(4, "a"), "b"]),
         "shot 2 of the list is 'b', which is not .seconds, prompt.",
-        id="list of words",
+        id="list of texts",
     ),
     pytest.param(
-        lambda: as_timeline([("x", "a")]), "shot 1: seconds='x' must be a number", id="list with words for times"
+        lambda: as_timeline([("x", "a")]), "shot 1: seconds='x' must be a number", id="list with texts for times"
     ),
     pytest.param(lambda: as_timeline([{"prompt": "a"}, 3]), "shot 2 is 3, which is not a table", id="table and number"),
     pytest.param(lambda: as_timeline([]), "is not a story; give a file, text", id="empty list"),

@@ -55,35 +55,35 @@ def work(job: str, folder: Path, count: int, step: int) -> None:
         elif job == "finish":
             journal.finish()
         else:
-            say("held")
+            print_line("held")
             time.sleep(60)
 
 
-def say(line: object) -> None:
+def print_line(line: object) -> None:
     os.write(1, f"{line}\n".encode())
 
 
 def main() -> None:
     for line in sys.stdin:
         job, folder, count, step, after_s = line.split()
-        told, tell = os.pipe()
+        receiving, sending = os.pipe()
         pid = os.fork()
         if not pid:
-            os.read(told, 1)  # the pid is said before anything the child says
+            os.read(receiving, 1)  # the pid is printed before anything that the child prints
             try:
                 work(job, Path(folder), int(count), int(step))
             except BaseException as error:
                 os.write(2, f"{error!r}\n".encode())
                 os._exit(1)
             os._exit(0)
-        say(pid)
-        os.write(tell, b"!")
-        os.close(told)
-        os.close(tell)
+        print_line(pid)
+        os.write(sending, b"!")
+        os.close(receiving)
+        os.close(sending)
         if float(after_s) >= 0:
             time.sleep(float(after_s))
             os.kill(pid, signal.SIGKILL)  # ours until waited for, dead or not
-        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        print_line(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 if __name__ == "__main__":

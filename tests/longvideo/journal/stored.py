@@ -44,6 +44,6 @@ def fill(folder: Path, count: int, side: int = 4) -> None:
 
 
 def check(journal: Journal, count: int, side: int = 4) -> None:
-    """That the journal has so many segments, each as it was made."""
+    """Assert that the journal has so many segments, each as it was written."""
     assert len(journal) == count and journal.latents_done == FRAMES * count
     assert all(same(journal.read(index), make_segment(index, side)) for index in range(count))

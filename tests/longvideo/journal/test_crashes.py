@@ -32,7 +32,7 @@ class Worker:
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def begin(self, job: str, folder: Path, count: int = 0, step: int = -1, after_s: float = -1) -> int:
-        """Starts a child; its pid."""
+        """Start a child; returns its pid."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{job} {folder} {count} {step} {after_s}\n")
         self.process.stdin.flush()
@@ -42,9 +42,9 @@ class Worker:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def run(self, *asked: Any, **options: Any) -> int:
-        """A child from its start to its end; its exit code."""
-        self.begin(*asked, **options)
+    def run(self, *arguments: Any, **options: Any) -> int:
+        """Run a child to its end; returns its exit code."""
+        self.begin(*arguments, **options)
         return int(self.line())
 
 
@@ -58,23 +58,25 @@ def worker() -> Iterator[Worker]:
 
 
 def test_ten_kills_at_random_instants_lose_nothing_that_was_done(worker: Worker, tmp_path: Path) -> None:
-    segments, rng, killed, kept = 12, random.Random(1), 0, 0
-    assert worker.run("fill", tmp_path / "whole", 1) == 0  # and torch is imported
+    segments, rng, killed, stored_count = 12, random.Random(1), 0, 0
+    assert worker.run("fill", tmp_path / "uninterrupted", 1) == 0  # and torch is imported
     start_s = time.perf_counter()
-    assert worker.run("fill", tmp_path / "whole", segments) == 0
+    assert worker.run("fill", tmp_path / "uninterrupted", segments) == 0
     full_s = time.perf_counter() - start_s
     for attempt in range(100):
         folder = tmp_path / f"job{attempt // 4}"
         killed += worker.run("fill", folder, segments, after_s=rng.uniform(0, full_s)) == -signal.SIGKILL
         with Journal.open(folder, REQUEST) as journal:
-            assert len(journal) >= (kept if attempt % 4 else 0) and journal.notes == []
-            kept = len(journal)
-            check(journal, kept, SIDE)
+            assert len(journal) >= (stored_count if attempt % 4 else 0) and journal.notes == []
+            stored_count = len(journal)
+            check(journal, stored_count, SIDE)
         if killed == 10:
             break
     assert killed == 10
     assert worker.run("fill", folder, segments) == 0
-    files = [{p.name: p.read_bytes() for p in (job / "chunks").iterdir()} for job in (tmp_path / "whole", folder)]
+    files = [
+        {p.name: p.read_bytes() for p in (job / "chunks").iterdir()} for job in (tmp_path / "uninterrupted", folder)
+    ]
     assert files[0] == files[1] and len(files[0]) == 2 * segments
 
 
@@ -99,7 +101,7 @@ def test_a_kill_before_each_write_step(job: str, worker: Worker, tmp_path: Path)
     assert outcomes == {(-9, 2, False), (-9, *done), (0, *done)} and step > 10
 
 
-def test_a_kill_within_finish_leaves_a_whole_job_or_none(worker: Worker, tmp_path: Path) -> None:
+def test_a_kill_within_finish_leaves_a_complete_job_or_none(worker: Worker, tmp_path: Path) -> None:
     codes = []
     for step in range(9):
         fill(folder := tmp_path / "job", 2)
@@ -144,7 +146,7 @@ def test_a_failure_at_each_write_step_leaves_a_job_that_resumes(
             if not _fails(journal, error, message):
                 break
         assert steps.count > step and len(journal) == 1 and not list(folder.rglob("*.partial"))
-        if step % 2:  # either the same process goes on, or a later one
+        if step % 2:  # either the same process continues, or a later one
             journal.append(make_segment(1))
         journal.close()
         fill(folder, 3)

@@ -109,7 +109,7 @@ CHANGED = [
 ]
 
 
-def test_a_job_of_before_attention_policies_had_names_is_resumed(tmp_path: Path) -> None:
+def test_a_job_from_before_attention_policies_had_names_is_resumed(tmp_path: Path) -> None:
     sparse = {"recall": None, "sparsity": 0.8}
     before, now = ({"request": {"attention": sparse | how}} for how in ({"window": True}, {"policy": "window"}))
     with Journal.open(tmp_path / "job", before) as journal:
@@ -127,7 +127,7 @@ def test_a_changed_request_is_refused_by_field(request_: dict[str, Any], message
         Journal.open(tmp_path / "job", request_)
     with Journal.open(
         tmp_path / "job", changed(seed=3.0, size=(64, 64))
-    ) as journal:  # the same, written otherwise; and not locked
+    ) as journal:  # the same, in another order; and not locked
         check(journal, 2)
 
 
@@ -254,7 +254,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("damage", "left", "what", "why", "then"), DAMAGE)
-def test_damage_falls_back_to_the_last_good_chunk(
+def test_damage_falls_back_to_the_last_good_segment(
     damage: Callable[[Path], None], left: int, what: str, why: str, then: str, tmp_path: Path
 ) -> None:
     fill(tmp_path / "job", 3)
@@ -358,7 +358,7 @@ ABSENT = [
 
 
 @pytest.mark.parametrize(("call", "message"), ABSENT)
-def test_what_is_not_there(call: Callable[[Journal], Any], message: str, tmp_path: Path) -> None:
+def test_absent_segments_and_latents(call: Callable[[Journal], Any], message: str, tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)
     with Journal.open(tmp_path / "job", REQUEST) as journal, pytest.raises(InputError, match=message):
         call(journal)
