@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import UnsupportedError, unknown
+from videogen.core.lazy import load_object
 
 from .parametrization import FLOW, KINDS
 
@@ -27,8 +27,8 @@ class SolverRow:
     """A row of the table.
 
     vp, flow: diffusers classes of the method for variance-preserving and for flow models (None: there is none), and
-    settings: their arguments; takes_sample: whether the first also fits a model that predicts the sample. Or home:
-    "module:Class" of a `LevelSolver`, and kinds: the predictions that it fits.
+    settings: their arguments; takes_sample: whether the first also fits a model that predicts the sample. Or home: the
+    `LevelSolver`, as `module:Class` of this package or `package.module:Class`, and kinds: the predictions that it fits.
     """
 
     description: str
@@ -117,6 +117,5 @@ def build_solver(name: str | None, own: Any, steps: int, device: str | torch.dev
         return DiffusersSolver(scheduler)
     schedule = read_noise_schedule(own)
     check_solver(name, schedule.kind)
-    module, class_name = row.home.split(":")
-    solver: Solver = getattr(import_module(module), class_name)(schedule, steps, torch.device(device))
+    solver: Solver = load_object(row.home, __package__)(schedule, steps, torch.device(device))
     return solver

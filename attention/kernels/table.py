@@ -7,12 +7,12 @@ reason. Reading the table loads no torch, so that configurations can check names
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.lazy import load_object
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel. home: `file:function` in this package.
+    """A kernel. home: `module:function` of this package, or `package.module:function`.
 
     The function is `(query, key, value, block_map, *, scale, key_mask) -> (out [b, h, l, d], lse fp32 [b, h, l])`. The
     file is importable everywhere, whatever package the kernel itself needs.
@@ -59,14 +59,11 @@ class Kernel:
 
     def load(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
         """The kernel's function."""
-        return getattr(self._module(), self.home.partition(":")[2])  # type: ignore[no-any-return]
+        return load_object(self.home, __package__)  # type: ignore[no-any-return]
 
     def refuses(self, case: Case) -> str | None:
         """Why the kernel cannot take a call; None where it can."""
-        return self._module().refuses(case)  # type: ignore[no-any-return]
-
-    def _module(self) -> Any:
-        return importlib.import_module(f"{__package__}.{self.home.partition(':')[0]}")
+        return load_object(f"{self.home.partition(':')[0]}:refuses", __package__)(case)  # type: ignore[no-any-return]
 
 
 KERNELS = (

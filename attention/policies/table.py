@@ -7,13 +7,13 @@ imported before a policy is loaded.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.lazy import load_object
 
 if TYPE_CHECKING:
     from .base import AttentionPolicy
@@ -26,9 +26,10 @@ DENSE = "dense"
 class PolicyRow:
     """A policy.
 
-    home: `file:Class` in this package. target: the field of `SparseAttention` that states its goal; default: the
-    target's value where none is given. spec: its form on the command line, a keyword or `keyword:TARGET`. preset:
-    fields that `SparseAttention.from_policy` sets. needs_steps: whether it must know how many steps a run has.
+    home: `module:Class` of this package, or `package.module:Class`. target: the field of `SparseAttention` that states
+    its goal; default: the target's value where none is given. spec: its form on the command line, a keyword or
+    `keyword:TARGET`. preset: fields that `SparseAttention.from_policy` sets. needs_steps: whether it must know how many
+    steps a run has.
     """
 
     name: str
@@ -46,8 +47,7 @@ class PolicyRow:
 
     def load(self) -> type[AttentionPolicy[Any]]:
         """The policy's class."""
-        file, _, name = self.home.partition(":")
-        return getattr(importlib.import_module(f"{__package__}.{file}"), name)  # type: ignore[no-any-return]
+        return load_object(self.home, __package__)  # type: ignore[no-any-return]
 
 
 POLICIES = (

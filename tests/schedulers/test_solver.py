@@ -45,12 +45,14 @@ class RenoisingSolver(LevelSolver):
 @pytest.fixture
 def custom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One file and a table row for each of its solvers."""
-    (tmp_path / "straight_solver.py").write_text(STRAIGHT)
+    (tmp_path / "my_solvers").mkdir()
+    (tmp_path / "my_solvers" / "straight.py").write_text(STRAIGHT)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(SOLVERS, "straight", SolverRow("DDIM's step", home="straight_solver:StraightSolver"))
-    monkeypatch.setitem(SOLVERS, "renoise", SolverRow("fresh noise", home="straight_solver:RenoisingSolver"))
+    monkeypatch.setitem(SOLVERS, "straight", SolverRow("DDIM's step", home="my_solvers.straight:StraightSolver"))
+    monkeypatch.setitem(SOLVERS, "renoise", SolverRow("fresh noise", home="my_solvers.straight:RenoisingSolver"))
     yield
-    sys.modules.pop("straight_solver", None)
+    for name in ("my_solvers", "my_solvers.straight"):
+        sys.modules.pop(name, None)
 
 
 def run(solver: Solver, sources: list[Any], clean: torch.Tensor) -> torch.Tensor:
@@ -146,7 +148,7 @@ def test_a_solver_of_our_own_is_not_a_diffusers_scheduler(custom: None) -> None:
 
 
 def test_a_row_may_fit_some_kinds_only(monkeypatch: pytest.MonkeyPatch, custom: None) -> None:
-    row = SolverRow("for flow models", home="straight_solver:StraightSolver", kinds=("flow",))
+    row = SolverRow("for flow models", home="my_solvers.straight:StraightSolver", kinds=("flow",))
     monkeypatch.setitem(SOLVERS, "straight", row)
     assert "straight" in solver_names("flow") and "straight" not in solver_names("epsilon")
     with pytest.raises(UnsupportedError, match="use one of ddim"):

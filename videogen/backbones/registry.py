@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import CheckpointError, InputError, nearest, unknown
+from videogen.core.lazy import load_object
 
 from .defaults import read_defaults
 
@@ -26,7 +26,7 @@ class Family:
     """A row of the registry.
 
     pipelines: class names in `model_index.json` that the family loads; the first is used to build the pipeline. home:
-    "module:Class" of its backbone, a module of this package (".wan") or an absolute one. supports: for the user.
+    its backbone, as `module:Class` of this package or `package.module:Class`. supports: for the user.
     """
 
     name: str
@@ -42,14 +42,14 @@ FAMILIES: dict[str, Family] = {
         Family(
             "wan",
             ("WanPipeline",),
-            ".wan:WanBackbone",
+            "wan:WanBackbone",
             "Wan 2.1 and 2.2: DiT, causal video VAE, flow matching",
             "text to video; two experts; per-token timesteps (2.2 TI2V)",
         ),
         Family(
             "animatediff",
             ("AnimateDiffPipeline",),
-            ".animatediff:AnimateDiffBackbone",
+            "animatediff:AnimateDiffBackbone",
             "AnimateDiff: Stable Diffusion UNet with motion modules",
             "text to video",
         ),
@@ -91,8 +91,7 @@ def load(
     target = resolve_device(device, offload)
     pipeline = build_pipeline(family.pipelines[0], source, index, dtype, target)
     place(pipeline, target, offload)
-    module, _, backbone_name = family.home.partition(":")
-    backbone_class = getattr(import_module(module, __package__), backbone_name)
+    backbone_class = load_object(family.home, __package__)
     defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
     return backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
 

@@ -18,7 +18,10 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return load
 
 
-def load_object(reference: str, package: str) -> Any:
-    """The object that `module:name` names, in a module of this package."""
-    module, _, name = reference.partition(":")
-    return getattr(import_module(f".{module}", package), name)
+def load_object(home: str, package: str) -> Any:
+    """The object that a table row names as its home.
+
+    home: `module:name` for a module of this package, or `package.module:name` for any other.
+    """
+    module, _, name = home.partition(":")
+    return getattr(import_module(module if "." in module else f"{package}.{module}"), name)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from videogen.core.lazy import load_object
 from videogen.longvideo.segments import Segment
 from videogen.request.continuity import Continuity
 from videogen.timeline.latent_timeline import LatentTimeline
@@ -13,10 +12,9 @@ from .base import ContinuityPolicy
 
 def build_policy(continuity: Continuity, clip: int, steps: int, single_first: bool) -> ContinuityPolicy:
     """The policy that the row's `home` names. The arguments are those of `ContinuityPolicy`."""
-    module, _, name = continuity.row.home.partition(":")
-    made = getattr(import_module(module), name)(continuity, clip, steps, single_first)
-    assert isinstance(made, ContinuityPolicy)
-    return made
+    policy = load_object(continuity.row.home, __package__)(continuity, clip, steps, single_first)
+    assert isinstance(policy, ContinuityPolicy)
+    return policy
 
 
 def divide_timeline(timeline: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Segment]:
