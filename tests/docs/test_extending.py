@@ -9,9 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
+from tests.contract.families import tokenizer
 from tests.docs.pages import ROOT, code_blocks
 
 FOLDER = ROOT / "docs" / "extending"
@@ -69,17 +73,62 @@ def check_continuity_policy(names: Names) -> None:
     assert len(names["video"]) == 60 and [row["latents"] for row in measured["segments"]] == [9, 7]
 
 
+def tiny_modelscope(folder: Path) -> Path:
+    """A random checkpoint of ModelScope's classes."""
+    torch.manual_seed(0)
+    words = tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=16, pad_token_id=0, eos_token_id=1, bos_token_id=1,
+    )  # fmt: skip
+    unet = UNet3DConditionModel(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=16,
+        attention_head_dim=4, down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    )  # fmt: skip
+    vae = AutoencoderKL(block_out_channels=(8, 16), norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4)  # fmt: skip
+    scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False)
+    parts = {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": words, "unet": unet, "scheduler": scheduler}
+    TextToVideoSDPipeline(**parts).save_pretrained(folder)
+    return folder
+
+
+def check_model_family(names: Names) -> None:
+    pipeline = TextToVideoSDPipeline.from_pretrained(names["checkpoint"])
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(7)
+    (expected,) = pipeline("a red ball", num_frames=4, num_inference_steps=3, generator=generator).frames
+    assert names["video"].manifest["model"]["family"] == "modelscope"
+    np.testing.assert_array_equal(names["video"].frames, (expected * 255).round().astype(np.uint8))
+
+
+def check_solver(names: Names) -> None:
+    assert names["video"].frames.std() > 10 and len(names["video"].manifest["plan"]) == 20
+    again = names["engine"].generate("a red ball moves right on a black background", steps=20, solver="half-ancestral")
+    np.testing.assert_array_equal(again.frames, names["video"].frames)
+
+
+def check_technique(names: Names) -> None:
+    manifest = names["video"].manifest
+    guided = [row["index"] for row in manifest["plan"] if row["guidance_scale"] != 1]
+    assert 0 < len(guided) < 10 and manifest["measured"]["guidance_interval"]["guided_steps"] == guided
+
+
 CHECKS: dict[str, Callable[[Names], None]] = {
     "attention_policy": check_attention_policy,
     "kernel": check_kernel,
     "continuity_policy": check_continuity_policy,
+    "model_family": check_model_family,
+    "solver": check_solver,
+    "technique": check_technique,
 }
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_example_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: Names = {}
+    names: Names = {"checkpoint": tiny_modelscope(tmp_path / "checkpoint")} if name == "model_family" else {}
     for block in code_blocks(FOLDER / f"{name}.md", "python"):
         first = block.partition("\n")[0]
         if re.fullmatch(r"# \S+\.py", first):
