@@ -75,8 +75,8 @@ class StraightReplay(Technique):
         self._levels = levels
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
-        seen = state.solver.scale_input(state.latents, row.index)[:, :, self.slots].float()
-        leading = prediction_for(seen, self.latents.to(seen), self._levels[row.index], self._kind)
+        model_input = state.solver.scale_input(state.latents, row.index)[:, :, self.slots].float()
+        leading = prediction_for(model_input, self.latents.to(model_input), self._levels[row.index], self._kind)
         corrected = prediction.clone()
         corrected[:, :, self.slots] = leading.to(corrected)
         return corrected
