@@ -1,4 +1,4 @@
-"""The cases: small renders of both embedded models, which together use each technique and each continuity policy."""
+"""Golden cases: small renders of both embedded models, which together use each technique and continuity policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.golden.stories import STORY, STORY_UNET, TWO_SHOTS
 
 DIT, UNET = "embedded", "embedded-unet"
-#: Files that `rendering` makes for each case; an option names them so.
+#: Files that `rendering` creates for each case, under the names by which options refer to them.
 FIRST_FRAME, DRIVING = "first_frame.png", "driving"
 
 PROMPT = "a red ball moves right on a black background"
@@ -28,11 +28,12 @@ _QUICK = {
 
 @dataclass(frozen=True)
 class Case:
-    """A render.
+    """One render.
 
-    kind: `clip`, `long` (into a file, its job kept) or `resumed` (killed after `kill_after` segments, then resumed).
-    options: of the engine's entry point for that kind. arguments: of the command line instead.
-    redo: a segment made again after it. quick: whether it runs in the normal suite.
+    kind: `clip`, `long` (into a file, with the job kept) or `resumed` (killed after `kill_after` segments, then
+    resumed). options: keyword arguments of the engine's entry point for that kind. arguments: command line arguments,
+    used instead of options. redo: a segment that is regenerated afterwards. quick: whether the case runs in the normal
+    suite.
     """
 
     name: str
@@ -51,10 +52,10 @@ def _clip(name: str, model: str, **options: Any) -> Case:
 
 def _long(name: str, model: str, *, redo: int | None = None, kill_after: int | None = None, **options: Any) -> Case:
     kind = "long" if kill_after is None else "resumed"
-    told = {**_LONG[model], **options}
+    given = {**_LONG[model], **options}
     if "story" in options:
-        told = {**{key: value for key, value in told.items() if key not in ("prompt", "frames")}, **options}
-    return Case(name, model, kind, told, redo=redo, kill_after=kill_after, quick=name in _QUICK)
+        given = {**{key: value for key, value in given.items() if key not in ("prompt", "frames")}, **options}
+    return Case(name, model, kind, given, redo=redo, kill_after=kill_after, quick=name in _QUICK)
 
 
 def _command(name: str, model: str, *arguments: str) -> Case:
@@ -100,7 +101,7 @@ PLAIN = [
 _BLOCKS: dict[str, Any] = {"min_length": 8, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
 _SPARSE = {"recall": 0.3, **_BLOCKS}
 _SPATIAL = {"recall": 0.3, "min_length": 32, "query_block": 4, "key_block": 2, "rows": None, "audit_rows": 16}
-_SHARE: dict[str, Any] = {
+_FIXED_SPARSITY: dict[str, Any] = {
     "recall": None, "sparsity": 0.5, "min_length": 8, "query_block": 8, "key_block": 8, "rows": None, "audit": "off",
 }  # fmt: skip
 _ATTENTION: dict[str, dict[str, Any]] = {
@@ -108,12 +109,12 @@ _ATTENTION: dict[str, dict[str, Any]] = {
     "audited": {**_SPARSE, "audit": "full"},
     "tail": {**_SPARSE, "tail": True},
     "first-frame": {**_SPARSE, "first_frame": True},
-    "adaspa": {**_SHARE, "dense_steps": 0.2},
-    "window": {**_SHARE, "window": True},
+    "adaspa": {**_FIXED_SPARSITY, "dense_steps": 0.2},
+    "window": {**_FIXED_SPARSITY, "window": True},
 }
 ATTENTION = [
-    *[_clip(f"dit-attention-{name}", DIT, attention=asked, steps=5) for name, asked in _ATTENTION.items()],
-    # a grid of tokens wider than a tile: on smaller ones the order is the raster's
+    *[_clip(f"dit-attention-{name}", DIT, attention=setting, steps=5) for name, setting in _ATTENTION.items()],
+    # a token grid wider than a tile: smaller ones are in raster order
     _clip("dit-attention-tile", DIT, attention={**_SPARSE, "order": "tile"}, size=[96, 96], frames=9, steps=3),
     _clip("unet-attention-recall", UNET, attention=_SPATIAL, steps=5),
     _clip("unet-attention-adaspa", UNET, attention=_ATTENTION["adaspa"], steps=5),
@@ -139,10 +140,13 @@ _UNET: dict[str, Any] = {
     "frames": {"keys": "every:2", "boundary": "fd", "frames": 2, "frames_gate": 0.0},
 }  # fmt: skip
 PROPAGATION = [
-    *[_clip(f"dit-propagate-{name}", DIT, propagate=asked, steps=6) for name, asked in {**_BOTH, **_DIT}.items()],
-    *[_clip(f"unet-propagate-{name}", UNET, propagate=asked, steps=6) for name, asked in {**_BOTH, **_UNET}.items()],
+    *[_clip(f"dit-propagate-{name}", DIT, propagate=setting, steps=6) for name, setting in {**_BOTH, **_DIT}.items()],
+    *[
+        _clip(f"unet-propagate-{name}", UNET, propagate=setting, steps=6)
+        for name, setting in {**_BOTH, **_UNET}.items()
+    ],
     _clip("unet-propagate-fd-dpm", UNET, propagate="fd-dpm", steps=12),
-    # 12 key steps of 20, and one step taken back
+    # 12 key steps of 20, and one step rolled back
     _clip(
         "dit-propagate-max_error-20", DIT, propagate={"max_error": 0.9, "first": 2}, steps=20, size=[32, 32], frames=9
     ),
@@ -190,8 +194,8 @@ _POLICIES = {
     "cono-refreshed": "cono:refresh=0.5",
     "co_denoise-sections": "co_denoise:windows=2",
 }  # fmt: skip
-_OF_UNETS = {"window_attention": "window_attention", "window_attention-sections": "window_attention:windows=2"}
-#: Policies that make a section of several windows at once need more frames for three segments.
+_UNET_POLICIES = {"window_attention": "window_attention", "window_attention-sections": "window_attention:windows=2"}
+#: Policies that denoise several windows as one segment need more frames for three segments.
 _LENGTHS: dict[str, dict[str, int]] = {
     DIT: {"co_denoise": 61, "freenoise": 61},
     UNET: {
@@ -211,7 +215,7 @@ def _by_policy(prefix: str, model: str, policies: dict[str, str]) -> list[Case]:
 
 LONG = [
     *_by_policy("dit", DIT, _POLICIES),
-    *_by_policy("unet", UNET, {**_POLICIES, **_OF_UNETS}),
+    *_by_policy("unet", UNET, {**_POLICIES, **_UNET_POLICIES}),
     *[
         _long(f"dit-long-story-{name}", DIT, story=STORY, continuity=name)
         for name in ("replay", "clean_prefix", "co_denoise", "cono")

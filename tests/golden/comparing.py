@@ -12,12 +12,12 @@ import torch
 
 EVERY, FRAMES, GRID = 8, 8, 4
 FRAME_TOLERANCE = 6.0  # mean difference of 255 in the coarse fingerprint
-FLOAT_TOLERANCE, SMALLEST = 0.05, 0.005  # relative; and absolute, for figures that are rounded to three places
+FLOAT_TOLERANCE, SMALLEST = 0.05, 0.005  # relative; absolute for numbers that are rounded to three places
 _ABSENT = "(absent)"
 
 
 def probe() -> str:
-    """A digest of a small fixed computation on one thread, which tells CPUs and builds apart that round otherwise."""
+    """Digest of a small fixed computation on one thread, which differs between CPUs and builds that round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -39,15 +39,15 @@ def probe() -> str:
         torch.set_num_threads(threads)
 
 
-def digest_of(frames: np.ndarray) -> str:
-    """Of raw frames and their shape."""
+def frames_digest(frames: np.ndarray) -> str:
+    """SHA-256 of raw frames and their shape."""
     if frames.dtype != np.uint8:
         raise AssertionError(f"frames are {frames.dtype}, not uint8")
     return hashlib.sha256(str(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
 def fingerprint(frames: np.ndarray) -> list[list[float]]:
-    """Of every eighth frame or so, 8 at most and evenly spaced, the means of a grid of 4 x 4 cells, RGB after RGB."""
+    """RGB means of a 4 x 4 grid of cells, for about every eighth frame: at most 8 frames, evenly spaced."""
     count = min(FRAMES, -(-len(frames) // EVERY))
     chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     found = []
@@ -59,17 +59,17 @@ def fingerprint(frames: np.ndarray) -> list[list[float]]:
 
 
 def frames_differ(stored: dict[str, Any], now: dict[str, Any], *, exact: bool) -> str | None:
-    """What is different of the frames, in words."""
+    """A description of how the frames differ; None where they do not."""
     if stored["shape"] != now["shape"]:
         return f"shape {stored['shape']} -> {now['shape']}"
-    off = float(np.abs(np.array(stored["fingerprint"]) - np.array(now["fingerprint"])).mean())
+    distance = float(np.abs(np.array(stored["fingerprint"]) - np.array(now["fingerprint"])).mean())
     if exact and stored["frames"] != now["frames"]:
-        return f"another digest; the coarse fingerprint is {off:.2f} of 255 off"
-    return f"the coarse fingerprint is {off:.2f} of 255 off" if not exact and off > FRAME_TOLERANCE else None
+        return f"the digest differs; the coarse fingerprint is {distance:.2f} of 255 off"
+    return f"the coarse fingerprint is {distance:.2f} of 255 off" if not exact and distance > FRAME_TOLERANCE else None
 
 
 def first_difference(stored: Any, now: Any, *, exact: bool) -> str | None:
-    """The first key path at which plain data differ, and both values."""
+    """The first key path at which plain data differ, with both values; None where they are equal."""
     return next(_differences(stored, now, "", exact), None)
 
 
@@ -80,23 +80,23 @@ def _differences(stored: Any, now: Any, path: str, exact: bool) -> Iterator[str]
     elif isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
         for index, (old, new) in enumerate(zip(stored, now, strict=True)):
             yield from _differences(old, new, f"{path}[{index}]", exact)
-    elif not _alike(stored, now, path, exact):
-        yield f"{path}: {_short(stored)} -> {_short(now)}"
+    elif not _equal(stored, now, path, exact):
+        yield f"{path}: {_abbreviated(stored)} -> {_abbreviated(now)}"
 
 
-def _alike(stored: Any, now: Any, path: str, exact: bool) -> bool:
+def _equal(stored: Any, now: Any, path: str, exact: bool) -> bool:
     if type(stored) is type(now) and stored == now:
         return True
     if exact:
         return isinstance(stored, float) and isinstance(now, float) and math.isnan(stored) and math.isnan(now)
     if path.endswith(".sha256") and ".tensors." in path:
         return True
-    figures = [value for value in (stored, now) if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(figures) < 2 or not any(isinstance(value, float) for value in figures):
+    numbers = [value for value in (stored, now) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < 2 or not any(isinstance(value, float) for value in numbers):
         return False
-    return math.isclose(*figures, rel_tol=FLOAT_TOLERANCE, abs_tol=SMALLEST)
+    return math.isclose(*numbers, rel_tol=FLOAT_TOLERANCE, abs_tol=SMALLEST)
 
 
-def _short(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= 80 else f"{words[:77]}..."
+def _abbreviated(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

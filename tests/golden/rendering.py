@@ -1,7 +1,7 @@
-"""The only calls into the engine: each case rendered through public entry points, on one thread.
+"""Rendering of golden cases through the public entry points, on one thread: the only calls into the engine.
 
-`python -m tests.golden.rendering CASE FOLDER SEGMENTS` is the child of a resumed case: it kills itself once
-so many segments are kept.
+`python -m tests.golden.rendering CASE FOLDER SEGMENTS` is the child process of a resumed case: it kills
+itself once that many segments are stored.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from videogen import Engine, RenderRequest, Video
 from videogen.cli import entry
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUT = "out"  # no suffix: a folder of PNG files, which lose nothing
+OUTPUT = "out"  # no suffix: a folder of PNG files, which are lossless
 JOB = "out.job"
 REDO = Engine.redo
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """frames: uint8 [frame, height, width, 3], of several clips in a row; job: the kept job's folder, if any."""
+    """frames: uint8 [frame, height, width, 3], several clips concatenated. job: the folder of the stored job, if any."""
 
     frames: np.ndarray
     manifests: list[dict[str, Any]]
@@ -45,7 +45,7 @@ class Rendered:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread within the block, and as many as before after it."""
+    """Run the block on one thread; restore the number of threads afterwards."""
     threads, readers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -57,22 +57,22 @@ def one_thread() -> Iterator[None]:
 
 
 @lru_cache(maxsize=2)
-def engine_of(model: str) -> Engine:
+def load_engine(model: str) -> Engine:
     return Engine.load(model, device="cpu", dtype="float32")
 
 
 def render(case: Case, folder: Path) -> Rendered:
-    """Render a case within an empty folder."""
+    """Render a case in an empty folder."""
     _draw_inputs(folder)
     with one_thread(), patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder / "cache")}):
         if case.arguments:
-            return _by_command(case, folder)
+            return _run_command(case, folder)
         return _clip(case, folder) if case.kind == "clip" else _long(case, folder)
 
 
 def _clip(case: Case, folder: Path) -> Rendered:
-    made = engine_of(case.model).generate(**_options(case, folder))
-    videos = made if isinstance(made, list) else [made]
+    result = load_engine(case.model).generate(**_options(case, folder))
+    videos = result if isinstance(result, list) else [result]
     frames = np.concatenate([video.frames for video in videos])
     return Rendered(frames, [dict(video.manifest or {}) for video in videos], None)
 
@@ -81,39 +81,39 @@ def _long(case: Case, folder: Path) -> Rendered:
     output = folder / OUTPUT
     if case.kind == "resumed":
         _render_killed(case, folder)
-    _into_file(case, folder)
+    _render_into_file(case, folder)
     if case.redo is not None:
-        REDO(engine_of(case.model), output, case.redo)
-    return _opened(folder)
+        REDO(load_engine(case.model), output, case.redo)
+    return _read_result(folder)
 
 
-def _into_file(case: Case, folder: Path, progress: Callable[[Any], bool] | None = None) -> None:
-    done = engine_of(case.model).render_long(
+def _render_into_file(case: Case, folder: Path, progress: Callable[[Any], bool] | None = None) -> None:
+    result = load_engine(case.model).render_long(
         RenderRequest(**_options(case, folder)), folder / OUTPUT, keep_job=True, progress=progress
     )
-    if case.kind == "resumed" and done.resumed != case.kill_after:
-        raise AssertionError(f"{case.name}: {done.resumed} segments were kept, not {case.kill_after}")
+    if case.kind == "resumed" and result.resumed != case.kill_after:
+        raise AssertionError(f"{case.name}: {result.resumed} segments were stored, not {case.kill_after}")
 
 
-def _by_command(case: Case, folder: Path) -> Rendered:
-    words = [_place(OPTION_ALIASES.get(word, word), folder) for word in case.arguments]
-    command = ["videogen", "render", *words, "--model", case.model, "--quiet", "-o", str(folder / OUTPUT)]
-    shown = io.StringIO()
-    with patch.object(sys, "argv", command), contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
-        code = entry()
-    if code:
-        raise AssertionError(f"{case.name}: exit code {code}: {shown.getvalue()}")
-    return _opened(folder)
+def _run_command(case: Case, folder: Path) -> Rendered:
+    arguments = [_as_path(OPTION_ALIASES.get(argument, argument), folder) for argument in case.arguments]
+    command = ["videogen", "render", *arguments, "--model", case.model, "--quiet", "-o", str(folder / OUTPUT)]
+    printed = io.StringIO()
+    with patch.object(sys, "argv", command), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        exit_code = entry()
+    if exit_code:
+        raise AssertionError(f"{case.name}: exit code {exit_code}: {printed.getvalue()}")
+    return _read_result(folder)
 
 
-def _opened(folder: Path) -> Rendered:
+def _read_result(folder: Path) -> Rendered:
     video = Video.open(folder / OUTPUT)
     job = folder / JOB
     return Rendered(video.frames, [dict(video.manifest or {})], job if job.is_dir() else None)
 
 
 def _render_killed(case: Case, folder: Path) -> None:
-    """Begin the case in a child that kills itself."""
+    """Start the case in a child process that kills itself."""
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     child = subprocess.run(
         [sys.executable, "-m", "tests.golden.rendering", case.name, str(folder), str(case.kill_after)],
@@ -123,44 +123,44 @@ def _render_killed(case: Case, folder: Path) -> None:
         raise AssertionError(f"{case.name}: the child ended with {child.returncode}: {child.stderr[-2000:]}")
 
 
-def _killed_after(segments: int, steps: int) -> Callable[[Any], bool]:
-    def told(progress: Any) -> bool:
+def _kill_after(segments: int, steps: int) -> Callable[[Any], bool]:
+    def on_step(progress: Any) -> bool:
         if progress.stage == "denoise" and progress.step > segments * steps:
             os.kill(os.getpid(), signal.SIGKILL)
         return True
 
-    return told
+    return on_step
 
 
 def _options(case: Case, folder: Path) -> dict[str, Any]:
-    """A case's options, a file of its own for each placeholder."""
-    options = _placed({OPTION_ALIASES.get(name, name): value for name, value in case.options.items()}, folder)
+    """The options of a case, with the path of a file for each placeholder."""
+    options = _with_paths({OPTION_ALIASES.get(name, name): value for name, value in case.options.items()}, folder)
     assert isinstance(options, dict)
     return options
 
 
-def _placed(value: Any, folder: Path) -> Any:
+def _with_paths(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
-        return {name: _placed(inner, folder) for name, inner in value.items()}
+        return {name: _with_paths(inner, folder) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_placed(inner, folder) for inner in value]
-    return _place(value, folder) if isinstance(value, str) else value
+        return [_with_paths(inner, folder) for inner in value]
+    return _as_path(value, folder) if isinstance(value, str) else value
 
 
-def _place(word: str, folder: Path) -> str:
-    return str(folder / word) if word in (FIRST_FRAME, DRIVING) else word
+def _as_path(argument: str, folder: Path) -> str:
+    return str(folder / argument) if argument in (FIRST_FRAME, DRIVING) else argument
 
 
 def _draw_inputs(folder: Path) -> None:
-    """A first frame with a red disc, and a clip in which a textured square moves: files that cases name."""
+    """Write the files that cases use: a first frame with a red disc, and a clip in which a textured square moves."""
     cv2.imwrite(str(folder / FIRST_FRAME), _disc(48))
     driving = folder / DRIVING
     driving.mkdir()
     texture = np.random.default_rng(5).integers(40, 255, (20, 20, 3), dtype=np.uint8)
     for frame in range(17):
-        shown = np.full((48, 48, 3), 30, np.uint8)
-        shown[14:34, 4 + frame : 24 + frame] = texture
-        cv2.imwrite(str(driving / f"frame_{frame:05d}.png"), shown)
+        image = np.full((48, 48, 3), 30, np.uint8)
+        image[14:34, 4 + frame : 24 + frame] = texture
+        cv2.imwrite(str(driving / f"frame_{frame:05d}.png"), image)
 
 
 def _disc(side: int) -> np.ndarray:
@@ -173,7 +173,7 @@ def main() -> None:
     name, folder, segments = sys.argv[1:]
     case = next(case for case in CASES if case.name == name)
     with one_thread():
-        _into_file(case, Path(folder), _killed_after(int(segments), int(case.options["steps"])))
+        _render_into_file(case, Path(folder), _kill_after(int(segments), int(case.options["steps"])))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The stories that cases of long videos show: each transition, shots with seeds and motions of their own."""
+"""Stories of the long golden cases: each transition, and shots with separate seeds and motions."""
 
 from __future__ import annotations
 
-#: For 16 frames a second: 40 frames.
+#: 40 frames at 16 fps.
 STORY = """
 [00:00-00:00.75] a red ball moves right on a black background
 [00:00.75-00:01.25, blend(4)] a blue ball moves left on a black background
@@ -10,7 +10,7 @@ STORY = """
 [00:01.75-00:02.5, cut, seed=7] a green square moves up on a navy background
 """
 
-#: For 8 frames a second: 22 frames.
+#: 22 frames at 8 fps.
 STORY_UNET = """
 [00:00-00:00.75] a red ball moves right on a black background
 [00:00.75-00:01.75, blend(0.5s)] a blue ball moves left on a black background
@@ -19,7 +19,7 @@ STORY_UNET = """
 
 _DRAG = [{"kind": "drag", "disc": [12, 24, 8], "path": [[12, 24], [36, 24]]}]
 _PAN = [{"kind": "camera", "pan": 6}]
-#: A motion for each shot.
+#: One motion per shot.
 TWO_SHOTS = {
     "unit": "seconds",
     "shots": [

@@ -1,4 +1,4 @@
-"""The stored table: a row a case in `table.json`, its manifest and its journal in files beside it."""
+"""Stored golden table: one row per case in `table.json`, with its manifest and journal in separate files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tests.golden.cases import Case
-from tests.golden.comparing import digest_of, fingerprint, first_difference, frames_differ, probe
-from tests.golden.normalising import journal_of, lasting, renamed, text_of
+from tests.golden.comparing import fingerprint, first_difference, frames_differ, frames_digest, probe
+from tests.golden.normalising import job_data, to_text, with_present_names, without_volatile
 from tests.golden.rendering import render
 
 HERE = Path(__file__).resolve().parent
@@ -23,25 +23,25 @@ TABLE, MANIFESTS, JOURNALS = HERE / "table.json", HERE / "manifests", HERE / "jo
 
 @dataclass(frozen=True)
 class Result:
-    """A case as it was rendered now: its row, and the texts of its manifest and journal."""
+    """The present render of a case: its row, and the texts of its manifest and journal."""
 
     row: dict[str, Any]
     manifest: str
     journal: str | None
 
 
-def result_of(case: Case) -> Result:
+def render_case(case: Case) -> Result:
     """Render a case in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="golden-") as name:
         folder = Path(name).resolve()
-        made = render(case, folder)
-        told = lasting(made.manifests, folder)
-        manifest = text_of(told[0] if len(told) == 1 else told)
-        journal = None if made.job is None else text_of(journal_of(made.job, folder, told[0]))
+        rendered = render(case, folder)
+        manifests = without_volatile(rendered.manifests, folder)
+        manifest = to_text(manifests[0] if len(manifests) == 1 else manifests)
+        journal = None if rendered.job is None else to_text(job_data(rendered.job, folder, manifests[0]))
     row = {
-        "frames": digest_of(made.frames),
-        "shape": list(made.frames.shape),
-        "fingerprint": fingerprint(made.frames),
+        "frames": frames_digest(rendered.frames),
+        "shape": list(rendered.frames.shape),
+        "fingerprint": fingerprint(rendered.frames),
         "manifest": hashlib.sha256(manifest.encode()).hexdigest(),
         "journal": None if journal is None else hashlib.sha256(journal.encode()).hexdigest(),
     }
@@ -49,7 +49,7 @@ def result_of(case: Case) -> Result:
 
 
 def read_table() -> dict[str, Any]:
-    """The table as it is stored; an empty one where there is none."""
+    """The stored table; an empty one where no file exists."""
     if not TABLE.exists():
         return {"torch": torch.__version__, "probe": probe(), "cases": {}}
     table: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
@@ -58,12 +58,12 @@ def read_table() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def same_machine() -> bool:
-    """Whether this machine rounds as the one that wrote the table."""
+    """Whether this machine rounds like the one that wrote the table."""
     return bool(read_table()["probe"] == probe())
 
 
 def write_rows(results: dict[str, Result], known: list[str]) -> None:
-    """Put results into the table; rows of cases that are no longer known go."""
+    """Store results in the table, and delete the rows of cases that no longer exist."""
     table = read_table()
     if set(results) >= set(known):
         table = {"torch": torch.__version__, "probe": probe(), "cases": {}}
@@ -75,8 +75,8 @@ def write_rows(results: dict[str, Result], known: list[str]) -> None:
         for path in folder.glob("*.json"):
             if path.stem not in known:
                 path.unlink()
-    told = {name: json.dumps(table["cases"][name], separators=(",", ":")) for name in known if name in table["cases"]}
-    rows = [f"  {json.dumps(name)}: {row}" for name, row in told.items()]
+    lines = {name: json.dumps(table["cases"][name], separators=(",", ":")) for name in known if name in table["cases"]}
+    rows = [f"  {json.dumps(name)}: {row}" for name, row in lines.items()]
     head = f' "torch": {json.dumps(table["torch"])},\n "probe": {json.dumps(table["probe"])},\n "cases": {{\n'
     TABLE.write_text("{\n" + head + ",\n".join(rows) + "\n }\n}\n", encoding="utf-8")
 
@@ -90,16 +90,16 @@ def _write(path: Path, text: str | None) -> None:
 
 
 def differences(case: Case, result: Result) -> list[str]:
-    """What of a result is not as stored: a line each for frames, manifest and journal."""
+    """How a result differs from the stored one: at most one line each for frames, manifest and journal."""
     exact = same_machine()
     stored = read_table()["cases"].get(case.name)
     if stored is None:
         return ["the table has no such case: run `python -m tests.golden write`"]
     frames = frames_differ(stored, result.row, exact=exact)
-    told = [] if frames is None else [f"frames: {frames}"]
+    lines = [] if frames is None else [f"frames: {frames}"]
     for kind, folder, now in (("manifest", MANIFESTS, result.manifest), ("journal", JOURNALS, result.journal)):
         path = folder / f"{case.name}.json"
-        old = renamed(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        old = with_present_names(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
         found = first_difference(old, None if now is None else json.loads(now), exact=exact)
-        told += [] if found is None else [f"{kind}: {found}"]
-    return told
+        lines += [] if found is None else [f"{kind}: {found}"]
+    return lines
