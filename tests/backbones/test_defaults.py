@@ -1,4 +1,4 @@
-"""`defaults.json` of a checkpoint: two tables, the flat form of earlier versions, and what is refused."""
+"""`defaults.json` of a checkpoint: two tables, the flat form of earlier versions, and invalid files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(folder: Path, values: Any) -> Path:
             ({"frames": 9}, {"clean_prefix": True}),
             id="two tables",
         ),
-        pytest.param({"training": {"warped_noise": True}}, ({}, {"warped_noise": True}), id="one of them"),
+        pytest.param({"training": {"warped_noise": True}}, ({}, {"warped_noise": True}), id="one table"),
         pytest.param({}, ({}, {}), id="nothing"),
         pytest.param(
             {"frames": 9, "dual_clock_whole": LEVELS, "motion_backend_whole": "dual_clock", "warped_noise": True},
@@ -52,7 +52,7 @@ def test_no_file_overrides_nothing(tmp_path: Path) -> None:
     "stored",
     [
         pytest.param([1], id="a list"),
-        pytest.param({"frames": "many"}, id="a text for a number"),
+        pytest.param({"frames": "many"}, id="text for a number"),
         pytest.param({"frames": 0}, id="zero"),
         pytest.param({"framez": 9}, id="an unknown key"),
         pytest.param({"defaults": {"clean_prefix": True}}, id="a key of the other table"),
@@ -67,14 +67,14 @@ def test_a_damaged_file_is_refused(stored: Any, tmp_path: Path) -> None:
         read_defaults(write(tmp_path, stored))
 
 
-def test_no_json_is_refused(tmp_path: Path) -> None:
+def test_invalid_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "defaults.json").write_text("{", encoding="utf-8")
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_defaults(tmp_path)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_the_embedded_models_state_both_tables(name: str) -> None:
+def test_the_embedded_models_have_both_tables(name: str) -> None:
     defaults, training = read_defaults(EMBEDDED[name])
     assert defaults["frames"] > 1 and training["clean_prefix"] and training["dual_clock_global"]
 
@@ -86,11 +86,11 @@ def test_the_embedded_models_state_both_tables(name: str) -> None:
         pytest.param(Training(warped_noise=True), True, "warped_noise", (0.95, 0.85), id="trained with warped noise"),
         pytest.param(
             Training(warped_noise=True, motion_backend_global="dual_clock", dual_clock_global=(0.8, 0.1)),
-            True, "dual_clock", (0.8, 0.1), id="global motion differs",
+            True, "dual_clock", (0.8, 0.1), id="global motion, with separate settings",
         ),
         pytest.param(
             Training(warped_noise=True, motion_backend_global="dual_clock", dual_clock_global=(0.8, 0.1)),
-            False, "warped_noise", (0.95, 0.85), id="a drag keeps its own",
+            False, "warped_noise", (0.95, 0.85), id="local motion, with separate settings",
         ),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A model is known by its weights: other values in any tensor make another digest."""
+"""Digest of a checkpoint: it changes with the values of any tensor."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from videogen.backbones import loading
 
 
-def saved(folder: Path, changed: str | None = None) -> Path:
-    """A checkpoint of 4 tensors of 100 KB each; one of them may differ in all of its values."""
+def write_checkpoint(folder: Path, changed: str | None = None) -> Path:
+    """A checkpoint of 4 tensors of 100 KB each; all values of the tensor `changed` differ, if one is named."""
     folder.mkdir()
     tensors = {name: torch.randn(160, 160, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("abcd")}
     if changed:
@@ -22,16 +22,22 @@ def saved(folder: Path, changed: str | None = None) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("whole_bytes", [1 << 30, 0], ids=["read whole", "sampled"])
+@pytest.mark.parametrize("fully_hashed_bytes", [1 << 30, 0], ids=["hashed in full", "sampled"])
 @pytest.mark.parametrize("tensor", "abcd")
-def test_any_tensor_counts(whole_bytes: int, tensor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", whole_bytes)
-    one, same, other = saved(tmp_path / "one"), saved(tmp_path / "same"), saved(tmp_path / "other", tensor)
+def test_the_digest_depends_on_every_tensor(
+    fully_hashed_bytes: int, tensor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", fully_hashed_bytes)
+    one, same, other = (
+        write_checkpoint(tmp_path / "one"),
+        write_checkpoint(tmp_path / "same"),
+        write_checkpoint(tmp_path / "other", tensor),
+    )
     assert loading.digest(one) == loading.digest(same) != loading.digest(other)
 
 
-def test_a_config_counts_and_defaults_do_not(tmp_path: Path) -> None:
-    one = saved(tmp_path / "one")
+def test_the_digest_depends_on_the_config_but_not_on_the_defaults(tmp_path: Path) -> None:
+    one = write_checkpoint(tmp_path / "one")
     before = loading.digest(one)
     (one / "defaults.json").write_text('{"steps": 3}', encoding="utf-8")
     assert loading.digest(one) == before
@@ -42,11 +48,11 @@ def test_a_config_counts_and_defaults_do_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head", [b"\0" * 8, b"\xff" * 8, (1 << 40).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"[]"]
 )
-def test_a_broken_file_beside_the_weights_is_hashed_as_it_is(
+def test_a_damaged_file_next_to_the_weights_is_hashed_byte_by_byte(
     head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", 0)
-    one = saved(tmp_path / "one")
+    one = write_checkpoint(tmp_path / "one")
     before = loading.digest(one)
     (one / "variant.safetensors").write_bytes(head + b"\1" * 50_000)
     first = loading.digest(one)

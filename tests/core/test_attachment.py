@@ -35,7 +35,7 @@ class Doubled(Scaled):
 
 
 class Itself(Scaled):
-    """Puts itself on the module, not its bound method."""
+    """Replaces forward with itself, a callable object, instead of a bound method."""
 
     __call__ = Scaled.forward
 
@@ -140,7 +140,7 @@ def test_a_conflict_names_what_is_attached_wherever_it_is_in_the_chain() -> None
     [
         pytest.param(lambda model: torch.compile(model, backend="eager"), id="wrapped"),
         pytest.param(lambda model: model.compile(backend="eager") or model, id="in place"),
-        pytest.param(lambda model: model[0].compile(backend="eager") or model, id="a part of it"),
+        pytest.param(lambda model: model[0].compile(backend="eager") or model, id="a submodule"),
     ],
 )
 def test_a_compiled_model_is_refused(compiled: Callable[[nn.Module], nn.Module], name: str) -> None:

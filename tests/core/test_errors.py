@@ -1,4 +1,4 @@
-"""Errors: one tree, also builtins, each with its exit code; the nearest known name."""
+"""Errors: one class tree whose members are also builtin errors, with exit codes; the nearest known name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from videogen.core import errors
         (errors.Cancelled, Exception, 130),
     ],
 )
-def test_every_error_is_ours_and_a_builtin(error: type[errors.VideogenError], builtin: type, code: int) -> None:
+def test_every_error_is_also_a_builtin_error_and_has_an_exit_code(
+    error: type[errors.VideogenError], builtin: type, code: int
+) -> None:
     assert issubclass(error, errors.VideogenError) and issubclass(error, builtin) and error.exit_code == code
 
 

@@ -22,7 +22,7 @@ def test_atomic_path_is_all_or_nothing(tmp_path: Path) -> None:
     assert final.read_text() == "complete" and [p.name for p in final.parent.iterdir()] == ["a.txt"]
 
 
-def test_a_name_taken_in_the_meantime_is_left_alone_and_the_result_is_stored(tmp_path: Path) -> None:
+def test_a_file_created_in_the_meantime_is_not_replaced_and_the_result_is_stored(tmp_path: Path) -> None:
     final = tmp_path / "a.txt"
     with pytest.raises(InputError, match=r"a-2\.txt"), atomic_path(final) as partial:
         partial.write_text("ours")
@@ -32,7 +32,7 @@ def test_a_name_taken_in_the_meantime_is_left_alone_and_the_result_is_stored(tmp
 
 
 @pytest.mark.parametrize("name", ["holiday", "holiday.mp4"], ids=["folder of photos", "folder named as a video"])
-def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_other_files_is_never_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "photo.jpg").write_text("precious")
     with pytest.raises(InputError, match="never replaced"):

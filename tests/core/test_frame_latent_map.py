@@ -18,7 +18,7 @@ GEOMETRIES = [
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_the_latent_map_is_the_models_geometry(geometry: LatentGeometry) -> None:
+def test_the_latent_map_agrees_with_the_models_geometry(geometry: LatentGeometry) -> None:
     latent_map = FrameLatentMap.from_geometry(geometry)
     for latents in range(1, 12):
         frames = latent_map.frame_count(latents)

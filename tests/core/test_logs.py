@@ -1,4 +1,4 @@
-"""Logs: what other libraries print goes to a file."""
+"""Logs: the messages of other libraries go to a file."""
 
 from __future__ import annotations
 

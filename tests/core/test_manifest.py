@@ -1,4 +1,4 @@
-"""Manifests: read back from plain data, and refused where they are not one."""
+"""Manifests: read back from plain data; other data are refused."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import torch
 from videogen.core.randomness import address, normal
 
 
-def test_addresses_differ_in_every_part_and_never_change() -> None:
+def test_every_part_of_an_address_counts_and_addresses_are_stable() -> None:
     base = (7, "initial", 3, -1)
     others = [(8, "initial", 3, -1), (7, "solver", 3, -1), (7, "initial", 4, -1), (7, "initial", 3, 0)]
     assert len({address(*base), *(address(*o) for o in others)}) == 5

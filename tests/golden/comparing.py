@@ -17,7 +17,7 @@ _ABSENT = "(absent)"
 
 
 def probe() -> str:
-    """Digest of a small fixed computation on one thread, which differs between CPUs and builds that round differently."""
+    """Digest of a small fixed computation on one thread, which tells whether two CPUs and builds round alike."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -36,7 +36,7 @@ REDO = Engine.redo
 
 @dataclass(frozen=True)
 class Rendered:
-    """frames: uint8 [frame, height, width, 3], several clips concatenated. job: the folder of the stored job, if any."""
+    """frames: uint8 [frame, height, width, 3], several clips concatenated. job: the stored job's folder, if any."""
 
     frames: np.ndarray
     manifests: list[dict[str, Any]]

@@ -13,7 +13,7 @@ from videogen.request.continuity_policies import NEEDS, NOISES, POLICIES, PRESET
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_name_and_its_fields_as_plain_data_are_the_same(name: str) -> None:
+def test_a_policy_name_equals_its_fields_as_plain_data(name: str) -> None:
     parsed = Continuity.parse(name)
     same = (
         Continuity.from_dict(parsed.to_dict()),
@@ -21,7 +21,7 @@ def test_a_name_and_its_fields_as_plain_data_are_the_same(name: str) -> None:
         Continuity.from_value(parsed),
     )
     assert all(value == parsed for value in same)
-    assert parsed.for_clip(9).for_clip(9) == parsed.for_clip(9), "a resolved one stays as it is"
+    assert parsed.for_clip(9).for_clip(9) == parsed.for_clip(9), "resolving again changes nothing"
 
 
 def test_presets_and_settings() -> None:
@@ -43,7 +43,7 @@ def test_presets_and_settings() -> None:
         pytest.param({"clean_prefix"}, True, "replay", id="a transformer's motion"),
     ],
 )
-def test_the_policy_of_a_request_that_names_none(needs: set[str], with_motion: bool, policy: str) -> None:
+def test_the_automatic_policy(needs: set[str], with_motion: bool, policy: str) -> None:
     assert automatic_policy(frozenset(needs), with_motion=with_motion) == policy
 
 
@@ -59,8 +59,8 @@ def test_the_table_is_consistent() -> None:
     assert any(row.automatic and not row.automatic.model and row.automatic.with_motion for row in POLICIES.values())
 
 
-def check_poor_model(policy: str) -> None:
-    """On a model that meets no need."""
+def check_minimal_model(policy: str) -> None:
+    """Check a policy against a model that meets none of its needs."""
     Continuity(policy).check_model((), name="m")
 
 
@@ -73,13 +73,15 @@ def check_poor_model(policy: str) -> None:
             lambda: Continuity.parse("replay:overlpa=3"), InputError, "did you mean 'overlap'", id="setting misspelt"
         ),
         pytest.param(lambda: Continuity.parse("replay:overlap=0"), InputError, "overlap=0 must be", id="no overlap"),
-        pytest.param(lambda: Continuity.parse("replay:overlap=x"), InputError, "overlap='x' must be", id="no number"),
+        pytest.param(
+            lambda: Continuity.parse("replay:overlap=x"), InputError, "overlap='x' must be", id="not a number"
+        ),
         pytest.param(lambda: Continuity.parse("replay:release=1.2"), InputError, r"release=1\.2 must be", id="release"),
         pytest.param(
             lambda: Continuity.parse("replay:noise=cono"),
             InputError,
             "replay does not go with noise=cono; use noise=iid",
-            id="noise of another",
+            id="noise of another policy",
         ),
         pytest.param(
             lambda: Continuity.parse("replay:refresh=0.1"),
@@ -88,7 +90,10 @@ def check_poor_model(policy: str) -> None:
             id="refresh",
         ),
         pytest.param(
-            lambda: Continuity.parse("independent:pull=0.1"), InputError, "does not retain", id="pull to nothing"
+            lambda: Continuity.parse("independent:pull=0.1"),
+            InputError,
+            "does not retain",
+            id="pull without a retained mean",
         ),
         pytest.param(
             lambda: Continuity.parse("cono:fade=2"),
@@ -109,11 +114,17 @@ def check_poor_model(policy: str) -> None:
             id="clip too short",
         ),
         pytest.param(
-            lambda: check_poor_model("clean_prefix"), UnsupportedError, "a timestep for each frame", id="no timesteps"
+            lambda: check_minimal_model("clean_prefix"),
+            UnsupportedError,
+            "a timestep for each frame",
+            id="no timesteps",
         ),
-        pytest.param(lambda: check_poor_model("i2v_prefix"), UnsupportedError, "a first frame", id="no first frame"),
+        pytest.param(lambda: check_minimal_model("i2v_prefix"), UnsupportedError, "a first frame", id="no first frame"),
         pytest.param(
-            lambda: check_poor_model("window_attention"), UnsupportedError, "temporal layers", id="no temporal layers"
+            lambda: check_minimal_model("window_attention"),
+            UnsupportedError,
+            "temporal layers",
+            id="no temporal layers",
         ),
     ],
 )

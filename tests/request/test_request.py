@@ -1,4 +1,4 @@
-"""Render requests: what is refused for every model, plain data, keys of earlier versions."""
+"""Render requests: values that are refused for every model, plain data, keys of earlier versions."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PROMPT = "a red ball"
     [
         pytest.param({"prompt": " "}, "the prompt is empty", id="no prompt"),
         pytest.param({"frames": 0}, "frames=0 must be above 0", id="no frames"),
-        pytest.param({"frames": True}, "frames=True must be int", id="a truth value for a number"),
+        pytest.param({"frames": True}, "frames=True must be int", id="a bool for a number"),
         pytest.param({"seed": -1}, "seed=-1 must be from 0", id="a negative seed"),
         pytest.param({"fps": float("nan")}, "fps=nan must be", id="a rate that is not a number"),
-        pytest.param({"noise": "white"}, "noise='white' is unknown; use addressed or diffusers", id="another noise"),
+        pytest.param({"noise": "white"}, "noise='white' is unknown; use addressed or diffusers", id="an unknown noise"),
         pytest.param({"frames": 9, "seconds": 1.0}, "both set the length", id="two lengths"),
         pytest.param({"first_frame": "x.png"}, "is given without a motion", id="a first frame that nothing warps"),
-        pytest.param({"recall": 0.9, "attention": {"recall": 0.8}}, "together with attention", id="two recalls"),
+        pytest.param({"recall": 0.9, "attention": {"recall": 0.8}}, "together with attention", id="recall given twice"),
         pytest.param({"continuity": "replai"}, "did you mean 'replay'", id="a policy with a typo"),
         pytest.param({"story": {0: PROMPT}, "continuity": "off"}, "continuity='off'", id="a story in one clip"),
         pytest.param({"retries": -1}, "retries=-1 must be 0 or more", id="negative retries"),
         pytest.param({"motion": Camera(pan=4), "motion_strength": 2.0}, "from 0", id="more than full motion"),
     ],
 )
-def test_a_request_that_is_wrong_for_every_model_is_refused(values: dict[str, Any], message: str) -> None:
+def test_values_that_suit_no_model_are_refused(values: dict[str, Any], message: str) -> None:
     prompt = {} if "story" in values else {"prompt": PROMPT}
     with pytest.raises(InputError, match=message):
         RenderRequest(**prompt | values)

@@ -1,4 +1,4 @@
-"""Resolution against a model: the defaults, what is recorded, and that it happens once."""
+"""Resolution against a model: its defaults, the recorded request, and no second resolution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def engine() -> Engine:
     return Engine.load("embedded-unet", device="cpu")
 
 
-def test_open_fields_are_the_models_defaults(engine: Engine) -> None:
+def test_unset_fields_take_the_models_defaults(engine: Engine) -> None:
     resolved, defaults = RenderRequest(PROMPT).resolve(engine.backbone), engine.backbone.defaults
     assert (resolved.frames, resolved.width, resolved.height) == (defaults.frames, defaults.width, defaults.height)
     assert (resolved.steps, resolved.guidance_scale, resolved.fps) == (
@@ -50,7 +50,7 @@ def test_open_fields_are_the_models_defaults(engine: Engine) -> None:
         pytest.param({"prompt": "", "story": {0: PROMPT, 30: "a blue ball"}, "frames": 60}, id="a story"),
     ],
 )
-def test_what_is_recorded_resolves_to_the_same(values: dict[str, Any], engine: Engine) -> None:
+def test_the_recorded_request_resolves_to_the_same_values(values: dict[str, Any], engine: Engine) -> None:
     resolved = RenderRequest(**{"prompt": PROMPT} | values).resolve(engine.backbone)
     recorded = RenderRequest.from_dict(resolved.to_dict())
     assert all(

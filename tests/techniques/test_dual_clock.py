@@ -1,4 +1,4 @@
-"""Held steps of dual-clock sampling: before which steps its reference is put back."""
+"""Held steps of dual-clock sampling: the steps before which the reference is restored."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_a_motion_is_held_down_to_its_level(plan: list[StepRow], weak: float, st
     found = find_held_steps(plan, weak, strong, SOLVER)
     assert (found.steps, found.after) == (held.steps, held.after)
     assert (found.fraction, found.until) == pytest.approx((held.fraction, held.until))
-    wanted = [1.0 if i in held.steps else held.fraction if i == held.after else 0.0 for i in range(len(plan) + 1)]
-    assert [held.fraction_at(index) for index in range(len(plan) + 1)] == wanted
+    expected = [1.0 if i in held.steps else held.fraction if i == held.after else 0.0 for i in range(len(plan) + 1)]
+    assert [held.fraction_at(index) for index in range(len(plan) + 1)] == expected
 
 
 @pytest.mark.parametrize("timesteps", [(999, 0), (999, 666, 333, 0)])
 @pytest.mark.parametrize(("weak", "strong"), [(900, 300), (300, 100), (300, 0.5)])
 def test_a_plan_may_end_at_0(timesteps: tuple[float, ...], weak: float, strong: float) -> None:
-    """As AnimateDiff's own schedules do: there is nothing to share in a last step of no length."""
+    """AnimateDiff's default schedules end at 0: their last step has length 0, and no fraction of it can be held."""
     held = find_held_steps([StepRow(i, t, None, 0, 1.0) for i, t in enumerate(timesteps)], weak, strong, SOLVER)
     assert (
         0 <= held.fraction <= 1
@@ -57,7 +57,7 @@ def test_a_plan_may_end_at_0(timesteps: tuple[float, ...], weak: float, strong: 
 
 
 @pytest.mark.parametrize("steps", [3, 5, 20, 50])
-def test_few_steps_hold_a_motion_as_long_as_many(steps: int) -> None:
+def test_a_motion_is_held_to_the_same_level_for_any_number_of_steps(steps: int) -> None:
     plan = [StepRow(i, 1000 * (1 - i / steps), None, 0, 1.0) for i in range(steps)]
     assert find_held_steps(plan, 900, 370, SOLVER).until == pytest.approx(370)
 

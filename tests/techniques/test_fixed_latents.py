@@ -15,7 +15,7 @@ from videogen.techniques.fixed_latents import StraightReplay
 
 
 class SolverOnly:
-    """As much of a clip as the technique needs."""
+    """The part of a clip that the technique needs."""
 
     def __init__(self, solver: Solver) -> None:
         self.solver = solver
@@ -24,7 +24,7 @@ class SolverOnly:
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "flow", "sample"])
 @pytest.mark.parametrize("name", ["ddim", "euler", "euler-a", "unipc", "dpm++2m", "dpm++2m-sde", "heun", "lcm"])
 def test_fixed_frames_arrive_with_every_solver(name: str, kind: str) -> None:
-    """In a straight line but for what a stochastic solver adds; at the end exactly."""
+    """In a straight line, except for the noise of a stochastic solver; exactly at the end."""
     if name not in solver_names(kind):
         return
     flow, other = FlowMatchEulerDiscreteScheduler(shift=3.0), DDIMScheduler(prediction_type=kind, clip_sample=False)
@@ -41,7 +41,7 @@ def test_fixed_frames_arrive_with_every_solver(name: str, kind: str) -> None:
         prediction = technique.prediction(row, state, torch.zeros_like(state.latents))
         state = replace(state, latents=solver.step(prediction, index, state.latents, [source]), index=index + 1)
         if index == calls - 1:
-            near = float((state.latents[:, :, :3] - known).norm() / known.norm())
-            assert near < 0.2, f"{near:.3f} off before it is corrected"
+            error = float((state.latents[:, :, :3] - known).norm() / known.norm())
+            assert error < 0.2, f"{error:.3f} off before the correction"
         state = technique.after_step(row, state)
     assert torch.equal(state.latents[:, :, :3], known)

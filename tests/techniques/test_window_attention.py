@@ -64,7 +64,7 @@ def test_temporal_blocks_are_the_motion_modules_transformer_blocks(model: Backbo
 
 
 @pytest.mark.parametrize("frames", [1, SIZE - 3, SIZE])
-def test_short_clips_are_plain(model: Backbone, frames: int) -> None:
+def test_short_clips_equal_plain_attention(model: Backbone, frames: int) -> None:
     plain = predict(model, frames)
     with attach_window_attention(model, SIZE, OVERLAP):
         assert torch.equal(predict(model, frames), plain)
@@ -107,7 +107,7 @@ def test_a_block_averages_its_windows(model: Backbone) -> None:
 
 
 @pytest.mark.parametrize("far", [0, 20, 47])
-def test_a_frame_depends_on_its_windows_alone(model: Backbone, far: int) -> None:
+def test_a_frame_depends_only_on_its_windows(model: Backbone, far: int) -> None:
     block: Any = model.temporal_blocks()[0]
     frames = 3 * SIZE
     hidden = noise(6, frames, block.norm1.normalized_shape[0])
@@ -119,7 +119,7 @@ def test_a_frame_depends_on_its_windows_alone(model: Backbone, far: int) -> None
     assert set(changed.nonzero().flatten().tolist()) == reach and len(reach) < frames
 
 
-def test_half_precision_stays(model: Backbone) -> None:
+def test_half_precision_is_preserved(model: Backbone) -> None:
     block: Any = deepcopy(model.temporal_blocks()[0]).bfloat16()
     hidden = noise(2, 3 * SIZE, block.norm1.normalized_shape[0]).bfloat16()
 
@@ -184,12 +184,12 @@ def test_attaching_twice_is_refused_and_the_first_stays(model: Backbone) -> None
     [
         pytest.param((16, 16), "overlap=16 .* use overlap=15 or less", id="stride 0"),
         pytest.param((0, 0), "size=0 must be at least 1", id="empty windows"),
-        pytest.param((16, -1), "overlap=-1 must be at least 0", id="gaps"),
+        pytest.param((16, -1), "overlap=-1 must be at least 0", id="negative overlap"),
         pytest.param((33, 8), "size:33 is more than the 32 frame positions .* use size:32", id="beyond the table"),
         pytest.param((16, 8, "triangle"), "did you mean 'triangular'", id="weights misspelt"),
     ],
 )
-def test_numbers_that_do_not_fit(model: Backbone, settings: tuple[Any, ...], message: str) -> None:
+def test_invalid_settings_are_refused(model: Backbone, settings: tuple[Any, ...], message: str) -> None:
     before = state(model)
     with pytest.raises(InputError, match=message):
         attach_window_attention(model, *settings)

@@ -1,4 +1,4 @@
-"""Stories in latent frames: where shots begin, what blends, seeds, cuts, and clips that do not fit their story."""
+"""Stories in latent frames: starts of shots, blends, seeds, cuts, and clips that do not fit their story."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_prompts_seeds_motion_and_cuts() -> None:
     assert timeline.latent_map.frames_of(5) == range(17, 21)  # requested for frame 16, begins with a latent
 
 
-def test_a_cut_before_everything_is_none() -> None:
+def test_a_cut_before_the_first_shot_is_ignored() -> None:
     assert compile_story([{"prompt": "a", "transition": "cut"}], 65).cuts == ()
 
 
@@ -68,7 +68,7 @@ def test_blends_rise_from_the_shots_start(
     assert np.allclose(found[:, 1], weights) and np.allclose(found.sum(1), 1) and timeline.cuts == ()
 
 
-def test_a_prompt_that_returns_has_one_column() -> None:
+def test_a_repeated_prompt_has_one_column() -> None:
     timeline = compile_story([(1, "a"), (0.5, "b"), (0.5, "a")], 33)
     assert [s.start for s in timeline.shots] == [0, 5, 7]
     assert timeline.weights(3, 8).tolist() == [[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]]
@@ -76,7 +76,7 @@ def test_a_prompt_that_returns_has_one_column() -> None:
     assert same.weights(5, 6).tolist() == [[1.0]]
 
 
-def test_what_comes_later_changes_nothing_before() -> None:
+def test_later_shots_do_not_change_earlier_frames() -> None:
     first = compile_story("[0-1] a\n[1-2, blend(8)] b\n[2-] c", 65)
     second = compile_story("[0-1] a\n[1-2, blend(8)] b\n[2-, blend(16)] d\n", 65)
     assert (
@@ -84,7 +84,7 @@ def test_what_comes_later_changes_nothing_before() -> None:
     )
 
 
-def test_frames_of_a_dict_and_fractional_rates() -> None:
+def test_shots_by_frame_number_and_fractional_rates() -> None:
     timeline = compile_story({0: "a", 64: "b"}, 97, fps=F(30000, 1001))
     assert [s.start for s in timeline.shots] == [0, 17]
     assert [s.start for s in compile_story([(2, "a"), (None, "b")], 97, UNET, fps=29.97).shots] == [0, 60]
@@ -108,7 +108,7 @@ def test_the_frames_that_a_story_needs(story: Any, geometry: LatentGeometry, fps
         ).latent_count(frames)
 
 
-def test_the_end_may_miss_the_clips_by_less_than_a_latent() -> None:
+def test_a_story_may_end_less_than_a_latent_from_the_end_of_the_clip() -> None:
     assert [compile_story([(4, "a")], frames).latents for frames in (61, 65)] == [16, 17]
 
 
@@ -140,8 +140,8 @@ BAD = [
         id="after the end",
     ),
     pytest.param(lambda: compile_story("[0-1] a\n[1-2, blend(2s)] b", 33), LONG_BLEND, id="blend too long"),
-    pytest.param(lambda: compile_story(TWO, 129, fps=0), "fps=0 must be a finite number above 0", id="no rate"),
-    pytest.param(lambda: compile_story(TWO, 129, fps=float("nan")), "fps=nan must be", id="NaN rate"),
+    pytest.param(lambda: compile_story(TWO, 129, fps=0), "fps=0 must be a finite number above 0", id="fps of 0"),
+    pytest.param(lambda: compile_story(TWO, 129, fps=float("nan")), "fps=nan must be", id="fps of NaN"),
     pytest.param(
         lambda: compile_story(TWO, 129).shot_at(33), "latent frame 33 is not in this clip of 33", id="latent outside"
     ),

@@ -22,10 +22,10 @@ SAME = [
     pytest.param(f"# two\n\n [0 - 4s]  a red ball\n  moves right \n[4s->8.5] {BLUE}\n", id="text with comments"),
     pytest.param(
         f"\ufeff[0:00:00–0:00:04]{RED}\r\n[0:00:04 to 0:00:08.500]{BLUE}",
-        id="text with hours, dashes and Windows' marks",
+        id="text with hours, dashes and Windows line ends",
     ),
     pytest.param(
-        f"[[shot]]\nprompt = '{RED}'\nseconds = 4\n[[shot]]\nprompt = '{BLUE}'\nseconds = 4.5", id="TOML, how long"
+        f"[[shot]]\nprompt = '{RED}'\nseconds = 4\n[[shot]]\nprompt = '{BLUE}'\nseconds = 4.5", id="TOML, durations"
     ),
     pytest.param(f"[[shot]]\nprompt='{RED}'\nend=4\n[[shot]]\nprompt='{BLUE}'\nend='00:08.5'", id="TOML, ends"),
     pytest.param(f"[[shot]]\nprompt='{RED}'\n[[shot]]\nprompt='{BLUE}'\nstart=4.0\nseconds=4.5", id="TOML, starts"),
@@ -38,7 +38,7 @@ SAME = [
 
 
 @pytest.mark.parametrize("value", SAME)
-def test_one_story_in_many_forms(value: Any) -> None:
+def test_every_form_of_a_story_gives_the_same_timeline(value: Any) -> None:
     assert as_timeline(value) == TWO
 
 
@@ -187,7 +187,9 @@ BAD = [
     pytest.param(toml("[[shot]];prompt"), "story is not TOML", id="broken TOML"),
     pytest.param(toml("[[shots]];prompt='a'"), "story: unknown key 'shots'; did you mean 'shot'", id="shots"),
     pytest.param(toml("[[shot]];promt='a'"), "story, shot 1: unknown key 'promt'; did you mean 'prompt'", id="key"),
-    pytest.param(toml("[[shot]];prompt='a';zzz=1"), "unknown key 'zzz'; known: prompt, seconds", id="key like none"),
+    pytest.param(
+        toml("[[shot]];prompt='a';zzz=1"), "unknown key 'zzz'; known: prompt, seconds", id="key without a similar one"
+    ),
     pytest.param(toml("[[shot]];seconds=4"), "shot 1 has no prompt", id="TOML without prompt"),
     pytest.param(toml("[[shot]];prompt=3"), "shot 1 has no prompt", id="a number for a prompt"),
     pytest.param(toml("[[shot]];prompt='a';seconds=0"), "shot 1 has no duration", id="0 seconds"),
@@ -208,7 +210,7 @@ BAD = [
     ),
     pytest.param(toml("[[shot]];prompt='a';transition=3"), "unknown transition '3'", id="a number for a transition"),
     pytest.param(toml("[[shot]];prompt='a';motion=3"), "story, shot 1: motion=3 must be a list of layers", id="motion"),
-    pytest.param(toml("[[shot]];prompt='a';motion=[{kind='camra'}]"), "did you mean 'camera'", id="motion's kind"),
+    pytest.param(toml("[[shot]];prompt='a';motion=[{kind='camra'}]"), "did you mean 'camera'", id="kind of motion"),
     pytest.param(lambda: as_timeline({-1: "a"}), "-1 is not a frame number", id="negative frame"),
     pytest.param(lambda: as_timeline({0.5: "a"}), "0.5 is not a frame number", id="half a frame"),
     pytest.param(lambda: as_timeline({0: ""}), "shot 1 has no prompt", id="empty prompt at a frame"),
@@ -219,13 +221,13 @@ BAD = [
         id="unit",
     ),
     pytest.param(
-        lambda: as_timeline({"shot": []}), "story: unknown key 'shot'; did you mean 'shots'", id="plain data's key"
+        lambda: as_timeline({"shot": []}), "story: unknown key 'shot'; did you mean 'shots'", id="key of plain data"
     ),
     pytest.param(lambda: as_timeline({"shots": 3}), "must be a list of shots", id="plain data without shots"),
     pytest.param(
         lambda: as_timeline({"shots": [{"start": "1e999999999"}]}),
         "start='1e999999999' must be a number",
-        id="number bomb",
+        id="number with a huge exponent",
     ),
     pytest.param(
         lambda: as_timeline({"shots": [{"prompt": "a"}]}),
@@ -235,17 +237,17 @@ BAD = [
     pytest.param(
         lambda: as_timeline([(4, "a"), "b"]),
         "shot 2 of the list is 'b', which is not .seconds, prompt.",
-        id="list of texts",
+        id="list with text instead of a pair",
     ),
     pytest.param(
-        lambda: as_timeline([("x", "a")]), "shot 1: seconds='x' must be a number", id="list with texts for times"
+        lambda: as_timeline([("x", "a")]), "shot 1: seconds='x' must be a number", id="list with text for times"
     ),
     pytest.param(lambda: as_timeline([{"prompt": "a"}, 3]), "shot 2 is 3, which is not a table", id="table and number"),
     pytest.param(lambda: as_timeline([]), "is not a story; give a file, text", id="empty list"),
     pytest.param(lambda: as_timeline(3), "story=3 is not a story", id="a number"),
     pytest.param(lambda: as_timeline("none.txt"), "cannot read the story 'none.txt'", id="missing file"),
     pytest.param(lambda: as_timeline("a\0b"), "cannot read the story", id="NUL in a name"),
-    pytest.param(lambda: as_timeline("x" * 9999), "cannot read the story", id="a prompt for a file's name"),
+    pytest.param(lambda: as_timeline("x" * 9999), "cannot read the story", id="a prompt as a file name"),
 ]
 
 
@@ -264,7 +266,7 @@ def test_errors(make: Callable[[], Timeline], message: str) -> None:
         ("s.txt", b"[0-4] \xff", "cannot read the story"),
         ("s.toml", b"[[shot]]\nprompt='a'\nmotion='m.toml'", r"s\.toml: story, shot 1: cannot read the motion plan"),
     ],
-    ids=["empty TOML", "no brackets", "comments only", "no UTF-8", "missing motion"],
+    ids=["empty TOML", "no brackets", "comments only", "not UTF-8", "missing motion"],
 )
 def test_errors_in_files_name_the_file(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
