@@ -16,8 +16,8 @@ __all__ = ["correlation", "faults", "ideal_texture"]
 def ideal_texture(
     maps: TextureMaps, frame: int, spatial: int, channels: int, seed: int, dense: int = 12
 ) -> torch.Tensor:
-    """What a latent frame would be if each latent averaged its footprint on the texture exactly, each texel by its
-    area."""
+    """A latent frame in which each latent is the exact average of its footprint on the noise texture, texels weighted
+    by area."""
     field, rows, columns = HashField(seed, "texture"), maps.height // spatial, maps.width // spatial
     result = torch.empty(channels, rows, columns)
     steps = (torch.arange(spatial * dense) + 0.5) / dense

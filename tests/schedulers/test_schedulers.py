@@ -21,10 +21,10 @@ OWN = {
 
 
 def test_a_single_frame_equals_the_frame_of_the_clip() -> None:
-    whole = AddressedNoise(3).frames(range(9), SHAPE)
-    assert whole.shape == (1, 4, 9, 6, 5)
-    for chunk in (range(0, 4), range(4, 9), [7], [8, 0, 3]):
-        assert torch.equal(AddressedNoise(3).frames(chunk, SHAPE), whole[:, :, list(chunk)])
+    clip = AddressedNoise(3).frames(range(9), SHAPE)
+    assert clip.shape == (1, 4, 9, 6, 5)
+    for indices in (range(0, 4), range(4, 9), [7], [8, 0, 3]):
+        assert torch.equal(AddressedNoise(3).frames(indices, SHAPE), clip[:, :, list(indices)])
 
 
 def test_seed_and_stream_are_part_of_the_address() -> None:

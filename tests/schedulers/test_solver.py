@@ -1,4 +1,4 @@
-"""Solver interface: diffusers' schedulers behind it, and a solver of our own as one file and one table row."""
+"""Solver interface: diffusers' schedulers behind it, and a custom solver as one file and one table row."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RenoisingSolver(LevelSolver):
 
 @pytest.fixture
 def custom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One file and a table row for each of its solvers."""
+    """One module, with a table row for each of its solvers."""
     (tmp_path / "my_solvers").mkdir()
     (tmp_path / "my_solvers" / "straight.py").write_text(STRAIGHT)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -63,8 +63,8 @@ def run(solver: Solver, sources: list[Any], clean: torch.Tensor) -> torch.Tensor
     assert levels is not None
     latents = sources[0].frames(range(clean.shape[2]), (clean.shape[1], *clean.shape[3:])) * solver.initial_scale
     for index in range(len(solver.timesteps)):
-        seen = solver.scale_input(latents, index)
-        latents = solver.step(prediction_for(seen, clean, levels[index], solver.kind), index, latents, sources)
+        model_input = solver.scale_input(latents, index)
+        latents = solver.step(prediction_for(model_input, clean, levels[index], solver.kind), index, latents, sources)
     return latents
 
 
@@ -73,7 +73,7 @@ def test_the_adapter_describes_the_run(kind: str, name: str) -> None:
     solver = build_solver(name, OWN[kind], 6)
     calls = len(solver.timesteps)
     assert solver.kind == kind and solver.is_set and solver.train_steps == 1000
-    assert solver.timesteps is solver.timesteps, "a new tensor would look like a new run"
+    assert solver.timesteps is solver.timesteps, "a new tensor would be taken for a new run"
     assert solver.levels is not None and len(solver.levels) == calls + 1
     steps = sum(solver.begins_step(index) for index in range(calls))
     assert solver.calls_per_step == (2 if name in ("heun", "pndm") else 1)
@@ -108,8 +108,8 @@ def test_a_copy_continues_from_the_same_history(kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_solver_of_our_own_takes_one_file_and_one_row(kind: str, custom: None) -> None:
-    """The straight solver is DDIM's step, so it lands on the clean latents that the model knows; fresh noise too."""
+def test_a_custom_solver_takes_one_file_and_one_row(kind: str, custom: None) -> None:
+    """The straight solver is DDIM's step, so it ends at the clean latents that the model knows, with fresh noise too."""
     clean = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     for name in ("straight", "renoise"):
         solver = build_solver(name, OWN[kind], 8)
@@ -118,7 +118,7 @@ def test_a_solver_of_our_own_takes_one_file_and_one_row(kind: str, custom: None)
     assert build_solver("renoise", OWN[kind], 8).stochastic
 
 
-def test_fresh_noise_belongs_to_its_frame(custom: None) -> None:
+def test_fresh_noise_depends_on_its_frame(custom: None) -> None:
     def stepped(frames: int) -> torch.Tensor:
         ones = torch.ones(2, 4, frames, 2, 3)
         return build_solver("renoise", OWN["epsilon"], 4).step(ones, 0, ones, [AddressedNoise(7), AddressedNoise(8)])
@@ -128,8 +128,8 @@ def test_fresh_noise_belongs_to_its_frame(custom: None) -> None:
 
 @pytest.mark.parametrize("model", ["embedded", "embedded-unet"])
 @pytest.mark.parametrize("propagate", ["off", "every:2"])
-def test_a_solver_of_our_own_renders(model: str, propagate: str, custom: None) -> None:
-    """By name, through the engine, with propagation too, close to the library's solver of the same form."""
+def test_a_custom_solver_renders(model: str, propagate: str, custom: None) -> None:
+    """By name, through the engine, with propagation too, close to the diffusers solver of the same form."""
     engine = Engine.load(model, device="cpu")
     options: dict[str, Any] = {"frames": 9, "size": (64, 64), "steps": 10, "seed": 1, "propagate": propagate}
     reference = "euler" if model == "embedded" else "ddim"
@@ -142,12 +142,12 @@ def test_a_solver_of_our_own_renders(model: str, propagate: str, custom: None) -
     assert (ours.manifest or {})["request"]["solver"] == "straight"
 
 
-def test_a_solver_of_our_own_is_not_a_diffusers_scheduler(custom: None) -> None:
+def test_a_custom_solver_is_not_a_diffusers_scheduler(custom: None) -> None:
     with pytest.raises(UnsupportedError, match="is not a diffusers scheduler"):
         build_scheduler("straight", OWN["flow"])
 
 
-def test_a_row_may_fit_some_kinds_only(monkeypatch: pytest.MonkeyPatch, custom: None) -> None:
+def test_a_row_may_support_only_some_prediction_types(monkeypatch: pytest.MonkeyPatch, custom: None) -> None:
     row = SolverRow("for flow models", home="my_solvers.straight:StraightSolver", kinds=("flow",))
     monkeypatch.setitem(SOLVERS, "straight", row)
     assert "straight" in solver_names("flow") and "straight" not in solver_names("epsilon")

@@ -1,5 +1,5 @@
-"""Windows: every frame covered, weights that sum to 1, the last one at full size, the anchor discarded, seams that
-move."""
+"""Windows: every frame covered, weights that sum to 1, the last one at full size, the anchor discarded, moving
+seams."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LAYOUTS = [
     pytest.param((17, 16, 0, False), id="no overlap, one frame more"),
     pytest.param((40, 8, 5, True), id="every frame in several windows"),
     pytest.param((30, 7, 5, False), id="overlap of more than half"),
-    pytest.param((16, 16, 8, True), id="one window is all"),
-    pytest.param((12, 3, 0, True), id="the shortest anchored ones that stagger"),
+    pytest.param((16, 16, 8, True), id="a single window"),
+    pytest.param((12, 3, 0, True), id="the shortest anchored windows that can be staggered"),
 ]
 
 
@@ -39,7 +39,9 @@ def test_every_frame_is_covered_by_full_windows(layout: tuple[int, int, int, boo
         assert [w.anchor for w in found] == [0, *[int(anchor)] * (len(found) - 1)]
         for before, after in pairwise(found):
             assert before.start < after.start
-            assert before.stop - after.first >= overlap, "neighbours share at least the overlap, the anchor not counted"
+            assert before.stop - after.first >= overlap, (
+                "neighbours overlap by at least this much, not counting the anchor"
+            )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -55,17 +57,19 @@ def test_weights_sum_to_one(layout: tuple[int, int, int, bool]) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_windows_of_one_prediction_reproduce_it(layout: tuple[int, int, int, bool]) -> None:
-    whole = torch.randn(2, 3, layout[0], 4, 5)
+    video = torch.randn(2, 3, layout[0], 4, 5)
     for windows, step in each(*layout):
         found, single = windows.at(step), torch.zeros(windows.frames)
         for w in found:
             single[w.first : w.stop] += 1
-        pieces = [whole[:, :, w.slots].clone() for w in found]
-        for piece, w in zip(pieces, found, strict=True):
-            piece[:, :, : w.anchor] = float("nan")  # thrown away
-        fused = windows.fuse(iter(pieces), step)
-        assert torch.allclose(fused, whole, atol=1e-6)
-        assert torch.equal(fused[:, :, single == 1], whole[:, :, single == 1]), "bit for bit where one window covers"
+        parts = [video[:, :, w.slots].clone() for w in found]
+        for part, w in zip(parts, found, strict=True):
+            part[:, :, : w.anchor] = float("nan")  # must not be used
+        fused = windows.fuse(iter(parts), step)
+        assert torch.allclose(fused, video, atol=1e-6)
+        assert torch.equal(fused[:, :, single == 1], video[:, :, single == 1]), (
+            "bit-equal where a single window covers a frame"
+        )
 
 
 @pytest.mark.parametrize(
@@ -79,9 +83,11 @@ def test_windows_of_one_prediction_reproduce_it(layout: tuple[int, int, int, boo
         ),
         pytest.param(Windows(12, 8, 4, weights="linear"), [0.8, 0.6, 0.4, 0.2], id="linear: a ramp over the overlap"),
         pytest.param(
-            Windows(13, 9, 4, True, "linear"), [0.8, 0.6, 0.4, 0.2], id="linear, anchored: the anchor is no part of it"
+            Windows(13, 9, 4, True, "linear"),
+            [0.8, 0.6, 0.4, 0.2],
+            id="linear, anchored: the anchor is not part of the ramp",
         ),
-        pytest.param(Windows(20, 8, 2, weights="linear"), [2 / 3, 1 / 3], id="linear: whole outside"),
+        pytest.param(Windows(20, 8, 2, weights="linear"), [2 / 3, 1 / 3], id="linear: weight 1 outside the overlap"),
     ],
 )
 def test_weights_of_the_first_window_over_its_overlap(windows: Windows, found: list[float]) -> None:
@@ -97,7 +103,7 @@ def test_the_first_slots_of_an_anchored_window() -> None:
 
 
 def hard_seams(windows: Windows, step: int) -> set[int]:
-    """Frames at which one window ends and the next begins, with nothing shared."""
+    """Frames at which one window ends and the next begins, without overlap."""
     return {after.first for before, after in pairwise(windows.at(step)) if before.stop == after.first}
 
 
@@ -109,7 +115,7 @@ def hard_seams(windows: Windows, step: int) -> set[int]:
         pytest.param((25, 9, 0, True), [{9, 17}, {13}], id="anchored"),
     ],
 )
-def test_staggered_seams_never_stay(layout: tuple[int, int, int, bool], seams: list[set[int]]) -> None:
+def test_staggered_seams_move_at_every_step(layout: tuple[int, int, int, bool], seams: list[set[int]]) -> None:
     staggered = Windows(*layout, schedule="staggered")
     assert [hard_seams(staggered, step) for step in range(4)] == seams * 2
     assert not seams[0] & seams[1]
@@ -119,17 +125,17 @@ def test_staggered_seams_never_stay(layout: tuple[int, int, int, bool], seams: l
 
 def test_dtypes_are_preserved_and_sums_are_in_single_precision() -> None:
     windows = Windows(12, 8, 4)
-    whole = torch.randn(1, 2, 12, 3, 3)
+    video = torch.randn(1, 2, 12, 3, 3)
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
-        pieces = [whole.to(dtype)[:, :, w.slots] for w in windows.at()]
-        fused = windows.fuse(pieces)
+        parts = [video.to(dtype)[:, :, w.slots] for w in windows.at()]
+        fused = windows.fuse(parts)
         assert fused.dtype == dtype
-        wide = windows.fuse([p.to(torch.promote_types(dtype, torch.float32)) for p in pieces])
+        wide = windows.fuse([p.to(torch.promote_types(dtype, torch.float32)) for p in parts])
         assert torch.equal(fused, wide.to(dtype))
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         pytest.param(
             lambda: Windows(5, 16, 8),
@@ -156,25 +162,29 @@ def test_dtypes_are_preserved_and_sums_are_in_single_precision() -> None:
         ),
         pytest.param(lambda: Windows(32, 1, 0, True), "size=1 must be at least 2", id="nothing but an anchor"),
         pytest.param(lambda: Windows(32, 0, 0), "size=0 must be at least 1", id="empty window"),
-        pytest.param(lambda: Windows(32, 16, -1), "overlap=-1 must be at least 0", id="gaps"),
+        pytest.param(lambda: Windows(32, 16, -1), "overlap=-1 must be at least 0", id="negative overlap"),
         pytest.param(
             lambda: Windows(32, 16, 8, weights="triangle"), "did you mean 'triangular'", id="weights misspelt"
         ),
         pytest.param(lambda: Windows(32, 16, 8, schedule="looped"), "known: static, staggered", id="unknown schedule"),
         pytest.param(lambda: Windows(24, 16, 8).fuse([]), "step 0 has 2 windows, not 0", id="no predictions"),
         pytest.param(
-            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)]), "2 windows, not 1", id="one missing"
+            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)]),
+            "2 windows, not 1",
+            id="one prediction too few",
         ),
         pytest.param(
-            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)] * 3, 1), "step 1 .* not 3", id="one too many"
+            lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 16, 2, 2)] * 3, 1),
+            "step 1 .* not 3",
+            id="one prediction too many",
         ),
         pytest.param(
             lambda: Windows(24, 16, 8).fuse([torch.zeros(1, 1, 15, 2, 2)] * 2),
             "window 1 has 15 frames",
-            id="a short one",
+            id="a prediction too short",
         ),
     ],
 )
-def test_bad_input_says_what_to_do(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_input_is_refused_with_a_remedy(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()

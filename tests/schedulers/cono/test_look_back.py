@@ -34,10 +34,10 @@ PLANS = [
     pytest.param(LookBack(5, 2, 2, 5), id="5 frames, 2 and 2"),
     pytest.param(LookBack(3, 1, 1, 5), id="3 frames, the fewest"),
     pytest.param(LookBack(16, 6, 8, 5, handover=6), id="D begins with n1 of M's frames"),
-    pytest.param(LookBack(16, 6, 8, 5, handover=10), id="D begins with all that is not A's in M"),
-    pytest.param(LookBack(16, 6, 8, 5, right_release=3), id="B lets M go earlier"),
-    pytest.param(LookBack(9, 3, 4, 5, anchor=1), id="D's first frame is shown from M"),
-    pytest.param(LookBack(9, 3, 4, 5, handover=2, anchor=2), id="all that they share is shown from M"),
+    pytest.param(LookBack(16, 6, 8, 5, handover=10), id="D begins with all frames of M that are not A's"),
+    pytest.param(LookBack(16, 6, 8, 5, right_release=3), id="B releases M earlier"),
+    pytest.param(LookBack(9, 3, 4, 5, anchor=1), id="D's first frame comes from M"),
+    pytest.param(LookBack(9, 3, 4, 5, handover=2, anchor=2), id="all common frames come from M"),
 ]
 OWN = {
     "epsilon": DDIMScheduler(clip_sample=False),
@@ -47,7 +47,6 @@ OWN = {
 
 
 # --- permutations
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_paper_s_example() -> None:
@@ -63,20 +62,20 @@ def test_the_paper_s_example() -> None:
 @pytest.mark.parametrize(
     ("order", "found"),
     [
-        pytest.param(extend(5, 0), [4, 3, 2, 1, 0], id="nothing guided: backwards"),
-        pytest.param(extend(5, 5), [0, 1, 2, 3, 4], id="all guided: the same"),
-        pytest.param(internal(5, 2, 0), [0, 1, 2, 3, 4], id="nothing held on the right: the same"),
-        pytest.param(internal(5, 0, 2), [2, 3, 4, 0, 1], id="nothing held on the left: turned round"),
-        pytest.param(internal(5, 2, 3), [0, 1, 2, 3, 4], id="all held: the same"),
+        pytest.param(extend(5, 0), [4, 3, 2, 1, 0], id="nothing copied: reversed"),
+        pytest.param(extend(5, 5), [0, 1, 2, 3, 4], id="all copied: unchanged"),
+        pytest.param(internal(5, 2, 0), [0, 1, 2, 3, 4], id="nothing copied on the right: unchanged"),
+        pytest.param(internal(5, 0, 2), [2, 3, 4, 0, 1], id="nothing copied on the left: rotated"),
+        pytest.param(internal(5, 2, 3), [0, 1, 2, 3, 4], id="all copied: unchanged"),
     ],
 )
-def test_permutations_at_their_ends(order: list[int], found: list[int]) -> None:
+def test_permutations_in_limiting_cases(order: list[int], found: list[int]) -> None:
     assert order == found
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_overlaps_of_the_orders(plan: LookBack) -> None:
-    """Every copied slot has the noise of its source slot, along any path."""
+def test_copied_slots_have_the_noise_of_their_source(plan: LookBack) -> None:
+    """Along any chain of clips."""
     noise = {"A": list(range(plan.frames))}
     for clip in plan.clips:
         noise[clip.name] = [noise[clip.noise_source][i] for i in clip.order]
@@ -86,7 +85,6 @@ def test_overlaps_of_the_orders(plan: LookBack) -> None:
 
 
 # --- the schedule
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_paper_s_schedule() -> None:
@@ -106,7 +104,7 @@ def test_options_where_the_paper_is_silent() -> None:
     plan = LookBack(16, 6, 8, release=5, right_release=2, handover=6, mean_of="first")
     _, m, d = plan.clips
     assert [g.release for g in m.copies] == [5, 2] and [len(g.slots) for g in d.copies] == [6]
-    assert list(m.emitted) == [6, 7, 8, 9], "M is kept up to where D begins"
+    assert list(m.emitted) == [6, 7, 8, 9], "M is emitted up to the start of D"
     assert {c.mean_source for c in plan.clips} == {"first"}
     assert LookBack(16, 6, 8, release=5, right_release=0).clips[1].copies[1].release == 0
 
@@ -120,27 +118,27 @@ def test_options_where_the_paper_is_silent() -> None:
         pytest.param(3, 1, LookBack(3, 1, 1, 1), id="the shortest"),
     ],
 )
-def test_published_shares(frames: int, steps: int, found: LookBack) -> None:
+def test_published_fractions(frames: int, steps: int, found: LookBack) -> None:
     assert look_back(frames, steps) == found
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_lengths_and_places(plan: LookBack) -> None:
-    """The frames that clips emit, one after another, are the video; M and D lie over it where `span` says."""
-    shown = [(0, "A", slot) for slot in range(plan.frames)]
+def test_lengths_and_positions(plan: LookBack) -> None:
+    """The emitted frames of the clips, concatenated, are the video; `span` gives the positions of B, M and D in it."""
+    video = [(0, "A", slot) for slot in range(plan.frames)]
     for k in range(3):
-        assert len(shown) == plan.length(k) == plan.frames + k * (2 * plan.frames - plan.n1 - plan.handed)
+        assert len(video) == plan.length(k) == plan.frames + k * (2 * plan.frames - plan.n1 - plan.handed)
         for clip in plan.clips:
             for slot in clip.emitted:
-                assert plan.span(clip.name, k)[slot] == len(shown)
-                shown.append((k, clip.name, slot))
+                assert plan.span(clip.name, k)[slot] == len(video)
+                video.append((k, clip.name, slot))
         assert plan.span("B", k) == plan.span("M", k)
-    assert [plan.place(frame) for frame in range(len(shown))] == shown
+    assert [plan.place(frame) for frame in range(len(video))] == video
     assert [plan.extensions_for(n) for n in (1, plan.length(0), plan.length(0) + 1, plan.length(2))] == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         pytest.param((16, 8, 8, 5), "n1=8 and n2=8 copy all of frames=16.*at most 15", id="no frame is free"),
         pytest.param((2, 1, 1, 5), "longer clips", id="too short"),
@@ -148,69 +146,70 @@ def test_lengths_and_places(plan: LookBack) -> None:
         pytest.param((16, 6, 0, 5), "n2=0 must be at least 1", id="nothing from the right"),
         pytest.param((16, 6, 8, -1), "release=-1", id="release before the first step"),
         pytest.param((16, 6, 8, 5, -2), "right_release=-2", id="the same on the right"),
-        pytest.param((16, 6, 8, 5, None, 11), "handover=11 must be between 1 and 10", id="D takes A's frames"),
-        pytest.param((16, 6, 8, 5, None, 0), "handover=0", id="D takes none"),
+        pytest.param((16, 6, 8, 5, None, 11), "handover=11 must be between 1 and 10", id="D begins with frames of A"),
+        pytest.param((16, 6, 8, 5, None, 0), "handover=0", id="D copies none"),
         pytest.param(
-            (16, 6, 8, 5, None, None, "adjacent", 9), "anchor=9 must be between 0 and 8", id="more of M than D shares"
+            (16, 6, 8, 5, None, None, "adjacent", 9),
+            "anchor=9 must be between 0 and 8",
+            id="more of M than D has in common",
         ),
         pytest.param((16, 6, 8, 5, None, None, "adjacant"), "did you mean 'adjacent'", id="mean misspelt"),
     ],
 )
-def test_bad_numbers_say_what_to_do(settings: tuple[Any, ...], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_settings_are_refused_with_a_remedy(settings: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         LookBack(*settings)
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         pytest.param(lambda: extend(5, 6), "n1=6 must be between 0 and 5", id="more copied than there are"),
-        pytest.param(lambda: internal(5, 3, 3), "n2=3 must be between 0 and 2", id="more held than are left"),
+        pytest.param(lambda: internal(5, 3, 3), "n2=3 must be between 0 and 2", id="more copied than are left"),
         pytest.param(lambda: look_back(2, 50), "frames=2 are too few", id="clips too short"),
         pytest.param(lambda: look_back(16, 50, 1.5), "fraction=1.5", id="more than all steps"),
-        pytest.param(lambda: PAPER.span("A", 0), "known: B, M, D", id="A is no clip of an extension"),
+        pytest.param(lambda: PAPER.span("A", 0), "known: B, M, D", id="A is not a clip of an extension"),
         pytest.param(lambda: PAPER.place(-1), "frame=-1", id="before the video"),
-        pytest.param(lambda: PAPER.length(-1), "extensions=-1", id="fewer than no extensions"),
+        pytest.param(lambda: PAPER.length(-1), "extensions=-1", id="a negative number of extensions"),
         pytest.param(
             lambda: replay(torch.zeros(1, 3, 16, 4, 5), PAPER.clips[0], {"A": torch.zeros(1, 3, 5, 4, 5)}, 0),
             "copies 6 frames of A, whose output has 5",
-            id="too little remembered",
+            id="too few source frames",
         ),
     ],
 )
-def test_bad_calls_say_what_to_do(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_calls_are_refused_with_a_remedy(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()
 
 
 # --- replay
-# -------------------------------------------------------------------------------------------------------------------
 
 
-def test_replay_copies_until_release_and_leaves_its_argument() -> None:
+def test_replay_copies_until_release_and_does_not_change_its_argument() -> None:
     middle = PAPER.clips[1]
     prediction = torch.randn(1, *SHAPE[:1], 16, *SHAPE[1:])
-    kept = prediction.clone()
+    original = prediction.clone()
     outputs = {name: torch.randn_like(prediction) for name in "AB"}
     found = replay(prediction, middle, outputs, 4)
-    assert torch.equal(found, torch.cat([outputs["A"][:, :, 10:], kept[:, :, 6:8], outputs["B"][:, :, 6:14]], 2))
-    assert torch.equal(prediction, kept)
+    assert torch.equal(found, torch.cat([outputs["A"][:, :, 10:], original[:, :, 6:8], outputs["B"][:, :, 6:14]], 2))
+    assert torch.equal(prediction, original)
     assert torch.equal(replay(prediction, middle, {**outputs, "A": outputs["A"][:, :, 10:]}, 4), found), (
-        "A's last frames are enough"
+        "the last frames of A suffice"
     )
     assert replay(prediction, middle, outputs, 5) is prediction
 
 
 @dataclass
 class Run:
-    """latents: of each step, and the last, [c, f, h, w]; outputs: the solver's inputs, [1, c, f, h, w]."""
+    """latents: before each step and after the last, [c, f, h, w]. outputs: the solver's inputs, [1, c, f, h, w]."""
 
     latents: list[torch.Tensor]
     outputs: list[torch.Tensor]
 
 
 def toy(latents: torch.Tensor, step: int, prompt: float) -> torch.Tensor:
-    """A denoiser in which every frame looks at all others."""
+    """A denoiser in which every frame attends to all others."""
     frames = latents.shape[2]
     weights = torch.randn(frames, frames, generator=torch.Generator().manual_seed(frames)) / frames
     return torch.tanh(torch.einsum("fg,bcghw->bcfhw", weights, latents) + 0.1 * step + prompt)
@@ -221,7 +220,7 @@ def fresh(name: str, kind: str) -> Solver:
 
 
 def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float) -> Run:
-    """One clip alone."""
+    """Sample a clip by itself."""
     solver, x = fresh(name, kind), noise.frames(range(frames), SHAPE)
     run = Run([x[0]], [])
     for step in range(STEPS):
@@ -234,7 +233,7 @@ def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float)
 def extension(
     name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanRegularisation
 ) -> dict[str, Run]:
-    """B, M and D in lock-step, regularisation, then replay, then one solver step for the three."""
+    """Sample B, M and D in lock-step: regularisation, then replay, then one solver step for each."""
     solver = fresh(name, kind)
     levels = solver.levels
     assert levels is not None
@@ -256,7 +255,7 @@ def extension(
 def run_extension(
     name: str, kind: str, plan: LookBack, k: int, refresh: float, strength: float
 ) -> tuple[dict[str, Run], ConoNoise]:
-    """The k-th extension of a toy video, another prompt's; the runs of A, B, M and D."""
+    """The k-th extension of a toy video, with another prompt than A: the runs of A, B, M and D."""
     stream = noise_stream("cono", seed=3, refresh=refresh, **plan.layout)
     assert isinstance(stream, ConoNoise)
     source = sample(name, kind, stream.clip("A", k), plan.frames, prompt=-0.2)
@@ -265,7 +264,7 @@ def run_extension(
 
 
 def equal_at(clip: Clip, runs: dict[str, Run], step: int) -> list[bool]:
-    """For each of the clip's copies: are the latents before this step those of the frames it copies?"""
+    """For each copy of the clip, whether its latents before this step equal those of the source frames."""
     copied = [runs[clip.name].latents[step][:, list(g.slots)] for g in clip.copies]
     sources = [runs[g.source].latents[step][:, list(g.source_slots)] for g in clip.copies]
     return [torch.equal(a, b) for a, b in zip(copied, sources, strict=True)]
@@ -302,7 +301,7 @@ def test_copied_frames_of_later_extensions_follow_too(k: int, refresh: float) ->
 
 
 def test_stochastic_solvers_keyed_by_slot_break_the_identity() -> None:
-    """Why the generators are keyed by source: with each clip's own counting, the first step's noise already differs."""
+    """Generators must be keyed by source: if each clip counts its slots, the noise of the first step differs already."""
     stream = noise_stream("cono", seed=3, **PAPER.layout)
     assert isinstance(stream, ConoNoise)
     source = sample("euler-a", "epsilon", stream.clip("A", 0), 16, -0.2)

@@ -1,5 +1,5 @@
-"""Regularisation to another clip's mean: its closed form is the paper's gradient step, in any space, and it does what
-its figures say."""
+"""Regularisation to another clip's mean: its closed form equals the paper's gradient step, in any space, with the
+stated strengths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def gap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 # --- closed form
-# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -49,7 +48,7 @@ def test_the_closed_form_is_the_gradient_step(reduction: str, delta: float) -> N
     source, prediction = clips(2)
     moved = prediction.clone().requires_grad_()
     distance = (source.mean(2) - moved.mean(2)).square()
-    # each sample of a batch has a distance of its own
+    # the distance is per sample of a batch
     (distance.sum() if reduction == "sum" else distance.mean((1, 2, 3)).sum()).backward()
     assert moved.grad is not None
     stepped = prediction - delta * moved.grad
@@ -57,8 +56,7 @@ def test_the_closed_form_is_the_gradient_step(reduction: str, delta: float) -> N
     assert torch.allclose(regularise_mean(prediction, source, strength), stepped, rtol=1e-12, atol=1e-12)
 
 
-# --- what strengths do
-# --------------------------------------------------------------------------------------------------------
+# --- strengths
 
 
 @pytest.mark.parametrize("cutoff", [None, 0.2])
@@ -78,16 +76,16 @@ def test_strength_0_changes_nothing(kind: str, level: NoiseLevel, space: str, cu
 def test_strength_is_the_fraction_of_the_gap_that_it_closes(
     kind: str, level: NoiseLevel, space: str, strength: float
 ) -> None:
-    """In the space of the regularisation, whatever the model predicts; at 1 the means are equal. A frame keeps its
-    distance to the mean."""
+    """In the space of the regularisation, for any prediction type; at 1 the means are equal. The distance of a frame
+    to the mean is unchanged."""
     source, prediction, latents, others = clips(4)
     pulled = MeanRegularisation(strength, space=space).apply(prediction, source, level, kind, latents, others)
 
-    def seen(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    def to_space(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         a, b = coefficients(level, kind, space)
         return a * x + b * at
 
-    before, after = (gap(seen(source, others), seen(x, latents)) for x in (prediction, pulled))
+    before, after = (gap(to_space(source, others), to_space(x, latents)) for x in (prediction, pulled))
     assert torch.allclose(after, (1 - strength) * before, atol=1e-12) and before.abs().max() > 0.5
     assert torch.allclose(
         pulled - pulled.mean(2, keepdim=True), prediction - prediction.mean(2, keepdim=True), atol=1e-12
@@ -95,8 +93,8 @@ def test_strength_is_the_fraction_of_the_gap_that_it_closes(
 
 
 @pytest.mark.parametrize(("kind", "level"), KINDS)
-def test_spaces_are_what_their_names_say(kind: str, level: NoiseLevel) -> None:
-    """Of latents made of a known sample and noise, each kind of prediction gives that sample, that noise and its
+def test_coefficients_convert_a_prediction_into_each_space(kind: str, level: NoiseLevel) -> None:
+    """From latents made of a known sample and noise, each prediction type gives that sample, that noise and its
     velocity."""
     x0, eps = clips(2)
     latents = level.alpha * x0 + level.sigma * eps
@@ -108,7 +106,7 @@ def test_spaces_are_what_their_names_say(kind: str, level: NoiseLevel) -> None:
 
 
 def test_regularising_eps_changes_the_sample_more_at_high_noise() -> None:
-    """The sample moves by sigma / alpha as much as the noise, the other way."""
+    """The sample moves sigma / alpha times as far as the noise, in the opposite direction."""
     source, prediction, latents = clips(3)
     level = NoiseLevel(0.02, 0.98)
     a, _ = coefficients(level, "flow", "x0")
@@ -117,12 +115,12 @@ def test_regularising_eps_changes_the_sample_more_at_high_noise() -> None:
     assert torch.allclose(a * moved, (-level.sigma / level.alpha * noise)[:, :, None].expand_as(moved), atol=1e-9)
 
 
-def test_a_stored_mean_is_enough() -> None:
+def test_a_stored_mean_suffices() -> None:
     source, prediction, latents, others = clips(4)
     means = [x.mean(2, keepdim=True) for x in (source, others)]
     pull = MeanRegularisation(0.4, space="x0")
-    whole = pull.apply(prediction, source, RECTIFIED, "flow", latents, others)
-    assert torch.equal(pull.apply(prediction, means[0], RECTIFIED, "flow", latents, means[1]), whole)
+    expected = pull.apply(prediction, source, RECTIFIED, "flow", latents, others)
+    assert torch.equal(pull.apply(prediction, means[0], RECTIFIED, "flow", latents, means[1]), expected)
 
 
 def test_half_precision_is_regularised_in_single_precision() -> None:
@@ -133,17 +131,16 @@ def test_half_precision_is_regularised_in_single_precision() -> None:
 
 
 # --- weights
-# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("pull", "sigma", "strength"),
     [
-        pytest.param(MeanRegularisation(0.3), 0.5, 0.3, id="power 0: everywhere the same"),
-        pytest.param(MeanRegularisation(0.3, power=1), 0.5, 0.15, id="power 1: as the noise"),
+        pytest.param(MeanRegularisation(0.3), 0.5, 0.3, id="power 0: constant"),
+        pytest.param(MeanRegularisation(0.3, power=1), 0.5, 0.15, id="power 1: proportional to the noise"),
         pytest.param(MeanRegularisation(0.3, power=2), 0.5, 0.075, id="power 2"),
-        pytest.param(MeanRegularisation(0.3, power=2), 1.0, 0.3, id="whole at full noise"),
-        pytest.param(MeanRegularisation(0.3, power=1), 0.0, 0.0, id="nothing without noise"),
+        pytest.param(MeanRegularisation(0.3, power=2), 1.0, 0.3, id="full strength at full noise"),
+        pytest.param(MeanRegularisation(0.3, power=1), 0.0, 0.0, id="zero without noise"),
         pytest.param(MeanRegularisation(0.3, above=0.6), 0.5, 0.0, id="high noise only: not below"),
         pytest.param(MeanRegularisation(0.3, above=0.5), 0.5, 0.3, id="high noise only: from there on"),
     ],
@@ -172,11 +169,10 @@ def test_the_low_pass_preserves_a_frame_s_mean_and_removes_high_frequencies(size
         < 0.4
         < regularise_mean(zero, fine, 1.0).abs().max()
     )
-    assert regularise_mean(zero, fine, 1.0, cutoff=1.0).std() > 0.8 * fine.std(), "a wide one passes most"
+    assert regularise_mean(zero, fine, 1.0, cutoff=1.0).std() > 0.8 * fine.std(), "a high cutoff passes most"
 
 
 # --- bad input
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> Callable[[], Any]:
@@ -189,14 +185,14 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
-        pytest.param(lambda: MeanRegularisation(-0.1), "strength=-0.1 must be between 0 and 1", id="pushed away"),
+        pytest.param(lambda: MeanRegularisation(-0.1), "strength=-0.1 must be between 0 and 1", id="negative strength"),
         pytest.param(lambda: MeanRegularisation(1.1), "strength=1.1 .* diverges", id="strength above 1"),
         pytest.param(lambda: MeanRegularisation(math.nan), "strength=nan", id="not a number"),
         pytest.param(lambda: MeanRegularisation(power=-1), "power=-1", id="power that grows at low noise"),
         pytest.param(lambda: MeanRegularisation(above=2), "above=2", id="above all noise"),
-        pytest.param(lambda: MeanRegularisation(cutoff=0), "cutoff=0 must be above 0", id="cutoff of nothing"),
+        pytest.param(lambda: MeanRegularisation(cutoff=0), "cutoff=0 must be above 0", id="cutoff of 0"),
         pytest.param(lambda: MeanRegularisation(space="x_0"), "did you mean 'x0'", id="space misspelt"),
         pytest.param(
             applied(RECTIFIED, "flow", "x0", latents=False), "needs both clips' latents", id="latents missing"
@@ -208,6 +204,6 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
         pytest.param(applied(NoiseLevel(1, 0), "flow", "x0"), "space=x0 .* use space=v", id="without noise"),
     ],
 )
-def test_bad_input_says_what_to_do(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_input_is_refused_with_a_remedy(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()

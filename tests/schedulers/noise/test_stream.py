@@ -1,5 +1,5 @@
 """Noise streams: a pure function of (seed, frame), standard normal in every frame, each with the order that its name
-promises."""
+implies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTH = 24
 
 
 def pan(frames: int = LENGTH, spatial: int = 2, height: int = 6, width: int = 8) -> torch.Tensor:
-    """Flow of a motion over so many latent frames, each of one image."""
+    """Flow of a pan over the given number of latent frames, one image each."""
     return torch.zeros(frames - 1, 2, height * spatial, width * spatial) + torch.tensor([3.0, -2.0]).view(1, 2, 1, 1)
 
 
@@ -50,24 +50,23 @@ def seeds(generators: list[torch.Generator]) -> list[int]:
     return [generator.initial_seed() for generator in generators]
 
 
-# --- what all of them promise
-# -------------------------------------------------------------------------------------------------
+# --- properties of every stream
 
 
-def test_every_stream_is_in_the_table_of_tests() -> None:
+def test_every_stream_is_tested() -> None:
     assert {name for name, _ in ROWS.values()} == set(STREAMS)
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
 def test_segments_order_and_history_change_nothing(name: str, settings: dict[str, Any]) -> None:
     low = settings.get("offset", 0)
-    whole = noise_stream(name, 3, **settings).frames(range(low, LENGTH), SHAPE)
-    assert whole.shape == (1, 4, LENGTH - low, 6, 8) and whole.dtype == torch.float32
+    all_frames = noise_stream(name, 3, **settings).frames(range(low, LENGTH), SHAPE)
+    assert all_frames.shape == (1, 4, LENGTH - low, 6, 8) and all_frames.dtype == torch.float32
     used = noise_stream(name, 3, **settings)
-    for chunk in (range(low, 10), range(10, LENGTH), [23], [22, 5, 20], [5, 5], range(19, 8, -1)):
-        expected = whole[:, :, [frame - low for frame in chunk]]
-        assert torch.equal(noise_stream(name, 3, **settings).frames(list(chunk), SHAPE), expected), "a fresh one"
-        assert torch.equal(used.frames(list(chunk), SHAPE), expected), "one that was asked before"
+    for indices in (range(low, 10), range(10, LENGTH), [23], [22, 5, 20], [5, 5], range(19, 8, -1)):
+        expected = all_frames[:, :, [frame - low for frame in indices]]
+        assert torch.equal(noise_stream(name, 3, **settings).frames(list(indices), SHAPE), expected), "a new stream"
+        assert torch.equal(used.frames(list(indices), SHAPE), expected), "a stream with earlier calls"
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
@@ -77,12 +76,12 @@ def test_a_window_is_the_noise_source_of_a_clip(name: str, settings: dict[str, A
     assert torch.equal(source.frames([5, 0], SHAPE), stream.frames([17, 12], SHAPE))
     overlapping = stream.window(range(15, 23))
     assert seeds(source.generators(2, 8))[3:] == seeds(overlapping.generators(2, 8))[:5], (
-        "a frame draws the same in every window"
+        "a frame draws the same noise in every window"
     )
     drawn = [seeds(source.generators(step, 4)) for step in (2, 3)]
-    assert len({*drawn[0], *drawn[1]}) == 8, "and another noise at each step and frame"
-    whole: NoiseSource = stream
-    assert seeds(whole.generators(2, 20))[12:] == seeds(source.generators(2, 8))
+    assert len({*drawn[0], *drawn[1]}) == 8, "and different noise at each step and frame"
+    all_frames: NoiseSource = stream
+    assert seeds(all_frames.generators(2, 20))[12:] == seeds(source.generators(2, 8))
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
@@ -100,13 +99,12 @@ def large(settings: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)
 def test_every_frame_is_white_and_standard_normal(name: str, settings: dict[str, Any], frame: int) -> None:
     if name == "warped" and frame > 19:
-        frame = 11  # motions end
+        frame = 11  # the motion has 20 latent frames
     stream = noise_stream(name, 5, **large(settings))
     assert faults(stream.frames([frame], (16, 64, 64))[0, :, 0]) == []
 
 
 # --- FreeNoise
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", ["iid", "freenoise", "freenoise, a stride that does not divide", "cono"])
@@ -133,11 +131,11 @@ def test_freenoise_windows_have_each_noise_once_and_shuffle_locally(window: int,
     orders = []
     for start in range(window, 8 * window - stride + 1, stride):
         block, before = (origins[at : at + stride] for at in (start, start - window))
-        assert sorted(block) == sorted(before), "a block is the block a window before, shuffled"
+        assert sorted(block) == sorted(before), "a block is the block one window earlier, shuffled"
         orders.append(tuple(before.index(origin) for origin in block))
-    assert (len(set(orders)) > 1) == (stride > 1), "each in its own way"
+    assert (len(set(orders)) > 1) == (stride > 1), "each differently"
     shuffled = sum(origins[frame] != origins[frame - window] for frame in range(window, len(origins)))
-    assert (shuffled > len(origins) / 4) == (stride > 1), "and it is shuffled, where there is something to shuffle"
+    assert (shuffled > len(origins) / 4) == (stride > 1), "blocks of more than one frame are shuffled"
 
 
 def test_freenoise_repeats_no_solver_noise() -> None:
@@ -146,7 +144,6 @@ def test_freenoise_repeats_no_solver_noise() -> None:
 
 
 # --- CoNo
-# ---------------------------------------------------------------------------------------------------------------------
 
 REFRESH = [pytest.param(0.0, id="the paper's"), pytest.param(0.4, id="refreshed"), pytest.param(1.0, id="all new")]
 
@@ -166,7 +163,7 @@ def test_copied_frames_have_the_noise_and_solver_noise_of_their_source(refresh: 
                 )
                 assert [keys[clip.name][i] for i in copy.slots] == [keys[copy.source][i] for i in copy.source_slots]
             free += [keys[clip.name][i] for i in range(9) if i not in clip.copied]
-    assert len(set(free)) == len(free), "and nothing else is shared"
+    assert len(set(free)) == len(free), "and no other noise is shared"
 
 
 def test_the_chain_without_refresh_is_the_permutations() -> None:
@@ -206,7 +203,7 @@ def test_the_video_has_the_noise_of_its_clips() -> None:
         k, name, slot = stream.plan.place(frame)
         assert torch.equal(stream.frames([frame], SHAPE), stream.clip(name, k).frames([slot], SHAPE))
     for k in range(3):
-        for name in ("M", "D"):  # whole, with what they share with their neighbours
+        for name in ("M", "D"):  # complete, including the frames that neighbours share
             spanned = stream.window(stream.plan.span(name, k))
             assert torch.equal(spanned.frames(range(9), SHAPE), stream.clip(name, k).frames(range(9), SHAPE))
 
@@ -234,7 +231,6 @@ def test_the_noise_cache_does_not_grow() -> None:
 
 
 # --- warped
-# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_warped_noise_begins_at_its_offset() -> None:
@@ -245,11 +241,10 @@ def test_warped_noise_begins_at_its_offset() -> None:
 
 
 # --- names and bad input
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         pytest.param(
             lambda: noise_stream("free_noise"),
@@ -306,16 +301,16 @@ def test_warped_noise_begins_at_its_offset() -> None:
             lambda: noise_stream("iid", 3).window(range(4)).frames([-1], SHAPE), "frame -1", id="before a window"
         ),
         pytest.param(lambda: noise_stream("freenoise", 3).frames([-1], SHAPE), "frame=-1", id="before the video"),
-        pytest.param(lambda: cono().frames([-1], SHAPE), "frame=-1", id="before a video of CoNo's"),
+        pytest.param(lambda: cono().frames([-1], SHAPE), "frame=-1", id="before a video by CoNo"),
     ],
 )
-def test_bad_input_says_what_to_do(call: Callable[[], NoiseStream], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_input_is_refused_with_a_remedy(call: Callable[[], NoiseStream], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()
 
 
 @pytest.mark.parametrize("row", ["iid", "freenoise", "cono"])
-def test_only_a_redrawn_source_has_other_noise(row: str) -> None:
+def test_only_redrawn_sources_change_their_noise(row: str) -> None:
     name, settings = ROWS[row]
     plain, redrawn = (noise_stream(name, 3, **settings) for _ in range(2))
     redrawn.redraw([redrawn.source(20)], 1)

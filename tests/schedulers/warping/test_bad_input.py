@@ -19,7 +19,7 @@ def with_nan() -> torch.Tensor:
     return flow
 
 
-@pytest.mark.parametrize(("motion", "how", "says"), [
+@pytest.mark.parametrize(("motion", "how", "message"), [
     pytest.param(with_nan(), {}, "from frame 2 to 3 has NaN", id="NaN"),
     pytest.param(still()[0], {}, r"\[2, 32, 48\] must be \[frames - 1, 2", id="one flow without its axis"),
     pytest.param(still().movedim(1, -1), {}, r"\[4, 32, 48, 2\] must be", id="channels last"),
@@ -29,7 +29,7 @@ def with_nan() -> torch.Tensor:
     pytest.param(still(6), {}, "over 6 frames .* use 5 or 9 frames", id="frames that do not fit"),
     pytest.param(still(6), {"causal": False}, "over 6 frames .* use 4 or 8 frames", id="frames that do not fit groups"),
     pytest.param(still(3), {"causal": False}, "over 3 frames .* use 4 frames", id="too few frames"),
-    pytest.param("left", {}, "motion=str has no flow", id="a word"),
+    pytest.param("left", {}, "motion=str has no flow", id="text"),
     pytest.param(
         Similar(), {"method": "bipartite", "temporal": 1}, "motion=Similar has no flow", id="maps for the flow method"
     ),
@@ -41,23 +41,23 @@ def with_nan() -> torch.Tensor:
     pytest.param(still(), {"strength": math.nan}, "strength=nan must be between", id="strength of NaN"),
     pytest.param(still(), {"degradation": -0.1}, "degradation=-0.1 must be between 0 and 1", id="degradation"),
     pytest.param(still(), {"degradation": 0.5, "strength": 0.5}, "set the same thing", id="both"),
-    pytest.param(still(), {"cutoff": 0.0}, "cutoff=0.0 must be above 0", id="cutoff of nothing"),
+    pytest.param(still(), {"cutoff": 0.0}, "cutoff=0.0 must be above 0", id="cutoff of 0"),
     pytest.param(still(), {"temporal": 0}, "temporal=0 must be at least", id="temporal"),
     pytest.param(still(), {"channels": 0}, "channels=0 must be at least", id="channels"),
 ])  # fmt: skip
-def test_bad_input_is_named(motion: object, how: dict, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_input_is_named(motion: object, how: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         warped_noise(motion, **how)
 
 
-@pytest.mark.parametrize(("indices", "shape", "says"), [
+@pytest.mark.parametrize(("indices", "shape", "message"), [
     pytest.param([2], (16, 4, 6), "latent frame 2 is outside .* 0 to 1", id="a clip longer than the motion"),
     pytest.param([0], (16, 8, 6), "8 x 6 .* 64 x 48 px; this one has 32 x 48", id="another size"),
 ])  # fmt: skip
 def test_frames_and_shapes_beyond_the_motion_are_refused(
-    indices: list[int], shape: tuple[int, int, int], says: str
+    indices: list[int], shape: tuple[int, int, int], message: str
 ) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         WarpedNoise(still()).frames(indices, shape)
 
 

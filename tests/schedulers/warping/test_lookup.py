@@ -1,4 +1,4 @@
-"""Texels of an image's samples: refined samples follow the motion, and no way of counting changes the
+"""Noise-texture lookup: refined samples follow the motion, and the partition of the work does not change the
 noise."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 class Halves:
-    """The left half is near and scaled up, the right half far away on a plane of its own."""
+    """The left half is near and scaled up; the right half is far away, on a separate plane."""
 
     frames, height, width = 2, 64, 64
 
@@ -56,7 +56,7 @@ def test_refined_samples_follow_the_motion(maps: Any, finer: int) -> None:
 
 
 @pytest.mark.parametrize("finer", [1, 2, 3])
-def test_every_place_on_the_screen_has_one_sample_in_its_own_latent(finer: int) -> None:
+def test_every_screen_position_has_one_sample_in_its_latent(finer: int) -> None:
     view = View(Similar(height=24, width=32), 1, 8, CPU)
     edge = 8 * TEXELS * finer
     column, row = view.place(torch.arange(3 * 4 * edge**2), finer)
@@ -68,14 +68,14 @@ def test_every_place_on_the_screen_has_one_sample_in_its_own_latent(finer: int) 
 @pytest.mark.parametrize(
     ("maps", "finer"),
     [
-        pytest.param(Similar(dx=3.3), 1, id="a move misses nothing"),
-        pytest.param(Similar(1.7), 1, id="zooming in shares"),
-        pytest.param(Similar(0.98), 1, id="hardly any is missed"),
-        pytest.param(Similar(0.8), 2, id="zooming out misses some"),
+        pytest.param(Similar(dx=3.3), 1, id="a pan misses no texel"),
+        pytest.param(Similar(1.7), 1, id="zooming in: several samples per texel"),
+        pytest.param(Similar(0.98), 1, id="hardly any texel is missed"),
+        pytest.param(Similar(0.8), 2, id="zooming out misses some texels"),
         pytest.param(Similar(0.4), 3, id="or more"),
-        pytest.param(Similar(0.1), 4, id="or more than can be asked for"),
+        pytest.param(Similar(0.1), 4, id="or more than the maximum"),
         pytest.param(Similar(degrees=40), 2, id="turning leaves gaps"),
-        pytest.param(Constant(), 1, id="one point cannot be missed"),
+        pytest.param(Constant(), 1, id="one point is never missed"),
     ],
 )
 def test_samples_are_as_fine_as_the_texture_in_view(maps: Any, finer: int) -> None:
@@ -114,19 +114,19 @@ FLOWS = [
         pytest.param(warp_lookup, "_DENSE", 0, id="sorted instead of numbered"),
         pytest.param(warp_lookup, "_PART", 300, id="latents in small parts"),
         pytest.param(warp_texture, "_BOXED", 0, id="each sample hashed"),
-        pytest.param(warp_texture, "_BOXED", 1e9, id="all of each latent's box hashed"),
-        pytest.param(warp_texture, "_BRIDGE", 1, id="the bridge a pair of channels at a time"),
+        pytest.param(warp_texture, "_BOXED", 1e9, id="the full box of each latent hashed"),
+        pytest.param(warp_texture, "_BRIDGE", 1, id="the bridge, two channels at a time"),
         pytest.param(warp_seams, "_PART", 100, id="seams in small parts"),
-        pytest.param(hash_noise, "_WORDS", 64, id="few words at a time"),
+        pytest.param(hash_noise, "_WORDS", 64, id="few hash words at a time"),
     ],
 )
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_partition_of_the_work_changes_nothing(
     flow: torch.Tensor, module: Any, name: str, value: int, monkeypatch: Any
 ) -> None:
-    whole = warped_noise(flow, 5, spatial=4)
+    expected = warped_noise(flow, 5, spatial=4)
     monkeypatch.setattr(module, name, value)
-    torch.testing.assert_close(warped_noise(flow, 5, spatial=4), whole, atol=2e-6, rtol=0)
+    torch.testing.assert_close(warped_noise(flow, 5, spatial=4), expected, atol=2e-6, rtol=0)
 
 
 def test_a_value_is_two_halves_of_its_mixed_word() -> None:

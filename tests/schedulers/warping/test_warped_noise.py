@@ -1,4 +1,4 @@
-"""Warped noise: white and Gaussian in every frame, moving along the motion, whatever is requested in whatever
+"""Warped noise: white and Gaussian in every frame, moved along the motion, for any requested frames in any
 order."""
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def wave(steps: int, size: int) -> torch.Tensor:
 
 @dataclass
 class Similar:
-    """Exact maps: in frames after the first, everything is scaled, turned about the centre and moved."""
+    """Exact maps: after the first frame, the image is scaled, rotated about the centre and translated."""
 
     scale: float = 1.0
     degrees: float = 0.0
@@ -77,7 +77,7 @@ class Similar:
 
 @dataclass
 class Constant:
-    """Every point shows the same point, or nothing that is known."""
+    """Every pixel shows the same point, or an unknown one."""
 
     layer: int = 0
     frames: int = 2
@@ -89,7 +89,7 @@ class Constant:
 
 
 class World:
-    """The procedural world's exact maps: the background is layer 0, the thing on it layer 1; planes are scaled to frame
+    """The procedural world's exact maps: the background is layer 0, the object on it layer 1; planes are scaled to frame
     0's px."""
 
     def __init__(self, scene: Scene, frames: int, size: int) -> None:
@@ -111,7 +111,6 @@ def scene(motion: str, camera: str | None = None) -> Scene:
 
 
 # --- the field
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_mixer_wraps_as_the_published_one() -> None:
@@ -147,11 +146,11 @@ def test_the_field_is_white(x0: int, y0: int, layer: int) -> None:
 
 def test_a_cell_does_not_depend_on_the_other_cells_of_a_call() -> None:
     field, (x, y) = HashField(5, "test"), grid(16)
-    whole = field.at(2, x, y, 5)
-    assert torch.equal(field.at(2, x[7:9], y[7:9], 5), whole[:, 7:9])
-    assert torch.equal(field.at(2, x, y, 2), whole[:2])
+    full = field.at(2, x, y, 5)
+    assert torch.equal(field.at(2, x[7:9], y[7:9], 5), full[:, 7:9])
+    assert torch.equal(field.at(2, x, y, 2), full[:2])
     far = torch.cat([x, torch.tensor([10**6], dtype=torch.int32)]), torch.cat([y, torch.tensor([0], dtype=torch.int32)])
-    assert torch.equal(field.at(torch.full_like(far[0], 2), *far, 5)[:, :-1], whole)
+    assert torch.equal(field.at(torch.full_like(far[0], 2), *far, 5)[:, :-1], full)
 
 
 def test_seeds_streams_layers_and_channels_are_independent() -> None:
@@ -163,7 +162,6 @@ def test_seeds_streams_layers_and_channels_are_independent() -> None:
 
 
 # --- exactness
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", METHODS)
@@ -182,7 +180,7 @@ def test_strength_0_is_addressed_noise_bit_for_bit(how: dict) -> None:
 @pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-2, 0), (0, 4), (2, -4)])
 def test_an_integer_shift_moves_the_noise_exactly(how: dict, dx: int, dy: int) -> None:
     noise = warped_noise(pan(dx, dy), channels=3, spatial=4, temporal=4, **how)[0]
-    sx, sy = dx, dy  # 4 frames of the move are dx, dy latents of 4 px
+    sx, sy = dx, dy  # 4 frames of the motion amount to dx, dy latents of 4 px
     first, last = noise[:, 0], noise[:, 1]
     rows, columns = slice(max(sy, 0), 8 + min(sy, 0)), slice(max(sx, 0), 12 + min(sx, 0))
     before = slice(max(-sy, 0), 8 + min(-sy, 0)), slice(max(-sx, 0), 12 + min(-sx, 0))
@@ -193,11 +191,11 @@ def test_an_integer_shift_moves_the_noise_exactly(how: dict, dx: int, dy: int) -
 @pytest.mark.parametrize("order", [[[0], [1], [2], [3]], [[3], [1], [0, 2]], [[2, 1], [3, 0]]], ids=str)
 def test_segments_and_order_change_nothing(how: dict, order: list[list[int]]) -> None:
     flow = affine(turn(2, 1.03), 12, 48)
-    whole = WarpedNoise(flow, 2, **how).frames(range(4), (4, 6, 6))
+    full = WarpedNoise(flow, 2, **how).frames(range(4), (4, 6, 6))
     source = WarpedNoise(flow, 2, **how)
-    for chunk in order:
-        assert torch.equal(source.frames(chunk, (4, 6, 6)), whole[:, :, chunk])
-    assert torch.equal(warped_noise(flow, 4, seed=2, **how), whole)
+    for indices in order:
+        assert torch.equal(source.frames(indices, (4, 6, 6)), full[:, :, indices])
+    assert torch.equal(warped_noise(flow, 4, seed=2, **how), full)
 
 
 def test_a_channel_does_not_depend_on_how_many_there_are() -> None:
@@ -215,7 +213,6 @@ def test_split_noise_sums_to_its_source() -> None:
 
 
 # --- statistics
-# ---------------------------------------------------------------------------------------------------------------
 
 SIZE = 256
 MOTIONS = {
@@ -268,14 +265,13 @@ def test_variance_does_not_drift(how: dict, matrix: list[list[float]]) -> None:
 
 
 # --- coherence
-# ----------------------------------------------------------------------------------------------------------------
 
 SLOW = [(1 / 6, 48), (0.4, 20), (1 / 3, 48), (0.6, 40)]
 
 
 @pytest.mark.parametrize(("how", "least", "most"), [
     pytest.param({"method": "texture"}, 0.99, 1.01, id="texture"),
-    pytest.param({"method": "bipartite"}, 0.9, 1.01, id="bipartite with what rounding leaves over"),
+    pytest.param({"method": "bipartite"}, 0.9, 1.01, id="bipartite with the residual of rounding"),
     pytest.param({"method": "bipartite", "compat": True}, -0.1, 0.1, id="rounded as published, on the pixel grid"),
 ])  # fmt: skip
 @pytest.mark.parametrize(("speed", "steps"), SLOW)
@@ -288,7 +284,7 @@ def test_slow_pans_carry_the_noise(how: dict, least: float, most: float, speed: 
 @pytest.mark.parametrize(
     "matrix", [turn(0.7), turn(0, 1.015), turn(0, 1 / 1.015)], ids=["turned", "zoomed in", "zoomed out"]
 )
-def test_there_and_back_is_the_same_noise(matrix: list[list[float]]) -> None:
+def test_a_motion_and_its_inverse_restore_the_noise(matrix: list[list[float]]) -> None:
     back = torch.linalg.inv(torch.tensor(matrix)).tolist()
     flow = torch.cat([affine(matrix, 16, 128), affine(back, 16, 128)])
     noise = warped_noise(flow, channels=8, temporal=32)[0, :, :, 4:-4, 4:-4]
@@ -302,7 +298,7 @@ def test_there_and_back_is_the_same_noise(matrix: list[list[float]]) -> None:
     pytest.param(Similar(1.05), 0.96, id="zoom in"),
     pytest.param(Similar(2.1), 0.94, id="zoom in by 2"),
     pytest.param(Similar(0.95), 0.95, id="zoom out"),
-    pytest.param(Similar(0.55), 0.94, id="zoom out by 2: all of the texture is asked"),
+    pytest.param(Similar(0.55), 0.94, id="zoom out by 2: the entire texture is sampled"),
     pytest.param(Similar(degrees=5), 0.97, id="turn"),
     pytest.param(Similar(degrees=45), 0.96, id="turn by 45 degrees"),
 ])  # fmt: skip
@@ -344,10 +340,10 @@ def test_an_object_carries_its_noise_across_the_background() -> None:
 
 
 @pytest.mark.parametrize(("motion", "camera", "tail_px"), [
-    pytest.param("moves right", None, 1e-4, id="a thing moves"),
-    pytest.param("moves up", "pans left", 1e-4, id="a thing and the camera move"),
-    pytest.param("grows", None, 1e-4, id="a thing grows"),
-    pytest.param("spins", "zooms in", 1.5, id="a quarter turn in a zoom: its rim drifts"),
+    pytest.param("moves right", None, 1e-4, id="an object moves"),
+    pytest.param("moves up", "pans left", 1e-4, id="an object and the camera move"),
+    pytest.param("grows", None, 1e-4, id="an object grows"),
+    pytest.param("spins", "zooms in", 1.5, id="a quarter turn in a zoom: drift at the edge"),
 ])  # fmt: skip
 def test_composed_flow_matches_the_exact_maps_of_the_world(motion: str, camera: str | None, tail_px: float) -> None:
     world = World(scene(motion, camera), 33, 64)
@@ -364,9 +360,9 @@ def test_composed_flow_matches_the_exact_maps_of_the_world(motion: str, camera: 
 
 def test_a_measured_backward_flow_decides_what_is_in_front() -> None:
     forward, backward = still(2, 32, 48), still(2, 32, 48)
-    forward[0, 0, 8:24, 8:24] = 8  # a square jumps right, over the ground
+    forward[0, 0, 8:24, 8:24] = 8  # a square jumps right, over the background
     backward[0, 0, 8:24, 16:32] = -8
-    backward[0, 0, 8:24, 8:16] = 3  # what it leaves behind matches nothing
+    backward[0, 0, 8:24, 8:16] = 3  # the uncovered background has no match
     layer, u, _ = FlowMaps(forward, backward).texture(
         1, *torch.meshgrid(torch.arange(48) + 0.5, torch.arange(32) + 0.5, indexing="xy")
     )
@@ -375,18 +371,17 @@ def test_a_measured_backward_flow_decides_what_is_in_front() -> None:
     assert (layer[:, 34:] == 0).all()
 
 
-# --- how much is kept
-# ---------------------------------------------------------------------------------------------------------
+# --- degradation and mixing
 
 
 @pytest.mark.parametrize(
-    ("gamma", "kept"), [(0, 1), (0.2, 0.970), (0.3, 0.919), (0.5, 0.707), (0.7, 0.394), (0.9, 0.110), (1, 0)]
+    ("gamma", "expected"), [(0, 1), (0.2, 0.970), (0.3, 0.919), (0.5, 0.707), (0.7, 0.394), (0.9, 0.110), (1, 0)]
 )
-def test_correlation_of_degradation(gamma: float, kept: float) -> None:
-    assert correlation_of_degradation(gamma) == pytest.approx(kept, abs=5e-4)
+def test_correlation_of_degradation(gamma: float, expected: float) -> None:
+    assert correlation_of_degradation(gamma) == pytest.approx(expected, abs=5e-4)
     flow = still(1, 256, 256)
     pure, mixed = warped_noise(flow), warped_noise(flow, degradation=gamma)
-    assert correlation(pure, mixed) == pytest.approx(kept, abs=0.03)
+    assert correlation(pure, mixed) == pytest.approx(expected, abs=0.03)
     assert mixed.std() == pytest.approx(1, abs=0.02)
 
 
@@ -402,15 +397,14 @@ def test_the_low_pass_mix_stays_white(cutoff: float) -> None:
 
 def test_the_low_pass_mix_of_a_clip_is_per_frame() -> None:
     flow = pan(2, 0, 9, 64, 64)
-    whole = warped_noise(flow, cutoff=0.2, strength=0.8)
-    assert torch.equal(WarpedNoise(flow, cutoff=0.2, strength=0.8).frames([2], (16, 8, 8)), whole[:, :, 2:])
+    full = warped_noise(flow, cutoff=0.2, strength=0.8)
+    assert torch.equal(WarpedNoise(flow, cutoff=0.2, strength=0.8).frames([2], (16, 8, 8)), full[:, :, 2:])
 
 
 # --- as a noise source, dtypes, layouts
-# ---------------------------------------------------------------------------------------
 
 
-def test_it_is_a_noise_source() -> None:
+def test_warped_noise_is_a_noise_source() -> None:
     source: NoiseSource = WarpedNoise(pan(1), seed=7)
     assert source.frames([1, 0], (16, 4, 6)).shape == (1, 16, 2, 4, 6)
     mine, plain = source.generators(3, 2), AddressedNoise(7).generators(3, 2)
@@ -446,16 +440,15 @@ def test_devices_agree(how: dict, device: str) -> None:
     pytest.param(49, 4, True, 13, id="CogVideoX, Wan"),
     pytest.param(9, 8, True, 2, id="LTX"),
     pytest.param(16, 1, False, 16, id="AnimateDiff"),
-    pytest.param(16, 1, True, 16, id="one frame a latent either way"),
+    pytest.param(16, 1, True, 16, id="one frame per latent either way"),
     pytest.param(16, 4, False, 4, id="groups without a first frame"),
     pytest.param(1, 4, True, 1, id="one image"),
 ])  # fmt: skip
 def test_layouts(frames: int, temporal: int, causal: bool, latents: int) -> None:
     noise = warped_noise(pan(8 / temporal, 0, frames, 16, 256), 4, temporal=temporal, causal=causal)
     assert noise.shape == (1, 4, latents, 2, 32)
-    for f in range(1, latents):  # a latent to the right with each
+    for f in range(1, latents):  # one latent to the right per latent frame
         assert torch.equal(noise[:, :, f, :, f:], noise[:, :, 0, :, :-f])
 
 
 # --- bad input
-# ----------------------------------------------------------------------------------------------------------------
