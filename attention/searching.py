@@ -115,7 +115,9 @@ def default_query_block(device: torch.device) -> int:
     return 256 if device.type == "cpu" else 128
 
 
-def _measure(query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator):  # type: ignore[no-untyped-def]
+def _measure(  # type: ignore[no-untyped-def]
+    query, key, rows, query_block, key_block, lse, scale, key_mask, audit_rows, error, generator
+):
     """(mass of each tile, rows summing to 1, [b, h, p, q]; the audit by random rows, or by all)."""
     length = query.shape[2]
     p = block_count(length, query_block)

@@ -85,7 +85,9 @@ class _Head(NamedTuple):
     valid: torch.Tensor | None
 
     @classmethod
-    def from_tokens(cls, block_map: BlockMap, query, out, lse, key, value, valid) -> _Head:  # type: ignore[no-untyped-def]
+    def from_tokens(  # type: ignore[no-untyped-def]
+        cls, block_map: BlockMap, query, out, lse, key, value, valid
+    ) -> _Head:
         """From tensors whose first axis is tokens."""
         m, n = block_map.query_block, block_map.key_block
         query, out, lse = (x.unflatten(0, (-1, m)) for x in (query, out, lse))

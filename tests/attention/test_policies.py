@@ -138,7 +138,8 @@ def test_a_state_may_be_used_again(row: PolicyRow) -> None:
         assert (first.density, first.searched, first.recall, first.why) == (
             second.density, second.searched, second.recall, second.why,
         )  # fmt: skip
-        assert (first.out is None and second.out is None) or torch.equal(first.out, second.out)  # type: ignore[arg-type]
+        neither = first.out is None and second.out is None
+        assert neither or torch.equal(first.out, second.out)  # type: ignore[arg-type]
         state = after
 
 

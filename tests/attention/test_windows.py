@@ -57,7 +57,11 @@ def test_windows_that_take_turns_search_at_their_next_step(policy: str) -> None:
     sets = (BRANCHES[:3], BRANCHES[3:])
     outputs, searches = run(model, config, lambda step: sets[step % 2])
     for index in (0, 1):
-        expected, searched = run(model, config, lambda step, i=index: sets[i] if step % 2 == i else ())  # type: ignore[misc]
+        expected, searched = run(
+            model,
+            config,
+            lambda step, i=index: sets[i] if step % 2 == i else (),  # type: ignore[misc]
+        )
         assert all(all(map(torch.equal, outputs[b], expected[b])) and searches[b] == searched[b] for b in sets[index])
     if policy == "adaspa":  # due from steps 1 and 5 on
         assert all(searches[b] == [2, 6] for b in sets[0]) and all(searches[b] == [1, 5] for b in sets[1])

@@ -35,7 +35,13 @@ REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
     ("both", MOTION, lambda: EncoderPropagation(max_error=0.1, keys="fd"), InputError, "are both given"),
     ("a list without 0", MOTION, lambda: EncoderPropagation(keys=(1, 2)), InputError, "begin with 0"),
     ("an unsorted list", MOTION, lambda: EncoderPropagation(keys=(0, 3, 2)), InputError, "must rise"),
-    ("a list with a fraction", MOTION, lambda: EncoderPropagation(keys=(0, 1.5)), InputError, "whole numbers"),  # type: ignore[arg-type]
+    (
+        "a list with a fraction",
+        MOTION,
+        lambda: EncoderPropagation(keys=(0, 1.5)),  # type: ignore[arg-type]
+        InputError,
+        "whole numbers",
+    ),
     ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
     (
         "an unknown boundary",

@@ -95,7 +95,10 @@ def test_a_branch_does_not_depend_on_the_others(tiny: Tiny, boundary: str) -> No
         keys=(0, 1, 4, 6), boundary=boundary, micro_batch=1 if boundary in ("output", "cut:1,2") else 4
     )
     with attach(model, config, scheduler=Schedule()) as handle:
-        alone = {branch: run(handle, model, tiny, lambda _, b=branch: (b,), 6)[branch] for branch in BRANCHES}  # type: ignore[misc]
+        alone = {
+            branch: run(handle, model, tiny, lambda _, b=branch: (b,), 6)[branch]  # type: ignore[misc]
+            for branch in BRANCHES
+        }
         for order in ORDERS[1:]:
             together = run(handle, model, tiny, lambda _, o=order: o, 6)  # type: ignore[misc]
             assert all(equal(together[branch], alone[branch]) for branch in BRANCHES)
@@ -280,7 +283,10 @@ def test_caches_of_diffusers_separate_windows(cache: str) -> None:
 
     ratios = {"mag_ratios": [1.0] * STEPS} if cache.startswith("magcache") else {}
     with attach_library(model, cache, steps=STEPS, is_guidance_distilled=True, **ratios) as handle:
-        alone = {branch: run_branches(handle, lambda _, b=branch: (b,))[branch] for branch in BRANCHES}  # type: ignore[misc]
+        alone = {
+            branch: run_branches(handle, lambda _, b=branch: (b,))[branch]  # type: ignore[misc]
+            for branch in BRANCHES
+        }
         for order in ORDERS:
             together = run_branches(handle, lambda _, o=order: o)  # type: ignore[misc]
             assert all(equal(together[branch], alone[branch]) for branch in BRANCHES)

@@ -109,7 +109,7 @@ def test_a_copy_continues_from_the_same_history(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_custom_solver_takes_one_file_and_one_row(kind: str, custom: None) -> None:
-    """The straight solver is DDIM's step, so it ends at the clean latents that the model knows, with fresh noise too."""
+    """The straight solver is DDIM's step, so it ends at the clean latents known to the model; with fresh noise too."""
     clean = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     for name in ("straight", "renoise"):
         solver = build_solver(name, OWN[kind], 8)

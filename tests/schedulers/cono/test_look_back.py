@@ -75,7 +75,7 @@ def test_permutations_in_limiting_cases(order: list[int], found: list[int]) -> N
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_copied_slots_have_the_noise_of_their_source(plan: LookBack) -> None:
-    """Along any chain of clips."""
+    """Also along a chain of several clips."""
     noise = {"A": list(range(plan.frames))}
     for clip in plan.clips:
         noise[clip.name] = [noise[clip.noise_source][i] for i in clip.order]
@@ -301,7 +301,7 @@ def test_copied_frames_of_later_extensions_follow_too(k: int, refresh: float) ->
 
 
 def test_stochastic_solvers_keyed_by_slot_break_the_identity() -> None:
-    """Generators must be keyed by source: if each clip counts its slots, the noise of the first step differs already."""
+    """Generators must be keyed by source: if they are keyed by slot, the noise of the first step differs already."""
     stream = noise_stream("cono", seed=3, **PAPER.layout)
     assert isinstance(stream, ConoNoise)
     source = sample("euler-a", "epsilon", stream.clip("A", 0), 16, -0.2)

@@ -80,8 +80,8 @@ def test_a_window_is_the_noise_source_of_a_clip(name: str, settings: dict[str, A
     )
     drawn = [seeds(source.generators(step, 4)) for step in (2, 3)]
     assert len({*drawn[0], *drawn[1]}) == 8, "and different noise at each step and frame"
-    all_frames: NoiseSource = stream
-    assert seeds(all_frames.generators(2, 20))[12:] == seeds(source.generators(2, 8))
+    video: NoiseSource = stream
+    assert seeds(video.generators(2, 20))[12:] == seeds(source.generators(2, 8))
 
 
 @pytest.mark.parametrize(("name", "settings"), STREAM_ROWS)

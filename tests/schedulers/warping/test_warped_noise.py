@@ -89,8 +89,8 @@ class Constant:
 
 
 class World:
-    """The procedural world's exact maps: the background is layer 0, the object on it layer 1; planes are scaled to frame
-    0's px."""
+    """Exact maps of the procedural world: layer 0 is the background, layer 1 the object; planes are in pixels of
+    frame 0."""
 
     def __init__(self, scene: Scene, frames: int, size: int) -> None:
         self.frames, self.height, self.width = frames, size, size
