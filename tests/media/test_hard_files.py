@@ -1,4 +1,4 @@
-"""Damaged, odd and hostile files: the right frames or a MediaError, never a wrong clip, a connection or a bomb."""
+"""Damaged, odd and hostile files: the correct frames or a MediaError, never a wrong clip, a connection or a bomb."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def write(
     return path
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_truncated_file_is_an_error(tmp_path: Path, share: float) -> None:
-    whole = Video(clip(40, 96, 64)).save(tmp_path / "a.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
+@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.9])
+def test_a_truncated_file_is_an_error(tmp_path: Path, fraction: float) -> None:
+    data = Video(clip(40, 96, 64)).save(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(MediaError, match=r"truncated|damaged"):
         read_video(tmp_path / "cut.mp4")
 
 
-@pytest.mark.parametrize(("name", "share"), [("a.gif", 0.3), ("a.gif", 0.9), ("a.webm", 0.3), ("a.webm", 0.6)])
-def test_a_truncated_file_without_a_count_is_an_error(tmp_path: Path, name: str, share: float) -> None:
-    whole = Video(clip(40, 96, 64), 8).save(tmp_path / name).read_bytes()
-    (tmp_path / f"cut-{name}").write_bytes(whole[: int(len(whole) * share)])
+@pytest.mark.parametrize(("name", "fraction"), [("a.gif", 0.3), ("a.gif", 0.9), ("a.webm", 0.3), ("a.webm", 0.6)])
+def test_a_truncated_file_without_a_count_is_an_error(tmp_path: Path, name: str, fraction: float) -> None:
+    data = Video(clip(40, 96, 64), 8).save(tmp_path / name).read_bytes()
+    (tmp_path / f"cut-{name}").write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(MediaError, match="truncated"):
         read_video(tmp_path / f"cut-{name}")
 
@@ -96,19 +96,19 @@ def test_alpha_is_returned_separately(tmp_path: Path) -> None:
 
 
 def test_rotation_is_applied(tmp_path: Path) -> None:
-    """A 90 degree turn, put into the track header of an mp4 as phones do."""
+    """A rotation of 90 degrees, written into the track header of an mp4 as phones do."""
     frames = np.zeros((4, 32, 64, 3), np.uint8)
     frames[:, :, :32] = (220, 30, 30)  # the left half is red
     path = Video(frames).save(tmp_path / "a.mp4")
     data = path.read_bytes()
     upright = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    turned = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0x20 << 16, 0, 0x40000000)
+    rotated = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0x20 << 16, 0, 0x40000000)
     at = data.index(b"tkhd")
-    (tmp_path / "b.mp4").write_bytes(data[:at] + data[at:].replace(upright, turned, 1))
+    (tmp_path / "b.mp4").write_bytes(data[:at] + data[at:].replace(upright, rotated, 1))
     video = read_video(tmp_path / "b.mp4")
     assert video.size == (32, 64)
     top, bottom = video.frames[:, :24].mean((0, 1, 2)), video.frames[:, 40:].mean((0, 1, 2))
-    assert top[0] > 180 and bottom[0] < 40  # turned clockwise, left comes to the top
+    assert top[0] > 180 and bottom[0] < 40  # rotated clockwise, the left half is at the top
 
 
 def test_part_of_a_clip(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
 
 
 def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optional fast path; a stand-in is enough to hold its contract where decord is not installed."""
+    """The optional fast path; a stub suffices to test its contract where decord is not installed."""
     path = Video(clip(9)).save(tmp_path / "a.mp4")
     expected = read_video(path).frames
 
@@ -140,9 +140,9 @@ def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.Monkey
     import sys
     import types
 
-    stand_in = types.ModuleType("decord")
-    vars(stand_in).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
-    monkeypatch.setitem(sys.modules, "decord", stand_in)
+    stub = types.ModuleType("decord")
+    vars(stub).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "decord", stub)
     assert np.array_equal(read_video(path, start=2, frames=4, backend="decord").frames, expected[2:6])
 
 

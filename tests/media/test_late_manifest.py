@@ -24,7 +24,7 @@ LATE: dict[str, Any] = {**MANIFEST, "measured": {"seams": [0.25, 1.5], "note": "
 
 
 def write(path: Path, frames: np.ndarray, fps: Fraction | float, early: Any, late: Any = None, at: int = -1) -> Path:
-    """A clip written frame by frame; the late manifest is set before frame `at`, or after the last."""
+    """Write a clip frame by frame; the late manifest is set before frame `at`, or after the last."""
     with VideoWriter(path, fps=fps, size=(frames.shape[2], frames.shape[1]), manifest=early) as writer:
         for index, frame in enumerate(frames):
             if index == at:
@@ -77,7 +77,7 @@ def test_packets_header_and_colours_are_copied_unchanged(tmp_path: Path, suffix:
     assert tags[0] == tags[1] and tags[0][:4] == (1, 1, 1, 1)
     if suffix == ".mp4":
         data = late.read_bytes()
-        assert data.index(b"moov") < data.index(b"mdat"), "the index stands first, so that players can begin at once"
+        assert data.index(b"moov") < data.index(b"mdat"), "the index comes first, so that players can start at once"
 
 
 @KINDS
@@ -100,15 +100,15 @@ def test_a_manifest_changed_in_place_is_written(tmp_path: Path, suffix: str) -> 
 def test_a_copy_is_made_only_if_the_header_is_outdated(
     tmp_path: Path, suffix: str, at: int, copies: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Path] = []
+    copied: list[Path] = []
 
     def counted(path: Path, text: str | None, fps: Fraction) -> None:
-        made.append(path)
+        copied.append(path)
         retag(path, text, fps)
 
     monkeypatch.setattr("videogen.media.writer.retag", counted)
     path = write(tmp_path / f"a{suffix}", clip(130), 8, MANIFEST, LATE, at)
-    assert len(made) == copies and read_manifest(path) == LATE
+    assert len(copied) == copies and read_manifest(path) == LATE
 
 
 @KINDS
@@ -155,7 +155,7 @@ def test_a_disk_that_fills_while_copying_is_a_media_error_and_the_old_file_stays
 
 @KINDS
 def test_frames_are_not_retained(tmp_path: Path, suffix: str) -> None:
-    """The sinks store a few images, however long the clip: none of them has a list of frames."""
+    """The sinks store a few images for any length of the clip: none of them has a list of frames."""
     with VideoWriter(tmp_path / f"a{suffix}", fps=8, size=(48, 32)) as writer:
         for _ in range(3):
             writer.write(clip(30))
@@ -167,7 +167,7 @@ def test_frames_are_not_retained(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_gif_frame_has_its_own_palette(tmp_path: Path) -> None:
-    """Only what changed is stored, yet each frame comes back as it was quantized: moving, repeated, changed in a
+    """Only changed regions are stored, yet each frame is read back as quantized: moving, repeated, changed in a
     corner."""
     from PIL import Image, ImageSequence
 
@@ -176,7 +176,7 @@ def test_a_gif_frame_has_its_own_palette(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gif", frames, 10, None, LATE)
     expected = np.stack([np.asarray(Image.fromarray(f).quantize(256).convert("RGB")) for f in frames])
     with Image.open(path) as image:
-        shown = [(f.info["duration"], np.asarray(f.convert("RGB"))) for f in ImageSequence.Iterator(image)]
+        read_back = [(f.info["duration"], np.asarray(f.convert("RGB"))) for f in ImageSequence.Iterator(image)]
         assert image.info["loop"] == 0
-    assert [ms for ms, _ in shown] == [100] * 7 and np.array_equal(np.stack([f for _, f in shown]), expected)
+    assert [ms for ms, _ in read_back] == [100] * 7 and np.array_equal(np.stack([f for _, f in read_back]), expected)
     assert np.array_equal(Video.open(path).frames, expected)

@@ -43,7 +43,9 @@ def clip(count: int = 9, width: int = 48, height: int = 32) -> np.ndarray:
     ],
     ids=["h264", "vp9", "gif: 256 colours", "png: exact", "h264 odd size", "vp9 odd size"],
 )
-def test_frames_rate_and_manifest_come_back(tmp_path: Path, name: str, width: int, height: int, worst: float) -> None:
+def test_frames_rate_and_manifest_are_read_back(
+    tmp_path: Path, name: str, width: int, height: int, worst: float
+) -> None:
     frames = clip(9, width, height)
     path = Video(frames, Fraction(8), MANIFEST).save(tmp_path / name)
     video = Video.open(path)
@@ -116,7 +118,7 @@ def test_a_killed_writer_leaves_no_partial_file_under_the_final_name(tmp_path: P
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_other_arrays_than_frames_are_refused(frames: np.ndarray, why: str) -> None:
+def test_arrays_that_are_not_frames_are_refused(frames: np.ndarray, why: str) -> None:
     with pytest.raises(InputError, match="uint8"):
         Video(frames)
 
@@ -130,9 +132,9 @@ def test_contact_sheet_has_first_and_last_frame() -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ""], ids=["mp4", "webm", "gif", "folder"])
 @pytest.mark.parametrize(("count", "fps"), [(1, 8), (33, 16), (49, Fraction(30000, 1001)), (120, 24)])
-def test_every_length_and_rate_comes_back(tmp_path: Path, suffix: str, count: int, fps: Fraction) -> None:
-    """Past 40 frames an encoder begins to hand out packets while frames still come: a time base read then is
-    another."""
+def test_every_length_and_rate_is_read_back(tmp_path: Path, suffix: str, count: int, fps: Fraction) -> None:
+    """Beyond 40 frames an encoder returns packets while frames are still being written: a time base read at that point
+    differs."""
     video = Video.open(Video(clip(count), fps).save(tmp_path / f"a{suffix}"))
     assert len(video) == count
     tolerance = 0.02 if suffix == ".gif" else 0.005  # a GIF counts in hundredths of a second
@@ -146,7 +148,7 @@ def test_a_static_gif_has_every_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "words"),
+    ("name", "settings", "message"),
     [
         ("a.avi", {}, "'.avi'"),
         ("a.mp4", {"fps": 1e6}, "fps=1e"),
@@ -155,8 +157,10 @@ def test_a_static_gif_has_every_frame(tmp_path: Path) -> None:
         ("a.gif", {"quality": 10}, "leave it out"),
     ],
 )
-def test_unwritable_settings_are_refused_before_the_run(tmp_path: Path, name: str, settings: dict, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_unwritable_settings_are_refused_before_the_run(
+    tmp_path: Path, name: str, settings: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
         check_target(tmp_path / name, **settings)
 
 

@@ -84,20 +84,20 @@ DEFECTS = [
     pytest.param(cut, {"jump", "jerk", "colour", "sharpness"}, id="hard cut"),
     pytest.param(jump, {"jump"}, id="eight frames missing"),
     pytest.param(flash, {"jump", "colour"}, id="a colour step"),
-    pytest.param(blur, {"sharpness"}, id="blurred from there on"),
+    pytest.param(blur, {"sharpness"}, id="blurred after it"),
     pytest.param(stall, {"stall"}, id="a frame twice"),
-    pytest.param(speed, {"pace"}, id="six times as fast from there on"),
+    pytest.param(speed, {"pace"}, id="six times as fast after it"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "faults"), DEFECTS)
-def test_a_seam_has_its_defect_at_the_join(spoil: Callable[[np.ndarray], np.ndarray], faults: set[str]) -> None:
-    frames = spoil(clip(stride=0.5))
+@pytest.mark.parametrize(("damage", "faults"), DEFECTS)
+def test_a_seam_has_its_defect_at_the_join(damage: Callable[[np.ndarray], np.ndarray], faults: set[str]) -> None:
+    frames = damage(clip(stride=0.5))
     assert faults <= set(seam(frames, 48).faults())
     assert all(seam(frames, at).faults() == () for at in (16, 30))
 
 
-def test_a_seams_figures() -> None:
+def test_the_values_of_a_seam() -> None:
     gray = np.repeat(np.array([10, 12, 14, 16, 18, 30, 32, 34, 36, 38], np.uint8), 5 * 5 * 3).reshape(10, 5, 5, 3)
     found = seam(gray, 5)
     assert (found.frame, found.ratio, found.jerk, found.pace, found.sharpness) == (
@@ -109,30 +109,30 @@ def test_a_seams_figures() -> None:
     )  # steps 2 and 12; bends 0 and 10
     assert found.colour_de == pytest.approx(
         lab(gray[5:9])[..., 0].mean() - lab(gray[1:5])[..., 0].mean(), rel=1e-3
-    )  # greys: L* alone
+    )  # greys: only L* differs
     assert seam(gray[:, ::-1], 5) == found and seam(np.full((20, 4, 4, 3), 7, np.uint8), 9) == Seam(9, 1, 1, 1, 0, 1)
 
 
-def beaten(frames: np.ndarray, frames_per_latent: int) -> np.ndarray:
-    """As from a decoder that leaves a characteristic trace in the frames of each latent."""
+def add_decoder_period(frames: np.ndarray, frames_per_latent: int) -> np.ndarray:
+    """As from a decoder with a characteristic pattern within the frames of each latent."""
     grain = np.random.default_rng(0).integers(-2, 3, (len(frames) // frames_per_latent + 1, *frames.shape[1:]))
     return np.clip(frames.astype(int) + np.repeat(grain, frames_per_latent, 0)[: len(frames)], 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("frames_per_latent", [4, 8])
 def test_the_period_of_a_decoder_is_not_a_seam(frames_per_latent: int) -> None:
-    places = range(24, 80, 8)
-    frames = beaten(clip(), frames_per_latent)
-    assert all("jump" in found.faults() for found in seams(frames, places))
-    assert all(found.faults() == () for found in seams(frames, places, frames_per_latent))
-    spoilt = beaten(cut(clip()), frames_per_latent)
-    assert {"jump", "colour"} <= set(seam(spoilt, 48, frames_per_latent).faults()) and seam(
-        spoilt, 72, frames_per_latent
+    joins = range(24, 80, 8)
+    frames = add_decoder_period(clip(), frames_per_latent)
+    assert all("jump" in found.faults() for found in seams(frames, joins))
+    assert all(found.faults() == () for found in seams(frames, joins, frames_per_latent))
+    damaged = add_decoder_period(cut(clip()), frames_per_latent)
+    assert {"jump", "colour"} <= set(seam(damaged, 48, frames_per_latent).faults()) and seam(
+        damaged, 72, frames_per_latent
     ).faults() == ()
     meter = LongClip(fps=16, window=WINDOW, frames_per_latent=frames_per_latent)
     for start in range(0, 96, 24):
-        meter.add(spoilt[start : start + 24])
-    assert [found == seam(spoilt, found.frame, frames_per_latent) for found in meter.report().seams] == [True] * 3
+        meter.add(damaged[start : start + 24])
+    assert [found == seam(damaged, found.frame, frames_per_latent) for found in meter.report().seams] == [True] * 3
     assert {name.split()[-1] for name in meter.report().faults() if " at " in name} == {"48"}
 
 
@@ -165,8 +165,8 @@ def ramp(frames: np.ndarray, low: float, high: float, change: Callable[[np.ndarr
     )
 
 
-def softened(frame: np.ndarray, share: float) -> np.ndarray:
-    return frame + share * (
+def soften(frame: np.ndarray, amount: float) -> np.ndarray:
+    return frame + amount * (
         (np.roll(frame, 1, 1) + np.roll(frame, -1, 1) + np.roll(frame, 1, 0) + np.roll(frame, -1, 0)) / 4 - frame
     )
 
@@ -175,27 +175,27 @@ RAMPS = [
     pytest.param(lambda f: f, set(), id="clean"),
     pytest.param(lambda f: ramp(f, 0, 25, lambda x, a: x + a * np.array([1, 0.4, 0])), {"colour"}, id="reddens"),
     pytest.param(lambda f: ramp(f, 1, 1.6, lambda x, a: (x - 100) * a + 100), {"contrast"}, id="gains contrast"),
-    pytest.param(lambda f: ramp(f, 0, 0.9, softened), {"sharpness"}, id="blurs"),
+    pytest.param(lambda f: ramp(f, 0, 0.9, soften), {"sharpness"}, id="blurs"),
     pytest.param(lambda f: ramp(f, 0, 220, lambda x, a: x + a), {"colour", "clipped"}, id="over-exposed"),
 ]
 
 
 @pytest.mark.parametrize("scene", STEADY)
-@pytest.mark.parametrize(("spoil", "faults"), RAMPS)
+@pytest.mark.parametrize(("damage", "faults"), RAMPS)
 def test_drift_names_the_drifting_property(
-    spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
+    damage: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
-    found = set(trend(spoil(clip(*scene))).faults())
+    found = set(trend(damage(clip(*scene))).faults())
     assert found >= faults and (faults or not found)
 
 
-def test_drifts_figures() -> None:
+def test_the_values_of_a_drift() -> None:
     segments = [Interval((10.0 + 3 * i, 4.0 * i, 0.0), 2.0 * i, 10 * 2.0**i, 0.01 * i, 8.0 / 2**i) for i in range(4)]
     found = drift(segments, seconds=30)
     assert astuple(found) == pytest.approx((15, 8, 1 / 8, 6, 0.03, 15, 30))
     assert found.faults() == ("colour", "contrast", "sharpness")
     outlier = [*segments[:2], Interval((90.0, 9.0, 9.0), 0.0, 1.0, 1.0, 900.0), *segments[3:]]
-    assert drift(outlier, seconds=30).colour_de < 40  # the mean slope would be pulled further
+    assert drift(outlier, seconds=30).colour_de < 40  # a mean slope would be far larger
 
 
 def test_theil_sen_is_the_median_slope() -> None:
@@ -208,9 +208,9 @@ def test_theil_sen_is_the_median_slope() -> None:
 
 def test_merged_intervals_equal_the_interval() -> None:
     frames = clip()[:20]
-    whole, parts = describe(frames), merge_intervals([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
-    assert parts.lab == pytest.approx(whole.lab) and (parts.sharpness, parts.chroma) == pytest.approx(
-        (whole.sharpness, whole.chroma)
+    expected, parts = describe(frames), merge_intervals([(describe(frames[:13]), 13), (describe(frames[13:]), 7)])
+    assert parts.lab == pytest.approx(expected.lab) and (parts.sharpness, parts.chroma) == pytest.approx(
+        (expected.sharpness, expected.chroma)
     )
     half = np.zeros((2, 4, 4, 3), np.uint8)
     half[:, :2] = 200
@@ -239,7 +239,7 @@ def test_a_looped_clip_repeats_at_the_loop(period: int, grain: int) -> None:
     assert found.faults() == ("repeats",) and (found.second - found.first) % period == 0 and found.similarity <= 1
 
 
-def test_an_orbit_repeats_too_and_long_clips_are_thinned() -> None:
+def test_an_orbit_repeats_and_long_clips_are_subsampled() -> None:
     orbit = render(Scene((Thing("ball", "red", "moves in a circle"),), "black", None, 3), 96, 48).frames
     assert repetition(thumbnails(orbit), WINDOW).similarity > 0.99
     values = np.random.default_rng(0).uniform(0, 255, (1500, 30)).astype(np.float32)
@@ -268,23 +268,23 @@ FROZEN = [
     pytest.param(lambda f: np.concatenate([f[:60], np.repeat(f[60:61], 36, 0)]), ("stops",), 60, id="stops"),
     pytest.param(lambda f: np.repeat(f[:1], 96, 0), ("stops", "still"), 0, id="never moves"),
     pytest.param(
-        lambda f: np.concatenate([f[:30], np.repeat(f[30:31], 8, 0), f[30:88]]), (), 30, id="holds for half a second"
+        lambda f: np.concatenate([f[:30], np.repeat(f[30:31], 8, 0), f[30:88]]), (), 30, id="freezes for half a second"
     ),
 ]
 
 
 @pytest.mark.parametrize("grain", [0, 0.3], ids=["exactly", "with grain"])
-@pytest.mark.parametrize(("spoil", "faults", "at"), FROZEN)
+@pytest.mark.parametrize(("damage", "faults", "at"), FROZEN)
 def test_a_frozen_clip(
-    spoil: Callable[[np.ndarray], np.ndarray], faults: tuple[str, ...], at: int, grain: float
+    damage: Callable[[np.ndarray], np.ndarray], faults: tuple[str, ...], at: int, grain: float
 ) -> None:
-    frames = spoil(clip("moves right", "black", 2)).astype(float)
+    frames = damage(clip("moves right", "black", 2)).astype(float)
     noisy = np.clip(np.rint(frames + np.random.default_rng(0).normal(0, grain, frames.shape)), 0, 255).astype(np.uint8)
     found = freeze(changes(noisy), 16)
     assert found.faults() == faults and found.at == at
 
 
-def test_freezing_in_figures() -> None:
+def test_the_values_of_a_freeze() -> None:
     found = freeze(np.array([9, 1, 1, 9, 0, 0, 1, 9.0]), fps=2)
     assert (found.fraction, found.longest_s, found.at) == (5 / 8, 1.5, 4) and found.faults() == ("stops", "still")
     frames = np.zeros((2, 10, 10, 3), np.uint8)
@@ -317,11 +317,11 @@ def test_metrics_by_segment_equal_those_of_the_entire_clip(sizes: tuple[int, ...
     report = meter.report()
     assert report.frames == 96 and report.freeze == freeze(changes(frames), 16)
     assert report.repetition == repetition(thumbnails(frames), WINDOW)
-    whole = drift([describe(part) for part in np.split(frames, 6)], 6)
+    expected = drift([describe(part) for part in np.split(frames, 6)], 6)
     assert (
         report.drift is not None
-        and report.drift.colour_de == pytest.approx(whole.colour_de)
-        and report.drift.faults() == whole.faults()
+        and report.drift.colour_de == pytest.approx(expected.colour_de)
+        and report.drift.faults() == expected.faults()
     )
     places = [at for at in np.cumsum(np.resize(sizes, 96)).tolist() if 4 <= at <= 92]
     assert [s.frame for s in report.seams] == places
@@ -355,11 +355,11 @@ def test_a_good_continuation_has_no_faults(scene: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("scene", STEADY)
-@pytest.mark.parametrize(("spoil", "faults"), RAMPS[1:])
+@pytest.mark.parametrize(("damage", "faults"), RAMPS[1:])
 def test_drift_of_the_next_frames_is_predicted(
-    spoil: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
+    damage: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
-    frames = spoil(clip(*scene))
+    frames = damage(clip(*scene))
     assert {f"{name} strays" for name in faults} <= set(faults_after(frames[:64], frames[80:]))
     assert not any("strays" in fault for fault in faults_after(frames[:64], frames[80:], same_shot=False))
 
@@ -374,9 +374,9 @@ def test_repetition_by_the_next_frames_is_predicted(back: int) -> None:
 def test_similarity_equals_that_of_the_repetition() -> None:
     values = np.random.default_rng(0).uniform(0, 255, (90, 30))
     values[70:] = values[20:40] + np.random.default_rng(1).normal(0, 40, (20, 30))
-    whole = repetition(values, 40)
-    assert (whole.first, whole.second, whole.frames) == (20, 70, 20)
-    assert similarity(values[:70], values[70:], 40) == pytest.approx(whole.similarity)
+    expected = repetition(values, 40)
+    assert (expected.first, expected.second, expected.frames) == (20, 70, 20)
+    assert similarity(values[:70], values[70:], 40) == pytest.approx(expected.similarity)
     assert similarity(values[:10], values[70:], 40) == -1 and similarity(values[:70], values[:0], 40) == -1
 
 
@@ -386,7 +386,7 @@ BAD = [
         lambda: seam(CLIP, 3), "a join at frame 3 of 20 cannot be evaluated; it needs 4", id="join at the start"
     ),
     pytest.param(lambda: seam(CLIP, 17), "a join at frame 17 of 20", id="join at the end"),
-    pytest.param(lambda: seam(CLIP, 8, 8), "it needs 9 frames on either side", id="join within a frames_per_latent"),
+    pytest.param(lambda: seam(CLIP, 8, 8), "it needs 9 frames on either side", id="join within one latent"),
     pytest.param(
         lambda: seam(CLIP.astype(float), 9), r"must be uint8 .* these are float64 \[20, 8, 8, 3\]", id="floats"
     ),
@@ -395,7 +395,7 @@ BAD = [
     pytest.param(lambda: changes(CLIP[:, :2]), "of 3x3 px or more", id="too small"),
     pytest.param(lambda: thumbnails([1, 2]), "these are list", id="a list"),  # type: ignore[arg-type]
     pytest.param(lambda: drift([describe(CLIP)] * 2, 3), "2 intervals show no trend", id="two segments"),
-    pytest.param(lambda: drift([describe(CLIP)] * 3, 0), "seconds=0 must be above 0", id="no time"),
+    pytest.param(lambda: drift([describe(CLIP)] * 3, 0), "seconds=0 must be above 0", id="zero seconds"),
     pytest.param(
         lambda: repetition(thumbnails(CLIP), 14),
         "20 thumbnails show no repetition beyond a window of 14",
@@ -403,9 +403,9 @@ BAD = [
     ),
     pytest.param(lambda: repetition(thumbnails(CLIP), 1), "beyond a window of 1", id="window of one"),
     pytest.param(lambda: freeze(np.array([]), 16), "0 pairs of frames", id="one frame"),
-    pytest.param(lambda: freeze(np.zeros(3), 0), "at fps=0", id="no rate"),
+    pytest.param(lambda: freeze(np.zeros(3), 0), "at fps=0", id="zero fps"),
     pytest.param(lambda: dynamic(np.array([]), height=8, width=8, fps=8), "without pairs", id="no flow"),
-    pytest.param(lambda: LongClip(fps=0, window=33), "fps=0, window=33, frames_per_latent=1", id="meter without rate"),
+    pytest.param(lambda: LongClip(fps=0, window=33), "fps=0, window=33, frames_per_latent=1", id="meter without fps"),
     pytest.param(lambda: LongClip(fps=16, window=9).report(), "0 frames cannot be evaluated", id="empty meter"),
     pytest.param(
         lambda: [m := LongClip(fps=16, window=9), m.add(CLIP), m.add(CLIP[:, :4])],
@@ -432,18 +432,18 @@ def test_brightness_and_sharpness() -> None:
 @pytest.mark.parametrize(
     ("frames", "frames_per_latent", "found"),
     [
-        pytest.param([8, 12, 16], 4, [3.0], id="a cross-fade is one place, as bad as its worst"),
-        pytest.param([8, 16, 24], 4, [1.0, 3.0, 2.0], id="two beats apart: places of their own"),
+        pytest.param([8, 12, 16], 4, [3.0], id="a cross-fade is one seam, with its largest ratio"),
+        pytest.param([8, 16, 24], 4, [1.0, 3.0, 2.0], id="two latents apart: separate seams"),
         pytest.param([24, 8, 12], 4, [3.0, 1.0], id="in order of the frames"),
     ],
 )
-def test_joins_a_beat_apart_are_one_place(frames: list[int], frames_per_latent: int, found: list[float]) -> None:
+def test_joins_within_one_latent_are_one_seam(frames: list[int], frames_per_latent: int, found: list[float]) -> None:
     seams = tuple(Seam(at, ratio, 1, 1, 0, 1) for at, ratio in zip(frames, (1.0, 3.0, 2.0), strict=True))
     report = LongClipReport(40, seams, Freeze(0, 0, 0), None, None, frames_per_latent)
     assert report.ratios == found and report.median_ratio == pytest.approx(float(np.median(found)))
 
 
-def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
+def test_the_colours_at_the_start_of_a_shot_are_not_drift() -> None:
     dark, bright = (np.full((48, 16, 16, 3), level, np.uint8) for level in (40, 200))
     marked, unmarked = LongClip(fps=8, window=8), LongClip(fps=8, window=8)
     for meter in (marked, unmarked):
@@ -455,8 +455,8 @@ def test_colours_that_a_shot_begins_with_are_no_drift() -> None:
     ).colour_de < 0.1 and unmarked.report().drift.colour_de > 5  # type: ignore[union-attr]
 
 
-def test_a_very_long_clip_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coarser, and still right: a clip that comes round is found."""
+def test_the_memory_for_a_very_long_clip_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report is coarser and still finds a loop."""
     monkeypatch.setattr("videogen.metrics.long_clip._MOST_THUMBNAILS", 64)
     monkeypatch.setattr("videogen.metrics.long_clip._MOST_INTERVALS", 4)
     meter = LongClip(fps=8, window=16)

@@ -36,8 +36,8 @@ def test_tracks() -> None:
     tracks = target + np.array([[[0, 0], [3, 4], [6, 8], [0, 20]]], np.float32)
     error = track_error(tracks, target)
     assert (error.mean_px, error.median_px, error.final_px) == (8.75, 7.5, 20)
-    seen = np.array([[True, True, True, False]] * 2)
-    assert track_error(tracks, target, seen).final_px == 10 and track_error(tracks, target, seen).mean_px == 5
+    visible = np.array([[True, True, True, False]] * 2)
+    assert track_error(tracks, target, visible).final_px == 10 and track_error(tracks, target, visible).mean_px == 5
 
 
 def test_dynamic_degree_uses_the_fastest_twentieth() -> None:
@@ -52,7 +52,9 @@ def test_dynamic_degree_uses_the_fastest_twentieth() -> None:
 PAIR = np.zeros((2, 4, 2))
 BAD = [
     pytest.param(
-        lambda: end_point_error(SHIFT, ZERO[:2]), r"flows \[3, 2, 30, 40\] and \[2, 2, 30, 40\]", id="other length"
+        lambda: end_point_error(SHIFT, ZERO[:2]),
+        r"flows \[3, 2, 30, 40\] and \[2, 2, 30, 40\]",
+        id="a different length",
     ),
     pytest.param(lambda: end_point_error(ZERO[:0], ZERO[:0]), "not empty", id="no flow"),
     pytest.param(lambda: end_point_error(SHIFT * np.nan, ZERO), "flow with 7200 NaN", id="NaN"),

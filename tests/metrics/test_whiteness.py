@@ -1,4 +1,4 @@
-"""Statistics of noise: true noise passes, each kind of wrong noise is found out by its figure, known values,
+"""Statistics of noise: true noise passes, each kind of wrong noise is detected by its statistic, known values,
 refusals."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOISE = white(4, 128, 128)
 
 
 def resampled(mode: str) -> np.ndarray:
-    """Noise turned by 9 degrees and zoomed in by 1.3 as a picture would be: what must never be fed to a model."""
+    """Noise turned by 9 degrees and zoomed in by 1.3 like an image, which must never be fed to a model."""
     c, s = math.cos(math.radians(9)) / 1.3, math.sin(math.radians(9)) / 1.3
     where = affine_grid(torch.tensor([[[c, -s, 0], [s, c, 0]]]), [1, 4, 128, 128], align_corners=False)
     return grid_sample(torch.from_numpy(NOISE[None]).float(), where, mode, align_corners=False)[0].numpy()
@@ -61,19 +61,19 @@ def test_true_noise_has_no_fault(shape: tuple[int, ...], seed: int) -> None:
     pytest.param(np.random.default_rng(0).uniform(-3**0.5, 3**0.5, NOISE.shape), {"kurtosis", "K-S"}, id="uniform"),
     pytest.param(np.concatenate([NOISE[:3], NOISE[:1]]), {"channels"}, id="a channel twice"),
     pytest.param(np.concatenate([NOISE[:3], -NOISE[:1]]), {"channels"}, id="a channel and its negative"),
-    pytest.param(np.sqrt(0.5) * (NOISE + np.roll(NOISE, (1, 1), (1, 2))), {"Moran", "PSD"}, id="neighbours askew"),
+    pytest.param(np.sqrt(0.5) * (NOISE + np.roll(NOISE, (1, 1), (1, 2))), {"Moran", "PSD"}, id="diagonal correlation"),
     pytest.param(np.tile(white(4, 16, 16), (1, 8, 8)), {"PSD"}, id="a tile repeated"),
 ])  # fmt: skip
-def test_wrong_noise_is_found_out(wrong: np.ndarray, found: set[str]) -> None:
+def test_wrong_noise_is_detected(wrong: np.ndarray, found: set[str]) -> None:
     assert {fault.split()[0] for fault in noise_faults(wrong)} >= found
 
 
-def test_a_fault_says_what_how_much_and_what_is_allowed() -> None:
+def test_a_fault_names_the_statistic_its_value_and_the_limit() -> None:
     faults = noise_faults(1.1 * NOISE)
     assert any(fault.startswith("variance 3") and fault.endswith("> 4") for fault in faults), faults
 
 
-def test_the_worst_of_many_may_be_worse() -> None:
+def test_the_limit_grows_with_the_number_of_tests() -> None:
     assert worst_score(1) == 4 and worst_score(120) == pytest.approx(5.06, abs=0.01)
 
 
@@ -136,35 +136,37 @@ def test_extreme_patterns() -> None:
 def places(
     height: int, width: int, zoom: float = 1.0, degrees: float = 0.0, dx: float = 0.0, dy: float = 0.0
 ) -> np.ndarray:
-    """What each pixel shows of the first picture after it was scaled and turned about its centre and moved: [height,
-    width, 2]."""
+    """The position in the first image that each pixel shows after scaling, rotation about the centre and translation.
+
+    [height, width, 2]
+    """
     y, x = np.mgrid[0:height, 0:width] + 0.5
     z = ((x - width / 2 - dx) + 1j * (y - height / 2 - dy)) * np.exp(-1j * np.deg2rad(degrees)) / zoom
     return np.stack([z.real + width / 2, z.imag + height / 2], -1)
 
 
-@pytest.mark.parametrize(("dx", "attainable", "share"), [
+@pytest.mark.parametrize(("dx", "attainable", "fraction"), [
     pytest.param(0, 1, 1, id="rest"),
     pytest.param(16, 1, 10 / 12, id="two latents"),
     pytest.param(4, 0.5**0.5, 11 / 12, id="half a latent"),
     pytest.param(2, 0.625**0.5, 11 / 12, id="a quarter"),
 ])  # fmt: skip
-def test_coherence_of_a_move(dx: int, attainable: float, share: float) -> None:
-    first, whole = white(8, 6, 12), dx // 8
-    later = np.roll(first, whole, 2)
+def test_coherence_of_a_move(dx: int, attainable: float, fraction: float) -> None:
+    first, shift = white(8, 6, 12), dx // 8
+    later = np.roll(first, shift, 2)
     found = coherence(first, later, places(48, 96, dx=dx))
-    assert found.attainable == pytest.approx(attainable) and found.fraction == pytest.approx(share)
+    assert found.attainable == pytest.approx(attainable) and found.fraction == pytest.approx(fraction)
     assert found.correlation == pytest.approx({0: 1, 16: 1, 4: 0.5**0.5, 2: 0.75 / 0.625**0.5}[dx], abs=0.06)
     assert abs(coherence(first, white(8, 6, 12, seed=1), places(48, 96, dx=dx)).correlation) < 0.2
 
 
 def test_content_outside_the_first_frame_is_not_evaluated() -> None:
-    shown, noise = places(16, 32), white(8, 2, 4)
-    shown[3, 5] = np.nan
-    shown[:, 24:] += 99
+    maps, noise = places(16, 32), white(8, 2, 4)
+    maps[3, 5] = np.nan
+    maps[:, 24:] += 99
     wrong = noise.copy()
     wrong[:, 0, 0] = wrong[:, :, 3] = 5
-    found = coherence(noise, wrong, shown)
+    found = coherence(noise, wrong, maps)
     assert found.correlation == pytest.approx(1) and found.fraction == 5 / 8
 
 
@@ -202,11 +204,11 @@ HOLE[1, 2, 3] = np.nan
 BAD: list = [
     pytest.param(lambda: moments(NOISE[None]), r"noise \[1, 4, 128, 128\] cannot be tested", id="a clip"),
     pytest.param(lambda: kolmogorov_smirnov(NOISE[:0]), r"\[0, 128, 128\] cannot", id="no channel"),
-    pytest.param(lambda: noise_faults(NOISE[:, :1, :1]), r"\[4, 1, 1\] cannot", id="one value a channel"),
+    pytest.param(lambda: noise_faults(NOISE[:, :1, :1]), r"\[4, 1, 1\] cannot", id="one value per channel"),
     pytest.param(lambda: morans_i(HOLE), "noise with 1 NaN", id="NaN"),
     pytest.param(lambda: morans_i(NOISE * np.inf), "65536 NaN or infinite", id="infinite"),
     pytest.param(lambda: spectral_flatness(0 * NOISE), "constant channel", id="nothing but zeros"),
-    pytest.param(lambda: morans_i(NOISE, [(0, 0)]), "lags .* must be", id="a lag of nothing"),
+    pytest.param(lambda: morans_i(NOISE, [(0, 0)]), "lags .* must be", id="a lag of 0"),
     pytest.param(lambda: morans_i(NOISE, [(0, 128)]), "less than the noise's 128 x 128", id="a lag beyond the frame"),
     pytest.param(lambda: morans_i(NOISE, []), r"lags \[\] must be", id="no lag"),
     pytest.param(
