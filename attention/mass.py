@@ -18,7 +18,7 @@ from .kernels.triton_support import has_triton
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_CHUNK = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
+_SCORES_AT_ONCE = 1 << 19  # scores at a time on a CPU: they stay in the cache between the product and the sums
 _TALLEST = 512  # rows of them: the more, the less often a product packs its keys
 
 
@@ -111,7 +111,7 @@ def _tile(rows: int, keys: int, key_block: int, device: torch.device) -> tuple[i
     if device.type != "cpu" or not rows:
         return max(1, rows), -(-keys // key_block) * key_block
     tall = min(rows, _TALLEST)
-    return tall, max(1, _CHUNK // tall // key_block) * key_block
+    return tall, max(1, _SCORES_AT_ONCE // tall // key_block) * key_block
 
 
 def _block_sums(weights: torch.Tensor, block: int) -> torch.Tensor:

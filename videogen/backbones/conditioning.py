@@ -59,6 +59,6 @@ class PromptReading:
                 "effect"
             )
         if self.unknown:
-            shown = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
-            notes.append(f"the model does not know {shown}")
+            listed = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
+            notes.append(f"the model does not know {listed}")
         return notes

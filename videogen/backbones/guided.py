@@ -44,11 +44,11 @@ class GuidedClip(Clip):
         text = self._text if window is None else self._text.within(window.slots)
         timestep = self.solver.timesteps[context.index]
         expert = self._backbone.expert(float(timestep), self.solver.train_steps)
-        seen = context.timestep(timestep)
+        given = context.timestep(timestep)
 
         def evaluate(latents: torch.Tensor, text: torch.Tensor, branch: Branch) -> torch.Tensor:
             with context.around(branch):
-                return self._backbone.predict(latents, seen, text, expert)
+                return self._backbone.predict(latents, given, text, expert)
 
         start = None if window is None else window.start
         return guide(evaluate, model_input, text, context.guidance_scale, self._mode, start)

@@ -174,7 +174,7 @@ def digest(source: Path | str) -> str:
     """Digest of a model: a hash over every config, and over each safetensors file's name, size and content.
 
     For files above 64 MiB only the beginning, middle and end of each tensor are hashed, so that a checkpoint of many
-    gigabytes takes a moment. `defaults.json` is left out: its values are in every resolved request.
+    gigabytes takes little time. `defaults.json` is left out: its values are in every resolved request.
     """
     folder = source if isinstance(source, Path) else _hub_folder(source)
     if folder is None:

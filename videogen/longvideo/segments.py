@@ -69,8 +69,8 @@ class Segment:
         """Job latents before which a seam could be visible: at its start, within its cross-fade, between its clips."""
         clips = [number for number, _ in self.emitted]
         between = [self.start + i for i in range(1, len(clips)) if clips[i] != clips[i - 1]]
-        faded = range(self.start + 1, self.start + min(self.fade, len(clips) - 1) + 1)
-        return sorted({*([] if self.first else [self.start]), *faded, *between})
+        cross_fades = range(self.start + 1, self.start + min(self.fade, len(clips) - 1) + 1)
+        return sorted({*([] if self.first else [self.start]), *cross_fades, *between})
 
 
 def find_scenes(timeline: LatentTimeline) -> list[Scene]:

@@ -55,10 +55,10 @@ def repetition(clip: np.ndarray, window: int) -> Repetition:
         )
     stride = -(-len(clip) // _MOST)
     centred = clip[::stride] - clip.mean(0, dtype=np.float64).astype(np.float32)
-    apart, run = -(-window // stride), max(1, window // 2 // stride)
+    distance, run = -(-window // stride), max(1, window // 2 // stride)
     energy, quiet = np.einsum("nv,nv->n", centred, centred, dtype=np.float64), _QUIET_LEVELS**2 * centred.shape[1]
-    best = (-1.0, 0, apart)
-    for lag in range(apart, len(centred) - run + 1):  # one lag at a time: all at once would need as much as a model
+    best = (-1.0, 0, distance)
+    for lag in range(distance, len(centred) - run + 1):  # one lag at a time: all at once would need as much as a model
         together = _run_sums(np.einsum("nv,nv->n", centred[:-lag], centred[lag:]), run)
         power = _run_sums(energy[: len(centred) - lag] + energy[lag:], run)
         similarities = np.where(power > 2 * run * quiet, 2 * together / np.maximum(power, 1e-9), 0.0)

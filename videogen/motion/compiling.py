@@ -78,7 +78,7 @@ def compile_motion(
 def _add_part(layers: list[Layer], part: Motion, clip: Clip, name: str) -> list[Layer]:
     if isinstance(part, Camera):
         camera = [part.homographies(clip.frames, clip.height, clip.width, layer.depth) for layer in layers]
-        return [layer.seen_through(maps) for layer, maps in zip(layers, camera, strict=True)]
+        return [layer.through_camera(maps) for layer, maps in zip(layers, camera, strict=True)]
     if isinstance(part, Drag):
         return [*layers, _drag_layer(part, clip, name)]
     if isinstance(part, CutDrag):

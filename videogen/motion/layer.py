@@ -41,7 +41,7 @@ class Layer:
     field: Field | None = None
     depth: float = 1.0
 
-    def seen_through(self, homographies: np.ndarray) -> Layer:
+    def through_camera(self, homographies: np.ndarray) -> Layer:
         """This layer viewed by a moving camera, given as float64 [f, 3, 3]."""
         return replace(self, to_screen=homographies @ self.to_screen)
 

@@ -81,7 +81,7 @@ class EncoderPropagation:
             )
         for name, least in (("first", 1), ("last", 0), ("frames", 1), ("micro_batch", 1)):
             value = getattr(self, name)
-            if value is not None and (not _is_whole(value) or value < least):
+            if value is not None and (not _is_integer(value) or value < least):
                 raise InputError(f"{name}={value!r} must be a whole number of at least {least}")
         if not isinstance(self.roll_back, bool):
             raise InputError(f"roll_back={self.roll_back!r} must be true or false")
@@ -122,5 +122,5 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -2,7 +2,7 @@
 
 Frames are chosen in turn, f = t mod m, so that each is computed at every m-th key step. In addition those are chosen
 that differ too much from the frame that would be propagated to them; predicted clean latents are compared, as noise
-tells nothing about content. Not from a paper; the gate is a cosine similarity, not an error bound.
+says nothing about content. Not from a paper; the gate is a cosine similarity, not an error bound.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class PropagatedModel(ForwardAttachment):
             leaves, structure = tree.tree_flatten(outputs)
             per_step = [leaf.chunk(len(part)) for leaf in leaves]
             for index, step in enumerate(part):
-                output = tree.tree_unflatten([chunks[index] for chunks in per_step], structure)
+                output = tree.tree_unflatten([parts[index] for parts in per_step], structure)
                 self._ahead[context.branch, step] = output
         return bool(steps)
 

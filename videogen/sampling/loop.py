@@ -52,7 +52,7 @@ class LoopState:
         return self.clip.solver
 
     @property
-    def seen_shape(self) -> tuple[int, ...]:
+    def model_shape(self) -> tuple[int, ...]:
         """[b, c, f, h, w] of what the model is given at once."""
         batch, channels, frames, *sides = self.latents.shape
         return (batch, channels, frames if self.windows is None else self.windows.size, *sides)

@@ -47,7 +47,7 @@ class CleanPrefix(Technique):
         return self._replace_prefix(state)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._frames = state.seen_shape[2]
+        self._frames = state.model_shape[2]
 
     def _replace_prefix(self, state: LoopState) -> LoopState:
         return replace(state, latents=self._add_prefix(state.latents))

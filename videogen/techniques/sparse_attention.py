@@ -24,8 +24,8 @@ class SparseAttentionTechnique(AttachedTechnique):
         self.config, self.visible_frames = config, visible_frames
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self._frames = state.seen_shape[2]
-        grid = backbone.token_grid(state.seen_shape)
+        self._frames = state.model_shape[2]
+        grid = backbone.token_grid(state.model_shape)
         self.handle = attach(backbone.pipeline, self.config, steps=len(plan), grid=grid)
 
     def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:

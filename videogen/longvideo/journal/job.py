@@ -1,7 +1,7 @@
 """Job folder of a long render: whose it is, which request it belongs to, and what a kill left in it.
 
 It has `job.json` (format and request, sealed), `lock` and `chunks/` (the segments). Whatever the format, job.json stays
-sealed plain data with a `format`, so that every version can tell.
+sealed plain data with a `format`, so that every version can read it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from .sections import Sections
 
 
 class CoDenoise(Sections):
-    """The whole model runs per window, so a section costs as many more evaluations as its windows overlap."""
+    """The full model runs per window, so a section costs as many more evaluations as its windows overlap."""
 
     @property
     def stride(self) -> int:
