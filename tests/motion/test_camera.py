@@ -10,27 +10,29 @@ from videogen.motion import Camera, Drag, compile_motion, parse_camera
 from videogen.motion.ease import EASES, points_along, progress
 from videogen.motion.layer import apply
 
-from .flow_camera import fitted_camera
+from .flow_camera import fit_camera
 
 F, H, W = 9, 48, 64
 POINTS = np.array([[32.0, 24.0], [10.5, 7.25], [50.0, 40.0]])
 CENTRE = np.array([W / 2, H / 2])
 
 
-def turned(points: np.ndarray, degrees: float) -> np.ndarray:
+def rotate(points: np.ndarray, degrees: float) -> np.ndarray:
     a = np.deg2rad(degrees)
     return (points - CENTRE) @ np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]).T + CENTRE
 
 
 CLOSED_FORMS = [
     pytest.param(Camera(), POINTS, id="no camera"),
-    pytest.param(Camera(pan=8), POINTS - (8, 0), id="pan to the right: 8 px to the left, everywhere"),
-    pytest.param(Camera(tilt=5), POINTS - (0, -5), id="tilt up: down"),
-    pytest.param(Camera(truck=6), POINTS - (6, 0), id="truck to the right: as far as the background"),
+    pytest.param(Camera(pan=8), POINTS - (8, 0), id="pan to the right: content moves 8 px to the left"),
+    pytest.param(Camera(tilt=5), POINTS - (0, -5), id="tilt up: content moves down"),
+    pytest.param(Camera(truck=6), POINTS - (6, 0), id="truck to the right: the background moves by the full distance"),
     pytest.param(Camera(zoom=1.25), (POINTS - CENTRE) * 1.25 + CENTRE, id="zoom about the centre"),
-    pytest.param(Camera(dolly=0.2), (POINTS - CENTRE) / 0.8 + CENTRE, id="a fifth of the way: larger by 1 / .8"),
-    pytest.param(Camera(roll=30), turned(POINTS, -30), id="rolled clockwise: the image counter-clockwise"),
-    pytest.param(Camera(pan=8, zoom=2), (POINTS - CENTRE) * 2 + CENTRE - (8, 0), id="a pan's px are the screen's"),
+    pytest.param(
+        Camera(dolly=0.2), (POINTS - CENTRE) / 0.8 + CENTRE, id="dolly a fifth of the way: magnification 1 / .8"
+    ),
+    pytest.param(Camera(roll=30), rotate(POINTS, -30), id="roll clockwise: content turns counter-clockwise"),
+    pytest.param(Camera(pan=8, zoom=2), (POINTS - CENTRE) * 2 + CENTRE - (8, 0), id="the px of a pan are screen px"),
 ]
 
 
@@ -52,10 +54,10 @@ def test_a_lens_shifts_its_centre_by_the_pan_and_keeps_lines_straight() -> None:
     maps = Camera(pan=8, fov=60).homographies(F, H, W)
     np.testing.assert_allclose(apply(maps[-1], CENTRE), CENTRE - (8, 0), atol=1e-9)
     edge = apply(maps[-1], np.array([0.0, 24.0]))[0]
-    assert edge < -8.5, "perspective: what is left behind moves faster"
+    assert edge < -8.5, "perspective: the trailing edge moves faster"
 
 
-def test_orbit_keeps_the_centre_and_shows_the_plane_askew() -> None:
+def test_orbit_fixes_the_centre_and_tilts_the_plane() -> None:
     maps = Camera(orbit=30).homographies(F, H, W)
     np.testing.assert_allclose(apply(maps[-1], CENTRE), CENTRE, atol=1e-9)
     top, bottom = (apply(maps[-1], np.array([[60.0, y], [4.0, y]])) for y in (0.0, 48.0))
@@ -71,23 +73,21 @@ def test_nearer_layers_have_more_parallax() -> None:
 
 @pytest.mark.parametrize("fov", [None, 50.0])
 def test_the_fitted_camera_is_the_requested_one(fov: float | None) -> None:
-    fit = fitted_camera(
-        compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow()
-    )
+    fit = fit_camera(compile_motion(Camera(pan=4, tilt=-2, zoom=1.15, roll=6, ease="in_out", fov=fov), F, H, W).flow())
     assert fit.pan_px == pytest.approx(4, rel=0.1) and fit.tilt_px == pytest.approx(-2, rel=0.1)
     assert fit.zoom == pytest.approx(1.15, rel=0.02) and fit.roll_deg == pytest.approx(6, rel=0.02)
 
 
 @pytest.mark.parametrize("ease", EASES)
-def test_eases_go_from_0_to_1_and_never_back(ease: str) -> None:
-    shares = progress(ease, 25)
-    assert shares[0] == 0 and shares[-1] == 1 and (np.diff(shares) > 0).all()
+def test_eases_rise_monotonically_from_0_to_1(ease: str) -> None:
+    fractions = progress(ease, 25)
+    assert fractions[0] == 0 and fractions[-1] == 1 and (np.diff(fractions) > 0).all()
     assert progress(ease, 1).tolist() == [0.0]
     slow = {"linear": (False, False), "in": (True, False), "out": (False, True), "in_out": (True, True)}[ease]
-    assert tuple(bool(step < 0.5 / 24) for step in np.diff(shares)[[0, -1]]) == slow
+    assert tuple(bool(step < 0.5 / 24) for step in np.diff(fractions)[[0, -1]]) == slow
 
 
-def test_a_path_is_crossed_at_constant_speed() -> None:
+def test_a_path_is_traversed_at_constant_speed() -> None:
     points = points_along([(0, 0), (10, 0), (10, 30)], np.linspace(0, 1, 9))
     np.testing.assert_allclose(np.hypot(*np.diff(points, axis=0).T)[[0, 1, 3, 4]], 5)
     assert points[2].tolist() == [10, 0] and points_along([(3, 4)], np.array([0.0, 1.0])).tolist() == [[3, 4], [3, 4]]

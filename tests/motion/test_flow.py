@@ -1,4 +1,4 @@
-"""DIS on the world's exact flow, consistency, the cache, and RAFT's absence."""
+"""Optical flow: DIS against the world's exact flow, consistency, the cache, and missing RAFT requirements."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from videogen.motion import Camera, Drag, FlowPair, compile_motion, consistent, 
 from videogen.motion.flow_cache import FlowCache
 from videogen.motion.flow_raft import build_raft
 
-from .flow_camera import fitted_camera
+from .flow_camera import fit_camera
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
 
-# Stated floors of DIS medium, mean px over the image and over the thing, at 64 px and 16 frames a second.
+# Documented error floors of DIS medium: mean px over the image and over the object, at 64 px and 16 fps.
 FLOORS = [
     *(
         pytest.param(Scene((Thing("square", "red", "stays still"),), "noisy", camera, 3), 0.25, 0.15, id=camera)
@@ -37,30 +37,30 @@ FLOORS = [
 ]
 
 
-@pytest.mark.parametrize(("scene", "everywhere", "thing"), FLOORS)
-def test_dis_measures_the_world(scene: Scene, everywhere: float, thing: float) -> None:
+@pytest.mark.parametrize(("scene", "image_floor", "object_floor"), FLOORS)
+def test_dis_measures_the_flow_of_the_world(scene: Scene, image_floor: float, object_floor: float) -> None:
     clip, target = render(scene, 7, 64), exact_flow(scene, 7, 64)
     pair = flow_both_ways(clip.frames)
-    assert end_point_error(pair.forward, target).mean_px < everywhere
-    assert end_point_error(pair.forward, target, clip.masks[0, :-1] > 0.5).mean_px < thing
+    assert end_point_error(pair.forward, target).mean_px < image_floor
+    assert end_point_error(pair.forward, target, clip.masks[0, :-1] > 0.5).mean_px < object_floor
 
 
 TEXTURE = render(Scene((Thing("ball", "red", "stays still"),), "noisy", None, 5), 1, 64).frames[0]
 
 
-SEEN = [Camera(pan=8), Camera(tilt=-8, ease="in_out"), Camera(zoom=1.2), Camera(pan=6, zoom=0.85, roll=8)]
+CAMERA_MOTIONS = [Camera(pan=8), Camera(tilt=-8, ease="in_out"), Camera(zoom=1.2), Camera(pan=6, zoom=0.85, roll=8)]
 
 
-@pytest.mark.parametrize("camera", SEEN, ids=str)
-def test_a_preview_moves_as_its_plan_says(camera: Camera) -> None:
+@pytest.mark.parametrize("camera", CAMERA_MOTIONS, ids=str)
+def test_the_flow_of_a_preview_agrees_with_its_plan(camera: Camera) -> None:
     """The measured camera is within a tenth of the requested one, and the floor is reported next to the error.
 
     Over every fourth frame: DIS underestimates motion far below a pixel per frame.
     """
     plan = compile_motion(camera, 9, 64, 64)
-    shown = plan.preview(TEXTURE, arrows=False)
-    measured, steps = flow_both_ways(shown), flow_both_ways(shown[::4], preset="fast")
-    fit = fitted_camera(steps.forward, steps.forward_valid)
+    preview = plan.preview(TEXTURE, arrows=False)
+    measured, steps = flow_both_ways(preview), flow_both_ways(preview[::4], preset="fast")
+    fit = fit_camera(steps.forward, steps.forward_valid)
     assert fit.roll_deg == pytest.approx(camera.roll, rel=0.1, abs=0.2)
     assert fit.pan_px == pytest.approx(camera.pan, rel=0.1, abs=0.4) and fit.tilt_px == pytest.approx(
         camera.tilt, rel=0.1, abs=0.4
@@ -75,7 +75,7 @@ def test_a_dragged_object_moves_in_the_measured_flow() -> None:
     noise = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8), (0, 0), 1)
     measured = flow_both_ways(
         plan.preview(noise, arrows=False), preset="fast"
-    ).forward  # `medium` smooths so small a thing away
+    ).forward  # `medium` smooths such a small object away
     assert end_point_error(measured, plan.flow(), plan.masks()[1, :-1] > 0.5).median_px < 0.6
 
 
@@ -83,7 +83,7 @@ def test_consistency_fails_where_something_is_covered_or_leaves() -> None:
     flow, back = np.zeros((2, 20, 20), np.float32), np.zeros((2, 20, 20), np.float32)
     flow[0, :, 5:10], back[0, :, 9:14] = 4, -4
     expected = np.ones((20, 20), bool)
-    expected[:, 10:14] = False  # stands still, and is run over
+    expected[:, 10:14] = False  # static, and covered by the object
     assert np.array_equal(consistent(flow, back), expected)
     out = np.zeros((2, 20, 20), np.float32)
     out[0] = 8
@@ -120,7 +120,7 @@ def test_bad_input(call, message: str) -> None:
         call()
 
 
-def test_raft_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raft_reports_missing_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(UnsupportedError, match="RAFT needs torchvision, which is not installed"):
         flow_both_ways(NOISE, method="raft")
@@ -138,7 +138,7 @@ class StubRaft(torch.nn.Module):
         return [self.shift.view(1, 2, 1, 1).expand(1, 2, 128, 136)]
 
 
-def test_raft_runs_with_its_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raft_runs_with_local_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     weights = SimpleNamespace(C_T_SKHT_V2=SimpleNamespace(url="https://host.example/raft_large.pth"))
     stub = SimpleNamespace(Raft_Large_Weights=weights, raft_large=StubRaft)
@@ -157,22 +157,22 @@ def equal(a: FlowPair, b: FlowPair) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
-def test_cached_flow_equals_the_computed_flow(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_flow_equals_the_computed_flow(separate_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = flow_both_ways(NOISE)
-    assert len(list(own_cache.glob("*.flow"))) == 4
+    assert len(list(separate_cache.glob("*.flow"))) == 4
     monkeypatch.setattr("videogen.motion.flow._estimator", lambda method, preset: pytest.fail)
     assert equal(flow_both_ways(NOISE), first)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty", "long"])
-def test_damaged_entries_are_recomputed(damage: str, own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_entries_are_recomputed(damage: str, separate_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = flow_both_ways(NOISE[:2])
-    kept = {path: path.read_bytes() for path in own_cache.glob("*.flow")}
-    for path, content in kept.items():
+    stored = {path: path.read_bytes() for path in separate_cache.glob("*.flow")}
+    for path, content in stored.items():
         flipped = content[:90] + bytes([content[90] ^ 1]) + content[91:]
         path.write_bytes({"flipped": flipped, "short": content[:-3], "empty": b"", "long": content + b"0"}[damage])
     assert equal(flow_both_ways(NOISE[:2]), first) and "damaged" in caplog.text
-    assert {path: path.read_bytes() for path in kept} == kept
+    assert {path: path.read_bytes() for path in stored} == stored
 
 
 def test_the_cache_respects_its_limit_and_works_without_a_folder(
@@ -186,8 +186,8 @@ def test_the_cache_respects_its_limit_and_works_without_a_folder(
     assert equal(pair, flow_both_ways(NOISE, cache=False)) and caplog.text.count("not cached on disk") == 1
 
 
-def test_each_method_and_image_has_its_own_entry(own_cache: Path) -> None:
+def test_each_method_and_image_has_its_own_entry(separate_cache: Path) -> None:
     flow_both_ways(NOISE[:2])
     flow_both_ways(NOISE[:2], preset="fast")
     flow_both_ways(NOISE[1:])
-    assert len(list(own_cache.glob("*.flow"))) == 6
+    assert len(list(separate_cache.glob("*.flow"))) == 6

@@ -61,7 +61,7 @@ def test_a_clip_as_a_folder(tmp_path: Path) -> None:
         read_flow(tmp_path / "none")
 
 
-def test_files_are_what_other_programs_expect(tmp_path: Path) -> None:
+def test_files_are_compatible_with_other_programs(tmp_path: Path) -> None:
     """Against OpenCV's own reader of .flo, and a KITTI png and a big-endian .pfm written by hand."""
     theirs = cv2.readOpticalFlow(str(write_flow(tmp_path / "a.flo", FLOW[0])))
     assert np.array_equal(np.moveaxis(theirs, -1, 0), FLOW[0])
@@ -88,14 +88,14 @@ DAMAGED = [
     pytest.param(
         "a.flo", GOOD_FLO[:-1], "truncated: its header declares 48 bytes of flow, it has 47", id="flo: within the flow"
     ),
-    pytest.param("a.flo", GOOD_FLO + b"0", "too long", id="flo: more than promised"),
+    pytest.param("a.flo", GOOD_FLO + b"0", "too long", id="flo: longer than declared"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", -3, 2), "size of -3x2 px", id="flo: negative size"),
     pytest.param("a.flo", HEAD + struct.pack("<ii", 1 << 30, 1 << 30), "sides from 1 to 32768", id="flo: huge"),
     pytest.param(
         "a.flo", HEAD + struct.pack("<ii", 4, 4) + NAN.tobytes(), "NaN or infinite flow at 16 places", id="flo: NaN"
     ),
     pytest.param("a.flo", b"", "magic", id="flo: empty"),
-    pytest.param("a.png", GOOD_FLO, "not with a png's magic", id="png: no png"),
+    pytest.param("a.png", GOOD_FLO, "not with a png's magic", id="png: not a png"),
     pytest.param("a.png", GOOD_PNG[:-20], "truncated", id="png: truncated"),
     pytest.param("a.png", FLIPPED, "checksum", id="png: flipped byte"),
     pytest.param("a.png", GRAY, r"KITTI flow is a 16-bit RGB png", id="png: gray"),
@@ -112,7 +112,7 @@ DAMAGED = [
     ),
     pytest.param("a.npz", b"PK\x03\x04broken", "cannot read flow", id="npz: broken"),
     pytest.param("a.npz", b"", "cannot read flow", id="npz: empty"),
-    pytest.param("a.gif", b"", "is not a flow file; use one of .flo", id="another suffix"),
+    pytest.param("a.gif", b"", "is not a flow file; use one of .flo", id="an unknown suffix"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_damaged_files_are_reported(name: str, content: bytes, message: str, tmp
 
 def test_every_truncation_of_every_format_is_an_error(tmp_path: Path) -> None:
     for suffix in (".flo", ".png", ".pfm", ".npz", ".npy"):
-        content = write_flow(tmp_path / f"whole{suffix}", FLOW[0]).read_bytes()
+        content = write_flow(tmp_path / f"complete{suffix}", FLOW[0]).read_bytes()
         for cut in np.linspace(0, len(content) - 1, 25).astype(int):
             (tmp_path / f"cut{suffix}").write_bytes(content[:cut])
             with pytest.raises(InputError):
@@ -143,7 +143,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize(("arrays", "message"), ARRAYS)
-def test_archives_of_something_else(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
+def test_archives_with_other_content_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=message):
         read_flow(tmp_path / "a.npz")

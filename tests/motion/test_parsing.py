@@ -39,7 +39,7 @@ def test_bad_drags(text: str, message: str) -> None:
         parse_drag(text)
 
 
-WHOLE = """
+ALL_LAYERS = """
 [[layer]]
 kind = "drag"
 box = [4, 24, 20, 40]
@@ -60,7 +60,7 @@ path = [[-4, 5], [20, 5]]
 """
 
 
-def written(folder: Path, text: str) -> Path:
+def write_plan(folder: Path, text: str) -> Path:
     (folder / "plan.toml").write_text(text, encoding="utf-8")
     return folder / "plan.toml"
 
@@ -71,7 +71,9 @@ def test_a_plan_file(tmp_path: Path) -> None:
         Sprite(None, ((-4, 5), (20, 5)), image=tmp_path / "ball.png"),
     )
     drag = Drag((4, 24, 20, 40), ((12, 32), (50, 32)), 1.5)
-    assert load_plan(written(tmp_path, WHOLE)) == Compose((drag, Camera(zoom=1.2, ease="in_out"), CutDrag(sprites)))
+    assert load_plan(write_plan(tmp_path, ALL_LAYERS)) == Compose(
+        (drag, Camera(zoom=1.2, ease="in_out"), CutDrag(sprites))
+    )
 
 
 FILES = [
@@ -87,11 +89,11 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "make"), FILES)
 def test_names_are_relative_to_the_plan(text: str, make, tmp_path: Path) -> None:
-    assert load_plan(written(tmp_path, "[[layer]]\n" + text)) == make(tmp_path)
+    assert load_plan(write_plan(tmp_path, "[[layer]]\n" + text)) == make(tmp_path)
 
 
 BAD = [
-    pytest.param("[[layer]", "is not TOML", id="no TOML"),
+    pytest.param("[[layer]", "is not TOML", id="not TOML"),
     pytest.param("", r"has no layer; begin one with \[\[layer\]\]", id="empty"),
     pytest.param("[layer]\nkind = 'camera'", "has no layer", id="one bracket"),
     pytest.param("[[layers]]\nkind = 'camera'", "unknown key 'layers'; did you mean 'layer'", id="layers"),
@@ -99,7 +101,9 @@ BAD = [
     pytest.param("[[layer]]\nkind = 'camra'", "unknown kind of layer 'camra'; did you mean 'camera'", id="kind"),
     pytest.param("[[layer]]\nkind = 'camera'\nzom = 2", "layer 1: unknown key 'zom'; did you mean 'zoom'", id="key"),
     pytest.param("[[layer]]\nkind = 'camera'\nzoom = -2", "layer 1: zoom=-2 must be above 0", id="value"),
-    pytest.param("[[layer]]\nkind = 'drag'\nbox = [1, 2]\npath = [[1, 2]]", "box=.* needs 4 numbers", id="half a box"),
+    pytest.param(
+        "[[layer]]\nkind = 'drag'\nbox = [1, 2]\npath = [[1, 2]]", "box=.* needs 4 numbers", id="box with 2 numbers"
+    ),
     pytest.param(
         "[[layer]]\nkind = 'drag'\npolygon = [1, 2, 3]\npath = [[1, 2]]", "needs points", id="polygon of numbers"
     ),
@@ -121,7 +125,7 @@ BAD = [
 @pytest.mark.parametrize(("text", "message"), BAD)
 def test_bad_plans(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        load_plan(written(tmp_path, text))
+        load_plan(write_plan(tmp_path, text))
 
 
 def test_a_missing_plan(tmp_path: Path) -> None:

@@ -56,53 +56,53 @@ MOTIONS = [
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_maps_and_flow_agree(motion: Motion) -> None:
-    """Follow the flow for one step: it must show the same place of the same layer."""
-    made, grid = plan(motion), pixel_grid(H, W)
+    """One step along the flow leads to the same point of the same layer."""
+    compiled, grid = plan(motion), pixel_grid(H, W)
     for f in range(F - 1):
-        ids, where = made.address(grid, f)
-        later = grid + np.moveaxis(made.flow()[f], 0, -1)
-        same, there = made.address(later, f + 1)
-        seen = (same == ids) & (later > 1).all(-1) & (later < (W - 1, H - 1)).all(-1)
-        assert np.abs(there - where)[seen].max() < 1e-3 and seen.mean() > 0.5
+        ids, where = compiled.address(grid, f)
+        later = grid + np.moveaxis(compiled.flow()[f], 0, -1)
+        later_ids, later_where = compiled.address(later, f + 1)
+        visible = (later_ids == ids) & (later > 1).all(-1) & (later < (W - 1, H - 1)).all(-1)
+        assert np.abs(later_where - where)[visible].max() < 1e-3 and visible.mean() > 0.5
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_shapes_and_invariants_of_every_plan(motion: Motion) -> None:
-    made = plan(motion)
-    count = len(made.layers)
-    assert made.maps().shape == (count, F, H, W, 2) and made.masks().shape == (count, F, H, W)
-    assert made.flow().shape == (F - 1, 2, H, W) and made.flow().dtype == np.float32
-    np.testing.assert_allclose(made.masks().sum(0), 1, atol=1e-5)
-    assert made.mask().shape == (F, H, W) and made.mask().min() >= 0 and made.mask().max() <= 1
-    assert np.array_equal(made.map_at(0), pixel_grid(H, W)), "the first frame stands as it is"
-    assert made.tracks().shape[1:] == (F, 2)
+    compiled = plan(motion)
+    count = len(compiled.layers)
+    assert compiled.maps().shape == (count, F, H, W, 2) and compiled.masks().shape == (count, F, H, W)
+    assert compiled.flow().shape == (F - 1, 2, H, W) and compiled.flow().dtype == np.float32
+    np.testing.assert_allclose(compiled.masks().sum(0), 1, atol=1e-5)
+    assert compiled.mask().shape == (F, H, W) and compiled.mask().min() >= 0 and compiled.mask().max() <= 1
+    assert np.array_equal(compiled.map_at(0), pixel_grid(H, W)), "the first frame is unchanged"
+    assert compiled.tracks().shape[1:] == (F, 2)
     for first in (None, IMAGE):
-        shown = made.preview(first)
-        assert shown.shape == (F, H, W, 3) and shown.dtype == np.uint8
+        preview = compiled.preview(first)
+        assert preview.shape == (F, H, W, 3) and preview.dtype == np.uint8
     u, v = (torch.from_numpy(pixel_grid(H, W)[..., axis].reshape(-1)) for axis in (0, 1))
-    ids, x, y = made.texture(3, u, v)
-    expected = made.address(pixel_grid(H, W), 3)
+    ids, x, y = compiled.texture(3, u, v)
+    expected = compiled.address(pixel_grid(H, W), 3)
     assert np.array_equal(ids, expected[0].reshape(-1)) and np.array_equal(
         torch.stack([x, y], -1), expected[1].reshape(-1, 2)
     )
 
 
 def test_a_drag_moves_only_its_region() -> None:
-    made = plan(Drag(BOX, RIGHT))
-    assert made.tracks()[0].tolist() == [[10 + 4 * f, 22] for f in range(F)]
+    compiled = plan(Drag(BOX, RIGHT))
+    assert compiled.tracks()[0].tolist() == [[10 + 4 * f, 22] for f in range(F)]
     moved = np.roll(MASK, 32, axis=1)
-    assert np.array_equal(made.masks()[1, -1] > 0.5, moved) and np.array_equal(made.mask()[-1] > 0.5, moved)
-    assert np.array_equal(made.holes_at(F - 1), MASK), "where it stood nothing is known"
-    assert np.array_equal(made.flow()[0, 0] == 4, MASK) and (made.flow()[0, 1] == 0).all()
+    assert np.array_equal(compiled.masks()[1, -1] > 0.5, moved) and np.array_equal(compiled.mask()[-1] > 0.5, moved)
+    assert np.array_equal(compiled.holes_at(F - 1), MASK), "the uncovered region is unknown"
+    assert np.array_equal(compiled.flow()[0, 0] == 4, MASK) and (compiled.flow()[0, 1] == 0).all()
     still = np.arange(H) < 12
-    assert np.array_equal(made.preview(IMAGE, arrows=False)[-1][still], IMAGE[still])
-    assert np.array_equal(made.preview(IMAGE, arrows=False)[-1][16:28, 36:48], IMAGE[16:28, 4:16])
+    assert np.array_equal(compiled.preview(IMAGE, arrows=False)[-1][still], IMAGE[still])
+    assert np.array_equal(compiled.preview(IMAGE, arrows=False)[-1][16:28, 36:48], IMAGE[16:28, 4:16])
 
 
 def test_scale_and_rotation_are_reached_at_the_end_about_the_centroid() -> None:
-    made = plan(Drag(BOX, [(30, 5)], scale=2, rotate=90))
+    compiled = plan(Drag(BOX, [(30, 5)], scale=2, rotate=90))
     np.testing.assert_allclose(
-        made.follow(np.array([[10, 22], [16, 22]]), layer=1)[:, -1], [[10, 22], [10, 34]], atol=1e-5
+        compiled.follow(np.array([[10, 22], [16, 22]]), layer=1)[:, -1], [[10, 22], [10, 34]], atol=1e-5
     )
 
 
@@ -114,7 +114,7 @@ REGIONS = [
     pytest.param(((4, 16), (16, 16), (16, 28), (4, 28)), 144, id="polygon"),
     pytest.param(((0, 0), (20, 0), (0, 20)), 200, id="triangle"),
     pytest.param((30, 20, 10), np.pi * 100, id="disc"),
-    pytest.param(None, np.pi * 64, id="none: a disc of a sixth"),
+    pytest.param(None, np.pi * 64, id="none: a disc of a sixth of the size"),
 ]
 
 
@@ -134,7 +134,7 @@ def test_masks_from_files(tmp_path: Path) -> None:
         plan(Drag(tmp_path / "absent.png", RIGHT))
 
 
-def test_a_camera_moves_the_parts_before_it() -> None:
+def test_a_camera_moves_the_layers_before_it() -> None:
     inside, screen = plan(Drag(BOX, RIGHT) + Camera(pan=8)), plan(Camera(pan=8) + Drag(BOX, RIGHT))
     np.testing.assert_allclose(inside.tracks()[0, -1], (34, 22), atol=1e-5)
     np.testing.assert_allclose(screen.tracks()[0, -1], (42, 22), atol=1e-5)
@@ -145,11 +145,11 @@ def test_a_camera_moves_the_parts_before_it() -> None:
 
 def test_later_layers_are_on_top() -> None:
     crossing = Drag((40, 16, 52, 28), [(46, 22), (10, 22)])
-    made = plan(Drag(BOX, RIGHT) + crossing, frames=17)
-    ids, _ = made.address(pixel_grid(H, W), 8)
-    assert ids[22, 28] == 2 and made.masks()[1, 8].sum() < 144 == made.masks()[2, 8].sum()
+    compiled = plan(Drag(BOX, RIGHT) + crossing, frames=17)
+    ids, _ = compiled.address(pixel_grid(H, W), 8)
+    assert ids[22, 28] == 2 and compiled.masks()[1, 8].sum() < 144 == compiled.masks()[2, 8].sum()
     overlap = plan(Drag(BOX, RIGHT) + Drag((10, 16, 22, 28), [(16, 22), (16, 40)]))
-    assert overlap.masks()[1, 0].sum() == 72, "the upper layer has the pixels that both ask for"
+    assert overlap.masks()[1, 0].sum() == 72, "the upper layer has the pixels that both claim"
 
 
 def test_addition_is_flat_and_ordered() -> None:
@@ -161,33 +161,33 @@ def test_addition_is_flat_and_ordered() -> None:
         Compose(())
 
 
-def test_sprites_bring_their_pixels(tmp_path: Path) -> None:
+def test_sprites_show_their_image(tmp_path: Path) -> None:
     rgba = RGBA.copy()
     rgba[..., :3], rgba[0, :, 3] = (200, 100, 50), 0
     cv2.imwrite(str(tmp_path / "s.png"), rgba[..., [2, 1, 0, 3]])
     for image in (rgba, tmp_path / "s.png"):
-        made = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], image=image),)))
-        shown = made.preview(IMAGE, arrows=False)
-        assert np.array_equal(shown[0], IMAGE) and (shown[-1][17:24, 16:24] == (200, 100, 50)).all()
-        assert np.array_equal(shown[-1][16], IMAGE[16]) and not made.holes_at(F - 1).any()
+        compiled = plan(CutDrag((Sprite(path=[(-10, 20), (20, 20)], image=image),)))
+        preview = compiled.preview(IMAGE, arrows=False)
+        assert np.array_equal(preview[0], IMAGE) and (preview[-1][17:24, 16:24] == (200, 100, 50)).all()
+        assert np.array_equal(preview[-1][16], IMAGE[16]) and not compiled.holes_at(F - 1).any()
 
 
 def test_preview_fills_disocclusions_and_draws_arrows() -> None:
     flat = np.full((H, W, 3), (90, 140, 60), np.uint8)
-    made = plan(Camera(pan=20))
-    assert (made.preview(flat, arrows=False) == flat).all() and (made.preview(flat) != flat).any()
-    assert made.holes_at(F - 1).sum() == 20 * H and made.mask()[-1].sum() == (W - 20) * H
+    compiled = plan(Camera(pan=20))
+    assert (compiled.preview(flat, arrows=False) == flat).all() and (compiled.preview(flat) != flat).any()
+    assert compiled.holes_at(F - 1).sum() == 20 * H and compiled.mask()[-1].sum() == (W - 20) * H
     assert plan(Camera(pan=20), frames=1).preview().shape == (1, H, W, 3)
     with pytest.raises(
         InputError, match=r"the first frame must be uint8 \[48, 64, 3\], the plan.s size, not uint8 \[40, 64, 3\]"
     ):
-        made.preview(IMAGE[:40])
+        compiled.preview(IMAGE[:40])
 
 
 def test_a_grid_moves_as_specified() -> None:
-    shown = plan(Camera(pan=8)).preview(arrows=False).astype(int)
-    np.testing.assert_allclose(shown[-1][:, :-8], shown[0][:, 8:], atol=1)
-    back = bilinear(shown[0].astype(float), plan(Camera(zoom=1.5)).map_at(F - 1))
+    preview = plan(Camera(pan=8)).preview(arrows=False).astype(int)
+    np.testing.assert_allclose(preview[-1][:, :-8], preview[0][:, 8:], atol=1)
+    back = bilinear(preview[0].astype(float), plan(Camera(zoom=1.5)).map_at(F - 1))
     assert np.abs(back - plan(Camera(zoom=1.5)).preview(arrows=False)[-1]).mean() < 4
 
 
@@ -220,7 +220,7 @@ BAD = [
     ),
     pytest.param(Camera(pan=3) + Tracks(TRACKS), "Tracks .part 2. moves the entire frame", id="over a camera"),
     pytest.param(Tracks(TRACKS) + Tracks(TRACKS), "put it first, or give it a region", id="two for the entire frame"),
-    pytest.param(Motion(), "Motion is not a motion that can be compiled", id="no motion"),
+    pytest.param(Motion(), "Motion is not a motion that can be compiled", id="not a motion"),
     pytest.param("pan=8", "str is not a motion; use Camera", id="text"),
 ]
 
@@ -239,8 +239,8 @@ BAD_PARTS = [
         id="no point",
     ),
     pytest.param(lambda: Drag(BOX, "10,3"), "must be a list", id="text for a path"),  # type: ignore[arg-type]
-    pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box turned over"),
-    pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of nothing"),
+    pytest.param(lambda: Drag((9, 9, 3, 3), RIGHT), "box .* is empty", id="box with swapped corners"),
+    pytest.param(lambda: Drag((9, 9, 0), RIGHT), "has no radius", id="disc of radius 0"),
     pytest.param(lambda: Drag((9, 9), RIGHT), "has 2 numbers; a box has 4", id="two numbers"),
     pytest.param(lambda: Drag(((1, 1), (2, 2)), RIGHT), "polygon has 2 points and needs at least 3", id="line"),
     pytest.param(lambda: Drag(np.zeros((3, 3, 3)), RIGHT), r"a mask must be \[height, width\]", id="coloured mask"),
@@ -283,13 +283,13 @@ def test_bad_parts(call, message: str) -> None:
     "motion", [Camera(pan=9), Camera(zoom=1.3), Drag(BOX, RIGHT), Drag(BOX, RIGHT) + Camera(pan=-6)], ids=repr
 )
 def test_an_advanced_frame_equals_the_preview(motion: Motion) -> None:
-    """Flat objects too, whose motion is visible only at their outline."""
+    """Also for uniform objects, whose motion is visible only at their outline."""
     first = np.full((H, W, 3), 30, np.uint8)
     first[MASK] = (220, 60, 40)
     planned = plan(motion)
-    shown = planned.preview(first, arrows=False)
+    preview = planned.preview(first, arrows=False)
     for frame in (0, 4):
-        moved = advance_frame(planned, shown[frame], frame).astype(int)
-        assert np.abs(moved - shown[frame + 1]).mean() < 0.35 * max(
-            1.0, np.abs(shown[frame].astype(int) - shown[frame + 1]).mean()
+        moved = advance_frame(planned, preview[frame], frame).astype(int)
+        assert np.abs(moved - preview[frame + 1]).mean() < 0.35 * max(
+            1.0, np.abs(preview[frame].astype(int) - preview[frame + 1]).mean()
         )

@@ -1,4 +1,4 @@
-"""A motion as plain data and back: nothing is lost, and motions that cannot be stored are refused."""
+"""A motion as plain data and back, without loss; motions that cannot be stored are refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_descriptions_of_different_arrays_differ() -> None:
     ("layers", "message"),
     [
         pytest.param([], "list of layers", id="none"),
-        pytest.param("camera", "list of layers", id="a word"),
+        pytest.param("camera", "list of layers", id="text"),
         pytest.param([{"kind": "camera", "pam": 3}], "pan", id="a typo"),
         pytest.param([{"kind": "camera"}, {"kind": "drag", "box": [1, 2, 3]}], "layer 2", id="which layer"),
         pytest.param([3], "kind", id="a number"),
@@ -137,7 +137,7 @@ def test_wrong_backends(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("motion", "whole"),
+    ("motion", "expected"),
     [
         (Drag((0, 0, 8, 8), [(4, 4), (20, 4)]), False),
         (Camera(pan=8), True),
@@ -146,8 +146,8 @@ def test_wrong_backends(text: str) -> None:
         (Transfer(np.zeros((2, 8, 8, 3), np.uint8), region=(0, 0, 4, 4)), False),
     ],
 )
-def test_global_motions(motion: Motion, whole: bool) -> None:
-    assert is_global(motion) is whole
+def test_global_motions(motion: Motion, expected: bool) -> None:
+    assert is_global(motion) is expected
 
 
 def test_latent_mask_is_the_mean_in_space_and_the_maximum_in_time() -> None:

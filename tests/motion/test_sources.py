@@ -27,18 +27,18 @@ GRID = pixel_grid(64, 64)
 REGION = CLIP.masks[0, 0]
 
 
-def test_exact_flow_traces_the_world() -> None:
-    """The thing's pixels lead back to where they were; the ground's, wherever it was seen, to themselves; the rest is
-    new."""
+def test_exact_flow_is_traced_back_to_the_first_frame() -> None:
+    """Pixels of the object are traced back to where they were, background that was visible before to itself; the rest
+    is first visible in a later frame."""
     plan = compile_motion(Flow(EXACT), F, 64, 64)
-    where, births = plan.layers[0].texture(GRID, F - 1)
-    on, off = CLIP.masks[0, -1] > 0.9, CLIP.masks[0, -1] < 0.01
+    where, first_visible = plan.layers[0].texture(GRID, F - 1)
+    foreground, background = CLIP.masks[0, -1] > 0.9, CLIP.masks[0, -1] < 0.01
     travel = CLIP.tracks[0, -1] - CLIP.tracks[0, 0]
-    assert (births[on] == 0).mean() > 0.98
-    assert np.abs(where - (GRID - travel))[on & (births == 0)].max() < 0.15
-    assert np.abs(where - GRID)[off & (births == 0)].max() == 0
-    uncovered = off & (CLIP.masks[0].max(0) > 0.9)
-    assert (births[uncovered] > 0).mean() > 0.9 and plan.holes_at(F - 1)[uncovered].mean() > 0.9
+    assert (first_visible[foreground] == 0).mean() > 0.98
+    assert np.abs(where - (GRID - travel))[foreground & (first_visible == 0)].max() < 0.15
+    assert np.abs(where - GRID)[background & (first_visible == 0)].max() == 0
+    uncovered = background & (CLIP.masks[0].max(0) > 0.9)
+    assert (first_visible[uncovered] > 0).mean() > 0.9 and plan.holes_at(F - 1)[uncovered].mean() > 0.9
     np.testing.assert_allclose(plan.follow(CLIP.tracks[0, :1])[0], CLIP.tracks[0], atol=1e-3)
 
 
@@ -46,14 +46,14 @@ def test_inverted_flow_is_an_inverse() -> None:
     ys, xs = np.mgrid[0:40, 0:40] / 40
     forward = np.stack([3 * np.sin(3 * xs) + ys, 2 * np.cos(4 * ys)])[None].astype(np.float32)
     back, valid = invert(forward, np.ones((1, 40, 40), bool))
-    there = pixel_grid(40, 40) + np.moveaxis(back[0], 0, -1)
+    source = pixel_grid(40, 40) + np.moveaxis(back[0], 0, -1)
     from videogen.motion.interpolation import bilinear
 
-    again = there + bilinear(np.moveaxis(forward[0], 0, -1).astype(float), there)
-    assert valid.mean() > 0.95 and np.abs(again - pixel_grid(40, 40))[valid[0]].max() < 0.02
+    returned = source + bilinear(np.moveaxis(forward[0], 0, -1).astype(float), source)
+    assert valid.mean() > 0.95 and np.abs(returned - pixel_grid(40, 40))[valid[0]].max() < 0.02
 
 
-def test_a_region_carries_its_motion_over_still_ground() -> None:
+def test_a_region_moves_over_a_static_background() -> None:
     plan = compile_motion(Flow(EXACT, region=REGION), F, 64, 64)
     overlap = (
         np.minimum(plan.masks()[1, -1], CLIP.masks[0, -1]).sum()
@@ -66,20 +66,20 @@ def test_a_region_carries_its_motion_over_still_ground() -> None:
 @pytest.mark.parametrize("video", [PANNED.frames, SimpleNamespace(frames=PANNED.frames)], ids=["frames", "clip"])
 def test_transfer_measures_the_camera(video: object) -> None:
     plan = compile_motion(Transfer(video), F, 64, 64)
-    asked = 0.45 * (F - 1)
+    expected = 0.45 * (F - 1)
     middle = plan.map_at(F - 1)[16:48, 16:48] - GRID[16:48, 16:48]
-    assert np.median(middle[..., 0]) == pytest.approx(-asked, abs=0.8) and np.median(middle[..., 1]) == pytest.approx(
-        0, abs=0.4
-    )
+    assert np.median(middle[..., 0]) == pytest.approx(-expected, abs=0.8) and np.median(
+        middle[..., 1]
+    ) == pytest.approx(0, abs=0.4)
 
 
 @pytest.mark.parametrize(("rate", "pace"), [(32, 2.0), (16, 1.0), (12, 0.75), (8, 0.5)])
-def test_a_driving_video_keeps_its_pace(rate: float, pace: float) -> None:
+def test_a_driving_video_plays_at_its_rate(rate: float, pace: float) -> None:
     count = round((F - 1) / max(1, pace)) + 1
     plan = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames, fps=rate)), count, 64, 64, fps=16)
     flow = plan.flow()[:, :, 20:44, 20:44]
-    usual = compile_motion(Transfer(PANNED.frames), F, 64, 64, fps=16).flow()[:, :, 20:44, 20:44]
-    assert np.median(flow[:, 0]) == pytest.approx(pace * np.median(usual[:, 0]), rel=0.12)
+    reference = compile_motion(Transfer(PANNED.frames), F, 64, 64, fps=16).flow()[:, :, 20:44, 20:44]
+    assert np.median(flow[:, 0]) == pytest.approx(pace * np.median(reference[:, 0]), rel=0.12)
     assert np.isfinite(plan.flow()).all()
 
 
@@ -121,10 +121,10 @@ def test_invalid_rates(rate: object) -> None:
 
 def test_the_motion_of_a_slow_driving_video_is_distributed_evenly() -> None:
     stretched = compile_motion(Transfer(SimpleNamespace(frames=PANNED.frames[:7], fps=8)), F, 64, 64, fps=16)
-    whole = compile_motion(Transfer(PANNED.frames[:7]), 7, 64, 64)
+    unstretched = compile_motion(Transfer(PANNED.frames[:7]), 7, 64, 64)
     middle = slice(24, 40)
-    at_end = [plan.map_at(plan.frames - 1)[middle, middle] for plan in (stretched, whole)]
-    np.testing.assert_allclose(np.median(at_end[0], (0, 1)), np.median(at_end[1], (0, 1)), atol=0.2)
+    last_maps = [plan.map_at(plan.frames - 1)[middle, middle] for plan in (stretched, unstretched)]
+    np.testing.assert_allclose(np.median(last_maps[0], (0, 1)), np.median(last_maps[1], (0, 1)), atol=0.2)
 
 
 def test_sources_are_scaled_to_the_clip() -> None:
@@ -143,36 +143,38 @@ def test_a_camera_over_a_moving_background() -> None:
     np.testing.assert_allclose(
         plan.follow(np.array([[10.0, 20.0]]))[0, -1], (2 * (18 - 16) + 16, 2 * 4 + 16), atol=1e-4
     )
-    u, births = plan.layers[0].texture(np.array([[20.0, 24.0]]), 4)
+    u, first_visible = plan.layers[0].texture(np.array([[20.0, 24.0]]), 4)
     np.testing.assert_allclose(u, [[10, 20]], atol=1e-4)
-    assert births.tolist() == [0]
+    assert first_visible.tolist() == [0]
 
 
-def moved(frames: int = F, **rest: Any) -> dict[str, Any]:
+def zooming_tracks(frames: int = F, **rest: Any) -> dict[str, Any]:
     start = np.array([[x, y] for x in (8.0, 32.0, 56.0) for y in (8.0, 32.0, 56.0)])
     return {"tracks": np.stack([32 + (start - 32) * (1 + 0.02 * f) + (f, 0) for f in range(frames)]), **rest}
 
 
 def test_tracks_of_affine_motion_are_followed_exactly(tmp_path: Path) -> None:
-    np.savez(tmp_path / "t.npz", **moved())
+    np.savez(tmp_path / "t.npz", **zooming_tracks())
     plan = compile_motion(Tracks(tmp_path / "t.npz"), F, 64, 64)
     zoom = 1 + 0.02 * (F - 1)
     np.testing.assert_allclose(plan.map_at(F - 1), (GRID - 32 - (F - 1, 0)) / zoom + 32, atol=1e-3)
-    asked = np.moveaxis(np.array(moved()["tracks"]), 0, 1)
-    inside = (asked < 64).all((1, 2))  # what has left goes on as the border does
+    expected = np.moveaxis(np.array(zooming_tracks()["tracks"]), 0, 1)
+    inside = (expected < 64).all((1, 2))  # points outside the frame move like the border
     assert inside.sum() == 6
-    np.testing.assert_allclose(plan.tracks()[inside], asked[inside], atol=1e-3)
-    np.savez(tmp_path / "half.npz", **moved(size=(32, 32)))
+    np.testing.assert_allclose(plan.tracks()[inside], expected[inside], atol=1e-3)
+    np.savez(tmp_path / "half.npz", **zooming_tracks(size=(32, 32)))
     assert compile_motion(Tracks(tmp_path / "half.npz"), F, 64, 64).tracks()[0, 0] == pytest.approx((16, 16))
-    assert compile_motion(Tracks(moved()["tracks"]), F, 640, 640).map_at(2).shape == (640, 640, 2)
+    assert compile_motion(Tracks(zooming_tracks()["tracks"]), F, 640, 640).map_at(2).shape == (640, 640, 2)
 
 
 def test_hidden_points_do_not_count() -> None:
-    tracks, visible = np.array(moved()["tracks"]), np.ones((F, 9), bool)
+    tracks, visible = np.array(zooming_tracks()["tracks"]), np.ones((F, 9), bool)
     tracks[5:, 0], visible[5:, 0] = np.nan, False
     plan = compile_motion(Tracks(tracks), F, 64, 64)
     np.testing.assert_allclose(
-        plan.map_at(F - 1), compile_motion(Tracks(np.array(moved()["tracks"])), F, 64, 64).map_at(F - 1), atol=1e-3
+        plan.map_at(F - 1),
+        compile_motion(Tracks(np.array(zooming_tracks()["tracks"])), F, 64, 64).map_at(F - 1),
+        atol=1e-3,
     )
 
 
@@ -182,12 +184,12 @@ def test_few_points_give_a_translation() -> None:
         np.testing.assert_allclose(values, np.broadcast_to((5.0, -1.0), GRID.shape), atol=1e-6)
 
 
-def saved(folder: Path, **arrays: object) -> Path:
+def save_tracks(folder: Path, **arrays: object) -> Path:
     np.savez(folder / "t.npz", **arrays)  # type: ignore[arg-type]
     return folder / "t.npz"
 
 
-NAN_TRACKS = np.where(np.arange(9)[:, None] == 4, np.nan, np.array(moved()["tracks"]))
+NAN_TRACKS = np.where(np.arange(9)[:, None] == 4, np.nan, np.array(zooming_tracks()["tracks"]))
 HIDDEN = np.repeat(np.arange(F)[:, None] < 6, 9, axis=1)
 BAD = [
     pytest.param(
@@ -196,7 +198,7 @@ BAD = [
     pytest.param(
         lambda p: Transfer(SimpleNamespace(frames=CLIP.frames, fps=32)),
         "13 frames at 32 per second, the clip 13 at 16, which needs 25 of them",
-        id="driving clip over too soon",
+        id="driving clip ends too early",
     ),
     pytest.param(
         lambda p: Transfer(CLIP.frames[:, :48]),
@@ -222,20 +224,28 @@ BAD = [
     pytest.param(
         lambda p: Flow(write_flow(p / "a.flo", EXACT[0])), "a.flo has 1 flow fields, 13 frames need 12", id="one field"
     ),
-    pytest.param(lambda p: Tracks(saved(p, points=1)), "has no 'tracks'", id="archive of something else"),
+    pytest.param(lambda p: Tracks(save_tracks(p, points=1)), "has no 'tracks'", id="archive with other content"),
     pytest.param(lambda p: Tracks(p / "none.npz"), "cannot read tracks", id="no file"),
-    pytest.param(lambda p: Tracks(saved(p, **moved(7))), "tracks 7 frames, the clip has 13", id="tracks too short"),
     pytest.param(
-        lambda p: Tracks(saved(p, tracks=np.zeros((F, 4)))),
+        lambda p: Tracks(save_tracks(p, **zooming_tracks(7))), "tracks 7 frames, the clip has 13", id="tracks too short"
+    ),
+    pytest.param(
+        lambda p: Tracks(save_tracks(p, tracks=np.zeros((F, 4)))),
         r"they must be \[frame, point, 2\]",
         id="tracks of another shape",
     ),
     pytest.param(
-        lambda p: Tracks(saved(p, tracks=NAN_TRACKS)), "NaN or infinite positions of visible points", id="tracks of NaN"
+        lambda p: Tracks(save_tracks(p, tracks=NAN_TRACKS)),
+        "NaN or infinite positions of visible points",
+        id="tracks of NaN",
     ),
-    pytest.param(lambda p: Tracks(saved(p, **moved(visibility=HIDDEN))), "no point .* frame 6", id="all hidden"),
     pytest.param(
-        lambda p: Tracks(saved(p, **moved(size=(64, 48)))), "is 64x48 and the clip 64x64", id="tracked in another shape"
+        lambda p: Tracks(save_tracks(p, **zooming_tracks(visibility=HIDDEN))), "no point .* frame 6", id="all hidden"
+    ),
+    pytest.param(
+        lambda p: Tracks(save_tracks(p, **zooming_tracks(size=(64, 48)))),
+        "is 64x48 and the clip 64x64",
+        id="tracked in another shape",
     ),
 ]
 
