@@ -1,6 +1,7 @@
 """Vocabulary of the project: words that are not used, what to write instead, and where a word is allowed all the same.
 
-`identifier` matches one word of a name (`first_frame` has two), `text` matches docstrings, comments, messages and pages.
+`identifier` matches one word of a name (`first_frame` has two), `text` matches docstrings, comments, messages and
+pages.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Banned:
-    """A pattern, case ignored. allowed: files in which the word is another field's term, such as a statistical moment, a
-    PNG chunk or Python's site folder."""
+    """A pattern, case ignored. allowed: files in which the word is another field's term, such as a statistical moment,
+    a PNG chunk or Python's site folder."""
 
     pattern: str
     instead: str
