@@ -49,6 +49,7 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes, also if its parts rest elsewhere when idle."""
         return torch.device(self.pipeline._execution_device)
 
     @property
@@ -82,6 +83,7 @@ class Backbone(ABC):
         return GuidedClip(self, spec, text, sources, solver)
 
     def components(self) -> dict[str, nn.Module]:
+        """The pipeline's modules by name: denoiser, VAE, text encoder."""
         return {n: c for n, c in self.pipeline.components.items() if isinstance(c, nn.Module)}
 
     def release(self) -> None:
@@ -107,11 +109,13 @@ class Backbone(ABC):
 
     @property
     @abstractmethod
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What the architecture can do beyond text to video."""
 
     @property
     @abstractmethod
-    def geometry(self) -> LatentGeometry: ...
+    def geometry(self) -> LatentGeometry:
+        """The VAE's compression, and the sizes that fit."""
 
     @property
     @abstractmethod
@@ -155,11 +159,12 @@ class Backbone(ABC):
         return PromptReading(len(read["input_ids"]), self.text_limit, tuple(unknown))
 
     @abstractmethod
-    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning: ...
+    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+        """Text embeddings [batch, tokens, width] of a batch of prompts. negatives: as many; None: without guidance."""
 
     @abstractmethod
     def start(self, noise: torch.Tensor, solver: Solver) -> torch.Tensor:
-        """Initial latents from standard normal noise, as the family scales them for this solver."""
+        """Initial latents [b, c, f, h, w] from standard normal noise, as the family scales them for this solver."""
 
     @abstractmethod
     def predict(
@@ -173,7 +178,10 @@ class Backbone(ABC):
         """
 
     def frame_timesteps(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor | None:
-        """The timestep of each latent frame, fp32 [batch, frames]; None for a scalar. Raises as `predict`."""
+        """The timestep of each latent frame, fp32 [batch, frames]; None for a scalar.
+
+        Raises UnsupportedError and InputError as `predict`.
+        """
         if timestep.ndim == 0:
             return None
         if not self.capabilities.per_frame_timesteps:

@@ -139,8 +139,8 @@ class Engine:
 
         Each finished segment is stored in the folder `OUTPUT.job` next to the file. After an interruption the same call
         resumes, and the frames are those of an uninterrupted run. keep_job: do not delete that folder, so that single
-        segments can be regenerated. Raises as `generate`, and ResumeError where the folder is the job of another
-        request or another process is using it.
+        segments can be regenerated. Raises as `generate`: InputError also for continuity='off' and for an
+        output that exists; ResumeError where the folder is the job of another request or another process is using it.
         """
         try:
             resolved = resolved_for(request, self.backbone)

@@ -20,6 +20,7 @@ class Video:
 
     frames: uint8 [frame, height, width, 3] RGB; fps: frames per second; manifest: of the render, where known; times_s:
     the time of each frame, where the file's rate varies; alpha: uint8 [frame, height, width], where the file has it.
+    InputError for frames of another shape or type, and for a rate that is not above 0.
     """
 
     frames: np.ndarray

@@ -87,7 +87,8 @@ class Continuity:
 
     @classmethod
     def parse(cls, spec: str) -> Continuity:
-        """`POLICY` or `POLICY:name=value,...`; a preset's name in the place of a policy's."""
+        """`POLICY` or `POLICY:name=value,...`; a preset's name in the place of a policy's. InputError for any other
+        spec."""
         name, _, settings = spec.strip().partition(":")
         if name in (AUTO, OFF, MEASURED) and settings:
             raise InputError(f"continuity {spec!r}: {name} takes no settings; name a policy, such as replay:{settings}")
@@ -103,7 +104,7 @@ class Continuity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Continuity:
-        """From the fields as plain data."""
+        """From the fields as plain data. InputError for an unknown field or a value that does not fit."""
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
@@ -118,6 +119,7 @@ class Continuity:
         return cls.parse(value) if isinstance(value, str) else cls.from_dict(value)
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as plain data."""
         return asdict(self)
 
     def for_clip(self, frames: int) -> Continuity:

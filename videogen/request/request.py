@@ -119,7 +119,8 @@ class RenderRequest:
         )
 
     def sparse_attention(self) -> SparseAttention | None:
-        """The configuration that `attention` and `recall` describe; None for dense."""
+        """The configuration that `attention` and `recall` describe; None for dense. InputError where they do not
+        fit."""
         if isinstance(self.attention, str):
             return SparseAttention.parse(self.attention, self.recall)
         if self.recall is not None:

@@ -39,7 +39,7 @@ class Technique:
         return timestep
 
     def model_input(self, row: StepRow, latents: torch.Tensor) -> torch.Tensor:
-        """The latents that the model is given, from those of the loop in the model's scale."""
+        """The latents [b, c, f, h, w] that the model is given, from those of the loop in the model's scale."""
         return latents
 
     def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
