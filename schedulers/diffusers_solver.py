@@ -1,4 +1,4 @@
-"""Adapter from diffusers' schedulers to the solver interface. What their classes differ in is known here alone."""
+"""Solver adapter for diffusers' schedulers: the only module that knows how their classes differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .solvers import SOLVERS, check_solver
 
 
 class DiffusersSolver(Solver):
-    """A diffusers scheduler whose timesteps are set, or will be. It is not copied: `step` moves the one given."""
+    """Wraps a diffusers scheduler, without copying it, whose timesteps are set or will be."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler

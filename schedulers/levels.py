@@ -21,7 +21,7 @@ class NoiseLevel:
         return math.log(max(self.alpha, _END)) - math.log(max(self.sigma, _END))
 
     def step_gain(self, after: NoiseLevel) -> float:
-        """What an error of 1 in the predicted clean latents, at the step from here to `after`, is in the final latents.
+        """Error of the final latents per unit of error in the clean latents predicted at the step from here to `after`.
 
         The clean prediction's coefficient in DDIM's and Euler's step, then carried to the end as the flow of Gaussian
         data of unit variance carries it: exact for those, a scale for others.

@@ -113,7 +113,8 @@ class Solver(ABC):
 
     def copy(self) -> Solver:
         """A solver with the same history, which later steps of this one do not touch."""
-        return copy.deepcopy(self)
+        timesteps = self.timesteps
+        return copy.deepcopy(self, {id(timesteps): timesteps})
 
 
 class LevelSolver(Solver):

@@ -50,8 +50,6 @@ def add_row(text: str, patch: pytest.MonkeyPatch) -> None:
     added = eval(f"{{{code}}}", vars(module)) if code.startswith('"') else eval(code, vars(module))
     for name, row in (added if isinstance(added, dict) else {added.name: added}).items():
         patch.setitem(rows, name, row)
-        if hasattr(module, "ROWS"):
-            patch.setitem(module.ROWS, name, row)
 
 
 def check_attention_policy(names: Names) -> None:

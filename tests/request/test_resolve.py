@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from videogen import Engine, InputError, RenderRequest
+from videogen.backbones.clip import ClipSpec
 from videogen.request.continuity import Continuity
 from videogen.request.resolve import clip_frames, resolved_for
 from videogen.request.resolved import ResolvedRequest
@@ -31,6 +32,21 @@ def test_unset_fields_take_the_models_defaults(engine: Engine) -> None:
     )
     assert (resolved.attention, resolved.propagation, resolved.motion) == (None, None, None)
     assert resolved.continuity == "off" and not resolved.is_long and resolved.guided
+
+
+@pytest.mark.parametrize("values", [pytest.param({}, id="a clip"), pytest.param(LONG, id="long")])
+def test_a_family_may_fit_the_clip_to_its_model(
+    values: dict[str, Any], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `Backbone.fit` returns is what runs and what is recorded."""
+
+    def fit(spec: ClipSpec) -> ClipSpec:
+        return replace(spec, width=spec.width // 64 * 64, steps=min(spec.steps, 4))
+
+    monkeypatch.setattr(engine.backbone, "fit", fit)
+    resolved = RenderRequest(PROMPT, width=100, height=64, steps=9, **values).resolve(engine.backbone)
+    assert (resolved.width, resolved.height, resolved.steps) == (64, 64, 4)
+    assert (resolved.to_dict()["width"], resolved.to_dict()["steps"]) == (64, 4)
 
 
 @pytest.mark.parametrize(

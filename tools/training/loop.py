@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +63,14 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
     modules = {name: module.to(budget.device).train() for name, module in part.modules().items()}
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     optimizer = MuonAdamW(modules.values(), lr=part.learning_rate)
+    bf16 = device_type == "cuda" or (_multiplies_bf16() and not _has_pointwise_conv3d(modules.values()))
     run = _Run(part, budget, modules, optimizer)
     run.resume()
     signal.signal(signal.SIGTERM, run.stop)
     while not run.stopped and (progress := run.progress()) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = part.learning_rate * _learning_rate_factor(progress, run.step)
-        with _fast_arithmetic(device_type, budget.plain_attention):
+        with _fast_arithmetic(device_type, budget.plain_attention, bf16):
             loss, figures = part.loss(run.step, progress)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -81,10 +82,10 @@ def train(part: Part, budget: Budget) -> dict[str, float]:
 
 
 @contextmanager
-def _fast_arithmetic(device_type: str, plain_attention: bool) -> Iterator[None]:
-    """Autocast to bf16 where that is fast, and the requested attention kernel."""
+def _fast_arithmetic(device_type: str, plain_attention: bool, bf16: bool) -> Iterator[None]:
+    """Autocast to bf16 if requested, and the requested attention kernel."""
     products = sdpa_kernel(SDPBackend.MATH) if plain_attention else nullcontext()
-    with products, torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda" or _multiplies_bf16()):
+    with products, torch.autocast(device_type, torch.bfloat16, enabled=bf16):
         yield
 
 
@@ -93,6 +94,13 @@ def _multiplies_bf16() -> bool:
     is faster."""
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def _has_pointwise_conv3d(modules: Iterable[nn.Module]) -> bool:
+    """Whether there is a 1x1x1 Conv3d, whose backward pass in bf16 crashes the process on CPUs with AMX (oneDNN in
+    torch 2.13, for inputs that are not contiguous)."""
+    convolutions = (m for module in modules for m in module.modules() if isinstance(m, nn.Conv3d))
+    return any(convolution.kernel_size == (1, 1, 1) for convolution in convolutions)
 
 
 def _learning_rate_factor(progress: float, step: int) -> float:

@@ -21,7 +21,7 @@ from videogen.schedulers.windows import Window
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What one batch of clips is generated with, resolved.
+    """Settings of one batch of clips, resolved.
 
     frames, height, width: in pixels. guidance_mode: `sequential` or `batched` calls of the two guidance branches.
     """
@@ -45,13 +45,14 @@ def _unwrapped(branch: Branch) -> AbstractContextManager[object]:
 class PredictionContext:
     """One step as the loop and its techniques see it.
 
-    index: of the model call, from 0. timestep: the solver's timestep to the model's, which may be one per latent frame
-    [frames]. model_input: the model's latents, already scaled, to those it is given. around: entered around each model
-    call with its branch.
+    index: of the model call, from 0. expert: which of the model's denoisers predicts. timestep: from the solver's
+    timestep to the model's, which may be one per latent frame [frames]. model_input: from the latents in the model's
+    scale to those it is given. around: entered around each model call with its branch.
     """
 
     index: int
     guidance_scale: float
+    expert: int = 0
     timestep: Callable[[torch.Tensor], torch.Tensor] = _as_given
     model_input: Callable[[torch.Tensor], torch.Tensor] = _as_given
     around: Callable[[Branch], AbstractContextManager[object]] = _unwrapped
@@ -60,13 +61,15 @@ class PredictionContext:
 class Clip(ABC):
     """One batch of clips being generated. Open it with `Backbone.open`, predict and step it, decode it, close it.
 
-    solver: set up for this run; initial: the latents that the loop begins with. reenterable: `predict` may be called
+    solver: set up for this run; initial: the latents that the loop begins with; position: index of the next model call,
+    None before the first. reenterable: `predict` may be called
     for any step, with any latents, more than once; otherwise windows and snapshots are refused.
     """
 
     solver: Solver
     initial: torch.Tensor
     reenterable: bool = True
+    position: int | None = None
 
     @abstractmethod
     def predict(self, context: PredictionContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:

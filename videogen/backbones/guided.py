@@ -43,28 +43,30 @@ class GuidedClip(Clip):
         model_input = context.model_input(self.solver.scale_input(latents, context.index))
         text = self._text if window is None else self._text.within(window.slots)
         timestep = self.solver.timesteps[context.index]
-        expert = self._backbone.expert(float(timestep), self.solver.train_steps)
         given = context.timestep(timestep)
 
         def evaluate(latents: torch.Tensor, text: torch.Tensor, branch: Branch) -> torch.Tensor:
             with context.around(branch):
-                return self._backbone.predict(latents, given, text, expert)
+                return self._backbone.predict(latents, given, text, context.expert)
 
         start = None if window is None else window.start
         return guide(evaluate, model_input, text, context.guidance_scale, self._mode, start)
 
     def step(self, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        return self.solver.step(prediction, index, latents, self._sources)
+        latents = self.solver.step(prediction, index, latents, self._sources)
+        self.position = index + 1
+        return latents
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return self._backbone.decode(latents)
 
-    def snapshot(self) -> Solver:
-        return self.solver.copy()
+    def snapshot(self) -> tuple[Solver, int | None]:
+        return self.solver.copy(), self.position
 
     def restore(self, snapshot: object) -> None:
-        assert isinstance(snapshot, Solver)
-        self.solver = snapshot.copy()
+        assert isinstance(snapshot, tuple)
+        solver, self.position = snapshot
+        self.solver = solver.copy()
 
 
 def guide(

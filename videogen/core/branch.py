@@ -23,10 +23,3 @@ class Branch:
         """As in reports: `cond`, `cond:1`, `uncond@12`."""
         prompt = f":{self.prompt}" if self.prompt else ""
         return f"{self.kind}{prompt}" if self.window is None else f"{self.kind}{prompt}@{self.window}"
-
-    @classmethod
-    def parse(cls, text: str) -> Branch:
-        """The reverse of `str`."""
-        name, _, window = text.partition("@")
-        kind, _, prompt = name.partition(":")
-        return cls(kind, int(prompt or 0), int(window) if window else None)

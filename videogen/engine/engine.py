@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
@@ -201,11 +202,10 @@ class Engine:
         if first_frame is not None:
             first_frames = [first_frame] * len(run.requests)
         else:
-            draft = Run(self.backbone, run.requests, run.progress)
-            latents, _ = draft.sample()
-            run.timings_s["draft"] = sum(draft.timings_s.values())
-            first_frames = list(draft.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
-            draft.close()
+            with closing(Run(self.backbone, run.requests, run.progress)) as draft:
+                latents, _ = draft.sample()
+                run.timings_s["draft"] = sum(draft.timings_s.values())
+                first_frames = list(draft.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
         with run.stage("reference"):
             return DualClockTechnique(motion, first_frames, self.backbone)
 

@@ -7,6 +7,7 @@ name. Importing this loads no torch: `home` is imported when a video is rendered
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,7 +200,7 @@ PRESETS: dict[str, PresetRow] = {
 }
 
 #: every name that a request may give, with its row
-ROWS: dict[str, PolicyRow | PresetRow] = {**POLICIES, **PRESETS}
+ROWS: Mapping[str, PolicyRow | PresetRow] = ChainMap(PRESETS, POLICIES)  # type: ignore[arg-type]
 
 
 def trial_names() -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def resolve(request: RenderRequest, backbone: Backbone) -> ResolvedRequest:
         continuity=continuity,
         retries=request.retries,
     )
-    _check_fit(resolved, backbone)
+    resolved = _fit(resolved, backbone)
     return replace(resolved, filled=_filled(request, resolved, backbone))
 
 
@@ -181,8 +181,8 @@ def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Bac
     return ""
 
 
-def _check_fit(resolved: ResolvedRequest, backbone: Backbone) -> None:
-    """InputError or UnsupportedError where the settings do not fit the model."""
+def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
+    """The request as the model can run it. InputError or UnsupportedError where the settings do not fit."""
     from videogen.schedulers.solvers import check_solver
 
     if resolved.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
@@ -190,9 +190,12 @@ def _check_fit(resolved: ResolvedRequest, backbone: Backbone) -> None:
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"
         )
     check_solver(resolved.solver, backbone.noise_schedule.kind)
-    backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
-    if resolved.is_long:
-        resolved.latent_timeline(backbone.geometry)
+    spec = backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
+    fitted = replace(resolved, width=spec.width, height=spec.height, steps=spec.steps)
+    fitted = replace(fitted, window=spec.frames) if fitted.is_long else replace(fitted, frames=spec.frames)
+    if fitted.is_long:
+        fitted.latent_timeline(backbone.geometry)
+    return fitted
 
 
 def _filled(request: RenderRequest, resolved: ResolvedRequest, backbone: Backbone) -> RenderRequest:

@@ -15,7 +15,7 @@ import torch
 
 from videogen.backbones.clip import Clip, PredictionContext
 from videogen.core.branch import Branch
-from videogen.core.errors import UnsupportedError
+from videogen.core.errors import InputError, UnsupportedError
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window, Windows
 
@@ -26,7 +26,7 @@ from .technique import Technique
 
 @dataclass(frozen=True)
 class Saved:
-    """What a snapshot holds beyond the latents: the clip's own state and that of each technique, in their order."""
+    """State of the clip and of each technique in a snapshot, in the order of the techniques."""
 
     clip: object
     techniques: tuple[object, ...]
@@ -60,12 +60,17 @@ class LoopState:
     def snapshot(self) -> LoopState:
         """A copy that later steps do not touch: a loop continued from it gives the same result, each time.
 
-        Raises UnsupportedError for a clip that cannot go back.
+        Raises UnsupportedError for a clip that cannot go back, InputError if the clip has moved on since this state.
         """
         if not self.clip.reenterable:
             raise UnsupportedError(
                 f"step {self.index} cannot be returned to: this model's pipeline runs its steps in order; switch off "
                 "the technique that goes back, such as propagation with roll_back"
+            )
+        if self.clip.position not in (None, self.index):
+            raise InputError(
+                f"the clip has moved on to step {self.clip.position} since this state of step {self.index}; take the "
+                "snapshot before the next step"
             )
         saved = Saved(self.clip.snapshot(), tuple(technique.snapshot() for technique in self.techniques))
         return replace(self, latents=self.latents.clone(), saved=saved)
@@ -97,10 +102,17 @@ def denoise(state: LoopState, plan: list[StepRow], dtype: torch.dtype) -> Iterat
         check_finite(prediction, f"step {row.index + 1} of {len(plan)}", dtype)
         latents = state.clip.step(row.index, prediction, state.latents)
         state = replace(state, latents=latents, index=state.index + 1)
-        for technique in state.techniques:
-            state = technique.after_step(row, state)
-        state = state.resumed()
+        state = _after_step(state, row).resumed()
         yield state
+
+
+def _after_step(state: LoopState, row: StepRow) -> LoopState:
+    """The state that the techniques continue from. Once one of them goes back, the others are not called."""
+    for technique in state.techniques:
+        state = technique.after_step(row, state)
+        if state.saved is not None:
+            break
+    return state
 
 
 def _predict(state: LoopState, row: StepRow) -> torch.Tensor:
@@ -109,6 +121,7 @@ def _predict(state: LoopState, row: StepRow) -> torch.Tensor:
     context = PredictionContext(
         row.index,
         row.guidance_scale,
+        row.expert,
         timestep=lambda given: reduce(lambda t, technique: technique.timestep(row, t), techniques, given),
         model_input=lambda given: reduce(lambda x, technique: technique.model_input(row, x), techniques, given),
         around=partial(_around, techniques, row),

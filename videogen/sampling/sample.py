@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -69,16 +70,24 @@ def sample(
     plan = make_plan(backbone, state.solver, request)
     state = replace(state, techniques=tuple(techniques))
     measured: dict[str, Any] = {}
-    try:
+    with ExitStack() as stack:  # every technique ends, even if another one fails to
+        for technique in techniques:
+            stack.callback(_end, technique, measured)
         for technique in techniques:
             technique.begin(backbone, plan, state)
         for technique in techniques:
             state = technique.start(state)
         skipped = state.index
+        if skipped and not state.clip.reenterable:
+            raise UnsupportedError(
+                f"{backbone.name!r} cannot begin at step {skipped}: its pipeline runs its steps in order; switch off "
+                "the technique that skips steps, such as dual_clock"
+            )
         on_step(state, len(plan), skipped)
         for state in denoise(state, plan, backbone.dtype):  # noqa: B020
             on_step(state, len(plan), skipped)
-    finally:
-        for technique in reversed(techniques):
-            measured.update(technique.end())
     return state.latents, plan, measured
+
+
+def _end(technique: Technique, measured: dict[str, Any]) -> None:
+    measured.update(technique.end())

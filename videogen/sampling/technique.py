@@ -59,7 +59,7 @@ class Technique:
         return None
 
     def restore(self, snapshot: object) -> None:
-        """Go back to a snapshot; it may be restored again."""
+        """Go back to a snapshot; it may be restored again. UnsupportedError where the technique cannot."""
 
     def end(self) -> dict[str, Any]:
         """After the last step, or an error: detach. The result is recorded in the manifest under `measured`."""

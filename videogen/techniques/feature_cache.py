@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from videogen.backbones.base import Backbone
 from videogen.core.branch import Branch
+from videogen.core.errors import UnsupportedError
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.library import attach_library
 from videogen.sampling.loop import LoopState
@@ -41,3 +42,9 @@ class LibraryCacheTechnique(AttachedTechnique):
     def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
         assert self.handle is not None
         return self.handle.at(row.index, str(branch), timestep=row.timestep, sigma=row.sigma)
+
+    def restore(self, snapshot: object) -> None:
+        """UnsupportedError: diffusers' caches cannot return to an earlier step."""
+        raise UnsupportedError(
+            f"{self.cache.name} cannot return to an earlier step; leave it out, or the technique that goes back"
+        )

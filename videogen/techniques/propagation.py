@@ -14,6 +14,7 @@ import torch
 from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone
 from videogen.core.branch import Branch
+from videogen.core.errors import UnsupportedError
 from videogen.propagation import EncoderPropagation, attach
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
@@ -35,6 +36,7 @@ class PropagationTechnique(AttachedTechnique):
         self._span: list[LoopState] = []  # such snapshots since the last key step
         self._roll_back_to: int | None = None
         self._may_roll_back = False
+        self._rolls_back = False
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
@@ -71,11 +73,21 @@ class PropagationTechnique(AttachedTechnique):
         if self._roll_back_to is not None:
             earlier = next(stored for stored in self._span if stored.index == self._roll_back_to)
             self._span = [stored for stored in self._span if stored.index < self._roll_back_to]
-            self._roll_back_to = None
+            self._roll_back_to, self._rolls_back = None, True
             return earlier
         if self._plan[row.index].key:
             self._span = []
         return self._inject(state) if self._inject else state
+
+    def restore(self, snapshot: object) -> None:
+        """Nothing to restore where propagation itself rolls back, as its handle has gone back. UnsupportedError where
+        another technique goes back: features of later steps are cached."""
+        if not self._rolls_back:
+            raise UnsupportedError(
+                "propagation has cached features of later steps, so no other technique can go back to an earlier step; "
+                "leave one of them out"
+            )
+        self._rolls_back = False
 
     def end(self) -> dict[str, Any]:
         self._span = []
