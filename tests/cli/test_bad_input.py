@@ -42,7 +42,7 @@ MISTAKES = [
     ("every 0 steps", ("x", "--propagate", "every:0"), "whole number of at least 1"),
     ("a UNet's list on a transformer", ("x", "--model", "{tiny}", "--propagate", "fd"),
      "no encoder and decoder to cut"),
-    ("a solver with two calls a step", ("x", "--model", "{tiny}", "--propagate", "every:2", "--solver", "heun"),
+    ("a solver with two calls per step", ("x", "--model", "{tiny}", "--propagate", "every:2", "--solver", "heun"),
      "twice in some steps"),
     ("a cache with a bad number", ("x", "--model", "{tiny}", "--propagate", "first-block:-1"), "above 0"),
     ("a cache that needs more", ("x", "--model", "{tiny}", "--propagate", "magcache"),

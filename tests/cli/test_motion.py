@@ -110,8 +110,8 @@ def test_errors_are_named_and_leave_no_files(
     flags: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--frames", "5", "--steps", "2", *flags]) == 2
-    message_shown = capsys.readouterr().err
-    assert message in message_shown and "Traceback" not in message_shown
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
     assert not list(here.iterdir())
 
 

@@ -58,8 +58,8 @@ def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, en
         assert run.segments[0].frames > run.clip, "a section is longer than the plain clip"
         return
     plain = engine.render(long_request(name, "off", frames=window, seed=3)).frames
-    cross_faded = max(0, (run.continuity.fade or 0) - 1)  # last latents that are cross-cross_faded with the next clip's
-    same = window - cross_faded * engine.backbone.geometry.temporal
+    fading = max(0, (run.continuity.fade or 0) - 1)  # last latents, cross-faded with the next clip
+    same = window - fading * engine.backbone.geometry.temporal
     assert np.array_equal(np.concatenate(list(run.frames()))[:same], plain[:same])
 
 

@@ -17,7 +17,7 @@ _ABSENT = "(absent)"
 
 
 def probe() -> str:
-    """Digest of a small fixed computation on one thread, which tells whether two CPUs and builds round alike."""
+    """Digest of a small fixed computation on one thread: it differs between CPUs or builds that round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

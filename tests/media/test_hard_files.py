@@ -119,7 +119,7 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
 
 
 def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optional fast path; a stub suffices to test its contract where decord is not installed."""
+    """The optional fast path; a fake module suffices to test its contract where decord is not installed."""
     path = Video(clip(9)).save(tmp_path / "a.mp4")
     expected = read_video(path).frames
 
@@ -140,9 +140,9 @@ def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.Monkey
     import sys
     import types
 
-    stub = types.ModuleType("decord")
-    vars(stub).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
-    monkeypatch.setitem(sys.modules, "decord", stub)
+    fake = types.ModuleType("decord")
+    vars(fake).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "decord", fake)
     assert np.array_equal(read_video(path, start=2, frames=4, backend="decord").frames, expected[2:6])
 
 

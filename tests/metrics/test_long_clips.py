@@ -301,7 +301,7 @@ def test_the_dynamic_rule_scales_with_size_and_rate() -> None:
     assert dynamic(np.full(15, 1.6), height=64, width=64, fps=8)
 
 
-def metered(frames: np.ndarray, sizes: tuple[int, ...], joins: bool = True) -> tuple[LongClip, list[Seam]]:
+def measure_in_parts(frames: np.ndarray, sizes: tuple[int, ...], joins: bool = True) -> tuple[LongClip, list[Seam]]:
     meter, found, start, turn = LongClip(fps=16, window=WINDOW), [], 0, 0
     while start < len(frames):
         size = sizes[turn % len(sizes)]
@@ -313,7 +313,7 @@ def metered(frames: np.ndarray, sizes: tuple[int, ...], joins: bool = True) -> t
 @pytest.mark.parametrize("sizes", [(32,), (48, 1, 7, 40), (5,), (96,)])
 def test_metrics_by_segment_equal_those_of_the_entire_clip(sizes: tuple[int, ...]) -> None:
     frames = cut(clip())
-    meter, found = metered(frames, sizes)
+    meter, found = measure_in_parts(frames, sizes)
     report = meter.report()
     assert report.frames == 96 and report.freeze == freeze(changes(frames), 16)
     assert report.repetition == repetition(thumbnails(frames), WINDOW)
@@ -332,10 +332,10 @@ def test_metrics_by_segment_equal_those_of_the_entire_clip(sizes: tuple[int, ...
 
 
 def test_a_meter_stores_few_frames_and_handles_cuts() -> None:
-    meter, _ = metered(clip(), (24,), joins=False)
+    meter, _ = measure_in_parts(clip(), (24,), joins=False)
     assert meter.report().seams == () and meter.report().median_ratio is None and meter.report().faults() == ()
     assert meter._recent is not None and len(meter._recent) == reach()
-    meter, _ = metered(clip(), (24,))
+    meter, _ = measure_in_parts(clip(), (24,))
     assert meter.report().median_ratio == pytest.approx(1, abs=0.1)
     short = LongClip(fps=16, window=WINDOW)
     short.add(clip()[:20])

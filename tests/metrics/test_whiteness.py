@@ -32,7 +32,7 @@ def white(*shape: int, seed: int = 0) -> np.ndarray:
 NOISE = white(4, 128, 128)
 
 
-def resampled(mode: str) -> np.ndarray:
+def resample(mode: str) -> np.ndarray:
     """Noise turned by 9 degrees and zoomed in by 1.3 like an image, which must never be fed to a model."""
     c, s = math.cos(math.radians(9)) / 1.3, math.sin(math.radians(9)) / 1.3
     where = affine_grid(torch.tensor([[[c, -s, 0], [s, c, 0]]]), [1, 4, 128, 128], align_corners=False)
@@ -49,9 +49,9 @@ def test_true_noise_has_no_fault(shape: tuple[int, ...], seed: int) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "found"), [
-    pytest.param(resampled("bilinear"), {"K-S", "variance", "Moran", "PSD"}, id="bilinear interpolation"),
-    pytest.param(resampled("bicubic"), {"Moran", "PSD"}, id="bicubic interpolation"),
-    pytest.param(resampled("nearest"), {"Moran", "PSD"}, id="nearest neighbours"),
+    pytest.param(resample("bilinear"), {"K-S", "variance", "Moran", "PSD"}, id="bilinear interpolation"),
+    pytest.param(resample("bicubic"), {"Moran", "PSD"}, id="bicubic interpolation"),
+    pytest.param(resample("nearest"), {"Moran", "PSD"}, id="nearest neighbours"),
     pytest.param(np.sqrt(0.5) * (NOISE + np.roll(NOISE, 1, 2)), {"Moran", "PSD"}, id="frames averaged after a move"),
     pytest.param(1.03 * NOISE, {"variance"}, id="too loud"),
     pytest.param(NOISE + 0.02, {"K-S", "mean"}, id="not centred"),

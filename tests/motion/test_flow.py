@@ -126,7 +126,7 @@ def test_raft_reports_missing_requirements(monkeypatch: pytest.MonkeyPatch) -> N
         flow_both_ways(NOISE, method="raft")
 
 
-class StubRaft(torch.nn.Module):
+class FakeRaft(torch.nn.Module):
     """Accepts RAFT's inputs and returns a constant flow."""
 
     def __init__(self, weights: object, progress: bool) -> None:
@@ -141,10 +141,10 @@ class StubRaft(torch.nn.Module):
 def test_raft_runs_with_local_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     weights = SimpleNamespace(C_T_SKHT_V2=SimpleNamespace(url="https://host.example/raft_large.pth"))
-    stub = SimpleNamespace(Raft_Large_Weights=weights, raft_large=StubRaft)
+    fake = SimpleNamespace(Raft_Large_Weights=weights, raft_large=FakeRaft)
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", stub)
+    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", fake)
     with pytest.raises(UnsupportedError, match=r"RAFT's weights .* are missing"):
         build_raft()
     (tmp_path / "checkpoints").mkdir()

@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_startup_is_quick(arguments: list[str], limit_s: float) -> None:
     durations = []
     for _ in range(6):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        durations.append(time.perf_counter() - begun)
+        durations.append(time.perf_counter() - started)
         assert done.returncode == 0, done.stderr
         if durations[-1] < limit_s:
             return

@@ -119,10 +119,10 @@ def test_no_generic_top_level_package(installed: Installed, name: str) -> None:
 
 
 def test_presets_come_along(installed: Installed) -> None:
-    shown = installed.python(
+    printed = installed.python(
         "from videogen.configs import load_preset, presets; print([load_preset(p) and p for p in presets()])"
     )
-    assert "draft" in shown and "quality" in shown
+    assert "draft" in printed and "quality" in printed
 
 
 @pytest.mark.parametrize(("model", "frames"), [("embedded", "5"), ("embedded-unet", "4")])

@@ -1,6 +1,6 @@
-"""Vocabulary of the project: words that are not used, what to write instead, and where a word is allowed all the same.
+"""Vocabulary of the project: words that are not used, what to write instead, and exceptions.
 
-`identifier` matches one word of a name (`first_frame` has two), `text` matches docstrings, comments, messages and
+`identifier` matches one word of a name (`first_frame` has two); `text` matches docstrings, comments, messages and
 pages.
 """
 
@@ -24,8 +24,16 @@ class Banned:
         return [match.group() for match in re.finditer(self.pattern, text, re.IGNORECASE)]
 
 
-#: tables and pages that quote the words of earlier versions
-QUOTES_EARLIER_VERSIONS = ("videogen/core/stored_keys.py", "tools/bench/keys.py", "CHANGELOG.md")
+#: tables, their tests and pages that quote the words of earlier versions
+QUOTES_EARLIER_VERSIONS = (
+    "videogen/core/stored_keys.py", "tools/bench/keys.py", "CHANGELOG.md", "tests/core/test_stored_keys.py",
+    "tests/golden/aliases.py",
+)  # fmt: skip
+#: files that name the folder of a job's segments
+NAMES_JOB_FOLDER = (
+    "videogen/longvideo/journal/job.py", "tests/contract/test_long_retries.py",
+    "tests/longvideo/journal/test_crashes.py", "tests/longvideo/journal/test_journal.py",
+)  # fmt: skip
 
 IDENTIFIERS = (
     Banned("told|tell|tells", "on_step, timesteps, overrides, where"),
@@ -50,9 +58,7 @@ TEXTS = (
     Banned(r"\btold\b|\btells?\b", "reported, given; distinguish, expose"),
     Banned(r"\basked(?! (for|to)\b)", "requested"),
     Banned(r"\bpictures?\b", "image, frame"),
-    Banned(
-        r"\bpieces?\b|\bchunks?\b", "segment", ("videogen/motion/flow_formats.py", "videogen/longvideo/journal/job.py")
-    ),
+    Banned(r"\bpieces?\b|\bchunks?\b", "segment", ("videogen/motion/flow_formats.py", *NAMES_JOB_FOLDER)),
     Banned(r"\bhangs? together\b|\bhanging clips\b", "how clips are joined"),
     Banned(r"\bgoes on\b|\bgo on\b|\bwent on\b|\bgoing on\b", "resumes (a job), continues (a clip)"),
     Banned(r"\banew\b|\bmade again\b", "regenerated, recomputed"),

@@ -155,7 +155,7 @@ def test_a_row_may_support_only_some_prediction_types(monkeypatch: pytest.Monkey
         build_solver("straight", OWN["epsilon"], 4)
 
 
-def test_a_scheduler_without_timesteps_is_not_set() -> None:
+def test_a_scheduler_is_set_once_it_has_timesteps() -> None:
     assert not as_solver(DDIMScheduler()).is_set and build_solver(None, OWN["epsilon"], 3).is_set
     solver = build_solver("ddim", OWN["epsilon"], 3)
     assert as_solver(solver) is solver

@@ -26,14 +26,14 @@ LAYOUTS = [
 ]
 
 
-def each(frames: int, size: int, overlap: int, anchor: bool) -> list[tuple[Windows, int]]:
+def layout_cases(frames: int, size: int, overlap: int, anchor: bool) -> list[tuple[Windows, int]]:
     return [(Windows(frames, size, overlap, anchor, w, s), step) for w in WEIGHTS for s in SCHEDULES for step in (0, 1)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_frame_is_covered_by_full_windows(layout: tuple[int, int, int, bool]) -> None:
     frames, size, overlap, anchor = layout
-    for windows, step in each(*layout):
+    for windows, step in layout_cases(*layout):
         found = windows.at(step)
         assert found[0].start == 0 and found[-1].stop == frames and all(w.size == size for w in found)
         assert [w.anchor for w in found] == [0, *[int(anchor)] * (len(found) - 1)]
@@ -46,7 +46,7 @@ def test_every_frame_is_covered_by_full_windows(layout: tuple[int, int, int, boo
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_sum_to_one(layout: tuple[int, int, int, bool]) -> None:
-    for windows, step in each(*layout):
+    for windows, step in layout_cases(*layout):
         totals = [0.0] * windows.frames
         for window, weights in zip(windows.at(step), windows.weights_at(step), strict=True):
             assert weights[: window.anchor] == (0.0,) * window.anchor and all(w > 0 for w in weights[window.anchor :])
@@ -58,7 +58,7 @@ def test_weights_sum_to_one(layout: tuple[int, int, int, bool]) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_windows_of_one_prediction_reproduce_it(layout: tuple[int, int, int, bool]) -> None:
     video = torch.randn(2, 3, layout[0], 4, 5)
-    for windows, step in each(*layout):
+    for windows, step in layout_cases(*layout):
         found, single = windows.at(step), torch.zeros(windows.frames)
         for w in found:
             single[w.first : w.stop] += 1

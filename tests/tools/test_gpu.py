@@ -88,13 +88,13 @@ def test_missing_modules_are_named_before_anything_starts(
 
 
 def test_every_job_names_earlier_jobs_and_existing_tools() -> None:
-    seen: list[str] = []
+    earlier: list[str] = []
     for job in gpu.JOBS:
-        assert set(job.needs) <= set(seen)
+        assert set(job.needs) <= set(earlier)
         (module,) = re.findall(r"-m (tools\.\w+) ", job.command)
         assert find_spec(module) is not None
         assert bool(job.weight) == ("{minutes}" in job.command)
-        seen.append(job.name)
+        earlier.append(job.name)
 
 
 def test_carried_wheels_cover_all_that_the_modules_need() -> None:

@@ -125,7 +125,7 @@ def test_patches_without_neighbours_are_refused() -> None:
         with_motion_reader(build(16, FORMATS["large"]), torch.randn(1, 16, 1, 8, 8))
 
 
-def test_a_reader_is_added_once_and_kept_only_if_there_is_one(
+def test_a_reader_is_added_once_and_retained_only_if_there_is_one(
     fresh: WanTransformer3DModel, reader: WanTransformer3DModel
 ) -> None:
     with pytest.raises(ValueError, match="already"):

@@ -52,7 +52,7 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
 
 
-def test_a_motion_reader_is_added_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_reader_is_added_and_retained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
     plain = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer")
     plain.blocks = plain.blocks[1:]  # without its motion reader

@@ -215,13 +215,13 @@ def toy(latents: torch.Tensor, step: int, prompt: float) -> torch.Tensor:
     return torch.tanh(torch.einsum("fg,bcghw->bcfhw", weights, latents) + 0.1 * step + prompt)
 
 
-def fresh(name: str, kind: str) -> Solver:
+def new_solver(name: str, kind: str) -> Solver:
     return build_solver(name, OWN[kind], STEPS)
 
 
 def sample(name: str, kind: str, noise: NoiseSource, frames: int, prompt: float) -> Run:
-    """Sample a clip by itself."""
-    solver, x = fresh(name, kind), noise.frames(range(frames), SHAPE)
+    """Sample one clip without the others."""
+    solver, x = new_solver(name, kind), noise.frames(range(frames), SHAPE)
     run = Run([x[0]], [])
     for step in range(STEPS):
         run.outputs.append(toy(x, step, prompt))
@@ -234,7 +234,7 @@ def extension(
     name: str, kind: str, plan: LookBack, noise: list[NoiseSource], source: Run, prompt: float, pull: MeanRegularisation
 ) -> dict[str, Run]:
     """Sample B, M and D in lock-step: regularisation, then replay, then one solver step for each."""
-    solver = fresh(name, kind)
+    solver = new_solver(name, kind)
     levels = solver.levels
     assert levels is not None
     x = torch.cat([n.frames(range(plan.frames), SHAPE) for n in noise])

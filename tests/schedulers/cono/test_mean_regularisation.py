@@ -175,11 +175,11 @@ def test_the_low_pass_preserves_a_frame_s_mean_and_removes_high_frequencies(size
 # --- bad input
 
 
-def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> Callable[[], Any]:
+def regularise_at(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> Callable[[], Any]:
     def call() -> Any:
         source, prediction = clips(2)
-        given = (source, prediction) if latents else ()
-        return MeanRegularisation(0.5, space=space).apply(prediction, source, level, kind, *given)
+        both_latents = (source, prediction) if latents else ()
+        return MeanRegularisation(0.5, space=space).apply(prediction, source, level, kind, *both_latents)
 
     return call
 
@@ -195,13 +195,15 @@ def applied(level: NoiseLevel, kind: str, space: str, latents: bool = True) -> C
         pytest.param(lambda: MeanRegularisation(cutoff=0), "cutoff=0 must be above 0", id="cutoff of 0"),
         pytest.param(lambda: MeanRegularisation(space="x_0"), "did you mean 'x0'", id="space misspelt"),
         pytest.param(
-            applied(RECTIFIED, "flow", "x0", latents=False), "needs both clips' latents", id="latents missing"
+            regularise_at(RECTIFIED, "flow", "x0", latents=False), "needs both clips' latents", id="latents missing"
         ),
-        pytest.param(applied(NoiseLevel(0, 1), "flow", "eps"), "space=eps .* use space=v", id="noise at full noise"),
         pytest.param(
-            applied(NoiseLevel(0, 1), "epsilon", "x0"), "space=x0 .* use space=eps", id="sample of noise alone"
+            regularise_at(NoiseLevel(0, 1), "flow", "eps"), "space=eps .* use space=v", id="noise at full noise"
         ),
-        pytest.param(applied(NoiseLevel(1, 0), "flow", "x0"), "space=x0 .* use space=v", id="without noise"),
+        pytest.param(
+            regularise_at(NoiseLevel(0, 1), "epsilon", "x0"), "space=x0 .* use space=eps", id="sample of noise alone"
+        ),
+        pytest.param(regularise_at(NoiseLevel(1, 0), "flow", "x0"), "space=x0 .* use space=v", id="without noise"),
     ],
 )
 def test_bad_input_is_refused_with_a_remedy(call: Callable[[], object], message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.schedulers.warping.test_warped_noise import Constant, Similar, affine, pan, turn, wave
+from tests.schedulers.warping.test_warped_noise import Constant, Similar, affine, pan, rotation, wave
 from videogen.core.randomness import address
 from videogen.schedulers import warped_noise
 from videogen.schedulers.warping import hash_noise
@@ -100,8 +100,8 @@ def test_sharing_is_counted_exactly(maps: Any) -> None:
 
 FLOWS = [
     pytest.param(pan(1.3, -0.4, 5, 64, 64), id="pan"),
-    pytest.param(affine(turn(3, 1.1), 4, 64), id="zoom in and turn"),
-    pytest.param(affine(turn(3, 0.9), 4, 64), id="zoom out and turn"),
+    pytest.param(affine(rotation(3, 1.1), 4, 64), id="zoom in and turn"),
+    pytest.param(affine(rotation(3, 0.9), 4, 64), id="zoom out and turn"),
     pytest.param(affine([[0, 0], [0, 0]], 4, 64), id="one point"),
     pytest.param(wave(4, 64), id="wave"),
     pytest.param(3 * torch.randn(4, 2, 64, 64, generator=torch.Generator().manual_seed(0)), id="random"),

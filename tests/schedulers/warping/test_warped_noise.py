@@ -44,7 +44,7 @@ def affine(matrix: list[list[float]], steps: int, size: int) -> torch.Tensor:
     return torch.stack([a * x + b * y - x, c * x + d * y - y])[None].repeat(steps, 1, 1, 1)
 
 
-def turn(degrees: float, scale: float = 1.0) -> list[list[float]]:
+def rotation(degrees: float, scale: float = 1.0) -> list[list[float]]:
     c, s = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
     return [[c, -s], [s, c]]
 
@@ -71,7 +71,7 @@ class Similar:
         if frame == 0:
             return layer, x, y
         x, y = x - self.width / 2 - self.dx, y - self.height / 2 - self.dy
-        (a, b), (c, d) = turn(-self.degrees, 1 / self.scale)
+        (a, b), (c, d) = rotation(-self.degrees, 1 / self.scale)
         return layer, a * x + b * y + self.width / 2, c * x + d * y + self.height / 2
 
 
@@ -190,7 +190,7 @@ def test_an_integer_shift_moves_the_noise_exactly(how: dict, dx: int, dy: int) -
 @pytest.mark.parametrize("how", METHODS)
 @pytest.mark.parametrize("order", [[[0], [1], [2], [3]], [[3], [1], [0, 2]], [[2, 1], [3, 0]]], ids=str)
 def test_segments_and_order_change_nothing(how: dict, order: list[list[int]]) -> None:
-    flow = affine(turn(2, 1.03), 12, 48)
+    flow = affine(rotation(2, 1.03), 12, 48)
     full = WarpedNoise(flow, 2, **how).frames(range(4), (4, 6, 6))
     source = WarpedNoise(flow, 2, **how)
     for indices in order:
@@ -199,7 +199,7 @@ def test_segments_and_order_change_nothing(how: dict, order: list[list[int]]) ->
 
 
 def test_a_channel_does_not_depend_on_how_many_there_are() -> None:
-    flow = affine(turn(2), 4, 32)
+    flow = affine(rotation(2), 4, 32)
     torch.testing.assert_close(warped_noise(flow, 3), warped_noise(flow, 8)[:, :3], atol=1e-6, rtol=0)
 
 
@@ -217,9 +217,9 @@ def test_split_noise_sums_to_its_source() -> None:
 SIZE = 256
 MOTIONS = {
     "pan by a fraction": pan(1.37, -0.6, 3, SIZE, SIZE),
-    "zoom in": affine(turn(0, 1.3), 2, SIZE),
-    "zoom out": affine(turn(0, 0.8), 2, SIZE),
-    "rotation": affine(turn(9), 2, SIZE),
+    "zoom in": affine(rotation(0, 1.3), 2, SIZE),
+    "zoom out": affine(rotation(0, 0.8), 2, SIZE),
+    "rotation": affine(rotation(9), 2, SIZE),
     "shear": affine([[1, 0.3], [0, 1]], 2, SIZE),
     "wave": wave(2, SIZE),
     "random flow": 3 * torch.randn(2, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
@@ -246,7 +246,7 @@ def test_exact_maps_are_white_and_gaussian_at_pixels(maps: Constant | Similar) -
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_resampled_noise_is_detected(mode: str) -> None:
-    theta = torch.tensor([[turn(9, 1.3)[0] + [0], turn(9, 1.3)[1] + [0]]])
+    theta = torch.tensor([[rotation(9, 1.3)[0] + [0], rotation(9, 1.3)[1] + [0]]])
     where = torch.nn.functional.affine_grid(theta / 1.69, [1, 4, 256, 256], align_corners=False)
     noise = torch.randn(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))
     wrong = torch.nn.functional.grid_sample(noise, where, mode, align_corners=False)[0]
@@ -255,7 +255,7 @@ def test_resampled_noise_is_detected(mode: str) -> None:
 
 @pytest.mark.parametrize("how", OWN_METHODS)
 @pytest.mark.parametrize(
-    "matrix", [turn(1.1), turn(0, 1.02), turn(0, 0.98)], ids=["turning", "zooming in", "zooming out"]
+    "matrix", [rotation(1.1), rotation(0, 1.02), rotation(0, 0.98)], ids=["rotating", "zooming in", "zooming out"]
 )
 def test_variance_does_not_drift(how: dict, matrix: list[list[float]]) -> None:
     noise = warped_noise(affine(matrix, 120, 64), channels=16, spatial=2, temporal=8, **how)[0]
@@ -282,7 +282,7 @@ def test_slow_pans_carry_the_noise(how: dict, least: float, most: float, speed: 
 
 
 @pytest.mark.parametrize(
-    "matrix", [turn(0.7), turn(0, 1.015), turn(0, 1 / 1.015)], ids=["turned", "zoomed in", "zoomed out"]
+    "matrix", [rotation(0.7), rotation(0, 1.015), rotation(0, 1 / 1.015)], ids=["rotated", "zoomed in", "zoomed out"]
 )
 def test_a_motion_and_its_inverse_restore_the_noise(matrix: list[list[float]]) -> None:
     back = torch.linalg.inv(torch.tensor(matrix)).tolist()

@@ -83,7 +83,7 @@ def test_figures_of_earlier_weights_are_marked(given: str | None, older: bool, t
     assert (r"(1 = invisible) \*" in table, page.OLDER in table) == (older, older)
 
 
-def test_a_note_is_shown(tmp_path: Path) -> None:
+def test_a_note_is_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "long-policies-a.json").write_text(json.dumps({**LONG, "note": "by hand"}))
     assert "90 frames (`a`; by hand):" in page.figures_page(tmp_path)
 
