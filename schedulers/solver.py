@@ -118,14 +118,18 @@ class Solver(ABC):
 
 
 class LevelSolver(Solver):
-    """Base of a solver written here. Subclasses define `advance`, and `stochastic` where it draws noise."""
+    """Base of a solver written here. Subclasses define `advance`; and `stochastic` where it draws noise."""
 
     def __init__(self, schedule: NoiseSchedule, steps: int, device: torch.device) -> None:
         import torch
 
-        timesteps, self._levels = schedule.spaced(steps)
+        timesteps, self._levels = self.space_steps(schedule, steps)
         self._timesteps = torch.tensor(timesteps, device=device)
         self.name, self.kind, self.train_steps = type(self).__name__, schedule.kind, schedule.train_steps
+
+    def space_steps(self, schedule: NoiseSchedule, steps: int) -> tuple[list[float], list[NoiseLevel]]:
+        """(timestep of each step, level before each step and after the last); override it for another spacing."""
+        return schedule.spaced(steps)
 
     @property
     def timesteps(self) -> torch.Tensor:

@@ -12,8 +12,18 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from videogen import Engine, UnsupportedError
-from videogen.schedulers import SOLVERS, AddressedNoise, Solver, SolverRow, build_solver, solver_names
+from videogen.schedulers import (
+    SOLVERS,
+    AddressedNoise,
+    LevelSolver,
+    NoiseSchedule,
+    Solver,
+    SolverRow,
+    build_solver,
+    solver_names,
+)
 from videogen.schedulers.diffusers_solver import as_solver, build_scheduler, read_noise_schedule
+from videogen.schedulers.levels import NoiseLevel
 from videogen.schedulers.parametrization import KINDS
 
 OWN = {
@@ -76,18 +86,35 @@ def test_the_adapter_describes_the_run(kind: str, name: str) -> None:
     assert solver.timesteps is solver.timesteps, "a new tensor would be taken for a new run"
     assert solver.levels is not None and len(solver.levels) == calls + 1
     steps = sum(solver.begins_step(index) for index in range(calls))
-    assert solver.calls_per_step == (2 if name in ("heun", "pndm") else 1)
-    assert calls == {"heun": 11, "pndm": 7}.get(name, 6) and steps == 6
-    assert solver.stochastic == (name in ("ddpm", "euler-a", "dpm++2m-sde", "lcm"))
-    assert solver.can_begin_late == (name != "pndm")
-    if name in ("euler", "euler-a", "heun", "dpm++2m", "unipc", "deis"):
-        assert solver.sigma(0) is not None
+    assert steps == 6 and (solver.calls_per_step > 1) == (calls > steps)
     clean, noise = torch.full((2, 1, 1, 1, 1), 3.0), torch.full((2, 1, 1, 1, 1), 5.0)
     level, scale = solver.levels[2], solver.scale_input(torch.ones(1), 2)
     torch.testing.assert_close(
         solver.noised(clean, noise, 2) * scale, level.alpha * clean + level.sigma * noise, atol=0.05, rtol=0.02
     )
     assert torch.equal(solver.noised(clean, noise, calls), clean)
+
+
+#: model calls of 6 steps, whether a step adds noise, whether sampling may begin late, whether the plan has sigmas
+KNOWN = {
+    "ddim": (6, False, True, False),
+    "ddpm": (6, True, True, False),
+    "pndm": (7, False, False, False),
+    "euler": (6, False, True, True),
+    "euler-a": (6, True, True, True),
+    "heun": (11, False, True, True),
+    "dpm++2m": (6, False, True, True),
+    "dpm++2m-sde": (6, True, True, True),
+    "unipc": (6, False, True, True),
+    "deis": (6, False, True, True),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_solvers_are_described_correctly(name: str) -> None:
+    solver = build_solver(name, OWN["epsilon"], 6)
+    found = (len(solver.timesteps), solver.stochastic, solver.can_begin_late, solver.sigma(0) is not None)
+    assert found == KNOWN[name]
 
 
 @pytest.mark.parametrize(("kind", "name"), ROWS)
@@ -116,6 +143,23 @@ def test_a_custom_solver_takes_one_file_and_one_row(kind: str, custom: None) -> 
         assert solver.name.endswith("Solver") and name in solver_names(kind)
         torch.testing.assert_close(run(solver, [AddressedNoise(1)], clean), clean, atol=1e-4, rtol=1e-4)
     assert build_solver("renoise", OWN[kind], 8).stochastic
+
+
+def test_another_spacing_takes_one_method() -> None:
+    class Early(LevelSolver):
+        def space_steps(self, schedule: NoiseSchedule, steps: int) -> tuple[list[float], list[NoiseLevel]]:
+            sigmas = [(1 - step / steps) ** 2 for step in range(steps)]
+            return [1000 * sigma for sigma in sigmas], [NoiseLevel(1 - s, s) for s in [*sigmas, 0.0]]
+
+        def advance(
+            self, clean: torch.Tensor, noise: torch.Tensor, now: NoiseLevel, after: NoiseLevel, fresh: Any
+        ) -> torch.Tensor:
+            return after.alpha * clean + after.sigma * noise
+
+    solver = Early(NoiseSchedule("flow", 1000), 5, torch.device("cpu"))
+    assert [round(solver.sigma(index), 2) for index in range(5)] == [1.0, 0.64, 0.36, 0.16, 0.04]
+    clean = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(run(solver, [AddressedNoise(1)], clean), clean, atol=1e-4, rtol=1e-4)
 
 
 def test_fresh_noise_depends_on_its_frame(custom: None) -> None:

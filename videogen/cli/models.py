@@ -20,10 +20,12 @@ def run(options: argparse.Namespace) -> int:
         ]
         print(json.dumps({"families": families, "models": here}, indent=2))
         return 0
+    width = max(len(name) for name in FAMILIES) + 3
     print("families")
     for family in FAMILIES.values():
-        print(f"  {family.name:<14}{family.description}")
-        print(f"{'':<16}supports: {family.supports}\n{'':<16}loads: {', '.join(family.pipelines)}")
+        print(f"  {family.name:<{width}}{family.description}")
+        indent = " " * (width + 2)
+        print(f"{indent}supports: {family.supports}\n{indent}loads: {', '.join(family.pipelines)}")
     print("\nmodels here")
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")
