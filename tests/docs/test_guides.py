@@ -30,13 +30,7 @@ def diffusers_pipeline() -> SmallPipeline:
     return pipeline
 
 
-def program_cases() -> list[Any]:
-    """The guides' programs; those of long videos take longer than the suite allows."""
-    slow = {"long_video": [pytest.mark.slow]}
-    return [pytest.param(page, id=name_of(page), marks=slow.get(page.stem, [])) for page in PROGRAMS]
-
-
-@pytest.mark.parametrize("page", program_cases())
+@pytest.mark.parametrize("page", PROGRAMS)
 def test_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
