@@ -13,7 +13,10 @@ from diffusers import WanPipeline
 from tests.docs.pages import GUIDES, PAGES, ROOT, code_blocks, name_of
 from videogen.cli.parser import build_parser
 
-PROGRAMS = [pytest.param(page, id=page.stem) for page in GUIDES if code_blocks(page, "python")]
+SLOW = {"long_video": [pytest.mark.slow]}
+PROGRAMS = [
+    pytest.param(page, id=page.stem, marks=SLOW.get(page.stem, [])) for page in GUIDES if code_blocks(page, "python")
+]
 EVERY_PAGE = [pytest.param(page, id=name_of(page)) for page in PAGES]
 
 
