@@ -150,6 +150,15 @@ def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
     return NoiseSchedule(kind, train_steps, alphas=tuple(scheduler.alphas_cumprod.double().sqrt().tolist()))
 
 
+def check_static_shift(own: Any) -> None:
+    """UnsupportedError for a checkpoint's scheduler that shifts its sigmas by the clip's size."""
+    if own.config.get("use_dynamic_shifting", False):
+        raise UnsupportedError(
+            f"{type(own).__name__} shifts its sigmas by the clip's size (use_dynamic_shifting), which no family here "
+            "defines; set it to false in the checkpoint's scheduler_config.json"
+        )
+
+
 def build_scheduler(name: str | None, own: Any) -> Any:
     """A fresh diffusers scheduler, as diffusers' own pipelines take it; its timesteps are not set.
 
@@ -157,11 +166,7 @@ def build_scheduler(name: str | None, own: Any) -> Any:
     noise schedule (betas, or flow shift) is used. Errors as `check_solver`; UnsupportedError for a solver that is not
     diffusers' and for sigmas that are shifted by the clip's size.
     """
-    if own.config.get("use_dynamic_shifting", False):
-        raise UnsupportedError(
-            f"{type(own).__name__} shifts its sigmas by the clip's size (use_dynamic_shifting), which no family here "
-            "defines; set it to false in the checkpoint's scheduler_config.json"
-        )
+    check_static_shift(own)
     if name is None:
         return type(own).from_config(own.config)
     kind = prediction_kind(own)

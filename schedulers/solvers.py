@@ -108,13 +108,14 @@ def build_solver(name: str | None, own: Any, steps: int, device: str | torch.dev
     """
     import torch
 
-    from .diffusers_solver import DiffusersSolver, build_scheduler, read_noise_schedule
+    from .diffusers_solver import DiffusersSolver, build_scheduler, check_static_shift, read_noise_schedule
 
     row = SOLVERS.get(name or "")
     if row is None or row.home is None:
         scheduler = build_scheduler(name, own)
         scheduler.set_timesteps(steps, device=device)
         return DiffusersSolver(scheduler)
+    check_static_shift(own)
     schedule = read_noise_schedule(own)
     check_solver(name, schedule.kind)
     solver: Solver = load_object(row.home, __package__)(schedule, steps, torch.device(device))

@@ -135,6 +135,7 @@ def test_the_example_works(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
             add_row(block, monkeypatch)
         else:
             exec(compile(block, f"{name}.md", "exec"), names)
+    assert names, "the page has a program"
     CHECKS[name](names)
 
 

@@ -41,6 +41,7 @@ def test_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
         if "pipeline" in block and "pipeline" not in names:
             names["pipeline"] = diffusers_pipeline()
         exec(compile(block, name_of(page), "exec"), names)
+    assert names.keys() - {"pipeline", "__builtins__"}, "the page's programs define something"
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
@@ -49,7 +50,7 @@ def test_commands_parse(page: Path) -> None:
     for line in "\n".join(code_blocks(page, "")).splitlines():
         program, *arguments = shlex.split(line, comments=True) or [""]
         if program == "videogen":
-            parser.parse_args(arguments)
+            assert parser.parse_args(arguments).command
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)

@@ -145,6 +145,13 @@ def test_a_custom_solver_takes_one_file_and_one_row(kind: str, custom: None) -> 
     assert build_solver("renoise", OWN[kind], 8).stochastic
 
 
+def test_sigmas_shifted_by_the_clips_size_are_refused(custom: None) -> None:
+    own = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    for name in ("straight", "euler", None):
+        with pytest.raises(UnsupportedError, match="use_dynamic_shifting"):
+            build_solver(name, own, 4)
+
+
 def test_another_spacing_takes_one_method() -> None:
     class Early(LevelSolver):
         def space_steps(self, schedule: NoiseSchedule, steps: int) -> tuple[list[float], list[NoiseLevel]]:

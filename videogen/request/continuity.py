@@ -87,7 +87,7 @@ class Continuity:
 
     @classmethod
     def parse(cls, spec: str) -> Continuity:
-        """`POLICY` or `POLICY:name=value,...`; a preset's name in the place of a policy's. InputError for any other
+        """`POLICY` or `POLICY:name=value,...`; POLICY may be a preset's name. InputError for any other
         spec."""
         name, _, settings = spec.strip().partition(":")
         if name in (AUTO, OFF, MEASURED) and settings:
