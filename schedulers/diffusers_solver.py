@@ -26,25 +26,25 @@ class DiffusersSolver(Solver):
         self.name = type(scheduler).__name__
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
+    def kind(self) -> str:
         return prediction_kind(self._scheduler)
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         config = self._scheduler.config
         noisy = any(word in self.name for word in ("Ancestral", "LCM", "DDPM", "TCD", "SDE", "EDMDPM"))
         return noisy or str(config.get("algorithm_type", "")).startswith("sde")
 
     @property
-    def train_steps(self) -> int:  # type: ignore[override]
+    def train_steps(self) -> int:
         return int(self._scheduler.config.num_train_timesteps)
 
     @property
-    def initial_scale(self) -> float:  # type: ignore[override]
+    def initial_scale(self) -> float:
         return float(getattr(self._scheduler, "init_noise_sigma", 1.0))
 
     @property
-    def can_begin_late(self) -> bool:  # type: ignore[override]
+    def can_begin_late(self) -> bool:
         return not hasattr(self._scheduler, "ets")  # PNDM's multistep history begins with its first step
 
     @property

@@ -12,7 +12,7 @@ Importing this module does not load torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -29,32 +29,22 @@ _LEAST_ALPHA = 0.05  # a noise prediction says little about clean latents below 
 _LEAST_SIGMA = 1e-6
 _LEAST_RATIO = 1e-3
 
+Value = TypeVar("Value", float, "torch.Tensor")
+
 
 def clean_latents(latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel, kind: str) -> torch.Tensor:
     """The clean latents that a prediction of this kind implies; all of one shape, in the model's scale."""
-    if kind == "sample":
-        return prediction
-    if kind == "epsilon":
-        return (latents - level.sigma * prediction) / max(level.alpha, _LEAST_ALPHA)
-    if kind == FLOW:
-        return latents - level.sigma * prediction
-    return level.alpha * latents - level.sigma * prediction
+    return _clean(latents, prediction, level, kind, divisor=max(level.alpha, _LEAST_ALPHA))
 
 
 def implied_noise(latents: torch.Tensor, prediction: torch.Tensor, level: NoiseLevel, kind: str) -> torch.Tensor:
     """The noise that a prediction of this kind implies; all of one shape, in the model's scale."""
-    if kind == "epsilon":
-        return prediction
-    if kind == "v_prediction":
-        return level.sigma * latents + level.alpha * prediction
-    if kind == FLOW:
-        return latents + level.alpha * prediction
-    return noise_between(latents, prediction, level)
+    return _noise(latents, prediction, level, kind, divisor=max(level.sigma, _LEAST_SIGMA))
 
 
 def noise_between(latents: torch.Tensor, clean: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
     """The noise by which latents at this level differ from clean ones."""
-    return (latents - level.alpha * clean) / max(level.sigma, _LEAST_SIGMA)
+    return implied_noise(latents, clean, level, "sample")
 
 
 def prediction_for(latents: torch.Tensor, clean: torch.Tensor, level: NoiseLevel, kind: str) -> torch.Tensor:
@@ -62,9 +52,7 @@ def prediction_for(latents: torch.Tensor, clean: torch.Tensor, level: NoiseLevel
     if kind == "sample":
         return clean
     noise = noise_between(latents, clean, level)
-    if kind == "epsilon":
-        return noise
-    return noise - clean if kind == FLOW else level.alpha * noise - level.sigma * clean
+    return noise if kind == "epsilon" else _velocity(clean, noise, level, kind)
 
 
 def clean_error(level: NoiseLevel, kind: str) -> float:
@@ -80,15 +68,39 @@ def linear_form(level: NoiseLevel, kind: str, quantity: str) -> tuple[float, flo
     quantity: `x0`, `eps` or `v`; v is that of the kind, noise - clean for flow models. ZeroDivisionError at a level
     without the signal or noise that the form divides by.
     """
-    alpha, sigma = level.alpha, level.sigma
-    x0 = {"sample": (1.0, 0.0), "v_prediction": (-sigma, alpha), FLOW: (-sigma, 1.0)}.get(kind) or (
-        -sigma / alpha,
-        1 / alpha,
+    prediction_alone, latents_alone = (
+        _quantity(latents, prediction, level, kind, quantity) for latents, prediction in ((0.0, 1.0), (1.0, 0.0))
     )
-    if quantity == "x0":
-        return x0
-    eps = -alpha * x0[0] / sigma, (1 - alpha * x0[1]) / sigma
+    return prediction_alone, latents_alone
+
+
+def _quantity(latents: float, prediction: float, level: NoiseLevel, kind: str, quantity: str) -> float:
     if quantity == "eps":
-        return eps
-    of_eps, of_x0 = (1.0, 1.0) if kind == FLOW else (alpha, sigma)
-    return of_eps * eps[0] - of_x0 * x0[0], of_eps * eps[1] - of_x0 * x0[1]
+        return _noise(latents, prediction, level, kind, divisor=level.sigma)
+    clean = _clean(latents, prediction, level, kind, divisor=level.alpha)
+    if quantity == "x0":
+        return clean
+    return _velocity(clean, _noise(latents, prediction, level, kind, divisor=level.sigma), level, kind)
+
+
+def _clean(latents: Value, prediction: Value, level: NoiseLevel, kind: str, divisor: float) -> Value:
+    """Clean latents. divisor: alpha, where it is divided by."""
+    if kind == "sample":
+        return prediction
+    if kind == "epsilon":
+        return (latents - level.sigma * prediction) / divisor
+    return (latents if kind == FLOW else level.alpha * latents) - level.sigma * prediction
+
+
+def _noise(latents: Value, prediction: Value, level: NoiseLevel, kind: str, divisor: float) -> Value:
+    """Noise. divisor: sigma, where it is divided by."""
+    if kind == "sample":
+        return (latents - level.alpha * prediction) / divisor
+    if kind == "epsilon":
+        return prediction
+    return (latents if kind == FLOW else level.sigma * latents) + level.alpha * prediction
+
+
+def _velocity(clean: Value, noise: Value, level: NoiseLevel, kind: str) -> Value:
+    """v in the sense of the kind: noise - clean for flow models."""
+    return noise - clean if kind == FLOW else level.alpha * noise - level.sigma * clean

@@ -55,11 +55,26 @@ class Solver(ABC):
     """
 
     name: str
-    kind: str
-    stochastic: bool = False
-    train_steps: int
-    initial_scale: float = 1.0
-    can_begin_late: bool = True
+
+    @property
+    @abstractmethod
+    def kind(self) -> str: ...
+
+    @property
+    def stochastic(self) -> bool:
+        return False
+
+    @property
+    @abstractmethod
+    def train_steps(self) -> int: ...
+
+    @property
+    def initial_scale(self) -> float:
+        return 1.0
+
+    @property
+    def can_begin_late(self) -> bool:
+        return True
 
     @property
     @abstractmethod
@@ -120,16 +135,26 @@ class Solver(ABC):
 class LevelSolver(Solver):
     """Base of a solver written here. Subclasses define `advance`; and `stochastic` where it draws noise."""
 
+    stochastic = False
+
     def __init__(self, schedule: NoiseSchedule, steps: int, device: torch.device) -> None:
         import torch
 
         timesteps, self._levels = self.space_steps(schedule, steps)
         self._timesteps = torch.tensor(timesteps, device=device)
-        self.name, self.kind, self.train_steps = type(self).__name__, schedule.kind, schedule.train_steps
+        self.name, self._schedule = type(self).__name__, schedule
 
     def space_steps(self, schedule: NoiseSchedule, steps: int) -> tuple[list[float], list[NoiseLevel]]:
         """(timestep of each step, level before each step and after the last); override it for another spacing."""
         return schedule.spaced(steps)
+
+    @property
+    def kind(self) -> str:
+        return self._schedule.kind
+
+    @property
+    def train_steps(self) -> int:
+        return self._schedule.train_steps
 
     @property
     def timesteps(self) -> torch.Tensor:
