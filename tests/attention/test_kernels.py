@@ -147,14 +147,24 @@ def test_flex_kernel_is_exact(row: Row) -> None:
     assert (out - reference).abs().max() < 1e-5 and (lse - reference_lse).abs().max() < 1e-5
 
 
-def test_triton_kernels_are_exact_in_the_interpreter() -> None:
+QUICK_TRITON_ROWS = ("ragged last blocks", "small key blocks", "head dim 72", "padded keys, grouped heads")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([n for n, row in enumerate(ROWS) if row.name in QUICK_TRITON_ROWS], id="core"),
+        pytest.param(list(range(len(ROWS))), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_triton_kernels_are_exact_in_the_interpreter(rows: list[int]) -> None:
     """In a separate process: the interpreter is chosen when the kernels are imported."""
     outcome = subprocess.run(
-        [sys.executable, "-m", "tests.attention.triton_cases"], cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "tests.attention.triton_cases", *map(str, rows)],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert outcome.stdout.count("ok") == len(ROWS) * 2
+    assert outcome.stdout.count("ok") == len(rows) * 2 >= 8
 
 
 def test_density_one_equals_sdpa() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tools.evaluate_embedded import validate_judge, wilson
 from tools.judge import judge
 
 
-def test_the_judge_is_accurate_on_known_clips_and_at_chance_on_decoys() -> None:
-    for figures in validate_judge(count=72).values():
+@pytest.mark.parametrize("clips", [18, pytest.param(72, marks=pytest.mark.slow)])
+def test_the_judge_is_accurate_on_known_clips_and_at_chance_on_decoys(clips: int) -> None:
+    for figures in validate_judge(count=clips).values():
         assert min(figures[name] for name in ("colour", "shape", "motion")) >= 0.98
         assert figures["decoy colour"] < 0.3 and figures["decoy shape"] < 0.45 and figures["decoy motion"] < 0.3
 

@@ -69,6 +69,7 @@ def moving() -> tuple[torch.Tensor, torch.Tensor]:
     return noise, torch.stack([latent_motion(each) for each in maps])
 
 
+@pytest.mark.slow
 def test_motion_is_read_before_any_training(
     fresh: WanTransformer3DModel, reader: WanTransformer3DModel, moving: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
@@ -76,6 +77,7 @@ def test_motion_is_read_before_any_training(
     assert (_read(reader, *moving)[1:] > 0.25).all()
 
 
+@pytest.mark.slow
 def test_the_shipped_model_starts_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
     shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
     assert (_read(shipped, *moving)[1:] > 0.25).all()

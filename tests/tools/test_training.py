@@ -39,7 +39,7 @@ def test_fast_encode_and_decode_equal_the_library() -> None:
         assert torch.allclose(video_vae.decode(vae, latents).clamp(-1, 1), vae.decode(latents).sample, atol=1e-5)
 
 
-@pytest.mark.parametrize(("vae", "model"), [("vae", "dit"), ("frame-vae", "unet")])
+@pytest.mark.parametrize(("vae", "model"), [pytest.param("vae", "dit", marks=pytest.mark.slow), ("frame-vae", "unet")])
 def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> None:
     for part, extra in [(vae, []), (model, ["--vae", str(tmp_path / vae / "vae")])]:
         arguments = [part, "--steps", "2", "--out", str(tmp_path / part), "--batch", "1", *extra]
@@ -52,6 +52,7 @@ def test_parts_train_save_and_resume(tmp_path: Path, vae: str, model: str) -> No
     assert torch.load(out / "state.pt", weights_only=True)["step"] == 3
 
 
+@pytest.mark.slow
 def test_a_motion_reader_is_added_and_retained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dit, "HELD_OUT", 1)
     plain = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer")
@@ -90,7 +91,7 @@ def test_a_motion_reader_is_added_and_retained(tmp_path: Path, monkeypatch: pyte
         )
 
 
-@pytest.mark.parametrize("part", ["vae", "frame-vae"])
+@pytest.mark.parametrize("part", [pytest.param("vae", marks=pytest.mark.slow), "frame-vae"])
 def test_decoder_only_training_leaves_the_encoder_unchanged(tmp_path: Path, part: str) -> None:
     kind = AutoencoderKLWan if part == "vae" else AutoencoderKL
     assert train_embedded.main([part, "--steps", "1", "--out", str(tmp_path / "first"), "--batch", "1"]) == 0
@@ -155,7 +156,7 @@ def test_a_continuation_pool_ends_its_prefix_where_the_world_changes() -> None:
     assert 0.25 < float((begins + counts == at).float().mean()) < 0.7  # all that change, and by chance some others
 
 
-@pytest.mark.parametrize("part", ["dit", "unet"])
+@pytest.mark.parametrize("part", ["dit", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_model_trained_to_continue_clips_records_it(
     tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

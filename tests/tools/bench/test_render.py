@@ -13,7 +13,7 @@ from tools.bench.render import paired_ratios
 from tools.bench.report.render import render_tables
 
 
-@pytest.mark.parametrize("name", ["wan-2.1", "animatediff"])
+@pytest.mark.parametrize("name", ["wan-2.1", pytest.param("animatediff", marks=pytest.mark.slow)])
 def test_a_render_is_measured_against_the_library(tmp_path: Path, name: str) -> None:
     VARIANTS[name].build(tmp_path / name)
     frames, width, height = VARIANTS[name].clips[0]
