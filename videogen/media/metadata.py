@@ -1,5 +1,8 @@
-"""Manifests stored in video files: a container tag in mp4 and webm, a comment in GIF, a file next to PNGs that also has
-their rate."""
+"""Manifests stored in video files: in the comment of mp4, webm and GIF, in a file next to PNGs that also has
+their rate.
+
+Of all tags of a container, tools such as `ffmpeg -c copy` retain the comment in every format; they drop custom tags.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from typing import Any
 from videogen.core.errors import MediaError
 from videogen.core.stored_keys import with_current_keys
 
-TAG = "videogen"
+#: begins a comment that is a manifest, in mp4 and webm
+_MARK = "videogen: "
+#: the custom tag of earlier versions, which is still read
+_EARLIER_TAG = "videogen"
 FOLDER_FILE = "manifest.json"
 
 
@@ -22,8 +28,14 @@ def encode(manifest: dict[str, Any]) -> str:
 
 
 def container_options(path: Path) -> dict[str, str]:
-    """Muxer options of an mp4 or webm: mp4 allows custom tags, and its index is written first."""
-    return {} if path.suffix.lower() == ".webm" else {"movflags": "use_metadata_tags+faststart"}
+    """Muxer options of an mp4 or webm: the index of an mp4 is written first, so that players can start at once."""
+    return {} if path.suffix.lower() == ".webm" else {"movflags": "faststart"}
+
+
+def set_comment(container: Any, text: str | None) -> None:
+    """Store a manifest (`encode`d; None: none) in a container that is opened for writing, before its header is."""
+    if text is not None:
+        container.metadata["comment"] = _MARK + text
 
 
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
@@ -36,8 +48,7 @@ def retag(path: Path, text: str | None, fps: Fraction) -> None:
 
     copy = path.with_name(f"retagged{path.suffix}")
     with av.open(str(path)) as source, av.open(str(copy), "w", options=container_options(path)) as target:
-        if text is not None:
-            target.metadata[TAG] = text
+        set_comment(target, text)
         stream = source.streams.video[0]
         track = target.add_stream_from_template(stream, framerate=fps)
         for packet in source.demux(stream):
@@ -97,4 +108,5 @@ def _read_text(path: Path) -> str | None:
 
     with open_container(path) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
-    return tags.get(TAG)
+    comment = tags.get("comment", "")
+    return comment.removeprefix(_MARK) if comment.startswith(_MARK) else tags.get(_EARLIER_TAG)

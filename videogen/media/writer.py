@@ -22,7 +22,7 @@ from videogen.core.errors import InputError, MediaError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.rates import exact_fps
 
-from .metadata import TAG, container_options, encode, retag, write_folder_file
+from .metadata import container_options, encode, retag, set_comment, write_folder_file
 from .video import check_frames
 
 #: suffix -> (largest CRF, most frames per second); None: no quality setting
@@ -225,8 +225,7 @@ class _CodecSink:
     def _set_header(self) -> None:
         """Put the present manifest into the header, which is written with the first packet."""
         self._has_header, self._tag = True, _tag(self._writer)
-        if self._tag is not None:
-            self._container.metadata[TAG] = self._tag
+        set_comment(self._container, self._tag)
 
 
 def _tag(writer: VideoWriter) -> str | None:
