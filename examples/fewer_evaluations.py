@@ -15,7 +15,7 @@ import numpy as np
 
 from videogen import Engine, Video
 from videogen.attention import SparseAttention
-from videogen.propagation import EncoderPropagation
+from videogen.propagation import StepCaching
 
 PROMPT = "a red ball moves in a circle on a black background"
 
@@ -40,7 +40,7 @@ def main() -> None:
     # Every head keeps 95 % of its softmax mass. Blocks and least length are for this tiny clip: leave them out.
     attention = SparseAttention(recall=0.95, min_length=64, query_block=16, key_block=16)
     # The final latents stay within 5 % (relative L2) of those of the plain run.
-    propagation = EncoderPropagation(max_error=0.05)
+    propagation = StepCaching(max_error=0.05)
     runs: dict[str, dict[str, Any]] = {
         "plain": {},
         "sparse attention": {"attention": attention},

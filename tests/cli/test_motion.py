@@ -123,8 +123,8 @@ def test_json_has_the_figures(here: Path, capsys: pytest.CaptureFixture[str]) ->
     figures = json.loads(capsys.readouterr().out)["manifest"]["measured"]
     assert set(figures["motion"]["camera"]) == {"pan_px", "tilt_px", "zoom", "roll_deg"}
     assert (
-        figures["dual_clock"]["strong"] == 0.03 and 1 < figures["dual_clock"]["held_steps"] < 2
-    )  # the last step is held in part
+        figures["dual_clock"]["strong"] == 0.03 and 1 < figures["dual_clock"]["clamped_steps"] < 2
+    )  # the last step is clamped in part
 
 
 def test_a_changed_file_of_the_motion_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

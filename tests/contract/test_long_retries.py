@@ -118,7 +118,7 @@ def test_drift_and_repetition_are_faults_but_not_where_a_shot_begins(
 
     def faults_of_next(meter: Any, frames: np.ndarray, *, same_shot: bool) -> tuple[str, ...]:
         compared.append(same_shot)
-        return ("colour strays",) if same_shot else ("repeats",)
+        return ("colour drifts",) if same_shot else ("repeats",)
 
     monkeypatch.setattr("videogen.metrics.long_clip.LongClip.faults_of_next", faults_of_next)
     story = {0: PROMPT, 30: "a blue ball moves right"}
@@ -126,7 +126,7 @@ def test_drift_and_repetition_are_faults_but_not_where_a_shot_begins(
     assert video.manifest is not None
     rows = video.manifest["measured"]["long"]["segments"]
     assert compared[::2] == compared[1::2] == [False, *[True] * (len(rows) - 2)] and len(rows) > 2
-    assert "repeats" in rows[1]["faults"] and "colour strays" in rows[2]["faults"] and "faults" not in rows[0]
+    assert "repeats" in rows[1]["faults"] and "colour drifts" in rows[2]["faults"] and "faults" not in rows[0]
 
 
 def test_a_segment_is_compared_with_its_own_shot_alone(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:

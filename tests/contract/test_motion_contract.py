@@ -136,7 +136,7 @@ def test_the_run_begins_from_warped_noise(
 def test_dual_clock_puts_the_reference_back_at_each_held_step(
     name: str, solver: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
-    """Where the mask is 1 the latents after a held step are alpha * reference + sigma * noise of the level that
+    """Where the mask is 1 the latents after a clamped step are alpha * reference + sigma * noise of the level that
     follows."""
     engine, watch = engine_of(name), Watch()
     first = first_frame_file(name, tmp_path)
@@ -149,8 +149,8 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     assert video.manifest is not None
     phases = [row["motion"] for row in video.manifest["plan"]]
     assert (
-        phases == sorted(phases, key=["skipped", "held", "partly", "free"].index)
-        and "held" in phases
+        phases == sorted(phases, key=["skipped", "clamped", "partly", "free"].index)
+        and "clamped" in phases
         and phases[-1] == "free"
     )
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock:0.9,0.4"), engine.backbone)
@@ -166,8 +166,8 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
     used = build_solver(solver_name, engine.backbone.scheduler, 10)
     levels = used.levels
     assert levels is not None and controlled.any()
-    skipped_steps, held = phases.count("skipped"), phases.count("held")
-    for done, latents in enumerate(watch.latents[1 : 1 + held], skipped_steps + 1):
+    skipped_steps, clamped = phases.count("skipped"), phases.count("clamped")
+    for done, latents in enumerate(watch.latents[1 : 1 + clamped], skipped_steps + 1):
         scale = 1.0 if used.initial_scale < 1.5 else 1 / levels[done].alpha
         expected = scale * (levels[done].alpha * reference + levels[done].sigma * noise)
         torch.testing.assert_close(latents[controlled], expected[controlled], atol=2e-3, rtol=2e-3)
@@ -196,7 +196,7 @@ def test_dual_clock_begins_in_step_with_the_solver(
     try:
         engine.generate(PROMPT, **settings, techniques=[watch, oracle])
     except InputError as error:
-        assert "expert" in str(error) and weak == 0.7  # nothing is held across experts
+        assert "expert" in str(error) and weak == 0.7  # nothing is clamped across experts
         return
     except NumericsError as error:
         assert "flat" in str(error) or "black" in str(error)  # frames of the tiny VAE do not matter here
@@ -287,8 +287,8 @@ def test_strength_0_of_dual_clock_is_the_plain_render(name: str, engine_of: Engi
     assert np.array_equal(plain.frames, moved.frames)
 
 
-def test_rolling_back_preserves_held_steps(name: str, engine_of: EngineOf) -> None:
-    """Under max_error a span may be rolled back: the motion is then held at the same steps again."""
+def test_rolling_back_preserves_clamped_steps(name: str, engine_of: EngineOf) -> None:
+    """Under max_error a span may be rolled back: the motion is then clamped at the same steps again."""
     settings = options(name, steps=16, motion=DRAG, motion_backend="dual_clock:0.9,0.3", guidance_scale=1.0)
     video = engine_of(name).generate(PROMPT, **settings, propagate={"max_error": 1e-6, "roll_back": True})
     plain = engine_of(name).generate(PROMPT, **settings)
@@ -324,7 +324,7 @@ def test_clips_of_a_batch_have_the_same_motion_and_their_own_first_frames(name: 
             {"motion_backend": "warped_noise", "first_frame": "x.png"}, "dual_clock",
             id="a first frame that noise cannot use",
         ),
-        pytest.param({"motion_backend": "dual_clock", "steps": 1}, "hold a motion", id="one step"),
+        pytest.param({"motion_backend": "dual_clock", "steps": 1}, "clamp a motion", id="one step"),
         pytest.param({"motion": [{"kind": "camera", "zoom": 1e200}]}, "beyond", id="a zoom beyond all bounds"),
         pytest.param({"motion": [{"kind": "cut_drag", "sprites": 3}]}, "sprites=3", id="sprites that are not a list"),
         pytest.param({"motion": [{"kind": ["drag"]}]}, "kind", id="a kind that is not a text"),
@@ -345,7 +345,7 @@ def test_a_first_frame_of_another_size_is_refused(name: str, engine_of: EngineOf
 
 
 def test_the_technique_stays_within_the_first_expert(name: str, engine_of: EngineOf) -> None:
-    """A motion held into the second expert's steps is undone by it (Wan 2.2)."""
+    """A motion clamped into the second expert's steps is undone by it (Wan 2.2)."""
     engine = engine_of(name)
     planned = plan_motion(request(engine, name, DRAG, motion_backend="dual_clock:0.9,0.05"), engine.backbone)
     assert planned is not None
@@ -357,7 +357,7 @@ def test_the_technique_stays_within_the_first_expert(name: str, engine_of: Engin
     clip = engine.backbone.open(ClipSpec(frames, height, width, 10, "batched"), text, [AddressedNoise(1)], solver)
     state = LoopState(clip, torch.zeros_like(clip.initial), 0)
     technique.begin(engine.backbone, rows, replace(state))
-    assert [row.motion for row in rows] == ["skipped"] + ["held"] * 3 + ["free"] * 6
+    assert [row.motion for row in rows] == ["skipped"] + ["clamped"] * 3 + ["free"] * 6
 
 
 @pytest.mark.parametrize("solver", ["own", "heun"])
@@ -365,7 +365,7 @@ def test_the_last_step_is_held_in_part(name: str, solver: str, engine_of: Engine
     """If the strong level lies within it, controlled pixels move towards the reference by the fraction above it."""
     engine, first = engine_of(name), first_frame_file(name, tmp_path)
     if engine.backbone.expert(1.0, 1000):
-        return  # nothing is held across experts, as another test holds
+        return  # nothing is clamped across experts, as another test holds
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
     assert planned is not None
     made = DualClockTechnique(planned, [read_image(first, channels=4)[..., :3]], engine.backbone)
@@ -406,7 +406,7 @@ def test_free_steps_of_a_global_motion_are_unguided_at_the_end(name: str, engine
         assert video.manifest is not None
         rows = [row for row in video.manifest["plan"] if row["motion"] != "skipped"]
         assert heard == [row["guidance_scale"] for row in rows] and heard[-1] == last
-        assert all(row["guidance_scale"] == 5.0 for row in rows if row["motion"] == "held" or row["timestep"] >= 250)
+        assert all(row["guidance_scale"] == 5.0 for row in rows if row["motion"] == "clamped" or row["timestep"] >= 250)
 
 
 def first_frame_file(name: str, folder: Path, wider: int = 0) -> Path:

@@ -14,7 +14,7 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, UnsupportedError
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 from videogen.propagation.controller import ErrorControl
 from videogen.schedulers.diffusers_solver import build_scheduler
 
@@ -212,9 +212,9 @@ def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoi
         ).frames)  # fmt: skip
 
     plain = run("a red ball")
-    with attach(pipeline, EncoderPropagation(keys=tuple(range(STEPS)))) as handle:
+    with attach(pipeline, StepCaching(keys=tuple(range(STEPS)))) as handle:
         assert np.array_equal(run("a red ball"), plain) and handle.report()["keys"] == list(range(STEPS))
-    rule = EncoderPropagation.parse("fd" if name == "animatediff" else "every:2")
+    rule = StepCaching.parse("fd" if name == "animatediff" else "every:2")
     with attach(pipeline, rule) as handle:
         propagated = run("a red ball")
         keys = handle.report()["keys"]
@@ -224,7 +224,7 @@ def test_a_pipeline_that_the_user_drives(name: str, solver: str | None, checkpoi
         assert handle.report()["steps"] == STEPS - 2
         assert np.array_equal(run("a red ball"), propagated)
     if name == "animatediff":
-        with attach(pipeline, EncoderPropagation(keys="fd", boundary="fd", predictor="hold", micro_batch=1)):
+        with attach(pipeline, StepCaching(keys="fd", boundary="fd", predictor="hold", micro_batch=1)):
             assert np.abs(run("a red ball") - propagated).max() < 1e-4
     assert np.array_equal(run("a red ball"), plain)
 

@@ -38,3 +38,13 @@ def test_a_manifest_of_an_earlier_version_is_read() -> None:
     ]
     assert long["motion"]["shots"] == [{"shot": 0, "error_px": 0.1, "target_px": 0.3}]
     assert long["report"]["freeze"] == {"at": 0, "longest_s": 0.5, "fraction": 0.25}
+    settings = {"policy": "look_back", "pull": 0.2}
+    manifest = {"request": {"continuity": settings}, "measured": {"long": {"continuity": settings}}}
+    present = {"policy": "look_back", "mean_regularisation": 0.2}
+    assert with_current_keys(manifest) == {
+        "request": {"continuity": present},
+        "measured": {"long": {"continuity": present}},
+    }
+    assert with_current_keys({"measured": {"dual_clock": {"held_steps": 2}}})["measured"]["dual_clock"] == {
+        "clamped_steps": 2
+    }

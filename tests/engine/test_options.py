@@ -11,12 +11,12 @@ import pytest
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError
 from videogen.engine.options import CALL_OPTIONS, GenerateOptions, build_requests
-from videogen.propagation.config import EncoderPropagation
+from videogen.propagation.config import StepCaching
 from videogen.request.request import RenderRequest
 
 PROMPT = "a red ball"
 #: Options that `generate` also takes as configuration objects.
-WIDER = {"attention": " | SparseAttention", "propagate": " | EncoderPropagation"}
+WIDER = {"attention": " | SparseAttention", "propagate": " | StepCaching"}
 
 
 def test_the_options_of_generate_are_those_of_a_request() -> None:
@@ -50,6 +50,6 @@ def test_each_prompt_of_a_batch_gets_its_own_seed() -> None:
 
 
 def test_configuration_objects_are_stored_as_their_fields() -> None:
-    (request,) = build_requests(PROMPT, {"attention": SparseAttention(recall=0.9), "propagate": EncoderPropagation()})
-    assert request.sparse_attention() == SparseAttention(recall=0.9) and request.propagation() == EncoderPropagation()
+    (request,) = build_requests(PROMPT, {"attention": SparseAttention(recall=0.9), "propagate": StepCaching()})
+    assert request.sparse_attention() == SparseAttention(recall=0.9) and request.propagation() == StepCaching()
     assert isinstance(request.attention, dict) and isinstance(request.propagate, dict)

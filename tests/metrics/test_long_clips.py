@@ -360,8 +360,8 @@ def test_drift_of_the_next_frames_is_predicted(
     damage: Callable[[np.ndarray], np.ndarray], faults: set[str], scene: tuple[str, str, int]
 ) -> None:
     frames = damage(clip(*scene))
-    assert {f"{name} strays" for name in faults} <= set(faults_after(frames[:64], frames[80:]))
-    assert not any("strays" in fault for fault in faults_after(frames[:64], frames[80:], same_shot=False))
+    assert {f"{name} drifts" for name in faults} <= set(faults_after(frames[:64], frames[80:]))
+    assert not any("drifts" in fault for fault in faults_after(frames[:64], frames[80:], same_shot=False))
 
 
 @pytest.mark.parametrize("back", [32, 40, 60])

@@ -27,7 +27,7 @@ PUBLIC = {
         Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion
         consistent estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
-    "videogen.propagation": "EncoderPropagation PropagationHandle attach",
+    "videogen.propagation": "EncoderPropagation PropagationHandle StepCaching attach",
     "videogen.schedulers": """
         AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseSchedule NoiseSource NoiseStream
         NoiseWindow SOLVERS STREAMS Solver SolverRow WarpedNoise Window Windows build_solver look_back noise_stream

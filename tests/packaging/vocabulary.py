@@ -73,6 +73,7 @@ TEXTS = (
     Banned(r"\bholds no\b", "has no"),
     Banned(r"\blets? go\b", "evicts, releases"),
     Banned(r"\byardstick\b|\blikeness\b", "baseline; similarity"),
+    Banned(r"\bstrays?\b|\bheld steps?\b|\bholds? the motion\b", "drift; clamped (dual clock)"),
     Banned(r"\bwhole\b(?! (number|texel))", "entire, full, all"),
     Banned(r"\bguided frames?\b", "copied frames"),
     Banned(r"\bmends?\b|\bmended\b", "fix"),

@@ -8,7 +8,7 @@ import torch
 
 from tests.attention.models import Tiny
 from tests.propagation.models import STEPS, TRANSFORMERS, UNETS, Timesteps, equal, inputs_at, run, tensors
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 
 EVERY_STEP = tuple(range(STEPS))
 UNET_BOUNDARIES = ("fd", "deepcache:0", "cut:2,4", "cut:1,2", "output")
@@ -21,7 +21,7 @@ CASES += [pytest.param(tiny, b, id=f"{tiny.name}-{b}") for tiny in TRANSFORMERS 
 def test_with_key_steps_only_the_output_is_plain_and_closing_leaves_no_trace(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     plain, forwards = run(model, tiny), [vars(module).get("forward") for module in model.modules()]
-    with attach(model, EncoderPropagation(keys=EVERY_STEP, boundary=boundary)) as handle:
+    with attach(model, StepCaching(keys=EVERY_STEP, boundary=boundary)) as handle:
         attached = run(model, tiny)
         assert handle.report()["keys"] == list(EVERY_STEP)
     assert all(map(equal, plain, attached))
@@ -34,7 +34,7 @@ def test_decoding_a_key_step_is_bit_identical(tiny: Tiny, boundary: str) -> None
     model = tiny.build()
     with torch.inference_mode():
         key = tensors(model(**inputs_at(tiny, 0)))
-    with attach(model, EncoderPropagation(keys=(0,), boundary=boundary)) as handle, torch.inference_mode():
+    with attach(model, StepCaching(keys=(0,), boundary=boundary)) as handle, torch.inference_mode():
         with handle.at(0, "cond"):
             model(**inputs_at(tiny, 0))
         with handle.at(1, "cond"):
@@ -47,7 +47,7 @@ def test_decoding_a_key_step_is_bit_identical(tiny: Tiny, boundary: str) -> None
 def test_steps_between_use_the_cached_features_and_do_not_change_them(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
     plain = run(model, tiny)
-    with attach(model, EncoderPropagation(keys="every:2", boundary=boundary, predictor="hold")) as handle:
+    with attach(model, StepCaching(keys="every:2", boundary=boundary, predictor="hold")) as handle:
         first = run(model, tiny, 1)
         cached = [
             value.clone()
@@ -77,7 +77,7 @@ def _more(model: torch.nn.Module, tiny: Tiny, begin: int, end: int) -> list[obje
 def test_decoding_ahead_in_a_batch_equals_step_by_step(tiny: Tiny, predictor: str) -> None:
     model, found = tiny.build(), []
     for micro_batch in (1, 4, 2):
-        config = EncoderPropagation(keys=(0, 1), boundary="fd", predictor=predictor, micro_batch=micro_batch)
+        config = StepCaching(keys=(0, 1), boundary="fd", predictor=predictor, micro_batch=micro_batch)
         with attach(model, config, scheduler=Timesteps()) as handle:
             found.append(run(model, tiny))
             assert handle.report()["keys"] == [0, 1]
@@ -94,7 +94,7 @@ def test_only_cuts_with_fresh_encoder_layers_read_the_latents(tiny: Tiny, bounda
     model = tiny.build()
 
     def second(scale: float) -> torch.Tensor:
-        with attach(model, EncoderPropagation(keys=(0,), boundary=boundary, micro_batch=1)), torch.inference_mode():
+        with attach(model, StepCaching(keys=(0,), boundary=boundary, micro_batch=1)), torch.inference_mode():
             model(**inputs_at(tiny, 0))
             moved = inputs_at(tiny, 1)
             moved["sample"] = moved["sample"] * scale
@@ -110,7 +110,7 @@ def test_branches_never_mix(tiny: Tiny, boundary: str) -> None:
 
     def cond(also: bool) -> list[torch.Tensor]:
         found = []
-        config = EncoderPropagation(keys="every:2", boundary=boundary, micro_batch=1)
+        config = StepCaching(keys="every:2", boundary=boundary, micro_batch=1)
         with attach(model, config) as handle, torch.inference_mode():
             for step in range(4):
                 if also:
@@ -130,7 +130,7 @@ def test_branches_never_mix(tiny: Tiny, boundary: str) -> None:
 def test_a_change_in_between_reuses_nothing_stale(tiny: Tiny, change: str) -> None:
     model = tiny.build()
     scheduler = Timesteps()
-    with attach(model, EncoderPropagation(keys=(0,)), scheduler=scheduler) as handle, torch.inference_mode():
+    with attach(model, StepCaching(keys=(0,)), scheduler=scheduler) as handle, torch.inference_mode():
         run(model, tiny, 2)
         after = inputs_at(tiny, 2)
         name = "sample" if "sample" in after else "hidden_states"

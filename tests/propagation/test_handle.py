@@ -15,7 +15,7 @@ from tests.propagation.models import STEPS, TRANSFORMERS, UNETS, Timesteps, equa
 from videogen.attention import SparseAttention
 from videogen.attention import attach as attach_sparse
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 from videogen.propagation.propagated_model import attends_sparsely
 
 MOTION = next(tiny for tiny in UNETS if tiny.name == "UNetMotionModel")
@@ -30,126 +30,126 @@ class Twice(Timesteps):
 
 
 REFUSED: list[tuple[str, Tiny, Callable[[], Any], type[Exception], str]] = [
-    ("no error", MOTION, lambda: EncoderPropagation(max_error=0), InputError, "max_error=0 must be above 0"),
-    ("infinite", MOTION, lambda: EncoderPropagation(max_error=float("inf")), InputError, "max_error=inf"),
-    ("both", MOTION, lambda: EncoderPropagation(max_error=0.1, keys="fd"), InputError, "are both given"),
-    ("a list without 0", MOTION, lambda: EncoderPropagation(keys=(1, 2)), InputError, "begin with 0"),
-    ("an unsorted list", MOTION, lambda: EncoderPropagation(keys=(0, 3, 2)), InputError, "must rise"),
+    ("no error", MOTION, lambda: StepCaching(max_error=0), InputError, "max_error=0 must be above 0"),
+    ("infinite", MOTION, lambda: StepCaching(max_error=float("inf")), InputError, "max_error=inf"),
+    ("both", MOTION, lambda: StepCaching(max_error=0.1, keys="fd"), InputError, "are both given"),
+    ("a list without 0", MOTION, lambda: StepCaching(keys=(1, 2)), InputError, "begin with 0"),
+    ("an unsorted list", MOTION, lambda: StepCaching(keys=(0, 3, 2)), InputError, "must rise"),
     (
         "a list with a fraction",
         MOTION,
-        lambda: EncoderPropagation(keys=(0, 1.5)),  # type: ignore[arg-type]
+        lambda: StepCaching(keys=(0, 1.5)),  # type: ignore[arg-type]
         InputError,
         "whole numbers",
     ),
-    ("an unknown list", MOTION, lambda: EncoderPropagation(keys="ddim"), InputError, "keys='ddim' is unknown"),
+    ("an unknown list", MOTION, lambda: StepCaching(keys="ddim"), InputError, "keys='ddim' is unknown"),
     (
         "an unknown boundary",
         MOTION,
-        lambda: EncoderPropagation(boundary="half"),
+        lambda: StepCaching(boundary="half"),
         InputError,
         "boundary='half' is unknown",
     ),
     (
         "an unknown predictor",
         MOTION,
-        lambda: EncoderPropagation(predictor="lineer"),
+        lambda: StepCaching(predictor="lineer"),
         InputError,
         "did you mean 'linear'",
     ),
     (
         "a probe without blocks",
         MOTION,
-        lambda: EncoderPropagation(boundary="fd", predictor="probe"),
+        lambda: StepCaching(boundary="fd", predictor="probe"),
         InputError,
         "blocks:1,1",
     ),
     (
         "a cut too deep",
         MOTION,
-        lambda: EncoderPropagation(keys=(0,), boundary="cut:9,1"),
+        lambda: StepCaching(keys=(0,), boundary="cut:9,1"),
         InputError,
         "use cut:0..4,1..4",
     ),
     (
         "a branch too deep",
         MOTION,
-        lambda: EncoderPropagation(keys=(0,), boundary="deepcache:4"),
+        lambda: StepCaching(keys=(0,), boundary="deepcache:4"),
         InputError,
         "branches are 0 to 3",
     ),
     (
         "blocks of a UNet",
         MOTION,
-        lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"),
+        lambda: StepCaching(keys=(0,), boundary="blocks:1,1"),
         UnsupportedError,
         "no list of blocks",
     ),
     (
         "fd of a transformer",
         WAN,
-        lambda: EncoderPropagation(keys=(0,), boundary="fd"),
+        lambda: StepCaching(keys=(0,), boundary="fd"),
         UnsupportedError,
         "no encoder and decoder to cut",
     ),
     (
         "no blocks left",
         WAN,
-        lambda: EncoderPropagation(keys=(0,), boundary="blocks:1,1"),
+        lambda: StepCaching(keys=(0,), boundary="blocks:1,1"),
         InputError,
         "leaves nothing of 2 blocks",
     ),
     (
         "a promise without a schedule",
         WAN,
-        lambda: EncoderPropagation(max_error=0.1),
+        lambda: StepCaching(max_error=0.1),
         InputError,
         "give attach(..., scheduler=)",
     ),
     (
         "a list that must be scaled",
         MOTION,
-        lambda: EncoderPropagation.parse("fd"),
+        lambda: StepCaching.parse("fd"),
         InputError,
         "give attach(..., scheduler=)",
     ),
     (
         "frames of a joint model",
         TRANSFORMERS[5],
-        lambda: EncoderPropagation(keys=(0,), frames=2),
+        lambda: StepCaching(keys=(0,), frames=2),
         UnsupportedError,
         "frames=1",
     ),
     (
         "no frames at all",
         MOTION,
-        lambda: EncoderPropagation(keys="fd", frames=0),
+        lambda: StepCaching(keys="fd", frames=0),
         InputError,
         "frames=0 must be a whole number",
     ),
     (
         "a gate beyond",
         MOTION,
-        lambda: EncoderPropagation(frames_gate=2),
+        lambda: StepCaching(frames_gate=2),
         InputError,
         "frames_gate=2 must be from 0 to 1",
     ),
     (
         "frames under a promise",
         MOTION,
-        lambda: EncoderPropagation(max_error=0.1, frames=2),
+        lambda: StepCaching(max_error=0.1, frames=2),
         InputError,
         "such as every:2",
     ),
     (
         "noise under a promise",
         MOTION,
-        lambda: EncoderPropagation(prior_noise=0.1),
+        lambda: StepCaching(prior_noise=0.1),
         InputError,
         "give keys, such as every:2",
     ),
-    ("a string for a flag", MOTION, lambda: EncoderPropagation.from_dict({"roll_back": "no"}), InputError, "true or"),
-    ("no batch", MOTION, lambda: EncoderPropagation(micro_batch=0), InputError, "micro_batch=0 must be"),
+    ("a string for a flag", MOTION, lambda: StepCaching.from_dict({"roll_back": "no"}), InputError, "true or"),
+    ("no batch", MOTION, lambda: StepCaching(micro_batch=0), InputError, "micro_batch=0 must be"),
 ]
 
 
@@ -177,7 +177,7 @@ def test_one_handle_per_model_and_no_copies_while_it_is_attached() -> None:
     copy.deepcopy(model)
     with pytest.raises(InputError, match="needs nothing attached"):
         attach(model, "off")
-    with pytest.raises(InputError, match="must be an EncoderPropagation"):
+    with pytest.raises(InputError, match="must be a StepCaching"):
         attach(model, 3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has no UNet or transformer"):
         attach(object(), "every:2")
@@ -194,7 +194,7 @@ def test_it_nests_with_sparse_attention(tiny: Tiny, boundary: str, sparse_first:
     plain, before = run(model, tiny), traces(model)
     attachers: list[Callable[[], Any]] = [
         lambda: attach_sparse(model, SparseAttention(min_length=8), steps=STEPS),
-        lambda: attach(model, EncoderPropagation(keys=(0, 2, 4), boundary=boundary)),
+        lambda: attach(model, StepCaching(keys=(0, 2, 4), boundary=boundary)),
     ]
     handles = {index: attachers[index]() for index in ((0, 1) if sparse_first else (1, 0))}
     run(model, tiny)
@@ -231,10 +231,10 @@ def test_freeu_does_not_write_into_cached_features(boundary: str) -> None:
     model = UNET_3D.build()
     model.enable_freeu(s1=0.9, s2=0.2, b1=1.4, b2=1.6)
     plain = run(model, UNET_3D)
-    with attach(model, EncoderPropagation(keys=tuple(range(STEPS)), boundary=boundary)):
+    with attach(model, StepCaching(keys=tuple(range(STEPS)), boundary=boundary)):
         assert all(map(equal, plain, run(model, UNET_3D)))
     with (
-        attach(model, EncoderPropagation(keys=(0,), boundary=boundary, micro_batch=1)) as handle,
+        attach(model, StepCaching(keys=(0,), boundary=boundary, micro_batch=1)) as handle,
         torch.inference_mode(),
     ):
         with handle.at(0, "cond"):
@@ -265,7 +265,7 @@ def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None
 
     first, second = residuals(0.1), residuals(0.3)
     with (
-        attach(model, EncoderPropagation(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle,
+        attach(model, StepCaching(keys=(0,), boundary="fd"), scheduler=Timesteps()) as handle,
         torch.inference_mode(),
     ):
         outputs = []
@@ -288,7 +288,7 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
     added = {"text_embeds": text(1, 8, seed=9)[:, 0], "time_ids": torch.arange(6.0).unsqueeze(0)}
     found = []
     for micro_batch in (1, 4):
-        config = EncoderPropagation(keys=(0, 2), boundary="fd", micro_batch=micro_batch)
+        config = StepCaching(keys=(0, 2), boundary="fd", micro_batch=micro_batch)
         with attach(model, config, scheduler=Timesteps()):
             found.append(run(model, MOTION, added_cond_kwargs=added))
     for one, ahead in zip(*found, strict=True):
@@ -300,7 +300,7 @@ def test_image_prompts_and_pooled_text_are_expanded_with_the_batch() -> None:
 )
 def test_the_report_of_a_promise_has_time_and_memory(tiny: Tiny) -> None:
     model = tiny.build()
-    with attach(model, EncoderPropagation(max_error=0.5, first=2), scheduler=Timesteps()) as handle:
+    with attach(model, StepCaching(max_error=0.5, first=2), scheduler=Timesteps()) as handle:
         run(model, tiny)
         report = handle.report()
     assert report["keys"][:2] == [0, 1] and report["keys"][-1] == STEPS - 1 and report["steps"] == STEPS

@@ -15,7 +15,7 @@ from tests.attention.models import TINY
 from tests.contract.families import VARIANTS
 from tests.propagation.models import Timesteps, inputs_at, run
 from videogen.core.errors import UnsupportedError
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 
 STEPS = 8
 
@@ -58,7 +58,7 @@ def test_a_promise_on_a_pipeline_that_was_never_run(pipeline: Any) -> None:
 
 @pytest.mark.parametrize("boundary", ["output", "fd", "cut:1,1"])
 def test_an_aborted_run_leaves_nothing_to_the_next(pipeline: Any, boundary: str) -> None:
-    rule = EncoderPropagation(keys="every:3", boundary=boundary)
+    rule = StepCaching(keys="every:3", boundary=boundary)
     with attach(pipeline, rule):
         fresh = call(pipeline, seed=2)
 
@@ -98,7 +98,7 @@ def test_a_schedule_that_begins_in_its_middle(folder: Path, pipeline: Any) -> No
 
     found = []
     for micro_batch in (1, 4):
-        with attach(video, EncoderPropagation(keys=(0, 3, 6), boundary="fd", micro_batch=micro_batch)) as handle:
+        with attach(video, StepCaching(keys=(0, 3, 6), boundary="fd", micro_batch=micro_batch)) as handle:
             found.append(half())
             assert handle.report()["keys"] == [0, 3, 6] and handle.report()["steps"] == 10
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
@@ -149,7 +149,7 @@ def test_a_guidance_scale_per_frame_and_channels_that_carry_a_condition() -> Non
         scheduler=Timesteps(12), components={"unet": model}, do_classifier_free_guidance=True,
         guidance_scale=torch.linspace(1, 3, 4).view(1, 4, 1, 1, 1),
     )  # fmt: skip
-    with attach(pipeline, EncoderPropagation(keys="every:2")) as handle:
+    with attach(pipeline, StepCaching(keys="every:2")) as handle:
         run(model, tiny, 6)
         drift = [value for value in handle.report()["drift"].values() if value is not None]
     assert drift and max(drift) < 100
@@ -169,7 +169,7 @@ def wan(tmp_path: Path) -> Callable[[], Any]:
 
 def test_an_expert_switch_in_a_pipeline_is_a_key_step_whose_error_is_measured(wan: Callable[[], Any]) -> None:
     pipeline = wan()
-    with attach(pipeline, EncoderPropagation(keys=(0,))) as handle:
+    with attach(pipeline, StepCaching(keys=(0,))) as handle:
         pipeline(
             prompt="a red ball", num_frames=5, width=32, height=32, num_inference_steps=STEPS, guidance_scale=4.0,
             output_type="latent",

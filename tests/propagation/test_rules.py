@@ -10,7 +10,7 @@ import pytest
 from videogen.cli.parser import build_parser
 from videogen.core.errors import InputError
 from videogen.core.lazy import load_object
-from videogen.propagation import EncoderPropagation
+from videogen.propagation import StepCaching
 from videogen.propagation.caches import CACHES, LibraryCache
 from videogen.propagation.cut_kinds import CUTS, parse_cut
 from videogen.propagation.predictor_kinds import PREDICTORS
@@ -37,7 +37,7 @@ FD = {"boundary": "fd", "predictor": "hold"}
     ],
 )
 def test_a_spec_stands_for_settings(spec: str, settings: dict[str, Any] | None) -> None:
-    assert EncoderPropagation.parse(spec) == (None if settings is None else EncoderPropagation.from_dict(settings))
+    assert StepCaching.parse(spec) == (None if settings is None else StepCaching.from_dict(settings))
     assert LibraryCache.parse(spec) is None
 
 
@@ -59,7 +59,7 @@ def test_a_spec_stands_for_settings(spec: str, settings: dict[str, Any] | None) 
 )
 def test_a_bad_spec_is_refused(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EncoderPropagation.parse(spec)
+        StepCaching.parse(spec)
 
 
 def test_messages_and_help_list_every_rule_that_a_spec_can_name() -> None:
@@ -73,7 +73,7 @@ def test_messages_and_help_list_every_rule_that_a_spec_can_name() -> None:
 
 def test_one_row_adds_a_rule(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(RULES, "half", Rule("half", "every second step", lambda spec, argument: {"keys": "every:2"}))
-    assert EncoderPropagation.parse("half") == EncoderPropagation(keys="every:2")
+    assert StepCaching.parse("half") == StepCaching(keys="every:2")
     assert "half" in list_rules() and "half (every second step)" in describe_rules()
     with pytest.raises(SystemExit):
         build_parser("1.0", "").parse_args(["render", "--help"])
@@ -85,7 +85,7 @@ def test_each_kind_of_cut_has_a_builder(name: str) -> None:
     kind = CUTS[name]
     numbers = tuple(range(1, 1 + len(kind.numbers)))
     spec = name + (f":{','.join(map(str, numbers))}" if numbers else "")
-    assert parse_cut(spec) == (kind, numbers) and EncoderPropagation(boundary=spec).boundary == spec
+    assert parse_cut(spec) == (kind, numbers) and StepCaching(boundary=spec).boundary == spec
     assert kind.builder is None or callable(load_object(kind.builder, "videogen.propagation"))
     assert kind.optional == (bool(numbers) and _parses(name))
 

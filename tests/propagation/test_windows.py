@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.attention.models import TINY, Tiny
 from tests.propagation.models import Timesteps, equal, tensors
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 from videogen.propagation.handle import PropagationHandle
 from videogen.propagation.library import attach_library
 from videogen.propagation.supervision import StepContext, Supervision
@@ -91,7 +91,7 @@ def key_steps_of(handle: PropagationHandle, branch: str) -> list[int]:
 @each
 def test_a_branch_does_not_depend_on_the_others(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    config = EncoderPropagation(
+    config = StepCaching(
         keys=(0, 1, 4, 6), boundary=boundary, micro_batch=1 if boundary in ("output", "cut:1,2") else 4
     )
     with attach(model, config, scheduler=Schedule()) as handle:
@@ -110,9 +110,7 @@ def test_a_branch_does_not_depend_on_the_others(tiny: Tiny, boundary: str) -> No
 def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> None:
     model, reports = tiny.build(), []
     for order in ORDERS[1:]:
-        with attach(
-            model, EncoderPropagation(max_error=0.9, boundary=boundary, first=3), scheduler=Schedule()
-        ) as handle:
+        with attach(model, StepCaching(max_error=0.9, boundary=boundary, first=3), scheduler=Schedule()) as handle:
             run(handle, model, tiny, lambda _, o=order: o)  # type: ignore[misc]
             reports.append(handle.report())
             assert {len(key_steps_of(handle, branch)) for branch in BRANCHES} == {len(reports[-1]["keys"])}
@@ -130,7 +128,7 @@ def test_a_promise_does_not_depend_on_the_order(tiny: Tiny, boundary: str) -> No
 def test_windows_that_take_turns_follow_every_key_step(tiny: Tiny, boundary: str, sets: Any, flip: bool) -> None:
     """Steps 0, 4 and 8 are key steps of the first set; the windows of the other set follow at 1, 5 and 9."""
     model = tiny.build()
-    with attach(model, EncoderPropagation(keys="every:4", boundary=boundary), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(keys="every:4", boundary=boundary), scheduler=Schedule()) as handle:
         found = run(handle, model, tiny, lambda step: sets[step % 2][::-1] if flip else sets[step % 2])
         first, second = ([b for b in sets[i] if b not in sets[1 - i]] for i in (0, 1))
         if sets is STAGGERED:
@@ -147,7 +145,7 @@ def test_windows_that_take_turns_follow_every_key_step(tiny: Tiny, boundary: str
 @each
 def test_with_turns_and_every_second_step_all_are_key_steps(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    with attach(model, EncoderPropagation(keys="every:2", boundary=boundary), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(keys="every:2", boundary=boundary), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=6)
         assert handle.report()["keys"] == list(range(6))
 
@@ -155,7 +153,7 @@ def test_with_turns_and_every_second_step_all_are_key_steps(tiny: Tiny, boundary
 @each
 def test_a_promise_with_turns_counts_from_the_key_step_of_each_window(tiny: Tiny, boundary: str) -> None:
     model = tiny.build()
-    with attach(model, EncoderPropagation(max_error=0.5, boundary=boundary), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(max_error=0.5, boundary=boundary), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2])
         report = handle.report()
         keys = [key_steps_of(handle, branches[0]) for branches in STAGGERED]
@@ -183,7 +181,7 @@ def test_a_window_that_is_new_between_key_steps_is_fully_evaluated(tiny: Tiny, b
     model, new = tiny.build(), "cond@24"
     old = BRANCHES[:3]
     plain = tensors(model(**inputs(tiny, new, 2)))
-    with attach(model, EncoderPropagation(keys=(0, 5), boundary=boundary), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(keys=(0, 5), boundary=boundary), scheduler=Schedule()) as handle:
         later = (new, *old) if place == "first" else (*old, new)
         found = run(handle, model, tiny, lambda step: old if step < 2 else later, steps=7)
         assert handle.forced[2] == "nothing was cached yet"
@@ -196,7 +194,7 @@ def test_a_window_that_is_new_between_key_steps_is_fully_evaluated(tiny: Tiny, b
 
 def test_predictions_made_ahead_are_for_the_steps_of_the_turn() -> None:
     model = UNET.build()
-    with attach(model, EncoderPropagation(keys="every:6", boundary="fd"), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(keys="every:6", boundary="fd"), scheduler=Schedule()) as handle:
         run(handle, model, UNET, lambda step: STAGGERED[step % 2], steps=8)  # the second round of key steps, at 6 and 7
         assert {step for _, step in handle._models[0]._ahead} == {8, 9, 10, 11}
         assert all(step % 2 == (branch in STAGGERED[1]) for branch, step in handle._models[0]._ahead)
@@ -205,7 +203,7 @@ def test_predictions_made_ahead_are_for_the_steps_of_the_turn() -> None:
 @pytest.mark.parametrize("tiny", [WAN, UNET], ids=lambda tiny: tiny.name)
 def test_rolling_back_undoes_the_key_step_of_that_step_alone(tiny: Tiny) -> None:
     model = tiny.build()
-    with attach(model, EncoderPropagation(max_error=0.9, first=2, last=0), scheduler=Schedule()) as handle:
+    with attach(model, StepCaching(max_error=0.9, first=2, last=0), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=2)
         control: Any = handle.controller
         points = handle._models[0].cut._points

@@ -25,10 +25,23 @@ def test_a_policy_name_equals_its_fields_as_plain_data(name: str) -> None:
 
 
 def test_presets_and_settings() -> None:
-    assert Continuity.parse("cono") == Continuity("look_back", noise="cono", pull=0.2)
-    assert Continuity.parse("cono:pull=0,refresh=0.3") == Continuity("look_back", noise="cono", refresh=0.3)
+    assert Continuity.parse("cono") == Continuity("look_back", noise="cono", mean_regularisation=0.2)
+    assert Continuity.parse("cono:mean_regularisation=0,refresh=0.3") == Continuity(
+        "look_back", noise="cono", refresh=0.3
+    )
     assert Continuity.parse(" freenoise:overlap=4 ") == Continuity("co_denoise", noise="freenoise", overlap=4)
     assert all(Continuity.parse(row.spec) == Continuity.parse(name) for name, row in PRESETS.items())
+
+
+def test_the_earlier_name_of_the_mean_regularisation_is_taken() -> None:
+    expected = Continuity("look_back", noise="cono", mean_regularisation=0.1)
+    assert Continuity.parse("cono:pull=0.1") == expected
+    assert Continuity.from_dict({"policy": "look_back", "noise": "cono", "pull": 0.1}) == expected
+    earlier: Any = Continuity
+    assert earlier("look_back", noise="cono", pull=0.1) == expected and earlier("replay", pull=0.3).pull == 0.3
+    assert "pull" not in expected.to_dict()
+    with pytest.raises(TypeError, match="pull is the earlier name of mean_regularisation"):
+        earlier(pull=0.1, mean_regularisation=0.1)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +103,10 @@ def check_minimal_model(policy: str) -> None:
             id="refresh",
         ),
         pytest.param(
-            lambda: Continuity.parse("independent:pull=0.1"),
+            lambda: Continuity.parse("independent:mean_regularisation=0.1"),
             InputError,
             "does not retain",
-            id="pull without a retained mean",
+            id="mean regularisation without a retained mean",
         ),
         pytest.param(
             lambda: Continuity.parse("cono:fade=2"),

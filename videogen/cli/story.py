@@ -34,7 +34,7 @@ SETTINGS = {
     "overlap": "latent frames that a clip shares with what precedes it",
     "fade": "how many of these, the last ones, are cross-faded (overlap: all; replay: none if it copies to the end)",
     "release": "fraction of the steps, 0 to 1, in which shared frames are copied (replay: all; look_back: 0.8)",
-    "pull": "strength of the mean regularisation towards the clip before, 0 to 1; not across a cut",
+    "mean_regularisation": "strength of the mean regularisation towards the clip before, 0 to 1; not across a cut",
     "noise": "iid, freenoise, cono (for look_back) or warped (follows a motion)",
     "refresh": "fraction of new noise in cono's permutations, 0 to 1",
     "windows": "windows that co_denoise and window_attention denoise together",

@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+#: of a continuity configuration: in requests, manifests, jobs and specs such as `cono:pull=0.1`
+CONTINUITY_KEYS: Mapping[str, str] = {
+    "pull": "mean_regularisation",
+}
 #: of a render request: in configuration files, manifests and jobs
 REQUEST_KEYS: Mapping[str, str] = {
     "motion_picture": "first_frame",
+    **{f"continuity.{path}": name for path, name in CONTINUITY_KEYS.items()},
 }
 #: of a manifest
 MANIFEST_KEYS: Mapping[str, str] = {
     **{f"request.{path}": name for path, name in REQUEST_KEYS.items()},
+    **{f"measured.long.continuity.{path}": name for path, name in CONTINUITY_KEYS.items()},
+    "measured.dual_clock.held_steps": "clamped_steps",
     "measured.long.pieces": "segments",
     "measured.attention.sites": "layers",
     "measured.long.motion.shots.*.asked_px": "target_px",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, unknown
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
-from videogen.propagation.config import EncoderPropagation
+from videogen.propagation.config import StepCaching
 from videogen.request.request import RenderRequest
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class GenerateOptions(TypedDict, total=False):
     vae_tiling: bool
     attention: str | dict[str, Any] | SparseAttention
     recall: float | None
-    propagate: str | dict[str, Any] | EncoderPropagation
+    propagate: str | dict[str, Any] | StepCaching
     motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None
     motion_strength: float | None
     motion_backend: str | None
@@ -110,7 +110,7 @@ def _sides(size: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _configuration(name: str, value: object) -> str | dict[str, Any]:
     """A technique's configuration as a request stores it."""
-    if isinstance(value, SparseAttention | EncoderPropagation):
+    if isinstance(value, SparseAttention | StepCaching):
         return asdict(value)
     if not isinstance(value, str | dict):
         raise InputError(f"{name}={value!r} must be a text, a configuration object, or a dict of its fields")

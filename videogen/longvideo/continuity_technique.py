@@ -24,32 +24,36 @@ from .segments import Segment
 class ContinuityTechnique(Technique):
     """Ties a segment's clips to each other and to the segment before.
 
-    before: the memory of that segment; pull: as `Continuity.pull`; retained: how many last frames' predictions are
-    recorded for the next segment.
+    before: the memory of that segment; mean_regularisation: as in `Continuity`; retained: how many last frames'
+    predictions are recorded for the next segment.
     """
 
-    def __init__(self, segment: Segment, before: SegmentMemory, pull: float, retained: int) -> None:
-        self.segment, self.before, self.pull, self.retained = segment, before, pull, retained
+    def __init__(self, segment: Segment, before: SegmentMemory, mean_regularisation: float, retained: int) -> None:
+        self.segment, self.before, self.retained = segment, before, retained
+        self.mean_regularisation = mean_regularisation
         self._recorded: dict[int, dict[str, torch.Tensor]] = {}
         self._kind, self._rule = "", MeanRegularisation(0)
         self._levels: list[NoiseLevel] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         self._kind, self._levels = state.solver.kind, state.solver.levels
-        if not self.pull:
+        if not self.mean_regularisation:
             return
         if self._levels is None:
             raise UnsupportedError(
-                f"{state.solver.name} does not expose its noise levels, which pull needs; use pull=0"
+                f"{state.solver.name} does not expose its noise levels, which mean regularisation needs; use "
+                "mean_regularisation=0"
             )
-        self._rule = MeanRegularisation(self.pull, power=1.0, space="v" if self._kind == "epsilon" else "prediction")
+        self._rule = MeanRegularisation(
+            self.mean_regularisation, power=1.0, space="v" if self._kind == "epsilon" else "prediction"
+        )
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         model_input = state.solver.scale_input(state.latents, row.index)
         outputs, means = self._of_segment_before(row.index, prediction)
         regularised = []
         for clip, own, latents in zip(self.segment.clips, prediction.split(1), model_input.split(1), strict=True):
-            if self.pull and clip.mean_source in means and self._levels is not None:
+            if self.mean_regularisation and clip.mean_source in means and self._levels is not None:
                 mean, input_mean = means[clip.mean_source]
                 own = self._rule.apply(own, mean, self._levels[row.index], self._kind, latents, input_mean)
             means[clip.name] = own, latents
@@ -77,7 +81,7 @@ class ContinuityTechnique(Technique):
         found = {}
         if self.retained:
             found["predictions"] = last[0, :, -self.retained :].to("cpu", copy=True)
-        if self.pull:
+        if self.mean_regularisation:
             found |= {"prediction_mean": last[0].mean(1).cpu(), "input_mean": model_input[0].mean(1).cpu()}
         self._recorded[step] = found
 

@@ -134,7 +134,7 @@ class LongClip:
         check_clip(frames, 1)
         found = []
         if same_shot and self._intervals:
-            found = [f"{name} strays" for name in drift_faults(self._intervals[0], describe(frames))]
+            found = [f"{name} drifts" for name in drift_faults(self._intervals[0], describe(frames))]
         window = max(2, self.window // self._every)
         run = frames[-self.count % self._every :: self._every]
         if (

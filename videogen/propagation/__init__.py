@@ -1,7 +1,7 @@
 """Feature propagation over steps: the model is fully evaluated at key steps, and cached features are reused or
 extrapolated at the steps between them. `attach` applies it to a model.
 
-    with attach(pipeline, EncoderPropagation(max_error=0.02)) as handle:
+    with attach(pipeline, StepCaching(max_error=0.02)) as handle:
         pipeline("a prompt")
         print(handle.report()["keys"])
 
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .config import EncoderPropagation
+    from .config import EncoderPropagation, StepCaching
     from .handle import PropagationHandle, attach
 
-_HOMES = {"EncoderPropagation": "config", "PropagationHandle": "handle", "attach": "handle"}
+_HOMES = {
+    "EncoderPropagation": "config", "PropagationHandle": "handle", "StepCaching": "config", "attach": "handle",
+}  # fmt: skip
 
-__all__ = ["EncoderPropagation", "PropagationHandle", "attach"]
+__all__ = ["EncoderPropagation", "PropagationHandle", "StepCaching", "attach"]
 
 __getattr__ = lazy(__name__, _HOMES)

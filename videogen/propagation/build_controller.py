@@ -7,7 +7,7 @@ import math
 from videogen.core.errors import InputError, UnsupportedError
 
 from .calibration import error_factor
-from .config import EncoderPropagation
+from .config import StepCaching
 from .controller import Controller, ErrorControl, FixedKeySteps
 from .cut import Cut
 from .key_steps import resolve_key_steps
@@ -17,7 +17,7 @@ _FIRST_FRACTION = 0.1  # of the steps, the noisiest, are key steps: errors there
 _FEWEST_FIRST = 4  # of these steps
 
 
-def build_controller(config: EncoderPropagation, schedule: RunSchedule, cut: Cut, model: str | None) -> Controller:
+def build_controller(config: StepCaching, schedule: RunSchedule, cut: Cut, model: str | None) -> Controller:
     """The controller of one run.
 
     model: the name under which the model was calibrated. InputError if the configuration does not fit the schedule, or
@@ -30,7 +30,7 @@ def build_controller(config: EncoderPropagation, schedule: RunSchedule, cut: Cut
 
 
 def _error_control(
-    config: EncoderPropagation, max_error: float, schedule: RunSchedule, cut: Cut, model: str | None
+    config: StepCaching, max_error: float, schedule: RunSchedule, cut: Cut, model: str | None
 ) -> ErrorControl:
     steps = schedule.steps
     if schedule.levels is None or steps is None:

@@ -6,12 +6,12 @@ from torch import nn
 
 from videogen.core.lazy import load_object
 
-from .config import EncoderPropagation
+from .config import StepCaching
 from .cut import Cut
 from .cut_kinds import parse_cut
 
 
-def build_cut(model: nn.Module, config: EncoderPropagation) -> Cut:
+def build_cut(model: nn.Module, config: StepCaching) -> Cut:
     """The configured cut. UnsupportedError if the model has no such cut, InputError if its numbers do not fit."""
     predictor = config.predictor_kind
     kind, numbers = parse_cut(config.boundary)

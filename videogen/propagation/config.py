@@ -1,4 +1,4 @@
-"""Propagation settings: a promised error or fixed key steps, the cut and the predictor.
+"""Settings of step caching: a promised error or fixed key steps, the cut and the predictor.
 
 Importing this loads no torch.
 """
@@ -20,7 +20,7 @@ from .rules import find_rule, list_rules
 
 
 @dataclass(frozen=True)
-class EncoderPropagation:
+class StepCaching:
     """The steps at which the model is fully evaluated, and the features that the steps between reuse.
 
     max_error: promised relative L2 error of the final latents against the plain run; None if `keys` are given.
@@ -95,7 +95,7 @@ class EncoderPropagation:
         return PREDICTORS[self.predictor]
 
     @classmethod
-    def parse(cls, spec: str) -> EncoderPropagation | None:
+    def parse(cls, spec: str) -> StepCaching | None:
         """The settings of a spec as on the command line; None for `off`. InputError if `rules` has no such rule."""
         rule = find_rule(spec)
         if rule is None or rule.from_library:
@@ -103,7 +103,7 @@ class EncoderPropagation:
         return None if rule.settings is None else cls.from_dict(rule.settings(spec, spec.strip().partition(":")[2]))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EncoderPropagation:
+    def from_dict(cls, values: Mapping[str, Any]) -> StepCaching:
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
@@ -111,6 +111,10 @@ class EncoderPropagation:
                 hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"
                 raise InputError(f"unknown key {key!r} of propagation; {hint}")
         return cls(**values)
+
+
+#: its name in earlier versions
+EncoderPropagation = StepCaching
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

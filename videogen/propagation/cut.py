@@ -46,7 +46,7 @@ class Cut(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """As `EncoderPropagation.boundary` spells it."""
+        """As `StepCaching.boundary` spells it."""
 
     @abstractmethod
     def entries(self) -> list[CacheEntry]:

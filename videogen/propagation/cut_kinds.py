@@ -1,4 +1,4 @@
-"""Kinds of cuts, as `EncoderPropagation.boundary` spells them: one row per kind.
+"""Kinds of cuts, as `StepCaching.boundary` spells them: one row per kind.
 
 A new kind is a file with a builder and a row. A builder takes the model, the numbers of the spec and the predictor:
 `build(model, numbers, predictor) -> Cut`; it raises UnsupportedError if the model has no such cut, InputError if the

@@ -23,7 +23,7 @@ from videogen.schedulers.diffusers_solver import as_solver
 from videogen.schedulers.solver import Solver
 
 from .build_controller import build_controller
-from .config import EncoderPropagation
+from .config import StepCaching
 from .controller import Controller
 from .cut import Cut, ModelOutput
 from .denoisers import denoisers
@@ -41,7 +41,7 @@ _LATE = "its windows were not evaluated at the last key step"
 
 def attach(
     target: object,
-    config: EncoderPropagation | str | None = None,
+    config: StepCaching | str | None = None,
     *,
     scheduler: Any = None,
     calibrated_as: str | None = None,
@@ -57,18 +57,18 @@ def attach(
     Raises InputError, UnsupportedError.
     """
     if isinstance(config, str):
-        config = EncoderPropagation.parse(config)
+        config = StepCaching.parse(config)
         if config is None:
             raise InputError("propagation 'off' needs nothing attached")
-    if not isinstance(config, EncoderPropagation | None):
-        raise InputError(f"config={config!r} must be an EncoderPropagation or a spec such as 'fd'")
-    return PropagationHandle(target, config or EncoderPropagation(), scheduler, calibrated_as)
+    if not isinstance(config, StepCaching | None):
+        raise InputError(f"config={config!r} must be a StepCaching or a spec such as 'fd'")
+    return PropagationHandle(target, config or StepCaching(), scheduler, calibrated_as)
 
 
 class PropagationHandle:
     """Propagation on one model or pipeline. `report()` summarizes the run; `close()` detaches it."""
 
-    def __init__(self, target: object, config: EncoderPropagation, scheduler: Any, calibrated_as: str | None) -> None:
+    def __init__(self, target: object, config: StepCaching, scheduler: Any, calibrated_as: str | None) -> None:
         self.config, self.calibrated_as = config, calibrated_as
         self._pipeline = None if isinstance(target, nn.Module) else target
         self._scheduler = scheduler

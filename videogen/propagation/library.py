@@ -2,7 +2,7 @@
 
 The caches are the library's code (`diffusers.hooks`). This module refuses a cache where it would raise late, do nothing
 or give wrong results; separates guidance branches, even in caches that have one state for all calls; and restores every
-module. It promises no error: for that, see `config.EncoderPropagation`. Their names are in `caches`.
+module. It promises no error: for that, see `config.StepCaching`. Their names are in `caches`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Propagation rules: the specs that `propagate` and `--propagate` accept, one row per rule.
 
-A new rule of this engine is a row of `_OWN`, with the fields of `EncoderPropagation` that it stands for; a new feature
+A new rule of this engine is a row of `_OWN`, with the fields of `StepCaching` that it stands for; a new feature
 cache of diffusers is a row of `caches.CACHES`. Importing this loads no torch.
 """
 
@@ -14,7 +14,7 @@ from videogen.core.errors import InputError
 from .caches import CACHES
 from .key_steps import parse_interval
 
-#: Fields of `EncoderPropagation`.
+#: Fields of `StepCaching`.
 Settings = Mapping[str, object]
 
 

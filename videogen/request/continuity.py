@@ -1,6 +1,6 @@
 """Continuity configuration: which policy joins a long video's clips, and its settings.
 
-    Continuity.parse("replay")                          Continuity.parse("cono:pull=0.1")
+    Continuity.parse("replay")                          Continuity.parse("cono:mean_regularisation=0.1")
     Continuity.parse("co_denoise:overlap=4,noise=freenoise")
 
 The policies and presets are the rows of `continuity_policies`; what they do is in `videogen.longvideo.policies`.
@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from videogen.core.errors import InputError, UnsupportedError, unknown
+from videogen.core.keywords import with_earlier_keywords
+from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
 from .continuity_policies import NEEDS, NOISES, POLICIES, ROWS, PolicyRow
 
@@ -21,6 +23,7 @@ from .continuity_policies import NEEDS, NOISES, POLICIES, ROWS, PolicyRow
 OFF, AUTO, MEASURED = "off", "auto", "measured"
 
 
+@with_earlier_keywords(CONTINUITY_KEYS)
 @dataclass(frozen=True)
 class Continuity:
     """How clips are joined. InputError for values that do not fit.
@@ -28,8 +31,8 @@ class Continuity:
     overlap: latent frames that a clip shares with what precedes it (None: the policy's fraction of a clip). fade: how
     many of these, the last ones, are cross-faded from the clip before to this one (None: the policy's default).
     release: fraction of the steps in which frames copy predictions (None: all in replay, so that a copied frame ends
-    where its source ended; 0.8 elsewhere, as published for CoNo). pull: strength of CoNo's mean regularisation, 0 (off)
-    to 1 (`schedulers.cono.mean_regularisation`); not across a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or
+    where its source ended; 0.8 elsewhere, as published for CoNo). mean_regularisation: strength of CoNo's, 0 (off) to 1
+    (`schedulers.cono.mean_regularisation`); not across a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or
     `warped` (follows a motion). refresh: fraction of new noise in cono's permutations, 0 to 1. windows: how many
     windows of a section are denoised together.
     """
@@ -38,7 +41,7 @@ class Continuity:
     overlap: int | None = None
     fade: int | None = None
     release: float | None = None
-    pull: float = 0.0
+    mean_regularisation: float = 0.0
     noise: str = "iid"
     refresh: float = 0.0
     windows: int = 4
@@ -47,7 +50,7 @@ class Continuity:
         for kind, name, known in (("continuity", self.policy, POLICIES), ("noise", self.noise, NOISES)):
             if name not in known:
                 raise unknown(kind, str(name), tuple(known))
-        for name in ("release", "pull", "refresh"):
+        for name in ("release", "mean_regularisation", "refresh"):
             value = getattr(self, name)
             if value is None and name == "release":
                 continue
@@ -79,10 +82,10 @@ class Continuity:
             raise InputError(
                 f"continuity: refresh={self.refresh} is a setting of noise=cono, not of {self.noise}; leave it out"
             )
-        if self.pull and not self.row.regularises_means:
+        if self.mean_regularisation and not self.row.regularises_means:
             raise InputError(
-                f"continuity: pull={self.pull} needs the predictions of the clip before, which {self.policy} does not "
-                "retain; leave it out"
+                f"continuity: mean_regularisation={self.mean_regularisation} needs the predictions of the clip before, "
+                f"which {self.policy} does not retain; leave it out"
             )
 
     @classmethod
@@ -99,12 +102,14 @@ class Continuity:
             key, sign, value = setting.partition("=")
             if not sign:
                 raise InputError(f"continuity {spec!r}: {setting!r} is not name=value, such as {name}:overlap=4")
-            values[key.strip()] = _number(value.strip())
+            key = key.strip()
+            values[CONTINUITY_KEYS.get(key, key)] = _number(value.strip())
         return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Continuity:
         """From the fields as plain data. InputError for an unknown field or a value that does not fit."""
+        values = with_current_keys(dict(values), CONTINUITY_KEYS)
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:

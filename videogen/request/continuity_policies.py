@@ -61,7 +61,7 @@ class PolicyRow:
     frames; None: the overlap is not configurable and is `fixed_overlap` latent frames. release: default fraction of
     the steps in which frames copy predictions. cross_fade: where clips cross-fade their shared frames by default;
     "never": they cannot. noises: what their noise may be, the default first. regularises_means: whether CoNo's mean
-    regularisation (`pull`) works, which needs the predictions of the clip before. automatic: when it is chosen where
+    regularisation works, which needs the predictions of the clip before. automatic: when it is chosen where
     no policy is named. trial_order: place in the trial of `measured` (cheaper ones first); None: not tried.
     in_benchmark: whether `tools` compares it.
     """
@@ -192,7 +192,7 @@ PRESETS: dict[str, PresetRow] = {
             "cono",
             "CoNo in full: look_back with its noise and mean regularisation",
             "look_back",
-            {"noise": "cono", "pull": 0.2},
+            {"noise": "cono", "mean_regularisation": 0.2},
             trial_order=6,
         ),
         PresetRow("freenoise", "co_denoise on FreeNoise's shuffled noise", "co_denoise", {"noise": "freenoise"}),

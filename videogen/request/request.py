@@ -20,7 +20,7 @@ from videogen.core.tables import check_keys
 from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
-from videogen.propagation.config import EncoderPropagation
+from videogen.propagation.config import StepCaching
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 
 from .field_checks import check_types, check_values
@@ -41,7 +41,7 @@ class RenderRequest:
 
     attention: a spec that `videogen.attention.SparseAttention.parse` reads, such as `adaptive` (promises `recall`), or
     the fields of `SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a
-    cache of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.EncoderPropagation` as a dict.
+    cache of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.StepCaching` as a dict.
 
     motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0
     (the plain render) to 1; for warped_noise the retained correlation with the warped noise (default 0.9), for
@@ -129,11 +129,11 @@ class RenderRequest:
             )
         return SparseAttention.from_dict(self.attention)
 
-    def propagation(self) -> EncoderPropagation | LibraryCache | None:
+    def propagation(self) -> StepCaching | LibraryCache | None:
         """The configuration that `propagate` describes; None for off."""
         if isinstance(self.propagate, str):
-            return LibraryCache.parse(self.propagate) or EncoderPropagation.parse(self.propagate)
-        return EncoderPropagation.from_dict(self.propagate)
+            return LibraryCache.parse(self.propagate) or StepCaching.parse(self.propagate)
+        return StepCaching.from_dict(self.propagate)
 
     def motion_spec(self) -> Motion | None:
         """`motion`, which is a `Motion` once the request is made."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from videogen.motion.control import MotionControl
     from videogen.motion.spec import Motion
     from videogen.propagation.caches import LibraryCache
-    from videogen.propagation.config import EncoderPropagation
+    from videogen.propagation.config import StepCaching
     from videogen.timeline import LatentTimeline, Timeline
 
     from .request import RenderRequest
@@ -70,7 +70,7 @@ class ResolvedRequest:
     noise: str
     vae_tiling: bool
     attention: SparseAttention | None
-    propagation: EncoderPropagation | LibraryCache | None
+    propagation: StepCaching | LibraryCache | None
     motion: MotionSettings | None
     timeline: Timeline
     continuity: Continuity | Literal["off", "measured"]

@@ -15,7 +15,7 @@ class StepRow:
     """A step: its timestep and sigma as the solver has them, the expert that predicts, and its guidance.
 
     key: whether the entire model was evaluated, where propagation decides that; it is filled in while the plan runs.
-    motion: under dual-clock sampling `skipped`, `held` (the controlled parts are put back after it), `partly` (a
+    motion: under dual-clock sampling `skipped`, `clamped` (the controlled parts are put back after it), `partly` (a
     fraction of them is) or `free`. Where the entire frame moves, the last of these have less guidance than requested,
     or none.
     """

@@ -2,9 +2,9 @@
 
 A coarse reference clip, the first frame moved along the motion, is noised to the `weak` level, where sampling begins.
 Down to the `strong` level the controlled region is put back after each step, x <- (1 - M) x + M (reference at this
-level); below it, sampling continues freely. So the position of objects is held for long, while regions that the motion
-uncovers are soon left to the model. A step that crosses the `strong` level is held by the fraction of it above that
-level, so that few steps have the same effect as many.
+level); below it, sampling continues freely. So the position of objects is clamped for long, while regions that the
+motion uncovers are soon left to the model. A step that crosses the `strong` level is clamped by the fraction of it
+above that level, so that few steps have the same effect as many.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ class DualClockTechnique(Technique):
         )
         self._mask = torch.from_numpy(mask * motion.strength).to(self._reference)
         self._noise = torch.zeros(0)
-        self._held = HeldSteps(range(0))
+        self._clamps = ClampSchedule(range(0))
         self._levels = (0.0, 0.0)
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         control, solver = self._motion.control, state.solver
         assert control.weak is not None and control.strong is not None
         train = solver.train_steps
-        self._held = held = find_held_steps(plan, control.weak * train, control.strong * train, solver)
-        self._levels = (plan[held.steps.start].timestep / train, held.until / train)
+        self._clamps = clamps = build_clamp_schedule(plan, control.weak * train, control.strong * train, solver)
+        self._levels = (plan[clamps.steps.start].timestep / train, clamps.until / train)
         if abs(self._levels[1] - control.strong) > _TOLERANCE:
             _log.warning(
-                "dual_clock holds the motion to noise level %.3f, not %g, which is outside the steps of its expert",
+                "dual_clock clamps the motion down to noise level %.3f, not to %g, which is outside its expert's steps",
                 self._levels[1], control.strong,
             )  # fmt: skip
         is_global, step_timestep = self._motion.plan.layers[0].moves, 0.0
         for row, begins in zip(plan, _begins_step(plan), strict=True):
             step_timestep = row.timestep if begins else step_timestep
-            label, scale = held.label(row.index), row.guidance_scale
+            label, scale = clamps.label(row.index), row.guidance_scale
             if is_global and label in ("partly", "free") and step_timestep < _UNGUIDED * train:
                 # Guidance towards a prompt that does not mention the motion favours a still frame, and the content is
                 # settled at this noise level (2404.07724).
@@ -71,12 +71,12 @@ class DualClockTechnique(Technique):
         self._noise = state.latents.float() / solver.initial_scale
 
     def start(self, state: LoopState) -> LoopState:
-        first = self._held.steps.start
+        first = self._clamps.steps.start
         state.solver.begin_at(first)
         return replace(state, latents=self._reference_at(state, first).to(state.latents.dtype), index=first)
 
     def after_step(self, row: StepRow, state: LoopState) -> LoopState:
-        fraction = self._held.fraction_at(state.index)
+        fraction = self._clamps.fraction_at(state.index)
         within_step = state.index < len(state.solver.timesteps) and not state.solver.begins_step(state.index)
         if not fraction or within_step:
             return state
@@ -85,14 +85,14 @@ class DualClockTechnique(Technique):
         return replace(state, latents=latents.to(state.latents.dtype))
 
     def end(self) -> dict[str, Any]:
-        """The noise levels between which the motion was held, as fractions of the training timesteps, and the number of
-        steps."""
+        """The noise levels between which the motion was clamped, as fractions of the training timesteps, and the
+        number of steps."""
         weak, strong = (round(level, 4) for level in self._levels)
         return {
             "dual_clock": {
                 "weak": weak,
                 "strong": strong,
-                "held_steps": round(len(self._held.steps) - 1 + self._held.fraction, 3),
+                "clamped_steps": round(len(self._clamps.steps) - 1 + self._clamps.fraction, 3),
             }
         }
 
@@ -102,11 +102,11 @@ class DualClockTechnique(Technique):
 
 
 @dataclass(frozen=True)
-class HeldSteps:
+class ClampSchedule:
     """Steps before which the reference is put back: fully before each of `steps`, and by `fraction` before `after`.
 
-    Sampling begins at the first of `steps`. until: the timestep down to which the motion is held, between those of the
-    last step and of `after`.
+    Sampling begins at the first of `steps`. until: the timestep down to which the motion is clamped, between those of
+    the last step and of `after`.
     """
 
     steps: range
@@ -123,12 +123,12 @@ class HeldSteps:
         if index < self.steps.start:
             return "skipped"
         if index < self.steps.stop - 1:
-            return "held"
+            return "clamped"
         return "partly" if index < self.after and self.fraction else "free"
 
 
-def find_held_steps(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> HeldSteps:
-    """Steps that hold a motion between two timesteps: from the step nearest to `weak` on, within one expert.
+def build_clamp_schedule(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> ClampSchedule:
+    """Steps that clamp a motion between two timesteps: from the step nearest to `weak` on, within one expert.
 
     Raises InputError where no two steps of one expert follow each other, and for solvers that cannot begin late.
     """
@@ -140,7 +140,7 @@ def find_held_steps(plan: list[StepRow], weak: float, strong: float, solver: Sol
     candidates = [row for row, after in pairwise(steps) if after.expert == row.expert]
     if not candidates:
         raise InputError(
-            f"dual_clock cannot hold a motion in {len(plan)} steps: it needs two of one expert; use more steps"
+            f"dual_clock cannot clamp a motion in {len(plan)} steps: it needs two of one expert; use more steps"
         )
     first = min(candidates, key=lambda row: abs(row.timestep - weak))
     own = [row for row in steps if row.expert == first.expert and row.index >= first.index]
@@ -150,7 +150,7 @@ def find_held_steps(plan: list[StepRow], weak: float, strong: float, solver: Sol
     crosses = last.timestep > max(strong, end) and (not rest or rest[0].expert == last.expert)
     fraction = min(1.0, (last.timestep - strong) / (last.timestep - end)) if crosses else 0.0
     until = last.timestep - fraction * (last.timestep - end)
-    return HeldSteps(range(first.index, last.index + 1), after, fraction, until)
+    return ClampSchedule(range(first.index, last.index + 1), after, fraction, until)
 
 
 def _begins_step(plan: list[StepRow]) -> list[bool]:

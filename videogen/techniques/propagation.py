@@ -15,7 +15,7 @@ from videogen.attention import SparseAttention
 from videogen.backbones.base import Backbone
 from videogen.core.branch import Branch
 from videogen.core.errors import UnsupportedError
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import AttachedTechnique
@@ -29,7 +29,7 @@ class PropagationTechnique(AttachedTechnique):
 
     section = "propagation"
 
-    def __init__(self, config: EncoderPropagation, sparse: SparseAttention | None = None) -> None:
+    def __init__(self, config: StepCaching, sparse: SparseAttention | None = None) -> None:
         self.config, self._sparse = config, sparse
         self._plan: list[StepRow] = []
         self._before: LoopState | None = None  # a snapshot before the present step
@@ -108,7 +108,7 @@ def forced_key_steps(plan: list[StepRow], sparse: SparseAttention | None) -> dic
     return forced
 
 
-def build_prior_noise(config: EncoderPropagation, state: LoopState) -> Callable[[LoopState], LoopState]:
+def build_prior_noise(config: StepCaching, state: LoopState) -> Callable[[LoopState], LoopState]:
     """Faster Diffusion's prior noise injection after each step: z += alpha * z_T below a fraction of the noise, in the
     scale of the solver's latents."""
     solver = state.solver

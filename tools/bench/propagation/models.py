@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from tools.bench.files import BENCHMARKS, show_progress, write_report
-from videogen.propagation import EncoderPropagation, attach
+from videogen.propagation import StepCaching, attach
 
 STEPS = 20
 
@@ -96,16 +96,16 @@ SHAPES = {
     "SVD-XT": Shape(svd, svd_inputs),
     "Wan 1.3B": Shape(wan, wan_inputs, "hidden_states"),
 }
-UNET_KINDS: dict[str, EncoderPropagation | None] = {
+UNET_KINDS: dict[str, StepCaching | None] = {
     "plain": None,
-    "fd, one by one": EncoderPropagation(keys="fd", boundary="fd", predictor="hold", micro_batch=1),
-    "fd, ahead": EncoderPropagation(keys="fd", boundary="fd", predictor="hold"),
-    "cut:1,1 on fd's keys": EncoderPropagation(keys="fd", boundary="cut:1,1"),
+    "fd, one by one": StepCaching(keys="fd", boundary="fd", predictor="hold", micro_batch=1),
+    "fd, ahead": StepCaching(keys="fd", boundary="fd", predictor="hold"),
+    "cut:1,1 on fd's keys": StepCaching(keys="fd", boundary="cut:1,1"),
 }
-DIT_KINDS: dict[str, EncoderPropagation | None] = {
+DIT_KINDS: dict[str, StepCaching | None] = {
     "plain": None,
-    "blocks:1,1 on fd's keys": EncoderPropagation(keys="fd", boundary="blocks:1,1"),
-    "output on fd's keys": EncoderPropagation(keys="fd", boundary="output"),
+    "blocks:1,1 on fd's keys": StepCaching(keys="fd", boundary="blocks:1,1"),
+    "output on fd's keys": StepCaching(keys="fd", boundary="output"),
 }
 
 
@@ -146,9 +146,7 @@ def measure(name: str, tiny: bool, device: str, rounds: int) -> dict[str, Any]:
     return {"parameters": sum(p.numel() for p in model.parameters()), "kinds": rows}
 
 
-def _run(
-    model: Any, inputs: dict[str, torch.Tensor], config: EncoderPropagation | None, device: str
-) -> tuple[float, int]:
+def _run(model: Any, inputs: dict[str, torch.Tensor], config: StepCaching | None, device: str) -> tuple[float, int]:
     """(seconds of all steps, bytes cached at the end)."""
     scheduler = Scheduler()
     handle = None if config is None else attach(model, config, scheduler=scheduler)
