@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from videogen.core.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
 
-@dataclass
+
+@dataclass(eq=False, repr=False)
 class Video:
     """A clip.
 
     frames: uint8 [frame, height, width, 3] RGB; fps: frames per second; manifest: of the render, where known; times_s:
-    the time of each frame, where the file's rate varies; alpha: uint8 [frame, height, width], where the file has it.
-    InputError for frames of another shape or type, and for a rate that is not above 0.
+    the time of each frame, where the file's rate varies; alpha: uint8 [frame, height, width], where the file has it;
+    notes: what of the file the frames do not show, such as sound. InputError for frames of another shape or type, and
+    for a rate that is not above 0.
+
+    A clip can be indexed along its frames: `video[3]` is an image, `video[2:9]` and `video[::2]` are clips that keep
+    their pace, and any other index applies to `frames`, as in `video[:, :32]`. Clips are equal if they show the same:
+    frames, alpha, rate and times; manifests and notes do not count.
     """
 
     frames: np.ndarray
@@ -28,11 +37,20 @@ class Video:
     manifest: dict[str, Any] | None = None
     times_s: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_frames(self.frames)
-        if not self.fps > 0 or not math.isfinite(self.fps):
-            raise InputError(f"fps={self.fps} must be a finite number above 0")
+        try:
+            valid = self.fps > 0 and math.isfinite(self.fps)
+        except TypeError:
+            valid = False
+        if not valid:
+            raise InputError(f"fps={self.fps!r} must be a finite number above 0")
+        for name, shape in (("times_s", self.frames.shape[:1]), ("alpha", self.frames.shape[:3])):
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(f"{name} has shape {list(np.shape(value))}; these frames need {list(shape)}")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Video:
@@ -80,8 +98,61 @@ class Video:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        width, height = self.size
+        length = f"{len(self)} frame{'s' * (len(self) > 1)} of {width}x{height}, {float(self.fps):g} fps"
+        extras = [name for name in ("times_s", "alpha", "manifest") if getattr(self, name) is not None]
+        return f"<Video: {', '.join([length, *extras])}>"
+
+    def _repr_html_(self) -> str:
+        from .notebook import video_html
+
+        return video_html(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Video):
+            return NotImplemented
+        return self.fps == other.fps and all(
+            _same(getattr(self, name), getattr(other, name)) for name in ("frames", "times_s", "alpha")
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.frames, dtype, copy=copy)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.frames)
+
+    @overload
+    def __getitem__(self, index: slice) -> Video: ...
+
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        return cut(self, index) if isinstance(index, slice) else self.frames[index]
+
+    def to_pil(self) -> list[Any]:
+        """The frames as Pillow images, RGB, or RGBA where the clip has alpha."""
+        from PIL import Image
+
+        if self.alpha is None:
+            return [Image.fromarray(frame) for frame in self.frames]
+        return [Image.fromarray(frame) for frame in np.concatenate([self.frames, self.alpha[..., None]], -1)]
+
+    def to_tensor(self) -> torch.Tensor:
+        """The frames as float32 [frame, 3, height, width] from 0 to 1, the layout of diffusers' `pt` output."""
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(self.frames.transpose(0, 3, 1, 2))).float() / 255
+
     def contact_sheet(self, columns: int = 8, count: int = 16) -> np.ndarray:
-        """Up to `count` evenly spaced frames in one image: uint8 [height, width, 3]."""
+        """Up to `count` evenly spaced frames in one image of up to `columns` columns: uint8 [height, width, 3].
+
+        InputError for values that are not whole numbers of at least 1.
+        """
+        for name, value in (("columns", columns), ("count", count)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name}={value!r} must be a whole number of at least 1")
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
         columns = min(columns, len(chosen))
         rows = -(-len(chosen) // columns)
@@ -91,6 +162,33 @@ class Video:
             y, x = i // columns * height, i % columns * width
             sheet[y : y + height, x : x + width] = self.frames[f]
         return sheet
+
+
+def cut(video: Video, part: slice) -> Video:
+    """The frames of a slice as a clip of the same pace: of every second frame at half the rate.
+
+    The manifest gains `excerpt`, the range of frames that it is of its render. InputError for a slice without frames.
+    """
+    chosen = range(len(video))[part]
+    if not chosen:
+        raise InputError(f"video[{part.start}:{part.stop}:{part.step}] has none of the {len(video)} frames")
+    if chosen == range(len(video)):
+        return video
+    times_s = None
+    if video.times_s is not None:
+        times_s = np.abs(video.times_s[part] - video.times_s[chosen[0]])
+    manifest = video.manifest
+    if manifest is not None:
+        taken = range(*manifest.get("excerpt", (0, len(video), 1)))[part]
+        manifest = {**manifest, "excerpt": [taken.start, taken.stop, taken.step]}
+    return Video(
+        video.frames[part], video.fps / (abs(chosen.step) if len(chosen) > 1 else 1), manifest, times_s,
+        None if video.alpha is None else video.alpha[part], video.notes,
+    )  # fmt: skip
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def check_frames(frames: np.ndarray) -> None:
