@@ -255,7 +255,7 @@ def test_configurations_of_earlier_versions_are_read(stored: dict[str, Any], pol
     config = SparseAttention.from_dict(stored)
     assert config.policy == policy
     request = RenderRequest.from_dict({"prompt": "a", "attention": stored})
-    assert request.sparse_attention() == config
+    assert request.sparse_attention == config
     assert isinstance(request.attention, dict) and "window" not in request.attention
 
 

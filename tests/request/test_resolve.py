@@ -75,7 +75,7 @@ def test_the_recorded_request_resolves_to_the_same_values(values: dict[str, Any]
         if name in ("frames", "window", "dtype", "device")
     )
     again = recorded.resolve(engine.backbone)
-    assert again == replace(resolved, filled=again.filled) and again.to_dict() == resolved.to_dict()
+    assert again == replace(resolved, request=again.request) and again.to_dict() == resolved.to_dict()
 
 
 def test_configurations_are_objects(engine: Engine) -> None:
@@ -88,7 +88,7 @@ def test_configurations_are_objects(engine: Engine) -> None:
 def test_a_resolved_request_is_not_resolved_again(engine: Engine) -> None:
     resolved = RenderRequest(PROMPT).resolve(engine.backbone)
     assert resolved_for(resolved, engine.backbone) is resolved
-    other = replace(resolved, filled=replace(resolved.filled, model="embedded"))
+    other = replace(resolved, model="embedded")
     with pytest.raises(InputError, match="is for model='embedded'"):
         resolved_for(other, engine.backbone)
 

@@ -75,7 +75,7 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import read_driving_video
 
-    motion = request.motion_spec()
+    motion = request.motion_spec
     if motion is None:
         raise InputError("--motion-preview has no motion to show; add --camera, --drag, --motion-from or --motion")
     clip = _clip_form(request)
@@ -94,7 +94,7 @@ def check_motion(request: RenderRequest) -> None:
     from videogen.motion import compile_motion
     from videogen.techniques.motion_plan import read_driving_video
 
-    motion, clip = request.motion_spec(), _clip_form(request)
+    motion, clip = request.motion_spec, _clip_form(request)
     if motion is not None and clip is not None and clip[3] is not None:
         compile_motion(motion, *clip[:3], fps=clip[3], read_video=read_driving_video)
 

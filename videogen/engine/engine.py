@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
@@ -78,8 +77,8 @@ class Engine:
 
         options: every field of `RenderRequest`, which describes them; size: (width, height) in px, for both at once;
         techniques: further `Technique` objects around the loop; progress: called with a `Progress` after each step;
-        preview_every: steps between previews in `progress`, 0 for none. `attention` and `propagate` also take their
-        configuration objects. A long video is returned with all its frames in memory; `render_long` streams to a file.
+        preview_every: steps between previews in `progress`, 0 for none. A long video is returned with all its frames
+        in memory; `render_long` streams to a file.
 
         Raises InputError, UnsupportedError, NumericsError or OutOfMemoryError, naming the value and what to do;
         Cancelled if `progress` returned False.
@@ -144,12 +143,9 @@ class Engine:
         output that exists; ResumeError where the folder is the job of another request or another process is using it.
         """
         try:
-            resolved = resolved_for(request, self.backbone)
+            resolved = resolved_for(request, self.backbone, segmented=True)
             if not resolved.is_long:
-                if request.continuity == "off":
-                    raise InputError("continuity='off' is a single clip, for render(); leave it out, or name a policy")
-                single = request.filled if isinstance(request, ResolvedRequest) else request
-                resolved = replace(single, continuity="replay").resolve(self.backbone)  # a long video of one segment
+                raise InputError("continuity='off' is a single clip, for render(); leave it out, or name a policy")
             return render_long(
                 self.backbone,
                 resolved,

@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, unknown
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
-from videogen.propagation.config import StepCaching
 from videogen.request.request import RenderRequest
 
 if TYPE_CHECKING:
+    from videogen.attention.config import SparseAttention
+    from videogen.motion.control import MotionControl
     from videogen.motion.spec import Motion
+    from videogen.propagation.caches import LibraryCache
+    from videogen.propagation.config import StepCaching
     from videogen.request.continuity import Continuity
     from videogen.sampling.progress import ProgressCallback
     from videogen.sampling.technique import Technique
@@ -46,10 +48,10 @@ class GenerateOptions(TypedDict, total=False):
     vae_tiling: bool
     attention: str | dict[str, Any] | SparseAttention
     recall: float | None
-    propagate: str | dict[str, Any] | StepCaching
+    propagate: str | dict[str, Any] | StepCaching | LibraryCache
     motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None
     motion_strength: float | None
-    motion_backend: str | None
+    motion_backend: str | MotionControl | None
     first_frame: str | PathLike[str] | None
     story: Timeline | list[Any] | dict[Any, Any] | str | PathLike[str] | None
     seconds: float | None
@@ -64,7 +66,6 @@ class GenerateOptions(TypedDict, total=False):
 
 #: Options of the call, which are not part of a request.
 CALL_OPTIONS = ("techniques", "progress", "preview_every")
-_CONFIGURATIONS = ("attention", "propagate")
 
 
 def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderRequest]:
@@ -78,9 +79,6 @@ def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderReq
     size = values.pop("size", None)
     if size is not None:
         values |= _sides(size, values)
-    for name in _CONFIGURATIONS:
-        if name in values:
-            values[name] = _configuration(name, values[name])
     values = {name: value for name, value in values.items() if name not in CALL_OPTIONS}
     requests: list[RenderRequest] = []
     for number, text in enumerate(_prompts(prompt)):
@@ -106,12 +104,3 @@ def _sides(size: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise InputError(f"size={size!r} must be (width, height) in px, such as (832, 480)") from None
     return {"width": width, "height": height}
-
-
-def _configuration(name: str, value: object) -> str | dict[str, Any]:
-    """A technique's configuration as a request stores it."""
-    if isinstance(value, SparseAttention | StepCaching):
-        return asdict(value)
-    if not isinstance(value, str | dict):
-        raise InputError(f"{name}={value!r} must be a text, a configuration object, or a dict of its fields")
-    return value

@@ -18,7 +18,7 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.metrics.freeze import STILL_LEVELS, changes
 from videogen.request.continuity import MEASURED, Continuity
-from videogen.request.continuity_policies import trial_names
+from videogen.request.continuity_policies import baseline_policy, trial_names
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.progress import Progress, ProgressCallback, report
 
@@ -42,7 +42,7 @@ def choose_policy(
     able, refused = find_candidates(backbone, request)
     if not able:
         raise InputError(f"continuity='measured': no policy can be tried ({'; '.join(refused.values())}); name one")
-    single = _shorten(backbone, request, Continuity("independent"), request.window)
+    single = request.shorten(request.window).with_continuity(baseline_policy(), backbone)
     runs = {"": single, **able}
     figures: dict[str, Any] = {}
     for number, (name, short) in enumerate(runs.items()):
@@ -52,7 +52,7 @@ def choose_policy(
         row["motion"] = round(row["motion"] / max(plain, 1e-9), 3)
     chosen = best_policy(figures, still=plain < STILL_LEVELS)
     trial = {"chosen": chosen, "policies": figures, "refused": refused}
-    return replace(request.filled, continuity=chosen).resolve(backbone), trial
+    return request.with_continuity(chosen, backbone), trial
 
 
 def find_candidates(backbone: Backbone, request: ResolvedRequest) -> tuple[dict[str, ResolvedRequest], dict[str, str]]:
@@ -62,9 +62,9 @@ def find_candidates(backbone: Backbone, request: ResolvedRequest) -> tuple[dict[
     for name in trial_names():
         policy = Continuity.parse(name)
         try:
-            replace(request.filled, continuity=policy).resolve(backbone)  # at its full length
+            request.with_continuity(policy, backbone)  # at its full length
             trial = replace(policy, windows=2)  # short sections, which meet within the trial
-            able[name] = _shorten(backbone, request, trial, round(CLIPS * request.window))
+            able[name] = request.shorten(round(CLIPS * request.window)).with_continuity(trial, backbone)
         except (InputError, UnsupportedError) as error:
             refused[name] = str(error)
     return able, refused
@@ -86,16 +86,6 @@ def best_policy(figures: Mapping[str, Mapping[str, Any]], *, still: bool = False
 def _distance_from_1(ratio: float) -> float:
     """How far a ratio is from 1, either way."""
     return abs(math.log(max(1e-3, ratio)))
-
-
-def _shorten(backbone: Backbone, request: ResolvedRequest, policy: Continuity, frames: int) -> ResolvedRequest:
-    """The first so many frames under one policy, resolved; a story's first prompt throughout."""
-    overrides: dict[str, Any] = {"continuity": policy, "frames": min(request.frames, frames), "retries": 0}
-    if request.filled.story is not None:
-        overrides["story"] = None
-        if request.motion is not None and request.motion.spec is None:
-            overrides |= {"motion_strength": None, "motion_backend": None, "first_frame": None}
-    return replace(request.filled, **overrides).resolve(backbone)
 
 
 def _measure(backbone: Backbone, short: ResolvedRequest, progress: ProgressCallback) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbon
             f"{job_folder(path)} is the job of another request: continuity was {policy} and is 'measured'; give that "
             "one, or delete the folder to start over"
         )
-    return replace(request.filled, continuity=job["request"]["continuity"]).resolve(backbone)
+    return request.with_continuity(job["request"]["continuity"], backbone)
 
 
 def _digest_files(request: ResolvedRequest) -> dict[str, str]:

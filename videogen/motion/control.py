@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.text import shortest
 
 #: Methods of `warped_noise`, as settings of `videogen.schedulers.WarpedNoise`. compat: reproduces the noise that the
 #: published LoRAs of Go-with-the-Flow were trained on.
@@ -64,7 +65,9 @@ class MotionControl:
         """The spec string that `parse` reads."""
         if self.backend == "warped_noise":
             return f"{self.backend}:{self.method}" + ("" if self.cutoff is None else f",cutoff={self.cutoff!r}")
-        return self.backend if self.weak is None else f"{self.backend}:{self.weak:g},{self.strong:g}"
+        return (
+            self.backend if self.weak is None else f"{self.backend}:{shortest(self.weak)},{shortest(self.strong or 0)}"
+        )
 
     @property
     def warping(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from videogen.core.errors import InputError, UnsupportedError, unknown
+from videogen.core.text import shortest
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class LibraryCache:
         return cls(name, value)
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.value:g}"
+        """The spec that `parse` reads back."""
+        return f"{self.name}:{shortest(self.value or 0)}"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class PolicyRow:
     "never": they cannot. noises: what their noise may be, the default first. regularises_means: whether CoNo's mean
     regularisation works, which needs the predictions of the clip before. automatic: when it is chosen where
     no policy is named. trial_order: place in the trial of `measured` (cheaper ones first); None: not tried.
-    in_benchmark: whether `tools` compares it.
+    is_baseline: whether nothing ties its clips, so that others are compared with it. in_benchmark: whether `tools`
+    compares it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class PolicyRow:
     regularises_means: bool = True
     automatic: AutomaticChoice | None = None
     trial_order: int | None = None
+    is_baseline: bool = False
     in_benchmark: bool = True
 
     @property
@@ -120,6 +122,7 @@ POLICIES: dict[str, PolicyRow] = {
             "each clip on its own: the baseline, with a cut wherever two clips meet",
             f"{_POLICIES}.independent:Independent",
             regularises_means=False,
+            is_baseline=True,
         ),
         PolicyRow(
             "overlap",
@@ -201,6 +204,16 @@ PRESETS: dict[str, PresetRow] = {
 
 #: every name that a request may give, with its row
 ROWS: Mapping[str, PolicyRow | PresetRow] = ChainMap(PRESETS, POLICIES)  # type: ignore[arg-type]
+
+
+def baseline_policy() -> str:
+    """The policy that the others are compared with: nothing ties its clips."""
+    return next(name for name, row in POLICIES.items() if row.is_baseline)
+
+
+def general_policy() -> str:
+    """The automatic choice that suits every model and video, also those of one segment."""
+    return automatic_policy(frozenset(), with_motion=True)
 
 
 def trial_names() -> tuple[str, ...]:

@@ -7,8 +7,12 @@ from dataclasses import fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError
+from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
+from videogen.propagation.caches import LibraryCache
+from videogen.propagation.config import StepCaching
 from videogen.request.continuity import Continuity
 
 if TYPE_CHECKING:
@@ -29,11 +33,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "guidance_scale_2": (int, float),
     "fps": (int, float),
     "vae_tiling": (bool,),
-    "attention": (str, dict),
+    "attention": (str, dict, SparseAttention),
     "recall": (int, float),
-    "propagate": (str, dict),
+    "propagate": (str, dict, StepCaching, LibraryCache),
     "motion": (Motion, list, dict, str, PathLike),
     "motion_strength": (int, float),
+    "motion_backend": (str, MotionControl),
+    "first_frame": (str, PathLike),
     "story": (object,),
     "seconds": (int, float),
     "continuity": (str, dict, Continuity),
@@ -53,10 +59,20 @@ def check_types(request: RenderRequest) -> dict[str, Any]:
     return converted
 
 
+def allowed_types(name: str) -> tuple[type, ...]:
+    """The types of a field's value, without None."""
+    return _TYPES.get(name, (str,))
+
+
+def is_optional(name: str) -> bool:
+    """Whether a field may be None: left to the model."""
+    return name not in _ALWAYS_SET
+
+
 def _check_type(name: str, value: object) -> None:
-    if value is None and name not in _ALWAYS_SET:
+    if value is None and is_optional(name):
         return
-    allowed = _TYPES.get(name, (str,))
+    allowed = allowed_types(name)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         wanted = " or ".join(kind.__name__ for kind in allowed)
         raise InputError(f"{name}={value!r} must be {wanted}, not {type(value).__name__}")

@@ -6,9 +6,8 @@ which makes a `ResolvedRequest` for one loaded model.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, fields
-from fractions import Fraction
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from videogen.propagation.config import StepCaching
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 
 from .field_checks import check_types, check_values
+from .plain_data import to_plain
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -39,15 +39,16 @@ class RenderRequest:
 
     noise: `addressed`, or `diffusers` to draw it as the library's pipelines do.
 
-    attention: a spec that `videogen.attention.SparseAttention.parse` reads, such as `adaptive` (promises `recall`), or
-    the fields of `SparseAttention` as a dict. propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a
-    cache of diffusers such as `first-block:0.08`, or the fields of `videogen.propagation.StepCaching` as a dict.
+    attention: a `videogen.attention.SparseAttention`, its fields as a dict, or a spec that it parses, such as
+    `adaptive` (promises `recall`). propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache of
+    diffusers such as `first-block:0.08`, or the configuration itself: a `videogen.propagation.StepCaching`, its
+    fields as a dict, or a `videogen.propagation.caches.LibraryCache`.
 
     motion: a `videogen.motion` specification, its layers as a list of dicts, or a TOML plan's path. motion_strength: 0
     (the plain render) to 1; for warped_noise the retained correlation with the warped noise (default 0.9), for
-    dual_clock the weight of the warped first frame (default 1). motion_backend: `warped_noise[:METHOD[,cutoff=C]]` or
-    `dual_clock[:WEAK,STRONG]` (`motion.control`). first_frame: file of the image that dual_clock warps, of the clip's
-    size; None: the plain render's first frame.
+    dual_clock the weight of the warped first frame (default 1). motion_backend: `warped_noise[:METHOD[,cutoff=C]]`,
+    `dual_clock[:WEAK,STRONG]` or a `motion.control.MotionControl`. first_frame: file of the image that dual_clock
+    warps, of the clip's size; None: the plain render's first frame.
 
     Beyond the model's native length: story: prompts over time in place of the prompt (any form of
     `videogen.timeline.as_timeline`); seconds: the length, in place of frames; continuity: how clips are joined, `auto`,
@@ -75,12 +76,12 @@ class RenderRequest:
     device: str | None = None
     offload: str | None = None
     vae_tiling: bool = False
-    attention: str | dict[str, Any] = "dense"
+    attention: str | dict[str, Any] | SparseAttention = "dense"
     recall: float | None = None
-    propagate: str | dict[str, Any] = "off"
+    propagate: str | dict[str, Any] | StepCaching | LibraryCache = "off"
     motion: Motion | list[dict[str, Any]] | dict[str, Any] | str | PathLike[str] | None = None
     motion_strength: float | None = None
-    motion_backend: str | None = None
+    motion_backend: str | MotionControl | None = None
     first_frame: str | PathLike[str] | None = None
     story: Timeline | list[Any] | dict[Any, Any] | str | PathLike[str] | None = None
     seconds: float | None = None
@@ -99,8 +100,7 @@ class RenderRequest:
             object.__setattr__(self, "attention", with_policy(self.attention))
         self._check_long()
         check_values(self)
-        self.sparse_attention()
-        self.propagation()
+        _ = self.sparse_attention, self.propagation
         self._check_motion()
 
     @property
@@ -108,16 +108,16 @@ class RenderRequest:
         """Whether a motion is requested, for the entire clip or for a shot."""
         if self.motion is not None:
             return True
-        return self.story is not None and any(shot.motion is not None for shot in self.timeline().shots)
+        return self.motion is not None or self.timeline.moves
 
+    @cached_property
     def timeline(self) -> Timeline:
         """The story, or one shot of the prompt."""
-        from videogen.timeline import Shot, Timeline
+        from videogen.timeline import Timeline
 
-        return (
-            cast(Timeline, self.story) if self.story is not None else Timeline((Shot(self.prompt, Fraction(0), None),))
-        )
+        return Timeline.from_prompt(self.prompt) if self.story is None else cast(Timeline, self.story)
 
+    @cached_property
     def sparse_attention(self) -> SparseAttention | None:
         """The configuration that `attention` and `recall` describe; None for dense. InputError where they do not
         fit."""
@@ -127,21 +127,26 @@ class RenderRequest:
             raise InputError(
                 f"recall={self.recall} is given together with attention={self.attention}; put the recall into that"
             )
-        return SparseAttention.from_dict(self.attention)
+        return (
+            self.attention if isinstance(self.attention, SparseAttention) else SparseAttention.from_dict(self.attention)
+        )
 
+    @cached_property
     def propagation(self) -> StepCaching | LibraryCache | None:
         """The configuration that `propagate` describes; None for off."""
         if isinstance(self.propagate, str):
             return LibraryCache.parse(self.propagate) or StepCaching.parse(self.propagate)
-        return StepCaching.from_dict(self.propagate)
+        return StepCaching.from_dict(self.propagate) if isinstance(self.propagate, dict) else self.propagate
 
+    @property
     def motion_spec(self) -> Motion | None:
         """`motion`, which is a `Motion` once the request is made."""
         return cast("Motion | None", self.motion)
 
+    @cached_property
     def motion_control(self) -> MotionControl | None:
         """The backend that `motion_backend` describes; None for the model's default."""
-        return None if self.motion_backend is None else MotionControl.parse(self.motion_backend)
+        return MotionControl.parse(self.motion_backend) if isinstance(self.motion_backend, str) else self.motion_backend
 
     def resolve(self, backbone: Backbone) -> ResolvedRequest:
         """With every field set for this model. InputError or UnsupportedError where the request does not fit it."""
@@ -159,14 +164,7 @@ class RenderRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; a motion as its layers, see `videogen.motion.to_layers`."""
-        from videogen.motion.serialisation import to_layers
-
-        motion, continuity = self.motion_spec(), self.continuity
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["motion"] = None if motion is None else to_layers(motion)
-        values["story"] = None if self.story is None else self.timeline().to_dict()
-        values["continuity"] = continuity.to_dict() if isinstance(continuity, Continuity) else continuity
-        return copy.deepcopy(values)
+        return {field.name: to_plain(getattr(self, field.name)) for field in fields(self)}
 
     def _check_long(self) -> None:
         """Make a story a `Timeline`, and its first prompt the request's. InputError for fields that exclude each
@@ -188,7 +186,7 @@ class RenderRequest:
             raise InputError(
                 "a story has shots, which continuity='off' (one clip) cannot show; leave it out, or give one prompt"
             )
-        first = self.timeline().shots[0].prompt
+        first = self.timeline.shots[0].prompt
         if self.prompt not in ("", first):
             raise InputError(
                 f"prompt={self.prompt!r} is given together with a story, which has its own; leave one of them out"
@@ -202,7 +200,7 @@ class RenderRequest:
             motion = as_motion(self.motion)
             object.__setattr__(self, "motion", motion)
             to_layers(motion)
-        self.motion_control()
+        _ = self.motion_control
         if self.motion_strength is not None and not 0 <= self.motion_strength <= 1:
             raise InputError(f"motion_strength={self.motion_strength} must be from 0 (no motion) to 1 (full motion)")
         if self.moves:

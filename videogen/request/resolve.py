@@ -13,8 +13,9 @@ from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.core.rates import exact_fps
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
-from videogen.request.continuity_policies import automatic_policy, needs_met
+from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
 
+from .fitting import check_joined_motion, check_joined_noise, fit_continuity
 from .resolved import MotionSettings, ResolvedRequest
 
 if TYPE_CHECKING:
@@ -25,23 +26,28 @@ if TYPE_CHECKING:
 LONGER_THAN = 1.5  # times the native length: beyond this a video is made of several clips
 
 
-def resolve(request: RenderRequest, backbone: Backbone) -> ResolvedRequest:
+def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = False) -> ResolvedRequest:
     """The request with every field set for this model. InputError or UnsupportedError where it does not fit the
-    model."""
+    model.
+
+    segmented: a video that would be a single clip becomes a long one of one segment, unless continuity='off'.
+    """
     defaults = backbone.defaults
     frames = clip_frames(request, request.fps or defaults.fps, defaults.frames)
     window = request.window or defaults.frames
     check_loaded(request, backbone)
-    continuity = _resolve_continuity(request, frames, window, backbone)
+    continuity = _resolve_continuity(request, frames, window, backbone, segmented)
     if request.seconds is not None and continuity == OFF:
         frames = FrameLatentMap.from_geometry(backbone.geometry).round_up(frames)
     motion = _resolve_motion(request, backbone) if continuity == OFF else _resolve_long_motion(request, backbone)
     scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
     resolved = ResolvedRequest(
-        filled=request,
+        request=request,
         prompt=request.prompt,
         negative_prompt=_resolve_negative_prompt(request, scale, backbone),
         model=backbone.name,
+        dtype=dtype_name(backbone),
+        device=str(backbone.device),
         frames=frames,
         window=window,
         width=request.width or defaults.width,
@@ -55,22 +61,28 @@ def resolve(request: RenderRequest, backbone: Backbone) -> ResolvedRequest:
         seed=request.seed,
         noise=request.noise,
         vae_tiling=request.vae_tiling,
-        attention=request.sparse_attention(),
-        propagation=request.propagation(),
+        attention=request.sparse_attention,
+        propagation=request.propagation,
         motion=motion,
-        timeline=request.timeline(),
+        story=None if request.story is None else request.timeline,
         continuity=continuity,
         retries=request.retries,
     )
-    resolved = _fit(resolved, backbone)
-    return replace(resolved, filled=_filled(request, resolved, backbone))
+    return _fit(resolved, backbone)
 
 
-def resolved_for(request: RenderRequest | ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
-    """The request, resolved if it is not yet. InputError where it was resolved for another model."""
+def resolved_for(
+    request: RenderRequest | ResolvedRequest, backbone: Backbone, *, segmented: bool = False
+) -> ResolvedRequest:
+    """The request, resolved if it is not yet. InputError where it was resolved for another model.
+
+    segmented: as in `resolve`.
+    """
     if not isinstance(request, ResolvedRequest):
-        return resolve(request, backbone)
-    check_loaded(request.filled, backbone)
+        return resolve(request, backbone, segmented=segmented)
+    check_loaded(request, backbone)
+    if segmented and not request.is_long and request.request.continuity != OFF:
+        return request.with_continuity(general_policy(), backbone)
     return request
 
 
@@ -80,7 +92,7 @@ def clip_frames(request: RenderRequest, fps: float, default: int) -> int:
     if request.seconds is not None:
         return max(1, round(request.seconds * rate))
     if request.frames is None and request.story is not None:
-        timeline = request.timeline()
+        timeline = request.timeline
         if timeline.end is None:
             raise InputError(
                 "the story's last shot has no end, which leaves the length of the video open; give seconds or frames"
@@ -89,12 +101,12 @@ def clip_frames(request: RenderRequest, fps: float, default: int) -> int:
     return request.frames or default
 
 
-def check_loaded(request: RenderRequest, backbone: Backbone) -> None:
+def check_loaded(request: RenderRequest | ResolvedRequest, backbone: Backbone) -> None:
     """InputError where the request names another model, dtype or device than the one that is loaded."""
     device = str(backbone.device) if ":" in (request.device or "") else backbone.device.type
     for name, requested, loaded in (
         ("model", request.model, backbone.name),
-        ("dtype", request.dtype, _dtype(backbone)),
+        ("dtype", request.dtype, dtype_name(backbone)),
         ("device", request.device, device),
     ):
         if requested is not None and requested != loaded:
@@ -104,7 +116,7 @@ def check_loaded(request: RenderRequest, backbone: Backbone) -> None:
 
 
 def _resolve_continuity(
-    request: RenderRequest, frames: int, window: int, backbone: Backbone
+    request: RenderRequest, frames: int, window: int, backbone: Backbone, segmented: bool
 ) -> Continuity | Literal["off", "measured"]:
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
@@ -115,35 +127,28 @@ def _resolve_continuity(
             raise InputError(
                 f"retries={request.retries} is for videos made of several clips, not for {frames} frames; leave it out"
             )
-        return "off"
-    if request.noise == "diffusers":
-        raise InputError(
-            "noise='diffusers' draws the noise of one clip in order; a long video needs addressed noise: leave it out"
-        )
+        if requested == OFF or not segmented:
+            return "off"
+        requested = general_policy()
     if requested == MEASURED:
+        check_joined_noise(request.noise)
         return "measured"
-    needs = needs_met(backbone)
-    chosen = automatic_policy(needs, with_motion=request.moves) if requested == AUTO else requested
-    policy = Continuity.from_value(chosen)
-    if request.moves and policy.noise == "iid":
-        policy = replace(policy, noise="warped")
-    if (policy.noise == "warped") != request.moves:
-        motion = "a motion" if request.moves else "no motion"
-        raise InputError(f"continuity with noise={policy.noise} does not work with {motion}; use noise=iid")
-    policy.check_model(needs, backbone.name)
-    return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
+    if requested == AUTO:
+        requested = automatic_policy(needs_met(backbone), with_motion=request.moves)
+    policy = Continuity.from_value(requested)
+    return fit_continuity(policy, backbone, window, noise=request.noise, moves=request.moves)
 
 
 def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
     """A single clip's motion, by the backend that suits the model and the motion where none is named."""
     from videogen.motion.serialisation import is_global
 
-    spec = request.motion_spec()
+    spec = request.motion_spec
     if spec is None:
         return None
     everything_moves, training = is_global(spec), backbone.training
     preferred = "dual_clock" if request.first_frame is not None else training.motion_backend(is_global=everything_moves)
-    control = request.motion_control() or MotionControl(preferred)
+    control = request.motion_control or MotionControl(preferred)
     return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=everything_moves)))
 
 
@@ -151,12 +156,8 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
     """A long video's motion, by warped noise in every clip."""
     if not request.moves:
         return None
-    control = request.motion_control() or MotionControl("warped_noise")
-    if control.backend != "warped_noise" or request.first_frame is not None:
-        raise UnsupportedError(
-            "dual_clock warps the first frame of a single clip; a long video's motion needs warped_noise: use that, or "
-            "render a shorter video"
-        )
+    control = request.motion_control or MotionControl("warped_noise")
+    check_joined_motion(control, request.first_frame)
     if request.motion_backend is None and not backbone.training.warped_noise:
         longest = int(LONGER_THAN * backbone.defaults.frames)
         raise UnsupportedError(
@@ -169,7 +170,7 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
 def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSettings:
     strength = STRENGTHS[control.backend] if request.motion_strength is None else request.motion_strength
     first_frame = None if request.first_frame is None else str(request.first_frame)
-    return MotionSettings(request.motion_spec(), control, strength, first_frame)
+    return MotionSettings(request.motion_spec, control, strength, first_frame)
 
 
 def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Backbone) -> str:
@@ -198,29 +199,6 @@ def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
     return fitted
 
 
-def _filled(request: RenderRequest, resolved: ResolvedRequest, backbone: Backbone) -> RenderRequest:
-    """The request with every open field filled in, and the device and dtype that it runs on."""
-    motion, continuity = resolved.motion, resolved.continuity
-    return replace(
-        request,
-        negative_prompt=resolved.negative_prompt,
-        model=resolved.model,
-        frames=resolved.frames,
-        width=resolved.width,
-        height=resolved.height,
-        steps=resolved.steps,
-        guidance_scale=resolved.guidance_scale,
-        fps=resolved.fps,
-        guidance_mode=resolved.guidance_mode,
-        dtype=_dtype(backbone),
-        device=str(backbone.device),
-        motion_strength=request.motion_strength if motion is None else motion.strength,
-        motion_backend=request.motion_backend if motion is None else str(motion.control),
-        seconds=None,
-        continuity=continuity.to_dict() if isinstance(continuity, Continuity) else continuity,
-        window=resolved.window,
-    )
-
-
-def _dtype(backbone: Backbone) -> str:
+def dtype_name(backbone: Backbone) -> str:
+    """The denoiser's dtype as a request names it."""
     return str(backbone.dtype).removeprefix("torch.")

@@ -1,22 +1,29 @@
 """Resolved request: a render request in which every field is set, for one loaded model. No torch here.
 
-Configurations are objects, so that nothing after `resolve` parses a string. It knows the request that it stands for
-(`filled`), which is what manifests and journals record.
+Configurations are objects, so that nothing after `resolve` parses a string. `to_dict` is what manifests and journals
+record: as a `RenderRequest` it resolves to the same again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from videogen.core.errors import InputError
 from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.core.rates import exact_fps
 from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import general_policy
+
+from .fitting import check_joined_motion, fit_continuity
+from .plain_data import to_plain
 
 if TYPE_CHECKING:
     from videogen.attention.config import SparseAttention
+    from videogen.backbones.base import Backbone
     from videogen.backbones.clip import ClipSpec
     from videogen.backbones.geometry import LatentGeometry
     from videogen.motion.control import MotionControl
@@ -46,16 +53,18 @@ class MotionSettings:
 class ResolvedRequest:
     """A render with all its settings. Sizes in px, fps in frames per second.
 
-    filled: the same as a `RenderRequest`, which resolves to this again. solver: None for the checkpoint's own.
-    guidance_scale_2: None for the same scale in both experts. window: frames that the model generates at once.
-    attention, propagation, motion: None for off. continuity: how a long video's clips are joined; `off` for a single
-    clip; `measured` until a trial has chosen the policy.
+    request: as it was given; only `to_dict` reads it, for the fields that resolving leaves as they are. solver: None
+    for the checkpoint's own. guidance_scale_2: None for the same scale in both experts. window: frames that the model
+    generates at once. attention, propagation, motion: None for off. story: None for one prompt. continuity: how a long
+    video's clips are joined; `off` for a single clip; `measured` until a trial has chosen the policy.
     """
 
-    filled: RenderRequest
+    request: RenderRequest
     prompt: str
     negative_prompt: str
     model: str
+    dtype: str
+    device: str
     frames: int
     window: int
     width: int
@@ -72,9 +81,16 @@ class ResolvedRequest:
     attention: SparseAttention | None
     propagation: StepCaching | LibraryCache | None
     motion: MotionSettings | None
-    timeline: Timeline
+    story: Timeline | None
     continuity: Continuity | Literal["off", "measured"]
     retries: int
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The story, or one shot of the prompt."""
+        from videogen.timeline import Timeline
+
+        return Timeline.from_prompt(self.prompt) if self.story is None else self.story
 
     @property
     def is_long(self) -> bool:
@@ -86,7 +102,9 @@ class ResolvedRequest:
         """How the clips are joined. InputError for a single clip, and until a trial has chosen the policy."""
         if isinstance(self.continuity, Continuity):
             return self.continuity
-        raise InputError(f"continuity={self.continuity!r} is not a policy that joins clips; name one, such as 'replay'")
+        raise InputError(
+            f"continuity={self.continuity!r} is not a policy that joins clips; name one, such as {general_policy()!r}"
+        )
 
     @property
     def guided(self) -> bool:
@@ -109,6 +127,55 @@ class ResolvedRequest:
         frames = FrameLatentMap.from_geometry(geometry).round_up(self.frames)
         return self.timeline.compile(fps=self.fps, frames=frames, geometry=geometry, seed=self.seed)
 
+    def with_continuity(self, policy: str | Mapping[str, Any] | Continuity, backbone: Backbone) -> ResolvedRequest:
+        """The same video, its clips joined by this policy, in any form that a request takes.
+
+        Raises InputError or UnsupportedError where the policy fits neither the model nor the video.
+        """
+        continuity = fit_continuity(
+            Continuity.from_value(policy), backbone, self.window, noise=self.noise, moves=self.motion is not None
+        )
+        if self.motion is not None:
+            check_joined_motion(self.motion.control, self.motion.first_frame)
+        joined = replace(self, continuity=continuity)
+        joined.latent_timeline(backbone.geometry)
+        return joined
+
+    def shorten(self, frames: int) -> ResolvedRequest:
+        """At most so many of the first frames, without retries; a story's first prompt throughout."""
+        shots_only = self.story is not None and self.motion is not None and self.motion.spec is None
+        return replace(
+            self,
+            frames=min(self.frames, frames),
+            retries=0,
+            story=None,
+            motion=None if shots_only else self.motion,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for manifests and journals: the fields of `RenderRequest`."""
-        return self.filled.to_dict()
+        motion = self.motion
+        resolved = {
+            "negative_prompt": self.negative_prompt,
+            "model": self.model,
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "fps": self.fps,
+            "guidance_mode": self.guidance_mode,
+            "dtype": self.dtype,
+            "device": self.device,
+            "motion": None if motion is None else motion.spec,
+            "motion_strength": None if motion is None else motion.strength,
+            "motion_backend": None if motion is None else motion.control,
+            "first_frame": None if motion is None else motion.first_frame,
+            "story": self.story,
+            "seconds": None,
+            "continuity": self.continuity,
+            "window": self.window,
+            "retries": self.retries,
+        }
+        names = (field.name for field in fields(self.request))
+        return {name: to_plain(resolved[name] if name in resolved else getattr(self.request, name)) for name in names}

@@ -103,6 +103,16 @@ class Timeline:
             self._check_follows(number, shot, last)
             last = shot.end if shot.end is not None else last
 
+    @classmethod
+    def from_prompt(cls, prompt: str) -> Timeline:
+        """One shot as long as the clip."""
+        return cls((Shot(prompt, Fraction(0), None),))
+
+    @property
+    def moves(self) -> bool:
+        """Whether a shot has a motion."""
+        return any(shot.motion is not None for shot in self.shots)
+
     @property
     def end(self) -> Fraction | None:
         """The end of the last shot, in the timeline's unit; None where it is the clip's end."""

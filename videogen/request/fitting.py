@@ -1,0 +1,47 @@
+"""Checks of how a long video's clips are joined against a model: the policy with all of its numbers, and the motion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.motion.control import MotionControl
+from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import needs_met
+
+if TYPE_CHECKING:
+    from videogen.backbones.base import Backbone
+
+
+def fit_continuity(policy: Continuity, backbone: Backbone, window: int, *, noise: str, moves: bool) -> Continuity:
+    """The policy with every setting filled in for clips of `window` frames.
+
+    noise: the request's; moves: whether the video has a motion, which its noise then follows. InputError or
+    UnsupportedError where the policy fits neither the model nor the video.
+    """
+    check_joined_noise(noise)
+    if moves and policy.noise == "iid":
+        policy = replace(policy, noise="warped")
+    if (policy.noise == "warped") != moves:
+        motion = "a motion" if moves else "no motion"
+        raise InputError(f"continuity with noise={policy.noise} does not work with {motion}; use noise=iid")
+    policy.check_model(needs_met(backbone), backbone.name)
+    return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
+
+
+def check_joined_noise(noise: str) -> None:
+    """InputError where a request's noise cannot be that of several clips."""
+    if noise == "diffusers":
+        raise InputError(
+            "noise='diffusers' draws the noise of one clip in order; a long video needs addressed noise: leave it out"
+        )
+
+
+def check_joined_motion(control: MotionControl, first_frame: object) -> None:
+    """UnsupportedError where several clips cannot follow a motion this way."""
+    if control.backend != "warped_noise" or first_frame is not None:
+        raise UnsupportedError(
+            "dual_clock warps the first frame of a single clip; a long video's motion needs warped_noise: use that, or "
+            "render a shorter video"
+        )
