@@ -17,7 +17,7 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 from videogen.core.keywords import with_earlier_keywords
 from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
-from .continuity_policies import NEEDS, NOISES, POLICIES, ROWS, PolicyRow, general_policy
+from .continuity_policies import NEEDS, NOISES, POLICIES, ROWS, PolicyRow
 
 #: what a request may give instead of a policy's name: one clip however long, the automatic choice, the trial's choice
 OFF, AUTO, MEASURED = "off", "auto", "measured"
@@ -162,7 +162,7 @@ class Continuity:
         if self.row.need and self.row.need not in needs:
             raise UnsupportedError(
                 f"continuity {self.policy}: {name!r} does not take {NEEDS[self.row.need].lacking}; "
-                f"use {general_policy()}"
+                "use replay or co_denoise"
             )
 
 
