@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from videogen import Engine, InputError, RenderRequest
+from videogen import Engine, InputError, RenderRequest, UnsupportedError
 from videogen.backbones.clip import ClipSpec
 from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import general_policy
 from videogen.request.resolve import clip_frames, resolved_for
 from videogen.request.resolved import ResolvedRequest
 
@@ -91,6 +92,39 @@ def test_a_resolved_request_is_not_resolved_again(engine: Engine) -> None:
     other = replace(resolved, model="embedded")
     with pytest.raises(InputError, match="is for model='embedded'"):
         resolved_for(other, engine.backbone)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"motion": {"kind": "camera", "pan": 4.0}, "motion_backend": "warped_noise"}, id="with a motion"),
+    ],
+)
+def test_another_policy_or_length_needs_no_second_resolution(
+    values: dict[str, Any], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = RenderRequest(PROMPT, frames=120, retries=2, attention="adaptive", continuity="measured", **values)
+    resolved = request.resolve(engine.backbone)
+    named = replace(request, continuity="overlap").resolve(engine.backbone)
+    monkeypatch.setattr(RenderRequest, "__post_init__", lambda self: pytest.fail("another request was made"))
+    joined = resolved.with_continuity("overlap", engine.backbone)
+    assert joined.continuity == named.continuity and joined.to_dict() == named.to_dict()
+    short = joined.shorten(40)
+    assert (short.frames, short.retries, short.to_dict()["frames"]) == (40, 0, 40)
+    with pytest.raises(UnsupportedError, match="a first frame"):
+        resolved.with_continuity("i2v_prefix", engine.backbone)
+
+
+def test_a_single_clip_becomes_a_long_video_of_one_segment(engine: Engine) -> None:
+    for request in (RenderRequest(PROMPT), RenderRequest(PROMPT).resolve(engine.backbone)):
+        segmented = resolved_for(request, engine.backbone, segmented=True)
+        assert segmented.clip_continuity.policy == general_policy() and segmented.frames == 16
+    off = RenderRequest(PROMPT, continuity="off")
+    assert not resolved_for(off, engine.backbone, segmented=True).is_long
+    moving = RenderRequest(PROMPT, motion={"kind": "drag", "path": [[8, 8], [20, 8]]}, motion_backend="dual_clock")
+    with pytest.raises(UnsupportedError, match="dual_clock warps the first frame of a single clip"):
+        resolved_for(moving.resolve(engine.backbone), engine.backbone, segmented=True)
 
 
 def test_a_single_clip_has_no_policy(engine: Engine) -> None:

@@ -106,8 +106,6 @@ class RenderRequest:
     @property
     def moves(self) -> bool:
         """Whether a motion is requested, for the entire clip or for a shot."""
-        if self.motion is not None:
-            return True
         return self.motion is not None or self.timeline.moves
 
     @cached_property
