@@ -33,6 +33,9 @@ class NoiseStream(ABC):
     """Base of the streams, and a `NoiseSource` for the entire video. A subclass defines the noise of each source
     (`_noise`)."""
 
+    #: whether sources have nothing to do with each other, so that any number is a source
+    is_independent = False
+
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._attempts: dict[int, int] = {}
@@ -109,6 +112,8 @@ class NoiseWindow:
 
 class IidNoise(NoiseStream):
     """`AddressedNoise`, bit for bit: independent frames."""
+
+    is_independent = True
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return normal(address(self.seed, "initial", source), shape)

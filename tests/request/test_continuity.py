@@ -9,7 +9,8 @@ import pytest
 
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.request.continuity import Continuity
-from videogen.request.continuity_policies import NEEDS, NOISES, POLICIES, PRESETS, ROWS, automatic_policy, trial_names
+from videogen.request.continuity_noise import NOISES
+from videogen.request.continuity_policies import NEEDS, POLICIES, PRESETS, ROWS, automatic_policy, trial_names
 
 
 @pytest.mark.parametrize("name", ROWS)

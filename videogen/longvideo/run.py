@@ -31,7 +31,6 @@ from .journal.records import SegmentRecord
 from .motion import LongMotion
 from .policies.build import build_policy
 from .segment_memory import SegmentMemory
-from .segment_noise import SegmentNoise
 from .segment_prompts import SegmentPrompts
 from .segment_renderer import SegmentRenderer
 from .segments import Segment
@@ -65,7 +64,7 @@ class LongRun:
         policy = build_policy(self.continuity, self.clip, len(self.plan), self.timeline.latent_map.single_first)
         self.segments = policy.divide(self.timeline)
         self.motion = LongMotion.from_request(request, self.timeline, self.backbone)
-        self.noise = SegmentNoise(self.timeline, self.continuity, self.clip, self.motion.noise if self.motion else None)
+        self.noise = policy.noise(self.timeline, self.motion.noise if self.motion else None)
         negative = request.negative_prompt if request.guided else None
         self.prompts = SegmentPrompts(self.backbone, self.timeline, negative)
         latents = (at for shot in self.timeline.shots[1:] for at in {shot.start, shot.start + shot.blend})

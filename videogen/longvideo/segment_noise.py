@@ -1,7 +1,6 @@
 """Noise of a long video's segments: which stream and seed each latent frame's noise comes from.
 
-A shot's latents have the noise of the shot's seed. CoNo's noise permutes that of the first clip through the scene, so
-that the seed of a shot which begins no scene would have no effect: it is refused.
+A shot's latents have the noise of the shot's seed. Which kind of noise: `request.continuity_noise`.
 """
 
 from __future__ import annotations
@@ -10,21 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from videogen.core.errors import UnsupportedError
 from videogen.core.randomness import address, normal
-from videogen.request.continuity import Continuity
-from videogen.schedulers.cono.noise import ConoNoise
-from videogen.schedulers.noise.stream import (
-    FreeNoise,
-    IidNoise,
-    NoiseStream,
-    NoiseWindow,
-    WarpedStream,
-    noise_stream,
-)
+from videogen.schedulers.noise.stream import IidNoise, NoiseStream, NoiseWindow
 from videogen.timeline.latent_timeline import LatentTimeline
 
-from .policies.look_back import look_back_schedule
 from .segments import Scene, Segment
 
 if TYPE_CHECKING:
@@ -34,27 +22,16 @@ _WARMUP = 2**40  # added to a warm-up latent's address
 
 
 class SegmentNoise:
-    """The noise of each clip of each segment. clip: latent frames that the model denoises at once; warped: the warped
-    stream of a shot, by number."""
+    """The noise of each clip of each segment, from the streams of the shots.
 
-    def __init__(
-        self,
-        timeline: LatentTimeline,
-        continuity: Continuity,
-        clip: int,
-        warped: Callable[[int], NoiseStream] | None = None,
-    ) -> None:
-        self._timeline, self._continuity, self._clip = timeline, continuity, clip
-        if continuity.noise == "cono":
-            _check_seeds(timeline)
-        self._stream = _ShotStreams(timeline, lru_cache(maxsize=8)(warped or self._shot_stream))
-        self._scene_stream = lru_cache(maxsize=2)(self._cono_stream)
+    A policy whose clips share noise in another way overrides `window`. shot_stream: the stream of a shot, by number.
+    """
+
+    def __init__(self, timeline: LatentTimeline, shot_stream: Callable[[int], NoiseStream]) -> None:
+        self._stream = _ShotStreams(timeline, lru_cache(maxsize=8)(shot_stream))
 
     def window(self, segment: Segment, number: int) -> NoiseWindow:
         """The noise of clip `number` of a segment."""
-        if self._continuity.noise == "cono":
-            stream, extension = self._cono_place(segment)
-            return stream.clip("A" if segment.first else segment.clips[number].name, extension)
         sources = tuple(self._source(segment.scene, latent) for latent in segment.spans[number])
         return NoiseWindow(self._stream, sources)
 
@@ -81,25 +58,6 @@ class SegmentNoise:
     def _source(self, scene: Scene, latent: int) -> int:
         """The address of a job latent's noise; a warm-up latent has one of its own."""
         return scene.video_latent(latent) + (_WARMUP if latent < scene.start + scene.warmup else 0)
-
-    def _shot_stream(self, index: int) -> NoiseStream:
-        seed = self._timeline.shots[index].seed
-        if self._continuity.noise == "freenoise":
-            return noise_stream("freenoise", seed, window=self._clip, stride=max(1, self._clip // 4))
-        return IidNoise(seed)
-
-    def _cono_place(self, segment: Segment) -> tuple[ConoNoise, int]:
-        """(the scene's stream, the number of the extension that a segment is)."""
-        before = segment.spans[0].start - segment.scene.start
-        stream = self._scene_stream(segment.scene)
-        return stream, 0 if segment.first else (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
-
-    def _cono_stream(self, scene: Scene) -> ConoNoise:
-        seed = self._timeline.shot_at(scene.video_start).seed
-        layout = look_back_schedule(self._continuity, self._clip, steps=1, anchor=0).layout
-        return ConoNoise(
-            address(seed, "scene", scene.index) if scene.index else seed, **layout, refresh=self._continuity.refresh
-        )
 
 
 class _RedrawnStream(NoiseStream):
@@ -137,9 +95,7 @@ class _ShotStreams(NoiseStream):
 
     def _noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         stream = self._stream_at(source)
-        if source >= _WARMUP and isinstance(stream, WarpedStream | FreeNoise):
-            return stream.noise(source % _WARMUP, shape)
-        return stream.noise(source, shape)
+        return stream.noise(source if stream.is_independent else source % _WARMUP, shape)
 
     def noise(self, source: int, shape: Sequence[int]) -> torch.Tensor:
         return self._noise(source, shape)
@@ -150,15 +106,3 @@ class _ShotStreams(NoiseStream):
 
     def solver_seed(self, source: int, step: int) -> int:
         return self._stream_at(source).solver_seed(source, step)
-
-
-def _check_seeds(timeline: LatentTimeline) -> None:
-    scene_starts = {start for start, _ in timeline.scenes()}
-    scene_seed = None
-    for number, shot in enumerate(timeline.shots, 1):
-        scene_seed = shot.seed if shot.start in scene_starts else scene_seed
-        if shot.seed != scene_seed:
-            raise UnsupportedError(
-                f"shot {number}'s seed={shot.seed} has no effect under continuity look_back, whose clips permute the "
-                "noise of the scene's first; leave it out, begin the shot with a cut, or use another continuity"
-            )

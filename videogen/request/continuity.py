@@ -17,7 +17,8 @@ from videogen.core.errors import InputError, UnsupportedError, unknown
 from videogen.core.keywords import with_earlier_keywords
 from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
-from .continuity_policies import NEEDS, NOISES, POLICIES, ROWS, PolicyRow
+from .continuity_noise import INDEPENDENT, NOISES, NoiseRow
+from .continuity_policies import NEEDS, POLICIES, ROWS, PolicyRow
 
 #: what a request may give instead of a policy's name: one clip however long, the automatic choice, the trial's choice
 OFF, AUTO, MEASURED = "off", "auto", "measured"
@@ -42,7 +43,7 @@ class Continuity:
     fade: int | None = None
     release: float | None = None
     mean_regularisation: float = 0.0
-    noise: str = "iid"
+    noise: str = INDEPENDENT
     refresh: float = 0.0
     windows: int = 4
 
@@ -67,6 +68,11 @@ class Continuity:
         """The policy's row."""
         return POLICIES[self.policy]
 
+    @property
+    def noise_row(self) -> NoiseRow:
+        """The noise kind's row."""
+        return NOISES[self.noise]
+
     def _check_combination(self) -> None:
         if self.noise not in self.row.noises:
             raise InputError(
@@ -78,9 +84,11 @@ class Continuity:
             raise InputError(
                 f"continuity: fade={self.fade} is a setting of {fading}, not of {self.policy}; leave it out"
             )
-        if self.refresh and self.noise != "cono":
+        if self.refresh and not self.noise_row.refreshes:
+            refreshing = " and ".join(row.name for row in NOISES.values() if row.refreshes)
             raise InputError(
-                f"continuity: refresh={self.refresh} is a setting of noise=cono, not of {self.noise}; leave it out"
+                f"continuity: refresh={self.refresh} is a setting of noise={refreshing}, not of {self.noise}; "
+                "leave it out"
             )
         if self.mean_regularisation and not self.row.regularises_means:
             raise InputError(

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
 
-#: noise of a clip's frames: independent, FreeNoise's shuffled (2310.15169), CoNo's permuted, or warped along a motion
-NOISES = ("iid", "freenoise", "cono", "warped")
 _POLICIES = "videogen.longvideo.policies"
 
 
@@ -60,11 +58,11 @@ class PolicyRow:
     key of `NEEDS`. overlap: default overlap of a clip with what precedes it, as a fraction of the clip's latent
     frames; None: the overlap is not configurable and is `fixed_overlap` latent frames. release: default fraction of
     the steps in which frames copy predictions. cross_fade: where clips cross-fade their shared frames by default;
-    "never": they cannot. noises: what their noise may be, the default first. regularises_means: whether CoNo's mean
-    regularisation works, which needs the predictions of the clip before. automatic: when it is chosen where
-    no policy is named. trial_order: place in the trial of `measured` (cheaper ones first); None: not tried.
-    is_baseline: whether nothing ties its clips, so that others are compared with it. in_benchmark: whether `tools`
-    compares it.
+    "never": they cannot. noises: what their noise may be, rows of `continuity_noise.NOISES`, the default first.
+    regularises_means: whether CoNo's mean regularisation works, which needs the predictions of the clip before.
+    automatic: when it is chosen where no policy is named. trial_order: place in the trial of `measured` (cheaper ones
+    first); None: not tried. is_baseline: whether nothing ties its clips, so that others are compared with it.
+    in_benchmark: whether `tools` compares it.
     """
 
     name: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion.control import MotionControl
 from videogen.request.continuity import Continuity
+from videogen.request.continuity_noise import INDEPENDENT, MOVING
 from videogen.request.continuity_policies import needs_met
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ def fit_continuity(policy: Continuity, backbone: Backbone, window: int, *, noise
     UnsupportedError where the policy fits neither the model nor the video.
     """
     check_joined_noise(noise)
-    if moves and policy.noise == "iid":
-        policy = replace(policy, noise="warped")
-    if (policy.noise == "warped") != moves:
+    if moves and policy.noise == INDEPENDENT:
+        policy = replace(policy, noise=MOVING)
+    if policy.noise_row.follows_motion != moves:
         motion = "a motion" if moves else "no motion"
-        raise InputError(f"continuity with noise={policy.noise} does not work with {motion}; use noise=iid")
+        raise InputError(f"continuity with noise={policy.noise} does not work with {motion}; use noise={INDEPENDENT}")
     policy.check_model(needs_met(backbone), backbone.name)
     return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
 

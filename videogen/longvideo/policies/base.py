@@ -1,15 +1,15 @@
 """Contract of a continuity policy: division of scenes into segments, and what a segment takes over from the one before.
 
 A policy is made once per render. It says which clips the model denoises for each segment and which of their frames copy
-predictions (`divide_scene`), which frames are given (`prefix`), how many predictions the next segment copies
-(`copies_predictions`), and what runs differently in the model meanwhile (`attach`). It neither draws noise nor calls
-the model.
+predictions (`divide_scene`), which noise the clips start from (`noise`), which frames are given (`prefix`), how many
+predictions the next segment copies (`copies_predictions`), and what runs differently in the model meanwhile
+(`attach`). It does not call the model.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +18,11 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.longvideo.segment_noise import SegmentNoise
 from videogen.longvideo.segments import Scene, Segment, find_scenes
 from videogen.request.continuity import Continuity
 from videogen.sampling.technique import Technique
+from videogen.schedulers.noise.stream import NoiseStream, noise_stream
 from videogen.timeline.latent_timeline import LatentTimeline
 
 
@@ -70,6 +72,17 @@ class ContinuityPolicy(ABC):
     @abstractmethod
     def divide_scene(self, scene: Scene) -> Iterator[Segment]:
         """The segments of a scene, in order, with any `index`. Together they emit each of its latents once."""
+
+    def noise(self, timeline: LatentTimeline, warped: Callable[[int], NoiseStream] | None = None) -> SegmentNoise:
+        """The noise of the segments' clips.
+
+        warped: the stream of a shot, by number, where noise follows a motion.
+        """
+        return SegmentNoise(timeline, warped or (lambda index: self.shot_stream(timeline.shots[index].seed)))
+
+    def shot_stream(self, seed: int) -> NoiseStream:
+        """The noise of a shot with this seed."""
+        return noise_stream(self.continuity.noise, seed, **self.continuity.noise_row.stream_settings(self.clip))
 
     def prefix(self, backbone: Backbone, tail: torch.Tensor, last_frame: np.ndarray | None) -> Prefix | None:
         """The frames that a segment within a scene is given; None: it is given none.

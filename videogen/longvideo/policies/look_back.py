@@ -5,13 +5,19 @@ Which clip takes whose noise and copies whose predictions: `schedulers.cono.look
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.randomness import address
+from videogen.longvideo.segment_noise import SegmentNoise
 from videogen.longvideo.segments import Scene, Segment
 from videogen.request.continuity import Continuity
 from videogen.schedulers.cono.look_back import SOURCE, Clip, LookBack, look_back
+from videogen.schedulers.cono.noise import ConoNoise
+from videogen.schedulers.noise.stream import IidNoise, NoiseStream, NoiseWindow
+from videogen.timeline.latent_timeline import LatentTimeline
 
 from .base import ContinuityPolicy
 
@@ -56,4 +62,60 @@ class LookBackExtensions(ContinuityPolicy):
                 stop=stop,
                 clips=plan.clips,
                 spans=tuple(range(scene.start + span.start, scene.start + span.stop) for span in spans),
+            )
+
+    def noise(self, timeline: LatentTimeline, warped: Callable[[int], NoiseStream] | None = None) -> SegmentNoise:
+        layout = look_back_schedule(self.continuity, self.clip, steps=1, anchor=0).layout
+
+        def scene_stream(seed: int) -> ConoNoise:
+            return ConoNoise(seed, **layout, refresh=self.continuity.refresh)
+
+        return _ExtensionNoise(timeline, lambda index: self.shot_stream(timeline.shots[index].seed), scene_stream)
+
+    def shot_stream(self, seed: int) -> NoiseStream:
+        """For a segment that is regenerated between its neighbours: it is not an extension of the one before."""
+        return IidNoise(seed)
+
+
+class _ExtensionNoise(SegmentNoise):
+    """CoNo's noise, which permutes that of the scene's first clip from extension to extension.
+
+    The seed of a shot that does not begin a scene would have no effect: UnsupportedError. scene_stream: a scene's noise
+    by its seed.
+    """
+
+    def __init__(
+        self,
+        timeline: LatentTimeline,
+        shot_stream: Callable[[int], NoiseStream],
+        scene_stream: Callable[[int], ConoNoise],
+    ) -> None:
+        super().__init__(timeline, shot_stream)
+        _check_seeds(timeline)
+
+        @lru_cache(maxsize=2)
+        def stream_of(scene: Scene) -> ConoNoise:
+            seed = timeline.shot_at(scene.video_start).seed
+            return scene_stream(address(seed, "scene", scene.index) if scene.index else seed)
+
+        self._stream_of_scene = stream_of
+
+    def window(self, segment: Segment, number: int) -> NoiseWindow:
+        stream = self._stream_of_scene(segment.scene)
+        if segment.first:
+            return stream.clip(SOURCE, 0)
+        before = segment.spans[0].start - segment.scene.start
+        extension = (before - stream.plan.frames + stream.plan.n1) // stream.plan.new_frames
+        return stream.clip(segment.clips[number].name, extension)
+
+
+def _check_seeds(timeline: LatentTimeline) -> None:
+    scene_starts = {start for start, _ in timeline.scenes()}
+    scene_seed = None
+    for number, shot in enumerate(timeline.shots, 1):
+        scene_seed = shot.seed if shot.start in scene_starts else scene_seed
+        if shot.seed != scene_seed:
+            raise UnsupportedError(
+                f"shot {number}'s seed={shot.seed} has no effect under continuity look_back, whose clips permute the "
+                "noise of the scene's first; leave it out, begin the shot with a cut, or use another continuity"
             )
