@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from videogen.longvideo.policies.build import build_policy, divide_timeline
 from videogen.longvideo.policies.sections import Sections
 from videogen.longvideo.segments import Segment, find_scenes
 from videogen.request.continuity import Continuity
-from videogen.request.continuity_policies import ROWS
+from videogen.request.continuity_policies import POLICIES, ROWS
 from videogen.timeline import LatentTimeline, as_timeline
 
 WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
@@ -108,3 +109,30 @@ def test_joins_are_where_a_seam_could_be_visible() -> None:
 def test_look_back_needs_room_for_the_middle_clip() -> None:
     with pytest.raises(InputError, match="overlap=8 leaves look_back nothing"):
         cut("cono:overlap=8")
+
+
+OTHER_VALUES: dict[str, Any] = {"overlap": 4, "fade": 2, "release": 0.3, "pull": 0.4, "refresh": 0.5, "windows": 9}
+
+
+@pytest.mark.parametrize("setting", OTHER_VALUES)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_setting_has_an_effect_or_is_refused(policy: str, setting: str) -> None:
+    value = OTHER_VALUES[setting]
+    spelt: list[Callable[[], Continuity]] = [
+        lambda: Continuity.parse(f"{policy}:{setting}={value}"),
+        lambda: Continuity.from_dict({"policy": policy, "noise": POLICIES[policy].noises[0], setting: value}),
+    ]
+    for spell in spelt:
+        if setting in POLICIES[policy].configurable:
+            assert effects(spell()) != effects(Continuity.parse(policy))
+        else:
+            with pytest.raises(InputError, match=f"{setting}={value} is a setting of .*, not of {policy}; leave it"):
+                spell()
+
+
+def effects(continuity: Continuity) -> tuple[Any, ...]:
+    """What a policy's settings decide: the segments, the retained predictions, the noise's and the means' settings."""
+    filled = continuity.for_clip(9)
+    policy = build_policy(filled, 9, STEPS, single_first=False)
+    segments = policy.divide(compile_story([(None, "a")], 90, UNET))
+    return segments, policy.retained_frames, filled.noise, filled.refresh, filled.pull

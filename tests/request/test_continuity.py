@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.request.continuity import Continuity
+from videogen.request.continuity import Continuity, without_unused_settings
 from videogen.request.continuity_noise import NOISES
 from videogen.request.continuity_policies import NEEDS, POLICIES, PRESETS, ROWS, automatic_policy, trial_names
 
@@ -73,6 +73,22 @@ def test_the_table_is_consistent() -> None:
     assert any(row.automatic and not row.automatic.model and row.automatic.with_motion for row in POLICIES.values())
 
 
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        pytest.param({"policy": "independent", "windows": 9}, {"windows": 4}, id="windows of a chain"),
+        pytest.param({"policy": "overlap", "release": 0.2, "windows": 2}, {"release": None, "windows": 4}, id="two"),
+        pytest.param({"policy": "i2v_prefix", "overlap": 4}, {"overlap": None}, id="fixed overlap"),
+        pytest.param({"policy": "replay", "overlap": 4, "release": 0.2}, {}, id="settings of the policy stay"),
+    ],
+)
+def test_settings_that_earlier_versions_stored_without_an_effect_are_left_out(
+    stored: dict[str, Any], read: dict[str, Any]
+) -> None:
+    complete = Continuity().to_dict() | stored
+    assert Continuity.from_dict(complete).to_dict() == without_unused_settings(complete) == complete | read
+
+
 def check_minimal_model(policy: str) -> None:
     """Check a policy against a model that meets none of its needs."""
     Continuity(policy).check_model((), name="m")
@@ -100,13 +116,13 @@ def check_minimal_model(policy: str) -> None:
         pytest.param(
             lambda: Continuity.parse("replay:refresh=0.1"),
             InputError,
-            r"refresh=0\.1 is a setting of noise=cono",
+            r"refresh=0\.1 is a setting of look_back, not of replay",
             id="refresh",
         ),
         pytest.param(
             lambda: Continuity.parse("independent:mean_regularisation=0.1"),
             InputError,
-            "does not retain",
+            r"mean_regularisation=0\.1 is a setting of overlap and replay.*, not of independent; leave it out",
             id="mean regularisation without a retained mean",
         ),
         pytest.param(

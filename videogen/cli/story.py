@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
 from videogen.request.continuity import AUTO, MEASURED, OFF
-from videogen.request.continuity_policies import PRESETS, ROWS, trial_names
+from videogen.request.continuity_policies import POLICIES, PRESETS, ROWS, trial_names
 
 from . import long_video
 from .jobs import count_done, output_of, read_job
@@ -59,6 +59,14 @@ def _print_policies() -> None:
     print("\nsettings, as in replay:overlap=4,release=0.6")
     for name, description in SETTINGS.items():
         print(f"  {name:<16}{description}")
+        print(f"{'':<18}for {', '.join(_policies_with(name))}")
+
+
+def _policies_with(setting: str) -> Iterator[str]:
+    """The policies on which a setting has an effect."""
+    for row in POLICIES.values():
+        if setting == "noise" or setting in row.configurable:
+            yield row.name
 
 
 def _show(path: Path) -> None:

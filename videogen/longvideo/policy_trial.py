@@ -63,7 +63,8 @@ def find_candidates(backbone: Backbone, request: ResolvedRequest) -> tuple[dict[
         policy = Continuity.parse(name)
         try:
             request.with_continuity(policy, backbone)  # at its full length
-            trial = replace(policy, windows=2)  # short sections, which meet within the trial
+            # short sections, which meet within the trial
+            trial = replace(policy, windows=2) if "windows" in policy.row.configurable else policy
             able[name] = request.shorten(round(CLIPS * request.window)).with_continuity(trial, backbone)
         except (InputError, UnsupportedError) as error:
             refused[name] = str(error)

@@ -79,21 +79,14 @@ class Continuity:
                 f"continuity: {self.policy} does not go with noise={self.noise}; "
                 f"use noise={' or '.join(self.row.noises)}"
             )
-        if self.fade and self.row.cross_fade == "never":
-            fading = " and ".join(row.name for row in POLICIES.values() if row.cross_fade != "never")
-            raise InputError(
-                f"continuity: fade={self.fade} is a setting of {fading}, not of {self.policy}; leave it out"
-            )
+        for name, unset in _unset_values(self.row).items():
+            if name not in self.row.configurable and getattr(self, name) not in unset:
+                raise _not_an_option(name, getattr(self, name), self.row)
         if self.refresh and not self.noise_row.refreshes:
             refreshing = " and ".join(row.name for row in NOISES.values() if row.refreshes)
             raise InputError(
                 f"continuity: refresh={self.refresh} is a setting of noise={refreshing}, not of {self.noise}; "
                 "leave it out"
-            )
-        if self.mean_regularisation and not self.row.regularises_means:
-            raise InputError(
-                f"continuity: mean_regularisation={self.mean_regularisation} needs the predictions of the clip before, "
-                f"which {self.policy} does not retain; leave it out"
             )
 
     @classmethod
@@ -106,19 +99,25 @@ class Continuity:
         if name not in ROWS:
             raise unknown("continuity", name, (AUTO, OFF, MEASURED, *ROWS))
         values = dict(ROWS[name].settings)
+        row = POLICIES[values["policy"]]
         for setting in filter(None, (part.strip() for part in settings.split(","))):
             key, sign, value = setting.partition("=")
             if not sign:
                 raise InputError(f"continuity {spec!r}: {setting!r} is not name=value, such as {name}:overlap=4")
-            key = key.strip()
-            values[CONTINUITY_KEYS.get(key, key)] = _number(value.strip())
+            key = CONTINUITY_KEYS.get(key.strip(), key.strip())
+            if key in _unset_values(row) and key not in row.configurable:
+                raise _not_an_option(key, value.strip(), row)
+            values[key] = _number(value.strip())
         return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Continuity:
-        """From the fields as plain data. InputError for an unknown field or a value that does not fit."""
+        """From the fields as plain data, also an earlier version's. InputError for an unknown field or a value that does
+        not fit."""
         values = with_current_keys(dict(values), CONTINUITY_KEYS)
         known = [field.name for field in fields(cls)]
+        if set(known) <= set(values):
+            values = without_unused_settings(values)
         for key in values:
             if key not in known:
                 raise unknown("setting of continuity", str(key), known)
@@ -172,6 +171,39 @@ class Continuity:
                 f"continuity {self.policy}: {name!r} does not take {NEEDS[self.row.need].lacking}; "
                 "use replay or co_denoise"
             )
+
+
+def without_unused_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored fields of a `Continuity`, without settings that have no effect on their policy, which earlier versions
+    accepted and recorded."""
+    row = POLICIES.get(str(values.get("policy")))
+    unset = {} if row is None else _unset_values(row)
+    unused = {
+        name
+        for name in unset
+        if row and name not in row.configurable and name in values and values[name] not in unset[name]
+    }
+    return {name: unset[name][0] if name in unused else value for name, value in values.items()}
+
+
+def _unset_values(row: PolicyRow) -> dict[str, tuple[Any, ...]]:
+    """The values of each setting that leave it unset: the field's default, and what `for_clip` fills in where the
+    policy has no such option."""
+    return {
+        "overlap": (None, row.fixed_overlap),
+        "fade": (None, 0),
+        "release": (None, row.release),
+        "mean_regularisation": (0,),
+        "refresh": (0,),
+        "windows": (4,),
+    }
+
+
+def _not_an_option(name: str, value: object, row: PolicyRow) -> InputError:
+    takers = [other.name for other in POLICIES.values() if name in other.configurable]
+    return InputError(
+        f"continuity: {name}={value} is a setting of {' and '.join(takers)}, not of {row.name}; leave it out"
+    )
 
 
 def _number(text: str) -> int | float | str:

@@ -57,12 +57,11 @@ class PolicyRow:
     home: module and class, a `videogen.longvideo.policies.base.ContinuityPolicy`. need: what the model must meet, a
     key of `NEEDS`. overlap: default overlap of a clip with what precedes it, as a fraction of the clip's latent
     frames; None: the overlap is not configurable and is `fixed_overlap` latent frames. release: default fraction of
-    the steps in which frames copy predictions. cross_fade: where clips cross-fade their shared frames by default;
-    "never": they cannot. noises: what their noise may be, rows of `continuity_noise.NOISES`, the default first.
-    regularises_means: whether CoNo's mean regularisation works, which needs the predictions of the clip before.
-    automatic: when it is chosen where no policy is named. trial_order: place in the trial of `measured` (cheaper ones
-    first); None: not tried. is_baseline: whether nothing ties its clips, so that others are compared with it.
-    in_benchmark: whether `tools` compares it.
+    the steps in which frames copy predictions. cross_fade: where clips cross-fade their shared frames by default.
+    noises: what their noise may be, rows of `continuity_noise.NOISES`, the default first. configurable: the settings of
+    `Continuity` that have an effect, apart from `noise`; others are refused. automatic: when it is chosen where no
+    policy is named. trial_order: place in the trial of `measured` (cheaper ones first); None: not tried. is_baseline:
+    whether nothing ties its clips, so that others are compared with it. in_benchmark: whether `tools` compares it.
     """
 
     name: str
@@ -74,7 +73,7 @@ class PolicyRow:
     release: float = 0.8
     cross_fade: Literal["never", "always", "after release"] = "never"
     noises: tuple[str, ...] = ("iid", "freenoise", "warped")
-    regularises_means: bool = True
+    configurable: tuple[str, ...] = ()
     automatic: AutomaticChoice | None = None
     trial_order: int | None = None
     is_baseline: bool = False
@@ -119,7 +118,6 @@ POLICIES: dict[str, PolicyRow] = {
             "independent",
             "each clip on its own: the baseline, with a cut wherever two clips meet",
             f"{_POLICIES}.independent:Independent",
-            regularises_means=False,
             is_baseline=True,
         ),
         PolicyRow(
@@ -128,6 +126,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.overlap:Overlap",
             overlap=3 / 8,
             cross_fade="always",
+            configurable=("overlap", "fade", "mean_regularisation"),
             automatic=AutomaticChoice(2, "temporal_blocks"),
             trial_order=2,
         ),
@@ -138,6 +137,7 @@ POLICIES: dict[str, PolicyRow] = {
             overlap=4 / 9,
             release=1.0,
             cross_fade="after release",
+            configurable=("overlap", "fade", "release", "mean_regularisation"),
             automatic=AutomaticChoice(3),
             trial_order=1,
         ),
@@ -147,6 +147,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.look_back:LookBackExtensions",
             overlap=3 / 8,
             noises=("cono",),
+            configurable=("overlap", "release", "mean_regularisation", "refresh"),
             in_benchmark=False,
         ),
         PolicyRow(
@@ -154,6 +155,7 @@ POLICIES: dict[str, PolicyRow] = {
             "overlapping windows of one longer clip, averaged at each step (Gen-L-Video, 2305.18264)",
             f"{_POLICIES}.co_denoise:CoDenoise",
             overlap=1 / 2,
+            configurable=("overlap", "release", "mean_regularisation", "windows"),
             trial_order=5,
         ),
         PolicyRow(
@@ -162,6 +164,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.window_attention:WindowedTemporalAttention",
             need="temporal_blocks",
             overlap=3 / 4,
+            configurable=("overlap", "release", "mean_regularisation", "windows"),
             trial_order=4,
         ),
         PolicyRow(
@@ -170,7 +173,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.clean_prefix:CleanLatentPrefix",
             need="clean_prefix",
             overlap=1 / 4,
-            regularises_means=False,
+            configurable=("overlap",),
             # where noise is to follow a motion, frames are copied: no model is known to be trained for both
             automatic=AutomaticChoice(1, "clean_prefix", with_motion=False),
             trial_order=3,
@@ -181,7 +184,6 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.i2v_prefix:FirstFramePrefix",
             need="first_frame",
             fixed_overlap=1,
-            regularises_means=False,
         ),
     )
 }

@@ -16,6 +16,7 @@ from typing import Any
 from videogen.attention.config import with_policy
 from videogen.core.errors import InputError, ResumeError
 from videogen.core.stored_keys import JOB_KEYS, with_current_keys
+from videogen.request.continuity import without_unused_settings
 
 from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_durably
 from .lock import FileLock
@@ -112,8 +113,9 @@ def _with_current_keys(stored: dict[str, Any]) -> dict[str, Any]:
     """What a job was started with, under today's keys."""
     job: dict[str, Any] = with_current_keys(stored, JOB_KEYS)
     request = job.get("request")
-    if isinstance(request, dict) and isinstance(request.get("attention"), dict):
-        job["request"] = {**request, "attention": with_policy(request["attention"])}
+    for name, renew in (("attention", with_policy), ("continuity", without_unused_settings)):
+        if isinstance(request, dict) and isinstance(request.get(name), dict):
+            job["request"] = request = {**request, name: renew(request[name])}
     return job
 
 
