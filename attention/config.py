@@ -202,6 +202,13 @@ def with_policy(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def without_policy(values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as versions without `policy` stored it; unchanged where these had none like it."""
+    earlier = {name: value for name, value in values.items() if name != "policy"}
+    earlier[_FLAG] = values.get("policy") == _FLAG
+    return earlier if with_policy(earlier) == values else values
+
+
 def _check_type(name: str, value: object, kinds: tuple[type, ...]) -> None:
     if value is None and name in _OPTIONAL:
         return

@@ -173,6 +173,28 @@ def test_a_kill_after_the_file_has_its_name_leaves_only_the_folder_to_remove(
         engine.render_long(request, output)
 
 
+def test_a_finished_render_of_an_earlier_version_is_not_rendered_again(engine_of: EngineOf, tmp_path: Path) -> None:
+    """Its manifest and its job have the keys of that version."""
+    from dataclasses import asdict
+
+    from videogen import SparseAttention
+    from videogen.longvideo.journal.disk import seal, unseal
+    from videogen.media.metadata import encode, read_manifest, retag
+
+    engine, output = engine_of("wan-2.1"), tmp_path / "a.mp4"
+    request = long_request("wan-2.1", "replay", attention=asdict(SparseAttention(sparsity=0.5, policy="window")))
+    engine.render_long(request, output, keep_job=True)
+    job = tmp_path / "a.mp4.job" / "job.json"
+    sealed, manifest = unseal(job.read_bytes()), read_manifest(output)
+    assert manifest is not None
+    for stored in (sealed["request"]["request"], manifest["request"]):
+        assert stored["attention"].pop("policy") == "window" and stored.pop("first_frame") is None
+        stored["attention"]["window"], stored["motion_picture"] = True, None
+    job.write_bytes(seal(sealed))
+    retag(output, encode(manifest), engine.backbone.defaults.fps)
+    assert engine.render_long(request, output).notes == ("the video was already complete",)
+
+
 def test_a_job_without_a_finished_segment_takes_another_request(engine_of: EngineOf, tmp_path: Path) -> None:
     engine = engine_of("wan-2.1")
     with pytest.raises(Cancelled, match=r"0 of \d+ segments are stored in a\.mp4\.job"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from videogen.core.stored_keys import with_current_keys
+from videogen.core.stored_keys import with_current_keys, with_earlier_keys
 
 ROWS = {"measured.long.pieces": "segments", "shots.*.asked": "target"}
 
@@ -28,6 +28,8 @@ ROWS = {"measured.long.pieces": "segments", "shots.*.asked": "target"}
 )
 def test_old_keys_are_read_under_their_present_names(stored: Any, read: Any) -> None:
     assert with_current_keys(stored, ROWS) == read
+    if "segments" not in str(stored):  # both names at once cannot be told apart again
+        assert with_earlier_keys(read, ROWS) == stored
 
 
 def test_a_manifest_of_an_earlier_version_is_read() -> None:

@@ -13,10 +13,16 @@ from typing import Any
 CONTINUITY_KEYS: Mapping[str, str] = {
     "pull": "mean_regularisation",
 }
+#: of a sprite in a motion: in motion plans, requests, manifests and jobs
+SPRITE_KEYS: Mapping[str, str] = {
+    "picture": "image",
+}
 #: of a render request: in configuration files, manifests and jobs
 REQUEST_KEYS: Mapping[str, str] = {
     "motion_picture": "first_frame",
     **{f"continuity.{path}": name for path, name in CONTINUITY_KEYS.items()},
+    **{f"motion.*.sprites.*.{key}": name for key, name in SPRITE_KEYS.items()},
+    **{f"story.shots.*.motion.*.sprites.*.{key}": name for key, name in SPRITE_KEYS.items()},
 }
 #: of a manifest
 MANIFEST_KEYS: Mapping[str, str] = {
@@ -35,10 +41,6 @@ DEFAULTS_KEYS: Mapping[str, str] = {
     "dual_clock_whole": "dual_clock_global",
     "motion_backend_whole": "motion_backend_global",
 }
-#: of a sprite in a motion: in motion plans, requests, manifests and jobs
-SPRITE_KEYS: Mapping[str, str] = {
-    "picture": "image",
-}
 #: of what a job of a long render was started with (`job.json`)
 JOB_KEYS: Mapping[str, str] = {f"request.{path}": name for path, name in REQUEST_KEYS.items()}
 
@@ -47,6 +49,12 @@ def with_current_keys(values: Any, renamed: Mapping[str, str] = MANIFEST_KEYS) -
     """A copy of plain data in which every old key has its present name; a value stored under both keeps the present
     one."""
     return _renamed(values, [(tuple(path.split(".")), name) for path, name in renamed.items()])
+
+
+def with_earlier_keys(values: Any, renamed: Mapping[str, str]) -> Any:
+    """The reverse of `with_current_keys`: every present name becomes the old key."""
+    rows = [path.split(".") for path in renamed]
+    return _renamed(values, [((*path[:-1], name), path[-1]) for path, name in zip(rows, renamed.values(), strict=True)])
 
 
 def _renamed(values: Any, rows: list[tuple[tuple[str, ...], str]]) -> Any:

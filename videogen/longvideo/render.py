@@ -27,6 +27,7 @@ from videogen.motion.serialisation import digests
 from videogen.request.continuity import MEASURED
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
+from videogen.request.stored import with_current_settings
 from videogen.sampling.progress import ProgressCallback
 
 from .journal.job import job_folder, locked_job, read_request, read_started_job
@@ -135,7 +136,9 @@ def _finish_job(path: Path, job: dict[str, Any], lock: FileLock | None) -> dict[
         return None
     with suppress(VideogenError):
         manifest = read_manifest(path)
-        if manifest is not None and manifest.get("request") == json.loads(json.dumps(job["request"])):
+        if manifest is not None and with_current_settings(manifest["request"]) == json.loads(
+            json.dumps(job["request"])
+        ):
             with Journal.open(folder, job, lock) as journal:
                 journal.finish()
             return manifest

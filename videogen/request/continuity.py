@@ -116,8 +116,7 @@ class Continuity:
         not fit."""
         values = with_current_keys(dict(values), CONTINUITY_KEYS)
         known = [field.name for field in fields(cls)]
-        if set(known) <= set(values):
-            values = without_unused_settings(values)
+        values = without_unused_settings(values)
         for key in values:
             if key not in known:
                 raise unknown("setting of continuity", str(key), known)
@@ -174,10 +173,11 @@ class Continuity:
 
 
 def without_unused_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Stored fields of a `Continuity`, without settings that have no effect on their policy, which earlier versions
-    accepted and recorded."""
+    """The fields of a `Continuity` as plain data; if they are all there, as they are stored, without settings that have
+    no effect on their policy, which earlier versions accepted and recorded."""
     row = POLICIES.get(str(values.get("policy")))
-    unset = {} if row is None else _unset_values(row)
+    stored = {field.name for field in fields(Continuity)} <= set(values)
+    unset = _unset_values(row) if row and stored else {}
     unused = {
         name
         for name in unset

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from videogen.attention.config import SparseAttention, with_policy
 from videogen.core.errors import InputError
-from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.core.tables import check_keys
 from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
@@ -25,6 +24,7 @@ from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from .field_checks import check_types, check_values
 from .plain_data import to_plain
 from .resolve import resolve
+from .stored import with_current_settings
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
@@ -154,7 +154,7 @@ class RenderRequest:
     def from_dict(cls, values: dict[str, Any]) -> RenderRequest:
         """From a configuration file or manifest, also an older one. InputError that names the nearest key for an
         unknown key."""
-        values = with_current_keys(values, REQUEST_KEYS)
+        values = with_current_settings(values)
         check_keys(values, [field.name for field in fields(cls)])
         if "prompt" not in values and values.get("story") is None:
             raise InputError("no prompt; say what the video shows")

@@ -120,6 +120,56 @@ def test_a_job_from_before_attention_policies_had_names_is_resumed(tmp_path: Pat
         check(journal, 2)
 
 
+_SPRITE = {"kind": "cut_drag", "sprites": [{"path": [[1, 2], [3, 4]]}]}
+
+
+def _with_image(key: str) -> dict[str, Any]:
+    return {**_SPRITE, "sprites": [{**_SPRITE["sprites"][0], key: "ball.png"}]}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        pytest.param(
+            {"attention": {"sparsity": 0.8, "window": True}},
+            {"attention": {"sparsity": 0.8, "policy": "window"}},
+            id="attention's flag",
+        ),
+        pytest.param(
+            {"attention": {"recall": 0.9, "window": False}, "motion_picture": None},
+            {"attention": {"recall": 0.9, "policy": "recall"}, "first_frame": None},
+            id="all keys of the first version",
+        ),
+        pytest.param(
+            {"attention": {"recall": 0.9, "policy": "recall"}, "motion_picture": "a.png"},
+            {"attention": {"recall": 0.9, "policy": "recall"}, "first_frame": "a.png"},
+            id="keys of a version between",
+        ),
+        pytest.param({"motion": [_with_image("picture")]}, {"motion": [_with_image("image")]}, id="a sprite's image"),
+        pytest.param(
+            {"story": {"shots": [{"motion": [_with_image("picture")]}, {"prompt": "a ball"}]}},
+            {"story": {"shots": [{"motion": [_with_image("image")]}, {"prompt": "a ball"}]}},
+            id="a sprite's image in a shot",
+        ),
+    ],
+)
+def test_a_job_whose_damaged_request_had_old_keys_is_resumed_and_the_request_rewritten_as_it_was(
+    before: dict[str, Any], now: dict[str, Any], tmp_path: Path
+) -> None:
+    with Journal.open(tmp_path / "job", {"request": before}) as journal:
+        journal.append(make_segment(0))
+    job = tmp_path / "job" / "job.json"
+    written = job.read_bytes()
+    assert read_request(tmp_path / "job") == {"request": now}
+    job.write_bytes(written[:-9])
+    with pytest.raises(ResumeError, match="segments belong to another request"):
+        Journal.open(tmp_path / "job", {"request": {**now, "seed": 4}})
+    with Journal.open(tmp_path / "job", {"request": now}) as journal:
+        check(journal, 1)
+        assert "was damaged or missing; its segments belong to this request" in journal.notes[0]
+    assert job.read_bytes() == written
+
+
 @pytest.mark.parametrize(("request_", "message"), CHANGED)
 def test_a_changed_request_is_refused_by_field(request_: dict[str, Any], message: str, tmp_path: Path) -> None:
     fill(tmp_path / "job", 2)

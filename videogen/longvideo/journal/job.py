@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from videogen.attention.config import with_policy
 from videogen.core.errors import InputError, ResumeError
 from videogen.core.stored_keys import JOB_KEYS, with_current_keys
-from videogen.request.continuity import without_unused_settings
+from videogen.request.stored import earlier_forms, with_current_settings
 
 from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_durably
 from .lock import FileLock
@@ -94,7 +93,8 @@ def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
             _check_same(folder, stored, request)
             return digest(job["request"])  # of what is stored, whatever its keys: the segments' entries name it
         notes.append(f"{folder} was the job of another request, of which no segment was done; it starts over")
-    if known not in (None, digest(request)):
+    stored = next((form for form in _earlier_forms(request) if digest(form) == known), request)
+    if known not in (None, digest(stored)):
         raise ResumeError(
             f"{folder / _JOB} is damaged or missing, and its segments belong to another request or version; give the "
             "command that started the job, or delete the folder to start over"
@@ -105,17 +105,23 @@ def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
         )
     segments.mkdir(exist_ok=True)
     sync_folder(folder.parent)
-    write_durably(folder / _JOB, seal({"format": FORMAT, "request": request}))
-    return digest(request)
+    write_durably(folder / _JOB, seal({"format": FORMAT, "request": stored}))
+    return digest(stored)
+
+
+def _earlier_forms(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a job is started with, as this version and earlier ones store it."""
+    if isinstance(job.get("request"), dict):
+        yield from ({**job, "request": form} for form in earlier_forms(job["request"]))
+    else:
+        yield job
 
 
 def _with_current_keys(stored: dict[str, Any]) -> dict[str, Any]:
     """What a job was started with, under today's keys."""
     job: dict[str, Any] = with_current_keys(stored, JOB_KEYS)
-    request = job.get("request")
-    for name, renew in (("attention", with_policy), ("continuity", without_unused_settings)):
-        if isinstance(request, dict) and isinstance(request.get(name), dict):
-            job["request"] = request = {**request, name: renew(request[name])}
+    if isinstance(job.get("request"), dict):
+        job["request"] = with_current_settings(job["request"])
     return job
 
 
