@@ -177,7 +177,7 @@ def test_a_finished_render_of_an_earlier_version_is_not_rendered_again(engine_of
     """Its manifest and its job have the keys of that version."""
     from dataclasses import asdict
 
-    from videogen import SparseAttention
+    from videogen.attention import SparseAttention
     from videogen.longvideo.journal.disk import seal, unseal
     from videogen.media.metadata import encode, read_manifest, retag
 

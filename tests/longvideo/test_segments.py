@@ -111,7 +111,7 @@ def test_look_back_needs_room_for_the_middle_clip() -> None:
         cut("cono:overlap=8")
 
 
-OTHER_VALUES: dict[str, Any] = {"overlap": 4, "fade": 2, "release": 0.3, "pull": 0.4, "refresh": 0.5, "windows": 9}
+OTHER_VALUES: dict[str, Any] = {"overlap": 5, "fade": 2, "release": 0.3, "pull": 0.4, "refresh": 0.5, "windows": 9}
 
 
 @pytest.mark.parametrize("setting", OTHER_VALUES)

@@ -1,7 +1,7 @@
 """Stored requests of earlier versions: read as today's, and today's request in the forms that those stored.
 
-A job's segments name the digest of the request as it was stored, so that a job whose `job.json` is damaged is recognised
-only by the form that its version wrote.
+A job's segments name the digest of the request as it was stored, so that a job whose `job.json` is damaged is
+recognised only by the form that its version wrote.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def with_current_settings(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def earlier_forms(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A request, as plain data, in every form in which an earlier version may have stored it; the present form first."""
+    """A request as plain data, in every form in which an earlier version may have stored it; first as it is."""
     found: list[dict[str, Any]] = []
     for old in product((False, True), repeat=len(REQUEST_KEYS) + 1):
         rows = {path: name for (path, name), chosen in zip(REQUEST_KEYS.items(), old, strict=False) if chosen}

@@ -14,6 +14,7 @@ import torch
 
 from tests.longvideo.journal.stored import REQUEST, check, fill, make_segment, same
 from videogen import InputError, ResumeError
+from videogen.core.stored_keys import SPRITE_KEYS
 from videogen.longvideo import Journal, SegmentRecord, job_folder, read_request
 from videogen.longvideo.journal.disk import seal, unseal
 from videogen.longvideo.journal.job import read_started_job
@@ -120,6 +121,7 @@ def test_a_job_from_before_attention_policies_had_names_is_resumed(tmp_path: Pat
         check(journal, 2)
 
 
+_EARLIER, _PRESENT = next(iter(SPRITE_KEYS.items()))
 _SPRITE = {"kind": "cut_drag", "sprites": [{"path": [[1, 2], [3, 4]]}]}
 
 
@@ -145,10 +147,10 @@ def _with_image(key: str) -> dict[str, Any]:
             {"attention": {"recall": 0.9, "policy": "recall"}, "first_frame": "a.png"},
             id="keys of a version between",
         ),
-        pytest.param({"motion": [_with_image("picture")]}, {"motion": [_with_image("image")]}, id="a sprite's image"),
+        pytest.param({"motion": [_with_image(_EARLIER)]}, {"motion": [_with_image(_PRESENT)]}, id="a sprite's image"),
         pytest.param(
-            {"story": {"shots": [{"motion": [_with_image("picture")]}, {"prompt": "a ball"}]}},
-            {"story": {"shots": [{"motion": [_with_image("image")]}, {"prompt": "a ball"}]}},
+            {"story": {"shots": [{"motion": [_with_image(_EARLIER)]}, {"prompt": "a ball"}]}},
+            {"story": {"shots": [{"motion": [_with_image(_PRESENT)]}, {"prompt": "a ball"}]}},
             id="a sprite's image in a shot",
         ),
     ],
