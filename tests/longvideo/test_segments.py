@@ -111,7 +111,14 @@ def test_look_back_needs_room_for_the_middle_clip() -> None:
         cut("cono:overlap=8")
 
 
-OTHER_VALUES: dict[str, Any] = {"overlap": 5, "fade": 2, "release": 0.3, "pull": 0.4, "refresh": 0.5, "windows": 9}
+OTHER_VALUES: dict[str, Any] = {
+    "overlap": 5,
+    "fade": 2,
+    "release": 0.3,
+    "mean_regularisation": 0.4,
+    "refresh": 0.5,
+    "windows": 9,
+}
 
 
 @pytest.mark.parametrize("setting", OTHER_VALUES)
@@ -135,4 +142,4 @@ def effects(continuity: Continuity) -> tuple[Any, ...]:
     filled = continuity.for_clip(9)
     policy = build_policy(filled, 9, STEPS, single_first=False)
     segments = policy.divide(compile_story([(None, "a")], 90, UNET))
-    return segments, policy.retained_frames, filled.noise, filled.refresh, filled.pull
+    return segments, policy.retained_frames, filled.noise, filled.refresh, filled.mean_regularisation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +38,7 @@ class ResumableRows:
     def add(self, row: Any) -> None:
         self.rows.append(_as_json(row))
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(self.rows[-1]) + "\n")
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def write_report(
     report = {"command": f"python -m tools.bench {command}", "machine": machine(device)}
     report |= (identity(model) if model else {}) | figures
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     _rows_path(path).unlink(missing_ok=True)
     print(path)
 
@@ -87,7 +88,16 @@ def _rows_path(report: Path) -> Path:
 
 
 def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(_without_nan(value), allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    """Plain data in which a figure that could not be measured (NaN, infinity) is None, since JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parse(line: str) -> Any:

@@ -112,8 +112,8 @@ class Continuity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Continuity:
-        """From the fields as plain data, also an earlier version's. InputError for an unknown field or a value that does
-        not fit."""
+        """From the fields as plain data, also of an earlier version. InputError for an unknown field or a value that
+        does not fit."""
         values = with_current_keys(dict(values), CONTINUITY_KEYS)
         known = [field.name for field in fields(cls)]
         values = without_unused_settings(values)

@@ -7,7 +7,6 @@ recognised only by the form that its version wrote.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import product
 from typing import Any
 
 from videogen.attention.config import with_policy, without_policy
@@ -27,12 +26,11 @@ def with_current_settings(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def earlier_forms(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A request as plain data, in every form in which an earlier version may have stored it; first as it is."""
-    found: list[dict[str, Any]] = []
-    for old in product((False, True), repeat=len(REQUEST_KEYS) + 1):
-        rows = {path: name for (path, name), chosen in zip(REQUEST_KEYS.items(), old, strict=False) if chosen}
-        form: dict[str, Any] = with_earlier_keys(dict(request), rows)
-        if old[-1] and isinstance(form.get("attention"), dict):
-            form["attention"] = without_policy(form["attention"])
-        if form not in found:
-            found.append(form)
-            yield form
+    forms: list[dict[str, Any]] = [dict(request)]
+    for path, name in REQUEST_KEYS.items():
+        earlier = [with_earlier_keys(form, {path: name}) for form in forms]
+        forms += [form for form in earlier if form not in forms]
+    for form in forms:
+        yield form
+        if isinstance(form.get("attention"), dict):
+            yield {**form, "attention": without_policy(form["attention"])}

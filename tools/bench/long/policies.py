@@ -39,7 +39,7 @@ def measure_policies(engine: Engine, options: argparse.Namespace, report: Path) 
             video = engine.generate(prompt, seed=index, frames=frames, steps=options.steps, continuity=name)
             row[name] = measure_long_clip(video, scene, window)
         stored.add(row)
-        summary = {name: [round(float(np.median(row[name]["ratios"])), 2), row[name]["accuracy"]] for name in names}
+        summary = {name: [median_or_none(row[name]["ratios"]), row[name]["accuracy"]] for name in names}
         show_progress({"done": index + 1, **summary})
     rows = stored.rows[: options.prompts]
     singles = [row[SINGLE] for row in rows]
@@ -109,18 +109,23 @@ def measure_motion(frames: np.ndarray, scene: Scene, window: int, fps: float) ->
     }
 
 
+def median_or_none(values: list[float]) -> float | None:
+    return round(median(values), 3) if values else None
+
+
 def summarize(rows: list[dict[str, Any]], singles: list[dict[str, Any]]) -> dict[str, Any]:
-    """A policy's figures over all prompts. singles: the same prompts' single clips."""
-    ratios = np.concatenate([row["ratios"] for row in rows])
-    colours_de = np.concatenate([row["colours_de"] for row in rows])
+    """A policy's figures over all prompts; those of joins are None where no clip had one. singles: the same prompts'
+    single clips."""
+    ratios = [ratio for row in rows for ratio in row["ratios"]]
+    colours_de = [colour for row in rows for colour in row["colours_de"]]
 
     def mean(values: list[float]) -> float:
         return round(float(np.mean(values)), 3)
 
     return {
-        "seam_ratio": round(float(np.median(ratios)), 3),
-        "seams_over_limit": round(float((ratios > RATIO_LIMIT).mean()), 3),
-        "seam_colour_de": round(float(np.median(colours_de)), 3),
+        "seam_ratio": median_or_none(ratios),
+        "seams_over_limit": mean([ratio > RATIO_LIMIT for ratio in ratios]) if ratios else None,
+        "seam_colour_de": median_or_none(colours_de),
         "colour_accuracy": mean([row["accuracy"][0] for row in rows]),
         "shape_accuracy": mean([row["accuracy"][1] for row in rows]),
         "motion": round(sum(row["motion"] for row in rows) / sum(row["motion"] for row in singles), 3),

@@ -13,8 +13,8 @@ def policy_tables(report: dict[str, Any]) -> Iterator[Table]:
     for name, row in report["policies"].items():
         rows.append(
             [
-                name, f"{row['seam_ratio']:.2f}", percent(row["seams_over_limit"]), percent(row["colour_accuracy"]),
-                percent(row["shape_accuracy"]), f"{row['motion']:.2f}", f"{row['flow']:.2f}" if "flow" in row else
+                name, *_seam_cells(row), percent(row["colour_accuracy"]), percent(row["shape_accuracy"]),
+                f"{row['motion']:.2f}", f"{row['flow']:.2f}" if "flow" in row else
                 ABSENT, percent(row["dynamic"]) if "dynamic" in row else ABSENT, percent(row["frozen"]),
                 f"{row['drift_de']:.1f}", f"{row['similarity']:.2f}", f"{row['cost']:.2f}x",
             ]
@@ -29,6 +29,13 @@ def policy_tables(report: dict[str, Any]) -> Iterator[Table]:
         "frozen", "drift, dE", "similarity", "cost",
     )  # fmt: skip
     yield Table(f"`{report['model']}`, {report['clips']} prompts, {report['frames']} frames", columns, rows)
+
+
+def _seam_cells(row: dict[str, Any]) -> tuple[str, str]:
+    """The seam ratio and the fraction of visible joins, where the clips had joins."""
+    if row["seam_ratio"] is None:
+        return ABSENT, ABSENT
+    return f"{row['seam_ratio']:.2f}", percent(row["seams_over_limit"])
 
 
 def length_tables(report: dict[str, Any]) -> Iterator[Table]:
@@ -65,4 +72,4 @@ def story_tables(report: dict[str, Any]) -> Iterator[Table]:
 
 def policy_headline(report: dict[str, Any]) -> tuple[str, str]:
     what = f"Visible seams of videos of {report['frames']} frames, joined by `clean_prefix`"
-    return what, f"seam ratio {report['policies']['clean_prefix']['seam_ratio']:.2f} (1 = invisible)"
+    return what, f"seam ratio {_seam_cells(report['policies']['clean_prefix'])[0]} (1 = invisible)"
