@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .mass import block_mass, row_mass
     from .order import TokenGrid, inverse, permutation
     from .policies.base import AttentionCall, AttentionOutcome, AttentionPolicy, FixedMapPolicy, PolicyState
-    from .policies.table import POLICIES, PolicyRow
+    from .policies.table import ATTENTION_POLICIES, AttentionPolicyRow
     from .searching import audit_map, search
     from .sparse import sparse_attention
 
 _HOMES = {
-    "POLICIES": "policies.table",
+    "ATTENTION_POLICIES": "policies.table",
     "AttentionCall": "policies.base",
     "AttentionOutcome": "policies.base",
     "AttentionPolicy": "policies.base",
@@ -38,7 +38,7 @@ _HOMES = {
     "FixedMapPolicy": "policies.base",
     "Forced": "blockmap",
     "Handle": "attaching",
-    "PolicyRow": "policies.table",
+    "AttentionPolicyRow": "policies.table",
     "PolicyState": "policies.base",
     "SparseAttention": "config",
     "TokenGrid": "order",
@@ -55,7 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "POLICIES",
+    "ATTENTION_POLICIES",
     "AttentionCall",
     "AttentionOutcome",
     "AttentionPolicy",
@@ -64,7 +64,7 @@ __all__ = [
     "FixedMapPolicy",
     "Forced",
     "Handle",
-    "PolicyRow",
+    "AttentionPolicyRow",
     "PolicyState",
     "SparseAttention",
     "TokenGrid",

@@ -19,8 +19,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
-from videogen.core.attachment import Attachment, check_free, check_not_compiled
+from videogen.core.attachment import HookAttachment, check_free, check_not_compiled
+from videogen.core.denoisers import count_steps, find_denoisers, find_scheduler
 from videogen.core.errors import InputError
 from videogen.core.step_counter import StepCounter
 
@@ -75,14 +77,14 @@ class Handle:
     def __init__(self, target: Any, config: SparseAttention, steps: int | None, grid: TokenGrid | None) -> None:
         self.config = config
         self.records: list[CallRecord] = []
-        self._scheduler = getattr(target, "scheduler", None)
+        self._target = target
         self._steps, self._counter = steps, StepCounter()
         self._logged: set[str] = set()
-        models = _denoisers(target)
+        models = _attending_denoisers(target)
         for model in models.values():
             check_free(model, _AttachedModel)
             check_not_compiled(model)
-        if steps is None and self._scheduler is None and config.needs_steps:
+        if steps is None and find_scheduler(target) is None and config.needs_steps:
             raise InputError(
                 "this configuration depends on fractions of the steps, which a bare model cannot know; "
                 "give attach(..., steps=N)"
@@ -91,8 +93,8 @@ class Handle:
 
     @property
     def steps(self) -> int | None:
-        timesteps = getattr(self._scheduler, "timesteps", None)
-        return self._steps if self._steps is not None or timesteps is None else len(timesteps)
+        """Steps of a run; None where they are not known."""
+        return self._steps if self._steps is not None else count_steps(find_scheduler(self._target))
 
     @contextmanager
     def at(self, step: int, branch: str, visible_frames: Frames = ()) -> Iterator[None]:
@@ -176,15 +178,9 @@ class Handle:
         self.close()
 
 
-def _denoisers(target: Any) -> dict[str, nn.Module]:
-    components: Mapping[str, Any] = (
-        getattr(target, "components", {}) if not isinstance(target, nn.Module) else {"model": target}
-    )
-    found = {
-        name: part for name, part in components.items()
-        if isinstance(part, nn.Module) and (name == "model" or name.startswith(("transformer", "unet")))
-        and any(_attention_modules(part))
-    }  # fmt: skip
+def _attending_denoisers(target: Any) -> dict[str, nn.Module]:
+    """The denoisers that have attention processors. InputError if there is none."""
+    found = {name: part for name, part in find_denoisers(target).items() if any(_attention_modules(part))}
     if not found:
         raise InputError(
             f"{type(target).__name__} has no attention processors; give a diffusers transformer, UNet or pipeline"
@@ -196,10 +192,11 @@ def _attention_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
 
 
-class _AttachedModel(Attachment):
+class _AttachedModel(HookAttachment):
     """The hooks on one model. given_context: what the handle's user has stated; None: to be counted."""
 
     kind: ClassVar[str] = "sparse attention"
+    fixed_batch: ClassVar[bool] = True
 
     def __init__(self, name: str, model: nn.Module, handle: Handle, grid: TokenGrid | None) -> None:
         self.given_context: StepContext | None = None
@@ -208,8 +205,8 @@ class _AttachedModel(Attachment):
         self._grid: TokenGrid | None = None
         self._batch = 0  # of the latents; 0: unknown
         self._context = StepContext(0, None, "0")
-        self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
         self._signature = inspect.signature(model.forward)
+        super().__init__(model)
         for module_name, module in _attention_modules(model):
             full = f"{name}.{module_name}" if name != "model" else module_name
             self.layers[full] = _AttachedLayer(full, module, self)
@@ -217,6 +214,9 @@ class _AttachedModel(Attachment):
     @property
     def config(self) -> SparseAttention:
         return self._handle.config
+
+    def _register_hooks(self, module: nn.Module) -> list[RemovableHandle]:
+        return [module.register_forward_pre_hook(self._enter, with_kwargs=True)]
 
     def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = self._signature.bind_partial(*args, **kwargs).arguments
@@ -256,13 +256,12 @@ class _AttachedModel(Attachment):
         self._handle.record(layer.attention.refuse(self._context, tokens, why))
 
     def close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        self.detach()
         for layer in self.layers.values():
-            layer.close()
+            layer.detach()
 
 
-class _AttachedLayer(Attachment, TorchFunctionMode):
+class _AttachedLayer(HookAttachment, TorchFunctionMode):
     """One attention module. As a function mode it is on only while that module's forward runs.
 
     untouched: why the module is not self-attention of the video; empty where it is. ordinal: of the next call within
@@ -272,7 +271,7 @@ class _AttachedLayer(Attachment, TorchFunctionMode):
     kind: ClassVar[str] = "sparse attention"
 
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
-        super().__init__()
+        TorchFunctionMode.__init__(self)
         self.attention, self.ordinal = AttentionLayer(name, owner.config), 0
         self.untouched = (
             "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
@@ -280,11 +279,14 @@ class _AttachedLayer(Attachment, TorchFunctionMode):
         self.processor_name = type(module.processor).__name__
         self._owner, self._text, self._video = owner, 0, 0
         self._signature = inspect.signature(module.forward)
-        self._hooks = [
+        self._restore_backend: Callable[[], None] | None = None
+        HookAttachment.__init__(self, module)
+
+    def _register_hooks(self, module: nn.Module) -> list[RemovableHandle]:
+        return [
             module.register_forward_pre_hook(self._begin, with_kwargs=True),
             module.register_forward_hook(self._end, always_call=True),
         ]
-        self._restore_backend: Callable[[], None] | None = None
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = self._signature.bind_partial(*args, **kwargs).arguments
@@ -336,10 +338,6 @@ class _AttachedLayer(Attachment, TorchFunctionMode):
         if mask is not None and as_key_mask(mask, query, key) is None:
             return f"a mask {list(mask.shape)} that is more than key padding"
         return ""
-
-    def close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
 
 
 def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:

@@ -13,7 +13,7 @@ from typing import Any
 from videogen.core.errors import InputError, unknown
 
 from .kernels.table import backend_names
-from .policies.table import POLICIES, PolicyRow, first_with_target, parse_spec, policy_row, targets
+from .policies.table import ATTENTION_POLICIES, AttentionPolicyRow, first_with_target, parse_spec, policy_row, targets
 
 ORDERS = ("raster", "tile")
 AUDITS = ("sampled", "full", "off")
@@ -91,7 +91,7 @@ class SparseAttention:
         self._check_sizes()
 
     @property
-    def row(self) -> PolicyRow:
+    def row(self) -> AttentionPolicyRow:
         """The policy's row of the table."""
         return policy_row(self.policy)
 
@@ -111,7 +111,7 @@ class SparseAttention:
         if len(given) > 1:
             both = ", ".join(f"{name}={getattr(self, name)}" for name in given)
             raise InputError(f"{both}: promise one of the two")
-        row = POLICIES[0] if not given else first_with_target(given[0])
+        row = ATTENTION_POLICIES[0] if not given else first_with_target(given[0])
         if self.policy != BY_TARGET:
             row = policy_row(self.policy)
         if given and given[0] != row.target:
@@ -182,7 +182,7 @@ class SparseAttention:
         `dense`. recall: for the policies that promise one. Raises InputError."""
         row, number = parse_spec(spec)
         if recall is not None and (row is None or row.target != "recall" or number is not None):
-            able = " or ".join(repr(row.keyword) for row in POLICIES if row.target == "recall")
+            able = " or ".join(repr(row.keyword) for row in ATTENTION_POLICIES if row.target == "recall")
             raise InputError(f"recall={recall} is for attention {able}, not {spec!r}")
         return None if row is None else cls.from_policy(row.name, number if recall is None else recall)
 

@@ -23,7 +23,7 @@ DENSE = "dense"
 
 
 @dataclass(frozen=True)
-class PolicyRow:
+class AttentionPolicyRow:
     """A policy.
 
     home: `module:Class` of this package, or `package.module:Class`. target: the field of `SparseAttention` that states
@@ -50,8 +50,8 @@ class PolicyRow:
         return load_object(self.home, __package__)  # type: ignore[no-any-return]
 
 
-POLICIES = (
-    PolicyRow(
+ATTENTION_POLICIES = (
+    AttentionPolicyRow(
         "recall",
         "the cheapest block map that keeps the target recall in every head, audited at every call",
         home="recall:RecallPolicy",
@@ -59,7 +59,7 @@ POLICIES = (
         default=0.95,
         spec="adaptive",
     ),
-    PolicyRow(
+    AttentionPolicyRow(
         "adaspa",
         "AdaSpa (arXiv 2502.21079): searches at fixed steps, a fixed sparsity",
         home="adaspa:AdaSpaPolicy",
@@ -69,7 +69,7 @@ POLICIES = (
         preset={"query_block": 64, "key_block": 64, "dense_steps": 0.2, "rows": None, "audit": "off"},
         needs_steps=True,
     ),
-    PolicyRow(
+    AttentionPolicyRow(
         "window",
         "a fixed band of neighbouring blocks, of a fixed sparsity: a baseline",
         home="window:WindowPolicy",
@@ -81,30 +81,30 @@ POLICIES = (
 )
 
 
-def policy_row(name: str) -> PolicyRow:
+def policy_row(name: str) -> AttentionPolicyRow:
     """The row of a policy; InputError for an unknown name."""
-    found = next((row for row in POLICIES if row.name == name), None)
+    found = next((row for row in ATTENTION_POLICIES if row.name == name), None)
     if found is None:
-        raise unknown("attention policy", name, [row.name for row in POLICIES])
+        raise unknown("attention policy", name, [row.name for row in ATTENTION_POLICIES])
     return found
 
 
-def first_with_target(target: str) -> PolicyRow:
+def first_with_target(target: str) -> AttentionPolicyRow:
     """The policy that a configuration means by giving this target alone."""
-    return next(row for row in POLICIES if row.target == target)
+    return next(row for row in ATTENTION_POLICIES if row.target == target)
 
 
 def targets() -> tuple[str, ...]:
     """The fields of a configuration that state a goal, of which it sets one."""
-    return tuple(dict.fromkeys(row.target for row in POLICIES))
+    return tuple(dict.fromkeys(row.target for row in ATTENTION_POLICIES))
 
 
 def spec_forms() -> tuple[str, ...]:
     """The forms of an attention spec: `dense`, then one per policy."""
-    return DENSE, *(row.spec for row in POLICIES)
+    return DENSE, *(row.spec for row in ATTENTION_POLICIES)
 
 
-def parse_spec(text: str) -> tuple[PolicyRow | None, float | None]:
+def parse_spec(text: str) -> tuple[AttentionPolicyRow | None, float | None]:
     """The policy that a spec names (None: `dense`) and the number after its colon (None: none given).
 
     Raises InputError for a spec of no form.
@@ -112,7 +112,7 @@ def parse_spec(text: str) -> tuple[PolicyRow | None, float | None]:
     if text == DENSE:
         return None, None
     match = re.fullmatch(r"([^:]+)(?::([0-9.]+))?", text)
-    row = next((row for row in POLICIES if match and row.keyword == match[1]), None)
+    row = next((row for row in ATTENTION_POLICIES if match and row.keyword == match[1]), None)
     try:
         number = float(match[2]) if match and match[2] else None
     except ValueError:

@@ -52,7 +52,7 @@ def footprint(model: nn.Module) -> list[object]:
     return [
         *(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._forward_hooks_always_called) for m in modules),
         *([*sorted(vars(m.processor)), type(m.processor).__name__] for m in modules if hasattr(m, "processor")),
-        *(m.forward.__func__ for m in modules),
+        *(getattr(m.forward, "__func__", m.forward) for m in modules),
     ]
 
 
@@ -294,7 +294,7 @@ def test_another_attention_backend_is_replaced_and_restored() -> None:
     ("target", "config", "match"),
     [
         (nn.Linear(2, 2), None, "no attention processors"),
-        (object(), None, "no attention processors"),
+        (object(), None, "no UNet or transformer"),
         (wan(), SparseAttention.adaspa(), r"steps=N"),
         (wan(), SparseAttention(dense_steps=0.2), r"steps=N"),
         (wan(), "dense", "nothing attached"),

@@ -15,19 +15,19 @@ from tests.attention.test_attach import call, footprint, wan
 from tests.source import compared_strings
 from videogen import InputError, RenderRequest
 from videogen.attention import (
-    POLICIES,
+    ATTENTION_POLICIES,
     AttentionCall,
     AttentionOutcome,
     AttentionPolicy,
+    AttentionPolicyRow,
     Forced,
-    PolicyRow,
     SparseAttention,
     attach,
 )
 from videogen.attention.policies.base import build_policy
 from videogen.attention.policies.table import parse_spec, policy_row, spec_forms
 
-each_policy = pytest.mark.parametrize("row", POLICIES, ids=lambda row: row.name)
+each_policy = pytest.mark.parametrize("row", ATTENTION_POLICIES, ids=lambda row: row.name)
 #: for each target: where nothing is left out, and where much is
 EXACT = {"recall": 1.0, "sparsity": 0.0}
 SPARSE = {"recall": 0.6, "sparsity": 0.7}
@@ -35,7 +35,7 @@ STEPS, LENGTH = 6, 320
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def configuration(row: PolicyRow, target: float, **options: Any) -> SparseAttention:
+def configuration(row: AttentionPolicyRow, target: float, **options: Any) -> SparseAttention:
     """The policy as its users get it, on sequences and blocks of a test's size."""
     return SparseAttention.from_policy(
         row.name, target, **{"min_length": 64, "query_block": 16, "key_block": 16, **options}
@@ -89,7 +89,9 @@ CALLS: dict[str, Callable[[int], AttentionCall]] = {
 
 @each_policy
 @pytest.mark.parametrize("build_call", CALLS.values(), ids=CALLS)
-def test_its_exact_setting_is_dense_attention(row: PolicyRow, build_call: Callable[[int], AttentionCall]) -> None:
+def test_its_exact_setting_is_dense_attention(
+    row: AttentionPolicyRow, build_call: Callable[[int], AttentionCall]
+) -> None:
     policy = build_policy(configuration(row, EXACT[row.target]))
     for step, outcome in enumerate(outcomes(policy, build_call)):
         assert outcome.density == 1.0
@@ -99,7 +101,9 @@ def test_its_exact_setting_is_dense_attention(row: PolicyRow, build_call: Callab
 
 @each_policy
 @pytest.mark.parametrize("build_call", CALLS.values(), ids=CALLS)
-def test_sparse_steps_are_attention_within_the_map(row: PolicyRow, build_call: Callable[[int], AttentionCall]) -> None:
+def test_sparse_steps_are_attention_within_the_map(
+    row: AttentionPolicyRow, build_call: Callable[[int], AttentionCall]
+) -> None:
     policy = build_policy(configuration(row, SPARSE[row.target]))
     sparse = 0
     for step, outcome in enumerate(outcomes(policy, build_call)):
@@ -119,14 +123,14 @@ def test_sparse_steps_are_attention_within_the_map(row: PolicyRow, build_call: C
 
 
 @each_policy
-def test_rows_that_see_padding_alone_never_arise(row: PolicyRow) -> None:
+def test_rows_that_see_padding_alone_never_arise(row: AttentionPolicyRow) -> None:
     policy = build_policy(configuration(row, SPARSE[row.target]))
     for outcome in outcomes(policy, CALLS["padding"]):
         assert outcome.out is None or (outcome.out.abs().sum(-1) > 0).all()
 
 
 @each_policy
-def test_a_state_may_be_used_again(row: PolicyRow) -> None:
+def test_a_state_may_be_used_again(row: AttentionPolicyRow) -> None:
     """`attend` changes neither the state that it is given nor the policy."""
     policy = build_policy(configuration(row, SPARSE[row.target]))
     state = policy.initial_state()
@@ -144,7 +148,7 @@ def test_a_state_may_be_used_again(row: PolicyRow) -> None:
 
 
 @each_policy
-def test_a_run_continues_from_a_snapshot_as_it_did(row: PolicyRow) -> None:
+def test_a_run_continues_from_a_snapshot_as_it_did(row: AttentionPolicyRow) -> None:
     model, config = wan(8.0), configuration(row, SPARSE[row.target])
     for k in range(STEPS):
         with attach(model, config, steps=STEPS) as handle:
@@ -161,7 +165,7 @@ def test_a_run_continues_from_a_snapshot_as_it_did(row: PolicyRow) -> None:
 
 
 @each_policy
-def test_a_run_continues_with_the_steps_that_its_user_states(row: PolicyRow) -> None:
+def test_a_run_continues_with_the_steps_that_its_user_states(row: AttentionPolicyRow) -> None:
     """As the engine's loop does; what a restored run leaves behind does not disturb the other branch."""
     model, config = wan(8.0), configuration(row, SPARSE[row.target])
 
@@ -190,7 +194,7 @@ def test_a_snapshot_of_another_model_is_refused() -> None:
 
 
 @each_policy
-def test_detached_the_model_is_as_before(row: PolicyRow) -> None:
+def test_detached_the_model_is_as_before(row: AttentionPolicyRow) -> None:
     model = wan(8.0)
     before, plain = footprint(model), call(model)
     with attach(model, configuration(row, SPARSE[row.target]), steps=2) as handle:
@@ -202,7 +206,7 @@ def test_detached_the_model_is_as_before(row: PolicyRow) -> None:
 
 
 @each_policy
-def test_number_of_steps_is_required_where_the_row_says_so(row: PolicyRow) -> None:
+def test_number_of_steps_is_required_where_the_row_says_so(row: AttentionPolicyRow) -> None:
     config = configuration(row, SPARSE[row.target], dense_steps=0.0)
     if row.needs_steps:
         with pytest.raises(InputError, match="steps=N"):
@@ -212,7 +216,7 @@ def test_number_of_steps_is_required_where_the_row_says_so(row: PolicyRow) -> No
 
 
 @each_policy
-def test_its_spec_its_fields_and_its_stored_form_agree(row: PolicyRow) -> None:
+def test_its_spec_its_fields_and_its_stored_form_agree(row: AttentionPolicyRow) -> None:
     default = SparseAttention.from_policy(row.name)
     assert default.row is row and default.target == {row.target: row.default}
     assert SparseAttention.parse(row.keyword) == default
@@ -232,8 +236,12 @@ def test_its_spec_its_fields_and_its_stored_form_agree(row: PolicyRow) -> None:
 
 
 def test_names_and_specs_are_unique_and_described() -> None:
-    assert len({row.name for row in POLICIES}) == len({row.keyword for row in POLICIES}) == len(POLICIES)
-    assert all(row.description and row.load().__doc__ for row in POLICIES)
+    assert (
+        len({row.name for row in ATTENTION_POLICIES})
+        == len({row.keyword for row in ATTENTION_POLICIES})
+        == len(ATTENTION_POLICIES)
+    )
+    assert all(row.description and row.load().__doc__ for row in ATTENTION_POLICIES)
     assert spec_forms()[0] == "dense" and parse_spec("dense") == (None, None)
     with pytest.raises(InputError, match="did you mean 'adaspa'"):
         policy_row("adspa")
@@ -267,7 +275,7 @@ def test_a_window_with_a_recall_is_refused_as_before() -> None:
 
 
 def test_no_policy_is_compared_by_name_outside_the_table() -> None:
-    names = {row.name for row in POLICIES} - {field.name for field in dataclasses.fields(SparseAttention)}
+    names = {row.name for row in ATTENTION_POLICIES} - {field.name for field in dataclasses.fields(SparseAttention)}
     files = [
         path
         for folder in ("attention", "videogen/cli", "videogen/request", "videogen/techniques")

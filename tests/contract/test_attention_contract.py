@@ -15,6 +15,7 @@ import torch
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError
 from videogen.attention import SparseAttention, attach
+from videogen.propagation import attach as attach_propagation
 
 pytestmark = pytest.mark.parametrize("name", VARIANTS)
 EngineOf = Callable[[str], Engine]
@@ -90,3 +91,23 @@ def test_a_pipeline_that_the_user_drives(name: str, checkpoint: Callable[[str], 
         assert handle.report()["steps"] == 3
         assert np.array_equal(run("a red ball"), sparse)
     assert np.array_equal(run("a red ball"), plain) and not np.array_equal(sparse, plain)
+
+
+@pytest.mark.parametrize(
+    ("attach_one", "kind"),
+    [
+        (lambda pipeline: attach(pipeline, SparseAttention(recall=0.3, **BLOCKS)), "sparse attention"),
+        (lambda pipeline: attach_propagation(pipeline, "every:2"), "propagation"),
+    ],
+    ids=["sparse attention", "propagation"],
+)
+def test_a_handle_on_the_engines_own_pipeline_is_refused(
+    name: str, engine_of: EngineOf, attach_one: Callable[[Any], Any], kind: str
+) -> None:
+    """The request would not name it, so that the manifest of the clip would be wrong."""
+    engine = engine_of(name)
+    with (
+        attach_one(engine.backbone.pipeline),
+        pytest.raises(InputError, match=rf"has {kind} attached; close\(\) that handle and let the request"),
+    ):
+        frames(name, engine)

@@ -18,9 +18,9 @@ PUBLIC = {
         OutOfMemoryError Progress RenderRequest ResumeError Technique UnsupportedError Video VideogenError __version__
         """,
     "videogen.attention": """
-        AttentionCall AttentionOutcome AttentionPolicy AttentionSnapshot BlockMap FixedMapPolicy Forced Handle POLICIES
-        PolicyRow PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound inverse merge
-        permutation row_mass search sparse_attention
+        ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionSnapshot BlockMap
+        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound
+        inverse merge permutation row_mass search sparse_attention
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """

@@ -16,7 +16,7 @@ from videogen.attention import SparseAttention
 from videogen.attention import attach as attach_sparse
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import StepCaching, attach
-from videogen.propagation.propagated_model import attends_sparsely
+from videogen.propagation.propagated_model import has_fixed_batch
 
 MOTION = next(tiny for tiny in UNETS if tiny.name == "UNetMotionModel")
 UNET_3D = next(tiny for tiny in UNETS if tiny.name == "UNet3DConditionModel")
@@ -218,12 +218,12 @@ def test_sparse_attention_on_the_model_is_recognized() -> None:
     """Its block maps are for one batch size, so that with it nothing is made ahead in a larger batch, and not
     audited."""
     model = WAN.build()
-    assert not attends_sparsely(model)
+    assert not has_fixed_batch(model)
     with attach(model, "every:2"):
-        assert not attends_sparsely(model)
+        assert not has_fixed_batch(model)
         with attach_sparse(model, SparseAttention(min_length=64), steps=STEPS):
-            assert attends_sparsely(model)
-    assert not attends_sparsely(model)
+            assert has_fixed_batch(model)
+    assert not has_fixed_batch(model)
 
 
 @pytest.mark.parametrize("boundary", ["fd", "cut:1,1", "cut:1,2"])

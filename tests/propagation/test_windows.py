@@ -15,7 +15,7 @@ from tests.propagation.models import Timesteps, equal, tensors
 from videogen.propagation import StepCaching, attach
 from videogen.propagation.handle import PropagationHandle
 from videogen.propagation.library import attach_library
-from videogen.propagation.supervision import StepContext, Supervision
+from videogen.propagation.supervision import CallContext, Supervision
 from videogen.schedulers.levels import NoiseLevel
 
 STEPS = 12
@@ -228,7 +228,7 @@ def test_rolling_back_undoes_the_key_step_of_that_step_alone(tiny: Tiny) -> None
 
 def note(supervision: Supervision, branch: str, error: torch.Tensor, scale: float = 3.0) -> None:
     zeros = torch.zeros_like(error)
-    supervision.note(zeros, error, torch.ones_like(error), NoiseLevel(0.6, 0.8), StepContext(1, branch, scale))
+    supervision.note(zeros, error, torch.ones_like(error), NoiseLevel(0.6, 0.8), CallContext(1, branch, scale))
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])

@@ -5,7 +5,6 @@ The interface that `frame_subset_unet` and `frame_subset_dit` implement; `frame_
 
 from __future__ import annotations
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from videogen.core.attachment import ForwardAttachment, attachments_on
+from videogen.core.attachment import ForwardAttachment, HookAttachment, attachments_on
 from videogen.core.errors import InputError
 
 
@@ -40,7 +39,8 @@ class FrameSelection:
 
 def check_innermost(module: nn.Module) -> None:
     """InputError if another attachment has already replaced the module's forward."""
-    found = next((other for other in attachments_on(module) if isinstance(other, ForwardAttachment)), None)
+    others = (other for other in attachments_on(module) if isinstance(other, ForwardAttachment))
+    found = next((other for other in others if not isinstance(other, HookAttachment)), None)
     if found is not None:
         raise InputError(
             f"a layer {type(module).__name__} has {found.kind} attached already, which would see and cache "
@@ -49,25 +49,18 @@ def check_innermost(module: nn.Module) -> None:
 
 
 class FrameSubsetLayer(ForwardAttachment):
-    """Replaces the `forward` of one module, with the same signature, as other tools read it. Attached first of all."""
+    """Replaces the `forward` of one module. Attached first of all."""
 
     kind = "propagation over frames"
 
     def __init__(self, module: nn.Module, subset: FrameSubset) -> None:
         check_innermost(module)
         self._module_name, self._subset = type(module).__name__, subset
-        self.__signature__ = inspect.signature(module.forward)
         super().__init__(module)
-
-    @property
-    def replacement(self) -> Callable[..., object]:
-        return self
 
     def forward(self, *args: object, **kwargs: object) -> object:
         selection = self._subset.selection
         return self.original(*args, **kwargs) if selection is None else self.run(selection, args, kwargs)
-
-    __call__ = forward
 
     @abstractmethod
     def run(self, selection: FrameSelection, args: tuple[object, ...], kwargs: dict[str, object]) -> object:

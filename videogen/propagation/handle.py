@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from videogen.core.attachment import check_free, check_not_compiled
+from videogen.core.denoisers import find_denoisers, find_scheduler
 from videogen.core.errors import InputError
 from videogen.core.step_counter import StepCounter
 from videogen.schedulers.diffusers_solver import as_solver
@@ -26,13 +27,12 @@ from .build_controller import build_controller
 from .config import StepCaching
 from .controller import Controller
 from .cut import Cut, ModelOutput
-from .denoisers import denoisers
 from .key_step_frames import KeyStepFrames
 from .model_call import ModelCall
-from .propagated_model import PropagatedModel, attends_sparsely, first_tensor
+from .propagated_model import PropagatedModel, first_tensor, has_fixed_batch
 from .run_report import Evaluation, summarize
 from .run_schedule import RunSchedule, read_schedule
-from .supervision import StepContext, Supervision
+from .supervision import CallContext, Supervision
 
 # key steps, counted from 0, at which a cut whose predictions cost time is compared with the model
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)
@@ -70,13 +70,13 @@ class PropagationHandle:
 
     def __init__(self, target: object, config: StepCaching, scheduler: Any, calibrated_as: str | None) -> None:
         self.config, self.calibrated_as = config, calibrated_as
-        self._pipeline = None if isinstance(target, nn.Module) else target
+        self._target = target
         self._scheduler = scheduler
         self._calls = 0
-        models = denoisers(target)
+        models = find_denoisers(target)
         for model in models.values():
             _check_attachable(model)
-        self._given_context: StepContext | None = None
+        self._given_context: CallContext | None = None
         self._counter = StepCounter()
         self._given_key_steps: dict[int, str] = {}
         self._models: list[PropagatedModel] = []
@@ -91,7 +91,7 @@ class PropagationHandle:
     @property
     def solver(self) -> Solver | None:
         """The solver of the run: the one given, or the pipeline's present one."""
-        found = self._scheduler if self._scheduler is not None else getattr(self._pipeline, "scheduler", None)
+        found = self._scheduler if self._scheduler is not None else find_scheduler(self._target)
         return None if found is None else as_solver(found)
 
     def _begin(self, first: float | None = None) -> None:
@@ -121,7 +121,7 @@ class PropagationHandle:
         step to step. A branch that first appears at a step between key steps is fully evaluated, with all that follow
         at that step; if other branches of the step were propagated before it, the next step is a key step.
         """
-        self._given_context = StepContext(step, branch, guidance_scale)
+        self._given_context = CallContext(step, branch, guidance_scale)
         try:
             yield
         finally:
@@ -132,29 +132,29 @@ class PropagationHandle:
         self._given_key_steps.update(steps)
         self.forced.update(steps)
 
-    def context(self, call: ModelCall) -> StepContext:
+    def context(self, call: ModelCall) -> CallContext:
         """The step and branch of a call. A new run begins if the timesteps are another tensor, or start over."""
         if self._given_context is not None:
             return self._given_context
         if self.solver is None:
             if self._counter.count(call.timestep, tuple(call.latents.shape)):
                 self._begin()
-            return StepContext(self._counter.step, str(self._counter.calls), 1.0)
+            return CallContext(self._counter.step, str(self._counter.calls), 1.0)
         same_run = self.schedule.all_timesteps is self.solver.timesteps
         step = self.schedule.find_step(call.timestep) if same_run else None
         if step is None or step < self._step or self.controller is None:
             self._begin(call.timestep)
             step = 0
         self._calls = self._calls + 1 if step == self._step else 0
-        return StepContext(step, str(self._calls), self._guidance_scale())
+        return CallContext(step, str(self._calls), self._guidance_scale())
 
     def _guidance_scale(self) -> float:
         """The guidance scale of the pipeline; 1 without guidance, the largest if each frame has a separate one."""
-        scale = getattr(self._pipeline, "guidance_scale", None)
-        guided = bool(getattr(self._pipeline, "do_classifier_free_guidance", True))
+        scale = getattr(self._target, "guidance_scale", None)
+        guided = bool(getattr(self._target, "do_classifier_free_guidance", True))
         return float(torch.as_tensor(scale).max()) if scale is not None and guided else 1.0
 
-    def is_key_step(self, context: StepContext, model: PropagatedModel) -> bool:
+    def is_key_step(self, context: CallContext, model: PropagatedModel) -> bool:
         """Whether a call is of a key step, which is decided once per step for all its branches."""
         if context.step != self._step:
             if self._given_context is not None and context.step == 0:
@@ -178,14 +178,14 @@ class PropagationHandle:
         """Whether a branch that was last fully evaluated at this step missed the last key step."""
         return last is not None and bool(self._decided) and last < self._decided[-1]
 
-    def joins_key_step(self, context: StepContext, last: int | None) -> bool:
+    def joins_key_step(self, context: CallContext, last: int | None) -> bool:
         """Whether a branch that missed the last key step is fully evaluated at a step whose other branches are not."""
         if self._is_key_step or not self._is_late(last):
             return False
         self.forced.setdefault(context.step, f"{_LATE}, in some branches")
         return True
 
-    def add_key_step(self, context: StepContext, why: str) -> None:
+    def add_key_step(self, context: CallContext, why: str) -> None:
         """Make this step a key step, as there is nothing to propagate from; if a branch of it was propagated, the next
         one instead."""
         assert self.controller is not None
@@ -205,11 +205,11 @@ class PropagationHandle:
 
     def audits(self, model: nn.Module) -> bool:
         """Whether the present key step is also propagated, for comparison: the first few, and later ever fewer."""
-        return self.config.max_error is not None and len(self.errors) in _AUDITED and not attends_sparsely(model)
+        return self.config.max_error is not None and len(self.errors) in _AUDITED and not has_fixed_batch(model)
 
     def supervise(
         self,
-        context: StepContext,
+        context: CallContext,
         expected: ModelOutput | None,
         fresh: ModelOutput,
         latents: torch.Tensor,

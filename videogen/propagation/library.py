@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from videogen.core.denoisers import find_denoisers
 from videogen.core.errors import InputError, UnsupportedError, unknown
 
 from .caches import CACHES, CacheRequest, LibraryCache
-from .denoisers import denoisers
 from .library_checks import SEPARATE_CALLS, check_works
 from .library_model import CachedModel, LibraryContext
 
@@ -74,7 +74,7 @@ class LibraryHandle:
         self._request, self._closed = request, False
         self.ratios: dict[int, list[float]] = {}  # step -> ratio per branch, measured by calibration of magcache
         self._last_step: dict[str, int] = {}  # of each branch
-        models = denoisers(target)
+        models = find_denoisers(target)
         for model in models.values():
             check_works(model, request)
         self._models: list[CachedModel] = []

@@ -19,7 +19,7 @@ from .cut import Forward, ModelOutput
 from .key_step_frames import KeyStepFrames
 from .model_call import ModelCall, equal_conditions
 from .run_report import Evaluation
-from .supervision import StepContext
+from .supervision import CallContext
 
 if TYPE_CHECKING:
     from .handle import PropagationHandle
@@ -83,7 +83,7 @@ class PropagatedModel(ForwardAttachment):
             self._handle.ahead_s += _synchronized_time(call.latents) - end
         return output
 
-    def _must_evaluate(self, context: StepContext, call: ModelCall) -> bool:
+    def _must_evaluate(self, context: CallContext, call: ModelCall) -> bool:
         """Whether this call must be fully evaluated because no cached features fit it."""
         freeu = [getattr(block, "s1", None) for block in self._up_blocks()]
         conditions = call.conditions() | {"the latents' shape": tuple(call.latents.shape), "freeu": freeu}
@@ -113,7 +113,7 @@ class PropagatedModel(ForwardAttachment):
                 steps.pop()
                 self.cut.drop_newest(branch)
 
-    def _evaluate(self, context: StepContext, call: ModelCall) -> ModelOutput:
+    def _evaluate(self, context: CallContext, call: ModelCall) -> ModelOutput:
         handle, cut = self._handle, self.cut
         position = handle.schedule.position(context.step, call.timestep)
         expected = None
@@ -128,14 +128,14 @@ class PropagatedModel(ForwardAttachment):
             self.key_step_frames.note(context.branch, call.latents, first_tensor(output), level, handle.schedule.kind)
         return output
 
-    def _propagate(self, context: StepContext, call: ModelCall) -> ModelOutput:
+    def _propagate(self, context: CallContext, call: ModelCall) -> ModelOutput:
         output = self._ahead.pop((context.branch, context.step), None)
         if output is not None:
             return output
         position = self._handle.schedule.position(context.step, call.timestep)
         return self.cut.replay(context.branch, (position,), self._forward_of(call), call.latents)
 
-    def _make_ahead(self, context: StepContext, call: ModelCall, stride: int) -> bool:
+    def _make_ahead(self, context: CallContext, call: ModelCall, stride: int) -> bool:
         """Predict the steps up to the next key step at which this branch will be called, in one batch or several.
         Returns whether there were any."""
         handle = self._handle
@@ -148,7 +148,7 @@ class PropagatedModel(ForwardAttachment):
         forced = [step for step in handle.forced if step > context.step]
         steps = list(range(context.step + stride, min([following, *forced]), stride))
         size = handle.config.micro_batch
-        if size == 1 or attends_sparsely(self._model):
+        if size == 1 or has_fixed_batch(self._model):
             return False
         for part in (steps[i : i + size] for i in range(0, len(steps), size)):
             positions = [handle.schedule.position(step, float(timesteps[step])) for step in part]
@@ -205,6 +205,6 @@ def _synchronized_time(latents: torch.Tensor) -> float:
     return time.perf_counter()
 
 
-def attends_sparsely(model: nn.Module) -> bool:
-    """Whether sparse attention is attached, whose block maps are for one batch size."""
-    return any(attachment.kind == "sparse attention" for attachment in attachments_on(model))
+def has_fixed_batch(model: nn.Module) -> bool:
+    """Whether another attachment needs calls of one batch size, such as sparse attention for its block maps."""
+    return any(attachment.fixed_batch for attachment in attachments_on(model))

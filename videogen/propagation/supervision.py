@@ -16,7 +16,7 @@ from videogen.schedulers.parametrization import clean_error, clean_latents
 
 
 @dataclass(frozen=True)
-class StepContext:
+class CallContext:
     """The step of a model call, from 0, its branch among the calls of the step, and the guidance scale, 1 for none."""
 
     step: int
@@ -42,7 +42,7 @@ class Supervision:
         fresh: torch.Tensor,
         latents: torch.Tensor,
         level: NoiseLevel,
-        context: StepContext,
+        context: CallContext,
     ) -> None:
         """Add one call at a key step: the propagated output and the model's output, both [batch, ...]."""
         if not self._errors:

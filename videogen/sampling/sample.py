@@ -11,6 +11,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.conditioning import Conditioning
+from videogen.core.attachment import check_unattached
 from videogen.core.errors import UnsupportedError
 from videogen.request.resolved import ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
@@ -46,8 +47,11 @@ def begin(
     """The first state of a batch of clips, one noise source per sample.
 
     latent_frames: length of each clip; None: that of the request. windows: where the model is given the clip window by
-    window. Raises UnsupportedError where the clip does not allow windows.
+    window. Raises UnsupportedError where the clip does not allow windows, InputError where something is attached to the
+    model from outside: the manifest would not say so.
     """
+    for model in backbone.denoisers():
+        check_unattached(model, "let the request name it, such as attention='adaptive' or propagate='max_error:0.02'")
     frames = None if latent_frames is None else backbone.geometry.frame_map.frame_count(latent_frames)
     clip = backbone.open(request.clip_spec(frames), text, sources, _build_solver(backbone, request))
     if windows is not None and not clip.reenterable:
