@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,13 @@ import pytest
 
 from tests.cli.conftest import Outcome, Run
 from videogen import Video
+from videogen.cli import long_options, long_video, parser, story
 from videogen.cli.progress import Bar
 from videogen.cli.story import CHOICES, SETTINGS
 from videogen.media.metadata import read_manifest
+from videogen.request import continuity
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
+from videogen.request.continuity_noise import NOISES
 from videogen.request.continuity_policies import ROWS
 from videogen.sampling.progress import Progress
 
@@ -170,6 +176,19 @@ def test_one_segment_is_regenerated(run: Run, uninterrupted: Path, tmp_path: Pat
     ):
         refused = run("story", "redo", *arguments)
         assert refused.code == 2 and message in refused.err
+
+
+def test_policies_are_named_by_their_table_alone() -> None:
+    """No text of the command line or of the configuration names a policy, so that a new row is in all of them."""
+    rows = set(ROWS) - set(NOISES) - set(SETTINGS)
+    for module in (long_options, long_video, parser, story, continuity):
+        tree = ast.parse(inspect.getsource(module))
+        definitions = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+        documentation = {ast.get_docstring(node, clean=False) for node in definitions}
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        found = {word for text in texts if isinstance(text, str) and text not in documentation
+                 for word in re.findall(r"\w+", text)}  # fmt: skip
+        assert found & rows <= {Continuity.policy}, module.__name__
 
 
 def test_all_policies_and_settings_are_listed(run: Run) -> None:

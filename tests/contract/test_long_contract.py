@@ -157,7 +157,7 @@ def test_a_motion_runs_through_all_segments(policy: str, engine_of: EngineOf) ->
             "wan-2.1",
             {"continuity": "window_attention"},
             UnsupportedError,
-            "temporal layers; use replay",
+            "temporal layers; use one of independent, ",
             id="no temporal layers",
         ),
         pytest.param(

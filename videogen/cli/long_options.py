@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TypedDict
 
+from videogen.request.continuity import AUTO, MEASURED, OFF
+from videogen.request.continuity_policies import ROWS
+
 from .types import Subparsers
 
 _RENDER = """\
@@ -43,8 +46,8 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group.add_argument("--seconds", type=float, metavar="S", help="length in seconds, in place of --frames")
     group.add_argument(
         "--continuity", metavar="POLICY",
-        help="how clips are joined: auto, measured (try several first), off (one clip of any length), replay, cono, "
-        "co_denoise:overlap=4, ... (videogen story policies describes each)",
+        help=f"how clips are joined: {AUTO}, {MEASURED} (try several first), {OFF} (one clip of any length), "
+        f"{', '.join(ROWS)}, or POLICY:name=value,... (videogen story policies describes each)",
     )  # fmt: skip
     group.add_argument(
         "--window", type=int, metavar="N", help="frames that the model generates at once (default: its native length)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from videogen.core.errors import Cancelled, InputError
 from videogen.request.continuity import MEASURED
+from videogen.request.continuity_policies import suggested_policy
 from videogen.request.resolved import ResolvedRequest
 
 from .jobs import count_done, interruption_message
@@ -52,7 +53,7 @@ def check_options(keep_job: bool, preview: Path | None, is_long: bool) -> None:
     if keep_job and not is_long:
         raise InputError(
             "--keep-job is for a video of several segments and this is a single clip; leave it out, or add "
-            "--continuity replay"
+            f"--continuity {suggested_policy()}"
         )
     if preview is not None and is_long:
         raise InputError("--preview is for a single clip and this video is made of several; leave it out")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
-from videogen.attention.policies.table import spec_forms
+from videogen.attention.policies.table import first_with_target, spec_forms
 from videogen.configs import presets
 from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
@@ -139,12 +139,14 @@ def _add_sampling(render: argparse.ArgumentParser) -> None:
     sampling.add_argument("--seed", type=int, metavar="N", help="same seed, same video (default: 0)")
     sampling.add_argument("--solver", metavar="NAME", help=f"{', '.join(SOLVERS)} (default: the checkpoint's)")
     attention = render.add_argument_group("sparse attention (for long clips: little gain at 8,000 tokens)")
+    by_recall = first_with_target("recall")
     attention.add_argument(
-        "--attention", metavar="MODE", help=f"{', '.join(spec_forms())} (adaptive guarantees --recall)"
+        "--attention", metavar="MODE", help=f"{', '.join(spec_forms())} ({by_recall.keyword} guarantees --recall)"
     )
     attention.add_argument(
         "--recall", type=float, metavar="R",
-        help="fraction of the softmax mass that adaptive keeps in every head (default: 0.95)",
+        help=f"fraction of the softmax mass that {by_recall.keyword} keeps in every head "
+        f"(default: {by_recall.default:g})",
     )  # fmt: skip
     propagation = render.add_argument_group(
         "step caching (fewer model evaluations; its savings and its error are recorded in the manifest)"

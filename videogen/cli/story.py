@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
 from videogen.request.continuity import AUTO, MEASURED, OFF
-from videogen.request.continuity_policies import POLICIES, PRESETS, ROWS, trial_names
+from videogen.request.continuity_noise import NOISES
+from videogen.request.continuity_policies import (
+    POLICIES,
+    PRESETS,
+    ROWS,
+    PolicyRow,
+    describe_automatic,
+    names_where,
+    suggested_policy,
+    trial_names,
+)
 
 from . import long_video
 from .jobs import count_done, output_of, read_job
@@ -26,18 +36,22 @@ if TYPE_CHECKING:
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
 #: Names that a request may give instead of a policy's.
 CHOICES = {
-    AUTO: "clean_prefix for models trained to continue clips (both embedded ones), else overlap (UNets) or replay",
+    AUTO: describe_automatic(),
     OFF: "one clip of any length: memory and time grow, and few models stay consistent beyond their native length",
     MEASURED: f"fewest visible seams in a trial of {', '.join(trial_names())}",
 }
 SETTINGS = {
     "overlap": "latent frames that a clip shares with what precedes it",
-    "fade": "how many of these, the last ones, are cross-faded (overlap: all; replay: none if it copies to the end)",
-    "release": "fraction of the steps, 0 to 1, in which shared frames are copied (replay: all; look_back: 0.8)",
+    "fade": "how many of these, the last ones, are cross-faded (default: all in "
+    f"{names_where(lambda row: row.cross_fade == 'always')}; with release below 1 also in "
+    f"{names_where(lambda row: row.cross_fade == 'after release')})",
+    "release": "fraction of the steps, 0 to 1, in which shared frames are copied (default: 1 in "
+    f"{names_where(lambda row: row.release == 1)}, else {PolicyRow.release:g})",
     "mean_regularisation": "strength of the mean regularisation towards the clip before, 0 to 1; not across a cut",
-    "noise": "iid, freenoise, cono (for look_back) or warped (follows a motion)",
+    "noise": "a kind below"
+    + "".join(f"; {row.name}: {', '.join(row.noises)}" for row in POLICIES.values() if row.noises != PolicyRow.noises),
     "refresh": "fraction of new noise in cono's permutations, 0 to 1",
-    "windows": "windows that co_denoise and window_attention denoise together",
+    "windows": "windows that are denoised together",
 }
 
 
@@ -56,10 +70,13 @@ def _print_policies() -> None:
         print(f"{name:<18}{description}")
     for name, row in ROWS.items():
         print(f"{name:<18}{row.description}{f': {PRESETS[name].spec}' if name in PRESETS else ''}")
-    print("\nsettings, as in replay:overlap=4,release=0.6")
+    print(f"\nsettings, as in {suggested_policy()}:overlap=4,release=0.6")
     for name, description in SETTINGS.items():
-        print(f"  {name:<16}{description}")
-        print(f"{'':<18}for {', '.join(_policies_with(name))}")
+        print(f"  {name:<20}{description}")
+        print(f"{'':<22}for {', '.join(_policies_with(name))}")
+    print("\nnoise")
+    for noise in NOISES.values():
+        print(f"  {noise.name:<20}{noise.description}")
 
 
 def _policies_with(setting: str) -> Iterator[str]:

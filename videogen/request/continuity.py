@@ -18,7 +18,7 @@ from videogen.core.keywords import with_earlier_keywords
 from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
 from .continuity_noise import INDEPENDENT, NOISES, NoiseRow
-from .continuity_policies import NEEDS, POLICIES, ROWS, PolicyRow
+from .continuity_policies import NEEDS, POLICIES, ROWS, PolicyRow, names_where, suggested_policy
 
 #: what a request may give instead of a policy's name: one clip however long, the automatic choice, the trial's choice
 OFF, AUTO, MEASURED = "off", "auto", "measured"
@@ -95,7 +95,9 @@ class Continuity:
         spec."""
         name, _, settings = spec.strip().partition(":")
         if name in (AUTO, OFF, MEASURED) and settings:
-            raise InputError(f"continuity {spec!r}: {name} takes no settings; name a policy, such as replay:{settings}")
+            raise InputError(
+                f"continuity {spec!r}: {name} takes no settings; name a policy, such as {suggested_policy()}:{settings}"
+            )
         if name not in ROWS:
             raise unknown("continuity", name, (AUTO, OFF, MEASURED, *ROWS))
         values = dict(ROWS[name].settings)
@@ -168,7 +170,7 @@ class Continuity:
         if self.row.need and self.row.need not in needs:
             raise UnsupportedError(
                 f"continuity {self.policy}: {name!r} does not take {NEEDS[self.row.need].lacking}; "
-                "use replay or co_denoise"
+                f"use one of {names_where(lambda row: not row.need)}"
             )
 
 

@@ -20,7 +20,7 @@ _POLICIES = "videogen.longvideo.policies"
 
 @dataclass(frozen=True)
 class ModelNeed:
-    """What a policy requires of a model. lacking: what the model does not take, as a message says it."""
+    """What a policy requires of a model. lacking: what other models do not take, as messages say it."""
 
     lacking: str
     is_met: Callable[[Backbone], bool]
@@ -227,6 +227,30 @@ def benchmark_names(needs: frozenset[str]) -> tuple[str, ...]:
     return tuple(name for name, row in ROWS.items() if row.in_benchmark and (not row.need or row.need in needs))
 
 
+def _automatic_rows() -> list[tuple[AutomaticChoice, str]]:
+    """What may be chosen where no policy is named, the preferred ones first."""
+    choices = [(row.automatic, row.name) for row in POLICIES.values() if row.automatic is not None]
+    return sorted(choices, key=lambda choice: choice[0].rank)
+
+
+def describe_automatic() -> str:
+    """The automatic choice in one sentence, for the command line."""
+    return ", else ".join(
+        f"{name} for models with {NEEDS[choice.model].lacking}" if choice.model else name
+        for choice, name in _automatic_rows()
+    )
+
+
+def suggested_policy() -> str:
+    """The policy that messages suggest: the automatic choice for a model that meets no need, so any model takes it."""
+    return automatic_policy(frozenset(), with_motion=True)
+
+
+def names_where(applies: Callable[[PolicyRow], bool], separator: str = ", ") -> str:
+    """The names of the policies to which something applies, for messages and help."""
+    return separator.join(name for name, row in POLICIES.items() if applies(row))
+
+
 def automatic_policy(needs: frozenset[str], *, with_motion: bool) -> str:
     """The policy of a request that names none. needs: the keys of `NEEDS` that the model meets.
 
@@ -235,11 +259,8 @@ def automatic_policy(needs: frozenset[str], *, with_motion: bool) -> str:
     next ones (seam ratio 5), so that a cross-fade shows least; a transformer's replay has few seams and keeps its
     motion.
     """
-    fitting = [
-        (row.automatic.rank, row.name)
-        for row in POLICIES.values()
-        if row.automatic is not None
-        and (not row.automatic.model or row.automatic.model in needs)
-        and (row.automatic.with_motion or not with_motion)
-    ]
-    return min(fitting)[1]
+    return next(
+        name
+        for choice, name in _automatic_rows()
+        if (not choice.model or choice.model in needs) and (choice.with_motion or not with_motion)
+    )
