@@ -14,9 +14,10 @@ Legend: b batch (1), c channel, f frame, h height, w width.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -58,6 +59,12 @@ class StreamDecoder(ABC):
         self.given += pixels.shape[1]
         return pixels
 
+    def fork(self) -> Self:
+        """A second decoder at the same place of the stream, which may go on with other latents."""
+        twin = copy.copy(self)
+        vars(twin).update({name: _copy_state(value) for name, value in vars(self).items()})
+        return twin
+
     def _check(self, latents: torch.Tensor, start: int | None) -> None:
         self._check_open()
         if latents.ndim != 5 or latents.shape[0] != 1 or 0 in latents.shape:
@@ -93,6 +100,13 @@ class StreamDecoder(ABC):
 
     @abstractmethod
     def _rest(self) -> torch.Tensor: ...
+
+
+def _copy_state(value: Any) -> Any:
+    """A decoder's attribute for its fork: tensors, also in lists, of its own; modules and functions are shared."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return [_copy_state(item) for item in value] if isinstance(value, list) else value
 
 
 class FramewiseDecoder(StreamDecoder):

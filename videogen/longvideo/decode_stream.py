@@ -1,6 +1,7 @@
-"""Streaming decoder of a long video: latents to frames as they come, one decoder per scene, warm-up frames left out.
+"""Streaming decoder of a long video: latents to frames as they come, scene by scene, warm-up frames left out.
 
-The frames are those of decoding each scene at once, bit for bit (`backbones.streaming`).
+The frames are those of decoding each scene at once, bit for bit (`backbones.streaming`). Where a segment was
+regenerated, those of the other segments stay as they were (`scene_decoder`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.streaming import StreamDecoder
 from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.longvideo.segments import Segment
 from videogen.sampling.checks import check_finite
+
+from .journal.records import SegmentRecord
+from .scene_decoder import SceneDecoder
+from .segment_versions import SceneVersions
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,26 @@ class FrameStream:
     def __init__(self, backbone: Backbone, limit: int, breaks: Sequence[int] = ()) -> None:
         self._backbone, self._left, self._breaks = backbone, limit, set(breaks)
         self._latent_map = FrameLatentMap.from_geometry(backbone.geometry)
-        self._decoder: StreamDecoder | None = None
+        self._decoder: SceneDecoder | None = None
         self._warmup = 0  # frames of the scene's warm-up latent that are still to come
         self._joins: list[int] = []  # frames still to come at which segments meet
         self.count = 0
         self.last_frame: np.ndarray | None = None  # the last one yielded, uint8 [h, w, 3]
 
-    def push(self, segment: Segment, latents: torch.Tensor) -> Iterator[FrameBatch]:
-        """The frames that are final, split at the joins and where shots begin."""
+    def push(self, segment: Segment, scene: SceneVersions, record: SegmentRecord) -> Iterator[FrameBatch]:
+        """The frames that are final with a segment, split at the joins and where shots begin.
+
+        record: the segment as the video shows it; scene: the versions of its scene's segments.
+        """
         if segment.first:
             yield from self.finish()
-            self._decoder, self._warmup = self._backbone.stream_decoder(), segment.scene.warmup
+            ends = [self._latent_map.frame_count(one.stop - one.scene.start) for one in scene.segments]
+            self._decoder = SceneDecoder(self._backbone.stream_decoder(), scene.chains(), ends)
+            self._warmup = segment.scene.warmup
+
+        def latents(version: int) -> torch.Tensor:
+            return scene.latents(segment.index, version, record).to(self._backbone.device)
+
         self._joins += [self.first_frame(segment, latent) for latent in segment.joins]
         assert self._decoder is not None
         yield from self._split(self._decoder.push(latents))
@@ -60,7 +73,9 @@ class FrameStream:
         """The video's first frame of a job latent."""
         return self._latent_map.frames_of(segment.scene.video_latent(latent)).start
 
-    def _split(self, pixels: torch.Tensor) -> Iterator[FrameBatch]:
+    def _split(self, pixels: torch.Tensor | None) -> Iterator[FrameBatch]:
+        if pixels is None:
+            return
         check_finite(pixels, "decode", self._backbone.dtype)
         frames = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
         skipped = min(self._warmup, len(frames))

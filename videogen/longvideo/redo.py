@@ -1,4 +1,4 @@
-"""One segment of a stored long video regenerated, so that it fits its neighbours, which stay as they are.
+"""One segment of a stored long video regenerated, or an earlier version of it restored; all others stay as they are.
 
 The segment is denoised again together with the last frames before it and the first frames after it. Those are led to
 their known latents (`techniques.fixed_latents.StraightReplay`), so that it does not matter how they were rendered.
@@ -10,14 +10,17 @@ from __future__ import annotations
 import operator
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, VideogenError
+from videogen.media.metadata import read_manifest
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, sample
 from videogen.schedulers.cono.look_back import SOURCE, Clip
@@ -25,11 +28,14 @@ from videogen.schedulers.windows import Windows
 from videogen.techniques.build import build_techniques
 from videogen.techniques.fixed_latents import StraightReplay
 
+from .join_seams import join_seams, seam_notes
 from .journal.journal import Journal
 from .journal.records import SegmentRecord
+from .journal.versions import version_of
 from .render import LongVideo, read_job_request, render_long
 from .run import LongRun
 from .segment_renderer import summarize
+from .segment_versions import SceneVersions
 from .segments import Segment
 
 _LASTING = ("attempt", "memory", "versions", "trial")  # of a segment's state, also after it is regenerated
@@ -43,27 +49,71 @@ def redo(
     attempt: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> LongVideo:
-    """Regenerate segment `index` (from 0) of the video at `output` and write the video again; its job folder stays.
+    """Regenerate segment `index` (from 0) of the video at `output` and write the video again; its job folder stays, in
+    which the version that the segment had is stored.
 
     attempt: which noise, from 1 on; None: the next one not tried. ResumeError where the job was deleted (`keep_job`);
-    InputError where there is no such segment.
+    InputError where there is no such segment. The joins at which a seam became visible are among the result's notes.
     """
-    request, settings = read_job_request(output)
-    index = operator.index(index)
-    resolved = replace(request, device=None, dtype=None).resolve(backbone)
 
     def regenerate(run: LongRun, journal: Journal) -> None:
+        tried = max(journal.versions(index), default=int(journal.state(index).get("redone", 0)))
+        number = tried + 1 if attempt is None else operator.index(attempt)
+        if number < 1:
+            raise InputError(f"attempt={number} must be 1 or more")
+        if number in (*journal.versions(index), version_of(journal.read(index))):
+            raise InputError(f"attempt={number} of segment {index} is stored already: restore it, or choose another")
+        journal.show_version(_regenerate(run, journal, index, number, progress))
+
+    return _change_segment(backbone, output, operator.index(index), regenerate, progress)
+
+
+def restore(
+    backbone: Backbone,
+    output: str | os.PathLike[str],
+    index: int,
+    *,
+    attempt: int = 0,
+    progress: ProgressCallback | None = None,
+) -> LongVideo:
+    """Show an earlier version of segment `index` again, and write the video; all versions stay stored.
+
+    attempt: which one, 0 for the segment as it was first rendered. Raises as `redo`; InputError where that version is
+    not stored.
+    """
+
+    def put_back(run: LongRun, journal: Journal) -> None:
+        now = journal.read(index)
+        if operator.index(attempt) == version_of(now):
+            return
+        version = journal.read_version(index, operator.index(attempt))
+        lasting = {name: value for name, value in now.state.items() if name in _LASTING}
+        journal.show_version(replace(version, tensors=now.tensors, state={**version.state, **lasting}))
+
+    return _change_segment(backbone, output, operator.index(index), put_back, progress)
+
+
+def _change_segment(
+    backbone: Backbone,
+    output: str | os.PathLike[str],
+    index: int,
+    change: Callable[[LongRun, Journal], None],
+    progress: ProgressCallback | None,
+) -> LongVideo:
+    """Change a segment in the journal, and write the video again."""
+    request, settings = read_job_request(output)
+    resolved = replace(request, device=None, dtype=None).resolve(backbone)
+    before = join_seams(_stored_manifest(output), index)
+
+    def prepare(run: LongRun, journal: Journal) -> None:
         if not 0 <= index < len(journal):
             raise InputError(
                 f"segment {index} is not there: the job has {len(journal)} of {len(run.segments)} segments, counted "
                 "from 0"
             )
-        number = int(journal.state(index).get("redone", 0)) + 1 if attempt is None else operator.index(attempt)
-        if number < 1:
-            raise InputError(f"attempt={number} must be 1 or more")
-        journal.replace(_regenerate(run, journal, index, number, progress))
+        change(run, journal)
 
-    return render_long(
+    video = render_long(
         backbone,
         resolved,
         output,
@@ -71,8 +121,17 @@ def redo(
         overwrite=True,
         keep_job=True,
         progress=progress,
-        prepare=regenerate,
+        prepare=prepare,
     )
+    return replace(video, notes=(*video.notes, *seam_notes(index, before, join_seams(video.manifest, index))))
+
+
+def _stored_manifest(output: str | os.PathLike[str]) -> dict[str, Any]:
+    """The manifest of the video as it is; empty where it is not finished or not readable."""
+    try:
+        return read_manifest(Path(output).expanduser()) or {}
+    except VideogenError:
+        return {}
 
 
 @torch.inference_mode()
@@ -102,7 +161,8 @@ def _regenerate(
     emitted = latents[:, :, segment.start - start : segment.stop - start].cpu()
     lasting = {name: value for name, value in old.state.items() if name in _LASTING}
     seconds = round(time.perf_counter() - start_s, 3)
-    state_now = {**lasting, "redone": attempt, "seconds": seconds, **summarize(measured)}
+    follows = SceneVersions.of_scene(run.segments, segment, journal).follows(index)
+    state_now = {**lasting, "redone": attempt, "seconds": seconds, **follows, **summarize(measured)}
     return SegmentRecord(index, old.start, emitted, old.tensors, state_now)
 
 

@@ -33,10 +33,11 @@ from .policies.build import build_policy
 from .segment_memory import SegmentMemory
 from .segment_prompts import SegmentPrompts
 from .segment_renderer import SegmentRenderer
+from .segment_versions import SceneVersions
 from .segments import Segment
 from .stored_segments import first_to_render, store
 
-_NOT_REPORTED = ("memory", "versions", "trial")  # of a segment's state
+_NOT_REPORTED = ("memory", "versions", "trial", "follows")  # of a segment's state
 
 
 @dataclass
@@ -80,23 +81,23 @@ class LongRun:
         """All frames, uint8 [n, h, w, 3] at a time. Segments that the journal has are not rendered again."""
         stream = FrameStream(self.backbone, self.request.frames, self.breaks)
         self.resumed = first_to_render(self.segments, journal)
-        memory, tail = SegmentMemory(), None
+        memory, tail, scene = SegmentMemory(), None, SceneVersions((), journal)
         start_s = time.perf_counter()
         for segment in self.segments:
             if segment.first:
-                memory, tail = SegmentMemory(), None
+                memory, tail, scene = SegmentMemory(), None, SceneVersions.of_scene(self.segments, segment, journal)
             if journal is not None and segment.index < self.resumed:
                 record = journal.read(segment.index)
                 self.noise.redraw(segment, int(record.state["attempt"]))
             else:
                 on_step = self._step_reporter(segment, start_s)
                 record = self.renderer.render(segment, memory, tail, stream.last_frame, on_step)
-                if segment.index == 0 and self.trial is not None:
-                    record = replace(record, state={**record.state, "trial": self.trial})
+                trial = {"trial": self.trial} if segment.index == 0 and self.trial is not None else {}
+                record = replace(record, state={**record.state, **trial, **scene.follows(segment.index)})
                 record = record if journal is None else store(record, journal)
             memory = SegmentMemory.from_tensors(record.tensors)
             tail = record.latents if tail is None else torch.cat([tail, record.latents], 2)[:, :, -self.clip :]
-            yield from self._decode(stream, segment, record)
+            yield from self._decode(stream, segment, scene, record)
         yield from self._measure(stream.finish())
 
     @property
@@ -111,10 +112,12 @@ class LongRun:
             **({} if self.motion is None else {"motion": self.motion.measured}),
         }
 
-    def _decode(self, stream: FrameStream, segment: Segment, record: SegmentRecord) -> Iterator[np.ndarray]:
+    def _decode(
+        self, stream: FrameStream, segment: Segment, scene: SceneVersions, record: SegmentRecord
+    ) -> Iterator[np.ndarray]:
         start_s, first = time.perf_counter(), stream.first_frame(segment, segment.start)
         with memory_errors("decode"), Tiling(self.backbone, self.request.vae_tiling):
-            batches = list(stream.push(segment, record.latents.to(self.backbone.device)))
+            batches = list(stream.push(segment, scene, record))
         self.timings_s["decode"] += time.perf_counter() - start_s
         self.timings_s["denoise"] += record.state["seconds"]
         reported = {name: value for name, value in record.state.items() if name not in _NOT_REPORTED}

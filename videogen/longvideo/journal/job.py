@@ -1,6 +1,7 @@
 """Job folder of a long render: whose it is, which request it belongs to, and what a kill left in it.
 
-It has `job.json` (format and request, sealed), `lock` and `chunks/` (the segments). Whatever the format, job.json stays
+It has `job.json` (format and request, sealed), `lock`, `chunks/` (the segments) and `versions/` (of regenerated ones).
+Whatever the format, job.json stays
 sealed plain data with a `format`, so that every version can read it.
 """
 
@@ -20,6 +21,7 @@ from videogen.request.stored import earlier_forms, with_current_settings
 from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_durably
 from .lock import FileLock
 from .records import FORMAT, find_request_digest, read_entry
+from .versions import VERSIONS_FOLDER
 
 SEGMENTS_FOLDER = "chunks"  # its name in jobs of all versions
 _JOB, _LOCK = "job.json", "lock"
@@ -52,7 +54,7 @@ def lock_job(folder: Path) -> FileLock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in folder.iterdir()}
-        strange = sorted(name for name in names - {_LOCK, SEGMENTS_FOLDER} if not name.startswith("."))
+        strange = sorted(name for name in names - {_LOCK, SEGMENTS_FOLDER, VERSIONS_FOLDER} if not name.startswith("."))
         if strange and _JOB not in names:
             raise InputError(f"{folder} has other content, such as {strange[0]}; choose another folder for the job")
         return FileLock(folder / _LOCK)

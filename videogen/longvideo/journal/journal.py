@@ -28,6 +28,7 @@ from .disk import DamagedError, canonical, sync_folder
 from .job import SEGMENTS_FOLDER, finished_name, lock_job, start_or_check, sweep
 from .lock import FileLock
 from .records import JournalEntry, SegmentRecord, read_entry, read_segment, remove_others, write_segment
+from .versions import VERSIONS_FOLDER, list_versions, read_version, write_version
 
 if TYPE_CHECKING:
     import torch
@@ -107,6 +108,32 @@ class Journal:
         with self._explained(segment.index):
             self._entries[segment.index] = write_segment(self.folder / SEGMENTS_FOLDER, segment, self._request)
             remove_others(self.folder / SEGMENTS_FOLDER, self._entries)
+
+    def versions(self, index: int) -> list[int]:
+        """The numbers of a segment's stored versions; none where it was never regenerated."""
+        return list_versions(self.folder, index)
+
+    def read_version(self, index: int, number: int) -> SegmentRecord:
+        """A stored version of a segment, its latents on the CPU. InputError where there is none, ResumeError where it
+        was damaged."""
+        try:
+            record = read_version(self.folder, index, number, self._request)
+        except DamagedError as error:
+            raise ResumeError(
+                f"version {number} of segment {index} in {self.folder} is damaged ({error}); to go on without it, "
+                f"delete {self.folder / VERSIONS_FOLDER / str(number)}"
+            ) from error
+        if record is None:
+            stored = ", ".join(map(str, self.versions(index))) or "none"
+            raise InputError(f"segment {index} has no version {number}; stored are: {stored}")
+        return record
+
+    def show_version(self, segment: SegmentRecord) -> None:
+        """Put another version of a segment in its place, as `replace`; it and the one that was there are stored."""
+        with self._explained(segment.index):
+            for record in (self.read(segment.index), segment):
+                write_version(self.folder, record, self._request)
+        self.replace(segment)
 
     def span(self, index: int) -> tuple[int, int]:
         """(start, stop) of a segment's latent frames."""
