@@ -162,6 +162,27 @@ def test_sizes_and_frames_that_do_not_fit_name_those_that_do(name: str, engine_o
             engine_of(name).generate(PROMPT, frames=6, steps=1)
 
 
+def test_the_largest_clip_runs_and_a_larger_one_is_refused_with_the_limit(name: str, engine_of: EngineOf) -> None:
+    engine = engine_of(name)
+    geometry, limits = engine.backbone.geometry, engine.backbone.limits
+    assert limits.frames, "both families have a table of frame positions"
+    least: dict[str, Any] = {"width": geometry.multiple, "height": geometry.multiple, "frames": 1}
+    unit = {"width": geometry.multiple, "height": geometry.multiple, "frames": geometry.temporal}
+    text = engine.backbone.encode_prompt([PROMPT], None).positive
+    for side, limit in (("width", limits.width), ("height", limits.height), ("frames", limits.frames)):
+        if limit is None:
+            continue
+        beyond = least | {side: limit + unit[side]}
+        with pytest.raises(InputError, match=f"positions of .*at most {limit}"):
+            engine.generate(PROMPT, steps=1, continuity="off", **beyond)
+        shape = geometry.shape(*((least | {side: limit})[key] for key in ("frames", "height", "width")))
+        with torch.inference_mode():
+            assert engine.backbone.predict(torch.zeros(shape), torch.tensor(500), text).shape == shape
+    beyond = least | {"frames": 500, "window": limits.frames + unit["frames"]}
+    with pytest.raises(InputError, match=f"use a window, .* of at most {limits.frames}"):
+        engine.generate(PROMPT, steps=1, **beyond)
+
+
 def test_a_solver_that_does_not_fit_is_refused_with_those_that_do(name: str, engine_of: EngineOf) -> None:
     with pytest.raises(InputError, match="did you mean 'unipc'"):
         engine_of(name).generate(PROMPT, solver="uni-pc")

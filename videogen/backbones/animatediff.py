@@ -39,10 +39,8 @@ class AnimateDiffBackbone(Backbone):
 
     @property
     def geometry(self) -> LatentGeometry:
-        spatial = self.pipeline.vae_scale_factor
-        levels = len(self.pipeline.unet.config.block_out_channels)
-        multiple = spatial * 2 ** (levels - 1)  # below this a skip and its up block no longer have one size
-        return LatentGeometry(self.pipeline.unet.config.in_channels, spatial, 1, multiple, single_first=False)
+        spatial = self.pipeline.vae_scale_factor  # any whole number of latents: the UNet upsamples to its skips' size
+        return LatentGeometry(self.pipeline.unet.config.in_channels, spatial, 1, spatial, single_first=False)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -22,7 +22,7 @@ from videogen.schedulers.solver import NoiseSchedule, Solver
 from .clip import Clip, ClipSpec
 from .conditioning import Conditioning, PromptReading
 from .defaults import Capabilities, Defaults, Training
-from .geometry import LatentGeometry
+from .geometry import ClipLimits, LatentGeometry
 from .guided import GuidedClip
 from .streaming import StreamDecoder
 
@@ -75,7 +75,8 @@ class Backbone(ABC):
             raise InputError(
                 f"steps={spec.steps}: {self.name!r} was trained with {finest} noise levels; use at most {finest}"
             )
-        self.geometry.check(spec.frames, spec.height, spec.width, self.name)
+        for rule in (self.geometry, self.limits):
+            rule.check(spec.frames, spec.height, spec.width, self.name)
         return spec
 
     def open(self, spec: ClipSpec, text: Conditioning, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
@@ -124,6 +125,12 @@ class Backbone(ABC):
         """The VAE's compression, and the sizes that fit."""
 
     @property
+    def limits(self) -> ClipLimits:
+        """The longest and largest clip for which the model has positions."""
+        positions = self.temporal_positions
+        return ClipLimits(None if positions is None else self.geometry.frame_map.frame_count(positions))
+
+    @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """The dtype the denoiser computes in."""
@@ -145,7 +152,7 @@ class Backbone(ABC):
 
     @property
     def temporal_positions(self) -> int | None:
-        """Number of frame positions of the temporal blocks; None: any number."""
+        """Number of latent frame positions of the temporal blocks; None: any number."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""Latent geometry: a video VAE's compression, and the clip sizes and lengths that fit its latents."""
+"""Latent geometry and clip limits: a video VAE's compression, and which clip sizes and lengths a model can generate."""
 
 from __future__ import annotations
 
@@ -43,3 +43,23 @@ class LatentGeometry:
             rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
             near = " or ".join(map(str, self.frame_map.nearest_counts(frames)))
             raise InputError(f"frames={frames} is not {rule} for {name!r}; use {near}")
+
+
+@dataclass(frozen=True)
+class ClipLimits:
+    """Longest and largest clip for which a model has positions: frames, height and width in px; None: any number."""
+
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+    def check(self, frames: int, height: int, width: int, name: str) -> None:
+        """InputError, with the limit, for a clip beyond it. name: of the model."""
+        for side, value, most in (("width", width, self.width), ("height", height, self.height)):
+            if most is not None and value > most:
+                raise InputError(f"{side}={value} is beyond the positions of {name!r}; use at most {most}")
+        if self.frames is not None and frames > self.frames:
+            raise InputError(
+                f"{frames} frames at once are beyond the positions of {name!r}; use a window, or frames with "
+                f"continuity='off', of at most {self.frames}"
+            )

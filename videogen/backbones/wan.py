@@ -17,7 +17,7 @@ from videogen.schedulers.solver import Solver
 from .base import Backbone, to_signed_range, to_unit_range
 from .conditioning import Conditioning
 from .defaults import Capabilities
-from .geometry import LatentGeometry
+from .geometry import ClipLimits, LatentGeometry
 from .streaming import StreamDecoder
 from .wan_streaming import WanStreamDecoder
 
@@ -51,6 +51,12 @@ class WanBackbone(Backbone):
         config = self.denoisers()[0].config
         multiple = spatial * max(config.patch_size[1:])
         return LatentGeometry(config.in_channels, spatial, temporal, multiple, single_first=True)
+
+    @property
+    def limits(self) -> ClipLimits:
+        config, geometry = self.denoisers()[0].config, self.geometry
+        frames, height, width = (config.rope_max_seq_len * size for size in config.patch_size)  # in latents
+        return ClipLimits(geometry.frame_map.frame_count(frames), height * geometry.spatial, width * geometry.spatial)
 
     @property
     def dtype(self) -> torch.dtype:
