@@ -55,7 +55,7 @@ def wan(folder: Path, *, experts: int = 1, expand_timesteps: bool = False) -> No
     transformers = [
         WanTransformer3DModel(
             patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4,
-            text_dim=16, freq_dim=16, ffn_dim=16, num_layers=2, rope_max_seq_len=32,
+            text_dim=16, freq_dim=16, ffn_dim=16, num_layers=2, rope_max_seq_len=64,
         )
         for _ in range(experts)
     ]  # fmt: skip
