@@ -37,20 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    with Stoppable(), quiet_third_parties(verbose=options.verbose) as log_file:
-        return _run(options, str(log_file))
+    with Stoppable() as stops, quiet_third_parties(verbose=options.verbose) as log_file:
+        return _run(options, str(log_file), stops)
 
 
-def _run(options: argparse.Namespace, log_file: str) -> int:
+def _run(options: argparse.Namespace, log_file: str, stops: Stoppable) -> int:
     as_json = bool(getattr(options, "json", False))
-    command = import_module(f".{options.command}", __package__)
     try:
-        return int(command.run(options))
-    except VideogenError as error:
-        return _fail(error, error.exit_code, as_json)
+        try:
+            return int(import_module(f".{options.command}", __package__).run(options))
+        except Exception as error:
+            if stops.requested:  # an error of a library whose work was stopped
+                raise stops.error from error
+            raise
+        finally:
+            stops.arrived()
     except KeyboardInterrupt as stop:
         code, word = (143, "terminated") if isinstance(stop, Terminated) else (130, "interrupted")
         return _fail(f"{word}; {str(stop) or 'nothing was written'}", code, as_json)
+    except VideogenError as error:
+        return _fail(error, error.exit_code, as_json)
     except BrokenPipeError:  # the reader of our stdout has gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
