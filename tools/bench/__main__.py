@@ -23,6 +23,7 @@ BENCHMARKS = {
     "propagation-models": Benchmark("tools.bench.propagation.models", "step caching on models of real shapes"),
     "long": Benchmark("tools.bench.long.command", "long videos: continuity policies, memory over length, stories"),
     "kills": Benchmark("tools.bench.long.kills", "resuming long renders that were killed at random instants"),
+    "stops": Benchmark("tools.bench.stops", "Ctrl-C and SIGTERM at random instants of a render"),
     "motion": Benchmark("tools.bench.motion.command", "how well a model follows a drag, a camera or another video"),
     "noise": Benchmark("tools.bench.noise.command", "warped noise: statistics and speed"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
