@@ -2,6 +2,7 @@
 
     VideogenError
     ├── InputError (ValueError)              the user's mistake: a value, a name, a file that is in the way
+    │   └── SavedElsewhereError              the result is complete, but under another name than requested
     ├── CheckpointError (OSError)            a folder or name that is not a loadable checkpoint
     ├── MediaError (OSError)                 a video or image that cannot be read or written
     ├── UnsupportedError (NotImplementedError) a request that this model or machine cannot serve
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class VideogenError(Exception):
@@ -29,6 +31,16 @@ class InputError(VideogenError, ValueError):
     """The user's mistake."""
 
     exit_code = 2
+
+
+class SavedElsewhereError(InputError):
+    """The requested name was taken or could not be replaced; the complete result is at `path`."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class CheckpointError(VideogenError, OSError):

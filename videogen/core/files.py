@@ -3,6 +3,7 @@ absent."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, SavedElsewhereError
 
 #: The names in a folder written by videogen; only such a folder, or an empty one, is ever replaced.
 _OURS = ("frame_*.png", "manifest.json")
@@ -66,6 +67,15 @@ def _check_writable(final: Path) -> None:
         raise InputError(f"cannot write to {final.parent}: {error.strerror or error}; choose another folder") from error
 
 
+def free_output(path: Path, overwrite: bool = False) -> Path:
+    """The path where a result that is ready can be written: `path`, or the next free name where another process took it
+    since `check_output`."""
+    taken = os.path.lexists(path) and not overwrite
+    if taken or (path.is_dir() and (path.suffix or not _is_ours(path))):
+        return _free_name(path)
+    return path
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path next to `path`, with its suffix. On success it is renamed to `path`, on error it is
@@ -75,8 +85,8 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: P
 
     The body may make the path a file or a folder. A kill at any instant leaves the complete old file or the complete
     new one (no system exchanges two folders at once, so the old folder may be left under a hidden name). Where another
-    process took the name in the meantime and it may not be overwritten, the result is stored under the next free name
-    and an InputError says so.
+    process took the name in the meantime and it may not be overwritten, or where the old file cannot be replaced, the
+    result is stored under the next free name and a SavedElsewhereError says so. An OSError names the final path.
     """
     final = check_output(path, overwrite)
     try:
@@ -90,12 +100,20 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: P
         _sync(partial)
         reached = _commit(partial, final, holder, overwrite)
         _sync(final.parent)
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(holder))):
+            error.filename = str(final)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
     if reached != final:
-        raise InputError(
-            f"{final} was created by another process in the meantime and is left alone; the result is {reached}"
-        )
+        raise SavedElsewhereError(f"{final} {_why_elsewhere(overwrite)}; the result is {reached}", reached)
+
+
+def _why_elsewhere(overwrite: bool) -> str:
+    if overwrite:
+        return "cannot be replaced (is it another user's, or a folder with other things in it?) and is left alone"
+    return "was created by another process in the meantime and is left alone"
 
 
 def sweep_partials(folder: Path) -> None:
@@ -105,12 +123,22 @@ def sweep_partials(folder: Path) -> None:
 
 
 def _commit(partial: Path, final: Path, holder: Path, overwrite: bool) -> Path:
-    """Rename the result to its final name and return the name actually used."""
+    """Rename the result to its final name, or to the next free one, and return the name actually used."""
     if not overwrite:
         return _claim(partial, final)
+    try:
+        return _replace(partial, final, holder)
+    except OSError:  # such as another user's file in a folder with the sticky bit
+        if not os.path.lexists(final):
+            raise
+        return _claim(partial, _free_name(final))
+
+
+def _replace(partial: Path, final: Path, holder: Path) -> Path:
+    """Rename the result over what is there. OSError where that cannot be replaced."""
     if final.is_dir() and not final.is_symlink():  # a folder cannot be renamed over: move the old one aside first
         if not _is_ours(final):
-            return _claim(partial, _free_name(final))
+            raise FileExistsError(errno.EEXIST, "a folder with other things in it", str(final))
         aside = final.rename(holder / "old")
         try:
             os.replace(partial, final)
