@@ -19,8 +19,8 @@ from .stopping import Stoppable, Terminated
 from .text import printable
 
 _CODES = (
-    "exit codes: 0 done, 1 failed, 2 usage error, 3 out of memory, 4 bad output (NaN, black), 130 interrupted, "
-    "143 terminated"
+    "exit codes: 0 done, 1 failed or saved under another name, 2 usage error, 3 out of memory, 4 bad output (NaN, "
+    "black), 130 interrupted, 143 terminated"
 )
 
 

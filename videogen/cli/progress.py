@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from videogen.core.files import atomic_path
 from videogen.sampling.progress import Progress
 
+from .saving import side_file
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -22,11 +24,13 @@ _STAGES = {
 class Bar:
     """A callback for the engine that draws one line, and writes the preview image if there is one.
 
-    steps_per_segment: of a long video, so that the line also shows the segment.
+    steps_per_segment: of a long video, so that the line also shows the segment. notes: gets why the preview was not
+    written.
     """
 
-    def __init__(self, visible: bool, preview: Path | None = None) -> None:
+    def __init__(self, visible: bool, preview: Path | None = None, notes: list[str] | None = None) -> None:
         self._visible, self._preview = visible and sys.stderr.isatty(), preview
+        self._notes = [] if notes is None else notes
         self._bar: Any = None
         self.steps_per_segment: int | None = None
 
@@ -36,7 +40,11 @@ class Bar:
 
     def __call__(self, progress: Progress) -> None:
         if progress.preview is not None and self._preview is not None:
-            _save_preview(self._preview, progress.preview)
+            failures = len(self._notes)
+            with side_file("preview", self._preview, self._notes):
+                _save_preview(self._preview, progress.preview)
+            if len(self._notes) > failures:  # once is enough
+                self._preview = None
         if not self._visible:
             return
         if self._bar is None:

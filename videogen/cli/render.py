@@ -21,6 +21,7 @@ from .jobs import read_resumed
 from .like import check_repeatable, difference_notes
 from .motion import check_motion, write_preview
 from .progress import Bar
+from .saving import save_clip, side_file
 from .settings import OutputSettings, RenderSettings, gather_settings
 from .text import plural, printable
 from .types import Json
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Written:
-    """The video that was written. size: (width, height) in px."""
+    """The video that was written. size: (width, height) in px; problem: why `path` is not the requested one."""
 
+    path: Path
     frames: int
     size: tuple[int, int]
     fps: float
     manifest: Json
     notes: list[str]
+    problem: str | None = None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,26 +50,28 @@ def run(options: argparse.Namespace) -> int:
         print(options.motion_preview)
         return 0
     output = _check_before_loading(settings, options)
+    notes: list[str] = []
     if options.motion_preview is not None:
-        write_preview(settings.request, options.motion_preview, output.overwrite)
-    bar = Bar(visible=not (options.quiet or options.json), preview=options.preview)
+        with side_file("motion preview", options.motion_preview, notes):
+            write_preview(settings.request, options.motion_preview, output.overwrite)
+    bar = Bar(visible=not (options.quiet or options.json), preview=options.preview, notes=notes)
     started = time.perf_counter()
     try:
         bar.stage("load")
         engine = load_engine(settings.request, verbose=options.verbose)
-        notes: list[str] = []
         if settings.like is not None:
             check_repeatable(settings.like, engine.backbone.digest, options)
             notes += difference_notes(settings.like, options.like)
         loaded = time.perf_counter()
         written = _render(engine, replace(settings.request, model=engine.backbone.name), output, options, bar)
         if options.report is not None:
-            _write_report(options.report, written.manifest)
+            with side_file("report", options.report, notes):
+                _write_report(options.report, written.manifest)
     finally:
         bar.close()
     seconds = {"load": loaded - started, "total": time.perf_counter() - started}
-    _announce(options, output.path, written, notes + written.notes, seconds)
-    return 0
+    _announce(options, written, notes + written.notes, seconds)
+    return 0 if written.problem is None else 1
 
 
 def load_engine(request: RenderRequest, *, verbose: bool) -> Engine:
@@ -86,7 +91,12 @@ def _render(
     if not resolved.is_long:
         return _render_clip(engine, resolved, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, output, keep_job=options.keep_job, bar=bar)
-    return _Written(video.frames, video.size, float(video.fps), video.manifest, long_video.collect_notes(video))
+    notes = long_video.collect_notes(video)
+    problem = None
+    if video.path != output.path:
+        problem = video.notes[-1]
+        notes.remove(problem)
+    return _Written(video.path, video.frames, video.size, float(video.fps), video.manifest, notes, problem)
 
 
 def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
@@ -97,8 +107,8 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
     assert video.manifest is not None
     video.manifest["output"] = {"quality": output.quality}
     notes = PromptReading(**video.manifest["measured"]["prompt"]).notes()
-    video.save(output.path, quality=output.quality, overwrite=output.overwrite)
-    return _Written(len(video), video.size, float(video.fps), video.manifest, notes)
+    path, problem = save_clip(video, output)
+    return _Written(path, len(video), video.size, float(video.fps), video.manifest, notes, problem)
 
 
 def _check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:
@@ -141,19 +151,19 @@ def _write_report(path: Path, manifest: Json) -> None:
         partial.write_text(build_page(manifest), encoding="utf-8")
 
 
-def _announce(
-    options: argparse.Namespace, path: Path, written: _Written, notes: list[str], seconds: dict[str, float]
-) -> None:
+def _announce(options: argparse.Namespace, written: _Written, notes: list[str], seconds: dict[str, float]) -> None:
     width, height = written.size
+    if written.problem is not None:
+        print(f"videogen: {printable(written.problem)}", file=sys.stderr)
     if options.json:
         result = {
-            "path": str(path), "frames": written.frames, "width": width, "height": height, "fps": written.fps,
-            "seconds": {name: round(value, 3) for name, value in seconds.items()}, "notes": notes,
-            "manifest": written.manifest,
+            "path": str(written.path), "frames": written.frames, "width": width, "height": height, "fps": written.fps,
+            "problem": written.problem, "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "notes": notes, "manifest": written.manifest,
         }  # fmt: skip
         print(json.dumps(result))
         return
-    print(path)
+    print(written.path)
     if not options.quiet:
         for note in notes:
             print(f"note: {printable(note)}", file=sys.stderr)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import Cancelled, InputError, ResumeError, VideogenError
+from videogen.core.errors import Cancelled, InputError, ResumeError, SavedElsewhereError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.metadata import read_manifest
@@ -64,6 +64,9 @@ def render_long(
 ) -> LongVideo:
     """Render a resolved long request into a file, through the job folder next to it.
 
+    The result's path is the next free name where another process took the output's in the meantime; the last note says
+    so.
+
     keep_job: do not delete the journal at the end, for `redo`. prepare: called with the opened journal before
     anything is rendered. Raises as rendering does; ResumeError where the job there is another request's, or another
     process has it.
@@ -93,17 +96,22 @@ def render_long(
         if prepare is not None:
             prepare(run, journal)
         sweep_partials(journal.folder)
-        with VideoWriter(
-            path, fps=fps, size=size, quality=quality, overwrite=overwrite, within=journal.folder
-        ) as writer:
-            count = 0
-            for frames in run.frames(journal):
-                writer.write(frames)
-                count += len(frames)
-            writer.manifest = build_manifest(run, {"quality": quality}).to_dict()
+        writer = VideoWriter(path, fps=fps, size=size, quality=quality, overwrite=overwrite, within=journal.folder)
+        elsewhere: tuple[str, ...] = ()
+        try:
+            with writer:
+                count = 0
+                for frames in run.frames(journal):
+                    writer.write(frames)
+                    count += len(frames)
+                writer.manifest = build_manifest(run, {"quality": quality}).to_dict()
+        except SavedElsewhereError as error:  # all of it is there: rendering it again would not help
+            path, elsewhere = error.path, (str(error),)
         if not keep_job:
             journal.finish()
-        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, (*journal.notes, *run.notes))
+        assert writer.manifest is not None
+        notes = (*journal.notes, *run.notes, *elsewhere)
+        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, notes)
 
 
 def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbone) -> ResolvedRequest:
