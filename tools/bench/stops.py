@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tools.bench.files import BENCHMARKS, write_report
 
@@ -26,7 +27,7 @@ def _restore_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
-def stop_once(number: signal.Signals, patience_s: float, limit_s: float, folder: Path) -> dict[str, object]:
+def stop_once(number: signal.Signals, patience_s: float, limit_s: float, folder: Path) -> dict[str, Any]:
     """One render, and one signal after so many seconds. fault: what was wrong, "" for nothing."""
     process = subprocess.Popen(
         COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_restore_ctrl_c
