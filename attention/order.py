@@ -57,7 +57,7 @@ def permutation(grid: TokenGrid, tile: tuple[int, int, int] = (4, 4, 4)) -> torc
 
 
 def inverse(order: torch.Tensor) -> torch.Tensor:
-    """The permutation that undoes `order`, exactly."""
+    """The permutation that undoes `order`, exactly: both int64 [length]."""
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order), device=order.device)
     return back

@@ -58,12 +58,13 @@ class LatentTimeline:
         return tuple(shot.start for shot in self.shots[1:] if shot.cut)
 
     def index_at(self, latent: int) -> int:
-        """The index of the shot that a latent belongs to."""
+        """The index of the shot that a latent frame belongs to. InputError outside the clip."""
         if not 0 <= latent < self.latents:
             raise InputError(f"latent frame {latent} is not in this clip of {self.latents}")
         return bisect_right(self.shots, latent, key=lambda shot: shot.start) - 1
 
     def shot_at(self, latent: int) -> LatentShot:
+        """The shot that a latent frame belongs to. InputError outside the clip."""
         return self.shots[self.index_at(latent)]
 
     def weights(self, start: int, stop: int) -> np.ndarray:
