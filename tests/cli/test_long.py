@@ -166,9 +166,11 @@ def test_one_segment_is_regenerated(run: Run, uninterrupted: Path, tmp_path: Pat
     shutil.copytree(f"{uninterrupted}.job", tmp_path / "clip.mp4.job")
     redone = run("story", "redo", "1", "clip.mp4")
     assert redone.code == 0 and redone.out == f"{tmp_path / 'clip.mp4'}\n"
-    assert "segment 1 regenerated, attempt 1, from frame 33" in redone.err
+    assert "segment 1 regenerated, attempt 1, from frame 33; seam ratio " in redone.err
+    assert re.search(r"1 +33-52 +2\.06-3\.31 +redo 1 +0, 1 +\d\.\d\d\n", run("story", "show", "clip.mp4").out)
     change = np.abs(frames(uninterrupted).astype(float) - frames("clip.mp4")).mean((1, 2, 3))
-    assert change[:33].max() < 2 < change[36:54].min()  # before the segment, the file's compression alone
+    others = np.concatenate([change[:33], change[53:]])  # there, the file's compression alone
+    assert others.max() < 2 < change[36:53].min()
     assert "`story redo` regenerated these segments" in run("render", "--like", "clip.mp4", "-o", "b.mp4").err
     for arguments, message in (
         (("9", "clip.mp4"), "(0 to 2)"),
@@ -176,6 +178,10 @@ def test_one_segment_is_regenerated(run: Run, uninterrupted: Path, tmp_path: Pat
     ):
         refused = run("story", "redo", *arguments)
         assert refused.code == 2 and message in refused.err
+    restored = run("story", "restore", "1", "clip.mp4")
+    assert restored.code == 0 and "segment 1 restored, attempt 0, from frame 33; seam ratio " in restored.err
+    assert np.array_equal(frames("clip.mp4"), frames(uninterrupted))
+    assert re.search(r"1 +33-52 +2\.06-3\.31 +0 +0, 1 +\d\.\d\d\n", run("story", "show", "clip.mp4").out)
 
 
 def test_policies_are_named_by_their_table_alone() -> None:
@@ -196,6 +202,6 @@ def test_all_policies_and_settings_are_listed(run: Run) -> None:
     listed = run("story", "policies")
     assert listed.code == 0 and all(f"\n{name} " in f"\n{listed.out}" for name in (*CHOICES, *ROWS))
     assert max(map(len, listed.out.splitlines())) <= 140
-    for arguments in ((), ("show",), ("redo",), ("policies",)):
+    for arguments in ((), ("show",), ("redo",), ("restore",), ("policies",)):
         assert run("story", *arguments, "--help").code == 0
     assert "did you mean 'show'" in run("story", "shwo").err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from bisect import bisect
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import torch
 
 from tests.contract.long_cases import COMBINED, PROMPT, EngineOf, long_request, start_run
 from videogen import Cancelled, InputError, ResumeError, Video
+from videogen.longvideo.join_seams import join_seams, seam_notes
+from videogen.longvideo.journal.job import job_folder, read_request
 from videogen.longvideo.journal.journal import Journal
 from videogen.longvideo.segment_checks import find_faults
+from videogen.metrics.seams import Seam
 
 
 def test_a_segment_with_a_visible_seam_is_rendered_again_and_the_best_attempt_is_used(
@@ -51,24 +55,92 @@ def test_a_segment_with_a_visible_seam_is_rendered_again_and_the_best_attempt_is
 
 @pytest.mark.parametrize(("name", "policy"), COMBINED)
 def test_redo_changes_one_segment_and_no_other(name: str, policy: str, engine_of: EngineOf, tmp_path: Path) -> None:
-    engine, output = engine_of(name), tmp_path / "clip.mp4"
+    """Neither in its latents nor in its frames, of which a causal decoder decodes later ones from earlier latents."""
+    engine, output = engine_of(name), tmp_path / "clip"  # a folder of PNGs, which are lossless
     request = long_request(name, policy, seed=3)
     done = engine.render_long(request, output, keep_job=True)
-    spans = [(row["first_frame"], row["latents"]) for row in done.manifest["measured"]["long"]["segments"]]
-    before = read_latents(output)
+    rows = done.manifest["measured"]["long"]["segments"]
+    before, first = read_latents(output), Video.open(output).frames
     redone = engine.redo(output, 1)
-    after = read_latents(output)
-    start = spans[0][1]
-    changed = slice(start, start + spans[1][1])
+    after, second = read_latents(output), Video.open(output).frames
+    start = rows[0]["latents"]
+    changed = slice(start, start + rows[1]["latents"])
     assert not torch.equal(before[:, :, changed], after[:, :, changed])
-    before[:, :, changed] = after[:, :, changed] = 0
-    assert torch.equal(before, after) and len(Video.open(output)) == request.frames
+    assert torch.equal(before[:, :, :start], after[:, :, :start])
+    assert torch.equal(before[:, :, changed.stop :], after[:, :, changed.stop :])
+    own = slice(rows[1]["first_frame"], [*(row["first_frame"] for row in rows[2:]), request.frames][0])
+    assert len(second) == request.frames and not np.array_equal(second[own], first[own])
+    assert np.array_equal(second[: own.start], first[: own.start])
+    assert np.array_equal(second[own.stop :], first[own.stop :])
     assert [row.get("redone", 0) for row in redone.manifest["measured"]["long"]["segments"]][:2] == [0, 1]
 
 
-def read_latents(output: Path) -> torch.Tensor:
-    from videogen.longvideo.journal.job import job_folder, read_request
+def test_versions_are_stored_and_restored_and_others_keep_their_frames(engine_of: EngineOf, tmp_path: Path) -> None:
+    engine, output = engine_of("wan-2.1"), tmp_path / "clip"
+    request = long_request("wan-2.1", "replay", frames=97, seed=3)
+    done = engine.render_long(request, output, keep_job=True)
+    starts = [*(row["first_frame"] for row in done.manifest["measured"]["long"]["segments"]), request.frames]
+    manifest = json.dumps(done.manifest["measured"], sort_keys=True)
+    shown = [Video.open(output).frames]
+    changes = [(1, None), (2, None), (1, None), (1, 0), (2, 0)]  # (segment, None: regenerated, 0: restored)
+    for segment, attempt in changes:
+        again = engine.redo(output, segment) if attempt is None else engine.restore(output, segment, attempt=attempt)
+        now, before = Video.open(output).frames, shown[-1]
+        own = slice(starts[segment], starts[segment + 1])
+        assert not np.array_equal(now[own], before[own]), (segment, attempt)
+        assert np.array_equal(np.delete(now, np.r_[own], 0), np.delete(before, np.r_[own], 0)), (segment, attempt)
+        shown.append(now)
+    assert np.array_equal(shown[-1], shown[0]) and json.dumps(again.manifest["measured"], sort_keys=True) == manifest
+    folder = job_folder(output)
+    with Journal.open(folder, read_request(folder)) as journal:
+        assert [journal.versions(index) for index in range(4)] == [[], [0, 1, 2], [0, 1], []]
+        assert journal.state(1).get("redone", 0) == 0 and torch.equal(
+            journal.read(1).latents, journal.read_version(1, 0).latents
+        )
+    engine.restore(output, 1, attempt=2)
+    assert np.array_equal(Video.open(output).frames[starts[1] : starts[2]], shown[3][starts[1] : starts[2]])
+    for call, message in (
+        (lambda: engine.restore(output, 1, attempt=7), r"segment 1 has no version 7; stored are: 0, 1, 2"),
+        (lambda: engine.restore(output, 3, attempt=1), r"segment 3 has no version 1; stored are: none"),
+        (lambda: engine.redo(output, 1, attempt=1), r"attempt=1 of segment 1 is stored already: restore it"),
+        (lambda: engine.restore(output, 99), "segment 99 is not there"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
 
+
+def test_a_segment_regenerated_before_versions_were_stored_is_the_one_that_later_ones_follow(
+    engine_of: EngineOf, tmp_path: Path
+) -> None:
+    engine, output = engine_of("wan-2.1"), tmp_path / "clip"
+    engine.render_long(long_request("wan-2.1", "replay", seed=3), output, keep_job=True)
+    engine.redo(output, 1)
+    shutil.rmtree(job_folder(output) / "versions")
+    rendered = engine.restore(output, 1, attempt=1)  # the one that is shown: the video is only written again
+    before = Video.open(output).frames
+    stop = rendered.manifest["measured"]["long"]["segments"][2]["first_frame"]
+    engine.redo(output, 1)
+    assert np.array_equal(Video.open(output).frames[stop:], before[stop:])
+    assert not np.array_equal(Video.open(output).frames[:stop], before[:stop])
+
+
+def test_a_join_that_became_visible_is_a_note() -> None:
+    calm = {"ratio": 1.0, "jerk": 1.0, "pace": 1.0, "colour_de": 0.0, "sharpness": 1.0}
+
+    def manifest(**ratios: float) -> dict[str, Any]:
+        seams = [calm | {"frame": int(frame[1:]), "ratio": ratio} for frame, ratio in ratios.items()]
+        rows = [{"first_frame": frame} for frame in (0, 20, 40)]
+        return {"measured": {"long": {"segments": rows, "report": {"seams": seams}}}}
+
+    before, after = (join_seams(manifest(**ratios), 1) for ratios in ({"f20": 1.5, "f40": 1.1}, {"f20": 1.6, "f40": 3}))
+    assert [note.partition(":")[0] for note in seam_notes(1, before, after)] == [
+        "the join at the end of segment 1, before frame 40, is visible (jump; seam ratio 3.00, was 1.10)"
+    ]
+    assert join_seams(manifest(f20=1.5), 0) == {"start": None, "end": Seam(20, 1.5, 1.0, 1.0, 0.0, 1.0)}
+    assert list(seam_notes(1, after, before)) == [] and join_seams({}, 1) == {"start": None, "end": None}
+
+
+def read_latents(output: Path) -> torch.Tensor:
     folder = job_folder(output)
     with Journal.open(folder, read_request(folder)) as journal:
         return journal.latents(0, journal.latents_done)

@@ -17,13 +17,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from videogen.core.errors import InputError
 
 _T = TypeVar("_T")
+_Decoder = TypeVar("_Decoder", bound="StreamDecoder")
 
 
 class StreamDecoder(ABC):
@@ -59,7 +60,7 @@ class StreamDecoder(ABC):
         self.given += pixels.shape[1]
         return pixels
 
-    def fork(self) -> Self:
+    def fork(self: _Decoder) -> _Decoder:
         """A second decoder at the same place of the stream, which may go on with other latents."""
         twin = copy.copy(self)
         vars(twin).update({name: _copy_state(value) for name, value in vars(self).items()})

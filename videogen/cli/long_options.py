@@ -26,7 +26,8 @@ examples:
   videogen story show story.txt                    its shots, before anything is rendered
   videogen render --story story.txt -o clip.mp4 --keep-job
   videogen story show clip.mp4                     its shots and numbered segments
-  videogen story redo 3 clip.mp4                   segment 3 with other noise, its neighbours unchanged
+  videogen story redo 3 clip.mp4                   segment 3 with other noise, all others unchanged
+  videogen story restore 3 clip.mp4                segment 3 as it was rendered first
 """
 
 
@@ -83,15 +84,24 @@ def add_story(commands: Subparsers, common: argparse.ArgumentParser, formatter: 
     )
     redo = actions.add_parser(
         "redo", help="regenerate one segment of a video", **shared,
-        description="Regenerate one segment with other noise, its neighbours unchanged, and write the video again. "
+        description="Regenerate one segment with other noise, all others unchanged, and write the video again. "
         "This needs the video's job: of a render with --keep-job, or of one that is not finished.",
     )  # fmt: skip
-    redo.add_argument(
-        "segment", type=int, metavar="SEGMENT", help="the segment's number, from 0, as `story show` prints it"
-    )
-    redo.add_argument("video", type=Path, metavar="VIDEO", help="the output file; its job is VIDEO.job")
+    restore = actions.add_parser(
+        "restore", help="show an earlier version of a regenerated segment again", **shared,
+        description="Show an earlier version of a segment again, which redo had replaced, and write the video. This "
+        "needs the video's job, in which redo stores each version.",
+    )  # fmt: skip
+    for action in (redo, restore):
+        action.add_argument(
+            "segment", type=int, metavar="SEGMENT", help="the segment's number, from 0, as `story show` prints it"
+        )
+        action.add_argument("video", type=Path, metavar="VIDEO", help="the output file; its job is VIDEO.job")
+        action.add_argument("--quiet", action="store_true", help="no progress bar")
     redo.add_argument("--attempt", type=int, metavar="N", help="which other noise, from 1 (default: the next one)")
-    redo.add_argument("--quiet", action="store_true", help="no progress bar")
+    restore.add_argument(
+        "--attempt", type=int, metavar="N", default=0, help="which version (default: 0, the one rendered first)"
+    )
     actions.add_parser(
         "policies", help="list the continuity policies", **shared,
         description="Print each policy of --continuity in one line, and the settings.",

@@ -9,6 +9,7 @@ from videogen.metrics.seams import RATIO_LIMIT, STALL_LIMIT
 
 from .inspect import motion_error
 from .report_html import grid, note, table
+from .text import attempt_label
 from .types import Json
 
 _WIDTH, _HEIGHT, _LEFT = 560, 170, 40
@@ -75,10 +76,10 @@ def _shots(story: Json) -> str:
 def _segments(rows: Sequence[Json]) -> str:
     """attempt 0 is the first one; figures of other techniques where they were used."""
     extra = [name for name in ("attention", "propagation") if any(name in row for row in rows)]
-    names = ("first_frame", "latents", "attempt")
-    cells = (
-        [i, *(row[name] for name in names), *(_figures(row.get(name)) for name in extra)] for i, row in enumerate(rows)
-    )
+    cells: list[list[object]] = []
+    for index, row in enumerate(rows):
+        figures = (_figures(row.get(name)) for name in extra)
+        cells.append([index, row["first_frame"], row["latents"], attempt_label(row), *figures])
     return grid(("segment", "first frame", "latents", "attempt", *extra), cells)
 
 

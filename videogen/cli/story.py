@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError
 from videogen.core.logs import adopt_third_parties
+from videogen.longvideo.journal.job import job_folder
 from videogen.request.continuity import AUTO, MEASURED, OFF
 from videogen.request.continuity_noise import NOISES
 from videogen.request.continuity_policies import (
@@ -27,7 +28,7 @@ from . import long_video
 from .jobs import count_done, output_of, read_job
 from .progress import Bar
 from .render import load_engine
-from .text import printable
+from .text import attempt_label, printable
 from .types import Json
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ SETTINGS = {
 def run(options: argparse.Namespace) -> int:
     if options.action == "policies":
         _print_policies()
-    elif options.action == "redo":
-        _redo(options)
+    elif options.action in ("redo", "restore"):
+        _change_segment(options)
     else:
         _show(options.what)
     return 0
@@ -94,22 +95,24 @@ def _show(path: Path) -> None:
         return _print_shots(read_story(path))
     if output.exists():
         request, segments, footer = _read_video(output)
-        state = "attempt"
+        state: tuple[str, ...] = ("attempt", "stored attempts", "seam ratio")
     else:
         request, segments, footer = _read_unfinished(output)
-        state = "state"
+        state = ("state",)
     story = request["story"]
     if story is None:
         print(f"one prompt: {printable(request['prompt'])}")
     else:
         _print_shots(story if isinstance(story, Timeline) else Timeline.from_dict(story))
     print()
-    _print_table(("segment", "frames", "seconds", state), segments)
+    _print_table(("segment", "frames", "seconds", *state), segments)
     print(f"\n{footer}")
 
 
 def _read_video(output: Path) -> tuple[Json, list[Sequence[str]], str]:
     """A finished video's request, its segments' rows, and what can be done with its job."""
+    from videogen.longvideo.join_seams import join_seams
+    from videogen.longvideo.journal.versions import list_versions
     from videogen.media.metadata import read_manifest
 
     manifest = read_manifest(output)
@@ -120,7 +123,12 @@ def _read_video(output: Path) -> tuple[Json, list[Sequence[str]], str]:
         raise InputError(f"{output} is a single clip without segments; see videogen inspect {output}")
     rows, request = long["segments"], manifest["request"]
     starts = [row["first_frame"] for row in rows]
-    segments = [_segment_row(index, starts, request, str(row["attempt"])) for index, row in enumerate(rows)]
+    segments = []
+    for index, row in enumerate(rows):
+        stored = ", ".join(map(str, list_versions(job_folder(output), index)))
+        seam = join_seams(manifest, index)["start"]
+        ratio = "" if seam is None else f"{seam.ratio:.2f}"
+        segments.append(_segment_row(index, starts, request, attempt_label(row), stored, ratio))
     if count_done(output) is not None:
         return request, segments, f"to regenerate one with other noise: videogen story redo SEGMENT {output}"
     return request, segments, "its job was deleted: to regenerate single segments, render with --keep-job"
@@ -145,10 +153,10 @@ def _read_unfinished(output: Path) -> tuple[Json, list[Sequence[str]], str]:
     return stored, rows, f"{done} of {len(segments)} segments are done; to resume: {command}"
 
 
-def _segment_row(index: int, starts: list[int], request: Json, state: str) -> Sequence[str]:
+def _segment_row(index: int, starts: list[int], request: Json, *state: str) -> Sequence[str]:
     stop = starts[index + 1] if index + 1 < len(starts) else request["frames"]
     times = f"{starts[index] / request['fps']:.2f}-{stop / request['fps']:.2f}"
-    return str(index), f"{starts[index]}-{stop - 1}", times, state
+    return str(index), f"{starts[index]}-{stop - 1}", times, *state
 
 
 def _print_shots(story: Timeline) -> None:
@@ -171,7 +179,8 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _redo(options: argparse.Namespace) -> None:
+def _change_segment(options: argparse.Namespace) -> None:
+    """Regenerate a segment, or restore an earlier version of it."""
     output = output_of(options.video)
     request, _ = read_job(output)
     done = count_done(output) or 0
@@ -181,13 +190,15 @@ def _redo(options: argparse.Namespace) -> None:
             f"segment {options.segment} is not among those that are done ({valid}); "
             f"videogen story show {output} lists them"
         )
-    if options.attempt is not None and options.attempt < 1:
-        raise InputError(f"attempt={options.attempt} must be 1 or more")
+    regenerate = options.action == "redo"
+    if options.attempt is not None and options.attempt < (least := 1 if regenerate else 0):
+        raise InputError(f"attempt={options.attempt} must be {least} or more")
     bar = Bar(visible=not options.quiet)
     try:
         bar.stage("load")
         engine = load_engine(request, verbose=options.verbose)
-        video = engine.redo(output, options.segment, attempt=options.attempt, progress=bar)
+        change = engine.redo if regenerate else engine.restore
+        video = change(output, options.segment, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:
         stop.args = (
             f"{output} is unchanged; if the segment was finished, videogen render --resume {output} --overwrite "
@@ -200,8 +211,14 @@ def _redo(options: argparse.Namespace) -> None:
     if not options.quiet:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
-        row = video.manifest["measured"]["long"]["segments"][options.segment]
-        print(
-            f"segment {options.segment} regenerated, attempt {row['redone']}, from frame {row['first_frame']}",
-            file=sys.stderr,
-        )
+        print(_describe_change(video.manifest, options.segment, regenerate), file=sys.stderr)
+
+
+def _describe_change(manifest: Json, index: int, regenerated: bool) -> str:
+    from videogen.longvideo.join_seams import join_seams
+
+    row = manifest["measured"]["long"]["segments"][index]
+    change = "regenerated" if regenerated else "restored"
+    seams = [f"{seam.ratio:.2f} at its {name}" for name, seam in join_seams(manifest, index).items() if seam]
+    ratios = f"; seam ratio {', '.join(seams)}" if seams else ""
+    return f"segment {index} {change}, attempt {row.get('redone', 0)}, from frame {row['first_frame']}{ratios}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .types import Json
+
 
 def printable(value: object) -> str:
     """A value in one line; control characters, which could move the cursor or colour the screen, are escaped."""
@@ -11,3 +13,8 @@ def printable(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 frame`, `2 frames`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def attempt_label(segment: Json) -> str:
+    """Which attempt at a segment a video shows, from the segment's row in its manifest."""
+    return f"redo {segment['redone']}" if segment.get("redone") else str(segment["attempt"])

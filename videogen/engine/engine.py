@@ -15,7 +15,7 @@ from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.longvideo.policy_trial import choose_policy
-from videogen.longvideo.redo import redo
+from videogen.longvideo.redo import redo, restore
 from videogen.longvideo.render import LongVideo, build_manifest, render_long
 from videogen.longvideo.run import LongRun
 from videogen.media.video import Video
@@ -173,6 +173,24 @@ class Engine:
         """
         try:
             return redo(self.backbone, output, segment, attempt=attempt, progress=progress)
+        finally:
+            self.backbone.release()
+
+    def restore(
+        self,
+        output: str | PathLike[str],
+        segment: int,
+        *,
+        attempt: int = 0,
+        progress: ProgressCallback | None = None,
+    ) -> LongVideo:
+        """Show an earlier version of a regenerated segment again, and write the file.
+
+        output: the video's file, whose job was retained; segment: from 0; attempt: which version, 0 for the one that
+        was rendered first. Raises as `redo`; InputError where that version is not stored.
+        """
+        try:
+            return restore(self.backbone, output, segment, attempt=attempt, progress=progress)
         finally:
             self.backbone.release()
 

@@ -1,5 +1,5 @@
-"""Versions of segments in a decode: which latents each version is decoded after, so that regenerating one segment leaves
-the frames of all others as they were.
+"""Versions of a scene's segments: which latents each is decoded after, so that regenerating one segment leaves the
+frames of all others as they were.
 
 A causal decoder's frames depend on the latents before them. So a version of a segment is always decoded after the
 versions that preceded it when it was rendered (its *chain*), not after those that the video shows now.
@@ -63,9 +63,8 @@ class SceneVersions:
         """The versions that the shown version of the scene's segment `number` was rendered after."""
         assert self.journal is not None
         follows = dict(self.journal.state(self.segments[number].index).get("follows", ()))
-        return tuple(
-            self._available(segment.index, follows.get(segment.index, 0)) for segment in self.segments[:number]
-        )
+        before = (segment.index for segment in self.segments[:number])
+        return tuple(self._available(index, follows.get(index, 0)) for index in before)
 
     def _available(self, index: int, version: int) -> int:
         """The version, or the oldest one where an earlier version of this program did not store it."""
