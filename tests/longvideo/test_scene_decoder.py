@@ -1,4 +1,4 @@
-"""Decoding of a scene with versions of its segments: shown frames in order, each after the chain it was rendered after."""
+"""Decoding of a scene whose segments have versions: shown frames in order, each from the chain it was rendered after."""
 
 from __future__ import annotations
 
