@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from bisect import bisect
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_a_finished_render_of_an_earlier_version_is_not_rendered_again(engine_of
         assert stored["attention"].pop("policy") == "window" and stored.pop("first_frame") is None
         stored["attention"]["window"], stored["motion_picture"] = True, None
     job.write_bytes(seal(sealed))
-    retag(output, encode(manifest), engine.backbone.defaults.fps)
+    retag(output, encode(manifest), Fraction(engine.backbone.defaults.fps))
     assert engine.render_long(request, output).notes == ("the video was already complete",)
 
 

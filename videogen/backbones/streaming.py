@@ -61,7 +61,7 @@ class StreamDecoder(ABC):
         return pixels
 
     def fork(self: _Decoder) -> _Decoder:
-        """A second decoder at the same place of the stream, which may go on with other latents."""
+        """A second decoder at the same place of the stream, which may continue with other latents."""
         twin = copy.copy(self)
         vars(twin).update({name: _copy_state(value) for name, value in vars(self).items()})
         return twin

@@ -1,4 +1,4 @@
-"""Decoder of one scene whose segments may have several versions: the shown frames in order, each from its own chain.
+"""Decoder of one scene whose segments may have several versions: the current frames in order, each from its own chain.
 
 A chain is decoded by a stream decoder of its own from the segment on at which it differs from the others; until then
 they share one. A scene of which nothing was regenerated has one chain, and one decoder.
@@ -17,8 +17,8 @@ from .segment_versions import Chain
 
 
 @dataclass
-class _Shown:
-    """The frames of a segment as it is shown: start to stop of the scene's. decoded: those that were decoded."""
+class _CurrentSegment:
+    """The frames of a segment as it is current: start to stop of the scene's. decoded: those that were decoded."""
 
     chain: Chain
     start: int
@@ -31,18 +31,19 @@ class _Shown:
 
 
 class SceneDecoder:
-    """decoder: a new one; chains: of each segment as it is shown, itself included; ends: the scene's frame with which
+    """decoder: a new one; chains: of each segment as it is current, itself included; ends: the scene's frame with which
     each segment ends."""
 
     def __init__(self, decoder: StreamDecoder, chains: Sequence[Chain], ends: Sequence[int]) -> None:
         self._decoders: dict[Chain, StreamDecoder] = {(): decoder}
         self._chains = list(chains)
-        self._shown = [
-            _Shown(chain, start, stop) for chain, start, stop in zip(chains, (0, *ends[:-1]), ends, strict=True)
+        self._current = [
+            _CurrentSegment(chain, start, stop)
+            for chain, start, stop in zip(chains, (0, *ends[:-1]), ends, strict=True)
         ]
 
     def push(self, latents: Callable[[int], torch.Tensor]) -> torch.Tensor | None:
-        """The shown frames that are final with the next segment, [1, frames, h, w, 3]; None: there are none yet.
+        """The current frames that are final with the next segment, [1, frames, h, w, 3]; None: there are none yet.
 
         latents: of a version of that segment, on the decoder's device.
         """
@@ -77,20 +78,20 @@ class SceneDecoder:
     def _collect(self, chain: Chain, start: int, pixels: torch.Tensor) -> None:
         """Add frames of a chain, from the scene's frame `start` on, to the segments that show them."""
         stop = start + pixels.shape[1]
-        for shown in self._shown:
-            first, last = shown.next_frame, min(stop, shown.stop)
-            if chain[: len(shown.chain)] == shown.chain and start <= first < last:
-                shown.decoded.append(pixels[:, first - start : last - start])
+        for current in self._current:
+            first, last = current.next_frame, min(stop, current.stop)
+            if chain[: len(current.chain)] == current.chain and start <= first < last:
+                current.decoded.append(pixels[:, first - start : last - start])
 
     def _ready(self) -> torch.Tensor | None:
         """The next frames in the scene's order, as far as they were decoded."""
         found: list[torch.Tensor] = []
-        while self._shown:
-            shown = self._shown[0]
-            shown.start, taken = shown.next_frame, shown.decoded
-            shown.decoded = []
+        while self._current:
+            current = self._current[0]
+            current.start, taken = current.next_frame, current.decoded
+            current.decoded = []
             found += taken
-            if shown.start < shown.stop:
+            if current.start < current.stop:
                 break
-            self._shown.pop(0)
+            self._current.pop(0)
         return torch.cat(found, 1) if found else None

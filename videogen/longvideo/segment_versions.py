@@ -34,33 +34,33 @@ class SceneVersions:
         return cls([one for one in segments if one.scene.index == segment.scene.index], journal)
 
     @property
-    def shown(self) -> Chain:
+    def current(self) -> Chain:
         """Which version of each segment the video shows."""
-        return tuple(self._shown(segment.index) for segment in self.segments)
+        return tuple(self._current(segment.index) for segment in self.segments)
 
     def chains(self) -> list[Chain]:
-        """The chain of each segment as it is shown, itself included. Segments that are still to come continue those
-        that are shown."""
+        """The chain of each segment as it is current, itself included. Segments that are still to come continue those
+        that are current."""
         return [
-            (*self._before(number), version) if self._is_done(segment.index) else self.shown[: number + 1]
-            for number, (segment, version) in enumerate(zip(self.segments, self.shown, strict=True))
+            (*self._before(number), version) if self._is_done(segment.index) else self.current[: number + 1]
+            for number, (segment, version) in enumerate(zip(self.segments, self.current, strict=True))
         ]
 
     def follows(self, index: int) -> dict[str, Any]:
         """What the state of a segment that is rendered now records of the regenerated ones before it: pairs of index
         and version; nothing where there are none."""
-        before = [(segment.index, self._shown(segment.index)) for segment in self.segments if segment.index < index]
+        before = [(segment.index, self._current(segment.index)) for segment in self.segments if segment.index < index]
         found = [[at, version] for at, version in before if version]
         return {"follows": found} if found else {}
 
-    def latents(self, index: int, version: int, shown: SegmentRecord) -> torch.Tensor:
-        """The latents of a version of a segment, of which `shown` is the one in the video."""
-        if self.journal is None or version == self._shown(index):
-            return shown.latents
+    def latents(self, index: int, version: int, current: SegmentRecord) -> torch.Tensor:
+        """The latents of a version of a segment, of which `current` is the one in the video."""
+        if self.journal is None or version == self._current(index):
+            return current.latents
         return self.journal.read_version(index, version).latents
 
     def _before(self, number: int) -> Chain:
-        """The versions that the shown version of the scene's segment `number` was rendered after."""
+        """The versions that the current version of the scene's segment `number` was rendered after."""
         assert self.journal is not None
         follows = dict(self.journal.state(self.segments[number].index).get("follows", ()))
         before = (segment.index for segment in self.segments[:number])
@@ -69,10 +69,10 @@ class SceneVersions:
     def _available(self, index: int, version: int) -> int:
         """The version, or the oldest one where an earlier version of this program did not store it."""
         assert self.journal is not None
-        stored = {*self.journal.versions(index), self._shown(index)}
+        stored = {*self.journal.versions(index), self._current(index)}
         return version if version in stored else min(stored)
 
-    def _shown(self, index: int) -> int:
+    def _current(self, index: int) -> int:
         return int(self.journal.state(index).get("redone", 0)) if self.journal and self._is_done(index) else 0
 
     def _is_done(self, index: int) -> bool:

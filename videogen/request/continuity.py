@@ -81,7 +81,7 @@ class Continuity:
             )
         for name, unset in _unset_values(self.row).items():
             if name not in self.row.configurable and getattr(self, name) not in unset:
-                raise _not_an_option(name, getattr(self, name), self.row)
+                raise InputError(_not_a_setting(name, getattr(self, name), self.row))
         if self.refresh and not self.noise_row.refreshes:
             refreshing = " and ".join(row.name for row in NOISES.values() if row.refreshes)
             raise InputError(
@@ -108,7 +108,7 @@ class Continuity:
                 raise InputError(f"continuity {spec!r}: {setting!r} is not name=value, such as {name}:overlap=4")
             key = CONTINUITY_KEYS.get(key.strip(), key.strip())
             if key in _unset_values(row) and key not in row.configurable:
-                raise _not_an_option(key, value.strip(), row)
+                raise InputError(_not_a_setting(key, value.strip(), row))
             values[key] = _number(value.strip())
         return cls.from_dict(values)
 
@@ -201,11 +201,9 @@ def _unset_values(row: PolicyRow) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _not_an_option(name: str, value: object, row: PolicyRow) -> InputError:
+def _not_a_setting(name: str, value: object, row: PolicyRow) -> str:
     takers = [other.name for other in POLICIES.values() if name in other.configurable]
-    return InputError(
-        f"continuity: {name}={value} is a setting of {' and '.join(takers)}, not of {row.name}; leave it out"
-    )
+    return f"continuity: {name}={value} is a setting of {' and '.join(takers)}, not of {row.name}; leave it out"
 
 
 def _number(text: str) -> int | float | str:

@@ -122,11 +122,10 @@ def test_a_job_from_before_attention_policies_had_names_is_resumed(tmp_path: Pat
 
 
 _EARLIER, _PRESENT = next(iter(SPRITE_KEYS.items()))
-_SPRITE = {"kind": "cut_drag", "sprites": [{"path": [[1, 2], [3, 4]]}]}
 
 
 def _with_image(key: str) -> dict[str, Any]:
-    return {**_SPRITE, "sprites": [{**_SPRITE["sprites"][0], key: "ball.png"}]}  # type: ignore[index]
+    return {"kind": "cut_drag", "sprites": [{"path": [[1, 2], [3, 4]], key: "ball.png"}]}
 
 
 @pytest.mark.parametrize(

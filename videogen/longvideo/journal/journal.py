@@ -120,7 +120,7 @@ class Journal:
             record = read_version(self.folder, index, number, self._request)
         except DamagedError as error:
             raise ResumeError(
-                f"version {number} of segment {index} in {self.folder} is damaged ({error}); to go on without it, "
+                f"version {number} of segment {index} in {self.folder} is damaged ({error}); to do without it, "
                 f"delete {self.folder / VERSIONS_FOLDER / str(number)}"
             ) from error
         if record is None:
