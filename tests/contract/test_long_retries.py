@@ -82,16 +82,16 @@ def test_versions_are_stored_and_restored_and_others_keep_their_frames(engine_of
     done = engine.render_long(request, output, keep_job=True)
     starts = [*(row["first_frame"] for row in done.manifest["measured"]["long"]["segments"]), request.frames]
     manifest = json.dumps(done.manifest["measured"], sort_keys=True)
-    shown = [Video.open(output).frames]
+    videos = [Video.open(output).frames]
     changes = [(1, None), (2, None), (1, None), (1, 0), (2, 0)]  # (segment, None: regenerated, 0: restored)
     for segment, attempt in changes:
         again = engine.redo(output, segment) if attempt is None else engine.restore(output, segment, attempt=attempt)
-        now, before = Video.open(output).frames, shown[-1]
+        now, before = Video.open(output).frames, videos[-1]
         own = slice(starts[segment], starts[segment + 1])
         assert not np.array_equal(now[own], before[own]), (segment, attempt)
         assert np.array_equal(np.delete(now, np.r_[own], 0), np.delete(before, np.r_[own], 0)), (segment, attempt)
-        shown.append(now)
-    assert np.array_equal(shown[-1], shown[0]) and json.dumps(again.manifest["measured"], sort_keys=True) == manifest
+        videos.append(now)
+    assert np.array_equal(videos[-1], videos[0]) and json.dumps(again.manifest["measured"], sort_keys=True) == manifest
     folder = job_folder(output)
     with Journal.open(folder, read_request(folder)) as journal:
         assert [journal.versions(index) for index in range(4)] == [[], [0, 1, 2], [0, 1], []]
@@ -99,7 +99,7 @@ def test_versions_are_stored_and_restored_and_others_keep_their_frames(engine_of
             journal.read(1).latents, journal.read_version(1, 0).latents
         )
     engine.restore(output, 1, attempt=2)
-    assert np.array_equal(Video.open(output).frames[starts[1] : starts[2]], shown[3][starts[1] : starts[2]])
+    assert np.array_equal(Video.open(output).frames[starts[1] : starts[2]], videos[3][starts[1] : starts[2]])
     for call, message in (
         (lambda: engine.restore(output, 1, attempt=7), r"segment 1 has no version 7; stored are: 0, 1, 2"),
         (lambda: engine.restore(output, 3, attempt=1), r"segment 3 has no version 1; stored are: none"),
@@ -117,7 +117,7 @@ def test_a_segment_regenerated_before_versions_were_stored_is_the_one_that_later
     engine.render_long(long_request("wan-2.1", "replay", seed=3), output, keep_job=True)
     engine.redo(output, 1)
     shutil.rmtree(job_folder(output) / "versions")
-    rendered = engine.restore(output, 1, attempt=1)  # the one that is shown: the video is only written again
+    rendered = engine.restore(output, 1, attempt=1)  # the current one: the video is only written again
     before = Video.open(output).frames
     stop = rendered.manifest["measured"]["long"]["segments"][2]["first_frame"]
     engine.redo(output, 1)
