@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from .attaching import AttentionSnapshot, Handle, attach
+    from .attaching import AttentionSnapshot, Handle, attach, detach
     from .blockmap import BlockMap, Forced
     from .config import SparseAttention
     from .lse import error_bound, merge
@@ -43,6 +43,7 @@ _HOMES = {
     "SparseAttention": "config",
     "TokenGrid": "order",
     "attach": "attaching",
+    "detach": "attaching",
     "audit_map": "searching",
     "block_mass": "mass",
     "error_bound": "lse",
@@ -69,6 +70,7 @@ __all__ = [
     "SparseAttention",
     "TokenGrid",
     "attach",
+    "detach",
     "audit_map",
     "block_mass",
     "error_bound",

@@ -21,9 +21,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from videogen.core.attachment import HookAttachment, check_free, check_not_compiled
+from videogen.core.attachment import HookAttachment, attachments_on, check_free, check_not_compiled, close_handles
 from videogen.core.denoisers import count_steps, find_denoisers, find_scheduler
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.step_counter import StepCounter
 
 from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
@@ -47,8 +47,9 @@ def attach(
     target: a diffusers model (any module with attention processors) or a pipeline. config: a configuration or its spec,
     such as `adaptive`. steps: of a run; None: read from the pipeline's scheduler. Needed for a bare model if the
     configuration depends on fractions of the steps. grid: where the video's tokens lie; None: read from the model's
-    input. The handle is also a context manager. Compile, copy or save a model before or after, not while it is
-    attached. Raises InputError.
+    input. The handle is also a context manager. Copy or save a model before or after, not while it is attached; compile
+    it while it is attached. Raises InputError; the first call of a model raises UnsupportedError if none of its
+    attention can be made sparse.
     """
     if isinstance(config, str):
         config = SparseAttention.parse(config)
@@ -59,6 +60,14 @@ def attach(
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise InputError(f"steps={steps!r} must be an integer above 0")
     return Handle(target, config or SparseAttention(), steps, grid)
+
+
+def detach(target: Any) -> bool:
+    """Remove sparse attention from a model or pipeline, also where its handle was lost. Returns whether there was any.
+
+    Raises InputError for what is no model or pipeline.
+    """
+    return bool(close_handles(find_denoisers(target).values(), _AttachedModel.kind))
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Handle:
         models = _attending_denoisers(target)
         for model in models.values():
             check_free(model, _AttachedModel)
-            check_not_compiled(model)
+            check_not_compiled(model, [module for _, module in _attention_modules(model)])
         if steps is None and find_scheduler(target) is None and config.needs_steps:
             raise InputError(
                 "this configuration depends on fractions of the steps, which a bare model cannot know; "
@@ -102,9 +111,10 @@ class Handle:
 
         Calls of several windows are separate branches. visible_frames: latent frames of the model's input, single
         ones and ranges [start, stop), whose tokens every query sees. A call in which their place is unknown stays
-        dense. Raises InputError.
+        dense. Raises InputError, also if no model was called in this block.
         """
         context = StepContext(step, self.steps, branch, check_frames(visible_frames))
+        calls = self._model_calls()
         for model in self._models:
             model.given_context = context
         try:
@@ -112,6 +122,14 @@ class Handle:
         finally:
             for model in self._models:
                 model.given_context = None
+        if self._model_calls() == calls:
+            raise InputError(
+                f"no attached model was called at step {step} ({branch}); call the model itself, not a copy or code "
+                "that was compiled from it before attach()"
+            )
+
+    def _model_calls(self) -> int:
+        return sum(model.calls for model in self._models)
 
     def count_call(self, timestep: float | None, shape: tuple[int, ...] | None) -> StepContext:
         """The step and branch of a model call at this timestep, with latents of this shape."""
@@ -161,7 +179,10 @@ class Handle:
 
     def report(self) -> dict[str, Any]:
         """What was promised and reached, by layer and step, for a manifest."""
-        untouched = {name: layer.untouched for name, layer in self._layers().items() if layer.untouched}
+        untouched = {
+            name: why for model in self._models for name, layer in model.layers.items()
+            if (why := layer.untouched or (layer.idle if model.calls else ""))
+        }  # fmt: skip
         return summarize(self.config, self.records, untouched)
 
     def close(self) -> None:
@@ -201,7 +222,8 @@ class _AttachedModel(HookAttachment):
     def __init__(self, name: str, model: nn.Module, handle: Handle, grid: TokenGrid | None) -> None:
         self.given_context: StepContext | None = None
         self.layers: dict[str, _AttachedLayer] = {}
-        self._handle, self._model, self._given_grid = handle, model, grid
+        self.handle, self._given_grid, self.calls = handle, grid, 0
+        self._checked = False  # whether a call has shown that there is attention to make sparse
         self._grid: TokenGrid | None = None
         self._batch = 0  # of the latents; 0: unknown
         self._context = StepContext(0, None, "0")
@@ -213,26 +235,50 @@ class _AttachedModel(HookAttachment):
 
     @property
     def config(self) -> SparseAttention:
-        return self._handle.config
+        return self.handle.config
 
     def _register_hooks(self, module: nn.Module) -> list[RemovableHandle]:
-        return [module.register_forward_pre_hook(self._enter, with_kwargs=True)]
+        return [
+            module.register_forward_pre_hook(self._enter, with_kwargs=True),
+            module.register_forward_hook(self._leave),
+        ]
 
     def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.calls += 1
         values = self._signature.bind_partial(*args, **kwargs).arguments
         latents = next((x for x in values.values() if isinstance(x, torch.Tensor) and x.ndim == 5), None)
         timestep = values.get("timestep", values.get("timesteps"))
         if self.given_context is None:
             value = None if timestep is None else float(torch.as_tensor(timestep).max())
-            self._context = self._handle.count_call(value, None if latents is None else tuple(latents.shape))
+            self._context = self.handle.count_call(value, None if latents is None else tuple(latents.shape))
         else:
             self._context = self.given_context
-        self._grid = self._given_grid or guess_grid(self._model, latents)
+        self._grid = self._given_grid or guess_grid(self._module, latents)
         self._batch = 0 if latents is None else latents.shape[0]
         if self._context.visible_frames:
-            check_within(self._context.visible_frames, frames_per_token(self._model), self._grid)
+            check_within(self._context.visible_frames, frames_per_token(self._module), self._grid)
         for layer in self.layers.values():
             layer.ordinal = 0
+
+    def _leave(self, model: nn.Module, *_: Any) -> None:
+        """After the first call, check that there is self-attention to make sparse."""
+        layers = self.layers.values()
+        if self._checked or any(layer.has_attended for layer in layers):
+            self._checked = True
+            return
+        name = type(model).__name__
+        if any(layer.has_run for layer in layers):
+            raise UnsupportedError(
+                f"none of the {len(layers)} attention layers of {name} calls torch's scaled_dot_product_attention for "
+                "self-attention (it is linear, or its processors call another library), so nothing can be made sparse; "
+                "set the default processors, or leave sparse attention out"
+            )
+        skips = any(not isinstance(other, HookAttachment) for other in attachments_on(model))
+        if not skips and not getattr(model, "is_cache_enabled", False):
+            raise UnsupportedError(
+                f"none of the {len(layers)} attention layers of {name} ran through its hooks, as it runs code that was "
+                "compiled before; attach first, then compile"
+            )
 
     def attend(self, layer: _AttachedLayer, call: LayerCall, text: int) -> Any:
         """A call that may become sparse. text: tokens of the module's text input in its sequence."""
@@ -241,19 +287,19 @@ class _AttachedModel(HookAttachment):
         frames = self._context.visible_frames
         visible: Spans | None = ()
         if frames and not is_per_frame(self._grid, self._batch, call.query):
-            visible = frame_tokens(frames, frames_per_token(self._model), self._grid, grid)
+            visible = frame_tokens(frames, frames_per_token(self._module), self._grid, grid)
         call = replace(call, grid=grid, ordinal=layer.ordinal)
         layer.ordinal += 1
         if visible is None:
             self.refuse(layer, tokens, "the tokens of visible_frames are unknown; give attach(..., grid=)")
             return call.dense()
         out, record = layer.attention.attend(self._context, replace(call, visible=visible))
-        self._handle.record(record)
+        self.handle.record(record)
         return out
 
     def refuse(self, layer: _AttachedLayer, tokens: int, why: str) -> None:
         """Record a call of self-attention that stays dense: it is part of the report all the same."""
-        self._handle.record(layer.attention.refuse(self._context, tokens, why))
+        self.handle.record(layer.attention.refuse(self._context, tokens, why))
 
     def close(self) -> None:
         self.detach()
@@ -261,26 +307,39 @@ class _AttachedModel(HookAttachment):
             layer.detach()
 
 
-class _AttachedLayer(HookAttachment, TorchFunctionMode):
-    """One attention module. As a function mode it is on only while that module's forward runs.
+class _AttentionMode(TorchFunctionMode):
+    """Gives the calls of `scaled_dot_product_attention` to `answer(func, args, kwargs)`."""
+
+    def __init__(self, answer: Callable[[Any, Any, Any], Any]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._answer(func, args, kwargs or {}) if func is _SDPA else func(*args, **(kwargs or {}))
+
+
+class _AttachedLayer(HookAttachment):
+    """One attention module, whose calls of attention are intercepted only while its forward runs.
 
     untouched: why the module is not self-attention of the video; empty where it is. ordinal: of the next call within
-    this forward pass of the model.
+    this forward pass of the model. has_run: whether the module was ever called; has_attended: whether it called softmax
+    self-attention, or was too short to look.
     """
 
     kind: ClassVar[str] = "sparse attention"
 
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
-        TorchFunctionMode.__init__(self)
         self.attention, self.ordinal = AttentionLayer(name, owner.config), 0
         self.untouched = (
             "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
         )
         self.processor_name = type(module.processor).__name__
+        self.has_run = self.has_attended = False
         self._owner, self._text, self._video = owner, 0, 0
         self._signature = inspect.signature(module.forward)
         self._restore_backend: Callable[[], None] | None = None
-        HookAttachment.__init__(self, module)
+        self._mode = _AttentionMode(self._answer)
+        super().__init__(module)
 
     def _register_hooks(self, module: nn.Module) -> list[RemovableHandle]:
         return [
@@ -293,27 +352,35 @@ class _AttachedLayer(HookAttachment, TorchFunctionMode):
         hidden, text = values.get("hidden_states"), values.get("encoder_hidden_states")
         self._video = hidden.shape[1] if isinstance(hidden, torch.Tensor) and hidden.ndim == 3 else 0
         self._text = text.shape[1] if isinstance(text, torch.Tensor) and text.ndim == 3 else 0
-        if not self.untouched and not 0 < self._video + self._text < self._owner.config.min_length:
-            self._restore_backend = _use_native_backend(module)
-        self.__enter__()
+        self.has_run = True
+        if not self.untouched:
+            if 0 < self._video + self._text < self._owner.config.min_length:
+                self.has_attended = True
+            else:
+                self._restore_backend = _use_native_backend(module)
+        self._mode.__enter__()
+
+    @property
+    def idle(self) -> str:
+        """Why there was nothing to make sparse so far; empty where there was."""
+        if self.has_attended:
+            return ""
+        return "no softmax self-attention" if self.has_run else "was not called"
 
     def _end(self, *_: Any) -> None:
-        self.__exit__(None, None, None)
+        self._mode.__exit__(None, None, None)
         if self._restore_backend is not None:
             self._restore_backend()
             self._restore_backend = None
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not _SDPA:
-            return func(*args, **kwargs)
+    def _answer(self, func: Any, args: Any, kwargs: Any) -> Any:
         call = {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
         query, key = call["query"], call["key"]
         if query.ndim != 4 or query.shape[2] != key.shape[2]:
             self.untouched = self.untouched or "cross-attention"
         if self.untouched:
             return func(*args, **kwargs)
-        tokens = query.shape[2]
+        tokens, self.has_attended = query.shape[2], True
         if why := self._refusal(call):
             self._owner.refuse(self, tokens, why)
             return func(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from diffusers import WanTransformer3DModel
 from torch import nn
 
 from videogen import InputError, UnsupportedError
-from videogen.attention import SparseAttention, attach
+from videogen.attention import SparseAttention, attach, detach
 from videogen.attention.policies.adaspa import AdaSpaPolicy
 
 TOKENS = 4 * 8 * 8
@@ -324,3 +325,75 @@ def test_nan_propagates_as_in_the_plain_model() -> None:
     plain = call(model)
     with attach(model, small()):
         assert torch.equal(call(model).isnan(), plain.isnan()) and plain.isnan().any()
+
+
+def test_code_compiled_for_it_runs_it_after_another_instance_was_compiled() -> None:
+    """Dynamo skips guards on hooks, so that it would run the other instance's code, without them, for this one."""
+    torch._dynamo.reset()
+    other, model, x = Lone(), Lone(), torch.randn(1, 128, 32)
+    with torch.no_grad():
+        other.compile(backend="eager")
+        other(x)
+        with attach(model, small(min_length=10**4)) as handle:
+            model.compile(backend="eager")
+            model(x)
+            assert handle.report()["dense"] == {"128 tokens are fewer than min_length=10000": 1}
+
+
+def test_a_model_of_which_only_other_parts_are_compiled_is_taken() -> None:
+    model = wan(8.0)
+    for block in model.blocks:
+        block.ffn._compiled_call_impl = block.ffn._call_impl
+    with attach(model, small()) as handle:
+        call(model)
+        assert len(handle.records) == 2
+    model.blocks[1].attn1._compiled_call_impl = None
+    model.blocks[1]._compiled_call_impl = model.blocks[1]._call_impl
+    with pytest.raises(InputError, match="compiled"):
+        attach(model, small())
+
+
+class LinearAttention(LoneAttention):
+    def forward(self, hidden_states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        return hidden_states @ (hidden_states.mT @ hidden_states)
+
+
+class Both(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.softmax = LinearAttention(), LoneAttention()
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.softmax(self.linear(hidden_states, {}), {})  # type: ignore[no-any-return]
+
+
+def test_a_model_without_softmax_attention_is_refused_at_its_first_call() -> None:
+    model, x = Lone(), torch.randn(1, 128, 32)
+    model.attention = LinearAttention()
+    with attach(model, small()), pytest.raises(UnsupportedError, match="none of the 1 attention layers of Lone calls"):
+        model(x)
+    with torch.no_grad(), attach(both := Both(), small()) as handle:
+        both(x)
+        assert handle.report()["untouched"] == {"linear": "no softmax self-attention"}
+        assert handle.report()["layers"] == ["softmax"]
+
+
+def test_code_that_runs_none_of_the_attached_layers_is_an_error() -> None:
+    model, x = Lone(), torch.randn(1, 128, 32)
+    with attach(model, small()) as handle:
+        for hooks in (model.attention._forward_pre_hooks, model.attention._forward_hooks):
+            hooks.clear()  # compiled code may not look at them
+        with pytest.raises(UnsupportedError, match="attach first, then compile"):
+            model(x)
+        with pytest.raises(InputError, match="no attached model was called at step 2"), handle.at(2, "cond"):
+            Lone()(x)
+
+
+def test_a_lost_handle_is_detached_by_the_model() -> None:
+    model = wan(8.0)
+    before = footprint(model)
+    attach(model, small())
+    with pytest.raises(InputError, match=r"attached already; close\(\) that handle first, or detach\(\) the model"):
+        attach(model, small())
+    assert detach(SimpleNamespace(components={"transformer": model}))
+    assert footprint(model) == before and not detach(model)

@@ -9,6 +9,7 @@ import itertools
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from videogen.core.attachment import (
     attachments_on,
     check_free,
     check_not_compiled,
+    close_handles,
 )
 from videogen.core.errors import InputError
 
@@ -222,4 +224,41 @@ def test_a_compiled_model_is_refused(compiled: Callable[[nn.Module], nn.Module],
     model = nn.Sequential(module())
     check_not_compiled(model)
     with pytest.raises(InputError, match=f"^{name or '(Sequential|OptimizedModule)'} is compiled.*first, then compile"):
-        check_not_compiled(compiled(model), name)
+        check_not_compiled(compiled(model), name=name)
+
+
+def test_only_compiled_parts_with_a_site_in_them_are_refused() -> None:
+    model = nn.Sequential(nn.Sequential(module()), module())
+    model[0].compile(backend="eager")
+    check_not_compiled(model, [model[1]])
+    for sites in ([model[0][0]], [model[0]], None):
+        with pytest.raises(InputError, match="Sequential is compiled"):
+            check_not_compiled(model, sites)
+    model[1] = torch.compile(model[1], backend="eager")
+    with pytest.raises(InputError, match="Sequential is compiled"):
+        check_not_compiled(model, [model[1]._orig_mod])
+
+
+def test_compiled_code_runs_the_hooks_even_after_another_instance_was_compiled() -> None:
+    torch._dynamo.reset()
+    other, one, x = module(), module(), torch.ones(3)
+    other.compile(backend="eager")
+    other(x)
+    attached = Hooked(one)
+    one.compile(backend="eager")
+    one(x)
+    assert attached.calls == 1
+    attached.detach()
+    one(x), other(x)
+    assert attached.calls == 1
+
+
+def test_lost_handles_are_closed() -> None:
+    model = nn.Sequential(module(), module())
+    part, full = Doubled(model[0]), Hooked(model)
+    closed: list[str] = []
+    for attachment in (part, full):
+        attachment.handle = SimpleNamespace(close=lambda a=attachment: (a.detach(), closed.append(a.kind)))
+    Watching(model[1])  # a part of another attachment, without a handle of its own
+    assert close_handles([model], "hooks") == ["hooks"] == closed
+    assert close_handles([model]) == ["doubling"] and close_handles([model]) == []

@@ -19,15 +19,15 @@ PUBLIC = {
         """,
     "videogen.attention": """
         ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionSnapshot BlockMap
-        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid attach audit_map block_mass error_bound
-        inverse merge permutation row_mass search sparse_attention
+        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid attach audit_map block_mass detach
+        error_bound inverse merge permutation row_mass search sparse_attention
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """
         Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion
         consistent estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
-    "videogen.propagation": "EncoderPropagation PropagationHandle StepCaching attach",
+    "videogen.propagation": "EncoderPropagation PropagationHandle StepCaching attach detach",
     "videogen.schedulers": """
         AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseSchedule NoiseSource NoiseStream
         NoiseWindow SOLVERS STREAMS Solver SolverRow WarpedNoise Window Windows build_solver look_back noise_stream

@@ -11,13 +11,18 @@ import diffusers
 import pytest
 import torch
 
-from tests.attention.models import TINY
+from tests.attention.models import TINY, Tiny
 from tests.contract.families import VARIANTS
-from tests.propagation.models import Timesteps, inputs_at, run
-from videogen.core.errors import UnsupportedError
-from videogen.propagation import StepCaching, attach
+from tests.propagation.models import STEPS as STEPS_OF_RUN
+from tests.propagation.models import Timesteps, equal, inputs_at, run
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.propagation import StepCaching, attach, detach
+from videogen.propagation.library import attach_library
 
 STEPS = 8
+WAN, COSMOS, LTX2 = (
+    next(tiny for tiny in TINY if tiny.name == f"{name}Transformer3DModel") for name in ("Wan", "Cosmos", "LTX2Video")
+)
 
 
 class Stop(Exception):
@@ -178,3 +183,121 @@ def test_an_expert_switch_in_a_pipeline_is_a_key_step_whose_error_is_measured(wa
         report = handle.report()
     assert len(report["keys"]) == 2 and report["forced"] == {str(report["keys"][1]): "nothing was cached yet"}
     assert set(report["drift"]) == {str(key) for key in report["keys"]}
+
+
+def driven(tiny: Tiny, scheduler: Timesteps) -> Any:
+    return SimpleNamespace(scheduler=scheduler, components={"transformer": tiny.build()}, guidance_scale=1.0)
+
+
+UNITS: dict[str, Callable[[int], torch.Tensor]] = {
+    "the solver's timesteps": lambda step: torch.tensor([900.0 - 150 * step]),
+    "noise levels, as in Cosmos 2": lambda step: torch.tensor([0.9 - 0.15 * step]),
+    "noise levels per frame": lambda step: torch.full((1, 1, 4, 1, 1), 0.9 - 0.15 * step),
+    "one per token, as in LTX-2 with a first frame": lambda step: torch.tensor(
+        [[0.0] * 48 + [900.0 - 150 * step] * 144]
+    ),
+}
+
+
+@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
+def test_steps_are_found_in_whatever_units_the_model_is_given_them(units: Callable[[int], torch.Tensor]) -> None:
+    """A second run, with the same timesteps as another tensor, begins anew."""
+    pipeline = driven(COSMOS, Timesteps())
+    model = pipeline.components["transformer"]
+    model.forward = lambda hidden_states, timestep, **_: (hidden_states * timestep.max(),)
+    with attach(pipeline, StepCaching(keys=(0, 3))) as handle, torch.inference_mode():
+        for _ in range(2):
+            pipeline.scheduler.timesteps = pipeline.scheduler.timesteps.clone()
+            for step in range(STEPS_OF_RUN):
+                model(**inputs_at(COSMOS, step) | {"timestep": units(step)})
+            assert handle.report()["keys"] == [0, 3] and handle.report()["steps"] == STEPS_OF_RUN
+
+
+def test_no_error_is_promised_at_noise_levels_that_are_not_known() -> None:
+    """Cosmos 2 sets flow sigmas up to 80, at which 1 - sigma is no weight of the clean latents."""
+    scheduler = Timesteps()
+    scheduler.config["prediction_type"] = "flow_prediction"
+    scheduler.sigmas = torch.tensor([80.0, 40.0, 8.0, 1.0, 0.1, 0.0])  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="max_error needs each step's noise"):
+        attach(driven(COSMOS, scheduler), "max_error:0.1")
+
+
+def test_latents_of_sound_and_noise_levels_change_at_each_step() -> None:
+    """LTX-2: they are no conditions whose change would make every step a key step."""
+    pipeline = driven(LTX2, Timesteps())
+    model = pipeline.components["transformer"]
+    with attach(pipeline, "every:2") as handle, torch.inference_mode():
+        for step in range(STEPS_OF_RUN):
+            given = inputs_at(LTX2, step)
+            model(**given | {
+                "audio_hidden_states": given["audio_hidden_states"] * (1 - 0.1 * step), "sigma": given["timestep"],
+                "audio_timestep": given["timestep"],
+            })  # fmt: skip
+        assert handle.report()["keys"] == [0, 2, 4]
+
+
+def test_conditions_that_change_at_every_step_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = driven(COSMOS, Timesteps())
+    with attach(pipeline, "every:2"), torch.inference_mode(), caplog.at_level("WARNING", "videogen.propagation"):
+        for step in range(STEPS_OF_RUN):
+            given = inputs_at(COSMOS, step)
+            pipeline.components["transformer"](
+                **given | {"encoder_hidden_states": given["encoder_hidden_states"] + step}
+            )
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing is propagated: encoder_hidden_states of the model differ from step to step, and every such step is "
+        "evaluated; give the same values at each step, or leave propagation out"
+    ]
+
+
+def test_a_cache_that_is_enabled_later_is_an_error() -> None:
+    from diffusers import FirstBlockCacheConfig
+    from diffusers.hooks import apply_first_block_cache
+
+    model = WAN.build()
+    config = FirstBlockCacheConfig(threshold=0.1)
+    for enable in (model.enable_cache, lambda config: apply_first_block_cache(model, config)):
+        with attach(model, "every:2") as handle, handle.at(0, "cond"):
+            enable(config)
+            with pytest.raises(InputError, match="enabled after propagation was attached"):
+                model(**inputs_at(WAN, 0))
+        with pytest.raises(InputError, match="caches enabled"):
+            attach(model, "every:2")
+        if model.is_cache_enabled:
+            model.disable_cache()
+
+
+@pytest.mark.parametrize(
+    "attach_one",
+    [lambda pipeline: attach(pipeline, "every:2"), lambda pipeline: attach_library(pipeline, "first-block:0.1")],
+    ids=["propagation", "a cache of diffusers"],
+)
+def test_a_lost_handle_is_detached_by_the_pipeline(attach_one: Callable[[Any], Any]) -> None:
+    pipeline = driven(WAN, Timesteps())
+    model = pipeline.components["transformer"]
+    plain, before = run(model, WAN), [sorted(vars(module)) for module in model.modules()]
+    attach_one(pipeline)
+    with pytest.raises((InputError, UnsupportedError), match=r"already|enabled"):
+        attach_one(pipeline)
+    assert detach(pipeline) and not detach(pipeline)
+    assert [sorted(vars(module)) for module in model.modules()] == before
+    assert all(map(equal, plain, run(model, WAN)))
+
+
+def test_a_model_of_which_only_feed_forward_parts_are_compiled_is_taken() -> None:
+    model = WAN.build()
+    for block in model.blocks:
+        block.ffn._compiled_call_impl = block.ffn._call_impl
+    for attach_one in (lambda: attach(model, "every:2"), lambda: attach_library(model, "first-block:0.1")):
+        with attach_one():
+            pass
+    model.blocks[1]._compiled_call_impl = model.blocks[1]._call_impl
+    with attach(model, "every:2"):  # extrapolates the output, around all blocks
+        pass
+    for refused in (
+        lambda: attach(model, StepCaching(keys=(0,), boundary="blocks:1,0")),
+        lambda: attach_library(model, "first-block:0.1"),
+    ):
+        with pytest.raises(InputError, match="attach first, then compile"):
+            refused()
+    assert all("forward" not in vars(module) for module in model.modules())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from torch import nn
@@ -26,6 +26,8 @@ class Attachment:
     #: Whether what it keeps between calls is for one batch size, so that no other attachment may batch several steps
     #: into one call of the model.
     fixed_batch: ClassVar[bool] = False
+    #: The handle that the user was given, whose `close()` removes this and all that belongs to it; None for a part.
+    handle: Any = None
 
     def __reduce__(self) -> Any:
         raise InputError(f"a model cannot be copied or saved while {self.kind} is attached; close() the handle first")
@@ -165,17 +167,41 @@ def check_free(module: nn.Module, *kinds: type[Attachment], name: str = "") -> N
     for found in attachments_on(module):
         if isinstance(found, kinds):
             raise InputError(
-                f"{name or type(module).__name__} has {found.kind} attached already; close() that handle first"
+                f"{name or type(module).__name__} has {found.kind} attached already; close() that handle first, or "
+                "detach() the model if it is lost"
             )
 
 
-def check_not_compiled(model: nn.Module, name: str = "") -> None:
-    """InputError if calls of the model, or of a part of it, go to code that was compiled before."""
-    parts = (getattr(module, "_compiled_call_impl", None) for module in model.modules())
-    if hasattr(model, "_orig_mod") or any(part is not None for part in parts):
+def close_handles(models: Iterable[nn.Module], *kinds: str) -> list[str]:
+    """Close the handles of all attachments on these models and their parts, also those that the user has lost.
+
+    kinds: only of attachments with these names; none given: all. Returns the names of those that were closed.
+    """
+    handles: dict[int, tuple[Any, str]] = {}
+    for model in models:
+        for attachment in attachments_in(model):
+            if attachment.handle is not None and (not kinds or attachment.kind in kinds):
+                handles.setdefault(id(attachment.handle), (attachment.handle, attachment.kind))
+    for handle, _ in reversed(handles.values()):
+        handle.close()
+    return [kind for _, kind in handles.values()]
+
+
+def check_not_compiled(model: nn.Module, sites: Iterable[nn.Module] | None = None, name: str = "") -> None:
+    """InputError if calls of the model, or of a part of it with a site in it, go to code that was compiled before.
+
+    sites: the modules that attachments are on; None: any part may be one.
+    """
+    compiled = [module for module in model.modules() if _is_compiled(module)]
+    inside = {part for module in compiled for part in module.modules()}
+    if compiled and (sites is None or inside & {model, *sites}):
         raise InputError(
             f"{name or type(model).__name__} is compiled, so an attachment would never run; attach first, then compile"
         )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _forward_chain(module: nn.Module) -> Iterator[ForwardAttachment]:

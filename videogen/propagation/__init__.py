@@ -17,12 +17,13 @@ from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .config import EncoderPropagation, StepCaching
-    from .handle import PropagationHandle, attach
+    from .handle import PropagationHandle, attach, detach
 
 _HOMES = {
     "EncoderPropagation": "config", "PropagationHandle": "handle", "StepCaching": "config", "attach": "handle",
+    "detach": "handle",
 }  # fmt: skip
 
-__all__ = ["EncoderPropagation", "PropagationHandle", "StepCaching", "attach"]
+__all__ = ["EncoderPropagation", "PropagationHandle", "StepCaching", "attach", "detach"]
 
 __getattr__ = lazy(__name__, _HOMES)

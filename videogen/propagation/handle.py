@@ -8,6 +8,7 @@ of the pipeline's model calls, so that any solver gets its usual sequence.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videogen.core.attachment import check_free, check_not_compiled
+from videogen.core.attachment import attachments_on, check_free, check_not_compiled, close_handles
 from videogen.core.denoisers import find_denoisers, find_scheduler
 from videogen.core.errors import InputError
 from videogen.core.step_counter import StepCounter
@@ -28,14 +29,18 @@ from .config import StepCaching
 from .controller import Controller
 from .cut import Cut, ModelOutput
 from .key_step_frames import KeyStepFrames
+from .library_hooks import has_library_cache
+from .library_model import CachedModel
 from .model_call import ModelCall
 from .propagated_model import PropagatedModel, first_tensor, has_fixed_batch
 from .run_report import Evaluation, summarize
 from .run_schedule import RunSchedule, read_schedule
 from .supervision import CallContext, Supervision
 
+_log = logging.getLogger("videogen.propagation")
 # key steps, counted from 0, at which a cut whose predictions cost time is compared with the model
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)
+_TOO_MANY_CHANGES = 3  # in a row, of a model's conditions
 _LATE = "its windows were not evaluated at the last key step"
 
 
@@ -65,6 +70,12 @@ def attach(
     return PropagationHandle(target, config or StepCaching(), scheduler, calibrated_as)
 
 
+def detach(target: object) -> bool:
+    """Remove propagation and caches of `attach_library` from a model or pipeline, also where their handle was lost.
+    Returns whether there was any. Raises InputError for what is no model or pipeline."""
+    return bool(close_handles(find_denoisers(target).values(), PropagatedModel.kind, CachedModel.kind))
+
+
 class PropagationHandle:
     """Propagation on one model or pipeline. `report()` summarizes the run; `close()` detaches it."""
 
@@ -77,12 +88,13 @@ class PropagationHandle:
         for model in models.values():
             _check_attachable(model)
         self._given_context: CallContext | None = None
-        self._counter = StepCounter()
+        self._counter, self._counts_steps = StepCounter(), False
         self._given_key_steps: dict[int, str] = {}
         self._models: list[PropagatedModel] = []
         try:
             for name, model in models.items():
                 self._models.append(PropagatedModel(name, model, self))
+                check_not_compiled(model, [part for part in model.modules() if any(attachments_on(part))])
             self._begin()
         except BaseException:
             self.close()
@@ -101,6 +113,7 @@ class PropagationHandle:
         if self.solver is None or self.solver.is_set:  # else the pipeline has yet to set its timesteps
             self.controller = build_controller(self.config, self.schedule, self._models[0].cut, self.calibrated_as)
         self._supervision = Supervision(self.schedule.kind)
+        self._changed_at, self._changes_in_a_row = -1, 0
         self._step, self._is_key_step = -1, True
         self._decided: list[int] = []  # key steps; windows that take turns follow them at later steps
         self._before_step = 0  # number of `evaluations` before the present step
@@ -140,13 +153,33 @@ class PropagationHandle:
             if self._counter.count(call.timestep, tuple(call.latents.shape)):
                 self._begin()
             return CallContext(self._counter.step, str(self._counter.calls), 1.0)
-        same_run = self.schedule.all_timesteps is self.solver.timesteps
-        step = self.schedule.find_step(call.timestep) if same_run else None
+        step = self._find_step(call, self.solver)
         if step is None or step < self._step or self.controller is None:
             self._begin(call.timestep)
             step = 0
         self._calls = self._calls + 1 if step == self._step else 0
         return CallContext(step, str(self._calls), self._guidance_scale())
+
+    def _find_step(self, call: ModelCall, solver: Solver) -> int | None:
+        """The step of a call in the present run; None if a new run begins with it.
+
+        Some pipelines give their model other numbers than the solver's timesteps, such as noise levels (Cosmos). Their
+        calls are counted, from the first step on.
+        """
+        timestep, shape = call.timestep, tuple(call.latents.shape)
+        if self.schedule.all_timesteps is not solver.timesteps or self.controller is None:
+            found = None
+            self._counts_steps = read_schedule(solver, False).find_step(timestep) is None
+        elif not self._counts_steps:
+            found = self.schedule.find_step(timestep)
+            self._counts_steps = found is None
+        else:
+            begins = self._counter.count(timestep, shape)
+            return None if begins or self._counter.step >= (self.schedule.steps or 0) else self._counter.step
+        if self._counts_steps:
+            self._counter = StepCounter()
+            self._counter.count(timestep, shape)
+        return found
 
     def _guidance_scale(self) -> float:
         """The guidance scale of the pipeline; 1 without guidance, the largest if each frame has a separate one."""
@@ -197,6 +230,19 @@ class PropagationHandle:
         else:
             self.controller.retract(context.step)
             self._is_key_step = True
+
+    def note_changed(self, context: CallContext, names: list[str]) -> None:
+        """Warn, once, if conditions change at every step, so that nothing is ever propagated."""
+        last, self._changed_at = self._changed_at, context.step
+        if last == context.step:  # another branch
+            return
+        self._changes_in_a_row = self._changes_in_a_row + 1 if context.step == last + 1 else 1
+        if self._changes_in_a_row == _TOO_MANY_CHANGES:
+            _log.warning(
+                "nothing is propagated: %s of the model differ from step to step, and every such step is evaluated; "
+                "give the same values at each step, or leave propagation out",
+                ", ".join(sorted(names)),
+            )
 
     @property
     def on_key_step(self) -> bool:
@@ -277,6 +323,6 @@ class PropagationHandle:
 
 def _check_attachable(model: nn.Module) -> None:
     check_free(model, PropagatedModel)
-    check_not_compiled(model)
-    if getattr(model, "is_cache_enabled", False):
+    check_not_compiled(model, ())
+    if has_library_cache(model):
         raise InputError(f"{type(model).__name__} has one of diffusers' caches enabled; call disable_cache() first")

@@ -80,7 +80,7 @@ class LibraryHandle:
         self._models: list[CachedModel] = []
         try:
             for name, model in models.items():
-                self._models.append(CachedModel(name, model, request, self.ratios))
+                self._models.append(CachedModel(name, model, request, self.ratios, self))
         except BaseException:
             self.close()
             raise

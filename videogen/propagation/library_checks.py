@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from videogen.core.errors import InputError, UnsupportedError
 
 from .caches import CacheKind, CacheRequest
 from .library_configs import library_blocks
+from .library_hooks import has_library_cache
 from .propagated_model import PropagatedModel
 
 #: Models that add something between their blocks. The cached change of all blocks includes it: it would be added twice.
@@ -36,12 +36,9 @@ def check_works(model: nn.Module, request: CacheRequest) -> None:
                 f"{name}: diffusers has no cache for UNets; use propagation 'fd', 'deepcache:N' or 'max_error:0.02'"
             )
         raise UnsupportedError(f"{name} has none of diffusers' caches, as it is not a CacheMixin; {INSTEAD}")
-    check_not_compiled(model)
+    check_not_compiled(model, ())
     check_free(model, PropagatedModel)
-    kinds = {
-        type(hook).__module__.rpartition(".")[2] for module in model.modules() for hook in hooks_of(module).values()
-    }
-    if getattr(model, "is_cache_enabled", False) or any("cache" in kind or "pyramid" in kind for kind in kinds):
+    if has_library_cache(model):
         raise UnsupportedError(
             f"{name} has a cache of diffusers enabled already; close its handle or call disable_cache() first"
         )
@@ -126,9 +123,3 @@ def check_halves(model: nn.Module, given: Mapping[str, object], cache: str) -> N
             raise UnsupportedError(
                 f"{cache} does not halve {name} of {type(model).__name__} with the guidance's halves; {SEPARATE_CALLS}"
             )
-
-
-def hooks_of(module: nn.Module) -> dict[str, Any]:
-    """The library's hooks on a module by name, as a copy."""
-    registry = vars(module).get("_diffusers_hook")
-    return {} if registry is None else dict(registry.hooks)

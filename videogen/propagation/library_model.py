@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from videogen.core.attachment import Attachment
+from videogen.core.attachment import Attachment, check_not_compiled
 from videogen.core.errors import InputError, UnsupportedError
 
 from .caches import CacheRequest
-from .library_checks import INSTEAD, check_halves, check_latents, hooks_of
+from .library_checks import INSTEAD, check_halves, check_latents
 from .library_configs import build_config, library_blocks
+from .library_hooks import hooks_of
 
 #: A model with diffusers' `CacheMixin`.
 _CacheableModel: TypeAlias = Any
@@ -37,8 +38,9 @@ class CachedModel(Attachment):
     kind = "a library cache"
 
     def __init__(
-        self, name: str, model: _CacheableModel, request: CacheRequest, ratios: dict[int, list[float]]
+        self, name: str, model: _CacheableModel, request: CacheRequest, ratios: dict[int, list[float]], handle: object
     ) -> None:
+        self.handle = handle
         self.name, self._model, self._request, self._ratios = name, model, request, ratios
         self.calls: dict[str, list[int]] = {}
         self.context: LibraryContext | None = None
@@ -46,6 +48,7 @@ class CachedModel(Attachment):
         self._before = _Snapshot(model)
         try:
             self._added, inner = self._enable()
+            check_not_compiled(model, [module for module, _ in self._added])
         except BaseException:
             self._before.restore(self._before.added())
             raise
@@ -63,6 +66,7 @@ class CachedModel(Attachment):
             model.register_forward_pre_hook(self._before_call, with_kwargs=True),
             model.register_forward_hook(self._after_call),
         ]
+        self.refuse_copies(model)
 
     def _enable(self) -> tuple[list[tuple[nn.Module, str]], list[nn.Module]]:
         """Enable the cache. Returns the library's hooks that were added, and the modules that the library may skip."""
@@ -145,6 +149,7 @@ class CachedModel(Attachment):
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
+        self.allow_copies(self._model)
         self._before.restore(self._added)
 
 

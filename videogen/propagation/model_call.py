@@ -13,8 +13,10 @@ from .cut import ModelOutput
 
 _LATENTS = ("sample", "hidden_states")
 _TIMESTEPS = ("timestep", "timesteps")
-#: Inputs that a ControlNet computes at every step: they may change between steps, and are not known ahead.
-_PER_STEP = ("additional_residual", "controlnet")
+#: Parts of the names of inputs that change at every step, and are not known ahead: what a ControlNet computes, the
+#: latents of the sound, and the noise level in other units than the timestep.
+_PER_STEP = ("additional_residual", "controlnet", "audio_hidden_states", "audio_timestep", "audio_sigma")
+_NOISE_LEVEL = "sigma"
 
 
 class ModelCall:
@@ -44,14 +46,14 @@ class ModelCall:
         variable = (self._latents, self._timestep)
         return {
             name: value for name, value in self._bound.arguments.items()
-            if name not in variable and not any(part in name for part in _PER_STEP)
+            if name not in variable and not _is_per_step(name)
         }  # fmt: skip
 
     @property
     def known_ahead(self) -> bool:
         """Whether calls of later steps can be made ahead, as only latents and timestep change between steps."""
         given = self._bound.arguments.items()
-        return not any(any(part in name for part in _PER_STEP) and value is not None for name, value in given)
+        return not any(_is_per_step(name) and value is not None for name, value in given)
 
     def run(
         self, forward: Callable[..., ModelOutput], copies: int = 1, timesteps: torch.Tensor | None = None
@@ -79,6 +81,15 @@ def repeat_condition(value: object, batch: int, copies: int) -> object:
     if isinstance(value, list | tuple):
         return type(value)(repeat_condition(item, batch, copies) for item in value)
     return value
+
+
+def _is_per_step(name: str) -> bool:
+    return name == _NOISE_LEVEL or any(part in name for part in _PER_STEP)
+
+
+def changed_conditions(before: dict[str, object], now: dict[str, object]) -> list[str]:
+    """The names of the conditions that differ between two calls."""
+    return [name for name in before.keys() | now.keys() if not equal_conditions(before.get(name), now.get(name))]
 
 
 def equal_conditions(a: object, b: object) -> bool:

@@ -12,12 +12,13 @@ from torch import nn
 from torch.utils import _pytree as tree
 
 from videogen.core.attachment import ForwardAttachment, attachments_on
-from videogen.core.errors import UnsupportedError
+from videogen.core.errors import InputError, UnsupportedError
 
 from .build_cut import build_cut
 from .cut import Forward, ModelOutput
 from .key_step_frames import KeyStepFrames
-from .model_call import ModelCall, equal_conditions
+from .library_hooks import has_library_cache
+from .model_call import ModelCall, changed_conditions
 from .run_report import Evaluation
 from .supervision import CallContext
 
@@ -31,7 +32,7 @@ class PropagatedModel(ForwardAttachment):
     kind = "propagation"
 
     def __init__(self, name: str, model: nn.Module, handle: PropagationHandle) -> None:
-        self.name, self._handle, self._model = name, handle, model
+        self.name, self.handle, self._model = name, handle, model
         self._signature = inspect.signature(model.forward)
         config = handle.config
         # attached first, as it must be innermost
@@ -65,9 +66,14 @@ class PropagatedModel(ForwardAttachment):
         self._called = True
         if torch.is_grad_enabled() and self._model.training:
             raise UnsupportedError("propagation is for inference; put the model into eval() or close() the handle")
+        if has_library_cache(self._model):
+            raise InputError(
+                f"{type(self._model).__name__} had one of diffusers' caches enabled after propagation was attached; "
+                "call disable_cache(), or close() the handle"
+            )
         call = ModelCall(self._signature, args, kwargs)
-        context = self._handle.context(call)
-        is_key_step = self._handle.is_key_step(context, self)
+        context = self.handle.context(call)
+        is_key_step = self.handle.is_key_step(context, self)
         is_key_step = self._must_evaluate(context, call) or is_key_step
         stride = context.step - self._last_step.get(context.branch, context.step - 1)  # windows may take turns
         self._last_step[context.branch] = context.step
@@ -78,9 +84,9 @@ class PropagatedModel(ForwardAttachment):
             self._forget(context.branch)  # features that were recorded in part cannot be used
             raise
         end = _synchronized_time(call.latents)
-        self._handle.evaluations.append(Evaluation(context.step, context.branch, is_key_step, end - begin))
+        self.handle.evaluations.append(Evaluation(context.step, context.branch, is_key_step, end - begin))
         if is_key_step and self._make_ahead(context, call, max(1, stride)):
-            self._handle.ahead_s += _synchronized_time(call.latents) - end
+            self.handle.ahead_s += _synchronized_time(call.latents) - end
         return output
 
     def _must_evaluate(self, context: CallContext, call: ModelCall) -> bool:
@@ -89,13 +95,14 @@ class PropagatedModel(ForwardAttachment):
         conditions = call.conditions() | {"the latents' shape": tuple(call.latents.shape), "freeu": freeu}
         before = self._conditions.get(context.branch)
         self._conditions[context.branch] = conditions
-        changed = before is not None and not equal_conditions(before, conditions)
+        changed = [] if before is None else changed_conditions(before, conditions)
         if changed:
             self._forget(context.branch)
+            self.handle.note_changed(context, changed)
         if not self.cut.ready(context.branch):
-            self._handle.add_key_step(context, "a condition changed" if changed else "nothing was cached yet")
+            self.handle.add_key_step(context, "a condition changed" if changed else "nothing was cached yet")
             return True
-        return self._handle.joins_key_step(context, self.last_key_step(context.branch))
+        return self.handle.joins_key_step(context, self.last_key_step(context.branch))
 
     def _up_blocks(self) -> list[nn.Module]:
         blocks = getattr(self._model, "up_blocks", None)
@@ -114,7 +121,7 @@ class PropagatedModel(ForwardAttachment):
                 self.cut.drop_newest(branch)
 
     def _evaluate(self, context: CallContext, call: ModelCall) -> ModelOutput:
-        handle, cut = self._handle, self.cut
+        handle, cut = self.handle, self.cut
         position = handle.schedule.position(context.step, call.timestep)
         expected = None
         if handle.on_key_step and cut.ready(context.branch) and (cut.costs_nothing or handle.audits(self._model)):
@@ -132,13 +139,13 @@ class PropagatedModel(ForwardAttachment):
         output = self._ahead.pop((context.branch, context.step), None)
         if output is not None:
             return output
-        position = self._handle.schedule.position(context.step, call.timestep)
+        position = self.handle.schedule.position(context.step, call.timestep)
         return self.cut.replay(context.branch, (position,), self._forward_of(call), call.latents)
 
     def _make_ahead(self, context: CallContext, call: ModelCall, stride: int) -> bool:
         """Predict the steps up to the next key step at which this branch will be called, in one batch or several.
         Returns whether there were any."""
-        handle = self._handle
+        handle = self.handle
         self._drop_ahead(context.branch)  # outputs of an older key step that were not used
         assert handle.controller is not None
         following = handle.controller.next_key_step(context.step)

@@ -58,9 +58,12 @@ def read_schedule(solver: Solver | None, by_sigma: bool, first: float | None = N
             f"{solver.name} calls the model twice in some steps, which propagation must not split; use a solver such "
             "as unipc"
         )
+    levels = solver.levels
+    if levels is not None and any(level.alpha < 0 for level in levels):
+        levels = None  # flow sigmas above 1: the pipeline scales latents and predictions by a formula of its own
     full = RunSchedule(
         timesteps=solver.timesteps,
-        levels=solver.levels,
+        levels=levels,
         kind=solver.kind,
         by_sigma=by_sigma,
         all_timesteps=solver.timesteps,

@@ -56,8 +56,8 @@ class WindowAttention:
         for block in blocks:
             check_free(block, _WindowedBlock, name=repr(backbone.name))
         for model in backbone.denoisers():
-            check_not_compiled(model, name=repr(backbone.name))
-        self._blocks = [_WindowedBlock(block, windows) for block in blocks]
+            check_not_compiled(model, blocks, name=repr(backbone.name))
+        self._blocks = [_WindowedBlock(block, windows, self) for block in blocks]
 
     def close(self) -> None:
         """Restore the model."""
@@ -79,8 +79,8 @@ class _WindowedBlock(ForwardAttachment):
 
     kind = "window attention"
 
-    def __init__(self, block: nn.Module, windows: Windows) -> None:
-        self._windows = windows
+    def __init__(self, block: nn.Module, windows: Windows, handle: WindowAttention) -> None:
+        self._windows, self.handle = windows, handle
         super().__init__(block)
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
