@@ -228,15 +228,17 @@ def test_a_compiled_model_is_refused(compiled: Callable[[nn.Module], nn.Module],
 
 
 def test_only_compiled_parts_with_a_site_in_them_are_refused() -> None:
-    model = nn.Sequential(nn.Sequential(module()), module())
-    model[0].compile(backend="eager")
-    check_not_compiled(model, [model[1]])
-    for sites in ([model[0][0]], [model[0]], None):
+    inner, other = module(), module()
+    part = nn.Sequential(inner)
+    model = nn.Sequential(part, other)
+    part.compile(backend="eager")
+    check_not_compiled(model, [other])
+    for places in ([inner], [part], None):
         with pytest.raises(InputError, match="Sequential is compiled"):
-            check_not_compiled(model, sites)
-    model[1] = torch.compile(model[1], backend="eager")
+            check_not_compiled(model, places)
+    wrapped: Any = torch.compile(other, backend="eager")
     with pytest.raises(InputError, match="Sequential is compiled"):
-        check_not_compiled(model, [model[1]._orig_mod])
+        check_not_compiled(nn.Sequential(inner, wrapped), [other])
 
 
 def test_compiled_code_runs_the_hooks_even_after_another_instance_was_compiled() -> None:

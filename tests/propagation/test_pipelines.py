@@ -201,7 +201,7 @@ UNITS: dict[str, Callable[[int], torch.Tensor]] = {
 
 @pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
 def test_steps_are_found_in_whatever_units_the_model_is_given_them(units: Callable[[int], torch.Tensor]) -> None:
-    """A second run, with the same timesteps as another tensor, begins anew."""
+    """A second run, with the same timesteps as another tensor, starts over."""
     pipeline = driven(COSMOS, Timesteps())
     model = pipeline.components["transformer"]
     model.forward = lambda hidden_states, timestep, **_: (hidden_states * timestep.max(),)

@@ -197,7 +197,7 @@ def test_invalid_settings_are_refused(model: Backbone, settings: tuple[Any, ...]
 
 
 def test_a_compiled_model_is_refused(model: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.temporal_blocks()[0].attn1, "_compiled_call_impl", lambda: None)
+    monkeypatch.setattr(model.temporal_blocks()[0], "_compiled_call_impl", lambda: None)
     with pytest.raises(InputError, match="attach first, then compile"):
         attach_window_attention(model, SIZE, OVERLAP)
 

@@ -187,14 +187,14 @@ def close_handles(models: Iterable[nn.Module], *kinds: str) -> list[str]:
     return [kind for _, kind in handles.values()]
 
 
-def check_not_compiled(model: nn.Module, sites: Iterable[nn.Module] | None = None, name: str = "") -> None:
-    """InputError if calls of the model, or of a part of it with a site in it, go to code that was compiled before.
+def check_not_compiled(model: nn.Module, places: Iterable[nn.Module] | None = None, name: str = "") -> None:
+    """InputError if calls of the model, or of a part of it with a place in it, go to code that was compiled before.
 
-    sites: the modules that attachments are on; None: any part may be one.
+    places: the modules that attachments are on; None: any part may be one.
     """
     compiled = [module for module in model.modules() if _is_compiled(module)]
     inside = {part for module in compiled for part in module.modules()}
-    if compiled and (sites is None or inside & {model, *sites}):
+    if compiled and (places is None or inside & {model, *places}):
         raise InputError(
             f"{name or type(model).__name__} is compiled, so an attachment would never run; attach first, then compile"
         )
