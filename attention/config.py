@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.keywords import suggest_keywords
 
 from .kernels.table import backend_names
 from .policies.table import ATTENTION_POLICIES, AttentionPolicyRow, first_with_target, parse_spec, policy_row, targets
@@ -31,6 +32,7 @@ _KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
 _OPTIONAL = ("recall", "sparsity", "query_block", "rows", "audit_rows")
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class SparseAttention:
     """How long self-attention is made sparse. The default promises a recall of 0.95.

@@ -152,14 +152,35 @@ def test_nan_is_an_error_that_names_the_step(name: str, engine_of: EngineOf) -> 
         engine_of(name).generate(PROMPT, techniques=[Poison()], **options(name))
 
 
-def test_sizes_and_frames_that_do_not_fit_name_those_that_do(name: str, engine_of: EngineOf) -> None:
+def test_sizes_that_do_not_fit_name_those_that_do(name: str, engine_of: EngineOf) -> None:
     backbone = engine_of(name).backbone
     multiple = backbone.geometry.multiple
     with pytest.raises(InputError, match=f"multiple of {multiple} .* use {3 * multiple} or {4 * multiple}"):
         engine_of(name).generate(PROMPT, size=(3 * multiple + 1, multiple), steps=1)
-    if backbone.geometry.single_first:
-        with pytest.raises(InputError, match=r"frames=6 is not 4k\+1 .* use 5 or 9"):
-            engine_of(name).generate(PROMPT, frames=6, steps=1)
+
+
+@pytest.mark.parametrize("motion", [None, {"kind": "camera", "pan": 4.0}], ids=["still", "with a motion"])
+def test_a_clip_of_any_length_is_the_beginning_of_one_that_fits(
+    name: str, motion: dict[str, Any] | None, engine_of: EngineOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_of(name)
+    _, width, height = VARIANTS[name].clips[0]
+    given: dict[str, Any] = {"size": (width, height), "steps": 2, "motion": motion, "motion_backend": "warped_noise"}
+    given = given if motion else {key: value for key, value in given.items() if "motion" not in key}
+    video = engine.generate(PROMPT, frames=6, **given)
+    generated = engine.backbone.geometry.frame_map.round_up(6)
+    manifest = video.manifest or {}
+    assert len(video) == manifest["request"]["frames"] == 6
+    if motion is None:
+        assert np.array_equal(video.frames, engine.generate(PROMPT, frames=generated, **given).frames[:6])
+    if generated != 6:
+        assert (
+            manifest["measured"]["length"] == {"frames": 6, "generated_frames": generated} and "left out" in caplog.text
+        )
+    else:
+        assert "length" not in manifest["measured"]
+    again = engine.render(RenderRequest.from_dict(manifest["request"]))
+    assert np.array_equal(again.frames, video.frames)
 
 
 def test_the_largest_clip_runs_and_a_larger_one_is_refused_with_the_limit(name: str, engine_of: EngineOf) -> None:

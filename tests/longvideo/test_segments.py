@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ from videogen.backbones.geometry import LatentGeometry
 from videogen.core.errors import InputError
 from videogen.longvideo.policies.build import build_policy, divide_timeline
 from videogen.longvideo.policies.sections import Sections
-from videogen.longvideo.segments import Segment, find_scenes
+from videogen.longvideo.segment_plan import SegmentPlan
+from videogen.longvideo.segments import Scene, Segment, find_scenes
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import POLICIES, ROWS
 from videogen.timeline import LatentTimeline, as_timeline
@@ -30,8 +32,10 @@ def compile_story(story: Any, frames: int, geometry: LatentGeometry = WAN) -> La
 def cut(
     spec: str, story: Any = ((None, "a"),), frames: int = 197, geometry: LatentGeometry = WAN, clip: int = 9
 ) -> list[Segment]:
-    return divide_timeline(
-        compile_story(list(story), frames, geometry), Continuity.parse(spec).for_clip(clip), clip, STEPS
+    return list(
+        divide_timeline(
+            compile_story(list(story), frames, geometry), Continuity.parse(spec).for_clip(clip), clip, STEPS
+        )
     )
 
 
@@ -104,6 +108,42 @@ def test_joins_are_where_a_seam_could_be_visible() -> None:
     assert [segment.joins for segment in cut("replay:release=0.8")][:3] == [[], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
     assert [segment.joins for segment in cut("cono")][:2] == [[], [9, 12]], "M after A, D after M"
     assert cut("co_denoise")[0].joins == []
+
+
+@pytest.mark.parametrize("geometry", [pytest.param(WAN, id="causal VAE"), pytest.param(UNET, id="single frames")])
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_plan_equals_the_division_of_each_scene_in_full(spec: str, geometry: LatentGeometry) -> None:
+    """For every length of the last segment."""
+    continuity = Continuity.parse(spec).for_clip(9)
+    policy = build_policy(continuity, 9, STEPS, geometry.single_first)
+    for frames in range(900, 1024, 1 if geometry is UNET else 4):
+        timeline = compile_story(TWO_SCENES, frames + geometry.single_first, geometry)
+        full = [segment for scene in find_scenes(timeline) for segment in policy.divide_scene(scene)]
+        plan = policy.divide(timeline)
+        assert len(plan) == len(full) and list(plan) == [replace(s, index=i) for i, s in enumerate(full)]
+        assert plan[-1] == list(plan)[-1] and plan[2:4] == list(plan)[2:4]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_planning_a_video_of_any_length_divides_a_few_segments(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    create = Segment.__init__
+    monkeypatch.setattr(Segment, "__init__", lambda self, *v, **k: (made.append(1), create(self, *v, **k))[1])
+    plan = divide_timeline(compile_story([(None, "a")], 4 * 10**12 + 1), Continuity.parse(spec).for_clip(9), 9, STEPS)
+    last = plan[-1]
+    assert len(plan) > 10**9 and last.stop == 10**12 + 1 and len(made) < 100
+
+
+def test_a_policy_without_a_period_is_divided_in_full() -> None:
+    def divide(scene: Scene) -> Iterator[Segment]:
+        start, length = scene.start, 1
+        while start < scene.stop:
+            stop = min(start + length, scene.stop)
+            yield Segment(0, scene, start, stop, (), (range(start, stop),))
+            start, length = stop, length + 1
+
+    plan = SegmentPlan([Scene(0, 0, 5000, 0, 0)], divide)
+    assert plan == [replace(s, index=i) for i, s in enumerate(divide(Scene(0, 0, 5000, 0, 0)))]
 
 
 def test_look_back_needs_room_for_the_middle_clip() -> None:

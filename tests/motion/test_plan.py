@@ -87,6 +87,20 @@ def test_shapes_and_invariants_of_every_plan(motion: Motion) -> None:
     )
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_an_extended_plan_stands_still_after_its_end(motion: Motion) -> None:
+    """A clip whose last latent reaches beyond its end: the motion ends where it was to end."""
+    compiled = plan(motion)
+    longer = compiled.extend(F + 3)
+    np.testing.assert_array_equal(longer.maps()[:, :F], compiled.maps())
+    np.testing.assert_array_equal(longer.flow()[: F - 1], compiled.flow())
+    np.testing.assert_array_equal(longer.mask()[:F], compiled.mask())
+    assert np.abs(longer.flow()[F - 1 :]).max() < 1e-3 and len(longer.flow()) == F + 2
+    np.testing.assert_array_equal(longer.tracks()[:, F - 1], longer.tracks()[:, -1])
+    np.testing.assert_array_equal(longer.shorten(F).flow(), compiled.flow())
+    assert compiled.extend(F) is compiled is compiled.shorten(F)
+
+
 def test_a_drag_moves_only_its_region() -> None:
     compiled = plan(Drag(BOX, RIGHT))
     assert compiled.tracks()[0].tolist() == [[10 + 4 * f, 22] for f in range(F)]

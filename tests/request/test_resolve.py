@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from videogen import Engine, InputError, RenderRequest, UnsupportedError
 from videogen.backbones.clip import ClipSpec
+from videogen.backbones.registry import load_outline
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import general_policy
 from videogen.request.resolve import clip_frames, resolved_for
@@ -125,6 +126,17 @@ def test_a_single_clip_becomes_a_long_video_of_one_segment(engine: Engine) -> No
     moving = RenderRequest(PROMPT, motion={"kind": "drag", "path": [[8, 8], [20, 8]]}, motion_backend="dual_clock")
     with pytest.raises(UnsupportedError, match="dual_clock warps the first frame of a single clip"):
         resolved_for(moving.resolve(engine.backbone), engine.backbone, segmented=True)
+
+
+@pytest.mark.parametrize(("frames", "generated"), [(1, 1), (2, 5), (33, 33), (34, 37), (37, 37), (48, 49), (49, 49)])
+def test_a_clip_of_any_length_is_generated_longer_and_cut(frames: int, generated: int) -> None:
+    backbone = load_outline("embedded")
+    assert backbone is not None
+    for length in ({"frames": frames}, {"seconds": frames / backbone.defaults.fps}):
+        resolved = RenderRequest(PROMPT, continuity="off", **cast(Any, length)).resolve(backbone)
+        assert (resolved.frames, resolved.generated_frames) == (frames, generated)
+        assert resolved.to_dict()["frames"] == frames and resolved.clip_spec().frames == generated
+        assert bool(resolved.notes) == (frames != generated)
 
 
 def test_a_single_clip_has_no_policy(engine: Engine) -> None:

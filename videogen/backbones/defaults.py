@@ -52,8 +52,7 @@ class Training:
     frames, marked by a timestep of 0; dual_clock: the noise levels (weak, strong) between which dual-clock sampling
     enforces a motion, as fractions of the training timesteps; dual_clock_global: the same for global motion, such as a
     camera's (None: no different); motion_backend_global: the preferred backend for global motion ("": the same as for
-    any other motion); single_pass_frames: the most frames that it was measured to generate in one pass without worse
-    colours or shapes than in a clip of native length (0: not measured).
+    any other motion).
     """
 
     warped_noise: bool = False
@@ -61,7 +60,6 @@ class Training:
     dual_clock: tuple[float, float] = (0.95, 0.85)
     dual_clock_global: tuple[float, float] | None = None
     motion_backend_global: str = ""
-    single_pass_frames: int = 0
 
     def motion_backend(self, *, is_global: bool) -> str:
         """The backend for a single clip's motion: warped_noise if the model was trained for it, else dual_clock."""
@@ -83,7 +81,7 @@ def read_defaults(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
     try:
         values = with_current_keys(json.loads(path.read_text(encoding="utf-8")), DEFAULTS_KEYS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; fix or delete it") from error
     tables = _tables(values)
     if tables is None:

@@ -14,6 +14,8 @@ import torch
 
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
+from .registry import components_of
+
 _log = logging.getLogger("videogen")
 _HUB_TIMEOUT_S = 10.0
 _FULLY_HASHED_BYTES = 64 << 20
@@ -24,32 +26,22 @@ _HEADER_BYTES = 100 << 20  # the format's own limit
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
     """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
     import diffusers
-    from safetensors import SafetensorError
 
     chosen = (
         getattr(torch, dtype) if dtype else (torch.float32 if device.partition(":")[0] == "cpu" else torch.bfloat16)
     )
     pipeline_class = getattr(diffusers, class_name)
     local = isinstance(source, Path)
-    try:
-        with _no_bars():
-            components = {
-                name: _component(source, name, library, kind, chosen)
-                for name, (library, kind) in _components(index).items()
-            }
+    with _no_bars():
+        components: dict[str, Any] = {}
+        for name, (library, kind) in components_of(index).items():
+            with _explain_failure(f"{source}/{name}", kind):
+                components[name] = _component(source, name, library, kind, chosen)
+        with _explain_failure(str(source), class_name):
             pipeline = pipeline_class.from_pretrained(
-                str(source), torch_dtype=chosen, use_safetensors=True, local_files_only=local,
+                str(source), **_dtype_option(chosen), use_safetensors=True, local_files_only=local,
                 **{name: component for name, component in components.items() if component is not None},
             )  # fmt: skip
-    except CheckpointError:
-        raise
-    except MemoryError as error:
-        raise OutOfMemoryError(
-            f"not enough memory to load {source}; close other programs or use dtype=bfloat16"
-        ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{source} cannot be loaded as {class_name}: {first}") from error
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
@@ -57,14 +49,22 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     return pipeline
 
 
-def _components(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """name -> (library, class) of the components in an index."""
-    pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
-    return {
-        name: (library, kind)
-        for name, (library, kind) in pairs.items()
-        if library in ("diffusers", "transformers") and kind
-    }
+@contextmanager
+def _explain_failure(what: str, kind: str) -> Iterator[None]:
+    """Whatever the libraries raise on damaged files, as a CheckpointError. what: the folder that is loaded."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"not enough memory to load {what}; close other programs or use dtype=bfloat16"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{what} cannot be loaded as {kind}: {first}") from error
 
 
 def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
@@ -79,7 +79,7 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     model_class = getattr(home, kind, None)
     if model_class is None or not issubclass(model_class, torch.nn.Module):
         return None
-    dtype_option = {"torch_dtype": dtype} if library == "diffusers" else {"dtype": dtype}
+    dtype_option = _dtype_option(dtype) if library == "diffusers" else {"dtype": dtype}
     model, loading_info = model_class.from_pretrained(
         str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
         output_loading_info=True, **dtype_option,
@@ -95,6 +95,14 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     if extra:
         _log.warning("%s/%s has %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
     return model
+
+
+def _dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """The dtype as diffusers is given it: its earlier name is deprecated since 0.42."""
+    import diffusers
+
+    major, minor = (int(part) for part in diffusers.__version__.split(".")[:2])
+    return {"dtype" if (major, minor) >= (0, 42) else "torch_dtype": dtype}
 
 
 @contextmanager

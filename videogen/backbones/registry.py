@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from videogen.core.errors import CheckpointError, InputError, nearest, unknown
 from videogen.core.lazy import load_object
 
+from .checkpoint_files import check_files
 from .defaults import read_defaults
 
 if TYPE_CHECKING:
@@ -61,7 +63,6 @@ EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-une
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
-_PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
@@ -85,15 +86,49 @@ def load(
     index = read_index(source) if isinstance(source, Path) else _hub_index(source)
     family = family_of(index, name_or_path)
     if isinstance(source, Path):
-        _refuse_pickles(source)
+        check_files(source, components_of(index))
+        defaults, training = read_defaults(source)
+    else:
+        defaults, training = {}, {}
     from .loading import build_pipeline, digest, place, resolve_device
 
     target = resolve_device(device, offload)
     pipeline = build_pipeline(family.pipelines[0], source, index, dtype, target)
     place(pipeline, target, offload)
     backbone_class = load_object(family.home, __package__)
+    backbone = backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
+    return _with_fitting_defaults(backbone, defaults)
+
+
+def load_outline(name_or_path: str) -> Backbone | None:
+    """The model as its configuration files describe it, to resolve requests against before its weights are loaded.
+
+    It has no weights, text encoder or device of its own. None where the files do not suffice: loading then says more.
+    Raises InputError or CheckpointError as `load`.
+    """
+    source = locate(name_or_path)
+    index = read_index(source) if isinstance(source, Path) else _hub_index(source)
+    family = family_of(index, name_or_path)
     defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
-    return backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
+    from .outline import build_outline
+
+    try:
+        pipeline = build_outline(family.pipelines[0], source, index)
+        outline = load_object(family.home, __package__)(pipeline, full_name(name_or_path), "", defaults, training)
+    except Exception:  # whatever a damaged configuration, or a model that needs its weights to be built, raises
+        return None
+    return _with_fitting_defaults(outline, defaults)
+
+
+def _with_fitting_defaults(backbone: Backbone, overrides: Mapping[str, Any]) -> Backbone:
+    """The backbone. CheckpointError where the size or length that its `defaults.json` sets does not fit the model."""
+    if overrides:
+        default = backbone.defaults
+        try:
+            backbone.geometry.check(default.frames, default.height, default.width, backbone.name)
+        except InputError as error:
+            raise CheckpointError(f"defaults.json of {backbone.name!r} does not fit the model: {error}") from error
+    return backbone
 
 
 def full_name(name_or_path: str) -> str:
@@ -134,11 +169,17 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} is not a checkpoint: it has no model_index.json; give a folder in diffusers' layout"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; the checkpoint is damaged, copy it again") from error
     if not isinstance(index, dict) or "_class_name" not in index:
         raise CheckpointError(f"{path} has no pipeline class; the checkpoint is damaged or not in diffusers' layout")
     return index
+
+
+def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """name -> (library, class) of the components in an index that diffusers and transformers load."""
+    pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
+    return {name: (lib, kind) for name, (lib, kind) in pairs.items() if lib in ("diffusers", "transformers") and kind}
 
 
 def family_of(index: dict[str, Any], name: str) -> Family:
@@ -155,16 +196,6 @@ def _hub_index(hub_id: str) -> dict[str, Any]:
     from .loading import hub_index
 
     return hub_index(hub_id)
-
-
-def _refuse_pickles(folder: Path) -> None:
-    """Raise CheckpointError for a component with pickled weights only, before opening it: pickles can run code."""
-    for component in (p for p in folder.iterdir() if p.is_dir()):
-        pickles = [p for pattern in _PICKLES for p in component.glob(pattern)]
-        if pickles and not any(component.glob("*.safetensors")):
-            raise CheckpointError(
-                f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors"
-            )
 
 
 def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
@@ -189,6 +220,7 @@ __all__ = [
     "family_of",
     "full_name",
     "load",
+    "load_outline",
     "locate",
     "read_index",
 ]

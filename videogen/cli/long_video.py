@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
     from videogen.engine.engine import Engine
     from videogen.longvideo.render import LongVideo
-    from videogen.longvideo.segments import Segment
+    from videogen.longvideo.segment_plan import SegmentPlan
 
 
 def render(engine: Engine, request: ResolvedRequest, output: OutputSettings, *, keep_job: bool, bar: Bar) -> LongVideo:
@@ -40,7 +40,7 @@ def render(engine: Engine, request: ResolvedRequest, output: OutputSettings, *, 
         raise Cancelled(interruption_message(path, overwrite, count)) from stop
 
 
-def divide(request: ResolvedRequest, backbone: Backbone) -> list[Segment]:
+def divide(request: ResolvedRequest, backbone: Backbone) -> SegmentPlan:
     """The segments in which a resolved long request is rendered."""
     from videogen.longvideo.policies.build import divide_timeline
 
@@ -57,6 +57,16 @@ def check_options(keep_job: bool, preview: Path | None, is_long: bool) -> None:
         )
     if preview is not None and is_long:
         raise InputError("--preview is for a single clip and this video is made of several; leave it out")
+
+
+def check_space(request: ResolvedRequest, backbone: Backbone, output: Path) -> None:
+    """InputError where the video does not fit the disk, or a single clip not the memory."""
+    from videogen.longvideo.space import check_disk, check_memory
+
+    if request.is_long:
+        check_disk(request, backbone.geometry, output)
+    else:
+        check_memory(request)
 
 
 def collect_notes(video: LongVideo) -> list[str]:

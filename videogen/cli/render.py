@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     try:
         bar.stage("load")
+        _check_before_weights(settings.request, output, options)
         engine = load_engine(settings.request, verbose=options.verbose)
         if settings.like is not None:
             check_repeatable(settings.like, engine.backbone.digest, options)
@@ -106,7 +107,7 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
     bar.stage("save")
     assert video.manifest is not None
     video.manifest["output"] = {"quality": output.quality}
-    notes = PromptReading(**video.manifest["measured"]["prompt"]).notes()
+    notes = [*request.notes, *PromptReading(**video.manifest["measured"]["prompt"]).notes()]
     path, problem = save_clip(video, output)
     return _Written(path, len(video), video.size, float(video.fps), video.manifest, notes, problem)
 
@@ -128,6 +129,19 @@ def _check_before_loading(settings: RenderSettings, options: argparse.Namespace)
     _check_distinct(path, options.preview, options.report, options.motion_preview)
     check_motion(request)
     return replace(output, path=path)
+
+
+def _check_before_weights(request: RenderRequest, output: OutputSettings, options: argparse.Namespace) -> None:
+    """InputError or UnsupportedError for what the model cannot serve, from its configuration files alone."""
+    from videogen.backbones.registry import load_outline
+
+    outline = load_outline(request.model or "embedded")
+    adopt_third_parties(options.verbose)
+    if outline is None:
+        return
+    resolved = replace(request, model=None, dtype=None, device=None).resolve(outline)
+    long_video.check_options(options.keep_job, options.preview, resolved.is_long)
+    long_video.check_space(resolved, outline, output.path)
 
 
 def _check_side_file(name: str, path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from videogen.core.errors import InputError
 
 
@@ -17,3 +19,9 @@ def in_range(name: str, value: float, low: float, high: float) -> float:
     if not low <= value <= high:
         raise InputError(f"{name}={value} must be between {low} and {high}")
     return value
+
+
+def check_count(name: str, value: object, low: int) -> None:
+    """InputError where a value is not a whole number of at least `low`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < low:
+        raise InputError(f"{name}={value!r} must be a whole number of at least {low}")

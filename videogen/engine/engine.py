@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -13,17 +13,20 @@ import torch
 from videogen.backbones.base import Backbone
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
+from videogen.core.checks import check_count
 from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.keywords import suggest_keywords
 from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo, restore
 from videogen.longvideo.render import LongVideo, build_manifest, render_long
 from videogen.longvideo.run import LongRun
+from videogen.longvideo.space import check_memory
 from videogen.media.video import Video
 from videogen.request.request import RenderRequest
 from videogen.request.resolve import resolved_for
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import memory_errors
-from videogen.sampling.progress import ProgressCallback
+from videogen.sampling.progress import ProgressCallback, check_progress
 from videogen.sampling.technique import Technique
 from videogen.techniques.build import build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
@@ -49,22 +52,25 @@ class Engine:
         self._preview: LatentPreview | None = None
 
     @classmethod
+    @suggest_keywords
     def load(
         cls,
-        name_or_path: str = "embedded",
+        name_or_path: str | PathLike[str] = "embedded",
         *,
-        dtype: str | None = None,
-        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
         offload: str | None = None,
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
 
-        dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as `cuda:1` (None:
-        the best that is present); offload: `model` or `sequential`. Raises InputError, CheckpointError,
-        UnsupportedError or OutOfMemoryError.
+        dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as
+        `cuda:1` (None: the best that is present); either may be torch's object; offload: `model` or
+        `sequential`. Raises InputError, CheckpointError, UnsupportedError or OutOfMemoryError.
         """
+        if not isinstance(name_or_path, str | PathLike):
+            raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"):
-            return cls(load(str(name_or_path), dtype=dtype, device=device, offload=offload))
+            return cls(load(fspath(name_or_path), dtype=_name(dtype), device=_name(device), offload=offload))
 
     @overload
     def generate(self, prompt: str = "", **options: Unpack[GenerateOptions]) -> Video: ...
@@ -73,7 +79,8 @@ class Engine:
     def generate(self, prompt: list[str] | tuple[str, ...], **options: Unpack[GenerateOptions]) -> list[Video]: ...
 
     def generate(self, prompt: str | list[str] | tuple[str, ...] = "", **options: Any) -> Video | list[Video]:
-        """Generate a video, or one for each of several prompts in one batch (the i-th with seed + i).
+        """Generate a video, or one for each of several prompts in one batch (the i-th with seed + i, or with the i-th
+        of several seeds).
 
         options: every field of `RenderRequest`, which describes them; size: (width, height) in px, for both at once;
         techniques: further `Technique` objects around the loop; progress: called with a `Progress` after each step;
@@ -87,6 +94,7 @@ class Engine:
         videos = self._render(requests, **{name: options[name] for name in CALL_OPTIONS if name in options})
         return videos[0] if isinstance(prompt, str) else videos
 
+    @suggest_keywords
     def render(
         self,
         request: RenderRequest | ResolvedRequest,
@@ -96,6 +104,7 @@ class Engine:
         preview_every: int = 0,
     ) -> Video:
         """Render the video of one request, resolved or not; otherwise as `generate`."""
+        _check_request(request)
         return self._render([request], techniques, progress, preview_every)[0]
 
     @torch.inference_mode()
@@ -106,9 +115,11 @@ class Engine:
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
     ) -> list[Video]:
-        if not requests:
-            return []
+        check_progress(progress)
+        check_count("preview_every", preview_every, 0)
         resolved = [resolved_for(request, self.backbone) for request in requests]
+        for single in resolved:
+            check_memory(single)
         if resolved[0].is_long:
             return [self._render_in_memory(request, techniques, progress) for request in resolved]
         motion = plan_motion(resolved[0], self.backbone)
@@ -125,6 +136,7 @@ class Engine:
             self.backbone.release()
         return [run.video(index, frames[index].cpu(), measured) for index in range(len(requests))]
 
+    @suggest_keywords
     def render_long(
         self,
         request: RenderRequest | ResolvedRequest,
@@ -142,6 +154,8 @@ class Engine:
         segments can be regenerated. Raises as `generate`: InputError also for continuity='off' and for an
         output that exists; ResumeError where the folder is the job of another request or another process is using it.
         """
+        _check_request(request)
+        check_progress(progress)
         try:
             resolved = resolved_for(request, self.backbone, segmented=True)
             if not resolved.is_long:
@@ -158,6 +172,7 @@ class Engine:
         finally:
             self.backbone.release()
 
+    @suggest_keywords
     def redo(
         self,
         output: str | PathLike[str],
@@ -171,6 +186,7 @@ class Engine:
         output: the video's file, whose job was retained; segment: from 0; attempt: which other noise, from 1 (None: the
         next one that was not tried). Raises as `render_long`.
         """
+        check_progress(progress)
         try:
             return redo(self.backbone, output, segment, attempt=attempt, progress=progress)
         finally:
@@ -229,3 +245,15 @@ class Engine:
         if self._preview is None:
             self._preview = LatentPreview(self.backbone)
         return Previews(self._preview, every)
+
+
+def _name(value: str | torch.dtype | torch.device | None) -> str | None:
+    """A dtype or device as a request names it."""
+    return None if value is None else str(value).removeprefix("torch.")
+
+
+def _check_request(request: object) -> None:
+    if not isinstance(request, RenderRequest | ResolvedRequest):
+        raise InputError(
+            f"request={request!r} is not a RenderRequest; make one, or call generate() with a prompt and its options"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from videogen.core.errors import InputError, unknown
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
@@ -37,7 +37,7 @@ class GenerateOptions(TypedDict, total=False):
     steps: int | None
     guidance_scale: float | None
     guidance_scale_2: float | None
-    seed: int
+    seed: int | Sequence[int] | None
     solver: str | None
     fps: float | None
     noise: str
@@ -69,8 +69,8 @@ CALL_OPTIONS = ("techniques", "progress", "preview_every")
 
 
 def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderRequest]:
-    """A request for each prompt, the i-th with seed + i. InputError for a prompt, an option or a value that is not
-    valid."""
+    """A request for each prompt, the i-th with seed + i, or with the i-th of several seeds. InputError for a prompt, an
+    option or a value that is not valid."""
     values = with_current_keys(dict(options), REQUEST_KEYS)
     known = [field.name for field in fields(RenderRequest) if field.name != "prompt"]
     for name in values:
@@ -80,17 +80,34 @@ def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderReq
     if size is not None:
         values |= _sides(size, values)
     values = {name: value for name, value in values.items() if name not in CALL_OPTIONS}
+    prompts, seed = _prompts(prompt), values.pop("seed", 0)
+    seeds = _separate_seeds(seed, len(prompts))
     requests: list[RenderRequest] = []
-    for number, text in enumerate(_prompts(prompt)):
-        seed = {"seed": requests[0].seed + number} if requests else {}
-        requests.append(RenderRequest(prompt=text, **values | seed))
+    for number, text in enumerate(prompts):
+        if seeds is not None:
+            seed = seeds[number]
+        elif requests:
+            seed = cast(int, requests[0].seed) + number  # of one that was drawn, too
+        requests.append(RenderRequest(prompt=text, **values, seed=seed))
     return requests
+
+
+def _separate_seeds(seed: Any, count: int) -> list[Any] | None:
+    """The seeds of so many prompts where each is given; None for a single number."""
+    seeds = seed.tolist() if hasattr(seed, "tolist") else seed
+    if not isinstance(seeds, list | tuple):
+        return None
+    if len(seeds) != count:
+        raise InputError(f"seed={seeds!r} gives {len(seeds)} seeds for {count} prompts; give one, or one per prompt")
+    return list(seeds)
 
 
 def _prompts(prompt: object) -> list[str]:
     texts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"prompt={prompt!r} must be a text or a list of texts")
+    if not texts:
+        raise InputError(f"prompt={prompt!r} has no text; say what each video shows")
     return list(texts)
 
 

@@ -95,16 +95,21 @@ class Run:
             self.clip.close()
 
     def video(self, index: int, frames: torch.Tensor, measured: dict[str, Any]) -> Video:
-        """One request's frames, uint8 [frame, height, width, 3], with their manifest."""
+        """One request's video, with its manifest, of the frames that were generated, uint8 [frame, height, width,
+        3]."""
         request = self.requests[index]
+        frames = frames[: request.frames]
         reading = self.backbone.read_prompt(request.prompt)
-        for note in reading.notes():
+        for note in (*request.notes, *reading.notes()):
             _log.warning("%s", note)
         if self.motion is not None:
             measured = {
                 **measured,
                 "motion": self.motion.to_manifest() | measure_motion(frames.numpy(), self.motion.plan),
             }
+        if request.generated_frames != request.frames:
+            length = {"frames": request.frames, "generated_frames": request.generated_frames}
+            measured = {**measured, "length": length}
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
         manifest = Manifest(

@@ -35,6 +35,7 @@ from .journal.journal import Journal
 from .journal.lock import FileLock
 from .policy_trial import choose_policy
 from .run import LongRun
+from .space import check_disk
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def render_long(
     path = check_target(output, fps=float(fps), quality=quality).expanduser().absolute()
     if not job_folder(path).exists():
         check_output(path, overwrite)
+    check_disk(request, backbone.geometry, path)
     with ExitStack() as stack:
         # a trial is expensive: a second process is refused before it
         lock = stack.enter_context(locked_job(job_folder(path))) if request.continuity == MEASURED else None

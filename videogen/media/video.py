@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from videogen.core.checks import check_count
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 
 if TYPE_CHECKING:
     import torch
 
 
+@suggest_keywords
 @dataclass(eq=False, repr=False)
 class Video:
     """A clip.
@@ -59,6 +62,7 @@ class Video:
 
         return read_video(path)
 
+    @suggest_keywords
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
         """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or
         absent.
@@ -145,14 +149,14 @@ class Video:
 
         return torch.from_numpy(np.ascontiguousarray(self.frames.transpose(0, 3, 1, 2))).float() / 255
 
+    @suggest_keywords
     def contact_sheet(self, columns: int = 8, count: int = 16) -> np.ndarray:
         """Up to `count` evenly spaced frames in one image of up to `columns` columns: uint8 [height, width, 3].
 
         InputError for values that are not whole numbers of at least 1.
         """
-        for name, value in (("columns", columns), ("count", count)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{name}={value!r} must be a whole number of at least 1")
+        check_count("columns", columns, 1)
+        check_count("count", count, 1)
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
         columns = min(columns, len(chosen))
         rows = -(-len(chosen) // columns)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from videogen.core.checks import check_count
 from videogen.core.errors import InputError, MediaError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.rates import exact_fps
@@ -155,6 +156,8 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
         kinds = ".mp4, .webm, .gif, or a name without suffix for a folder of PNGs"
         raise InputError(f"cannot write {suffix or path.name!r} files; use {kinds}")
     worst, fastest = KINDS[suffix]
+    if quality is not None:
+        check_count("quality", quality, 0)
     if quality is not None and (worst is None or not 0 <= quality <= worst):
         rule = (
             f"must be from 0 (best) to {worst} for {suffix}"

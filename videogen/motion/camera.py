@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 
 from .ease import check_ease, progress
 from .spec import LEAST_SCALE, Motion, check_number
@@ -20,6 +21,7 @@ from .spec import LEAST_SCALE, Motion, check_number
 _DEFAULT_FOV = 50.0
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Camera(Motion):
     """Total camera motion from the first to the last frame; `ease` spreads it over the clip (see `ease.progress`).

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 from videogen.core.rates import exact_fps
 
 from .camera import Camera
@@ -45,6 +46,7 @@ class Clip:
     read_video: Reader | None = None
 
 
+@suggest_keywords
 def compile_motion(
     motion: Motion,
     frames: int,

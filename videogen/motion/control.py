@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.keywords import suggest_keywords
 from videogen.core.text import shortest
 
 #: Methods of `warped_noise`, as settings of `videogen.schedulers.WarpedNoise`. compat: reproduces the noise that the
@@ -22,6 +23,7 @@ BACKENDS = ("warped_noise", "dual_clock")
 STRENGTHS = {"warped_noise": 0.9, "dual_clock": 1.0}  # defaults
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class MotionControl:
     """A backend and its settings; None: the model's default.

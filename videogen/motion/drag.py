@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 
 from .ease import check_ease, points_along, progress
 from .region import check_region
@@ -19,6 +20,7 @@ from .spec import LEAST_SCALE, Motion, Point, check_number, check_points
 _DISC_FRACTION = 6  # a drag without a region takes a disc of the shorter side over this
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Drag(Motion):
     """A region of the first frame that moves along a path over the static layers below it.
@@ -77,6 +79,7 @@ class Drag(Motion):
         return maps
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Sprite(Drag):
     """A Drag whose pixels may come from an image file.
@@ -100,6 +103,7 @@ class Sprite(Drag):
             raise InputError(f"a sprite's image must be uint8 RGBA [height, width, 4], not {list(shape)}")
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class CutDrag(Motion):
     """Sprites, lowest first, each on its own path."""

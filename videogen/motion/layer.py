@@ -22,6 +22,20 @@ class Field(Protocol):
 
 
 @dataclass(frozen=True)
+class ExtendedField:
+    """A field that does not move after the frame `last`."""
+
+    field: Field
+    last: int
+
+    def texture(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.field.texture(points, min(frame, self.last))
+
+    def step(self, points: np.ndarray, frame: int) -> np.ndarray:
+        return self.field.step(points, frame) if frame < self.last else points
+
+
+@dataclass(frozen=True)
 class Layer:
     """name: for messages. to_screen: float64 [f, 3, 3], texture to screen (with a field: the field's image to screen).
 
@@ -44,6 +58,13 @@ class Layer:
     def through_camera(self, homographies: np.ndarray) -> Layer:
         """This layer viewed by a moving camera, given as float64 [f, 3, 3]."""
         return replace(self, to_screen=homographies @ self.to_screen)
+
+    def extend(self, frames: int) -> Layer:
+        """This layer for so many frames: it does not move after its last one."""
+        last = len(self.to_screen) - 1
+        still = np.tile(self.to_screen[-1], (frames - 1 - last, 1, 1))
+        field = None if self.field is None else ExtendedField(self.field, last)
+        return replace(self, to_screen=np.concatenate([self.to_screen, still]), field=field)
 
     @property
     def moves(self) -> bool:

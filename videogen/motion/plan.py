@@ -6,7 +6,7 @@ convention.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,16 @@ class MotionPlan:
     height: int
     width: int
     layers: tuple[Layer, ...]
+
+    def extend(self, frames: int) -> MotionPlan:
+        """A plan of at least so many frames, in which nothing moves after the last one of this."""
+        if frames <= self.frames:
+            return self
+        return replace(self, frames=frames, layers=tuple(layer.extend(frames) for layer in self.layers))
+
+    def shorten(self, frames: int) -> MotionPlan:
+        """The first so many frames of the plan, at most all."""
+        return self if frames >= self.frames else replace(self, frames=frames)
 
     def map_at(self, frame: int, layer: int = 0) -> np.ndarray:
         """Backward map of a layer: float32 [h, w, 2], the first frame's (x, y) that each pixel of `frame` shows."""

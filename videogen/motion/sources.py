@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 
 from .region import check_region
 from .spec import Motion
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Transfer(Motion):
     """Motion of a driving video, measured by optical flow.
@@ -36,6 +38,7 @@ class Transfer(Motion):
         _check(self)
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Tracks(Motion):
     """Motion of point tracks, interpolated smoothly between the points (thin-plate splines).
@@ -54,6 +57,7 @@ class Tracks(Motion):
         _check(self)
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Flow(Motion):
     """Motion by given optical flow, from each frame to the next.

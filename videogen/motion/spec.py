@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 
 Point = tuple[float, float]
 LEAST_SCALE = 1e-3  # a zoom or scale must be above this
@@ -22,6 +23,7 @@ class Motion:
         return Compose((*parts_of(self), *parts_of(other)))
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Compose(Motion):
     """Parts in order, lowest first; the result of `+`."""

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from videogen.core.errors import InputError, UnsupportedError, unknown
+from videogen.core.keywords import suggest_keywords
 from videogen.core.text import shortest
 
 
@@ -84,6 +85,7 @@ CACHES: dict[str, CacheKind] = {
 }  # fmt: skip
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class LibraryCache:
     """One of the library's caches and its number; None: the default. Raises InputError.

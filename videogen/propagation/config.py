@@ -12,6 +12,7 @@ from numbers import Real
 from typing import Any, TypeGuard
 
 from videogen.core.errors import InputError, nearest, unknown
+from videogen.core.keywords import suggest_keywords
 
 from .cut_kinds import CUTS, parse_cut
 from .key_steps import check_key_steps_spec
@@ -19,6 +20,7 @@ from .predictor_kinds import PREDICTORS, PredictorKind
 from .rules import find_rule, list_rules
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class StepCaching:
     """The steps at which the model is fully evaluated, and the features that the steps between reuse.

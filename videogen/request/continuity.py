@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from videogen.core.errors import InputError, UnsupportedError, unknown
-from videogen.core.keywords import with_earlier_keywords
+from videogen.core.keywords import suggest_keywords, with_earlier_keywords
 from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
 from .continuity_noise import INDEPENDENT, NOISES, NoiseRow
@@ -25,6 +25,7 @@ OFF, AUTO, MEASURED = "off", "auto", "measured"
 
 
 @with_earlier_keywords(CONTINUITY_KEYS)
+@suggest_keywords
 @dataclass(frozen=True)
 class Continuity:
     """How clips are joined. InputError for values that do not fit.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NOISES = ("addressed", "diffusers")
 GUIDANCES = ("batched", "sequential")
 
-_ALWAYS_SET = ("prompt", "seed", "noise", "vae_tiling", "attention", "propagate", "retries")
+_ALWAYS_SET = ("prompt", "noise", "vae_tiling", "attention", "propagate", "retries")
 _TYPES: dict[str, tuple[type, ...]] = {
     "prompt": (str,),
     "seed": (int,),
@@ -90,7 +90,7 @@ def check_values(request: RenderRequest) -> None:
         value = getattr(request, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name}={value} must be a finite number of at least 0")
-    if not 0 <= request.seed < 2**63:
+    if request.seed is None or not 0 <= request.seed < 2**63:
         raise InputError(f"seed={request.seed} must be from 0 to 2**63 - 1")
     for name, choices in (("noise", NOISES), ("guidance_mode", GUIDANCES)):
         value = getattr(request, name)

@@ -27,8 +27,17 @@ def fit_continuity(policy: Continuity, backbone: Backbone, window: int, *, noise
     if policy.noise_row.follows_motion != moves:
         motion = "a motion" if moves else "no motion"
         raise InputError(f"continuity with noise={policy.noise} does not work with {motion}; use noise={INDEPENDENT}")
+    check_window(window, backbone)
     policy.check_model(needs_met(backbone), backbone.name)
     return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
+
+
+def check_window(window: int, backbone: Backbone) -> None:
+    """InputError where a clip of so many frames does not fill its latents."""
+    frame_map = backbone.geometry.frame_map
+    if not frame_map.fits(window):
+        near = " or ".join(map(str, frame_map.nearest_counts(window)))
+        raise InputError(f"window={window} does not fill latent frames of {backbone.name!r}; use {near}")
 
 
 def check_joined_noise(noise: str) -> None:

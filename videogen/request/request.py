@@ -6,6 +6,7 @@ which makes a `ResolvedRequest` for one loaded model.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from videogen.attention.config import SparseAttention, with_policy
 from videogen.core.errors import InputError
+from videogen.core.keywords import suggest_keywords
 from videogen.core.tables import check_keys
 from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
 
     from .resolved import ResolvedRequest
 
+_DRAWN_SEEDS = 2**31  # of seed=None: short enough to copy
 
+
+@suggest_keywords
 @dataclass(frozen=True)
 class RenderRequest:
     """A render. None means the model's default. width, height and window sizes are in px and frames.
 
-    noise: `addressed`, or `diffusers` to draw it as the library's pipelines do.
+    seed: of all noise; None draws one, which the request then has. noise: `addressed`, or `diffusers` to draw it as the
+    library's pipelines do.
 
     attention: a `videogen.attention.SparseAttention`, its fields as a dict, or a spec that it parses, such as
     `adaptive` (promises `recall`). propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache of
@@ -67,7 +73,7 @@ class RenderRequest:
     steps: int | None = None
     guidance_scale: float | None = None
     guidance_scale_2: float | None = None
-    seed: int = 0
+    seed: int | None = 0
     solver: str | None = None
     fps: float | None = None
     noise: str = "addressed"
@@ -94,6 +100,8 @@ class RenderRequest:
         names of files absolute."""
         if isinstance(self.first_frame, str | PathLike):
             object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
+        if self.seed is None:
+            object.__setattr__(self, "seed", secrets.randbelow(_DRAWN_SEEDS))
         for name, value in check_types(self).items():
             object.__setattr__(self, name, value)
         if isinstance(self.attention, dict):

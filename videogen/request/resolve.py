@@ -6,22 +6,23 @@ It happens once, before anything is computed; whatever does not fit the model ra
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.core.rates import exact_fps
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
 
-from .fitting import check_joined_motion, check_joined_noise, fit_continuity
+from .fitting import check_joined_motion, check_joined_noise, check_window, fit_continuity
 from .resolved import MotionSettings, ResolvedRequest
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
 
     from .request import RenderRequest
+
+LONGER_THAN = 1.5  # times the native length: beyond this a video is made of several clips
 
 
 def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = False) -> ResolvedRequest:
@@ -35,8 +36,6 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
     window = request.window or defaults.frames
     check_loaded(request, backbone)
     continuity = _resolve_continuity(request, frames, window, backbone, segmented)
-    if request.seconds is not None and continuity == OFF:
-        frames = FrameLatentMap.from_geometry(backbone.geometry).round_up(frames)
     motion = _resolve_motion(request, backbone) if continuity == OFF else _resolve_long_motion(request, backbone)
     scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
     resolved = ResolvedRequest(
@@ -47,6 +46,7 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
         dtype=dtype_name(backbone),
         device=str(backbone.device),
         frames=frames,
+        generated_frames=backbone.geometry.frame_map.round_up(frames),
         window=window,
         width=request.width or defaults.width,
         height=request.height or defaults.height,
@@ -56,7 +56,7 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
         guidance_scale=scale,
         guidance_scale_2=request.guidance_scale_2,
         guidance_mode=request.guidance_mode or backbone.native_guidance,
-        seed=request.seed,
+        seed=cast(int, request.seed),
         noise=request.noise,
         vae_tiling=request.vae_tiling,
         attention=request.sparse_attention,
@@ -88,7 +88,10 @@ def clip_frames(request: RenderRequest, fps: float, default: int) -> int:
     """Length in frames: as requested in frames or seconds, the story's, or else the default."""
     rate = exact_fps(fps)
     if request.seconds is not None:
-        return max(1, round(request.seconds * rate))
+        try:
+            return max(1, round(request.seconds * rate))
+        except OverflowError:
+            raise InputError(f"seconds={request.seconds:g} is longer than any video; use fewer") from None
     if request.frames is None and request.story is not None:
         timeline = request.timeline
         if timeline.end is None:
@@ -119,7 +122,7 @@ def _resolve_continuity(
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
     requested = request.continuity or AUTO
-    single = frames <= (request.window or backbone.single_pass_frames) and request.story is None
+    single = frames <= LONGER_THAN * window and request.story is None
     if requested == OFF or (requested in (AUTO, MEASURED) and single):
         if request.retries:
             raise InputError(
@@ -157,10 +160,10 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
     control = request.motion_control or MotionControl("warped_noise")
     check_joined_motion(control, request.first_frame)
     if request.motion_backend is None and not backbone.training.warped_noise:
+        longest = int(LONGER_THAN * backbone.defaults.frames)
         raise UnsupportedError(
             f"a long video's motion needs warped noise, and {backbone.name!r} is not known to be trained with it; "
-            f"set motion_backend='warped_noise' to try it, or render at most "
-            f"{backbone.single_pass_frames} frames"
+            f"set motion_backend='warped_noise' to try it, or render at most {longest} frames"
         )
     return _motion_settings(request, control.with_clocks(*backbone.training.dual_clock))
 
@@ -189,11 +192,14 @@ def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"
         )
     check_solver(resolved.solver, backbone.noise_schedule.kind)
+    if resolved.is_long:
+        check_window(resolved.window, backbone)
     spec = backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
     fitted = replace(resolved, width=spec.width, height=spec.height, steps=spec.steps)
-    fitted = replace(fitted, window=spec.frames) if fitted.is_long else replace(fitted, frames=spec.frames)
-    if fitted.is_long:
-        fitted.latent_timeline(backbone.geometry)
+    if not fitted.is_long:
+        return replace(fitted, frames=min(fitted.frames, spec.frames), generated_frames=spec.frames)
+    fitted = replace(fitted, window=spec.frames)
+    fitted.latent_timeline(backbone.geometry)
     return fitted
 
 

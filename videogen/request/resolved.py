@@ -53,10 +53,12 @@ class MotionSettings:
 class ResolvedRequest:
     """A render with all its settings. Sizes in px, fps in frames per second.
 
-    request: as it was given; only `to_dict` reads it, for the fields that resolving leaves as they are. solver: None
-    for the checkpoint's own. guidance_scale_2: None for the same scale in both experts. window: frames that the model
-    generates at once. attention, propagation, motion: None for off. story: None for one prompt. continuity: how a long
-    video's clips are joined; `off` for a single clip; `measured` until a trial has chosen the policy.
+    request: as it was given; only `to_dict` reads it, for the fields that resolving leaves as they are. solver:
+    None for the checkpoint's own. guidance_scale_2: None for the same scale in both experts. generated_frames:
+    length that the model generates for a single clip, `frames` or the next one that fills its latents; what is more
+    is left out. window: frames that it generates at once. attention, propagation, motion: None for off. story: None
+    for one prompt. continuity: how a long video's clips are joined; `off` for a single clip; `measured` until a
+    trial has chosen the policy.
     """
 
     request: RenderRequest
@@ -66,6 +68,7 @@ class ResolvedRequest:
     dtype: str
     device: str
     frames: int
+    generated_frames: int
     window: int
     width: int
     height: int
@@ -117,10 +120,21 @@ class ResolvedRequest:
         return exact_fps(self.fps)
 
     def clip_spec(self, frames: int | None = None) -> ClipSpec:
-        """What a clip is generated with; frames: its length in frames where it is not the request's."""
+        """What a clip is generated with; frames: its length in frames where it is not the single clip's."""
         from videogen.backbones.clip import ClipSpec
 
-        return ClipSpec(frames or self.frames, self.height, self.width, self.steps, self.guidance_mode)
+        return ClipSpec(frames or self.generated_frames, self.height, self.width, self.steps, self.guidance_mode)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how the request is served."""
+        left_out = self.generated_frames - self.frames
+        if self.is_long or not left_out:
+            return []
+        return [
+            f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "
+            f"generated, and the last {left_out} left out"
+        ]
 
     def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
         """The timeline per latent frame. The last latent frame may reach beyond the end of the video."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from videogen.core.errors import Cancelled
+from videogen.core.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,12 @@ class Progress:
 
 #: Return False to stop: the run then raises `Cancelled` and writes nothing.
 ProgressCallback = Callable[[Progress], "bool | None"]
+
+
+def check_progress(callback: object) -> None:
+    """InputError for what cannot be called with a `Progress`."""
+    if callback is not None and not callable(callback):
+        raise InputError(f"progress={callback!r} must be a function that takes a Progress, or None")
 
 
 def report(callback: ProgressCallback | None, progress: Progress) -> None:

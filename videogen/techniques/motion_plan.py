@@ -60,7 +60,7 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
         _check_warped(request, motion, backbone)
     plan = compile_motion(
         motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=read_driving_video
-    )
+    ).extend(request.generated_frames)
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
     )

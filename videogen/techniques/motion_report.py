@@ -17,13 +17,14 @@ _TRACKS = 16  # the largest number recorded in the manifest
 
 
 def measure_motion(frames: np.ndarray, plan: MotionPlan) -> dict[str, Any]:
-    """Figures in px for a clip uint8 [frame, height, width, 3] rendered under a plan of its size.
+    """Figures in px for a clip uint8 [frame, height, width, 3] rendered under a plan of its size, which may be longer.
 
     error_px: mean end-point error of DIS flow in the controlled region; floor_px: the same error of DIS on a clip that
     moves exactly as planned; background_px: motion of the static background; track_px: distance between points advected
     by the measured flow and the plan's tracks, while both are inside the frame; camera: measured camera motion, where
     the plan moves the background and it has enough texture. Empty for a single frame.
     """
+    plan = plan.shorten(len(frames))
     if plan.frames < 2:
         return {}
     flow, target = _flow(frames), plan.flow()

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.keywords import suggest_keywords
 from videogen.core.tables import check_keys
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _BLEND = re.compile(r"blend\s*\(\s*(?P<length>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>s?
 _FRACTION = re.compile(r"\d{1,18}(/\d{1,18})?")
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Transition:
     """How a shot follows the one before.
@@ -70,6 +72,7 @@ class Transition:
 HOLD = Transition()
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Shot:
     """A prompt from start to end, in the timeline's unit. end None: the clip's end; seed None: the request's."""
@@ -82,6 +85,7 @@ class Shot:
     motion: Motion | None = None
 
 
+@suggest_keywords
 @dataclass(frozen=True)
 class Timeline:
     """Shots in order, from 0, without gaps. unit: of their times. Only the last may be open (end None).

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.longvideo.segment_noise import SegmentNoise
+from videogen.longvideo.segment_plan import SegmentPlan
 from videogen.longvideo.segments import Scene, Segment, find_scenes
 from videogen.request.continuity import Continuity
 from videogen.sampling.technique import Technique
@@ -62,16 +63,16 @@ class ContinuityPolicy(ABC):
         """Of how many last frames a segment's predictions are retained for the next one."""
         return self.overlap if self.copies_predictions else 0
 
-    def divide(self, timeline: LatentTimeline) -> list[Segment]:
+    def divide(self, timeline: LatentTimeline) -> SegmentPlan:
         """All segments of a video, in order."""
-        found: list[Segment] = []
-        for scene in find_scenes(timeline):
-            found += [replace(segment, index=len(found) + i) for i, segment in enumerate(self.divide_scene(scene))]
-        return found
+        return SegmentPlan(find_scenes(timeline), self.divide_scene)
 
     @abstractmethod
     def divide_scene(self, scene: Scene) -> Iterator[Segment]:
-        """The segments of a scene, in order, with any `index`. Together they emit each of its latents once."""
+        """The segments of a scene, in order, with any `index`. Together they emit each of its latents once.
+
+        From the second on they should follow each other at a constant stride: then a scene's length costs no memory.
+        """
 
     def noise(self, timeline: LatentTimeline, warped: Callable[[int], NoiseStream] | None = None) -> SegmentNoise:
         """The noise of the segments' clips.

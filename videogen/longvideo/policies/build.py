@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from videogen.core.lazy import load_object
-from videogen.longvideo.segments import Segment
+from videogen.longvideo.segment_plan import SegmentPlan
 from videogen.request.continuity import Continuity
 from videogen.timeline.latent_timeline import LatentTimeline
 
@@ -17,7 +17,7 @@ def build_policy(continuity: Continuity, clip: int, steps: int, single_first: bo
     return policy
 
 
-def divide_timeline(timeline: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> list[Segment]:
+def divide_timeline(timeline: LatentTimeline, continuity: Continuity, clip: int, steps: int) -> SegmentPlan:
     """The segments of a video. clip: latent frames that the model denoises at once; continuity: as `for_clip` returns
     it."""
     return build_policy(continuity, clip, steps, timeline.latent_map.single_first).divide(timeline)

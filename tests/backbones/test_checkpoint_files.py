@@ -1,0 +1,91 @@
+"""Files of a checkpoint folder: what is damaged or missing is named before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.contract.families import wan
+from videogen.backbones.checkpoint_files import check_files
+from videogen.backbones.registry import components_of, load, read_index
+from videogen.core.errors import CheckpointError
+
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint with one component of one tensor."""
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "WanPipeline", "transformer": ["diffusers", "X"], "vae": [None, None]})
+    )
+    (tmp_path / "transformer" / "config.json").write_text("{}")
+    save_file({"a": torch.zeros(64)}, tmp_path / WEIGHTS)
+    return tmp_path
+
+
+def check(folder: Path) -> None:
+    check_files(folder, components_of(read_index(folder)))
+
+
+def truncate(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+
+
+def shard(folder: Path) -> None:
+    """Two shards in the index, one of them on disk."""
+    names = {f"diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in (1, 2)}
+    (folder / WEIGHTS).rename(folder / "transformer" / min(names))
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {name: name for name in names}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(truncate, r"model\.safetensors cannot be loaded: it has \d+ of its \d+ bytes", id="truncated"),
+        pytest.param(lambda f: (f / WEIGHTS).write_bytes(b""), "has no safetensors header", id="empty weights"),
+        pytest.param(lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 99), "no safetensors header", id="not safetensors"),
+        pytest.param(shard, r"has 1 of 2 weight files; .*-00002-of-00002\.safetensors is missing", id="no shard"),
+        pytest.param(
+            lambda f: (f / "transformer" / "config.json").write_text("{"), r"config\.json cannot be read", id="a config"
+        ),
+        pytest.param(
+            lambda f: (f / "transformer" / "config.json").write_text("[" * 100_000), r"config\.json cannot be read",
+            id="a config nested without end",
+        ),
+        pytest.param(lambda f: (f / "transformer").rename(f / "x"), "has no 'transformer'", id="a component is gone"),
+        pytest.param(
+            lambda f: (f / WEIGHTS).rename((f / WEIGHTS).with_suffix(".bin")), "is pickled", id="pickled weights"
+        ),
+    ],
+)  # fmt: skip
+def test_damage_is_named(damage: Callable[[Path], object], message: str, folder: Path) -> None:
+    check(folder)
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        check(folder)
+
+
+def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:
+    (folder / "transformer" / "diffusion_pytorch_model.old.safetensors").write_bytes(b"x")
+    check(folder)
+
+
+def test_loading_emits_no_deprecation_warning_and_names_the_component_that_fails(tmp_path: Path) -> None:
+    wan(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        load(str(tmp_path), device="cpu")
+    config = tmp_path / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_dim": "wide"}))
+    with pytest.raises(CheckpointError, match=r"vae cannot be loaded as AutoencoderKLWan"):
+        load(str(tmp_path), device="cpu")

@@ -1,0 +1,43 @@
+"""What a model cannot serve is refused from its configuration files: no weights are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from videogen.backbones import loading
+
+MOTION = ("--camera", "pan=4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("--size", "65x64"), "width=65 is not a multiple of 16", id="a size between two"),
+        pytest.param(("--steps", "99999"), "steps=99999", id="more steps than noise levels"),
+        pytest.param(("--solver", "ddim"), "use one of euler", id="a solver of other models"),
+        pytest.param(("--guidance", "1", "--negative", "dull"), "no effect with", id="a negative prompt unused"),
+        pytest.param(("--frames", "200", "--continuity", "window_attention"), "temporal layers", id="a UNet's policy"),
+        pytest.param(("--frames", "200", "--window", "30"), "use 29 or 33", id="a window that does not fit"),
+        pytest.param(("--frames", "200", *MOTION), "needs warped noise", id="a long motion without training"),
+        pytest.param(("--frames", "10000000000000"), "PB of disk", id="more than any disk holds"),
+        pytest.param(("--seconds", "1e12"), "PB of disk", id="the same in seconds"),
+        pytest.param(("--seconds", "1e308"), "longer than any video", id="more than a number holds"),
+        pytest.param(
+            ("--frames", "1000000000", "--continuity", "off"),
+            "of memory, and this machine has",
+            id="more than the memory",
+        ),
+        pytest.param(("--frames", "21", "--keep-job"), "--keep-job is for a video of several", id="a job of one clip"),
+        pytest.param(("--frames", "200", "--preview", "a.png"), "--preview is for a single clip", id="a long preview"),
+    ],
+)
+def test_refusals_load_no_weights(
+    arguments: tuple[str, ...], message: str, run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[object] = []
+    monkeypatch.setattr(loading, "build_pipeline", lambda *values: loads.append(values))
+    outcome = run("render", "a red ball", "--model", tiny, *arguments)
+    assert (outcome.code, loads) == (2, []) and message in outcome.err, outcome.err

@@ -1,0 +1,42 @@
+"""Outline of a model: its pipeline built from the configuration files alone, without weights.
+
+A backbone over an outline answers all that a request is resolved against (geometry, capabilities, noise schedule), so
+that what the model cannot serve is refused before gigabytes are read. Parameters are on the meta device; text encoders
+and tokenizers are left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .registry import components_of
+
+
+def build_outline(class_name: str, source: Path | str, index: dict[str, Any]) -> Any:
+    """The pipeline of an index with the models and the scheduler of its configuration files; no weights are read."""
+    import diffusers
+
+    settings = {name: value for name, value in index.items() if not isinstance(value, list | tuple) and name[0] != "_"}
+    components = {name: None for name, value in index.items() if isinstance(value, list | tuple)}
+    built = {
+        name: _build_component(source, name, kind)
+        for name, (library, kind) in components_of(index).items()
+        if library == "diffusers"
+    }
+    return getattr(diffusers, class_name)(**settings, **(components | built))
+
+
+def _build_component(source: Path | str, name: str, kind: str) -> Any:
+    import diffusers
+    from accelerate import init_empty_weights
+
+    component = getattr(diffusers, kind)
+    local = isinstance(source, Path)
+    config = component.load_config(str(source), subfolder=name, local_files_only=local)
+    if not issubclass(component, torch.nn.Module):
+        return component.from_config(config)
+    with init_empty_weights():
+        return component.from_config(config).eval()

@@ -1,0 +1,63 @@
+"""Disk and memory that a video takes, checked before anything is computed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from videogen.core.errors import InputError
+from videogen.request.resolved import ResolvedRequest
+
+from .journal.job import job_folder
+
+if TYPE_CHECKING:
+    from videogen.backbones.geometry import LatentGeometry
+
+_LATENT_BYTES = 4  # fp32
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str | os.PathLike[str]) -> None:
+    """InputError where the latents of a long video, which its job stores, do not fit the disk of its output."""
+    latents = geometry.frame_map.round_up(request.frames), request.height, request.width
+    _, channels, count, height, width = geometry.shape(*latents)
+    needed = channels * count * height * width * _LATENT_BYTES
+    folder = job_folder(output)
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    place = next(parent for parent in folder.parents if parent.exists())
+    free = shutil.disk_usage(place).free + stored
+    if needed > free:
+        raise InputError(
+            f"frames={request.frames} take at least {format_bytes(needed)} of disk while they are rendered, and "
+            f"{place} has {format_bytes(free)}; use at most {max(1, request.frames * free // needed)} frames"
+        )
+
+
+def check_memory(request: ResolvedRequest) -> None:
+    """InputError where the frames of a video that is returned at once do not fit this machine's memory."""
+    needed, present = request.frames * request.height * request.width * 3, _memory_bytes()
+    if present is not None and needed > present:
+        streams = "render a long video into a file" if request.is_long else "leave out continuity='off'"
+        raise InputError(
+            f"frames={request.frames} take {format_bytes(needed)} of memory, and this machine has "
+            f"{format_bytes(present)}; use at most {max(1, request.frames * present // needed)} frames, or {streams}"
+        )
+
+
+def _memory_bytes() -> int | None:
+    """Physical memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def format_bytes(count: int) -> str:
+    """`1.5 TB`."""
+    value, unit = float(count), _UNITS[0]
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"
