@@ -178,7 +178,7 @@ def test_a_motion_runs_through_all_segments(policy: str, engine_of: EngineOf) ->
             "wan-2.1",
             {"continuity": "replay", "window": 20},
             InputError,
-            "frames=20 is not 4k\\+1",
+            "window=20 does not fill latent frames .* use 17 or 21",
             id="window that does not fit",
         ),
         pytest.param(
