@@ -27,8 +27,8 @@ MOTION = ("--camera", "pan=4")
         pytest.param(("--seconds", "1e308"), "longer than any video", id="more than a number holds"),
         pytest.param(
             ("--frames", "1000000000", "--continuity", "off"),
-            "of memory, and this machine has",
-            id="more than the memory",
+            "beyond the positions of",
+            id="more than one pass takes",
         ),
         pytest.param(("--frames", "21", "--keep-job"), "--keep-job is for a video of several", id="a job of one clip"),
         pytest.param(("--frames", "200", "--preview", "a.png"), "--preview is for a single clip", id="a long preview"),
