@@ -129,7 +129,7 @@ class BlockMap:
         return replace(self, columns=self.columns[:, heads], counts=self.counts[:, heads], recall=recall)
 
     def with_mask(self, mask: torch.Tensor, recall: torch.Tensor | None = None) -> BlockMap:
-        """Another mask of blocks, bool [b, h, p, q], over the same tokens. recall: per block row, [b, h, p]."""
+        """Another mask of blocks, bool [b, h, p, q], over the same tokens. recall: [b, h], see the class."""
         return BlockMap.from_dense(
             mask,
             query_block=self.query_block,
@@ -206,8 +206,8 @@ class Forced:
         return mask
 
     def add_extra(self, mask: torch.Tensor, key_block: int) -> torch.Tensor:
-        """A mask of blocks [b, h, p, q] with those of `extra` added, whose ranges `apply` has checked; the mask itself where
-        there are none."""
+        """A mask of blocks [b, h, p, q] with those of `extra` added; the mask itself where there are none. `apply` has
+        checked the ranges."""
         mask = mask.clone() if self.extra else mask
         for start, stop in self.extra:
             mask[..., start // key_block : block_count(stop, key_block)] = True
