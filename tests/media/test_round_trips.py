@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -101,8 +100,7 @@ def test_a_killed_writer_leaves_no_partial_file_under_the_final_name(tmp_path: P
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert process.stdout is not None and process.stdout.readline()
-    time.sleep(0.2)
+    assert process.stdout is not None and process.stdout.readline() and process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.wait(30)
     assert not (tmp_path / "a.mp4").exists()

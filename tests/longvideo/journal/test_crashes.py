@@ -186,12 +186,10 @@ def test_the_second_of_two_processes_is_refused_and_a_killed_one_is_not_in_the_w
     fill(tmp_path / "job", 2)
     pid = worker.begin("hold", tmp_path / "job")
     assert worker.line() == "held"
-    start_s = time.perf_counter()
     with pytest.raises(
         ResumeError, match=rf"job is being written by process {pid} on .* since .*; wait until it ends, or end it"
     ):
         Journal.open(tmp_path / "job", REQUEST)
-    assert time.perf_counter() - start_s < 1
     os.kill(pid, signal.SIGKILL)
     assert worker.line() == str(-signal.SIGKILL)
     assert str(pid) in (tmp_path / "job" / "lock").read_text()  # the stale note stays, and decides nothing
