@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.errors import InputError, unknown
+from videogen.core.errors import InputError, nearest, unknown
 from videogen.core.lazy import load_object
 
 if TYPE_CHECKING:
@@ -119,5 +119,8 @@ def parse_spec(text: str) -> tuple[AttentionPolicyRow | None, float | None]:
         row = None
     if row is None or (number is not None and row.spec == row.keyword):
         *forms, last = spec_forms()
-        raise InputError(f"attention {text!r} is unknown; use {', '.join(forms)} or {last}, such as adaspa:0.8")
+        keywords = [form.partition(":")[0] for form in spec_forms()]
+        guess = nearest(text.partition(":")[0], keywords)
+        hint = "" if guess is None or guess == text.partition(":")[0] else f"did you mean {guess!r}? "
+        raise InputError(f"attention {text!r} is unknown; {hint}use {', '.join(forms)} or {last}, such as adaspa:0.8")
     return row, number

@@ -75,7 +75,7 @@ MISTAKES = [
     ("like a file without manifest", ("--like", "plain.mp4"), "no videogen manifest"),
     ("like a file that is not there", ("--like", "nowhere.mp4"), "does not exist"),
     ("unavailable cuda", ("x", "--model", "{tiny}", "--device", "cuda"), "device='cuda' is not available"),
-    ("unknown device", ("x", "--model", "{tiny}", "--device", "gpu"), "unknown device 'gpu'"),
+    ("unknown device", ("x", "--model", "{tiny}", "--device", "tpu"), "unknown device 'tpu'"),
     ("device without a number", ("x", "--model", "{tiny}", "--device", "cpu:zz"),
      "unknown device 'cpu:zz'; did you mean 'cpu'"),
     ("second CPU", ("x", "--model", "{tiny}", "--device", "cpu:1"), "device='cpu:1' is not available"),
@@ -88,6 +88,24 @@ MISTAKES = [
     ("sparsity of one", ("x", "--attention", "adaspa:1.0"), "sparsity=1.0"),
     ("unknown attention", ("x", "--attention", "sparse"), "use dense, adaptive"),
     ("report that is no page", ("x", "--report", "a.pdf"), "must end in .html"),
+    ("attention's typo", ("x", "--attention", "widow"), "did you mean 'window'? use dense"),
+    ("propagation's typo", ("x", "--propagate", "max_eror:0.02"), "did you mean 'max_error:E'? use one of"),
+    ("a GPU", ("x", "--model", "{tiny}", "--device", "gpu"), "did you mean 'cuda'"),
+    ("a flag's typo", ("x", "--framse", "49"), "unknown option --framse; did you mean '--frames' N?"),
+    ("a flag's typo before the prompt", ("--framse", "49", "x"), "did you mean '--frames' N?"),
+    ("another program's flag", ("x", "--num-frames=49"), "unknown option --num-frames; did you mean '--frames' N?"),
+    ("one side", ("x", "--height", "480"), "did you mean '--size' WxH?"),
+    ("the other side", ("x", "--width", "480"), "did you mean '--size' WxH?"),
+    ("a flag like none", ("x", "--zzzz"), "unknown option --zzzz; see videogen render --help"),
+    ("size in a configuration", ("--config", "size.toml"), "unknown key 'size'; did you mean 'width'?"),
+    ("unquoted prompt", ("a", "red", "ball", "-o", "a.mp4"),
+     'put it in quotes: videogen render "a red ball"'),
+    ("output to stdout", ("x", "-o", "-"), "a video is written to a file"),
+    ("a link as the output", ("x", "-o", "link.mp4", "--overwrite"), "name the file itself: {here}/there.mp4"),
+    ("a forgotten prompt", ("--camera", "pan=2", "--motion-preview", "p.mp4", "-o", "a.mp4"),
+     "no prompt, so there is no video for output='a.mp4'"),
+    ("a forgotten prompt of a report", ("--camera", "pan=2", "--motion-preview", "p.mp4", "--report", "r.html"),
+     "no prompt, so there is no video for report='r.html'"),
     ("not a number", ("x", "--steps", "many"), "invalid int value: 'many'"),
     ("unknown flag", ("x", "--stepps", "3"), "--stepps"),
 ]  # fmt: skip
@@ -98,6 +116,8 @@ def surroundings(tmp_path: Path, tiny: Path) -> set[Path]:
     """The files that the arguments name; returns every file that exists before."""
     import numpy as np
 
+    (tmp_path / "size.toml").write_text('prompt = "x"\nsize = "832x480"\n')
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "there.mp4")
     (tmp_path / "bad-key.toml").write_text('prompt = "x"\nstepz = 3\n')
     (tmp_path / "bad-type.toml").write_text('prompt = "x"\nframes = "many"\n')
     (tmp_path / "bad-output.toml").write_text('prompt = "x"\noutput = 5\n')
@@ -132,7 +152,9 @@ def test_errors(
 ) -> None:
     outcome = run("render", *(a.format(tiny=tiny) for a in arguments))
     assert outcome.code == 2, outcome.err
-    assert message in outcome.err and "Traceback" not in outcome.err and outcome.out == ""
+    assert (
+        message.format(tiny=tiny, here=tmp_path) in outcome.err and "Traceback" not in outcome.err and outcome.out == ""
+    )
     new = {p for p in set(tmp_path.rglob("*")) - surroundings if p.is_file() and "cache" not in p.parts}
     assert not new
 

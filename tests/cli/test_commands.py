@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
-from videogen import Video
+from videogen import RenderRequest, Video
+from videogen.cli.settings import default_output
 
 SMALL = ("--frames", "5", "--size", "32x32", "--steps", "2")
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,11 +74,16 @@ def test_flags_override_the_config_which_overrides_the_preset(run: Run, tiny: Pa
     assert (second["manifest"]["request"]["prompt"], second["manifest"]["request"]["steps"]) == ("from the flag", 1)
 
 
-def test_without_output_the_name_comes_from_the_prompt(run: Run, tiny: Path, tmp_path: Path) -> None:
-    assert (
-        run("render", "A red BALL, fast!", "--model", tiny, *SMALL, "--seed", "3").out
-        == f"{tmp_path}/out/a-red-ball-fast-3.mp4\n"
-    )
+def test_without_output_the_name_comes_from_the_prompt_and_the_model(run: Run, tiny: Path, tmp_path: Path) -> None:
+    made = run("render", "A red BALL, fast!", "--model", tiny, *SMALL, "--seed", "3")
+    assert made.out == f"{tmp_path}/out/a-red-ball-fast-tiny-wan-3.mp4\n"
+    for model, name in (
+        (None, "a-ball-0"),
+        ("embedded", "a-ball-0"),
+        ("a/B.1", "a-ball-b-1-0"),
+        ("..", "a-ball-model-0"),
+    ):
+        assert default_output(RenderRequest("a ball", model=model, seed=0)) == Path(f"out/{name}.mp4")
 
 
 def test_preview_is_written(run: Run, tiny: Path, tmp_path: Path) -> None:

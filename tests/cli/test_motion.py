@@ -48,6 +48,21 @@ def test_flags_compose_in_the_order_of_layers(here: Path) -> None:
     assert manifest["measured"]["motion"]["backend"] in ("warped_noise", "dual_clock")
 
 
+def test_every_camera_counts(here: Path) -> None:
+    flags = ["--camera", "pan=4", "--camera", "zoom=1.2", "--frames", "5", "--steps", "2"]
+    assert main(["render", "a red ball", "-o", "a.mp4", "--quiet", *flags]) == 0
+    layers = (read_manifest(here / "a.mp4") or {})["request"]["motion"]
+    assert [(layer["kind"], layer.get("pan"), layer.get("zoom")) for layer in layers] == [
+        ("camera", 4.0, 1.0),
+        ("camera", 0.0, 1.2),
+    ]
+
+
+def test_a_preview_alone_is_one_object_with_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"motion_preview": "p.mp4"}
+
+
 def test_a_preview_alone_needs_no_prompt_and_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "9"]) == 0
     assert capsys.readouterr().out.strip() == "p.mp4"

@@ -17,8 +17,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
     group = render.add_argument_group("motion control (the measured motion is recorded in the manifest, in px)")
     group.add_argument(
         "--camera",
+        action="append",
         metavar="MOVE",
-        help="camera move, total over the clip: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...)",
+        help="camera move, total over the clip: pan=8,zoom=1.2,ease=in_out (tilt, roll, ...; can be repeated)",
     )
     group.add_argument(
         "--drag", action="append", metavar="PATH",
@@ -64,8 +65,8 @@ def layers_from_flags(options: argparse.Namespace) -> list[Json] | None:
         layers += to_layers(load_plan(options.motion))
     for text in options.drag or ():
         layers += to_layers(parse_drag(text))
-    if options.camera is not None:
-        layers += to_layers(parse_camera(options.camera))
+    for text in options.camera or ():
+        layers += to_layers(parse_camera(text))
     return layers or None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from videogen.attention.policies.table import first_with_target, spec_forms
 from videogen.configs import presets
@@ -48,7 +48,31 @@ class _Format(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports an error in one line instead of printing the usage."""
+    """Reports an error in one line instead of printing the usage, with what was probably meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self._refuse(rest, found)
+        return found, rest
+
+    def _refuse(self, rest: list[str], found: argparse.Namespace) -> NoReturn:
+        """InputError for arguments that the parser does not know."""
+        flag = next((argument for argument in rest if argument.startswith("-")), None)
+        if flag is None:
+            prompt = getattr(found, "prompt", None)
+            if prompt is not None:
+                prompt = " ".join((prompt, *rest))
+                raise InputError(f'the prompt is several arguments; put it in quotes: {self.prog} "{prompt[:80]}"')
+            self.error(f"unknown argument {rest[0]!r}")
+        name = flag.partition("=")[0]
+        flags = {option: action for action in self._actions for option in action.option_strings}
+        guess = nearest(name, [option for option in flags if option.startswith("--")])
+        if guess is None:
+            self.error(f"unknown option {name}")
+        metavar = flags[guess].metavar
+        raise InputError(f"unknown option {name}; did you mean {guess!r}{f' {metavar}' if metavar else ''}? "
+                         f"See {self.prog} --help")  # fmt: skip
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")

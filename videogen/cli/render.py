@@ -47,12 +47,12 @@ def run(options: argparse.Namespace) -> int:
     settings = gather_settings(options) if options.resume is None else RenderSettings(*read_resumed(options))
     if settings.preview_only:
         write_preview(settings.request, options.motion_preview, settings.output.overwrite)
-        print(options.motion_preview)
+        print(json.dumps({"motion_preview": str(options.motion_preview)}) if options.json else options.motion_preview)
         return 0
     output = _check_before_loading(settings, options)
     notes: list[str] = []
     if options.motion_preview is not None:
-        with side_file("motion preview", options.motion_preview, notes):
+        with side_file("motion preview", options.motion_preview, notes, raising=(InputError,)):
             write_preview(settings.request, options.motion_preview, output.overwrite)
     bar = Bar(visible=not (options.quiet or options.json), preview=options.preview, notes=notes)
     started = time.perf_counter()

@@ -54,10 +54,13 @@ def _save_elsewhere(video: Video, output: OutputSettings) -> Path | None:
 
 
 @contextmanager
-def side_file(kind: str, path: Path, notes: list[str]) -> Iterator[None]:
-    """A block that writes a file next to the clip: an error in it becomes a note that names the file."""
+def side_file(kind: str, path: Path, notes: list[str], raising: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """A block that writes a file next to the clip: an error in it, but for those of `raising`, becomes a note that
+    names the file."""
     try:
         yield
+    except raising:
+        raise
     except Exception as error:
         logging.getLogger("videogen").warning("%s", path, exc_info=error)
         reason = getattr(error, "strerror", None) or error

@@ -64,11 +64,25 @@ def gather_settings(options: argparse.Namespace) -> RenderSettings:
     if preview_only:
         if options.motion_preview is None:
             raise InputError('no prompt; describe what the video shows: videogen render "a red ball moves right"')
+        _check_preview_only(output, options)
         values["prompt"] = "a motion's preview"
     request = RenderRequest.from_dict(values)
     path = output.get("output") or default_output(request, Path(story).stem if isinstance(story, str | Path) else None)
+    if str(path) == "-":
+        raise InputError("output='-': a video is written to a file, not to stdout; name it, such as out.mp4")
     settings = OutputSettings(Path(path), bool(output.get("overwrite")), output.get("quality"))
     return RenderSettings(request, settings, like, preview_only)
+
+
+def _check_preview_only(output: Json, options: argparse.Namespace) -> None:
+    """InputError for files that only a render writes, where the prompt is missing."""
+    files = {"output": output.get("output"), "report": options.report, "preview": options.preview}
+    for name, path in files.items():
+        if path is not None:
+            raise InputError(
+                f"no prompt, so there is no video for {name}={str(path)!r}; describe what it shows, or leave {name} "
+                "out to write only the motion's preview"
+            )
 
 
 def read_manifest_of(path: Path) -> Manifest:
@@ -82,9 +96,14 @@ def read_manifest_of(path: Path) -> Manifest:
 
 
 def default_output(request: RenderRequest, story: str | None = None) -> Path:
-    """`out/NAME-SEED.mp4`, named after the prompt or the story's file."""
-    name = re.sub(r"[^a-z0-9]+", "-", (story or request.prompt).lower()).strip("-")[:48].rstrip("-") or "video"
-    return Path("out") / f"{name}-{request.seed}.mp4"
+    """`out/NAME-SEED.mp4`, named after the prompt or the story's file, and after a model that is not the default."""
+    model = "" if request.model in (None, "embedded") else f"-{_as_name(Path(str(request.model)).name) or 'model'}"
+    return Path("out") / f"{_as_name(story or request.prompt) or 'video'}{model}-{request.seed}.mp4"
+
+
+def _as_name(text: str) -> str:
+    """A part of a file name: lower case, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].rstrip("-")
 
 
 def _check_output_types(output: Json) -> None:

@@ -85,10 +85,28 @@ class Cancelled(VideogenError):
     exit_code = 130
 
 
+#: what other programs call a setting or a value: here it is one of these, the first that is there
+_SYNONYMS = {
+    "num_frames": ("frames",), "length": ("frames",), "video_length": ("frames",), "duration": ("seconds",),
+    "num_inference_steps": ("steps",), "cfg": ("guidance_scale", "guidance"),
+    "cfg_scale": ("guidance_scale", "guidance"),
+    "guidance_scale": ("guidance",), "sampler": ("solver",), "scheduler": ("solver",), "size": ("width",),
+    "width": ("size",), "height": ("size",), "resolution": ("size", "width"), "out": ("output",), "file": ("output",),
+    "negative": ("negative_prompt",), "negative_prompt": ("negative",), "checkpoint": ("model",), "gpu": ("cuda",),
+    "fp32": ("float32",), "fp16": ("float16",), "half": ("float16",), "bf16": ("bfloat16",), "policy": ("continuity",),
+}  # fmt: skip
+
+
 def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most similar to `name`, or None where nothing is close."""
-    found = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """The option that is meant by `name`: what other programs call so, or the most similar; None where nothing is
+    close. Leading dashes of flags do not count."""
+    plain = {option.lstrip("-").replace("-", "_"): option for option in options}
+    wanted = name.lstrip("-").replace("-", "_")
+    for synonym in _SYNONYMS.get(wanted.lower(), ()):
+        if synonym in plain:
+            return plain[synonym]
+    found = difflib.get_close_matches(wanted, list(plain), n=1, cutoff=0.5)
+    return plain[found[0]] if found else None
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> InputError:

@@ -45,6 +45,10 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         raise InputError(f"{str(path)!r} is not a file name; give a name such as 'out.mp4'")
     if is_folder and (final.suffix or not _is_ours(final)):
         raise InputError(f"{final} is a folder with other things in it, which is never replaced; choose another name")
+    if final.is_symlink():
+        raise InputError(
+            f"{final} is a symbolic link, which is never replaced; name the file itself: {final.resolve()}"
+        )
     if there and not overwrite:
         raise InputError(f"{final} exists; choose another name or allow it with --overwrite (overwrite=True)")
     _check_writable(final)

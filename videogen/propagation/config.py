@@ -17,7 +17,7 @@ from videogen.core.keywords import suggest_keywords
 from .cut_kinds import CUTS, parse_cut
 from .key_steps import check_key_steps_spec
 from .predictor_kinds import PREDICTORS, PredictorKind
-from .rules import find_rule, list_rules
+from .rules import find_rule, list_rules, suggest_rule
 
 
 @suggest_keywords
@@ -101,7 +101,7 @@ class StepCaching:
         """The settings of a spec as on the command line; None for `off`. InputError if `rules` has no such rule."""
         rule = find_rule(spec)
         if rule is None or rule.from_library:
-            raise InputError(f"unknown propagation {spec!r}; use one of {list_rules()}")
+            raise InputError(f"unknown propagation {spec!r}; {suggest_rule(spec)}use one of {list_rules()}")
         return None if rule.settings is None else cls.from_dict(rule.settings(spec, spec.strip().partition(":")[2]))
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, nearest
 
 from .caches import CACHES
 from .key_steps import parse_interval
@@ -92,6 +92,13 @@ def list_rules() -> str:
     """The forms of the rules, for messages."""
     own = ", ".join(rule.form for rule in _own_rules())
     return f"{own}, or diffusers' {', '.join(_library_names())}"
+
+
+def suggest_rule(spec: str) -> str:
+    """`did you mean 'max_error:E'? ` for a message; empty where no rule has a similar name."""
+    name = spec.strip().partition(":")[0]
+    guess = nearest(name, RULES)
+    return "" if guess is None or guess == name else f"did you mean {RULES[guess].form!r}? "
 
 
 def _own_rules() -> list[Rule]:
