@@ -103,9 +103,9 @@ MISTAKES = [
     ("output to stdout", ("x", "-o", "-"), "a video is written to a file"),
     ("a link as the output", ("x", "-o", "link.mp4", "--overwrite"), "name the file itself: {here}/there.mp4"),
     ("a forgotten prompt", ("--camera", "pan=2", "--motion-preview", "p.mp4", "-o", "a.mp4"),
-     "no prompt, so there is no video for output='a.mp4'"),
+     "no prompt, but output='a.mp4'"),
     ("a forgotten prompt of a report", ("--camera", "pan=2", "--motion-preview", "p.mp4", "--report", "r.html"),
-     "no prompt, so there is no video for report='r.html'"),
+     "no prompt, but report='r.html'"),
     ("not a number", ("x", "--steps", "many"), "invalid int value: 'many'"),
     ("unknown flag", ("x", "--stepps", "3"), "--stepps"),
 ]  # fmt: skip

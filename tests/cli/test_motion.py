@@ -53,8 +53,8 @@ def test_every_camera_counts(here: Path) -> None:
     assert main(["render", "a red ball", "-o", "a.mp4", "--quiet", *flags]) == 0
     layers = (read_manifest(here / "a.mp4") or {})["request"]["motion"]
     assert [(layer["kind"], layer.get("pan"), layer.get("zoom")) for layer in layers] == [
-        ("camera", 4.0, 1.0),
-        ("camera", 0.0, 1.2),
+        ("camera", 4.0, None),
+        ("camera", None, 1.2),
     ]
 
 

@@ -80,7 +80,7 @@ def _check_preview_only(output: Json, options: argparse.Namespace) -> None:
     for name, path in files.items():
         if path is not None:
             raise InputError(
-                f"no prompt, so there is no video for {name}={str(path)!r}; describe what it shows, or leave {name} "
+                f"no prompt, but {name}={str(path)!r}; describe what it shows, or leave {name} "
                 "out to write only the motion's preview"
             )
 
