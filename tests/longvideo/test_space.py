@@ -29,7 +29,7 @@ def test_a_long_video_must_fit_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
     _, channels, count, height, width = outline.geometry.shape(1001, request.height, request.width)
     needed = channels * count * height * width * 4
     free = [needed]
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
     output = tmp_path / "not" / "yet" / "there.mp4"
     check_disk(request, outline.geometry, output)
     free[0] = needed // 2
