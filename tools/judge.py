@@ -49,6 +49,12 @@ def object_tracks(frames: np.ndarray) -> ObjectTracks | None:
     return ObjectTracks(_centres(coverage, coverage.sum((1, 2))), coverage)
 
 
+def object_colour(frames: np.ndarray) -> str | None:
+    """The object's colour in frames uint8 [f, h, w, 3], of which one is enough; None if none is visible."""
+    found = _segment(frames.astype(np.float32))
+    return None if found is None else found[0]
+
+
 def judge(frames: np.ndarray, *, stride: float = 1) -> Verdict:
     """Judge a clip: frames uint8 [f, h, w, 3], one per `stride` world frames."""
     frames = frames.astype(np.float32)

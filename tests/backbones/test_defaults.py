@@ -29,6 +29,9 @@ def write(folder: Path, values: Any) -> Path:
             id="two tables",
         ),
         pytest.param({"training": {"warped_noise": True}}, ({}, {"warped_noise": True}), id="one table"),
+        pytest.param(
+            {"training": {"single_pass_frames": 37}}, ({}, {"single_pass_frames": 37}), id="frames in one pass"
+        ),
         pytest.param({}, ({}, {}), id="nothing"),
         pytest.param(
             {"frames": 9, "dual_clock_whole": LEVELS, "motion_backend_whole": "dual_clock", "warped_noise": True},
@@ -60,6 +63,7 @@ def test_no_file_overrides_nothing(tmp_path: Path) -> None:
         pytest.param({"training": {"dual_clock": [0.4, 0.8]}}, id="levels the wrong way round"),
         pytest.param({"training": {"motion_backend_global": "flow"}}, id="an unknown backend"),
         pytest.param({"training": 5}, id="a number for a table"),
+        pytest.param({"training": {"single_pass_frames": 0}}, id="no frames in one pass"),
     ],
 )
 def test_a_damaged_file_is_refused(stored: Any, tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ class Backbone(ABC):
         return {}
 
     @property
+    def single_pass_frames(self) -> int:
+        """The most frames of a clip that is generated in one pass by default: the native length, or more where the
+        model was measured to be as good. Longer videos are made of several clips."""
+        return max(self.defaults.frames, self.training.single_pass_frames)
+
+    @property
     def takes_clean_prefix(self) -> bool:
         """Whether a clip can continue from finished frames: the architecture and the training both allow it."""
         return self.capabilities.per_frame_timesteps and self.training.clean_prefix

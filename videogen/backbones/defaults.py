@@ -52,7 +52,8 @@ class Training:
     frames, marked by a timestep of 0; dual_clock: the noise levels (weak, strong) between which dual-clock sampling
     enforces a motion, as fractions of the training timesteps; dual_clock_global: the same for global motion, such as a
     camera's (None: no different); motion_backend_global: the preferred backend for global motion ("": the same as for
-    any other motion).
+    any other motion); single_pass_frames: the most frames that it was measured to generate in one pass without worse
+    colours or shapes than in a clip of native length (0: not measured).
     """
 
     warped_noise: bool = False
@@ -60,6 +61,7 @@ class Training:
     dual_clock: tuple[float, float] = (0.95, 0.85)
     dual_clock_global: tuple[float, float] | None = None
     motion_backend_global: str = ""
+    single_pass_frames: int = 0
 
     def motion_backend(self, *, is_global: bool) -> str:
         """The backend for a single clip's motion: warped_noise if the model was trained for it, else dual_clock."""

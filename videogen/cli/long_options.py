@@ -12,9 +12,10 @@ from videogen.request.continuity_policies import ROWS
 from .types import Subparsers
 
 _RENDER = """\
-a video longer than 1.5 times the model's native length is made of several clips, segment by
-segment, straight into the file. Finished segments are stored in OUTPUT.job: after a crash or
-Ctrl-C the same command resumes, and the frames are those of an uninterrupted run."""
+a video longer than the model generates well in one pass (its native length, or what its
+defaults.json states) is made of several clips, segment by segment, straight into the file.
+Finished segments are stored in OUTPUT.job: after a crash or Ctrl-C the same command resumes,
+and the frames are those of an uninterrupted run."""
 _STORY = "Long videos: show a story or a video's segments, regenerate a segment, list the continuity policies."
 _STORY_EXAMPLES = """a story is lines of text, or a .toml with a [[shot]] for each prompt:
   [00:00-00:04] a red ball moves right on a black background

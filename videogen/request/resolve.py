@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .request import RenderRequest
 
-LONGER_THAN = 1.5  # times the native length: beyond this a video is made of several clips
-
 
 def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = False) -> ResolvedRequest:
     """The request with every field set for this model. InputError or UnsupportedError where it does not fit the
@@ -122,7 +120,7 @@ def _resolve_continuity(
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
     requested = request.continuity or AUTO
-    single = frames <= LONGER_THAN * window and request.story is None
+    single = frames <= (request.window or backbone.single_pass_frames) and request.story is None
     if requested == OFF or (requested in (AUTO, MEASURED) and single):
         if request.retries:
             raise InputError(
@@ -160,10 +158,10 @@ def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSe
     control = request.motion_control or MotionControl("warped_noise")
     check_joined_motion(control, request.first_frame)
     if request.motion_backend is None and not backbone.training.warped_noise:
-        longest = int(LONGER_THAN * backbone.defaults.frames)
         raise UnsupportedError(
             f"a long video's motion needs warped noise, and {backbone.name!r} is not known to be trained with it; "
-            f"set motion_backend='warped_noise' to try it, or render at most {longest} frames"
+            f"set motion_backend='warped_noise' to try it, or render at most "
+            f"{backbone.single_pass_frames} frames"
         )
     return _motion_settings(request, control.with_clocks(*backbone.training.dual_clock))
 

@@ -70,6 +70,21 @@ def story_tables(report: dict[str, Any]) -> Iterator[Table]:
     )
 
 
+def first_frame_tables(report: dict[str, Any]) -> Iterator[Table]:
+    rows = []
+    for frames, row in report["lengths"].items():
+        single, default = row["single_pass"], row["default"]
+        rows.append(
+            [frames, f"{single['first']} of {report['clips']}", percent(single["frames"]), str(row["segments"]),
+             f"{default['first']} of {report['clips']}", percent(default["frames"])]
+        )  # fmt: skip
+    columns = (
+        "frames", "one pass: first frame", "one pass: all frames", "segments by default", "default: first frame",
+        "default: all frames",
+    )  # fmt: skip
+    yield Table(f"`{report['model']}`, {report['native']} frames natively", columns, rows)
+
+
 def policy_headline(report: dict[str, Any]) -> tuple[str, str]:
     what = f"Visible seams of videos of {report['frames']} frames, joined by `clean_prefix`"
     return what, f"seam ratio {_seam_cells(report['policies']['clean_prefix'])[0]} (1 = invisible)"

@@ -119,6 +119,15 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Clips longer than the native length",
+        "The prompt's colour in the first frame, and the fraction of all frames that have it, in one pass "
+        "(`continuity='off'`) and by default settings, which make several segments where one pass would be worse.",
+        (
+            Source("long-first-frame-embedded.json", long.first_frame_tables),
+            Source("long-first-frame-*.json", long.first_frame_tables),
+        ),
+    ),
+    Section(
         "Long videos: memory and time",
         "Peak memory is that of the entire process, the least of its runs. It is constant if nothing grows with the "
         "video's length.",
