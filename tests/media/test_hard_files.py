@@ -118,34 +118,6 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
         read_video(path, start=99)
 
 
-def test_decord_gives_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The optional fast path; a fake module suffices to test its contract where decord is not installed."""
-    path = Video(clip(9)).save(tmp_path / "a.mp4")
-    expected = read_video(path).frames
-
-    class Reader:
-        def __init__(self, name: str, ctx: object) -> None:
-            self.frames = expected
-
-        def __len__(self) -> int:
-            return len(self.frames)
-
-        def get_batch(self, chosen: list[int]) -> Reader:
-            self.frames = self.frames[chosen]
-            return self
-
-        def asnumpy(self) -> np.ndarray:
-            return self.frames
-
-    import sys
-    import types
-
-    fake = types.ModuleType("decord")
-    vars(fake).update(VideoReader=Reader, cpu=lambda index: index, DECORDError=RuntimeError)
-    monkeypatch.setitem(sys.modules, "decord", fake)
-    assert np.array_equal(read_video(path, start=2, frames=4, backend="decord").frames, expected[2:6])
-
-
 @pytest.mark.parametrize(
     "name", ["http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "subfile,,start,0,end,9,,:a.mp4", "pipe:0"]
 )

@@ -15,6 +15,8 @@ from typing import Any
 from videogen.core.errors import MediaError
 from videogen.core.stored_keys import with_current_keys
 
+from .formats import image_format
+
 #: begins a comment that is a manifest, in mp4 and webm
 _MARK = "videogen: "
 #: the custom tag of earlier versions, which is still read
@@ -98,7 +100,10 @@ def _read_text(path: Path) -> str | None:
     if path.is_dir():
         file = path / FOLDER_FILE
         return file.read_text(encoding="utf-8") if file.is_file() else None
-    if path.suffix.lower() == ".gif":
+    form = image_format(path)
+    if form is not None and form.name != "GIF":
+        return None
+    if form is not None:
         from PIL import Image
 
         with Image.open(path) as image:

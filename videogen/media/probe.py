@@ -15,10 +15,8 @@ from typing import Any
 
 from videogen.core.errors import MediaError
 
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,image2,png_pipe,jpeg_pipe,"
-    "webp_pipe,apng"
-)
+from .formats import DEMUXERS
+
 _STRICT = {"err_detect": "explode"}
 
 
@@ -55,7 +53,7 @@ def open_container(path: str | os.PathLike[str], options: dict[str, str] | None 
     local = Path(path).absolute()
     if not local.is_file():
         raise MediaError(f"{path} is not a file; give the path of a video on this machine")
-    guard = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **(options or {})}
+    guard = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **(options or {})}
     try:
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -83,7 +81,7 @@ def describe(container: Any, path: str | os.PathLike[str]) -> MediaInfo:
     context = stream.codec_context
     if not context.width or not context.height:
         raise MediaError(f"{path} does not declare the size of its frames; it is damaged")
-    duration = stream.duration * stream.time_base if stream.duration else None
+    duration = stream.duration * stream.time_base if stream.duration else _tagged_duration(stream)
     if duration is None and container.duration:
         duration = Fraction(container.duration, 1_000_000)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -96,14 +94,28 @@ def describe(container: Any, path: str | os.PathLike[str]) -> MediaInfo:
     )  # fmt: skip
 
 
-def check_limits(info: MediaInfo, limits: MediaLimits, path: str | os.PathLike[str]) -> None:
-    size = info.width * info.height * 3 * (info.frames or 1)
+def check_limits(
+    info: MediaInfo, limits: MediaLimits, path: str | os.PathLike[str], most_frames: int | None = None
+) -> None:
+    """MediaError where a file exceeds the limits. most_frames: how many are read (None: all)."""
+    frames = info.frames or 1 if most_frames is None else min(info.frames or most_frames, most_frames)
+    size = info.width * info.height * 3 * frames
     if max(info.width, info.height) > limits.side_px or size > limits.decoded_bytes:
         raise MediaError(
-            f"{path} would decode to {info.width}x{info.height}, {info.frames} frames, {size / 2**30:.1f} GiB; "
+            f"{path} would decode to {info.width}x{info.height}, {frames} frames, {size / 2**30:.1f} GiB; "
             f"the limit is {limits.side_px} px per side and {limits.decoded_bytes / 2**30:.0f} GiB: cut or scale it "
             "first"
         )
+
+
+def _tagged_duration(stream: Any) -> Fraction | None:
+    """The duration that Matroska's muxers store for each track, such as `00:00:03.000000000`, in seconds."""
+    text = {key.lower(): value for key, value in stream.metadata.items()}.get("duration", "")
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
 
 
 def _rotation(stream: Any) -> int:

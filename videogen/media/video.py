@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from videogen.core.keywords import suggest_keywords
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger("videogen")
 
 
 @suggest_keywords
@@ -57,17 +60,23 @@ class Video:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Video:
-        """Read a video file, GIF, image or folder of images. MediaError where it is damaged or not a video."""
+        """Read a video file, a still or animated image, or a folder of images. MediaError where it is damaged or not a
+        video. What the frames do not show, such as sound, is in `notes`, and logged."""
         from .reader import read_video
 
-        return read_video(path)
+        video = read_video(path)
+        for note in video.notes:
+            _log.warning("%s: %s", path, note)
+        return video
 
     @suggest_keywords
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
         """Write by suffix: .mp4 (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or
         absent.
 
-        quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm). Files are written at a constant rate
+        quality: the codec's CRF, lower is better (None: 16 for mp4, 28 for webm). An odd width or height of an mp4 is
+        made even by repeating the last column or row, because most players refuse it; a GIF has at most 50 frames per
+        second. Files are written at a constant rate
         and without alpha: a clip with varying times or alpha is refused until `times_s` or `alpha` is set to None.
         """
         from .writer import VideoWriter
@@ -193,6 +202,11 @@ def cut(video: Video, part: slice) -> Video:
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
+def visible_alpha(alpha: np.ndarray | None) -> np.ndarray | None:
+    """The alpha of a clip; None where all of it is opaque, as in a GIF without transparency."""
+    return None if alpha is None or alpha.min() == 255 else alpha
 
 
 def check_frames(frames: np.ndarray) -> None:

@@ -1,12 +1,14 @@
 """Streaming video writer: frame by frame into a file that is complete or absent.
 
-H.264 mp4, VP9 webm, GIF, or a folder of PNGs, by the name's suffix. yuv420p needs even sides: an odd size is written
-as yuv444p, never rescaled. Colours are converted to and tagged as bt709. Memory does not grow with the clip, except for
-the container's index of some bytes per frame.
+H.264 mp4, VP9 webm, GIF, or a folder of PNGs, by the suffix of the name. Codecs get 4:2:0 (yuv420p), the subsampling
+that all players decode. In H.264 it needs even sides: an odd one is made even by repeating the last column or row,
+which is logged; frames are never rescaled. Colours are converted to and tagged as bt709. Memory does not grow with the
+clip, except for the container's index of some bytes per frame.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -26,11 +28,14 @@ from videogen.core.rates import exact_fps
 from .metadata import container_options, encode, retag, set_comment, write_folder_file
 from .video import check_frames
 
-#: suffix -> (largest CRF, most frames per second); None: no quality setting
+_log = logging.getLogger("videogen")
+
+#: suffix -> (largest CRF, most frames per second); None: no quality setting. A GIF counts in hundredths of a second,
+#: and players show a frame of one hundredth for ten.
 KINDS: dict[str, tuple[int | None, int]] = {
     ".mp4": (51, 1000),
     ".webm": (63, 1000),
-    ".gif": (None, 100),
+    ".gif": (None, 50),
     "": (None, 1000),
 }
 _SLOWEST_FPS = 0.01
@@ -166,7 +171,8 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
         )
         raise InputError(f"quality={quality} {rule}")
     if fps is not None and not _SLOWEST_FPS <= fps <= fastest:
-        raise InputError(f"fps={fps:g} must be from {_SLOWEST_FPS} to {fastest} for {suffix or 'PNG'} files")
+        reason = "; players show a faster GIF slowly: use .mp4, or fewer frames per second" if suffix == ".gif" else ""
+        raise InputError(f"fps={fps:g} must be from {_SLOWEST_FPS} to {fastest} for {suffix or 'PNG'} files{reason}")
     return path
 
 
@@ -178,7 +184,7 @@ class _CodecSink:
         import av
 
         webm = partial.suffix.lower() == ".webm"
-        width, height = writer.size
+        width, height = _coded_size(writer, even_sides=not webm)
         crf = str(writer.quality if writer.quality is not None else (28 if webm else 16))
         self._partial, self._writer = partial, writer
         self._has_header, self._tag = False, _tag(writer)
@@ -191,7 +197,7 @@ class _CodecSink:
             "libvpx-vp9" if webm else "libx264", rate=writer.fps, options=codec_options
         )
         self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        self._stream.pix_fmt = "yuv420p"
         self._tick = 1 / writer.fps  # separate: the muxer changes its stream's time base when it writes the header
         self._stream.time_base = self._tick
         context = self._stream.codec_context
@@ -202,6 +208,8 @@ class _CodecSink:
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
+        below, right = self._stream.height - frame.shape[0], self._stream.width - frame.shape[1]
+        frame = np.pad(frame, ((0, below), (0, right), (0, 0)), mode="edge")
         converted = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
             format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
@@ -229,6 +237,18 @@ class _CodecSink:
         """Put the present manifest into the header, which is written with the first packet."""
         self._has_header, self._tag = True, _tag(self._writer)
         set_comment(self._container, self._tag)
+
+
+def _coded_size(writer: VideoWriter, even_sides: bool) -> tuple[int, int]:
+    """(width, height) of the stream: the clip's, or the next even numbers."""
+    width, height = writer.size
+    coded = (width + width % 2, height + height % 2) if even_sides else writer.size
+    if coded != writer.size:
+        _log.warning(
+            "%s is %dx%d instead of %dx%d px: players need even sides, so the last column or row is repeated",
+            writer.path.name, *coded, width, height,
+        )  # fmt: skip
+    return coded
 
 
 def _tag(writer: VideoWriter) -> str | None:
