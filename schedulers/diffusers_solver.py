@@ -1,4 +1,4 @@
-"""Solver adapter for diffusers' schedulers: the only module that knows how their classes differ."""
+"""Solver adapter for diffusers' schedulers. It and `diffusers_scheduler`, which builds them, know their classes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 
 import torch
 
-from videogen.core.errors import UnsupportedError
-
 from .levels import NoiseLevel
 from .noise.source import NoiseSource
 from .parametrization import FLOW
 from .solver import NoiseSchedule, Solver, join_frames, split_frames
-from .solvers import SOLVERS, check_solver
 
 
 class DiffusersSolver(Solver):
@@ -146,49 +143,10 @@ def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
     """The noise schedule that a checkpoint's diffusers scheduler was made for."""
     kind, train_steps = prediction_kind(scheduler), int(scheduler.config.num_train_timesteps)
     if kind == FLOW:
-        return NoiseSchedule(kind, train_steps, shift=_flow_shift(scheduler))
+        return NoiseSchedule(kind, train_steps, shift=flow_shift(scheduler))
     return NoiseSchedule(kind, train_steps, alphas=tuple(scheduler.alphas_cumprod.double().sqrt().tolist()))
 
 
-def check_static_shift(own: Any) -> None:
-    """UnsupportedError for a checkpoint's scheduler that shifts its sigmas by the clip's size."""
-    if own.config.get("use_dynamic_shifting", False):
-        raise UnsupportedError(
-            f"{type(own).__name__} shifts its sigmas by the clip's size (use_dynamic_shifting), which no family here "
-            "defines; set it to false in the checkpoint's scheduler_config.json"
-        )
-
-
-def build_scheduler(name: str | None, own: Any) -> Any:
-    """A fresh diffusers scheduler, as diffusers' own pipelines take it; its timesteps are not set.
-
-    name: of the table of solvers; None: the checkpoint's own class and settings. own: the checkpoint's scheduler, whose
-    noise schedule (betas, or flow shift) is used. Errors as `check_solver`; UnsupportedError for a solver that is not
-    diffusers' and for sigmas that are shifted by the clip's size.
-    """
-    check_static_shift(own)
-    if name is None:
-        return type(own).from_config(own.config)
-    kind = prediction_kind(own)
-    check_solver(name, kind)
-    if SOLVERS[name].home is not None:
-        raise UnsupportedError(f"solver {name!r} is not a diffusers scheduler; use it through the engine")
-    import diffusers
-
-    scheduler_class = getattr(diffusers, str(SOLVERS[name].diffusers_class(kind)))
-    settings = dict(SOLVERS[name].settings)
-    if kind != FLOW:
-        # Diffusers' DDIM and DDPM clip to -1..1 where a config is silent: right for pixels, wrong for latents.
-        return scheduler_class.from_config(own.config, clip_sample=own.config.get("clip_sample", False), **settings)
-    return scheduler_class(**settings, **_flow_settings(scheduler_class, own))
-
-
-def _flow_settings(scheduler_class: type, own: Any) -> dict[str, Any]:
-    shift, common = _flow_shift(own), {"num_train_timesteps": own.config.num_train_timesteps}
-    if scheduler_class.__name__.startswith("FlowMatch"):
-        return {"shift": shift, **common}
-    return {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, **common}
-
-
-def _flow_shift(scheduler: Any) -> Any:
-    return scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0))
+def flow_shift(scheduler: Any) -> float:
+    """By how much a flow model's sigmas are shifted towards noise; 1: not at all."""
+    return float(scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0)))

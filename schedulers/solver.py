@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .noise.source import NoiseSource
 
 
+_NO_SIGNAL = 1e-3
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
     """How a checkpoint was noised in training.
@@ -34,6 +37,11 @@ class NoiseSchedule:
     train_steps: int
     alphas: tuple[float, ...] = ()
     shift: float = 1.0
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether a variance-preserving model was trained down to a level without signal (2305.08891)."""
+        return bool(self.alphas) and self.alphas[-1] < _NO_SIGNAL
 
     def spaced(self, steps: int) -> tuple[list[float], list[NoiseLevel]]:
         """(timestep of each step, level before each step and after the last), evenly spaced from full noise."""

@@ -13,7 +13,7 @@ import torch
 
 from tests.contract.families import VARIANTS, Variant
 from videogen import Engine
-from videogen.schedulers.diffusers_solver import build_scheduler
+from videogen.schedulers.diffusers_scheduler import build_scheduler
 
 PROMPT, NEGATIVE = "a red ball moves right on a black background", "blurry"
 STEPS = 4

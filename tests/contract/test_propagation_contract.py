@@ -16,7 +16,7 @@ from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, UnsupportedError
 from videogen.propagation import StepCaching, attach
 from videogen.propagation.controller import ErrorControl
-from videogen.schedulers.diffusers_solver import build_scheduler
+from videogen.schedulers.diffusers_scheduler import build_scheduler
 
 EngineOf = Callable[[str], Engine]
 STEPS = 6

@@ -83,7 +83,7 @@ PLAIN = [
     _clip("unet-noise-diffusers", UNET, noise="diffusers"),
     *[
         _clip(f"unet-solver-{name}", UNET, solver=name)
-        for name in ("ddim", "pndm", "euler-a", "unipc", "dpm++2m", "dpm++2m-sde")
+        for name in ("ddim", "deis", "euler-a", "unipc", "dpm++2m", "dpm++2m-sde")
     ],
     _command("dit-command-draft", DIT, PROMPT, "--preset", "draft", "--frames", "17", "--size", "48x48", "--seed", "5"),
     _command(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
 from videogen import InputError, UnsupportedError
 from videogen.schedulers import SOLVERS, AddressedNoise, DiffusersNoise, build_solver, solver_names
-from videogen.schedulers.diffusers_solver import build_scheduler, prediction_kind
+from videogen.schedulers.diffusers_scheduler import build_scheduler
+from videogen.schedulers.diffusers_solver import prediction_kind, read_noise_schedule
+from videogen.schedulers.parametrization import prediction_for
 from videogen.schedulers.solvers import check_solver
 
 SHAPE = (4, 6, 5)
@@ -64,11 +74,80 @@ def test_each_solver_runs_or_is_refused_with_the_list(own: str, name: str | None
     assert torch.isfinite(latents).all()
 
 
-def test_the_checkpoint_s_schedule_is_preserved() -> None:
+ZERO_SNR = DDIMScheduler(
+    prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False
+)
+#: variance-preserving schedules that some of diffusers' classes cannot derive from the same settings
+TRAINED = {
+    "default-betas": DDIMScheduler(clip_sample=False),
+    "other-betas": DDIMScheduler(beta_start=0.002, clip_sample=False),
+    "zero-snr": ZERO_SNR,
+    "snr-shift": CogVideoXDDIMScheduler(prediction_type="v_prediction", snr_shift_scale=3.0),
+}
+
+
+@pytest.mark.parametrize("own", TRAINED)
+def test_every_solver_keeps_the_noise_schedule_or_is_refused(own: str) -> None:
+    schedule = read_noise_schedule(TRAINED[own])
+    fitting = solver_names(schedule.kind, zero_snr=schedule.zero_snr)
+    assert ("heun" in fitting) == (own != "zero-snr") and "deis" in fitting
+    for name in fitting:
+        products = (each.alphas_cumprod.double() for each in (build_scheduler(name, TRAINED[own]), TRAINED[own]))
+        torch.testing.assert_close(*products, rtol=1e-3, atol=2**-23)
+    for name in set(solver_names(schedule.kind)) - set(fitting):
+        with pytest.raises(UnsupportedError, match=r"zero SNR .* use one of ddim, ddpm, euler"):
+            build_scheduler(name, TRAINED[own])
+
+
+SAMPLED = OWN | {
+    "zero-snr": ZERO_SNR,
+    "sample": DDIMScheduler(prediction_type="sample", clip_sample=False),
+    "no-shift": FlowMatchEulerDiscreteScheduler(),
+}
+
+
+@pytest.mark.parametrize("steps", [2, 7, 10, 50])
+@pytest.mark.parametrize("own", SAMPLED)
+def test_a_model_that_knows_the_clean_latents_is_sampled_to_them(own: str, steps: int) -> None:
+    schedule, clean = read_noise_schedule(SAMPLED[own]), torch.randn(1, 4, 3, 8, 8)
+    for name in (None, *solver_names(schedule.kind, zero_snr=schedule.zero_snr)):
+        solver, source = build_solver(name, SAMPLED[own], steps), AddressedNoise(1)
+        assert solver.levels is not None
+        latents = source.frames(range(3), (4, 8, 8)) * solver.initial_scale
+        for index, level in enumerate(solver.levels[:-1]):
+            prediction = prediction_for(solver.scale_input(latents, index), clean, level, schedule.kind)
+            latents = solver.step(prediction, index, latents, [source])
+        assert float((latents - clean).std() / clean.std()) < 0.03, name
+
+
+def test_a_solver_of_the_checkpoint_s_own_class_keeps_all_of_its_settings() -> None:
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0}
+    assert build_scheduler("unipc", UniPCMultistepScheduler(solver_order=3, **flow)).config.solver_order == 3
+    assert build_scheduler("deis", DEISMultistepScheduler(solver_order=3, **flow)).config.solver_order == 3
+    own = FlowMatchEulerDiscreteScheduler(shift=3.0, stochastic_sampling=True, use_karras_sigmas=True)
+    config = build_scheduler("euler", own).config
+    assert (config.shift, config.stochastic_sampling, config.use_karras_sigmas) == (3.0, True, True)
+
+
+def test_another_flow_solver_keeps_the_shift() -> None:
     assert build_scheduler("unipc", OWN["flow"]).config.flow_shift == 3.0
     assert build_scheduler("euler", OWN["flow-unipc"]).config.shift == 3.0
-    own = DDIMScheduler(beta_start=0.002, clip_sample=False)
-    assert build_scheduler("dpm++2m", own).config.beta_start == 0.002
+
+
+@pytest.mark.parametrize(
+    ("setting", "fitting"),
+    [({"shift_terminal": 0.1}, "euler, unipc, lcm"), ({"invert_sigmas": True}, "euler, lcm")],
+    ids=["sigmas that end early", "time that runs backwards"],
+)
+def test_a_flow_solver_that_cannot_keep_the_sigmas_is_refused_with_those_that_can(
+    setting: dict[str, Any], fitting: str
+) -> None:
+    own = FlowMatchEulerDiscreteScheduler(**setting)
+    for name in fitting.split(", "):
+        assert build_scheduler(name, own).config.items() >= setting.items()
+    for name in set(solver_names("flow")) - set(fitting.split(", ")):
+        with pytest.raises(UnsupportedError, match=f"{next(iter(setting))}=.*use one of {fitting}"):
+            build_scheduler(name, own)
 
 
 def test_an_unknown_solver_names_the_nearest() -> None:

@@ -22,7 +22,8 @@ from videogen.schedulers import (
     build_solver,
     solver_names,
 )
-from videogen.schedulers.diffusers_solver import as_solver, build_scheduler, read_noise_schedule
+from videogen.schedulers.diffusers_scheduler import build_scheduler
+from videogen.schedulers.diffusers_solver import as_solver, read_noise_schedule
 from videogen.schedulers.levels import NoiseLevel
 from videogen.schedulers.parametrization import KINDS
 

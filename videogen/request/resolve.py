@@ -189,7 +189,7 @@ def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
         raise UnsupportedError(
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"
         )
-    check_solver(resolved.solver, backbone.noise_schedule.kind)
+    check_solver(resolved.solver, backbone.noise_schedule)
     if resolved.is_long:
         check_window(resolved.window, backbone)
     spec = backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
