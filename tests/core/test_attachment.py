@@ -227,7 +227,7 @@ def test_a_compiled_model_is_refused(compiled: Callable[[nn.Module], nn.Module],
         check_not_compiled(compiled(model), name=name)
 
 
-def test_only_compiled_parts_with_a_site_in_them_are_refused() -> None:
+def test_only_compiled_parts_with_an_attached_module_are_refused() -> None:
     inner, other = module(), module()
     part = nn.Sequential(inner)
     model = nn.Sequential(part, other)
