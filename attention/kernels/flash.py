@@ -6,18 +6,22 @@ Both take [batch, length, heads, head_dim] and give the natural log-sum-exp as [
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from . import packages
 
 _MODULES = ("flash_attn_interface", "flash_attn")
 
 
 def missing() -> str | None:
     """Why it cannot be called; None where it can."""
-    return None if _installed() else "flash-attn is not installed"
+    reasons = [packages.missing(name, "flash-attn") for name in _MODULES]
+    broken = (reason for reason in reasons if reason and "not installed" not in reason)
+    return None if None in reasons else next(broken, reasons[0])
 
 
 def flash_attn(
@@ -29,12 +33,8 @@ def flash_attn(
     return out.transpose(1, 2), lse
 
 
-def _installed() -> str | None:
-    return next((name for name in _MODULES if importlib.util.find_spec(name) is not None), None)
-
-
 def _function() -> Callable[..., Any]:
-    name = _installed()
+    name = next((name for name in _MODULES if packages.missing(name, "flash-attn") is None), None)
     if name is None:
-        raise ImportError("No module named 'flash_attn'")
+        raise ImportError(missing())
     return importlib.import_module(name).flash_attn_func  # type: ignore[no-any-return]

@@ -43,7 +43,7 @@ def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # t
     try:
         result = call(*qkv)
     except ImportError as error:
-        return BackendReport(name, False, f"not installed ({str(error).splitlines()[0]})")
+        return BackendReport(name, False, str(error).splitlines()[0])
     except UnsupportedError as error:
         return BackendReport(name, False, str(error))
     except Exception as error:  # a backend may fail in any way, which is what is probed
@@ -81,8 +81,10 @@ def _flash_attn(q, k, v):  # type: ignore[no-untyped-def]
 
 
 def _xformers(q, k, v):  # type: ignore[no-untyped-def]
-    from .xformers_dense import xformers_attention
+    from .xformers_dense import missing, xformers_attention
 
+    if reason := missing():
+        raise ImportError(reason)
     return xformers_attention(q, k, v, q.shape[-1] ** -0.5)[0]
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Any
 
 import torch
 
+from . import packages
 from .table import Case
 
 
 def has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return packages.missing("triton") is None
 
 
 def refuses(case: Case) -> str | None:
     """Why the block-sparse kernel cannot take a call; None where it can."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if not has_triton():
-        return "triton is not installed"
+        return packages.missing("triton")
     if case.device != "cuda" and not interpreted:
         return f"it needs CUDA, the tensors are on {case.device}"
     if case.dtype not in (torch.float16, torch.bfloat16, torch.float32):

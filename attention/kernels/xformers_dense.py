@@ -5,14 +5,14 @@ It takes [batch, length, heads, head_dim]; its log-sum-exp [batch, heads, length
 
 from __future__ import annotations
 
-import importlib.util
-
 import torch
+
+from . import packages
 
 
 def missing() -> str | None:
     """Why it cannot be called; None where it can."""
-    return None if importlib.util.find_spec("xformers") is not None else "xformers is not installed"
+    return packages.missing("xformers")
 
 
 def xformers_attention(

@@ -124,7 +124,7 @@ def test_an_adapter_gives_output_and_lse_like_the_other_kernels(
 
 def test_missing_packages_are_named() -> None:
     if flash.missing():
-        with pytest.raises(ImportError, match="flash_attn"):
+        with pytest.raises(ImportError, match="flash-attn is not installed"):
             flash.flash_attn(*torch.zeros(3, 1, 1, 4, 8), 1.0)  # type: ignore[call-arg]
     for reason in (flash.missing(), xformers_dense.missing()):
         assert reason is None or reason.endswith("is not installed")

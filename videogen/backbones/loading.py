@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
 from .registry import components_of
@@ -25,6 +26,7 @@ _HEADER_BYTES = 100 << 20  # the format's own limit
 
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
     """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
+    hide_broken_packages()
     import diffusers
 
     chosen = (
@@ -123,6 +125,7 @@ def _no_bars() -> Iterator[None]:
 
 def hub_index(hub_id: str) -> dict[str, Any]:
     """`model_index.json` of a hub repository, from the local cache or the hub."""
+    hide_broken_packages()
     from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi
 

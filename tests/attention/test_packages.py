@@ -1,0 +1,66 @@
+"""Optional packages that are installed but fail to import: left out, here and by diffusers, and named by `doctor`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from videogen.attention.kernels import flash, packages, triton_support, xformers_dense
+from videogen.attention.kernels.dense import DenseCase, choose_dense, dense_reasons
+from videogen.attention.kernels.probe import probe_backends
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"flash_attn": "2.8.3", "xformers": "0.0.35"}
+REASON = "is installed, but its import fails (ImportError: undefined symbol: _ZN3c10); install it again"
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path with packages whose metadata is there and whose import raises."""
+    for name, version in PACKAGES.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('undefined symbol: _ZN3c10')", "utf-8")
+        (tmp_path / f"{name}-{version}.dist-info").mkdir()
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (tmp_path / f"{name}-{version}.dist-info" / "METADATA").write_text(metadata, "utf-8")
+    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    packages._import_error.cache_clear()
+    yield tmp_path
+    packages._import_error.cache_clear()
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_package_is_no_kernel_and_its_reason_is_given() -> None:
+    case = DenseCase("cuda", (9, 0), torch.bfloat16, 64, 64, False)
+    for reason in (flash.missing(), xformers_dense.missing(), dense_reasons(case)["xformers"]):
+        assert str(reason).endswith(REASON)
+    assert choose_dense(case) not in ("flash-attn", "xformers")
+    found = {report.name: report for report in probe_backends()}
+    for name in ("flash-attn", "xformers"):
+        assert not found[name].available and "its import fails (ImportError: undefined symbol" in found[name].reason
+
+
+def test_a_broken_triton_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_import_error", {"triton": "OSError: libcuda.so.1"}.get)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert not triton_support.has_triton()
+
+
+def test_diffusers_does_not_import_a_broken_package(broken: Path) -> None:
+    code = (
+        "from videogen.attention.kernels.packages import hide_broken_packages\n"
+        "hide_broken_packages()\n"
+        "from diffusers.models import attention_dispatch, attention_processor\n"
+        "from diffusers.utils import is_xformers_available, is_flash_attn_available\n"
+        "print(is_xformers_available(), is_flash_attn_available())"
+    )
+    call = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(broken)!r})\n{code}"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
