@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.backbones.in_memory import wrap_pipeline
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.registry import load
 from videogen.core.checks import check_count
@@ -48,6 +49,11 @@ class Engine:
     """
 
     def __init__(self, backbone: Backbone) -> None:
+        if not isinstance(backbone, Backbone):
+            raise InputError(
+                f"Engine({type(backbone).__name__}) takes a Backbone; use Engine.from_pipeline(pipeline) for a "
+                "diffusers pipeline, or Engine.load(name_or_path)"
+            )
         self.backbone = backbone
         self._preview: LatentPreview | None = None
 
@@ -71,6 +77,15 @@ class Engine:
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"):
             return cls(load(fspath(name_or_path), dtype=_name(dtype), device=_name(device), offload=offload))
+
+    @classmethod
+    def from_pipeline(cls, pipeline: Any) -> Engine:
+        """The engine of a diffusers pipeline that is already loaded, with its components, dtype and device as they are.
+
+        Its model's name is the folder or hub id that the pipeline was loaded from. Raises InputError for what is no
+        pipeline, UnsupportedError for a class that no family loads.
+        """
+        return cls(wrap_pipeline(pipeline))
 
     @overload
     def generate(self, prompt: str = "", **options: Unpack[GenerateOptions]) -> Video: ...

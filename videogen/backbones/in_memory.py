@@ -1,0 +1,68 @@
+"""Backbone of a diffusers pipeline that the user has already loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.lazy import load_object
+
+from .base import Backbone
+from .defaults import read_defaults
+from .registry import FAMILIES
+
+_SAMPLE = 1024  # values at both ends and in the middle of a tensor that are hashed
+
+
+def wrap_pipeline(pipeline: Any) -> Backbone:
+    """The backbone of a pipeline, which stays the user's: its components are used as they are, in eval mode.
+
+    Its name is the folder or hub id that it was loaded from, as far as the pipeline knows. Raises InputError for what
+    is no pipeline, UnsupportedError for a class that no family loads.
+    """
+    class_name = type(pipeline).__name__
+    if not isinstance(getattr(pipeline, "components", None), dict):
+        raise InputError(f"{class_name} is not a pipeline; give a diffusers pipeline, or use Engine.load(name)")
+    family = next((family for family in FAMILIES.values() if class_name in family.pipelines), None)
+    if family is None:
+        known = ", ".join(name for family in FAMILIES.values() for name in family.pipelines)
+        raise UnsupportedError(f"{class_name} is not supported yet; supported pipelines: {known}")
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval()
+    name = str(getattr(getattr(pipeline, "config", None), "_name_or_path", "") or class_name)
+    defaults, training = read_defaults(Path(name)) if Path(name).is_dir() else ({}, {})
+    backbone: Backbone = load_object(family.home, __package__)(
+        pipeline, name, digest_components(pipeline), defaults, training
+    )
+    return backbone
+
+
+def digest_components(pipeline: Any) -> str:
+    """Digest of a pipeline in memory: a hash over each component's class, configuration and weights.
+
+    Of each tensor only both ends and the middle are hashed. It is another one than that of the files.
+    """
+    state = hashlib.sha256()
+    for name, component in sorted(pipeline.components.items()):
+        config = getattr(component, "config", None)
+        described = json.dumps(config if isinstance(config, dict) else {}, sort_keys=True, default=str)
+        state.update(f"{name}:{type(component).__name__}:{described}\n".encode())
+        if isinstance(component, nn.Module):
+            for key, tensor in component.state_dict().items():
+                state.update(f"{key}:{tensor.dtype}:{list(tensor.shape)}\n".encode())
+                for part in _samples(tensor.detach().flatten()):
+                    state.update(part.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()[:32]
+
+
+def _samples(values: torch.Tensor) -> Iterator[torch.Tensor]:
+    middle = max(0, (len(values) - _SAMPLE) // 2)
+    yield from (values[:_SAMPLE], values[middle : middle + _SAMPLE], values[-_SAMPLE:])
