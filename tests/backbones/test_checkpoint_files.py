@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.contract.families import wan
-from videogen.backbones.checkpoint_files import check_files
+from videogen.backbones.checkpoint_files import check_files, weight_variant
+from videogen.backbones.loading import _component
 from videogen.backbones.registry import components_of, load, read_index
 from videogen.core.errors import CheckpointError
 
@@ -73,6 +74,61 @@ def test_damage_is_named(damage: Callable[[Path], object], message: str, folder:
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         check(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "dtype", "variant"),
+    [
+        (["model.safetensors", "model.fp16.safetensors"], "float16", None),
+        (["model.fp16.safetensors"], "float32", "fp16"),
+        (["diffusion_pytorch_model.fp16-00001-of-00002.safetensors"], "bfloat16", "fp16"),
+        (["diffusion_pytorch_model-00001-of-00002.fp16.safetensors"], "bfloat16", "fp16"),
+        (["model.fp16.safetensors", "model.bf16.safetensors"], "bfloat16", "bf16"),
+        (["model.fp16.safetensors", "model.fp32.safetensors"], "float32", "fp32"),
+        (["model.ema.safetensors", "other.fp16.safetensors"], "float16", "ema"),
+        ([], "float16", None),
+    ],
+    ids=["without a variant first", "the only one", "shards", "shards, older name", "nearest", "exact", "any", "none"],
+)
+def test_the_variant_of_the_weights_is_found(names: list[str], dtype: str, variant: str | None, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert weight_variant(tmp_path, getattr(torch, dtype)) == variant
+
+
+def test_several_unknown_variants_are_named(tmp_path: Path) -> None:
+    for name in ("ema", "non_ema"):
+        (tmp_path / f"model.{name}.safetensors").touch()
+    with pytest.raises(CheckpointError, match="variants ema, non_ema and none without; delete all but one"):
+        weight_variant(tmp_path, torch.float16)
+
+
+def test_weights_of_a_variant_alone_are_loaded(tmp_path: Path) -> None:
+    wan(tmp_path)
+    plain = load(str(tmp_path), device="cpu").denoisers()[0].state_dict()
+    for path in [*tmp_path.rglob("model.safetensors"), *tmp_path.rglob("diffusion_pytorch_model.safetensors")]:
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    found = load(str(tmp_path), device="cpu").denoisers()[0].state_dict()
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"fp16\.safetensors cannot be loaded: it has"):
+        load(str(tmp_path), device="cpu")
+
+
+def test_missing_weights_of_a_pipelines_own_class_are_named(tmp_path: Path) -> None:
+    from diffusers.pipelines.ltx2 import LTX2Vocoder
+
+    model = LTX2Vocoder(
+        in_channels=4, hidden_channels=8, out_channels=1, upsample_kernel_sizes=[4], upsample_factors=[2],
+        resnet_kernel_sizes=[3], resnet_dilations=[[1]],
+    )  # fmt: skip
+    model.save_pretrained(tmp_path / "vocoder")
+    assert _component(tmp_path, "vocoder", "ltx2", "LTX2Vocoder", torch.float32) is not None
+    weights = tmp_path / "vocoder" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.bias"}, weights)
+    with pytest.raises(CheckpointError, match=r"vocoder has no weights for conv_in\.bias; LTX2Vocoder needs them"):
+        _component(tmp_path, "vocoder", "ltx2", "LTX2Vocoder", torch.float32)
 
 
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,25 @@ def test_tokens_are_those_of_self_attention(name: str, engine_of: EngineOf) -> N
     backbone = engine_of(name).backbone
     grid = backbone.token_grid(backbone.geometry.shape(5, 32, 32))
     assert grid.video_tokens == grid.frames * grid.height * grid.width > 0
+
+
+def test_a_pipeline_that_is_already_loaded_gives_the_same_video(
+    name: str, engine_of: EngineOf, checkpoint: Callable[[str], Path]
+) -> None:
+    expected = engine_of(name).generate(PROMPT, **options(name))
+    pipeline = getattr(diffusers, VARIANTS[name].pipeline).from_pretrained(checkpoint(name))
+    engine = Engine.from_pipeline(pipeline)
+    assert np.array_equal(engine.generate(PROMPT, **options(name)).frames, expected.frames)
+    before = engine.backbone.identity
+    assert before["name"] == str(checkpoint(name)) and before == Engine.from_pipeline(pipeline).backbone.identity
+    next(engine.backbone.denoisers()[0].parameters()).data.view(-1)[0] += 1
+    assert Engine.from_pipeline(pipeline).backbone.digest != before["hash"]
+    with pytest.raises(InputError, match=r"takes a Backbone; use Engine\.from_pipeline"):
+        Engine(pipeline)
+    with pytest.raises(InputError, match="dict is not a pipeline"):
+        Engine.from_pipeline({})
+    with pytest.raises(UnsupportedError, match="ImagePipeline is not supported yet; supported pipelines: Wan"):
+        Engine.from_pipeline(type("ImagePipeline", (), {"components": {}})())
 
 
 def test_same_seed_same_video_other_seed_other_video(name: str, engine_of: EngineOf) -> None:

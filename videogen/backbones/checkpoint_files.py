@@ -15,8 +15,11 @@ from typing import Any
 from videogen.core.errors import CheckpointError
 
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
-#: the names that both libraries load where no variant is asked for; other files in a folder may be of any kind
-_LOADED = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
+#: the names that both libraries load, with a variant such as `fp16` before or after the shard's number; other files in
+#: a folder may be of any kind
+_LOADED = re.compile(r"(diffusion_pytorch_model|model)(?:\.(\w+))?(-\d+-of-\d+)?(?:\.(\w+))?\.safetensors")
+#: torch dtype -> the variants that are nearest to it
+_NEAREST = {"float16": ("fp16", "bf16"), "bfloat16": ("bf16", "fp16"), "float32": ("fp32", "bf16", "fp16")}
 _LARGEST_HEADER_BYTES = 100 << 20  # the format's own limit
 _LARGEST_CONFIGURATION_BYTES = 1 << 20  # larger JSON files are vocabularies
 
@@ -34,9 +37,35 @@ def check_files(folder: Path, components: Iterable[str]) -> None:
                 _read_json(path)
         for index in sorted(component.glob("*.safetensors.index.json")):
             _check_shards(index)
-        for path in sorted(component.glob("*.safetensors")):
-            if _LOADED.fullmatch(path.name):
+        weights = {path: _variant(path) for path in sorted(component.glob("*.safetensors"))}
+        for path, variant in weights.items():
+            if variant == "" or (variant and "" not in weights.values()):
                 _check_size(path)
+
+
+def weight_variant(component: Path, dtype: object) -> str | None:
+    """The variant of a component's weights that is loaded, such as `fp16`; None for those without a variant in their
+    name, which come first. dtype: of torch, as in `torch.float16`, to which the nearest is chosen.
+
+    CheckpointError where there are several, of which none is known.
+    """
+    variants = {_variant(path) for path in component.glob("*.safetensors")} - {None}
+    if "" in variants or not variants:
+        return None
+    nearest = _NEAREST.get(str(dtype).removeprefix("torch."), ())
+    chosen = next((name for name in nearest if name in variants), None)
+    if chosen is None and len(variants) > 1:
+        names = ", ".join(sorted(str(name) for name in variants))
+        raise CheckpointError(
+            f"{component} has weights of the variants {names} and none without; delete all but one of them"
+        )
+    return chosen or variants.pop()
+
+
+def _variant(path: Path) -> str | None:
+    """The variant in the name of a weights file, empty without one; None for a file that is not loaded."""
+    match = _LOADED.fullmatch(path.name)
+    return None if match is None else match[2] or match[4] or ""
 
 
 def _read_json(path: Path) -> Any:

@@ -15,6 +15,7 @@ import torch
 from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
+from .checkpoint_files import weight_variant
 from .registry import components_of
 
 _log = logging.getLogger("videogen")
@@ -74,14 +75,12 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
 
     Both libraries fill missing tensors with random values and a warning; here they are an error.
     """
-    import diffusers
-    import transformers
-
-    home: Any = {"diffusers": diffusers, "transformers": transformers}[library]
-    model_class = getattr(home, kind, None)
+    model_class = _find_class(library, kind)
     if model_class is None or not issubclass(model_class, torch.nn.Module):
         return None
-    dtype_option = _dtype_option(dtype) if library == "diffusers" else {"dtype": dtype}
+    dtype_option = {"dtype": dtype} if library == "transformers" else _dtype_option(dtype)
+    if isinstance(source, Path) and (variant := weight_variant(source / name, dtype)):
+        dtype_option |= {"variant": variant}
     model, loading_info = model_class.from_pretrained(
         str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
         output_loading_info=True, **dtype_option,
@@ -99,7 +98,16 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     return model
 
 
-def _dtype_option(dtype: torch.dtype) -> dict[str, torch.dtype]:
+def _find_class(library: str, kind: str) -> Any:
+    """A component's class; None where neither library, nor the folder of one of diffusers' pipelines, has it."""
+    import diffusers
+    import transformers
+
+    homes: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
+    return getattr(homes.get(library) or getattr(diffusers.pipelines, library, None), kind, None)
+
+
+def _dtype_option(dtype: torch.dtype) -> dict[str, Any]:
     """The dtype as diffusers is given it: its earlier name is deprecated since 0.42."""
     import diffusers
 

@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 
+from videogen.attention.kernels.packages import hide_broken_packages
+
 from .registry import components_of
 
 
 def build_outline(class_name: str, source: Path | str, index: dict[str, Any]) -> Any:
     """The pipeline of an index with the models and the scheduler of its configuration files; no weights are read."""
+    hide_broken_packages()
     import diffusers
 
     settings = {name: value for name, value in index.items() if not isinstance(value, list | tuple) and name[0] != "_"}

@@ -177,9 +177,10 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """name -> (library, class) of the components in an index that diffusers and transformers load."""
+    """name -> (library, class) of the components in an index. library: `diffusers`, `transformers`, or the folder of a
+    pipeline in diffusers that has classes of its own."""
     pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
-    return {name: (lib, kind) for name, (lib, kind) in pairs.items() if lib in ("diffusers", "transformers") and kind}
+    return {name: (library, kind) for name, (library, kind) in pairs.items() if library and kind}
 
 
 def family_of(index: dict[str, Any], name: str) -> Family:
