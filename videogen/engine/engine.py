@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import wraps
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from videogen.backbones.registry import load
 from videogen.core.checks import check_count
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.keywords import suggest_keywords
+from videogen.core.notebook import build_html
+from videogen.core.turns import turns_of
 from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo, restore
 from videogen.longvideo.render import LongVideo, build_manifest, render_long
@@ -40,12 +44,34 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_loading = threading.RLock()  # the libraries patch torch while they load a model
+
+
+def _in_turn(
+    method: Callable[Concatenate[Engine, _Arguments], _Result],
+) -> Callable[Concatenate[Engine, _Arguments], _Result]:
+    """A method that waits until no other thread uses the engine's model."""
+
+    @wraps(method)
+    def run(engine: Engine, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with turns_of(engine.backbone.denoisers()[0]):
+            return method(engine, *arguments, **options)
+
+    return run
+
+
 class Engine:
     """A loaded model that generates videos.
 
     engine = Engine.load("embedded")
     video = engine.generate("a red ball moves right on a black background", seed=1)
     video.save("ball.mp4")
+
+    An engine may be used from several threads: calls take turns, also those of two engines with the same model. Engines
+    with models of their own run in parallel; load them before other threads generate, since loading a model changes
+    torch's default dtype for the entire process.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -75,7 +101,7 @@ class Engine:
         """
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
-        with memory_errors("load"):
+        with memory_errors("load"), _loading:
             return cls(load(fspath(name_or_path), dtype=_name(dtype), device=_name(device), offload=offload))
 
     @classmethod
@@ -86,6 +112,22 @@ class Engine:
         pipeline, UnsupportedError for a class that no family loads.
         """
         return cls(wrap_pipeline(pipeline))
+
+    def __repr__(self) -> str:
+        return f"<Engine: {', '.join(self._facts().values())}>"
+
+    def _repr_html_(self) -> str:
+        return build_html("Engine", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        backbone = self.backbone
+        parameters = sum(weight.numel() for module in backbone.components().values() for weight in module.parameters())
+        defaults, dtype = backbone.defaults, str(backbone.dtype).removeprefix("torch.")
+        return {
+            "model": f"{backbone.name} ({backbone.family})",
+            "weights": f"{parameters / 1e6:.3g} M parameters, {dtype} on {backbone.device}",
+            "clip": f"{defaults.frames} frames of {defaults.width}x{defaults.height}, {defaults.fps:g} fps",
+        }
 
     @overload
     def generate(self, prompt: str = "", **options: Unpack[GenerateOptions]) -> Video: ...
@@ -122,6 +164,7 @@ class Engine:
         _check_request(request)
         return self._render([request], techniques, progress, preview_every)[0]
 
+    @_in_turn
     @torch.inference_mode()
     def _render(
         self,
@@ -152,6 +195,7 @@ class Engine:
         return [run.video(index, frames[index].cpu(), measured) for index in range(len(requests))]
 
     @suggest_keywords
+    @_in_turn
     def render_long(
         self,
         request: RenderRequest | ResolvedRequest,
@@ -188,6 +232,7 @@ class Engine:
             self.backbone.release()
 
     @suggest_keywords
+    @_in_turn
     def redo(
         self,
         output: str | PathLike[str],
@@ -207,6 +252,8 @@ class Engine:
         finally:
             self.backbone.release()
 
+    @suggest_keywords
+    @_in_turn
     def restore(
         self,
         output: str | PathLike[str],

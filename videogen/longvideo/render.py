@@ -21,6 +21,7 @@ from videogen.backbones.base import Backbone
 from videogen.core.errors import Cancelled, InputError, ResumeError, SavedElsewhereError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
+from videogen.core.notebook import build_html
 from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
 from videogen.motion.serialisation import digests
@@ -38,7 +39,7 @@ from .run import LongRun
 from .space import check_disk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LongVideo:
     """A long video on disk. size: (width, height) in px; resumed: how many segments an earlier run had rendered; notes:
     what its journal reported."""
@@ -50,6 +51,27 @@ class LongVideo:
     manifest: dict[str, Any]
     resumed: int
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        return f"<LongVideo: {facts['file']}, {facts['length']}, {facts['segments']}>"
+
+    def _repr_html_(self) -> str:
+        from videogen.media.notebook import file_player
+
+        return build_html("LongVideo", self._facts(), file_player(self.path))
+
+    def _facts(self) -> dict[str, str]:
+        width, height = self.size
+        long = self.manifest.get("measured", {}).get("long", {})
+        ratio = (long.get("report") or {}).get("median_ratio")
+        seams = "" if ratio is None else f", median seam ratio {ratio:.2f}"
+        return {
+            "file": str(self.path),
+            "length": f"{self.frames} frames of {width}x{height}, {float(self.fps):g} fps",
+            "segments": f"{len(long.get('segments', ()))} segments{seams}",
+            **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
+        }
 
 
 def render_long(

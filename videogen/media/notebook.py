@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .video import Video
 
 _LARGEST_PLAYED = 48 << 20  # bytes of RGB: larger clips would take seconds to encode, each time a cell is shown
+_LARGEST_FILE = 16 << 20  # bytes: larger files would make the page slow
+_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
 _SHEET_WIDTH = 960  # px
 
 
@@ -33,6 +35,22 @@ def video_html(video: Video) -> str:
     return build_html("Video", facts, _player(video) or _sheet(video))
 
 
+def file_player(path: Path) -> str:
+    """A player for a file that was written; empty where it is large, gone, or of a format that browsers do not play."""
+    kind = _TYPES.get(path.suffix.lower())
+    try:
+        if kind is None or path.stat().st_size > _LARGEST_FILE:
+            return ""
+        source = data_url(path.read_bytes(), kind)
+    except OSError:
+        return ""
+    return f"<img alt='video' src='{source}'>" if kind.startswith("image") else _video_element(source)
+
+
+def _video_element(source: str) -> str:
+    return f"<video controls loop muted autoplay src='{source}' style='min-width:256px;max-width:100%'></video>"
+
+
 def _player(video: Video) -> str:
     """A video element; empty where the clip is large or cannot be written as mp4."""
     from .writer import VideoWriter
@@ -47,7 +65,7 @@ def _player(video: Video) -> str:
             source = data_url(path.read_bytes(), "video/mp4")
     except (VideogenError, OSError):
         return ""
-    return f"<video controls loop muted autoplay src='{source}' style='min-width:256px;max-width:100%'></video>"
+    return _video_element(source)
 
 
 def _sheet(video: Video) -> str:
