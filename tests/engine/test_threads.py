@@ -109,7 +109,7 @@ def test_reprs_are_short_and_name_what_matters(load: Callable[[], Engine], tmp_p
     request = RenderRequest(PROMPTS[0], frames=37, window=21, width=32, height=32, steps=1, continuity="replay")
     for name in ("a.mp4", "folder"):
         done = engine.render_long(request, tmp_path / name)
-        assert f"<LongVideo: {tmp_path / name}, 37 frames of 32x32, 16 fps, 2 segments" in repr(done)
+        assert f"<LongVideo: {tmp_path / name}, 37 frames of 32x32, 16 fps, 3 segments" in repr(done)
         page = done._repr_html_()
         assert len(repr(done)) < 250 and "37 frames of 32x32" in page and ("<video" in page) == (name == "a.mp4")
     page = engine._repr_html_()

@@ -55,7 +55,7 @@ def _in_turn(
     """A method that waits until no other thread uses the engine's model."""
 
     @wraps(method)
-    def run(engine: Engine, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+    def run(engine: Engine, /, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
         with turns_of(engine.backbone.denoisers()[0]):
             return method(engine, *arguments, **options)
 
