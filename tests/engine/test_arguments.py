@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 import videogen
 from videogen import Continuity, Engine, InputError, RenderRequest, Video
@@ -21,7 +22,9 @@ from videogen.propagation.caches import LibraryCache
 from videogen.timeline import Shot, Timeline, Transition
 
 PROMPT = "a red ball"
-ENGINE = Engine(cast(Backbone, SimpleNamespace()))  # nothing below reaches the model
+ENGINE = Engine(
+    cast(Backbone, SimpleNamespace(denoisers=lambda: [torch.nn.Identity()]))
+)  # nothing below reaches the model
 CLIP = Video(np.zeros((2, 8, 8, 3), np.uint8))
 
 Call = Callable[..., Any]
