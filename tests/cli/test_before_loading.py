@@ -30,6 +30,11 @@ MOTION = ("--camera", "pan=4")
             "beyond the positions of",
             id="more than one pass takes",
         ),
+        pytest.param(("--frames", "9", "--propagate", "fd"), "no encoder and decoder to cut", id="a UNet's list"),
+        pytest.param(("--frames", "9", "--propagate", "magcache"), "magnitude ratios", id="a cache that needs more"),
+        pytest.param(
+            ("--frames", "9", "--propagate", "every:2", "--solver", "heun"), "twice in some steps", id="two calls"
+        ),
         pytest.param(("--frames", "21", "--keep-job"), "--keep-job is for a video of several", id="a job of one clip"),
         pytest.param(("--frames", "200", "--preview", "a.png"), "--preview is for a single clip", id="a long preview"),
     ],

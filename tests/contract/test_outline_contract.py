@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.registry import EMBEDDED, load_outline
 from videogen.core.errors import CheckpointError
 from videogen.request.continuity_policies import needs_met
+from videogen.techniques.build import check_techniques
 
 
 def describe(backbone: Backbone) -> dict[str, object]:
@@ -47,6 +49,23 @@ def test_a_request_resolves_against_an_outline(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(loading, "build_pipeline", lambda *_: pytest.fail("weights were loaded"))
     resolved = RenderRequest("a red ball", seconds=20.0).resolve(outline_of(name))
     assert resolved.model == name and resolved.is_long
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attention": "adaptive"}, {"attention": "adaspa"}, {"attention": "window"}, {"propagate": "max_error:0.02"},
+        {"propagate": "every:2", "attention": "adaptive"}, {"propagate": "every:2", "seconds": 20.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_techniques_attach_to_an_outline(name: str, options: dict[str, Any]) -> None:
+    outline = outline_of(name)
+    before = [dict(vars(module)) for model in outline.denoisers() for module in model.modules()]
+    check_techniques(RenderRequest("a red ball", **options).resolve(outline), outline)
+    after = [dict(vars(module)) for model in outline.denoisers() for module in model.modules()]
+    assert [list(attributes) for attributes in before] == [list(attributes) for attributes in after]
 
 
 def test_a_model_that_cannot_be_outlined_is_left_to_the_loader(

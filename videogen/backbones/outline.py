@@ -29,7 +29,9 @@ def build_outline(class_name: str, source: Path | str, index: dict[str, Any]) ->
         for name, (library, kind) in components_of(index).items()
         if library == "diffusers"
     }
-    return getattr(diffusers, class_name)(**settings, **(components | built))
+    pipeline_class = getattr(diffusers, class_name)
+    outlined = type(class_name, (pipeline_class,), {"_execution_device": torch.device("cpu")})  # for noise and solver
+    return outlined(**settings, **(components | built))
 
 
 def _build_component(source: Path | str, name: str, kind: str) -> Any:

@@ -11,6 +11,8 @@ from videogen.request.request import RenderRequest
 
 from .types import Json
 
+_CHECKED_FRAMES = 1_000_000  # a longer motion is read only once its video is known to fit the disk
+
 
 def add_options(render: argparse.ArgumentParser) -> None:
     """The group of `render`."""
@@ -96,7 +98,7 @@ def check_motion(request: RenderRequest) -> None:
     from videogen.techniques.motion_plan import read_driving_video
 
     motion, clip = request.motion_spec, _clip_form(request)
-    if motion is not None and clip is not None and clip[3] is not None:
+    if motion is not None and clip is not None and clip[3] is not None and clip[0] <= _CHECKED_FRAMES:
         compile_motion(motion, *clip[:3], fps=clip[3], read_video=read_driving_video)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, VideogenError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
 from videogen.request.request import RenderRequest
@@ -134,6 +135,7 @@ def _check_before_loading(settings: RenderSettings, options: argparse.Namespace)
 def _check_before_weights(request: RenderRequest, output: OutputSettings, options: argparse.Namespace) -> None:
     """InputError or UnsupportedError for what the model cannot serve, from its configuration files alone."""
     from videogen.backbones.registry import load_outline
+    from videogen.techniques.build import check_techniques
 
     outline = load_outline(request.model or "embedded")
     adopt_third_parties(options.verbose)
@@ -142,6 +144,12 @@ def _check_before_weights(request: RenderRequest, output: OutputSettings, option
     resolved = replace(request, model=None, dtype=None, device=None).resolve(outline)
     long_video.check_options(options.keep_job, options.preview, resolved.is_long)
     long_video.check_space(resolved, outline, output.path)
+    try:
+        check_techniques(resolved, outline)
+    except VideogenError:
+        raise
+    except Exception as error:  # a library that needs weights: the run itself then says what does not fit
+        logging.getLogger("videogen").info("techniques were not checked before loading: %s", error)
 
 
 def _check_side_file(name: str, path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:

@@ -77,6 +77,11 @@ class AttachedTechnique(Technique):
         if self.handle is None:
             return {}
         report = self.handle.report()
-        self.handle.close()
-        self.handle = None
+        self.close()
         return {self.section: report}
+
+    def close(self) -> None:
+        """Detach from the model, without a report."""
+        if self.handle is not None:
+            self.handle.close()
+            self.handle = None

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
+import torch
+
+from videogen.backbones.base import Backbone
+from videogen.backbones.conditioning import Conditioning
 from videogen.propagation.caches import LibraryCache
 from videogen.request.resolved import ResolvedRequest
-from videogen.sampling.technique import Technique
+from videogen.sampling.sample import begin, plan_of
+from videogen.sampling.technique import AttachedTechnique, Technique
+from videogen.schedulers.noise.source import AddressedNoise
 
 from .feature_cache import LibraryCacheTechnique
 from .propagation import PropagationTechnique
 from .sparse_attention import SparseAttentionTechnique
+
+
+def check_techniques(request: ResolvedRequest, backbone: Backbone) -> None:
+    """Attach a request's techniques to a model and remove them again: raises what does not fit the model or the solver.
+
+    backbone: also one without weights.
+    """
+    frames = request.window if request.is_long else request.generated_frames
+    latents = backbone.geometry.shape(frames, request.height, request.width)[2]
+    text = Conditioning(torch.empty(1, 0, 0), torch.empty(1, 0, 0) if request.guided else None)
+    state, plan = begin(backbone, request, text, [AddressedNoise(0)], latents), plan_of(backbone, request)
+    with closing(state.clip):
+        for technique in build_techniques(request):
+            technique.begin(backbone, plan, state)
+            if isinstance(technique, AttachedTechnique):
+                technique.close()
 
 
 def build_techniques(
