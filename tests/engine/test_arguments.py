@@ -22,9 +22,8 @@ from videogen.propagation.caches import LibraryCache
 from videogen.timeline import Shot, Timeline, Transition
 
 PROMPT = "a red ball"
-ENGINE = Engine(
-    cast(Backbone, SimpleNamespace(denoisers=lambda: [torch.nn.Identity()]))
-)  # nothing below reaches the model
+ENGINE = Engine.__new__(Engine)  # nothing below reaches a model
+ENGINE.backbone = cast(Backbone, SimpleNamespace(denoisers=lambda: [torch.nn.Identity()]))
 CLIP = Video(np.zeros((2, 8, 8, 3), np.uint8))
 
 Call = Callable[..., Any]
