@@ -68,6 +68,13 @@ def test_techniques_attach_to_an_outline(name: str, options: dict[str, Any]) -> 
     assert [list(attributes) for attributes in before] == [list(attributes) for attributes in after]
 
 
+def test_the_hub_is_read_only_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(registry, "_hub_index", lambda name: (fetched.append(name), {"_class_name": "WanPipeline"})[1])
+    assert load_outline("nobody/nothing") is None and not fetched
+    assert load_outline("nobody/nothing", online=True) is None and fetched == ["nobody/nothing"]
+
+
 def test_a_model_that_cannot_be_outlined_is_left_to_the_loader(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,14 +131,24 @@ def _no_bars() -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def hub_index(hub_id: str) -> dict[str, Any]:
-    """`model_index.json` of a hub repository, from the local cache or the hub."""
+def cached_index(hub_id: str) -> dict[str, Any] | None:
+    """`model_index.json` of a hub repository from the local cache; None where it is not there."""
     hide_broken_packages()
     from diffusers import DiffusionPipeline
-    from huggingface_hub import HfApi
 
     with suppress(OSError, ValueError):
         return dict(DiffusionPipeline.load_config(hub_id, local_files_only=True))
+    return None
+
+
+def hub_index(hub_id: str) -> dict[str, Any]:
+    """`model_index.json` of a hub repository, from the local cache or the hub."""
+    cached = cached_index(hub_id)
+    if cached is not None:
+        return cached
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import HfApi
+
     try:
         HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT_S)  # fails at once, where the loader would retry
         return dict(DiffusionPipeline.load_config(hub_id))

@@ -17,15 +17,18 @@ from videogen.attention.kernels.packages import hide_broken_packages
 from .registry import components_of
 
 
-def build_outline(class_name: str, source: Path | str, index: dict[str, Any]) -> Any:
-    """The pipeline of an index with the models and the scheduler of its configuration files; no weights are read."""
+def build_outline(class_name: str, source: Path | str, index: dict[str, Any], *, online: bool = False) -> Any:
+    """The pipeline of an index with the models and the scheduler of its configuration files; no weights are read.
+
+    online: whether configurations that are not in the local cache may be fetched from the hub.
+    """
     hide_broken_packages()
     import diffusers
 
     settings = {name: value for name, value in index.items() if not isinstance(value, list | tuple) and name[0] != "_"}
     components = {name: None for name, value in index.items() if isinstance(value, list | tuple)}
     built = {
-        name: _build_component(source, name, kind)
+        name: _build_component(source, name, kind, online)
         for name, (library, kind) in components_of(index).items()
         if library == "diffusers"
     }
@@ -34,12 +37,12 @@ def build_outline(class_name: str, source: Path | str, index: dict[str, Any]) ->
     return outlined(**settings, **(components | built))
 
 
-def _build_component(source: Path | str, name: str, kind: str) -> Any:
+def _build_component(source: Path | str, name: str, kind: str, online: bool) -> Any:
     import diffusers
     from accelerate import init_empty_weights
 
     component = getattr(diffusers, kind)
-    local = isinstance(source, Path)
+    local = isinstance(source, Path) or not online
     config = component.load_config(str(source), subfolder=name, local_files_only=local)
     if not issubclass(component, torch.nn.Module):
         return component.from_config(config)

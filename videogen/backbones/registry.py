@@ -100,20 +100,28 @@ def load(
     return _with_fitting_defaults(backbone, defaults)
 
 
-def load_outline(name_or_path: str) -> Backbone | None:
+def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
     """The model as its configuration files describe it, to resolve requests against before its weights are loaded.
 
     It has no weights, text encoder or device of its own. None where the files do not suffice: loading then says more.
-    Raises InputError or CheckpointError as `load`.
+    online: whether those of a hub id may be fetched. Raises InputError or CheckpointError as `load`.
     """
     source = locate(name_or_path)
-    index = read_index(source) if isinstance(source, Path) else _hub_index(source)
+    if isinstance(source, Path):
+        index = read_index(source)
+    else:
+        from .loading import cached_index
+
+        found = _hub_index(source) if online else cached_index(source)
+        if found is None:
+            return None
+        index = found
     family = family_of(index, name_or_path)
     defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
     from .outline import build_outline
 
     try:
-        pipeline = build_outline(family.pipelines[0], source, index)
+        pipeline = build_outline(family.pipelines[0], source, index, online=online)
         outline = load_object(family.home, __package__)(pipeline, full_name(name_or_path), "", defaults, training)
     except Exception:  # whatever a damaged configuration, or a model that needs its weights to be built, raises
         return None

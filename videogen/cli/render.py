@@ -137,7 +137,9 @@ def _check_before_weights(request: RenderRequest, output: OutputSettings, option
     from videogen.backbones.registry import load_outline
     from videogen.techniques.build import check_techniques
 
-    outline = load_outline(request.model or "embedded")
+    # the model that another video names is not fetched without being asked for
+    online = options.like is None or options.model is not None
+    outline = load_outline(request.model or "embedded", online=online)
     adopt_third_parties(options.verbose)
     if outline is None:
         return
