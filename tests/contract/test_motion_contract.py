@@ -350,7 +350,7 @@ def test_the_technique_stays_within_the_first_expert(name: str, engine_of: Engin
     planned = plan_motion(request(engine, name, DRAG, motion_backend="dual_clock:0.9,0.05"), engine.backbone)
     assert planned is not None
     frames, width, height = VARIANTS[name].clips[0]
-    technique = DualClockTechnique(planned, [np.zeros((height, width, 3), np.uint8)], engine.backbone)
+    technique = DualClockTechnique([planned], [np.zeros((height, width, 3), np.uint8)], engine.backbone)
     rows = [StepRow(i, 1000.0 - 100 * i, None, int(i > 4), 1.0) for i in range(10)]
     solver = build_solver(None, engine.backbone.scheduler, 10)
     text = Conditioning(torch.zeros(1, 1, 1))
@@ -368,7 +368,7 @@ def test_the_last_step_is_held_in_part(name: str, solver: str, engine_of: Engine
         return  # nothing is clamped across experts, as another test holds
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
     assert planned is not None
-    made = DualClockTechnique(planned, [read_image(first, channels=4)[..., :3]], engine.backbone)
+    made = DualClockTechnique([planned], [read_image(first, channels=4)[..., :3]], engine.backbone)
     plan_rows: list[StepRow] = []
 
     def away(strong: float) -> float:

@@ -39,7 +39,7 @@ THIRD_PARTY_HOMES = {
     "transformers": ("backbones/", "tools/"),
     "accelerate": ("backbones/",),
     "av": ("media/",),
-    "cv2": ("motion/", "metrics/registration.py"),
+    "cv2": ("motion/", "metrics/registration.py", "metrics/object_track.py"),
     "imageio": ("media/",),
     "decord": ("media/",),
     "PIL": ("media/", "tools/"),

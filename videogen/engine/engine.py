@@ -35,7 +35,7 @@ from videogen.sampling.progress import ProgressCallback, check_progress
 from videogen.sampling.technique import Technique
 from videogen.techniques.build import build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
-from videogen.techniques.motion_plan import PlannedMotion, plan_motion, read_first_frame
+from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
 
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
 from .run import Previews, Run
@@ -289,17 +289,19 @@ class Engine:
         return Video(frames, request.exact_fps, build_manifest(run, {}).to_dict())
 
     def _dual_clock(self, run: Run, motion: PlannedMotion) -> DualClockTechnique:
-        """Dual-clock sampling, with the first frame that is given, or each clip's plain render's."""
-        first_frame = read_first_frame(motion)
+        """Dual-clock sampling, with the first frame that is given, or each clip's draft's."""
+        first_frame, draft_motion = read_first_frame(motion), None
         if first_frame is not None:
             first_frames = [first_frame] * len(run.requests)
         else:
-            with closing(Run(self.backbone, run.requests, run.progress)) as draft:
+            draft_motion = plan_draft(motion, run.first, self.backbone)
+            with closing(Run(self.backbone, run.requests, run.progress, draft_motion)) as draft:
                 latents, _ = draft.sample()
                 run.timings_s["draft"] = sum(draft.timings_s.values())
                 first_frames = list(draft.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
         with run.stage("reference"):
-            return DualClockTechnique(motion, first_frames, self.backbone)
+            run.motions = [motion.fitted_to(frame, placed=draft_motion is not None) for frame in first_frames]
+            return DualClockTechnique(run.motions, first_frames, self.backbone)
 
     def _previews(self, every: int) -> Previews | None:
         if not every:

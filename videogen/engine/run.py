@@ -41,12 +41,14 @@ class Previews:
 
 @dataclass
 class Run:
-    """One batch. requests: resolved, alike in everything but prompt and seed; motion: the plan of their motion."""
+    """One batch. requests: resolved, alike in everything but prompt and seed; motion: the plan of their motion;
+    motions: the same for each clip, where its first frame has been looked at."""
 
     backbone: Backbone
     requests: list[ResolvedRequest]
     progress: ProgressCallback | None
     motion: PlannedMotion | None = None
+    motions: list[PlannedMotion] = field(default_factory=list)
     plan: list[StepRow] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
     clip: Clip | None = None
@@ -102,11 +104,9 @@ class Run:
         reading = self.backbone.read_prompt(request.prompt)
         for note in (*request.notes, *reading.notes()):
             _log.warning("%s", note)
-        if self.motion is not None:
-            measured = {
-                **measured,
-                "motion": self.motion.to_manifest() | measure_motion(frames.numpy(), self.motion.plan),
-            }
+        motion = self.motions[index] if self.motions else self.motion
+        if motion is not None:
+            measured = {**measured, "motion": motion.to_manifest() | measure_motion(frames.numpy(), motion.plan)}
         if request.generated_frames != request.frames:
             length = {"frames": request.frames, "generated_frames": request.generated_frames}
             measured = {**measured, "length": length}

@@ -25,7 +25,7 @@ from videogen.core.rates import exact_fps
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
 from .image_files import read_image
-from .layer import Field, Layer
+from .layer import DEFAULT, GIVEN, SHAPE, Field, Layer
 from .plan import MotionPlan
 from .region import centre_of, coverage
 from .sources import Flow, Tracks, Transfer
@@ -105,7 +105,9 @@ def _drag_layer(drag: Drag, clip: Clip, name: str) -> Layer:
     covered = coverage(drag.region_or_disc(clip.height, clip.width), clip.height, clip.width)
     centre = centre_of(covered)
     maps = drag.homographies(clip.frames, centre)
-    return Layer(name, (clip.height, clip.width), maps, covered, anchors=centre[None], depth=drag.depth)
+    outline = DEFAULT if drag.region is None else SHAPE if isinstance(drag.region, tuple) else GIVEN
+    size = (clip.height, clip.width)
+    return Layer(name, size, maps, covered, anchors=centre[None], depth=drag.depth, outline=outline)
 
 
 def _sprite_layer(drag: Drag, image: Any, clip: Clip, name: str) -> Layer:

@@ -20,6 +20,11 @@ from .spec import LEAST_SCALE, Motion, Point, check_number, check_points
 _DISC_FRACTION = 6  # a drag without a region takes a disc of the shorter side over this
 
 
+def default_radius(height: int, width: int) -> float:
+    """Radius in px of the disc that a drag without a region takes."""
+    return max(1.0, min(height, width) / _DISC_FRACTION)
+
+
 @suggest_keywords
 @dataclass(frozen=True)
 class Drag(Motion):
@@ -50,9 +55,7 @@ class Drag(Motion):
 
     def region_or_disc(self, height: int, width: int) -> Any:
         """The region, or the default disc for None."""
-        return (
-            self.region if self.region is not None else (*self.path[0], max(1.0, min(height, width) / _DISC_FRACTION))
-        )
+        return self.region if self.region is not None else (*self.path[0], default_radius(height, width))
 
     def check_path(self, height: int, width: int, *, starts_inside: bool = True) -> None:
         """InputError for a path that begins outside the frame, or leaves it by more than the frame's own size."""

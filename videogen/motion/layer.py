@@ -12,6 +12,9 @@ import numpy as np
 
 from .interpolation import bilinear_or_zero, inside
 
+#: how well a layer's coverage is known: a mask, a box, disc or polygon, or the disc around the start of a path
+GIVEN, SHAPE, DEFAULT = "given", "shape", "default"
+
 
 class Field(Protocol):
     """Motion within a layer: see `tracing.FlowField` and `splines.TrackField`."""
@@ -42,7 +45,7 @@ class Layer:
     coverage: float32 [h', w'], the covered area in texture coordinates, from the corner `origin` (x, y); None: covers
     everything. image: uint8 [h', w', 3] with the same origin, where the pixels do not come from the first frame.
     anchors: float64 [n, 2], texture points that represent the layer in tracks. field: motion within the layer. depth:
-    1 for the background.
+    1 for the background. outline: `GIVEN`, `SHAPE` or `DEFAULT`.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Layer:
     anchors: np.ndarray | None = None
     field: Field | None = None
     depth: float = 1.0
+    outline: str = GIVEN
 
     def through_camera(self, homographies: np.ndarray) -> Layer:
         """This layer viewed by a moving camera, given as float64 [f, 3, 3]."""

@@ -15,7 +15,7 @@ import numpy as np
 from videogen.core.errors import InputError
 
 from .interpolation import bilinear_or_zero, pixel_grid
-from .layer import Layer
+from .layer import Layer, apply
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +186,9 @@ class MotionPlan:
     @cached_property
     def _tracks(self) -> np.ndarray:
         anchored = [
-            self.follow(layer.anchors, index) for index, layer in enumerate(self.layers) if layer.anchors is not None
+            self.follow(apply(layer.to_screen[0], layer.anchors), index)
+            for index, layer in enumerate(self.layers)
+            if layer.anchors is not None
         ]
         if anchored:
             return np.concatenate(anchored)

@@ -33,17 +33,21 @@ _UNGUIDED = 0.25  # fraction of the training timesteps below which free steps of
 
 
 class DualClockTechnique(Technique):
-    """One motion for a batch. first_frames: of each clip, uint8 [height, width, 3], which the reference moves."""
+    """The motion of each clip of a batch, by one control. first_frames: of each clip, uint8 [height, width, 3], which
+    the reference moves."""
 
-    def __init__(self, motion: PlannedMotion, first_frames: list[np.ndarray], backbone: Backbone) -> None:
-        self._motion = motion
-        references = np.stack([motion.plan.preview(frame, arrows=False) for frame in first_frames])
-        self._reference = backbone.encode(torch.from_numpy(references)).to(backbone.device, torch.float32)
-        geometry = backbone.geometry
-        mask = latent_mask(
-            motion.plan, spatial=geometry.spatial, temporal=geometry.temporal, single_first=geometry.single_first
-        )
-        self._mask = torch.from_numpy(mask * motion.strength).to(self._reference)
+    def __init__(self, motions: list[PlannedMotion], first_frames: list[np.ndarray], backbone: Backbone) -> None:
+        self._motion, geometry = motions[0], backbone.geometry
+        references, masks = [], []
+        for motion, frame in zip(motions, first_frames, strict=True):
+            references.append(motion.plan.preview(frame, arrows=False))
+            mask = latent_mask(
+                motion.plan, spatial=geometry.spatial, temporal=geometry.temporal, single_first=geometry.single_first
+            )
+            masks.append(mask * motion.strength)
+        clips = torch.from_numpy(np.stack(references))
+        self._reference = backbone.encode(clips).to(backbone.device, torch.float32)
+        self._mask = torch.from_numpy(np.stack(masks))[:, None].to(self._reference)
         self._noise = torch.zeros(0)
         self._clamps = ClampSchedule(range(0))
         self._levels = (0.0, 0.0)

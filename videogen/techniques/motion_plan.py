@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from videogen.core.errors import InputError
 from videogen.media.metadata import read_folder_fps
 from videogen.media.video import Video
 from videogen.motion import MotionPlan, compile_motion
-from videogen.motion.control import MotionControl
+from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.motion.image_files import read_image
-from videogen.motion.serialisation import digests
+from videogen.motion.layer import DEFAULT, GIVEN, SHAPE
+from videogen.motion.objects import FoundObject, fit_regions
+from videogen.motion.serialisation import digests, is_global
+from videogen.motion.spec import Compose, parts_of
 from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.warping.warped_noise import WarpedNoise
@@ -29,7 +32,8 @@ _log = logging.getLogger("videogen")
 class PlannedMotion:
     """A resolved request's motion for its clip.
 
-    first_frame: file of the image that dual_clock warps; files: a digest of each file that the motion was read from.
+    first_frame: file of the image that dual_clock warps; files: a digest of each file that the motion was read from;
+    objects: those that dual_clock found in the first frame.
     """
 
     plan: MotionPlan
@@ -37,6 +41,7 @@ class PlannedMotion:
     strength: float
     first_frame: str | None
     files: dict[str, str]
+    objects: tuple[FoundObject, ...] = ()
 
     def warps(self) -> bool:
         return self.control.backend == "warped_noise"
@@ -46,8 +51,33 @@ class PlannedMotion:
         return build_warped_noise(self.plan, self.control, self.strength, backbone, seed)
 
     def to_manifest(self) -> dict[str, Any]:
-        """The backend, its strength and the digests of the files, for the manifest."""
-        return {"backend": self.control.backend, "strength": self.strength, "files": self.files}
+        """The backend, its strength, the digests of the files and the objects, for the manifest."""
+        values = {"backend": self.control.backend, "strength": self.strength, "files": self.files}
+        return values | ({"objects": [found.to_dict() for found in self.objects]} if self.objects else {})
+
+    def fitted_to(self, first_frame: np.ndarray, *, placed: bool = False) -> PlannedMotion:
+        """This motion with the objects that its drags find in a first frame, uint8 [height, width, 3].
+
+        placed: the frame was made by warped noise along the drags, which places an object at each of them, of its own
+        size and not quite on the path. In a plain draft, which the user does not know, the nearest object is taken
+        where none is at the start of a path; in a frame that the user gave, none is.
+        """
+        outlines, drafted = (DEFAULT, SHAPE) if placed else (DEFAULT,), self.first_frame is None
+        plan, objects = fit_regions(self.plan, first_frame, outlines=outlines, recentre=placed, search=drafted)
+        for found in objects:
+            if found.shift_px != (0.0, 0.0) and not placed:
+                _log.warning(
+                    "%s: no object is at its start in the first frame; the nearest one was moved there, by (%g, %g) px",
+                    found.name,
+                    *found.shift_px,
+                )
+            if found.area_px is None:
+                _log.warning(
+                    "%s: no distinct object is at its start in the first frame, so that region itself is moved; begin "
+                    "the path on an object, or give its mask",
+                    found.name,
+                )
+        return replace(self, plan=plan, objects=objects)
 
 
 def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion | None:
@@ -69,6 +99,24 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
             "the motion controls no part of the frame: nothing moves; give a path, a camera move or a driving video"
         )
     return planned
+
+
+def plan_draft(motion: PlannedMotion, request: ResolvedRequest, backbone: Backbone) -> PlannedMotion | None:
+    """The motion by warped noise of the draft whose first frame dual_clock moves; None for a plain draft.
+
+    Dual clock moves what a first frame has, and a plain draft has its objects anywhere. A model that was trained with
+    warped noise puts them where the drags begin. Not where a mask is given: it belongs to the plain draft.
+    """
+    cut = [layer for layer in motion.plan.layers[1:] if layer.image is None]
+    assert request.motion is not None and request.motion.spec is not None
+    if not backbone.training.warped_noise or request.noise == "diffusers" or not cut:
+        return None
+    if any(layer.outline == GIVEN for layer in cut):
+        return None
+    drags = tuple(part for part in parts_of(request.motion.spec) if not is_global(part))
+    plan = compile_motion(Compose(drags), request.frames, request.height, request.width, fps=request.fps)
+    plan = plan.extend(request.generated_frames)
+    return PlannedMotion(plan, MotionControl("warped_noise"), STRENGTHS["warped_noise"], None, {})
 
 
 def build_warped_noise(

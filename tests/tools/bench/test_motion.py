@@ -14,7 +14,7 @@ from tests.contract.families import VARIANTS
 from tools.bench.__main__ import main
 from tools.bench.motion.camera import CAMERAS
 from tools.bench.motion.control import drag_of, errors
-from tools.bench.report.motion import camera_tables, control_tables
+from tools.bench.report.motion import camera_tables, composed_tables, control_tables
 from tools.world import Scene, Thing, render
 from videogen import Engine
 
@@ -69,6 +69,18 @@ def test_a_report_becomes_tables(what: str, tmp_path: Path, monkeypatch: pytest.
     else:
         (table,) = control_tables(report)
         assert [row[0] for row in table.rows] == ["no control", "motion in the prompt", "warped noise", "dual clock"]
+
+
+def test_drags_under_a_camera_become_one_row() -> None:
+    report = {
+        "model": "embedded",
+        "frame_px": 64,
+        "clips": 16,
+        "visible": 15,
+        "medians": {"place_px": 0.3, "overlap": 0.9},
+    }
+    (table,) = composed_tables(report)
+    assert table.rows == [["15 of 16", "0.30", "–", "0.90"]]
 
 
 def test_cameras_become_a_row_each() -> None:

@@ -2,9 +2,9 @@
 
 control: an object dragged along a random straight path, for each held-out prompt without its motion words: by warped
 noise (for models trained with it) and by dual-clock sampling at several strengths, by motion words in the prompt, and
-without control, with the same seeds. camera: pans and zooms over textured backgrounds against their targets. transfer:
-the motion of a rendered clip and of a real video. Measured are the object's centre (the judge's) and the background's
-flow. Writes benchmarks/motion-PART-MODEL.json.
+without control, with the same seeds. camera: pans and zooms over textured backgrounds against their targets. composed:
+drags under a moving camera. transfer: the motion of a rendered clip and of a real video. Measured are the object's
+centre (the judge's) and the background's flow. Writes benchmarks/motion-PART-MODEL.json.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import torch
 
 from tools.bench.files import BENCHMARKS, changed_options, write_report
 from tools.bench.motion.camera import measure_cameras
+from tools.bench.motion.composed import measure_composed
 from tools.bench.motion.control import measure_control
 from tools.bench.motion.transfer import measure_transfer
 from videogen import Engine
 
-PARTS = {"control": measure_control, "camera": measure_cameras, "transfer": measure_transfer}
+PARTS = {
+    "control": measure_control, "camera": measure_cameras, "composed": measure_composed, "transfer": measure_transfer,
+}  # fmt: skip
 #: of the options that decide the figures
 DEFAULTS: dict[str, Any] = {
     "prompts": 64,

@@ -45,6 +45,21 @@ def _camera_error(row: dict[str, Any], part: str) -> str:
     return percent(row["relative_error"][part]) + vae
 
 
+def composed_tables(report: dict[str, Any]) -> Iterator[Table]:
+    medians = report["medians"]
+    visible = f"{report['visible']} of {report['clips']}"
+    row = [
+        visible,
+        *(f"{medians[key]:.2f}" if key in medians else ABSENT for key in ("place_px", "final_px", "overlap")),
+    ]
+    columns = (
+        "clips with a visible object", "distance to the path, px", "distance at the last frame, px",
+        "overlap of the outline with the best shape",
+    )  # fmt: skip
+    caption = f"`{report['model']}`, drags under a moving camera in frames of {report['frame_px']} px, medians"
+    yield Table(caption, columns, [row])
+
+
 def transfer_tables(report: dict[str, Any]) -> Iterator[Table]:
     drivers = report["drivers"]
     strengths = list(next(iter(drivers.values())))

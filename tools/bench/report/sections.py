@@ -95,6 +95,7 @@ SECTIONS = (
             Source("motion-control-*.json", motion.control_tables),
             Source("motion-camera-embedded.json", motion.camera_tables),
             Source("motion-camera-*.json", motion.camera_tables),
+            Source("motion-composed-*.json", motion.composed_tables),
             Source("motion-transfer-*.json", motion.transfer_tables),
         ),
     ),
