@@ -1,10 +1,10 @@
 """Overlapping windows over a clip longer than the model's native length: their positions, and the fusion of their
 predictions.
 
-Each step predicts every window and averages the overlaps (Gen-L-Video, 2305.18264; the triangular weights are
-FreeNoise's window fusion, 2310.15169). The weights sum to 1 at every frame, and where a single window covers a frame,
-its value is used bit for bit. Averaging is suitable for predictions, and for latents of one global noise; the average
-of independent noises is not standard normal.
+Each step predicts every window and averages the overlaps (Gen-L-Video, 2305.18264; `pyramid` weights are those of
+FreeNoise's window fusion, 2310.15169, and `triangular` ones our variant of them). The weights sum to 1 at every frame,
+and where a single window covers a frame, its value is used bit for bit. Averaging is suitable for predictions, and for
+latents of one global noise; the average of independent noises is not standard normal.
 
     windows = Windows(frames=45, size=21, overlap=8, anchor=True)
     prediction = windows.fuse((predict(latents[:, :, w.slots]) for w in windows.at(step)), step)
@@ -24,8 +24,10 @@ from videogen.core.errors import InputError, unknown
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS = ("flat", "triangular", "linear")
+WEIGHTS = ("flat", "triangular", "linear", "pyramid")
 SCHEDULES = ("static", "staggered")
+#: what window attention averages: the output of a block, or of its attentions, before its feed-forward layer
+FUSIONS = ("block", "attention")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Windows:
     frames: latent frames of the long clip. size: of each window, the model's native clip. overlap: least number of
     frames common to neighbours; the last window is shifted left, never shortened. anchor: models with a causal VAE
     treat slot 0 as a single image, so windows after the first begin one frame earlier and discard that slot (it is not
-    counted in the overlap). weights: `flat`; `triangular`, half a window minus the distance from its centre; `linear`,
-    ramps over the overlaps only. schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so
+    counted in the overlap). weights: `flat`; `triangular`, half a window minus the distance from its centre (0.5 to 7.5
+    in a window of 16); `linear`, ramps over the overlaps only; `pyramid`, FreeNoise's 1, 2, ..., 8, 8, ..., 2, 1
+    (2310.15169, equation 9). schedule: `static`, or `staggered`: at odd steps windows begin half a stride later, so
     that seams do not stay in one place.
     """
 
@@ -169,4 +172,6 @@ def _weight(kind: str, i: int, length: int, left: int, right: int) -> float:
         return 1.0
     if kind == "triangular":
         return length / 2 - abs(i - (length - 1) / 2)
+    if kind == "pyramid":
+        return float(min(i + 1, length - i))
     return min(1.0, (i + 1) / (left + 1), (length - i) / (right + 1))

@@ -122,10 +122,10 @@ def test_a_trial_leaves_out_what_does_not_fit(where: str, engine_of: EngineOf) -
     else:
         options = {"motion": {"kind": "camera", "pan": 4.0}, "motion_backend": "warped_noise"}
     able, refused = find_candidates(backbone, long_request("wan-2.1", "measured", **options).resolve(backbone))
-    assert set(able) >= {"replay", "overlap", "co_denoise"} and ("cono" in able) == (where == "story")
+    assert set(able) >= {"replay", "overlap", "co_denoise"} and ("cono_v" in able) == (where == "story")
     assert set(refused) >= {"clean_prefix", "window_attention"} and not set(able) & set(refused)
     assert all(short.story is None and short.to_dict()["story"] is None for short in able.values())
-    assert "motion" in refused["cono"] if where == "video" else "cono" not in refused
+    assert "motion" in refused["cono_v"] if where == "video" else "cono_v" not in refused
 
 
 def test_a_short_clip_needs_no_trial(engine_of: EngineOf) -> None:

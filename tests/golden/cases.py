@@ -189,17 +189,23 @@ TOGETHER = [
 # --- long videos ------------------------------------------------------------------------------------------------
 
 _POLICIES = {
-    **{name: name for name in ("independent", "overlap", "replay", "look_back", "cono", "co_denoise", "freenoise")},
+    **{name: name for name in ("independent", "overlap", "replay", "look_back", "cono", "cono_v", "co_denoise")},
     "clean_prefix": "clean_prefix", "measured": "measured", "replay-released": "replay:release=0.6,pull=0.3",
-    "cono-refreshed": "cono:refresh=0.5",
+    "co_denoise_shuffled": "co_denoise_shuffled",
+    "cono_v-refreshed": "cono_v:refresh=0.5",
+    "look_back-all": "look_back:n2=1,handover=2,right_release=0.4,mean_of=first,mean_regularisation=0.2,mean_space=x0",
     "co_denoise-sections": "co_denoise:windows=2",
 }  # fmt: skip
-_UNET_POLICIES = {"window_attention": "window_attention", "window_attention-sections": "window_attention:windows=2"}
+_UNET_POLICIES = {
+    "freenoise": "freenoise",
+    "window_attention": "window_attention",
+    "window_attention-sections": "window_attention:windows=2",
+}
 #: Policies that denoise several windows as one segment need more frames for three segments.
 _LENGTHS: dict[str, dict[str, int]] = {
-    DIT: {"co_denoise": 61, "freenoise": 61},
+    DIT: {"co_denoise": 61, "co_denoise_shuffled": 61},
     UNET: {
-        "co_denoise": 41, "freenoise": 41, "co_denoise-sections": 27, "window_attention": 27,
+        "co_denoise": 41, "co_denoise_shuffled": 41, "co_denoise-sections": 27, "window_attention": 27,
         "window_attention-sections": 27,
     },
 }  # fmt: skip
@@ -218,7 +224,7 @@ LONG = [
     *_by_policy("unet", UNET, {**_POLICIES, **_UNET_POLICIES}),
     *[
         _long(f"dit-long-story-{name}", DIT, story=STORY, continuity=name)
-        for name in ("replay", "clean_prefix", "co_denoise", "cono")
+        for name in ("replay", "clean_prefix", "co_denoise", "cono_v")
     ],
     *[
         _long(f"unet-long-story-{name}", UNET, story=STORY_UNET, continuity=name)
@@ -245,7 +251,7 @@ LONG = [
     _long("dit-redo-story", DIT, story=STORY, continuity="replay", redo=2),
     _long("unet-redo", UNET, continuity="overlap", redo=1),
     _long("dit-resumed-clean_prefix", DIT, continuity="clean_prefix", kill_after=1),
-    _long("dit-resumed-cono-story", DIT, story=STORY, continuity="cono", kill_after=2),
+    _long("dit-resumed-cono_v-story", DIT, story=STORY, continuity="cono_v", kill_after=2),
     _long("unet-resumed-overlap", UNET, continuity="overlap", kill_after=2),
     _long("dit-memory-long", DIT, continuity="replay:overlap=1", window=9, frames=85, width=32, height=32, steps=2),
 ]

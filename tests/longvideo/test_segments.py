@@ -12,11 +12,13 @@ import pytest
 from videogen.backbones.geometry import LatentGeometry
 from videogen.core.errors import InputError
 from videogen.longvideo.policies.build import build_policy, divide_timeline
+from videogen.longvideo.policies.look_back import look_back_schedule
 from videogen.longvideo.policies.sections import Sections
 from videogen.longvideo.segment_plan import SegmentPlan
 from videogen.longvideo.segments import Scene, Segment, find_scenes
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import POLICIES, ROWS
+from videogen.schedulers import LookBack
 from videogen.timeline import LatentTimeline, as_timeline
 
 WAN = LatentGeometry(16, 8, 4, 16, single_first=True)
@@ -124,7 +126,7 @@ def test_a_plan_equals_the_division_of_each_scene_in_full(spec: str, geometry: L
         assert plan[-1] == list(plan)[-1] and plan[2:4] == list(plan)[2:4]
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if Continuity.parse(spec).windows is not None])
 def test_planning_a_video_of_any_length_divides_a_few_segments(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     create = Segment.__init__
@@ -183,3 +185,21 @@ def effects(continuity: Continuity) -> tuple[Any, ...]:
     policy = build_policy(filled, 9, STEPS, single_first=False)
     segments = policy.divide(compile_story([(None, "a")], 90, UNET))
     return segments, policy.retained_frames, filled.noise, filled.refresh, filled.mean_regularisation
+
+
+def test_every_number_of_the_look_back_can_be_set() -> None:
+    spec = "look_back:overlap=2,n2=3,handover=4,release=0.7,right_release=0.4,mean_of=first"
+    schedule = look_back_schedule(Continuity.parse(spec).for_clip(9), 9, 10, 1)
+    assert schedule == LookBack(9, 2, 3, release=7, right_release=4, handover=4, mean_of="first", anchor=1)
+    assert [segment.start for segment in cut(spec)][:4] == [0, 9, 21, 33], "2 N - n1 - handover = 12 per extension"
+    with pytest.raises(InputError, match="handover=8 must be between 1 and 7"):
+        cut("look_back:overlap=2,handover=8")
+
+
+def test_windows_all_makes_one_clip_of_each_scene() -> None:
+    made = cut("co_denoise:windows=all", TWO_SCENES, 197, UNET)
+    assert [(segment.start, segment.stop) for segment in made] == [
+        (scene.start, scene.stop) for scene in find_scenes(compile_story(TWO_SCENES, 197, UNET))
+    ]
+    with pytest.raises(InputError, match=r"windows=all makes .* 1,000,000,000,001 latent frames.*; use windows=4"):
+        cut("freenoise", [(None, "a")], 4 * 10**12 + 1)

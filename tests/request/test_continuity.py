@@ -26,17 +26,38 @@ def test_a_policy_name_equals_its_fields_as_plain_data(name: str) -> None:
 
 
 def test_presets_and_settings() -> None:
-    assert Continuity.parse("cono") == Continuity("look_back", noise="cono", mean_regularisation=0.2)
-    assert Continuity.parse("cono:mean_regularisation=0,refresh=0.3") == Continuity(
+    assert Continuity.parse("cono_v") == Continuity("look_back", noise="cono", mean_regularisation=0.2)
+    assert Continuity.parse("cono_v:mean_regularisation=0,refresh=0.3") == Continuity(
         "look_back", noise="cono", refresh=0.3
     )
-    assert Continuity.parse(" freenoise:overlap=4 ") == Continuity("co_denoise", noise="freenoise", overlap=4)
+    assert Continuity.parse(" co_denoise_shuffled:overlap=4 ") == Continuity("co_denoise", noise="freenoise", overlap=4)
+    assert Continuity.parse("co_denoise:windows=all").windows is None
     assert all(Continuity.parse(row.spec) == Continuity.parse(name) for name, row in PRESETS.items())
+
+
+def test_names_of_papers_are_what_they_published() -> None:
+    """FreeNoise: window attention on its noise, weights 1 to 8, the video as one clip. CoNo: a constant regularisation
+    of the model's own predictions."""
+    freenoise, cono = Continuity.parse("freenoise"), Continuity.parse("cono")
+    assert (freenoise.policy, freenoise.noise, freenoise.weights, freenoise.windows) == (
+        "window_attention", "freenoise", "pyramid", None,
+    )  # fmt: skip
+    assert freenoise.fusion == "attention"
+    assert freenoise.for_clip(16).overlap == 12, "windows every 4 frames"
+    assert (cono.policy, cono.noise, cono.mean_space, cono.mean_power) == ("look_back", "cono", "prediction", 0)
+    assert cono.for_clip(16).overlap == 6 and cono.for_clip(16).release == 0.8, "6 of 16 frames in 40 of 50 steps"
+
+
+def test_settings_of_few_policies_are_recorded_only_where_they_are_set() -> None:
+    """So that the records of earlier versions stay equal."""
+    earlier = {"policy", "overlap", "fade", "release", "mean_regularisation", "noise", "refresh", "windows"}
+    assert set(Continuity.parse("cono_v").to_dict()) == earlier
+    assert set(Continuity.parse("look_back:n2=3,mean_of=first").to_dict()) == {*earlier, "n2", "mean_of"}
 
 
 def test_the_earlier_name_of_the_mean_regularisation_is_taken() -> None:
     expected = Continuity("look_back", noise="cono", mean_regularisation=0.1)
-    assert Continuity.parse("cono:pull=0.1") == expected
+    assert Continuity.parse("cono_v:pull=0.1") == expected
     assert Continuity.from_dict({"policy": "look_back", "noise": "cono", "pull": 0.1}) == expected
     earlier: Any = Continuity
     assert earlier("look_back", noise="cono", pull=0.1) == expected and earlier("replay", pull=0.3).pull == 0.3
@@ -124,6 +145,24 @@ def check_minimal_model(policy: str) -> None:
             InputError,
             r"mean_regularisation=0\.1 is a setting of overlap and replay.*, not of independent; leave it out",
             id="mean regularisation without a retained mean",
+        ),
+        pytest.param(
+            lambda: Continuity.parse("cono:n2=0"), InputError, "n2=0 must be a whole number of at least 1", id="n2"
+        ),
+        pytest.param(
+            lambda: Continuity.parse("cono:mean_power=-1"),
+            InputError,
+            "mean_power=-1 must be a number of at least 0",
+            id="mean_power",
+        ),
+        pytest.param(
+            lambda: Continuity.parse("cono:mean_space=epsilon"), InputError, "prediction, v, x0, eps", id="mean_space"
+        ),
+        pytest.param(
+            lambda: Continuity.parse("replay:weights=pyramid"),
+            InputError,
+            "weights=pyramid is a setting of co_denoise and window_attention, not of replay",
+            id="weights",
         ),
         pytest.param(
             lambda: Continuity.parse("cono:fade=2"),

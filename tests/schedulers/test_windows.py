@@ -81,6 +81,9 @@ def test_windows_of_one_prediction_reproduce_it(layout: tuple[int, int, int, boo
             [7 / 8, 5 / 8, 3 / 8, 1 / 8],
             id="triangular: half minus the distance",
         ),
+        pytest.param(
+            Windows(12, 8, 4, weights="pyramid"), [4 / 5, 3 / 5, 2 / 5, 1 / 5], id="pyramid: 1 to 4, as FreeNoise's"
+        ),
         pytest.param(Windows(12, 8, 4, weights="linear"), [0.8, 0.6, 0.4, 0.2], id="linear: a ramp over the overlap"),
         pytest.param(
             Windows(13, 9, 4, True, "linear"),

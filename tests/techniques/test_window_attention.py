@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.free_noise_utils import AnimateDiffFreeNoiseMixin
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, UnsupportedError
 from videogen.backbones.base import Backbone
 from videogen.schedulers import Windows
+from videogen.schedulers.windows import FUSIONS
 from videogen.techniques.window_attention import attach_window_attention
 
 SIZE, OVERLAP, TABLE = 16, 10, 32
@@ -106,6 +108,28 @@ def test_a_block_averages_its_windows(model: Backbone) -> None:
     assert torch.equal(fused[:, :alone], first[:, :alone]), "bit for bit where one window covers a frame"
 
 
+@pytest.mark.parametrize("frames", [SIZE, SIZE + 4, 3 * SIZE])
+def test_pyramid_weights_and_fused_attention_are_diffusers_free_noise(model: Backbone, frames: int) -> None:
+    """Each temporal block against diffusers' FreeNoise (2310.15169): windows of 16 frames every 4, weights 1 to 8."""
+
+    class Reference(AnimateDiffFreeNoiseMixin):
+        _free_noise_context_length, _free_noise_context_stride = SIZE, 4
+        _free_noise_weighting_scheme = "pyramid"
+        device, dtype = torch.device("cpu"), torch.float32
+
+    unet: Any = model.denoisers()[0]
+    names = [name for name, module in unet.named_modules() if any(module is own for own in model.temporal_blocks())]
+    reference: Any = deepcopy(unet)
+    for part in (*reference.down_blocks, reference.mid_block, *reference.up_blocks):
+        Reference()._enable_free_noise_in_block(part)
+    with attach_window_attention(model, SIZE, 12, "pyramid", "attention"):
+        for name in names:
+            block: Any = unet.get_submodule(name)
+            hidden = noise(6, frames, block.norm1.normalized_shape[0])
+            expected = reference.get_submodule(name)(hidden)
+            assert torch.allclose(block(hidden), expected, atol=1e-5), name
+
+
 @pytest.mark.parametrize("far", [0, 20, 47])
 def test_a_frame_depends_only_on_its_windows(model: Backbone, far: int) -> None:
     block: Any = model.temporal_blocks()[0]
@@ -136,9 +160,10 @@ def test_half_precision_is_preserved(model: Backbone) -> None:
         assert block(hidden).dtype == torch.bfloat16
 
 
-def test_close_leaves_no_trace(model: Backbone) -> None:
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_close_leaves_no_trace(model: Backbone, fusion: str) -> None:
     before, plain = state(model), predict(model, TABLE)
-    handle = attach_window_attention(model, SIZE, OVERLAP)
+    handle = attach_window_attention(model, SIZE, OVERLAP, fusion=fusion)
     predict(model, 3 * SIZE)
     assert state(model) != before
     handle.close()

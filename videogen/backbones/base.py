@@ -146,7 +146,8 @@ class Backbone(ABC):
     def temporal_blocks(self) -> list[nn.Module]:
         """Modules that attend over frames alone, with positions counted from 0; none where there are no such layers.
 
-        The forward of each takes `hidden_states` [n, frames, channels] first and returns the same shape.
+        The forward of each takes `hidden_states` [n, frames, channels] first and returns the same shape; it ends with
+        `hidden_states + ff(norm3(hidden_states))`.
         """
         return []
 

@@ -23,6 +23,7 @@ from videogen.request.continuity_policies import (
     suggested_policy,
     trial_names,
 )
+from videogen.schedulers.windows import WEIGHTS
 
 from . import long_video
 from .jobs import count_done, output_of, read_job
@@ -52,7 +53,15 @@ SETTINGS = {
     "noise": "a kind below"
     + "".join(f"; {row.name}: {', '.join(row.noises)}" for row in POLICIES.values() if row.noises != PolicyRow.noises),
     "refresh": "fraction of new noise in cono's permutations, 0 to 1",
-    "windows": "windows that are denoised together",
+    "weights": f"how windows are averaged: {', '.join(WEIGHTS)} (default: triangular)",
+    "fusion": "what is averaged where windows overlap: block (default) or attention, as in FreeNoise",
+    "mean_space": "what the mean regularisation acts on: prediction, v, x0 or eps (default: v of noise predictions)",
+    "mean_power": "its strength is multiplied by this power of the noise level (default: 1; 0: constant)",
+    "n2": "latent frames that the middle clip copies on the right",
+    "handover": "how many of the middle clip's last latent frames the next clip copies (default: n2)",
+    "right_release": "as release, for the frames that the middle clip copies on the right",
+    "mean_of": "the clip to whose mean others are regularised: adjacent (default) or the scene's first",
+    "windows": "windows that are denoised together; all: each scene as one clip, whose memory grows with its length",
 }
 
 

@@ -10,10 +10,11 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import UnsupportedError
+from videogen.request.continuity import Continuity
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
-from videogen.schedulers.cono.look_back import SOURCE, replay
+from videogen.schedulers.cono.look_back import FIRST, SOURCE, replay
 from videogen.schedulers.cono.mean_regularisation import MeanRegularisation
 from videogen.schedulers.levels import NoiseLevel
 
@@ -24,13 +25,13 @@ from .segments import Segment
 class ContinuityTechnique(Technique):
     """Ties a segment's clips to each other and to the segment before.
 
-    before: the memory of that segment; mean_regularisation: as in `Continuity`; retained: how many last frames'
+    before: the memory of that segment; continuity: the mean regularisation's settings; retained: how many last frames'
     predictions are recorded for the next segment.
     """
 
-    def __init__(self, segment: Segment, before: SegmentMemory, mean_regularisation: float, retained: int) -> None:
+    def __init__(self, segment: Segment, before: SegmentMemory, continuity: Continuity, retained: int) -> None:
         self.segment, self.before, self.retained = segment, before, retained
-        self.mean_regularisation = mean_regularisation
+        self.continuity, self.mean_regularisation = continuity, continuity.mean_regularisation
         self._recorded: dict[int, dict[str, torch.Tensor]] = {}
         self._kind, self._rule = "", MeanRegularisation(0)
         self._levels: list[NoiseLevel] | None = None
@@ -44,8 +45,11 @@ class ContinuityTechnique(Technique):
                 f"{state.solver.name} does not expose its noise levels, which mean regularisation needs; use "
                 "mean_regularisation=0"
             )
+        power, space = self.continuity.mean_power, self.continuity.mean_space
         self._rule = MeanRegularisation(
-            self.mean_regularisation, power=1.0, space="v" if self._kind == "epsilon" else "prediction"
+            self.mean_regularisation,
+            power=1.0 if power is None else power,
+            space=space or ("v" if self._kind == "epsilon" else "prediction"),
         )
 
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
@@ -67,15 +71,18 @@ class ContinuityTechnique(Technique):
 
     def _of_segment_before(
         self, step: int, like: torch.Tensor
-    ) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+    ) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, ...]]]:
         """(predictions that are copied, means for the regularisation) of the segment before, by clip."""
         before = self.before
         outputs = {} if before.predictions is None else {SOURCE: before.predictions[step][None].to(like)}
-        if before.prediction_mean is None or before.input_mean is None:
-            return outputs, {}
-        means = (before.prediction_mean, before.input_mean)
-        prediction_mean, input_mean = (mean[step][None, :, None].to(like) for mean in means)
-        return outputs, {SOURCE: (prediction_mean, input_mean)}
+        means = {}
+        for name, prediction_mean, input_mean in (
+            (SOURCE, before.prediction_mean, before.input_mean),
+            (FIRST, before.first_prediction_mean, before.first_input_mean),
+        ):
+            if prediction_mean is not None and input_mean is not None:
+                means[name] = tuple(mean[step][None, :, None].to(like) for mean in (prediction_mean, input_mean))
+        return outputs, means
 
     def _record(self, step: int, last: torch.Tensor, model_input: torch.Tensor) -> None:
         found = {}
@@ -89,7 +96,19 @@ class ContinuityTechnique(Technique):
         """What the next segment needs. last_latents: the finished frames that it is cross-faded with."""
         rows = [self._recorded[step] for step in sorted(self._recorded)]
         stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        return SegmentMemory(**stacked, last_latents=last_latents)
+        return SegmentMemory(**stacked, **self._means_of_first_clip(stacked), last_latents=last_latents)
+
+    def _means_of_first_clip(self, recorded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
+        """The means of the scene's first clip, where clips are regularised to those."""
+        if not self.mean_regularisation or self.continuity.mean_of != FIRST:
+            return {}
+        if self.segment.first:
+            return {f"first_{name}": recorded[name] for name in ("prediction_mean", "input_mean")}
+        before = self.before
+        return {
+            "first_prediction_mean": before.first_prediction_mean,
+            "first_input_mean": before.first_input_mean,
+        }
 
 
 def copying_frames(segment: Segment) -> tuple[int, ...]:

@@ -113,7 +113,7 @@ class SegmentRenderer:
         """(latents of the segment's clips [clips, c, f, h, w], what was measured, what the next segment needs)."""
         sources = [self.noise.window(segment, number) for number in range(len(segment.clips))]
         continuity = self.policy.continuity
-        tie = ContinuityTechnique(segment, memory, continuity.mean_regularisation, self.policy.retained_frames)
+        tie = ContinuityTechnique(segment, memory, continuity, self.policy.retained_frames)
         given = prefix.frames if prefix else 0
         always_attended = (*range(given), *copying_frames(segment))
         techniques: list[Technique] = [

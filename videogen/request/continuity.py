@@ -18,7 +18,8 @@ from videogen.core.keywords import suggest_keywords, with_earlier_keywords
 from videogen.core.stored_keys import CONTINUITY_KEYS, with_current_keys
 
 from .continuity_noise import INDEPENDENT, NOISES, NoiseRow
-from .continuity_policies import NEEDS, POLICIES, ROWS, PolicyRow, names_where, suggested_policy
+from .continuity_policies import ALL, NEEDS, POLICIES, ROWS, PolicyRow, names_where, suggested_policy
+from .continuity_settings import RECORDED, check_settings
 
 #: what a request may give instead of a policy's name: one clip however long, the automatic choice, the trial's choice
 OFF, AUTO, MEASURED = "off", "auto", "measured"
@@ -36,7 +37,17 @@ class Continuity:
     where its source ended; 0.8 elsewhere, as published for CoNo). mean_regularisation: strength of CoNo's, 0 (off) to 1
     (`schedulers.cono.mean_regularisation`); not across a cut. noise: `iid`, `freenoise`, `cono` (for look_back) or
     `warped` (follows a motion). refresh: fraction of new noise in cono's permutations, 0 to 1. windows: how many
-    windows of a section are denoised together.
+    windows of a section are denoised together; None (`all` in a spec): all of a scene, as one clip, whose memory grows
+    with its length. weights: how these windows are averaged, one of `schedulers.windows.WEIGHTS` (None: `triangular`).
+    fusion: of window_attention, what is averaged: `block` (None) or `attention`, as published.
+
+    Of the mean regularisation: mean_space: the regularised quantity, `prediction`, `v`, `x0` or `eps` (None: `v` for
+    models that predict noise, else the prediction); mean_power: its strength is multiplied by this power of the noise
+    level (None: 1; 0: constant, as published).
+    Of look_back (`schedulers.cono.look_back`): n2: latent frames that the middle clip copies on the right (None: half a
+    clip); handover: how many of its last ones the next clip copies (None: n2); right_release: as release, for the right
+    side (None: the same); mean_of: whose mean a clip is regularised to, the `adjacent` clip's (None) or that of the
+    scene's `first`.
     """
 
     policy: str = "replay"
@@ -46,22 +57,21 @@ class Continuity:
     mean_regularisation: float = 0.0
     noise: str = INDEPENDENT
     refresh: float = 0.0
-    windows: int = 4
+    windows: int | None = 4
+    weights: str | None = None
+    fusion: str | None = None
+    mean_space: str | None = None
+    mean_power: float | None = None
+    n2: int | None = None
+    handover: int | None = None
+    right_release: float | None = None
+    mean_of: str | None = None
 
     def __post_init__(self) -> None:
         for kind, name, known in (("continuity", self.policy, POLICIES), ("noise", self.noise, NOISES)):
             if name not in known:
                 raise unknown(kind, str(name), tuple(known))
-        for name in ("release", "mean_regularisation", "refresh"):
-            value = getattr(self, name)
-            if value is None and name == "release":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise InputError(f"continuity: {name}={value!r} must be a number from 0 to 1")
-        for name, least in (("overlap", 1), ("fade", 0), ("windows", 2)):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
-                raise InputError(f"continuity: {name}={value!r} must be a whole number of at least {least}")
+        check_settings(asdict(self))
         self._check_combination()
 
     @property
@@ -110,7 +120,7 @@ class Continuity:
             key = CONTINUITY_KEYS.get(key.strip(), key.strip())
             if key in _unset_values(row) and key not in row.configurable:
                 raise InputError(_not_a_setting(key, value.strip(), row))
-            values[key] = _number(value.strip())
+            values[key] = None if (key, value.strip()) == ("windows", ALL) else _number(value.strip())
         return cls.from_dict(values)
 
     @classmethod
@@ -133,8 +143,8 @@ class Continuity:
         return cls.parse(value) if isinstance(value, str) else cls.from_dict(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain data."""
-        return asdict(self)
+        """The fields as plain data; those that few policies have only where they are set."""
+        return {name: value for name, value in asdict(self).items() if name in RECORDED or value is not None}
 
     def for_clip(self, frames: int) -> Continuity:
         """With every setting filled in for clips of so many latent frames; InputError where none fits."""
@@ -179,7 +189,7 @@ def without_unused_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `Continuity` as plain data; if they are all there, as they are stored, without settings that have
     no effect on their policy, which earlier versions accepted and recorded."""
     row = POLICIES.get(str(values.get("policy")))
-    stored = {field.name for field in fields(Continuity)} <= set(values)
+    stored = set(values) >= RECORDED
     unset = _unset_values(row) if row and stored else {}
     unused = {
         name
@@ -199,6 +209,7 @@ def _unset_values(row: PolicyRow) -> dict[str, tuple[Any, ...]]:
         "mean_regularisation": (0,),
         "refresh": (0,),
         "windows": (4,),
+        **{field.name: (None,) for field in fields(Continuity) if field.name not in RECORDED},
     }
 
 

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
 
+#: of `windows`, in a spec: one clip for an entire scene
+ALL = "all"
 _POLICIES = "videogen.longvideo.policies"
+#: the settings of the mean regularisation
+_MEANS = ("mean_regularisation", "mean_space", "mean_power")
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ class PresetRow:
     @property
     def spec(self) -> str:
         """The preset as one would write it out, `POLICY:name=value,...`."""
-        return f"{self.policy}:{','.join(f'{name}={value}' for name, value in self.options.items())}"
+        values = {name: ALL if value is None else value for name, value in self.options.items()}
+        return f"{self.policy}:{','.join(f'{name}={value}' for name, value in values.items())}"
 
 
 POLICIES: dict[str, PolicyRow] = {
@@ -126,7 +131,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.overlap:Overlap",
             overlap=3 / 8,
             cross_fade="always",
-            configurable=("overlap", "fade", "mean_regularisation"),
+            configurable=("overlap", "fade", *_MEANS),
             automatic=AutomaticChoice(2, "temporal_blocks"),
             trial_order=2,
         ),
@@ -137,7 +142,7 @@ POLICIES: dict[str, PolicyRow] = {
             overlap=4 / 9,
             release=1.0,
             cross_fade="after release",
-            configurable=("overlap", "fade", "release", "mean_regularisation"),
+            configurable=("overlap", "fade", "release", *_MEANS),
             automatic=AutomaticChoice(3),
             trial_order=1,
         ),
@@ -147,7 +152,7 @@ POLICIES: dict[str, PolicyRow] = {
             f"{_POLICIES}.look_back:LookBackExtensions",
             overlap=3 / 8,
             noises=("cono",),
-            configurable=("overlap", "release", "mean_regularisation", "refresh"),
+            configurable=("overlap", "release", *_MEANS, "refresh", "n2", "handover", "right_release", "mean_of"),
             in_benchmark=False,
         ),
         PolicyRow(
@@ -155,16 +160,16 @@ POLICIES: dict[str, PolicyRow] = {
             "overlapping windows of one longer clip, averaged at each step (Gen-L-Video, 2305.18264)",
             f"{_POLICIES}.co_denoise:CoDenoise",
             overlap=1 / 2,
-            configurable=("overlap", "release", "mean_regularisation", "windows"),
+            configurable=("overlap", "release", *_MEANS, "windows", "weights"),
             trial_order=5,
         ),
         PolicyRow(
             "window_attention",
-            "one longer clip whose temporal attention sees windows (FreeNoise, 2310.15169): for UNets",
+            "one longer clip whose temporal attention sees windows (as FreeNoise's, 2310.15169): for UNets",
             f"{_POLICIES}.window_attention:WindowedTemporalAttention",
             need="temporal_blocks",
             overlap=3 / 4,
-            configurable=("overlap", "release", "mean_regularisation", "windows"),
+            configurable=("overlap", "release", *_MEANS, "windows", "weights", "fusion"),
             trial_order=4,
         ),
         PolicyRow(
@@ -193,12 +198,29 @@ PRESETS: dict[str, PresetRow] = {
     for row in (
         PresetRow(
             "cono",
-            "CoNo in full: look_back with its noise and mean regularisation",
+            "CoNo as published: look_back with its noise, and a constant regularisation of the model's predictions",
+            "look_back",
+            {"noise": "cono", "mean_regularisation": 0.2, "mean_space": "prediction", "mean_power": 0},
+        ),
+        PresetRow(
+            "cono_v",
+            "a variant of CoNo for v and flow models: the regularisation acts on v, less at low noise",
             "look_back",
             {"noise": "cono", "mean_regularisation": 0.2},
             trial_order=6,
         ),
-        PresetRow("freenoise", "co_denoise on FreeNoise's shuffled noise", "co_denoise", {"noise": "freenoise"}),
+        PresetRow(
+            "freenoise",
+            "FreeNoise (2310.15169): window attention with its noise and weights, each scene as one clip: for UNets",
+            "window_attention",
+            {"noise": "freenoise", "weights": "pyramid", "fusion": "attention", "windows": None},
+        ),
+        PresetRow(
+            "co_denoise_shuffled",
+            "a variant of FreeNoise for any model: co_denoise on its shuffled noise",
+            "co_denoise",
+            {"noise": "freenoise"},
+        ),
     )
 }
 

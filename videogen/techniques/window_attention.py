@@ -14,34 +14,39 @@ Legend: [n, f, c], n = batch * height * width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from videogen.backbones.base import Backbone
 from videogen.core.attachment import ForwardAttachment, check_free, check_not_compiled
-from videogen.core.errors import InputError, UnsupportedError
-from videogen.schedulers.windows import Windows
+from videogen.core.errors import InputError, UnsupportedError, unknown
+from videogen.schedulers.windows import FUSIONS, Windows
 
 
 def attach_window_attention(
-    backbone: Backbone, size: int, overlap: int, weights: str = "triangular"
+    backbone: Backbone, size: int, overlap: int, weights: str = "triangular", fusion: str = FUSIONS[0]
 ) -> WindowAttention:
     """Run the model's temporal blocks on windows of `size` latent frames that share `overlap` frames, until `close()`.
 
-    weights: the weighting of windows where they overlap, see `Windows`. Also a context manager. Compile, copy or save
+    weights: the weighting of windows where they overlap, see `Windows`; fusion: `attention`, as published, or `block`,
+    whose feed-forward layer runs on windows too. Also a context manager. Compile, copy or save
     the model before or after, not while this is attached. Raises InputError for numbers that do not fit and where
     window attention is attached already, UnsupportedError where the model has no temporal blocks.
     """
-    return WindowAttention(backbone, Windows(size, size, overlap, weights=weights))
+    if fusion not in FUSIONS:
+        raise unknown("fusion of windows", fusion, FUSIONS)
+    return WindowAttention(backbone, Windows(size, size, overlap, weights=weights), fusion)
 
 
 class WindowAttention:
     """Window attention on one model's temporal blocks, until `close()`."""
 
-    def __init__(self, backbone: Backbone, windows: Windows) -> None:
+    def __init__(self, backbone: Backbone, windows: Windows, fusion: str = FUSIONS[0]) -> None:
         blocks, positions = backbone.temporal_blocks(), backbone.temporal_positions
         if not blocks:
             raise UnsupportedError(
@@ -57,7 +62,8 @@ class WindowAttention:
             check_free(block, _WindowedBlock, name=repr(backbone.name))
         for model in backbone.denoisers():
             check_not_compiled(model, blocks, name=repr(backbone.name))
-        self._blocks = [_WindowedBlock(block, windows, self) for block in blocks]
+        kind = _WindowedBlock if fusion == FUSIONS[0] else _WindowedAttention
+        self._blocks = [kind(block, windows, self) for block in blocks]
 
     def close(self) -> None:
         """Restore the model."""
@@ -88,6 +94,51 @@ class _WindowedBlock(ForwardAttachment):
         if frames <= size:
             return self.original(hidden_states, *args, **kwargs)
         windows = Windows(frames, size, self._windows.overlap, weights=self._windows.weights)
-        outputs = (self.original(hidden_states[:, w.slots], *args, **kwargs) for w in windows.at())
+        return self._fuse(windows, (self.original(hidden_states[:, w.slots], *args, **kwargs) for w in windows.at()))
+
+    def _fuse(self, windows: Windows, outputs: Iterator[torch.Tensor]) -> torch.Tensor:
         fused = windows.fuse(part[None, ..., None] for part in outputs)  # to `fuse`, [1, n, f, c, 1] is [b, c, f, h, w]
         return fused[0, ..., 0]
+
+
+class _WindowedAttention(_WindowedBlock):
+    """One temporal block whose attentions run on windows, and whose feed-forward layer runs on all frames."""
+
+    def __init__(self, block: nn.Module, windows: Windows, handle: WindowAttention) -> None:
+        super().__init__(block, windows, handle)
+        # see `Backbone.temporal_blocks`
+        self._layer, self._norm = cast(nn.Module, block.ff), cast(nn.Module, block.norm3)
+        self._feed_forward = _DeferredFeedForward(self._layer, handle)
+
+    def _fuse(self, windows: Windows, outputs: Iterator[torch.Tensor]) -> torch.Tensor:
+        with self._feed_forward.deferred():
+            fused = super()._fuse(windows, outputs)
+        return fused + self._layer(self._norm(fused))
+
+    def detach(self) -> None:
+        self._feed_forward.detach()
+        super().detach()
+
+
+class _DeferredFeedForward(ForwardAttachment):
+    """A block's feed-forward layer, which adds nothing while the block's windows run."""
+
+    kind = "window attention"
+
+    def __init__(self, feed_forward: nn.Module, handle: WindowAttention) -> None:
+        self.handle, self._is_deferred = handle, False
+        super().__init__(feed_forward)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """While this is open, the layer's output is 0."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self._is_deferred:
+            return torch.zeros_like(hidden_states)
+        return self.original(hidden_states, *args, **kwargs)

@@ -41,6 +41,6 @@ def test_no_policy_and_no_kind_of_noise_is_compared_by_name_outside_its_table() 
 
 def test_the_benchmark_compares_what_a_model_can_do() -> None:
     any_model, unet = set(benchmark_names(frozenset())), set(benchmark_names(frozenset({"temporal_blocks"})))
-    assert {"independent", "overlap", "replay", "co_denoise", "cono", "freenoise"} <= any_model
-    assert not any_model & {"look_back", "clean_prefix", "i2v_prefix", "window_attention"}
-    assert unet - any_model >= {"window_attention"} and any_model <= unet
+    assert {"independent", "overlap", "replay", "co_denoise", "cono", "cono_v", "co_denoise_shuffled"} <= any_model
+    assert not any_model & {"look_back", "clean_prefix", "i2v_prefix", "window_attention", "freenoise"}
+    assert unet - any_model >= {"window_attention", "freenoise"} and any_model <= unet

@@ -32,7 +32,7 @@ POLICIES = {
     "clean_prefix": 145,
     "replay": 110,
     "replay:release=0.8": 110,
-    "cono": 205,
+    "cono_v": 205,
 }
 
 

@@ -18,4 +18,5 @@ class CoDenoise(Sections):
     def windows(self, frames: int) -> Windows | None:
         if frames == self.clip:
             return None
-        return Windows(frames, self.clip, min(self.overlap, self.clip - 1 - self.anchor), anchor=bool(self.anchor))
+        overlap = min(self.overlap, self.clip - 1 - self.anchor)
+        return Windows(frames, self.clip, overlap, anchor=bool(self.anchor), weights=self.weights)

@@ -14,7 +14,7 @@ from videogen.core.randomness import address
 from videogen.longvideo.segment_noise import SegmentNoise
 from videogen.longvideo.segments import Scene, Segment
 from videogen.request.continuity import Continuity
-from videogen.schedulers.cono.look_back import SOURCE, Clip, LookBack, look_back
+from videogen.schedulers.cono.look_back import MEANS, SOURCE, Clip, LookBack, look_back
 from videogen.schedulers.cono.noise import ConoNoise
 from videogen.schedulers.noise.stream import IidNoise, NoiseStream, NoiseWindow
 from videogen.timeline.latent_timeline import LatentTimeline
@@ -31,7 +31,15 @@ def look_back_schedule(continuity: Continuity, clip: int, steps: int, anchor: in
             f"continuity: overlap={n1} leaves look_back nothing of a clip's {clip} latent frames; "
             f"use at most {clip - 2}"
         )
-    return replace(published, n1=n1, n2=min(published.n2, clip - n1 - 1), anchor=anchor)
+    return replace(
+        published,
+        n1=n1,
+        n2=min(published.n2, clip - n1 - 1) if continuity.n2 is None else continuity.n2,
+        handover=continuity.handover,
+        right_release=None if continuity.right_release is None else round(continuity.right_release * steps),
+        mean_of=continuity.mean_of or MEANS[0],
+        anchor=anchor,
+    )
 
 
 class LookBackExtensions(ContinuityPolicy):
