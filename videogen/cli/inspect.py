@@ -57,6 +57,8 @@ def summarize(part: str, figures: object) -> dict[str, object]:
         return {"": figures}
     if part == "long":
         return summarize_long(figures)
+    if part == "no_effect":
+        return dict(figures)
     return {name: value for name, value in figures.items() if not isinstance(value, list | dict) or name == "promised"}
 
 

@@ -11,6 +11,7 @@ from videogen.core.files import atomic_path
 from videogen.sampling.progress import Progress
 
 from .saving import side_file
+from .text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,8 @@ _STAGES = {
 class Bar:
     """A callback for the engine that draws one line, and writes the preview image if there is one.
 
-    steps_per_segment: of a long video, so that the line also shows the segment. notes: gets why the preview was not
-    written.
+    speaks: whether notes are printed. steps_per_segment: of a long video, so that the line also shows the segment.
+    notes: gets why the preview was not written.
     """
 
     def __init__(self, visible: bool, preview: Path | None = None, notes: list[str] | None = None) -> None:
@@ -33,6 +34,16 @@ class Bar:
         self._notes = [] if notes is None else notes
         self._bar: Any = None
         self.steps_per_segment: int | None = None
+        self.speaks = False
+
+    def announce(self, notes: list[str]) -> None:
+        """Print notes at once, above the bar; they are not repeated at the end. With --json they are in the result."""
+        if not self.speaks:
+            self._notes += notes
+            return
+        self.close()
+        for note in notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
 
     def stage(self, name: str) -> None:
         """Show a stage that the engine does not report itself."""

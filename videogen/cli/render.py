@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         with side_file("motion preview", options.motion_preview, notes, raising=(InputError,)):
             write_preview(settings.request, options.motion_preview, output.overwrite)
     bar = Bar(visible=not (options.quiet or options.json), preview=options.preview, notes=notes)
+    bar.speaks = not (options.quiet or options.json)
     started = time.perf_counter()
     try:
         bar.stage("load")
@@ -88,8 +89,11 @@ def _render(
     engine: Engine, request: RenderRequest, output: OutputSettings, options: argparse.Namespace, bar: Bar
 ) -> _Written:
     """Render and save, as one clip or segment by segment."""
+    from videogen.techniques.effects import effect_notes, expected_no_effect
+
     resolved = request.resolve(engine.backbone)
     long_video.check_options(options.keep_job, options.preview, resolved.is_long)
+    bar.announce(effect_notes(expected_no_effect(resolved, engine.backbone)))
     if not resolved.is_long:
         return _render_clip(engine, resolved, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, output, keep_job=options.keep_job, bar=bar)

@@ -33,6 +33,8 @@ def build_page(manifest: Json) -> str:
     ]
     if measured.get("long"):
         parts += long_section(measured["long"], request)
+    if measured.get("no_effect"):
+        parts += ["<h2>No effect</h2>", table(measured["no_effect"].items())]
     if measured.get("attention"):
         parts += attention_section(measured["attention"])
     elif request.get("attention", "dense") == "dense":  # a long video's sparse attention is reported by segment

@@ -23,9 +23,12 @@ def attention_section(report: Json) -> list[str]:
         "<h2>Attention</h2>",
         table([
             ("target", targets), ("least recall measured", figure(report["least_recall"])),
-            ("mean density", figure(report["mean_density"])), ("tokens", f"{report['tokens']:,}"),
+            ("mean density", figure(report["mean_density"])),
+            ("tokens", f"{report['tokens']:,}") if "tokens" in report else ("segments", str(report["segments"])),
         ]),
     ]  # fmt: skip
+    if "segments" in report:  # of a long video: its segments are listed with their own figures
+        return parts
     if report["layers"]:
         parts += ["<h2>Density by layer and step</h2>", _heat_map(report["layers"], report["density"])]
         parts += ["<h2>Recall by step (the worst head of all layers)</h2>", _curves(report)]

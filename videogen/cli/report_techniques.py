@@ -27,14 +27,16 @@ _MOTION = {
 
 def propagation_section(report: Json) -> list[str]:
     """HTML of a manifest's `measured.propagation`; a cache of diffusers has a table only."""
+    if "segments" in report and "evaluated" in report:  # of a long video
+        rows = {"target": _target(report), "full evaluations": report["evaluated"]}
+        rows |= {"largest estimated error of a segment": figure(report["estimated_error"])}
+        rows |= {"within the target": _WITHIN[report["within_promise"]], "segments": str(report["segments"])}
+        return ["<h2>Propagation</h2>", table(rows.items())]
     if "keys" not in report:
         return ["<h2>Propagation (a cache of diffusers)</h2>", table(report.items())]
-    target = ", ".join(
-        f"{name} {value}" for name, value in report["promised"].items() if name in ("max_error", "keys", "boundary")
-    )
     seconds = report["seconds"]
     rows = {
-        "target": target,
+        "target": _target(report),
         "full evaluations": f"{len(report['keys'])} of {report['steps']} steps",
         "cut": ", ".join(report["boundary"]),
         "estimated error of the final latents": figure(report["estimated_error"]),
@@ -49,6 +51,12 @@ def propagation_section(report: Json) -> list[str]:
     rows |= {f"forced key step {step}": reason for step, reason in report["forced"].items()}
     drift = ["<h2>Key steps and their measured drift</h2>", _drift_bars(report), note(_BARS_LEGEND)]
     return ["<h2>Propagation</h2>", table(rows.items()), *drift]
+
+
+def _target(report: Json) -> str:
+    return ", ".join(
+        f"{name} {value}" for name, value in report["promised"].items() if name in ("max_error", "keys", "boundary")
+    )
 
 
 def _drift_bars(report: Json) -> str:

@@ -25,6 +25,7 @@ from videogen.sampling.sample import begin, sample
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise, NoiseSource
+from videogen.techniques.effects import with_effects
 from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
 
@@ -117,7 +118,7 @@ class Run:
             model=self.backbone.identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
-            measured={**measured, "prompt": asdict(reading)},
+            measured={**with_effects(measured), "prompt": asdict(reading)},
             timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
         )
         return Video(frames.numpy(), request.exact_fps, manifest.to_dict())

@@ -30,6 +30,7 @@ from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.request.stored import with_current_settings
 from videogen.sampling.progress import ProgressCallback
+from videogen.techniques.effects import with_effects
 
 from .journal.job import job_folder, locked_job, read_request, read_started_job
 from .journal.journal import Journal
@@ -37,6 +38,7 @@ from .journal.lock import FileLock
 from .policy_trial import choose_policy
 from .run import LongRun
 from .space import check_disk
+from .technique_summary import summarize_techniques
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,7 +200,11 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
         model=run.backbone.identity,
         versions=collect_versions(),
         plan=[row.to_dict() for row in run.plan],
-        measured={"long": run.measured, "prompts": [asdict(reading) for reading in readings]},
+        measured={
+            "long": run.measured,
+            **with_effects(summarize_techniques(run.request, run.rows)),
+            "prompts": [asdict(reading) for reading in readings],
+        },
         output=output,
         timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},
     )

@@ -1,0 +1,76 @@
+"""Targets and results of techniques, and techniques that do nothing: in messages, manifests, `inspect` and reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from videogen.media.metadata import read_manifest
+from videogen.techniques.effects import measured_no_effect
+
+SMALL = ("--size", "32x32", "--steps", "4")
+FORMS = {"a clip": ("--frames", "5"), "a long video": ("--frames", "33", "--window", "9", "--continuity", "replay")}
+
+
+def measured(path: str) -> dict[str, Any]:
+    return (read_manifest(Path(path)) or {})["measured"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_has_no_effect_is_said_before_the_run_and_recorded(run: Run, tiny: Path, form: str) -> None:
+    flags = ("--attention", "adaptive", "--propagate", "max_error:0.000001", "--report", "r.html")
+    outcome = run("render", "a red ball", "--model", tiny, *SMALL, *FORMS[form], *flags, "-o", "a.mp4")
+    assert outcome.code == 0 and outcome.err.count("has no effect here, because") == 2
+    tokens = 8 if form == "a clip" else 12
+    assert f"attention has no effect here, because a clip has {tokens} tokens" in outcome.err
+    assert "stays dense below min_length=4,096" in outcome.err and "skips hardly any of 4 steps" in outcome.err
+    assert outcome.err.index("no effect") < outcome.err.index("frames, 32x32"), "before the render's last line"
+    found = measured("a.mp4")["no_effect"]
+    assert set(found) == {"attention", "propagation"} and "steps were evaluated" in found["propagation"]
+    assert "no_effect attention" in run("inspect", "a.mp4").out and "No effect</h2>" in Path("r.html").read_text()
+    repeated = json.loads(run("render", "--like", "a.mp4", "-o", "b.mp4", "--json").out)
+    assert len([note for note in repeated["notes"] if "no effect" in note]) == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_targets_and_results_are_in_one_place_for_any_length(run: Run, tiny: Path, form: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[attention]\nrecall = 0.6\nmin_length = 8\nquery_block = 16\nkey_block = 16\n")
+    flags = ("--config", "c.toml", "--propagate", "every:2", "--report", "r.html")
+    assert run("render", "a red ball", "--model", tiny, *SMALL, *FORMS[form], *flags, "-o", "a.mp4").code == 0
+    found = measured("a.mp4")
+    assert found["attention"]["promised"] == {"recall": 0.6} and 0.6 <= (found["attention"]["least_recall"] or 1) <= 1
+    assert 0 < found["attention"]["mean_density"] <= 1
+    segments = len(found["long"]["segments"]) if "long" in found else 1
+    assert found["propagation"]["evaluated"] == f"{2 * segments} of {4 * segments} steps"
+    assert found["propagation"]["promised"]["keys"] == "every:2"
+    printed, page = run("inspect", "a.mp4").out, Path("r.html").read_text()
+    for text in ("attention promised", "attention least_recall", "propagation promised", "propagation evaluated"):
+        assert text in printed
+    assert "Attention</h2>" in page and "recall 0.6" in page and "Propagation</h2>" in page and "keys every:2" in page
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        pytest.param({}, {}, id="nothing was requested"),
+        pytest.param({"attention": {"mean_density": 0.4}}, {}, id="sparse"),
+        pytest.param({"propagation": {"steps": 20, "evaluated": "12 of 20 steps"}}, {}, id="propagated"),
+        pytest.param({"propagation": {"steps": 20, "name": "pab"}}, {}, id="a cache without key steps"),
+        pytest.param(
+            {"attention": {"mean_density": 1.0, "dense": {"short": 4}}},
+            {"attention": "all calls ran dense: short"},
+            id="dense",
+        ),
+        pytest.param(
+            {"propagation": {"steps": 20, "evaluated": "20 of 20 steps"}},
+            {"propagation": "all 20 steps were evaluated"},
+            id="not propagated",
+        ),
+    ],
+)
+def test_what_did_nothing(report: dict[str, Any], expected: dict[str, str]) -> None:
+    assert measured_no_effect(report) == expected

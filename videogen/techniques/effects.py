@@ -1,0 +1,58 @@
+"""Techniques that do nothing in a run: why, before it from the request, and after it from the reports.
+
+A technique that is requested and has no effect is not an error, but it is said in one line and in the manifest
+(`measured.no_effect`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from videogen.backbones.base import Backbone
+from videogen.propagation.config import StepCaching
+from videogen.request.resolved import ResolvedRequest
+
+#: up to this many steps, the safety factor of an error budget (`propagation.calibration`) leaves no step to skip
+FEW_STEPS = 25
+
+
+def expected_no_effect(request: ResolvedRequest, backbone: Backbone) -> dict[str, str]:
+    """Technique -> why it will do nothing, or next to nothing, as far as the request shows it."""
+    found = {}
+    if request.attention is not None:
+        frames = request.window if request.is_long else request.generated_frames
+        shape = backbone.geometry.shape(frames, request.height, request.width)
+        tokens, least = backbone.token_grid(shape).length, request.attention.min_length
+        if tokens < least:
+            found["attention"] = f"a clip has {tokens:,} tokens, and attention stays dense below min_length={least:,}"
+    caching = request.propagation
+    if isinstance(caching, StepCaching) and caching.max_error is not None and request.steps <= FEW_STEPS:
+        found["propagation"] = (
+            f"max_error={caching.max_error:g} skips hardly any of {request.steps} steps, as its safety factor grows "
+            "below 50; use more steps, or a fixed rule such as every:2"
+        )
+    return found
+
+
+def measured_no_effect(measured: Mapping[str, Any]) -> dict[str, str]:
+    """Technique -> why it did nothing, by its report in a manifest's `measured`."""
+    found = {}
+    attention, propagation = measured.get("attention"), measured.get("propagation")
+    if attention and attention["mean_density"] == 1:
+        dense = attention.get("dense")
+        found["attention"] = "all calls ran dense" + (f": {', '.join(dense)}" if dense else "")
+    if propagation and propagation.get("evaluated") == "{0} of {0} steps".format(propagation.get("steps")):
+        found["propagation"] = f"all {propagation['steps']} steps were evaluated"
+    return found
+
+
+def with_effects(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's `measured`, with `no_effect` where a technique did nothing."""
+    reasons = measured_no_effect(measured)
+    return {**measured, "no_effect": reasons} if reasons else dict(measured)
+
+
+def effect_notes(reasons: Mapping[str, str]) -> list[str]:
+    """One line per technique that does nothing."""
+    return [f"{name} has no effect here, because {reason}" for name, reason in reasons.items()]
