@@ -74,3 +74,16 @@ def test_targets_and_results_are_in_one_place_for_any_length(run: Run, tiny: Pat
 )
 def test_what_did_nothing(report: dict[str, Any], expected: dict[str, str]) -> None:
     assert measured_no_effect(report) == expected
+
+
+def test_the_balanced_preset_helps_at_default_steps(run: Run, tiny: Path) -> None:
+    assert (
+        run(
+            "render", "a ball", "--model", tiny, *SMALL[:2], *FORMS["a clip"], "--preset", "balanced", "-o", "a.mp4"
+        ).code
+        == 0
+    )
+    found = measured("a.mp4")
+    assert "propagation" not in found["no_effect"]
+    evaluated, _, steps, _ = found["propagation"]["evaluated"].split()
+    assert int(evaluated) * 2 <= int(steps) + 1
