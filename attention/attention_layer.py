@@ -54,7 +54,8 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """What one call promised and reached. `exact`: the recall of a full audit, the smallest over heads."""
+    """What one call promised and reached. exact: the recall of a full audit, the smallest over heads. rows_below_half:
+    the fraction of audited rows that retains under half of its mass, the largest over heads."""
 
     layer: str
     step: int
@@ -66,6 +67,7 @@ class CallRecord:
     searched: bool
     why: str | None
     exact: float | None = None
+    rows_below_half: float | None = None
 
 
 class AttentionLayer:
@@ -95,20 +97,23 @@ class AttentionLayer:
         state = self._policy.initial_state() if before is None else before
         outcome, state = self._policy.attend(policy_call, state)
         self.states = {**self.states, address: state}
-        audited = self._config.audit == "full" and outcome.block_map is not None
-        exact = _exact_recall(policy_call, outcome) if audited else None
+        exact, below_half = None, outcome.rows_below_half
+        if self._config.audit == "full" and outcome.block_map is not None:
+            exact, below_half = _exact_recall(policy_call, outcome)
         back = None if order is None else inverse(order)
         out = call.dense() if outcome.out is None else _reorder(outcome.out, back)
-        return out, self._record(context, call.query.shape[2], outcome, exact)
+        return out, self._record(context, call.query.shape[2], outcome, exact, below_half)
 
     def refuse(self, context: StepContext, tokens: int, why: str) -> CallRecord:
         """The record of a call that stays dense."""
         return CallRecord(self.name, context.step, context.branch, tokens, 1.0, 1.0, 1.0, False, why)
 
-    def _record(self, context: StepContext, tokens: int, outcome: AttentionOutcome, exact: float | None) -> CallRecord:
+    def _record(
+        self, context: StepContext, tokens: int, outcome: AttentionOutcome, exact: float | None, below: float | None
+    ) -> CallRecord:
         return CallRecord(
             self.name, context.step, context.branch, tokens, outcome.density, outcome.recall, outcome.bound,
-            outcome.searched, outcome.why, exact,
+            outcome.searched, outcome.why, exact, below,
         )  # fmt: skip
 
     def _check_backend(self, call: LayerCall) -> None:
@@ -153,14 +158,16 @@ class AttentionLayer:
         return tuple((start * block, min(stop * block, length)) for start, stop in zip(starts, stops, strict=True))
 
 
-def _exact_recall(call: AttentionCall, outcome: AttentionOutcome) -> float:
-    """The recall against full dense attention: exp(lse_sparse - lse_full), mean over rows, the worst head."""
+def _exact_recall(call: AttentionCall, outcome: AttentionOutcome) -> tuple[float, float]:
+    """The recall against full dense attention, exp(lse_sparse - lse_full): (its mean over rows, the fraction of rows
+    below a half), each of the worst head."""
     assert outcome.block_map is not None
     _, full = attention_with_lse(call.query, call.key, call.value, scale=call.scale, key_mask=call.key_mask)
     _, retained = sparse_attention(
         call.query, call.key, call.value, outcome.block_map, scale=call.scale, key_mask=call.key_mask, return_lse=True
     )
-    return float((retained - full).exp().mean(-1).amin())
+    recall = (retained - full).exp()
+    return float(recall.mean(-1).amin()), float((recall < 0.5).float().mean(-1).amax())
 
 
 def _reorder(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:

@@ -37,8 +37,9 @@ _OPTIONAL = ("recall", "sparsity", "query_block", "rows", "audit_rows")
 class SparseAttention:
     """How long self-attention is made sparse. The default promises a recall of 0.95.
 
-    recall: fraction of the softmax mass that every head retains at every step, in (0, 1]; ensured by an audit of random
-    rows, which at any one call errs in no head with a probability of 99 %.
+    recall: fraction of the softmax mass that every head retains at every step, in (0, 1], as the mean over its query
+    rows; ensured by an audit of random rows, which at any one call errs in no head with a probability of 99 %. Single
+    rows may retain less: `rows_below_half` in the report is the fraction of them that retains under half of its mass.
     sparsity: fraction of the blocks that are dropped, in [0, 1), instead of a recall.
     policy: how blocks are chosen, a row of `policies.table`. `auto` (resolved when made): `recall` for a recall,
     `adaspa` for a sparsity. Each policy has one of the two targets, and a default for it.

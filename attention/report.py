@@ -14,6 +14,8 @@ def summarize(config: SparseAttention, records: Iterable[CallRecord], untouched:
     """`layers` x `steps` tables; guidance branches and calls of one cell are joined (mean density, smallest recall).
 
     promised: recall or sparsity. density, recall, bound, exact: lists [layer][step], None where nothing was measured.
+    rows_below_half: the fraction of audited query rows that retains under half of its mass, the largest of any head,
+    layer and step; the recall is a mean over rows.
     searches: [layer][step] counts. dense: reason -> calls. untouched: layer -> reason, for layers that are not
     self-attention of the video.
     """
@@ -45,6 +47,7 @@ def summarize(config: SparseAttention, records: Iterable[CallRecord], untouched:
         "searches": table(lambda cell: sum(r.searched for r in cell)),
         "mean_density": _mean_density(records),
         "least_recall": _least(r.exact if r.exact is not None else r.recall for r in calls),
+        "rows_below_half": _most(r.rows_below_half for r in calls),
         "dense": reasons,
         "untouched": dict(untouched),
     }
@@ -59,3 +62,8 @@ def _mean_density(records: Iterable[CallRecord]) -> float:
 def _least(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(min(known), 5) if known else None
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(max(known), 5) if known else None

@@ -94,11 +94,32 @@ def audit_map(
     heads hold at once, except with a probability of `error`. rows: per head; `rows_to_show` gives the number that a
     recall takes. Where that is half of the tokens or more, all are used, and the bound is the recall itself.
     """
+    retained, all_rows = retained_rows(query, key, block_map, rows=rows, scale=scale, key_mask=key_mask, seed=seed)
+    return retained.mean(-1), recall_bound(retained, all_rows, error)
+
+
+def recall_bound(retained: torch.Tensor, all_rows: bool, error: float) -> torch.Tensor:
+    """The lower bound fp32 [b, h] of `audit_map`, from what it measured on random rows, or on all of them."""
+    return lower_bound(retained, 0.0 if all_rows else error / retained.shape[:2].numel())
+
+
+@full_precision
+def retained_rows(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    block_map: BlockMap,
+    *,
+    rows: int = _DEFAULT_ROWS,
+    scale: float | None = None,
+    key_mask: torch.Tensor | None = None,
+    seed: int = 0,
+) -> tuple[torch.Tensor, bool]:
+    """(the fraction of its softmax mass that a map retains in each audited row, fp32 [b, h, n]; whether these are all
+    rows). Arguments as for `audit_map`."""
     tokens, all_rows = _audit_tokens(query.shape[2], rows, torch.Generator().manual_seed(seed), query.device)
     mass, _ = row_mass(query, key, tokens, key_block=block_map.key_block, scale=scale, key_mask=key_mask)
     blocks = (tokens // block_map.query_block).expand(*query.shape[:2], -1)
-    retained = torch.where(block_map.attended(blocks), mass, torch.zeros_like(mass)).sum(-1).clamp(max=1)
-    return retained.mean(-1), lower_bound(retained, 0.0 if all_rows else error / retained.shape[:2].numel())
+    return torch.where(block_map.attended(blocks), mass, torch.zeros_like(mass)).sum(-1).clamp(max=1), all_rows
 
 
 def _audit_tokens(

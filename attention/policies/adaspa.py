@@ -2,6 +2,9 @@
 
 Dense up to the first search step, which also caches the log-sum-exp; then sparse by the map found there, searched again
 with the cached log-sum-exp at the later search steps. Head-adaptive sparsity (section 4); nothing is audited.
+
+An improvement on the paper, which takes the cached log-sum-exp as it is: each row of masses is divided by its sum,
+which repairs a log-sum-exp that has become stale (`mass.row_mass`).
 """
 
 from __future__ import annotations
@@ -26,8 +29,7 @@ class AdaSpaState(PolicyState):
 
 
 class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
-    """AdaSpa. The first value of `search_at` is the fraction of steps that end with the first search, the later values
-    are the fractions of steps before a search is due."""
+    """AdaSpa. Each value of `search_at` is the fraction of steps that end with a search: the paper counts from 1."""
 
     def initial_state(self) -> AdaSpaState:
         return AdaSpaState()
@@ -48,10 +50,10 @@ class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
         return outcome, replace(state, block_map=block_map, searches=due if searched else state.searches)
 
     def search_steps(self, steps: int) -> list[int]:
-        """Of 50 steps 9 and 30, counted from 0: the first search is in the last dense step, whose lse it caches."""
+        """Of 50 steps the 10th, the last dense one, whose lse is cached, and the 30th: 9 and 29, counted from 0."""
         warm = max(self.config.search_at[0], self.config.dense_steps)
         first = max(0, round(warm * steps) - 1)
-        return [first, *(max(first + 1, round(fraction * steps)) for fraction in self.config.search_at[1:])]
+        return [first, *(max(first + 1, round(fraction * steps) - 1) for fraction in self.config.search_at[1:])]
 
     def _search(self, call: AttentionCall, lse: torch.Tensor | None) -> BlockMap:
         options = {**self.search_options(call), "rows": self.config.rows, "lse": lse}

@@ -48,7 +48,8 @@ class AttentionCall:
 class AttentionOutcome:
     """The result of a call (None: run it dense, as it was) and what was measured.
 
-    recall: the smallest over heads; bound: its lower bound. why: the reason where a call ran dense. block_map: the map
+    recall: the smallest over heads; bound: its lower bound. rows_below_half: of the audited rows, the fraction that
+    retains under half of its mass, the largest over heads. why: the reason where a call ran dense. block_map: the map
     that was used, None where the call ran dense.
     """
 
@@ -57,6 +58,7 @@ class AttentionOutcome:
     searched: bool = False
     recall: float | None = None
     bound: float | None = None
+    rows_below_half: float | None = None
     why: str | None = None
     block_map: BlockMap | None = field(default=None, repr=False)
 

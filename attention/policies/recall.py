@@ -13,7 +13,7 @@ import torch
 
 from videogen.attention.blockmap import BlockMap
 from videogen.attention.confidence import rows_to_show
-from videogen.attention.searching import audit_map, search
+from videogen.attention.searching import recall_bound, retained_rows, search
 
 from .base import AttentionCall, AttentionOutcome, AttentionPolicy, PolicyState
 
@@ -27,6 +27,16 @@ class RecallState(PolicyState):
 
     search_at: int = 0
     patience: int = 1
+
+
+@dataclass(frozen=True)
+class MapAudit:
+    """What an audit found in each head, [b, h]: the mean recall of its rows, the bound of it, and the fraction of its
+    rows that retains under half of its mass."""
+
+    recall: torch.Tensor
+    bound: torch.Tensor
+    below_half: torch.Tensor
 
 
 class RecallPolicy(AttentionPolicy[RecallState]):
@@ -54,28 +64,29 @@ class RecallPolicy(AttentionPolicy[RecallState]):
         if due:
             state = replace(state, search_at=call.step + state.patience, patience=2 * state.patience)
         found = self._search(call, self.target) if due or state.block_map is None else state.block_map
-        found, recall, bound, refreshed = self._audited(call, found)
+        found, audit, refreshed = self._audited(call, found)
         searched = due or refreshed
         if found.density == 1:
             return _dense("attention too diffuse", searched), replace(state, block_map=None)
         out = self.sparse(call, found)
         outcome = AttentionOutcome(
-            out, found.density, searched, float(recall.amin()), float(bound.amin()), block_map=found
-        )
+            out, found.density, searched, float(audit.recall.amin()), float(audit.bound.amin()),
+            float(audit.below_half.amax()), block_map=found,
+        )  # fmt: skip
         return outcome, replace(state, block_map=found)
 
-    def _audited(self, call: AttentionCall, found: BlockMap) -> tuple[BlockMap, torch.Tensor, torch.Tensor, bool]:
-        """(a map that passes its audit, its recall [b, h], the bound of it [b, h], whether a search was needed)."""
+    def _audited(self, call: AttentionCall, found: BlockMap) -> tuple[BlockMap, MapAudit, bool]:
+        """(a map that passes its audit, the audit, whether a search was needed)."""
         refreshed = False
-        recall, bound = self._audit(call, found, 0)
+        audit = self._audit(call, found, 0)
         for attempt in (1, 2, 3):
-            missed = (~(bound >= self.target)).any(0)  # NaN is a miss
+            missed = (~(audit.bound >= self.target)).any(0)  # NaN is a miss
             if not bool(missed.any()):
                 break
             wider = 1 - (1 - self.target) / 2 ** (attempt - 1) if attempt < 3 else 1.0
             found, refreshed = self._refresh(call, found, missed, wider), True
-            recall, bound = self._audit(call, found, attempt)
-        return found, recall, bound, refreshed
+            audit = self._audit(call, found, attempt)
+        return found, audit, refreshed
 
     def _audit_rows(self, call: AttentionCall) -> int:
         """As many rows as the promise takes. A long sequence gets more: their audit costs relatively less, and a
@@ -88,20 +99,25 @@ class RecallPolicy(AttentionPolicy[RecallState]):
         options = {**self.search_options(call), "rows": self.config.rows, "audit_rows": self._audit_rows(call)}
         return _full_where_dense(search(call.query, call.key, recall=target, **options))
 
-    def _audit(self, call: AttentionCall, block_map: BlockMap, attempt: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(recall, its bound) of each head; heads that leave nothing out need no audit."""
+    def _audit(self, call: AttentionCall, block_map: BlockMap, attempt: int) -> MapAudit:
+        """The audit of each head; heads that leave nothing out need none."""
         if self.config.audit == "off":
             assert block_map.recall is not None
-            return block_map.recall, torch.ones_like(block_map.recall)
+            nothing = torch.zeros_like(block_map.recall)
+            return MapAudit(block_map.recall, torch.ones_like(block_map.recall), nothing)
         full = block_map.full_heads()
-        recall, bound = torch.ones(full.shape, device=full.device), torch.ones(full.shape, device=full.device)
+        ones = torch.ones(full.shape, device=full.device)
+        audit = MapAudit(ones, ones.clone(), torch.zeros_like(ones))
         heads = (~full).any(0).nonzero().squeeze(1)
         if len(heads):
-            recall[:, heads], bound[:, heads] = audit_map(
+            retained, all_rows = retained_rows(
                 *_select_heads(call, heads), block_map.select_heads(heads), rows=self._audit_rows(call),
-                scale=call.scale, key_mask=call.key_mask, seed=call.seed + 7919 * (attempt + 1), error=self.error / 4,
+                scale=call.scale, key_mask=call.key_mask, seed=call.seed + 7919 * (attempt + 1),
             )  # fmt: skip
-        return recall, bound
+            audit.recall[:, heads] = retained.mean(-1)
+            audit.bound[:, heads] = recall_bound(retained, all_rows, self.error / 4)
+            audit.below_half[:, heads] = (retained < 0.5).float().mean(-1)
+        return audit
 
     def _refresh(self, call: AttentionCall, old: BlockMap, missed: torch.Tensor, recall: float) -> BlockMap:
         """A new map for the heads that missed; the others retain theirs."""

@@ -63,5 +63,5 @@ def test_windows_that_take_turns_search_at_their_next_step(policy: str) -> None:
             lambda step, i=index: sets[i] if step % 2 == i else (),  # type: ignore[misc]
         )
         assert all(all(map(torch.equal, outputs[b], expected[b])) and searches[b] == searched[b] for b in sets[index])
-    if policy == "adaspa":  # due from steps 1 and 5 on
-        assert all(searches[b] == [2, 6] for b in sets[0]) and all(searches[b] == [1, 5] for b in sets[1])
+    if policy == "adaspa":  # due from steps 1 and 4 on
+        assert all(searches[b] == [2, 4] for b in sets[0]) and all(searches[b] == [1, 5] for b in sets[1])

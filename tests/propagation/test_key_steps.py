@@ -19,7 +19,8 @@ from videogen.schedulers.levels import NoiseLevel
     [
         pytest.param("fd", 50, (0, 1, 2, 3, 5, 10, 15, 25, 35), id="as published for DDIM-50"),
         pytest.param("fd-dpm", 20, (0, 1, 2, 3, 5, 10, 15), id="as published for DPM-Solver-20"),
-        pytest.param("fd", 100, (0, 2, 4, 6, 10, 20, 30, 50, 70), id="twice the steps"),
+        pytest.param("fd", 100, (*range(8), 10, 20, 30, 50, 70), id="twice the steps: the start stays dense"),
+        pytest.param("fd-dpm", 50, (*range(10), 12, 25, 38), id="2.5 times the steps"),
         pytest.param("fd", 25, (0, 1, 2, 5, 8, 12, 18), id="half the steps: neighbours fall together"),
         pytest.param("fd", 1, (0,), id="one step is a key step"),
     ],

@@ -29,8 +29,15 @@ def published_key_steps(name: str, steps: int) -> tuple[int, ...]:
 
 
 def scaled_key_steps(key_steps: Sequence[int], length: int, steps: int) -> tuple[int, ...]:
-    """The key steps of a run of `length` steps at the same fractions of a run of `steps` steps; 0 stays a key step."""
-    return tuple(sorted({min(steps - 1, round(step * steps / length)) for step in key_steps}))
+    """The key steps of a run of `length` steps at the same fractions of a run of `steps` steps; 0 stays a key step.
+
+    Steps of the list that follow each other directly are a dense part, which stays dense in a longer run.
+    """
+    found = {round(step * steps / length) for step in key_steps}
+    for step, after in pairwise(key_steps):
+        if after == step + 1:
+            found |= set(range(round(step * steps / length), round((after + 1) * steps / length)))
+    return tuple(sorted({min(steps - 1, step) for step in found}))
 
 
 def uniform_key_steps(every: int, steps: int) -> tuple[int, ...]:
