@@ -163,6 +163,15 @@ def test_models_and_doctor_list_what_is_there(run: Run) -> None:
     assert verdicts["lse-math"]["available"] and verdicts["sparse-torch"]["available"]
 
 
+def test_doctor_names_the_flow_cache_and_clears_it(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "videogen" / "flow"
+    folder.mkdir(parents=True)
+    (folder / "a.flow").write_bytes(b"12345")
+    cache = json.loads(run("doctor", "--json").out)["flow_cache"]
+    assert cache == {"folder": str(folder), "bytes": 5, "limit_bytes": 2 << 30}
+    assert "0.0 of at most 2048 MiB" in run("doctor", "--clear-cache").out and not list(folder.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("--help",), ("render", "--help"), ("--version",)], ids=lambda a: " ".join(a) or "nothing"
 )

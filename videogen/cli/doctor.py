@@ -15,7 +15,11 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from videogen.attention.kernels.probe import probe_backends
+    from videogen.motion.flow_cache import FlowCache
 
+    cache = FlowCache()
+    if options.clear_cache:
+        cache.clear()
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
@@ -25,6 +29,9 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({
             "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
             "embedded": models, "attention": [asdict(backend) for backend in backends],
+            "flow_cache": {
+                "folder": str(cache.folder), "bytes": cache.size_bytes(), "limit_bytes": cache.limit_bytes,
+            },
         }, indent=2))  # fmt: skip
         return 0
     print("versions")
@@ -34,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     print("\nembedded models")
     for name, present in models.items():
         print(f"  {'yes' if present else 'NO ':<5}{name}")
+    used = f"{cache.size_bytes() / 2**20:.1f} of at most {cache.limit_bytes / 2**20:.0f} MiB"
+    print(f"\nstored optical flow\n  {cache.folder}: {used} (--clear-cache deletes it)")
     print("\nattention backends")
     for backend in backends:
         print(f"  {'yes' if backend.available else 'no':<5}{backend.name:<18}{backend.reason}")

@@ -116,6 +116,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         "fails.",
     )  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument("--clear-cache", action="store_true", help="first delete the stored optical flow")
     return parser
 
 

@@ -62,6 +62,15 @@ class FlowCache:
             if total > self.limit_bytes:
                 path.unlink(missing_ok=True)
 
+    def size_bytes(self) -> int:
+        """Bytes of all entries."""
+        return sum(stat.st_size for path in self.folder.glob("*.flow") if (stat := _stat(path)))
+
+    def clear(self) -> None:
+        """Delete all entries."""
+        for path in self.folder.glob("*.flow"):
+            path.unlink(missing_ok=True)
+
     @staticmethod
     def _key(first: np.ndarray, second: np.ndarray, method: str) -> str:
         digest = hashlib.blake2b(f"{method}/{first.shape}".encode(), digest_size=_DIGEST_BYTES)
