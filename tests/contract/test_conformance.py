@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from tests.contract.families import VARIANTS, Variant
-from videogen import Engine
+from videogen import Engine, RenderRequest
 from videogen.schedulers.diffusers_scheduler import build_scheduler
 
 PROMPT, NEGATIVE = "a red ball moves right on a black background", "blurry"
@@ -80,6 +81,26 @@ def test_a_batch_equals_the_library_with_a_generator_per_sample(
     expected = reference(checkpoint(name), variant, None, variant.clips[0], 4.0, [3, 4])
     assert np.array_equal(np.stack([v.frames for v in videos]), expected)
     assert not np.array_equal(expected[0], expected[1])
+
+
+def test_the_low_noise_expert_is_guided_by_its_own_scale(
+    checkpoint: Callable[[str], Path], engine_of: Callable[[str], Engine]
+) -> None:
+    """Diffusers' pipeline guides neither expert at guidance_scale=1, but at the next number, which is 1 in fp32."""
+    variant = VARIANTS["wan-2.2-experts"]
+    expected = reference(
+        checkpoint(variant.name), replace(variant, call=variant.call | {"guidance_scale_2": 4.0}), None,
+        variant.clips[0], 1 + 1e-9, [3],
+    )[0]  # fmt: skip
+    frames, width, height = variant.clips[0]
+    options: dict[str, Any] = {"frames": frames, "size": (width, height), "steps": STEPS, "seed": 3}
+    video = engine_of(variant.name).generate(
+        PROMPT, negative_prompt=NEGATIVE, guidance_scale=1.0, guidance_scale_2=4.0, noise="diffusers", **options
+    )
+    assert np.array_equal(video.frames, expected)
+    assert "guidance_scale_2=4" in str(
+        RenderRequest(PROMPT, guidance_scale=1.0, guidance_scale_2=4.0).resolve(engine_of(variant.name).backbone).notes
+    )
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -15,6 +15,7 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Cancelled, Engine, InputError, NumericsError, Progress, UnsupportedError
+from videogen.backbones.conditioning import negative_prompt_notes
 from videogen.backbones.guided import GuidedClip
 from videogen.core.branch import Branch
 from videogen.core.manifest import Manifest
@@ -330,3 +331,27 @@ def test_each_manifest_of_a_batch_records_it(name: str, engine_of: EngineOf) -> 
 def test_how_a_prompt_was_read_is_recorded(name: str, engine_of: EngineOf) -> None:
     video = engine_of(name).generate("a red elephant moves", **options(name))
     assert (video.manifest or {})["measured"]["prompt"] == {"tokens": 5, "limit": 16, "unknown": ("elephant",)}
+    assert "negative_prompt" not in (video.manifest or {})["measured"]
+
+
+@pytest.mark.parametrize(
+    ("negative", "notes"),
+    [
+        ("blurry, elephant", ["the model does not know ',', 'elephant' of the negative prompt"]),
+        (
+            "red " * 20,
+            ["the negative prompt is 21 tokens long and the model reads the first 16; the rest has no effect"],
+        ),
+        ("blurry", []),
+    ],
+    ids=["unknown words", "beyond the limit", "read in full"],
+)
+def test_what_has_no_effect_in_a_negative_prompt_is_noted(
+    name: str, negative: str, notes: list[str], engine_of: EngineOf
+) -> None:
+    single = engine_of(name).generate(PROMPT, negative_prompt=negative, guidance_scale=3.0, **options(name))
+    long = engine_of(name).generate(
+        PROMPT, negative_prompt=negative, guidance_scale=3.0, continuity="independent", **options(name)
+    )
+    for video in (single, long):
+        assert negative_prompt_notes((video.manifest or {})["measured"]) == notes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -171,6 +172,11 @@ class Backbone(ABC):
             spans = zip(read["input_ids"], read["offset_mapping"], strict=True)
             unknown = {prompt[a:b]: None for token, (a, b) in spans if token == tokenizer.unk_token_id and b > a}
         return PromptReading(len(read["input_ids"]), self.text_limit, tuple(unknown))
+
+    def measure_negative_prompt(self, negative_prompt: str) -> dict[str, Any]:
+        """`negative_prompt` for a manifest's measurements, where a part of it has no effect; otherwise nothing."""
+        reading = self.read_prompt(negative_prompt)
+        return {"negative_prompt": asdict(reading)} if reading.notes() else {}
 
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:

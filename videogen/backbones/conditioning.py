@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -50,15 +52,21 @@ class PromptReading:
     limit: int
     unknown: tuple[str, ...] = ()
 
-    def notes(self) -> list[str]:
-        """Warnings for the user."""
-        notes = []
+    def notes(self, *, negative: bool = False) -> list[str]:
+        """Warnings for the user; negative: about the negative prompt."""
+        name, notes = "negative prompt" if negative else "prompt", []
         if self.tokens > self.limit:
             notes.append(
-                f"the prompt is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no "
+                f"the {name} is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no "
                 "effect"
             )
         if self.unknown:
             listed = ", ".join(map(repr, self.unknown[:8])) + (", ..." if len(self.unknown) > 8 else "")
-            notes.append(f"the model does not know {listed}")
+            notes.append(f"the model does not know {listed}" + (" of the negative prompt" if negative else ""))
         return notes
+
+
+def negative_prompt_notes(measured: Mapping[str, Any]) -> list[str]:
+    """The warnings about a negative prompt that a manifest's measurements hold."""
+    reading = measured.get("negative_prompt")
+    return [] if reading is None else PromptReading(**reading).notes(negative=True)

@@ -77,6 +77,8 @@ class WanBackbone(Backbone):
 
     @property
     def text_limit(self) -> int:
+        """At most 512 tokens, the pipeline's default, and no more than the tokenizer states: texts are padded to that
+        length, as a model with short texts was trained. The pipeline itself needs `max_sequence_length` for that."""
         return min(_LONGEST_TEXT, super().text_limit)
 
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:

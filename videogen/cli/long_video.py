@@ -71,7 +71,7 @@ def check_space(request: ResolvedRequest, backbone: Backbone, output: Path) -> N
 
 def collect_notes(video: LongVideo) -> list[str]:
     """What the user should know: what was resumed or fixed, and what the model does not read."""
-    from videogen.backbones.conditioning import PromptReading
+    from videogen.backbones.conditioning import PromptReading, negative_prompt_notes
 
     count, notes = len(video.manifest["measured"]["long"]["segments"]), []
     if video.resumed:
@@ -85,7 +85,7 @@ def collect_notes(video: LongVideo) -> list[str]:
     for prompt, reading in zip(prompts, readings, strict=True):
         where = f"{prompt[:40]!r}: " if len(prompts) > 1 else ""
         notes += [f"{where}{note}" for note in PromptReading(**reading).notes()]
-    return notes
+    return [*notes, *negative_prompt_notes(video.manifest["measured"])]
 
 
 def _prompts(request: Json) -> list[str]:

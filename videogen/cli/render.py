@@ -106,13 +106,14 @@ def _render(
 
 
 def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
-    from videogen.backbones.conditioning import PromptReading
+    from videogen.backbones.conditioning import PromptReading, negative_prompt_notes
 
     video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
     bar.stage("save")
     assert video.manifest is not None
     video.manifest["output"] = {"quality": output.quality}
-    notes = [*request.notes, *PromptReading(**video.manifest["measured"]["prompt"]).notes()]
+    measured = video.manifest["measured"]
+    notes = [*request.notes, *PromptReading(**measured["prompt"]).notes(), *negative_prompt_notes(measured)]
     path, problem = save_clip(video, output)
     return _Written(path, len(video), video.size, float(video.fps), video.manifest, notes, problem)
 

@@ -13,7 +13,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.clip import Clip
-from videogen.backbones.conditioning import Conditioning
+from videogen.backbones.conditioning import Conditioning, negative_prompt_notes
 from videogen.backbones.preview import LatentPreview
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
@@ -103,7 +103,8 @@ class Run:
         request = self.requests[index]
         frames = frames[: request.frames]
         reading = self.backbone.read_prompt(request.prompt)
-        for note in (*request.notes, *reading.notes()):
+        read = {"prompt": asdict(reading)} | self.backbone.measure_negative_prompt(request.negative_prompt)
+        for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):
             _log.warning("%s", note)
         motion = self.motions[index] if self.motions else self.motion
         if motion is not None:
@@ -118,7 +119,7 @@ class Run:
             model=self.backbone.identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
-            measured={**with_effects(measured), "prompt": asdict(reading)},
+            measured={**with_effects(measured), **read},
             timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
         )
         return Video(frames.numpy(), request.exact_fps, manifest.to_dict())

@@ -204,6 +204,7 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
             "long": run.measured,
             **with_effects(summarize_techniques(run.request, run.rows)),
             "prompts": [asdict(reading) for reading in readings],
+            **run.backbone.measure_negative_prompt(run.request.negative_prompt),
         },
         output=output,
         timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},

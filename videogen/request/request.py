@@ -42,6 +42,9 @@ _DRAWN_SEEDS = 2**31  # of seed=None: short enough to copy
 class RenderRequest:
     """A render. None means the model's default. width, height and window sizes are in px and frames.
 
+    guidance_scale_2: of a low-noise expert; None: guidance_scale. Each expert is guided where its own scale is above 1;
+    diffusers' pipeline guides neither unless guidance_scale is.
+
     seed: of all noise; None draws one, which the request then has. noise: `addressed`, or `diffusers` to draw it as the
     library's pipelines do.
 

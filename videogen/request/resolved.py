@@ -128,13 +128,18 @@ class ResolvedRequest:
     @property
     def notes(self) -> list[str]:
         """What a user should know about how the request is served."""
-        left_out = self.generated_frames - self.frames
-        if self.is_long or not left_out:
-            return []
-        return [
-            f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "
-            f"generated, and the last {left_out} left out"
-        ]
+        left_out, notes = self.generated_frames - self.frames, []
+        if left_out and not self.is_long:
+            notes.append(
+                f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "
+                f"generated, and the last {left_out} left out"
+            )
+        if self.guidance_scale <= 1 < (self.guidance_scale_2 or 0):
+            notes.append(
+                f"guidance_scale_2={self.guidance_scale_2:g} guides the low-noise expert alone; diffusers' pipeline "
+                f"guides neither at guidance_scale={self.guidance_scale:g}"
+            )
+        return notes
 
     def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
         """The timeline per latent frame. The last latent frame may reach beyond the end of the video."""
