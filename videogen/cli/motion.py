@@ -76,7 +76,7 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     """Write the request's motion as a clip of the request's size and length."""
     from videogen.media.video import Video
     from videogen.motion import compile_motion
-    from videogen.techniques.motion_plan import read_driving_video
+    from videogen.techniques.driving_video import DrivingVideoReader
 
     motion = request.motion_spec
     if motion is None:
@@ -88,18 +88,19 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
             "add --size and --frames"
         )
     frames, height, width, fps = clip
-    plan = compile_motion(motion, frames, height, width, fps=fps, read_video=read_driving_video)
+    reader = DrivingVideoReader(frames, fps)
+    plan = compile_motion(motion, frames, height, width, fps=fps, read_video=reader)
     Video(plan.preview(), exact_fps(fps or 16)).save(path, overwrite=overwrite)
 
 
 def check_motion(request: RenderRequest) -> None:
     """InputError where the motion does not fit the clip, before the model is loaded, if the clip is known by then."""
     from videogen.motion import compile_motion
-    from videogen.techniques.motion_plan import read_driving_video
+    from videogen.techniques.driving_video import DrivingVideoReader
 
     motion, clip = request.motion_spec, _clip_form(request)
     if motion is not None and clip is not None and clip[3] is not None and clip[0] <= _CHECKED_FRAMES:
-        compile_motion(motion, *clip[:3], fps=clip[3], read_video=read_driving_video)
+        compile_motion(motion, *clip[:3], fps=clip[3], read_video=DrivingVideoReader(clip[0], clip[3]))
 
 
 def _clip_form(request: RenderRequest) -> tuple[int, int, int, float | None] | None:

@@ -16,7 +16,8 @@ from videogen.motion.preview import advance_frame
 from videogen.motion.spec import Motion
 from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.stream import IidNoise, NoiseStream, WarpedStream
-from videogen.techniques.motion_plan import build_warped_noise, read_driving_video
+from videogen.techniques.driving_video import DrivingVideoReader
+from videogen.techniques.motion_plan import build_warped_noise
 from videogen.timeline.latent_timeline import LatentTimeline
 
 _PLANS = 4  # plans in memory
@@ -127,9 +128,8 @@ class LongMotion:
 
     def _compile(self, motion: Motion, frames: int) -> MotionPlan:
         request = self.request
-        return compile_motion(
-            motion, frames, request.height, request.width, fps=request.fps, read_video=read_driving_video
-        )
+        reader = DrivingVideoReader(frames, request.fps)
+        return compile_motion(motion, frames, request.height, request.width, fps=request.fps, read_video=reader)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+SOUND = "its sound is not read: a saved copy is silent"
 #: transfer characteristics of ITU-T H.273 that are HDR
 _HDR = {16: "PQ", 18: "HLG"}
 _BT2020 = 9
@@ -31,7 +32,7 @@ def collect_notes(container: Any, interlaced: bool) -> tuple[str, ...]:
 
 def _sound(container: Any) -> Iterator[str]:
     if container.streams.audio:
-        yield "its sound is not read: a saved copy is silent"
+        yield SOUND
 
 
 def _colours(context: Any) -> Iterator[str]:

@@ -76,9 +76,15 @@ def read_folder(folder: Path, part: Excerpt, limits: MediaLimits) -> Video:
     return _as_video(images, fps, read_manifest(folder))
 
 
-def read_still(path: Path, limits: MediaLimits | None = None) -> Video:
-    """The only frame of an image file. MediaError where it is animated, damaged or not an image."""
-    form = image_format(path)
+def read_still(path: str | os.PathLike[str], limits: MediaLimits | None = None) -> Video:
+    """The only frame of an image file. MediaError where it is missing, animated, damaged or not an image."""
+    path = Path(path)
+    try:
+        form = image_format(path)
+    except ValueError as error:  # a NUL in the name
+        raise MediaError(f"{str(path)[:80]!r} is not a file name ({error})") from error
+    if form is None and not path.exists():
+        raise MediaError(f"{path} does not exist; give the path of an image on this machine")
     if form is None:
         raise MediaError(f"{path} is not an image; give a {IMAGE_SUFFIXES[0]} file")
     video = read_images(path, form, Excerpt(), limits or MediaLimits())

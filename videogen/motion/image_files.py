@@ -34,7 +34,12 @@ def read_image(path: str | os.PathLike[str], channels: int) -> np.ndarray:
     if found.dtype != np.uint8 or max(found.shape[:2]) > _LARGEST_SIDE:
         size = f"{found.dtype} {found.shape[1]}x{found.shape[0]}"
         raise InputError(f"{path} is {size}; give 8 bits per channel, at most {_LARGEST_SIDE} px per side")
-    return found if channels == 1 else _to_rgba(found)
+    if channels == 1:
+        return found
+    if found.ndim == 2 or found.shape[2] < 4:  # without alpha: decoded again, turned as EXIF says
+        turned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        found = found if turned is None else turned
+    return _to_rgba(found)
 
 
 def _to_rgba(found: np.ndarray) -> np.ndarray:

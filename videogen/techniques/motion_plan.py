@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
-from videogen.media.metadata import read_folder_fps
-from videogen.media.video import Video
+from videogen.media.images import read_still
 from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.control import STRENGTHS, MotionControl
-from videogen.motion.image_files import read_image
 from videogen.motion.layer import DEFAULT, GIVEN, SHAPE
 from videogen.motion.objects import FoundObject, fit_regions
 from videogen.motion.serialisation import digests, is_global
@@ -24,6 +20,8 @@ from videogen.motion.spec import Compose, parts_of
 from videogen.request.resolved import MotionSettings, ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.warping.warped_noise import WarpedNoise
+
+from .driving_video import DrivingVideoReader
 
 _log = logging.getLogger("videogen")
 
@@ -88,9 +86,12 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
         return None
     if motion.control.backend == "warped_noise":
         _check_warped(request, motion, backbone)
+    reader = DrivingVideoReader(request.frames, request.fps)
     plan = compile_motion(
-        motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=read_driving_video
+        motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=reader
     ).extend(request.generated_frames)
+    for note in reader.notes:
+        _log.warning("%s", note)
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
     )
@@ -130,12 +131,6 @@ def build_warped_noise(
     )  # fmt: skip
 
 
-def read_driving_video(path: str | os.PathLike[str]) -> Any:
-    """A driving video; only its frames where it is a folder of images without a known rate."""
-    video = Video.open(path)
-    return video.frames if Path(path).is_dir() and read_folder_fps(Path(path)) is None else video
-
-
 def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Backbone) -> None:
     if request.noise == "diffusers":
         raise InputError(
@@ -158,7 +153,7 @@ def read_first_frame(motion: PlannedMotion) -> np.ndarray | None:
     """The image that dual_clock warps, uint8 [height, width, 3]; None where none is given."""
     if motion.first_frame is None:
         return None
-    image = read_image(motion.first_frame, channels=4)[..., :3]
+    image = read_still(motion.first_frame).frames[0]
     plan = motion.plan
     if image.shape[:2] != (plan.height, plan.width):
         raise InputError(

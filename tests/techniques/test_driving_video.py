@@ -1,0 +1,93 @@
+"""Driving videos are read as far as the clip needs them, and first frames as they are displayed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.media.test_foreign_videos import write
+from tests.media.test_round_trips import clip
+from videogen import MediaError, Video
+from videogen.media.probe import MediaLimits
+from videogen.motion import Transfer, compile_motion
+from videogen.motion.image_files import read_image
+from videogen.techniques.driving_video import DrivingVideoReader
+from videogen.techniques.motion_plan import read_first_frame
+
+SIZE = (32, 48)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "rate", "expected"),
+    [
+        (33, 16, 30, 62),
+        (33, 16, 16, 34),
+        (17, Fraction(24), 12, 10),
+        (9, None, 30, 9),
+    ],
+    ids=["2 s at 30 per second", "same rate", "a slow video", "unknown rate: frame by frame"],
+)
+def test_only_what_the_clip_needs_is_read(
+    tmp_path: Path, frames: int, fps: Any, rate: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file as a total exceeds the limit, as 60 s of 1080p60 do."""
+    path = Video(clip(90), rate).save(tmp_path / "a.mp4")
+    monkeypatch.setattr("videogen.media.reader.MediaLimits", lambda: MediaLimits(decoded_bytes=62 * 48 * 32 * 3))
+    with pytest.raises(MediaError, match="would decode"):
+        Video.open(path)
+    video = DrivingVideoReader(frames, fps)(path)
+    assert len(video) == expected and video.fps == rate
+
+
+@pytest.mark.parametrize(("rate", "count"), [(30, 90), (8, 17), (16, 33)])
+def test_the_motion_is_that_of_the_full_video(tmp_path: Path, rate: int, count: int) -> None:
+    path = Video(clip(count), rate).save(tmp_path / "a.mp4")
+    plans = [
+        compile_motion(Transfer(path), 33, *SIZE, fps=16, read_video=reader)
+        for reader in (Video.open, DrivingVideoReader(33, 16))
+    ]
+    previews = [plan.preview() for plan in plans]
+    assert np.array_equal(previews[0], previews[1])
+
+
+def test_a_folder_without_a_rate_is_matched_frame_by_frame(tmp_path: Path) -> None:
+    path = Video(clip(9), 8).save(tmp_path / "folder")
+    assert len(DrivingVideoReader(5, 8)(path)) == 6 and len(DrivingVideoReader(5, None)(path)) == 5
+    (path / "manifest.json").unlink()
+    found = DrivingVideoReader(5, 8)(path)
+    assert isinstance(found, np.ndarray) and len(found) == 5
+
+
+def test_losses_are_noted_but_for_sound(tmp_path: Path) -> None:
+    reader = DrivingVideoReader(5, 8)
+    reader(write(tmp_path / "a.mkv", clip(10), sound_s=1, sample_aspect_ratio=Fraction(4, 3)))
+    assert len(reader.notes) == 1 and "not square (4:3)" in reader.notes[0] and "a.mkv" in reader.notes[0]
+
+
+def test_a_first_frame_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.fromarray(clip(1, 32, 48)[0])
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=exif)
+    motion: Any = SimpleNamespace(first_frame=str(tmp_path / "a.png"), plan=SimpleNamespace(height=48, width=32))
+    found = read_first_frame(motion)
+    assert found is not None and np.array_equal(found, np.asarray(upright))
+    motion.first_frame = str(tmp_path / "none.png")
+    with pytest.raises(MediaError, match="does not exist"):
+        read_first_frame(motion)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_sprites_and_masks_are_turned_in_the_same_way(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(clip(1)[0]).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    size = (32, 48) if orientation == 1 else (48, 32)
+    assert read_image(tmp_path / "a.jpg", channels=4).shape == (*size, 4)
+    assert read_image(tmp_path / "a.jpg", channels=1).shape == size
