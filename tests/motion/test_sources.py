@@ -102,13 +102,32 @@ def test_times_of_a_varying_rate_are_respected() -> None:
     assert short[0] == pytest.approx(1.25 * long, rel=0.15) and np.median(short) != pytest.approx(long, rel=0.02)
 
 
-@pytest.mark.parametrize(("rate", "frames", "needed"), [(7, 26, 8), (7, 101, 29), (16, 13, 13), (32, 7, 13)])
-def test_a_driving_video_of_just_sufficient_length_is_accepted(rate: float, frames: int, needed: int) -> None:
+@pytest.mark.parametrize(
+    ("rate", "frames", "needed", "refused"),
+    [(7, 26, 8, 6), (7, 101, 29, 27), (16, 13, 13, 11), (32, 7, 13, 10), (30, 33, 61, 59)],
+)
+def test_a_driving_video_of_just_sufficient_length_is_accepted(
+    rate: float, frames: int, needed: int, refused: int
+) -> None:
+    """One that ends within the clip's last interval, as 2 s at 30 fps for 33 frames at 16, holds its last frame."""
     fps = 25 if rate == 7 else 16
     still = np.repeat(PANNED.frames[:1], needed, 0)
     assert compile_motion(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
+    held = compile_motion(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
+    assert held.frames == frames and np.isfinite(held.flow()).all() and "its last frame is held" in held.notes[0]
     with pytest.raises(InputError, match="give a longer one"):
-        compile_motion(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
+        compile_motion(Transfer(SimpleNamespace(frames=still[:refused], fps=rate)), frames, 64, 64, fps=fps)
+
+
+@pytest.mark.parametrize(("fit", "expected"), [("crop", 2.0), ("stretch", 1.0)])
+def test_a_driving_video_of_another_shape_is_cropped_or_stretched(fit: str, expected: float) -> None:
+    """Twice as wide, with a pan of 2 px per frame: cropped it still pans 2 px, stretched 1 px."""
+    texture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (64, 160, 3), np.uint8), (0, 0), 2)
+    wide = np.stack([texture[:, 2 * f : 2 * f + 128] for f in range(5)])
+    flow = compile_motion(Transfer(wide, fit=fit), 5, 64, 64).flow()
+    assert abs(np.median(flow[:, 0, 16:48, 16:48])) == pytest.approx(expected, abs=0.15)
+    with pytest.raises(InputError, match="did you mean 'crop'"):
+        Transfer(wide, fit="cropp")
 
 
 @pytest.mark.parametrize("rate", [float("nan"), -1.0, float("inf"), "24?"])

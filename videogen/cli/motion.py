@@ -32,6 +32,10 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "--motion-from", type=Path, metavar="VIDEO", help="transfer the motion of this video, at its pace"
     )
     group.add_argument(
+        "--motion-fit", choices=("exact", "crop", "stretch"), default="exact",
+        help="a driving video of another aspect ratio: refuse it, crop it around its centre, or stretch it",
+    )  # fmt: skip
+    group.add_argument(
         "--motion",
         metavar="FILE.toml",
         help="a motion plan: [[layer]] kind = 'camera', 'drag', 'cut_drag', 'flow', ...",
@@ -62,7 +66,7 @@ def layers_from_flags(options: argparse.Namespace) -> list[Json] | None:
 
     layers = []
     if options.motion_from is not None:
-        layers += to_layers(Transfer(options.motion_from))
+        layers += to_layers(Transfer(options.motion_from, fit=options.motion_fit))
     if options.motion is not None:
         layers += to_layers(load_plan(options.motion))
     for text in options.drag or ():

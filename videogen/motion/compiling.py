@@ -10,6 +10,7 @@ one is an error.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,13 +38,14 @@ Reader = Callable[[str | os.PathLike[str]], Any]
 @dataclass(frozen=True)
 class Clip:
     """Length, size and rate of the clip that a plan is compiled for. fps: None where unknown; read_video: opens the
-    path of a driving video."""
+    path of a driving video; notes: what was done to fit a part to the clip."""
 
     frames: int
     height: int
     width: int
     fps: Fraction | None = None
     read_video: Reader | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @suggest_keywords
@@ -74,7 +76,7 @@ def compile_motion(
         if not np.isfinite(layer.to_screen).all() or not np.isfinite(np.linalg.inv(layer.to_screen)).all():
             raise InputError(f"{layer.name} moves beyond all bounds in this clip; give smaller moves")
     _check_layers(layers)
-    return MotionPlan(clip.frames, clip.height, clip.width, tuple(layers))
+    return MotionPlan(clip.frames, clip.height, clip.width, tuple(layers), tuple(clip.notes))
 
 
 def _add_part(layers: list[Layer], part: Motion, clip: Clip, name: str) -> list[Layer]:

@@ -112,7 +112,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], Path], Motion
     "camera": (tuple(field.name for field in fields(Camera)), lambda values, folder: Camera(**values)),
     "drag": (_MOVED, _build_drag),
     "cut_drag": (("sprites",), _build_cut_drag),
-    "transfer": (("video", *_REGIONS), _builder_from_file(Transfer, "video")),
+    "transfer": (("video", "fit", *_REGIONS), _builder_from_file(Transfer, "video")),
     "tracks": (("file", *_REGIONS), _builder_from_file(Tracks, "file")),
     "flow": (("file", *_REGIONS), _builder_from_file(Flow, "file")),
 }

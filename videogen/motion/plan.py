@@ -25,7 +25,8 @@ _OBJECT = 0.5  # least coverage at which a point belongs to a layer
 
 @dataclass(frozen=True, eq=False)
 class MotionPlan:
-    """layers: the background first, each on top of those before it. Built by `compile_motion`.
+    """layers: the background first, each on top of those before it; notes: what was done to fit a part to the clip.
+    Built by `compile_motion`.
 
     Noise warping accepts a plan directly: exactly, by `texture`, or by `flow`.
     """
@@ -34,6 +35,7 @@ class MotionPlan:
     height: int
     width: int
     layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
 
     def extend(self, frames: int) -> MotionPlan:
         """A plan of at least so many frames, in which nothing moves after the last one of this."""

@@ -40,12 +40,15 @@ def build_field(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.n
 
 def _field_from_video(part: Transfer, clip: Clip) -> Field:
     frames, fps, times_s = _open_video(part.video, clip)
-    _check_aspect("the driving video", frames.shape[1], frames.shape[2], clip)
+    if part.fit == "crop":
+        frames = _centre_crop(frames, clip)
+    if part.fit != "stretch":
+        _check_aspect("the driving video", frames.shape[1], frames.shape[2], clip, "; or fit='crop' or 'stretch'")
     places = _sampling_positions(len(frames), fps, times_s, clip)
     steps = np.diff(places)
     slow = bool((steps < 1).any())
     chosen = np.arange(math.ceil(places[-1]) + 1) if slow else np.floor(places + 0.5).astype(int)
-    pair = flow_both_ways(frames[chosen])
+    pair = flow_both_ways(frames[np.minimum(chosen, len(frames) - 1)])
     forward, backward, valid = pair.forward, pair.backward, pair.backward_valid
     if slow:  # frames of the clip lie between frames of the video
         weights = _step_weights(places)
@@ -63,23 +66,30 @@ def _field_from_video(part: Transfer, clip: Clip) -> Field:
 def _sampling_positions(count: int, fps: Fraction | float | None, times_s: np.ndarray | None, clip: Clip) -> np.ndarray:
     """Position of each frame of the clip among the `count` frames of a driving video: float64 [frames], from 0.
 
-    By time where both rates are known, otherwise one to one. InputError where the video is too short.
+    By time where both rates are known, otherwise one to one. Where the video ends within the clip's last interval, its
+    last frame is held, with a note. InputError where the video is shorter.
     """
+    step = 1.0
     rate = None if fps is None else exact_fps(fps)
     if rate is None or clip.fps is None:
         places = np.arange(clip.frames, dtype=np.float64)
         problem = f"the driving video has {count} frames, the clip {clip.frames}"
     else:
         places = np.array([float(i * rate / clip.fps) for i in range(clip.frames)])
+        step = max(1.0, float(rate / clip.fps))
         lengths = f"{count} frames at {float(rate):g} per second, the clip {clip.frames} at {float(clip.fps):g}"
         problem = f"the driving video has {lengths}, which needs {math.ceil(places[-1]) + 1} of them"
         if times_s is not None and count > 1:
             since = (times_s - times_s[0]) * float(rate)
             over = places[-1] > since[-1]
-            places = np.full_like(places, count) if over else np.interp(places, since, np.arange(count))
-    if math.ceil(places[-1] - 0.5) > count - 1:
+            places = np.full_like(places, np.inf) if over else np.interp(places, since, np.arange(count))
+    missing = places[-1] - (count - 1)
+    if missing > step + 1e-6:
         raise InputError(f"{problem}; give a longer one or render fewer frames")
-    return np.minimum(places, count - 1)
+    if missing <= 0.5:
+        return np.minimum(places, count - 1)
+    clip.notes.append(f"{problem}: its last frame is held")
+    return places
 
 
 def _step_weights(places: np.ndarray) -> np.ndarray:
@@ -166,11 +176,20 @@ def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     return tracks, visible, size
 
 
-def _check_aspect(source: str, height: float, width: float, clip: Clip) -> None:
+def _centre_crop(frames: np.ndarray, clip: Clip) -> np.ndarray:
+    """The largest part of frames [f, h, w, 3] around their centre that has the clip's aspect ratio."""
+    height, width = frames.shape[1:3]
+    rows = min(height, max(1, round(width * clip.height / clip.width)))
+    columns = min(width, max(1, round(height * clip.width / clip.height)))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return frames[:, top : top + rows, left : left + columns]
+
+
+def _check_aspect(source: str, height: float, width: float, clip: Clip, remedy: str = "") -> None:
     if abs(width * clip.height / (height * clip.width) - 1) > _ASPECT_TOLERANCE:
         raise InputError(
             f"{source} is {width:g}x{height:g} and the clip {clip.width}x{clip.height}: the aspect ratio differs; "
-            "crop it to the clip's aspect ratio first"
+            f"crop it to the clip's aspect ratio first{remedy}"
         )
 
 

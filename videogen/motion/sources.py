@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, unknown
 from videogen.core.keywords import suggest_keywords
 
 from .region import check_region
 from .spec import Motion
+
+#: how the frames of a driving video fill a clip of another aspect ratio; `exact`: they are refused
+FITS = ("exact", "crop", "stretch")
 
 
 @suggest_keywords
@@ -22,16 +25,20 @@ class Transfer(Motion):
     """Motion of a driving video, measured by optical flow.
 
     video: frames uint8 [frame, height, width, 3], an object with such `.frames`, or a path (then `compile_motion` needs
-    `read_video`). Its flow is scaled to the clip's size; the aspect ratio must agree within 2 %. The video is used from
-    its beginning, at its original pace where both it (`.fps`) and the clip have a rate, otherwise frame by frame; a
-    video that is too short is an error. region: only this region of the first frame moves, as an object over the layers
-    below; None: the entire frame.
+    `read_video`). Its flow is scaled to the clip's size; the aspect ratio must agree within 2 %, unless `fit` is `crop`
+    (the centre of its frames is used) or `stretch`. The video is used from its beginning, at its original pace where
+    both it (`.fps`) and the clip have a rate, otherwise frame by frame; where it ends within the clip's last interval,
+    its last frame is held, and a shorter video is an error. region: only this region of the first frame moves, as an
+    object over the layers below; None: the entire frame.
     """
 
     video: Any
     region: Any = None
+    fit: str = "exact"
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise unknown("fit of a driving video", str(self.fit), FITS)
         frames = getattr(self.video, "frames", self.video)
         if not isinstance(frames, str | os.PathLike | np.ndarray):
             raise InputError(f"video={type(self.video).__name__} must be frames, a clip or a path")

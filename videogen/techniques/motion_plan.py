@@ -51,6 +51,7 @@ class PlannedMotion:
     def to_manifest(self) -> dict[str, Any]:
         """The backend, its strength, the digests of the files and the objects, for the manifest."""
         values = {"backend": self.control.backend, "strength": self.strength, "files": self.files}
+        values |= {"notes": list(self.plan.notes)} if self.plan.notes else {}
         return values | ({"objects": [found.to_dict() for found in self.objects]} if self.objects else {})
 
     def fitted_to(self, first_frame: np.ndarray, *, placed: bool = False) -> PlannedMotion:
@@ -90,7 +91,7 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
     plan = compile_motion(
         motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=reader
     ).extend(request.generated_frames)
-    for note in reader.notes:
+    for note in (*reader.notes, *plan.notes):
         _log.warning("%s", note)
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
