@@ -11,6 +11,7 @@ import pytest
 from diffusers import WanPipeline
 
 from tests.docs.pages import GUIDES, PAGES, ROOT, code_blocks, name_of
+from videogen.cli import long_options, parser
 from videogen.cli.parser import build_parser
 
 SLOW = {"long_video": [pytest.mark.slow]}
@@ -51,6 +52,13 @@ def test_commands_parse(page: Path) -> None:
         program, *arguments = shlex.split(line, comments=True) or [""]
         if program == "videogen":
             assert parser.parse_args(arguments).command
+
+
+@pytest.mark.parametrize("text", [parser._MAIN_EXAMPLES, parser._RENDER_EXAMPLES, long_options._STORY_EXAMPLES])
+def test_examples_of_the_help_parse(text: str) -> None:
+    """A comment is what follows two or more spaces."""
+    lines = [re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.startswith("  videogen ")]
+    assert lines and all(build_parser("0", "").parse_args(shlex.split(line)[1:]).command for line in lines)
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
