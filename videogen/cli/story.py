@@ -77,9 +77,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_policies() -> None:
     for name, description in CHOICES.items():
-        print(f"{name:<18}{description}")
+        print(f"{name:<22}{description}")
     for name, row in ROWS.items():
-        print(f"{name:<18}{row.description}{f': {PRESETS[name].spec}' if name in PRESETS else ''}")
+        print(f"{name:<22}{row.description}")
+        if name in PRESETS:
+            print(f"{'':<22}{PRESETS[name].spec}")
     print(f"\nsettings, as in {suggested_policy()}:overlap=4,release=0.6")
     for name, description in SETTINGS.items():
         print(f"  {name:<20}{description}")
