@@ -51,8 +51,13 @@ class DiffusersSolver(Solver):
 
     @property
     def is_set(self) -> bool:
-        known = getattr(self._scheduler, "timesteps", None) is not None
-        return known and getattr(self._scheduler, "num_inference_steps", 1) is not None
+        timesteps, sigmas = (getattr(self._scheduler, name, None) for name in ("timesteps", "sigmas"))
+        if timesteps is None:
+            return False
+        # a flow scheduler that was never set has the training timesteps, without the final sigma
+        fresh_flow = self.kind == FLOW and sigmas is not None and len(sigmas) == len(timesteps)
+        has_steps = getattr(self._scheduler, "num_inference_steps", None if fresh_flow else 1)
+        return has_steps is not None
 
     @property
     def calls_per_step(self) -> int:

@@ -301,3 +301,13 @@ def test_a_model_of_which_only_feed_forward_parts_are_compiled_is_taken() -> Non
         with pytest.raises(InputError, match="attach first, then compile"):
             refused()
     assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_a_promise_on_a_flow_pipeline_that_was_never_run() -> None:
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    pipeline = SimpleNamespace(scheduler=scheduler, components={"transformer": WAN.build()}, guidance_scale=1.0)
+    with attach(pipeline, "max_error:0.1") as handle, torch.inference_mode():
+        scheduler.set_timesteps(12)
+        for step, timestep in enumerate(scheduler.timesteps):
+            pipeline.components["transformer"](**inputs_at(WAN, step % 5) | {"timestep": timestep.view(1)})
+        assert handle.report()["steps"] == 12
