@@ -115,6 +115,8 @@ def test_a_driving_video_of_just_sufficient_length_is_accepted(
     assert compile_motion(Transfer(SimpleNamespace(frames=still, fps=rate)), frames, 64, 64, fps=fps).frames == frames
     held = compile_motion(Transfer(SimpleNamespace(frames=still[:-1], fps=rate)), frames, 64, 64, fps=fps)
     assert held.frames == frames and np.isfinite(held.flow()).all() and "its last frame is held" in held.notes[0]
+    timed = SimpleNamespace(frames=still[:-1], fps=rate, times_s=np.arange(needed - 1) / rate)
+    assert compile_motion(Transfer(timed), frames, 64, 64, fps=fps).notes == held.notes, "as from a file"
     with pytest.raises(InputError, match="give a longer one"):
         compile_motion(Transfer(SimpleNamespace(frames=still[:refused], fps=rate)), frames, 64, 64, fps=fps)
 

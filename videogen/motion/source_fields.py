@@ -81,8 +81,7 @@ def _sampling_positions(count: int, fps: Fraction | float | None, times_s: np.nd
         problem = f"the driving video has {lengths}, which needs {math.ceil(places[-1]) + 1} of them"
         if times_s is not None and count > 1:
             since = (times_s - times_s[0]) * float(rate)
-            over = places[-1] > since[-1]
-            places = np.full_like(places, np.inf) if over else np.interp(places, since, np.arange(count))
+            places = np.interp(places, since, np.arange(count)) + np.maximum(places - since[-1], 0)
     missing = places[-1] - (count - 1)
     if missing > step + 1e-6:
         raise InputError(f"{problem}; give a longer one or render fewer frames")
