@@ -44,7 +44,8 @@ def test_a_spec_stands_for_settings(spec: str, settings: dict[str, Any] | None) 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        pytest.param("fast", "unknown propagation 'fast'; use one of off, max_error:E", id="no such rule"),
+        pytest.param("quick", "unknown propagation 'quick'; use one of off, max_error:E", id="no such rule"),
+        pytest.param("fast", "unknown propagation 'fast'; did you mean 'fastercache:N'", id="close to a name"),
         pytest.param("", "unknown propagation ''", id="nothing"),
         pytest.param("fd:2", "unknown propagation 'fd:2'", id="an argument to a rule that takes none"),
         pytest.param("off:1", "unknown propagation 'off:1'", id="an argument to off"),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from tools.bench.propagation import renders
 from tools.world import caption, sample_scene
 from videogen import Engine
-from videogen.core.branch import Branch
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.library import calibrate_magcache
-from videogen.sampling.step_plan import StepRow
-from videogen.sampling.technique import Technique
 from videogen.techniques.feature_cache import LibraryCacheTechnique
 
 
@@ -46,26 +44,19 @@ def rivals(model: str) -> Iterator[Rival]:
             yield Rival(spec, {"propagate": spec})
 
 
-class StepReporter(Technique):
-    """Reports each step to a handle of diffusers' caches, and leaves it attached."""
-
-    def __init__(self, handle: Any) -> None:
-        self.handle = handle
-
-    def around(self, row: StepRow, branch: Branch) -> AbstractContextManager[object]:
-        context: AbstractContextManager[object] = self.handle.at(
-            row.index, str(branch), timestep=row.timestep, sigma=row.sigma
-        )
-        return context
-
-
 def magcache_rivals(engine: Engine) -> Iterator[Rival]:
     """MagCache with ratios measured on this model, which its own table has no row for."""
     prompt = caption(sample_scene(6_000_000, pairs=0, cameras=0))
 
-    def run(handle: Any) -> None:
-        engine.generate(prompt, seed=1, steps=renders.STEPS, techniques=[StepReporter(handle)])
+    pipeline, defaults = engine.backbone.pipeline, engine.backbone.defaults
 
-    ratios = calibrate_magcache(engine.backbone.pipeline, run, steps=renders.STEPS)
+    def run(_: object) -> None:
+        pipeline(
+            prompt, num_frames=defaults.frames, width=defaults.width, height=defaults.height, output_type="latent",
+            guidance_scale=defaults.guidance_scale, num_inference_steps=renders.STEPS,
+            generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+
+    ratios = calibrate_magcache(pipeline, run, steps=renders.STEPS)
     technique = LibraryCacheTechnique(LibraryCache("magcache", 0.12), one_branch_per_call=True, mag_ratios=ratios)
     yield Rival("magcache:0.12", {"technique": technique})
