@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -206,3 +207,17 @@ def test_a_full_disk_is_a_media_error_and_leaves_nothing(tmp_path: Path, monkeyp
     with pytest.raises(MediaError, match="frame 0: No space left"):
         Video(clip(2)).save(tmp_path / "folder")
     assert not list(tmp_path.iterdir())
+
+
+def test_reading_leaves_no_frames_behind(tmp_path: Path) -> None:
+    """Without a garbage collection: each frame that stays holds its decoder's buffers and a converter's threads."""
+    frames = np.zeros((40, 32, 32, 3), np.uint8)
+    Video(frames, 16).save(tmp_path / "clip.mp4")
+    gc.collect()
+    gc.disable()
+    try:
+        Video.open(tmp_path / "clip.mp4")
+        left = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 2, "at most the key frames, whose side data was read"

@@ -18,7 +18,7 @@ from .excerpt import Excerpt
 from .file_notes import collect_notes
 from .metadata import read_manifest
 from .probe import MediaLimits, check_limits, describe, open_container
-from .pyav_reader import STRICT, to_arrays
+from .pyav_reader import STRICT, FrameConverter
 from .video import Video
 
 _DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -79,7 +79,7 @@ def _compare(path: Path, pts: int, image: np.ndarray) -> None:
         frame = next((frame for frame in container.decode(stream) if frame.pts is not None and frame.pts >= pts), None)
         if frame is None or frame.pts != pts:
             raise _disagreement(path, "its time stamps cannot be sought")
-        expected, _ = to_arrays(frame, has_alpha=False)
+        expected, _ = FrameConverter(has_alpha=False).convert(frame)
         if frame.interlaced_frame:
             raise _disagreement(path, "interlaced frames")
     if expected.shape != image.shape or np.abs(expected.astype(int) - image).mean() > _LARGEST_MEAN_DIFFERENCE:

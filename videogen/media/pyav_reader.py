@@ -20,7 +20,7 @@ from videogen.core.rates import exact_fps
 from .excerpt import Budget, Excerpt
 from .file_notes import collect_notes
 from .metadata import read_manifest
-from .orientation import UPRIGHT, from_display_matrix
+from .orientation import UPRIGHT, Orientation, from_display_matrix
 from .probe import MediaInfo, MediaLimits, check_limits, describe, open_container
 from .video import Video, visible_alpha
 
@@ -38,14 +38,14 @@ def read_pyav(path: Path, part: Excerpt, limits: MediaLimits) -> Video:
     with open_container(path, STRICT) as container:
         info = describe(container, path)
         check_limits(info, limits, path, part.count(info.fps))
-        packets = _Packets(container, path, info)
+        packets, converter = _Packets(container, path, info), FrameConverter(info.has_alpha)
         for index, frame in enumerate(packets.decode()):
             time = float(frame.time) if frame.time is not None else float(index / info.fps)
             if index < part.start:
                 continue
             if part.is_complete(times):
                 break
-            image, alpha = to_arrays(frame, info.has_alpha)
+            image, alpha = converter.convert(frame)
             budget.spend(image)
             images.append(image)
             if alpha is not None:
@@ -168,19 +168,32 @@ def _alpha_decoder(stream: Any) -> Any:
     return context
 
 
-def to_arrays(frame: Any, has_alpha: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB [h, w, 3] and alpha [h, w], upright as the file specifies."""
+class FrameConverter:
+    """Frames of one file as arrays, upright as the file specifies.
+
+    One converter for all of them: a frame that converts itself starts threads for that. Side data is read at key frames
+    alone, since a frame whose side data was read stays in memory until the next garbage collection.
+    """
+
+    def __init__(self, has_alpha: bool) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._has_alpha, self._reformatter = has_alpha, VideoReformatter()
+        self._orientation: Orientation | None = None
+
+    def convert(self, frame: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """RGB [h, w, 3] and alpha [h, w]; None where the file or the frame has no alpha."""
+        if self._orientation is None or frame.key_frame:
+            self._orientation = _read_orientation(frame)
+        has_alpha = self._has_alpha and "a" in frame.format.name
+        pixels = self._reformatter.reformat(frame, format="rgba" if has_alpha else "rgb24").to_ndarray()
+        pixels = self._orientation.apply(pixels)
+        image = np.ascontiguousarray(pixels[..., :3])
+        return image, np.ascontiguousarray(pixels[..., 3]) if has_alpha else None
+
+
+def _read_orientation(frame: Any) -> Orientation:
     from av.sidedata.sidedata import Type
 
-    alpha = None
-    if has_alpha and "a" in frame.format.name:
-        rgba = frame.to_ndarray(format="rgba")
-        image, alpha = rgba[..., :3], rgba[..., 3]
-    else:
-        image = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    orientation = UPRIGHT if matrix is None else from_display_matrix(bytes(matrix))
-    if orientation != UPRIGHT:
-        image = orientation.apply(image)
-        alpha = None if alpha is None else orientation.apply(alpha)
-    return np.ascontiguousarray(image), alpha
+    return UPRIGHT if matrix is None else from_display_matrix(bytes(matrix))
