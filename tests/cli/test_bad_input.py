@@ -91,6 +91,7 @@ MISTAKES = [
     ("attention's typo", ("x", "--attention", "widow"), "did you mean 'window'? use dense"),
     ("propagation's typo", ("x", "--propagate", "max_eror:0.02"), "did you mean 'max_error:E'? use one of"),
     ("a GPU", ("x", "--model", "{tiny}", "--device", "gpu"), "did you mean 'cuda'"),
+    ("a fit without a driving video", ("x", "--motion-fit", "crop"), "add --motion-from, or leave --motion-fit out"),
     ("a flag's typo", ("x", "--framse", "49"), "unknown option --framse; did you mean '--frames' N?"),
     ("a flag's typo before the prompt", ("--framse", "49", "x"), "did you mean '--frames' N?"),
     ("another program's flag", ("x", "--num-frames=49"), "unknown option --num-frames; did you mean '--frames' N?"),

@@ -32,8 +32,9 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "--motion-from", type=Path, metavar="VIDEO", help="transfer the motion of this video, at its pace"
     )
     group.add_argument(
-        "--motion-fit", choices=("exact", "crop", "stretch"), default="exact",
-        help="a driving video of another aspect ratio: refuse it, crop it around its centre, or stretch it",
+        "--motion-fit", choices=("exact", "crop", "stretch"),
+        help="a driving video of another aspect ratio: refuse it (exact, the default), crop it around its centre, or "
+        "stretch it",
     )  # fmt: skip
     group.add_argument(
         "--motion",
@@ -66,7 +67,12 @@ def layers_from_flags(options: argparse.Namespace) -> list[Json] | None:
 
     layers = []
     if options.motion_from is not None:
-        layers += to_layers(Transfer(options.motion_from, fit=options.motion_fit))
+        layers += to_layers(Transfer(options.motion_from, fit=options.motion_fit or "exact"))
+    elif options.motion_fit is not None:
+        raise InputError(
+            f"motion_fit={options.motion_fit!r} has no effect without a driving video; add --motion-from, or leave "
+            "--motion-fit out"
+        )
     if options.motion is not None:
         layers += to_layers(load_plan(options.motion))
     for text in options.drag or ():
