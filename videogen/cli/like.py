@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 from videogen.core.errors import InputError
+from videogen.core.files import digest
 from videogen.core.manifest import Manifest, collect_versions
 
 
-def check_repeatable(like: Manifest, digest: str, options: argparse.Namespace) -> None:
-    """InputError where the model's weights, or a file that the motion was read from, have changed since.
-
-    digest: the loaded model's.
-    """
-    stored = str(like.model.get("hash"))
-    if options.model is None and stored != digest:
-        raise InputError(
-            f"{like.model.get('name')} has other weights than when {options.like} was rendered ({stored[:8]} then, "
-            f"{digest[:8]} now), so its frames cannot be reproduced; to render with the present weights, name the "
-            "model with --model"
-        )
-    from videogen.core.files import digest as digest_file
-
-    for name, stored_file in like.measured.get("motion", {}).get("files", {}).items():
-        if digest_file(Path(name)) != stored_file:
+def check_motion_files(like: Manifest, name: Path) -> None:
+    """InputError where a file that the motion was read from has changed since. name: the video to repeat."""
+    for path, stored in like.measured.get("motion", {}).get("files", {}).items():
+        if digest(Path(path)) != stored:
             raise InputError(
-                f"{name} has changed since {options.like} was rendered, so its frames cannot be reproduced; "
-                "restore the file"
+                f"{path} has changed since {name} was rendered, so its frames cannot be reproduced; restore the file"
             )
 
 
@@ -45,6 +32,12 @@ def difference_notes(like: Manifest, name: Path) -> Iterator[str]:
     if "batch" in like.measured:
         size = like.measured["batch"].get("size")
         yield f"{name} was rendered in a batch of {size}: alone, values may differ by 1 of 255"
+    techniques = like.measured.get("techniques")
+    if techniques:
+        yield (
+            f"{name} was rendered with techniques of its author ({', '.join(map(str, techniques))}), which --like does "
+            "not repeat: the frames differ; render it from Python with techniques=[...]"
+        )
     segments = like.measured.get("long", {}).get("segments", ())
     redone = [str(index) for index, segment in enumerate(segments) if segment.get("redone")]
     if redone:

@@ -141,6 +141,11 @@ def _add_content(render: argparse.ArgumentParser) -> None:
         "--like", type=Path, metavar="FILE", help="repeat the render of this video: the same frames, bit for bit"
     )
     content.add_argument(
+        "--allow-model", action="store_true",
+        help="with --like: load the model that the file names, also from the hub (without it: embedded models and "
+        "unchanged folders)",
+    )  # fmt: skip
+    content.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`"
     )
     content.add_argument("--preset", metavar="NAME", help=f"a named set of settings: {', '.join(presets())}")

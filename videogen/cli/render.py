@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videogen.backbones.recorded import check_allowed, check_recorded_weights
 from videogen.core.errors import InputError, VideogenError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
+from videogen.core.manifest import Manifest
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 
 from . import long_video
 from .jobs import read_resumed
-from .like import check_repeatable, difference_notes
+from .like import check_motion_files, difference_notes
 from .motion import check_motion, write_preview
 from .progress import Bar
 from .saving import save_clip, side_file
@@ -60,11 +62,14 @@ def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     try:
         bar.stage("load")
+        if settings.like is not None:
+            _check_repeatable(settings, settings.like, options.like)
+            notes += difference_notes(settings.like, options.like)
         _check_before_weights(settings.request, output, options)
         engine = load_engine(settings.request, verbose=options.verbose)
-        if settings.like is not None:
-            check_repeatable(settings.like, engine.backbone.digest, options)
-            notes += difference_notes(settings.like, options.like)
+        if settings.like is not None and settings.model_from_like:
+            recorded = settings.like.model.get("hash")  # again: one of the hub is known only now
+            check_recorded_weights(settings.request.model, recorded, str(options.like), engine.backbone.digest)
         loaded = time.perf_counter()
         written = _render(engine, replace(settings.request, model=engine.backbone.name), output, options, bar)
         if options.report is not None:
@@ -127,6 +132,8 @@ def _check_before_loading(settings: RenderSettings, options: argparse.Namespace)
     request, output = settings.request, settings.output
     path = check_output(check_target(output.path, fps=request.fps, quality=output.quality), output.overwrite)
     check_solver(request.solver)
+    if settings.model_from_like:
+        check_allowed(request.model, str(options.like), allow_model=options.allow_model)
     locate(request.model or "embedded")
     if options.preview is not None:
         _check_side_file("preview", options.preview, (".png", ".jpg"), output.overwrite)
@@ -142,9 +149,7 @@ def _check_before_weights(request: RenderRequest, output: OutputSettings, option
     from videogen.backbones.registry import load_outline
     from videogen.techniques.build import check_techniques
 
-    # the model that another video names is not fetched without being asked for
-    online = options.like is None or options.model is not None
-    outline = load_outline(request.model or "embedded", online=online)
+    outline = load_outline(request.model or "embedded", online=True)
     adopt_third_parties(options.verbose)
     if outline is None:
         return
@@ -157,6 +162,13 @@ def _check_before_weights(request: RenderRequest, output: OutputSettings, option
         raise
     except Exception as error:  # a library that needs weights: the run itself then says what does not fit
         logging.getLogger("videogen").info("techniques were not checked before loading: %s", error)
+
+
+def _check_repeatable(settings: RenderSettings, like: Manifest, name: Path) -> None:
+    """InputError where the weights or a file of the motion are not those of the video to repeat: nothing is loaded."""
+    if settings.model_from_like:
+        check_recorded_weights(settings.request.model, like.model.get("hash"), str(name))
+    check_motion_files(like, name)
 
 
 def _check_side_file(name: str, path: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:

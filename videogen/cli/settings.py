@@ -37,17 +37,21 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """like: the manifest of the video to repeat; preview_only: there is no prompt, only a motion to preview."""
+    """like: the manifest of the video to repeat; model_from_like: whether the model is the one that it names;
+    preview_only: there is no prompt, only a motion to preview."""
 
     request: RenderRequest
     output: OutputSettings
     like: Manifest | None = None
+    model_from_like: bool = False
     preview_only: bool = False
 
 
 def gather_settings(options: argparse.Namespace) -> RenderSettings:
     """The settings of `videogen render`. InputError for keys and values that are not valid."""
     like = None if options.like is None else read_manifest_of(options.like)
+    if options.allow_model and like is None:
+        raise InputError("--allow-model has no effect without --like; leave it out")
     layers = [
         {} if options.preset is None else load_preset(options.preset),
         {} if options.config is None else _read_config(options.config),
@@ -71,7 +75,8 @@ def gather_settings(options: argparse.Namespace) -> RenderSettings:
     if str(path) == "-":
         raise InputError("output='-': a video is written to a file, not to stdout; name it, such as out.mp4")
     settings = OutputSettings(Path(path), bool(output.get("overwrite")), output.get("quality"))
-    return RenderSettings(request, settings, like, preview_only)
+    model_from_like = like is not None and not any("model" in layer for layer in layers)
+    return RenderSettings(request, settings, like, model_from_like, preview_only)
 
 
 def _check_preview_only(output: Json, options: argparse.Namespace) -> None:

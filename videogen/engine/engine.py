@@ -15,10 +15,12 @@ import torch
 from videogen.backbones.base import Backbone
 from videogen.backbones.in_memory import wrap_pipeline
 from videogen.backbones.preview import LatentPreview
+from videogen.backbones.recorded import check_allowed, check_recorded_weights
 from videogen.backbones.registry import load
 from videogen.core.checks import check_count
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.keywords import suggest_keywords
+from videogen.core.manifest import Manifest
 from videogen.core.notebook import build_html
 from videogen.core.turns import turns_of
 from videogen.longvideo.policy_trial import choose_policy
@@ -26,6 +28,7 @@ from videogen.longvideo.redo import redo, restore
 from videogen.longvideo.render import LongVideo, build_manifest, render_long
 from videogen.longvideo.run import LongRun
 from videogen.longvideo.space import check_memory
+from videogen.media.metadata import read_manifest
 from videogen.media.video import Video
 from videogen.request.request import RenderRequest
 from videogen.request.resolve import resolved_for
@@ -103,6 +106,40 @@ class Engine:
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
             return cls(load(fspath(name_or_path), dtype=_name(dtype), device=_name(device), offload=offload))
+
+    @classmethod
+    @suggest_keywords
+    def load_like(
+        cls,
+        video: str | PathLike[str],
+        *,
+        allow_model: bool = False,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        offload: str | None = None,
+    ) -> Engine:
+        """The model that rendered a video file, as the file's manifest names it, if its weights have not changed since.
+
+        allow_model: whether it may come from the hub; without it only embedded models and folders are loaded. The other
+        options are those of `load`; None: as the manifest records them. Raises as `load`; InputError also for a file
+        without a manifest, a model that is not allowed, and other weights, which are hashed before they are loaded.
+        """
+        values = read_manifest(fspath(video))
+        if values is None:
+            raise InputError(f"video={fspath(video)!r} has no videogen manifest; give a file that videogen wrote")
+        manifest = Manifest.from_dict(values)
+        request = RenderRequest.from_dict(manifest.request)
+        where, recorded = fspath(video), manifest.model.get("hash")
+        check_allowed(request.model, where, allow_model=allow_model)
+        check_recorded_weights(request.model, recorded, where)
+        engine = cls.load(
+            request.model or "embedded",
+            dtype=dtype or request.dtype,
+            device=device or request.device,
+            offload=offload or request.offload,
+        )
+        check_recorded_weights(request.model, recorded, where, engine.backbone.digest)
+        return engine
 
     @classmethod
     def from_pipeline(cls, pipeline: Any) -> Engine:
