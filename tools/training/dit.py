@@ -294,7 +294,7 @@ class VideoDit:
         training = {"warped_noise": True, "motion_backend_global": "dual_clock"} if self.follows_noise else {}
         training |= {"clean_prefix": True} if self.mixture.continued else {}
         training |= {"dual_clock": [0.85, 0.45], "dual_clock_global": [0.85, 0.03]}
-        return {"defaults": clip, "training": training}
+        return {"defaults": clip, "training": training | {"prompt_grammar": "moving_shapes"}}
 
 
 def moving_scene(seed: int) -> Scene:

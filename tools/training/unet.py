@@ -35,7 +35,7 @@ MAX_PREFIX = 8  # frames of the longest clean prefix
 BLUR = 30  # highest timestep of the noise in a clean prefix: frames that the model rendered differ from the world's
 SPREAD = 8  # world frames by which a clip may start early or late
 DEFAULTS = {"frames": FRAMES, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 7.0}
-TRAINING = {"dual_clock": [0.6, 0.2], "dual_clock_global": [0.6, 0.005]}
+TRAINING = {"dual_clock": [0.6, 0.2], "dual_clock_global": [0.6, 0.005], "prompt_grammar": "moving_shapes"}
 
 
 def build(channels: int) -> UNetMotionModel:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from .conditioning import Conditioning, PromptReading
 from .defaults import Capabilities, Defaults, Training
 from .geometry import ClipLimits, LatentGeometry
 from .guided import GuidedClip
+from .prompt_grammar import GRAMMARS
 from .streaming import StreamDecoder
 
 
@@ -163,7 +163,8 @@ class Backbone(ABC):
         return int(self.pipeline.tokenizer.model_max_length)
 
     def read_prompt(self, prompt: str) -> PromptReading:
-        """How much of a prompt the model reads, and which words it does not know."""
+        """How much of a prompt the model reads, in which form, and which words it does not know."""
+        given, prompt = prompt, self.normalise_prompt(prompt)
         tokenizer = self.pipeline.tokenizer
         fast = bool(getattr(tokenizer, "is_fast", False))
         read = tokenizer(prompt, truncation=False, return_offsets_mapping=fast, verbose=False)
@@ -171,12 +172,24 @@ class Backbone(ABC):
         if fast and tokenizer.unk_token_id is not None:
             spans = zip(read["input_ids"], read["offset_mapping"], strict=True)
             unknown = {prompt[a:b]: None for token, (a, b) in spans if token == tokenizer.unk_token_id and b > a}
-        return PromptReading(len(read["input_ids"]), self.text_limit, tuple(unknown))
+        return PromptReading(
+            len(read["input_ids"]), self.text_limit, tuple(unknown), None if prompt == given else prompt
+        )
 
     def measure_negative_prompt(self, negative_prompt: str) -> dict[str, Any]:
         """`negative_prompt` for a manifest's measurements, where a part of it has no effect; otherwise nothing."""
         reading = self.read_prompt(negative_prompt)
-        return {"negative_prompt": asdict(reading)} if reading.notes() else {}
+        return {"negative_prompt": reading.to_dict()} if reading.notes() else {}
+
+    def normalise_prompt(self, prompt: str) -> str:
+        """The prompt in the form of the captions that the model was trained with (`Training.prompt_grammar`)."""
+        grammar = GRAMMARS.get(self.training.prompt_grammar)
+        return prompt if grammar is None else grammar(prompt)
+
+    def condition(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+        """`encode_prompt` of prompts as a user writes them, each normalised."""
+        rewrite = self.normalise_prompt
+        return self.encode_prompt([*map(rewrite, prompts)], None if negatives is None else [*map(rewrite, negatives)])
 
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:

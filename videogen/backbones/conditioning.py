@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -46,15 +46,25 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class PromptReading:
-    """What a model reads of a prompt: its tokens, how many of them it reads (limit), and the words it does not know."""
+    """What a model reads of a prompt: its tokens, how many of them it reads (limit), and the words it does not know.
+
+    normalised: the prompt in the form of the model's training captions, which is what it reads; None: as it was given.
+    """
 
     tokens: int
     limit: int
     unknown: tuple[str, ...] = ()
+    normalised: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for manifests; `normalised` only where the prompt was rewritten."""
+        return {name: value for name, value in asdict(self).items() if name != "normalised" or value is not None}
 
     def notes(self, *, negative: bool = False) -> list[str]:
         """Warnings for the user; negative: about the negative prompt."""
         name, notes = "negative prompt" if negative else "prompt", []
+        if self.normalised is not None:
+            notes.append(f"the {name} is read as {self.normalised!r}, the form of the model's training captions")
         if self.tokens > self.limit:
             notes.append(
                 f"the {name} is {self.tokens} tokens long and the model reads the first {self.limit}; the rest has no "

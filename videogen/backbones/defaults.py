@@ -17,6 +17,8 @@ from videogen.core.errors import CheckpointError
 from videogen.core.stored_keys import DEFAULTS_KEYS, with_current_keys
 from videogen.motion.control import BACKENDS
 
+from .prompt_grammar import GRAMMARS
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -53,7 +55,8 @@ class Training:
     enforces a motion, as fractions of the training timesteps; dual_clock_global: the same for global motion, such as a
     camera's (None: no different); motion_backend_global: the preferred backend for global motion ("": the same as for
     any other motion); single_pass_frames: the most frames that it was measured to generate in one pass without worse
-    colours or shapes than in a clip of native length (0: not measured).
+    colours or shapes than in a clip of native length (0: not measured); prompt_grammar: the form of its captions, into
+    which prompts are rewritten, a name of `prompt_grammar.GRAMMARS` ("": prompts are read as they are given).
     """
 
     warped_noise: bool = False
@@ -62,6 +65,7 @@ class Training:
     dual_clock_global: tuple[float, float] | None = None
     motion_backend_global: str = ""
     single_pass_frames: int = 0
+    prompt_grammar: str = ""
 
     def motion_backend(self, *, is_global: bool) -> str:
         """The backend for a single clip's motion: warped_noise if the model was trained for it, else dual_clock."""
@@ -134,4 +138,5 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "dual_clock": _is_levels,
     "dual_clock_global": _is_levels,
     "motion_backend_global": lambda value: value in BACKENDS,
+    "prompt_grammar": lambda value: isinstance(value, str) and value in GRAMMARS,
 }

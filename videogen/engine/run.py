@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ class Run:
         request = self.requests[index]
         frames = frames[: request.frames]
         reading = self.backbone.read_prompt(request.prompt)
-        read = {"prompt": asdict(reading)} | self.backbone.measure_negative_prompt(request.negative_prompt)
+        read = {"prompt": reading.to_dict()} | self.backbone.measure_negative_prompt(request.negative_prompt)
         for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):
             _log.warning("%s", note)
         motion = self.motions[index] if self.motions else self.motion
@@ -126,7 +126,7 @@ class Run:
 
     def _encode_text(self) -> Conditioning:
         negatives = [request.negative_prompt for request in self.requests] if self.first.guided else None
-        text = self.backbone.encode_prompt([request.prompt for request in self.requests], negatives)
+        text = self.backbone.condition([request.prompt for request in self.requests], negatives)
         for embedding in (text.positive, text.negative):
             if embedding is not None:
                 check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)

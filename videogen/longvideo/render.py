@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,7 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
         measured={
             "long": run.measured,
             **with_effects(summarize_techniques(run.request, run.rows)),
-            "prompts": [asdict(reading) for reading in readings],
+            "prompts": [reading.to_dict() for reading in readings],
             **run.backbone.measure_negative_prompt(run.request.negative_prompt),
         },
         output=output,

@@ -54,7 +54,7 @@ class SegmentPrompts:
 
     def _encode(self, prompt: int) -> Conditioning:
         negatives = None if self._negative is None else [self._negative]
-        return self._backbone.encode_prompt([self._timeline.prompts[prompt]], negatives)
+        return self._backbone.condition([self._timeline.prompts[prompt]], negatives)
 
 
 def _rank_prompts(weights: np.ndarray) -> list[int]:
