@@ -216,10 +216,9 @@ def _forms(phrases: Sequence[str]) -> dict[_Words, tuple[str, bool]]:
         verb, *rest = (word for word in phrase.split() if word not in _ARTICLES)
         plural, participle = _VERBS[verb]
         participles = (participle, "travelling") if verb == "travels" else (participle,)
-        forms[(verb, *rest)] = phrase, False
-        forms[(plural, *rest)] = phrase, True
+        forms |= {(verb, *rest): (phrase, False), (plural, *rest): (phrase, True)}
         for form, (auxiliary, several) in product(participles, (((), False), (("is",), False), (("are",), True))):
-            forms[(*auxiliary, form, *rest)] = phrase, several
+            forms |= {(*auxiliary, form, *rest): (phrase, several)}
         if rest in (["left"], ["right"]) and verb in ("moves", "goes", "pans"):
             forms |= {(*words[:-1], "to", words[-1]): form for words, form in list(forms.items()) if form[0] == phrase}
     return forms
