@@ -31,7 +31,11 @@ def test_the_options_of_generate_are_those_of_a_request() -> None:
         pytest.param({"stpes": 9}, "did you mean 'steps'?", id="transposed letters"),
         pytest.param({"prompts": "x"}, "unknown option 'prompts'", id="not an option"),
         pytest.param({"size": (32, 32), "width": 32}, "both set the frame size", id="two widths"),
-        pytest.param({"seed": [1, 2]}, r"seed=\[1, 2\] gives 2 seeds for 1 prompts", id="more seeds than prompts"),
+        pytest.param(
+            {"seed": [1, 2]},
+            r"seed=\[1, 2\] has 2 values, and the number of prompts is 1",
+            id="more seeds than prompts",
+        ),
         pytest.param({"seed": "x"}, "seed='x' must be int", id="a text for a seed"),
         pytest.param({"seed": ["x"]}, "seed='x' must be int", id="a text among seeds"),
         pytest.param({"size": 32}, r"size=32 must be \(width, height\)", id="one side"),

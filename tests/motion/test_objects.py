@@ -120,3 +120,8 @@ def test_the_nearest_object_is_searched_for(ground: str, enlarged: int) -> None:
     assert found is not None and overlap(found, large > 0) > 0.85
     if ground != "stripes":  # of which each is an object
         assert search_object(GROUNDS[ground], np.array([20.0, 40.0])) is None
+
+
+def test_a_region_that_covers_the_image_has_no_outline() -> None:
+    frame, _ = draw(next(iter(GROUNDS)), "ball", START, 14)
+    assert find_object(frame, np.ones(frame.shape[:2])) is None

@@ -60,6 +60,6 @@ class ClipLimits:
                 raise InputError(f"{side}={value} is beyond the positions of {name!r}; use at most {most}")
         if self.frames is not None and frames > self.frames:
             raise InputError(
-                f"{frames} frames at once are beyond the positions of {name!r}; use a window, or frames with "
-                f"continuity='off', of at most {self.frames}"
+                f"{frames} frames at once are beyond the positions of {name!r}; a clip, or a window of a "
+                f"longer video, has at most {self.frames}"
             )

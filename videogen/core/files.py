@@ -158,6 +158,7 @@ def _replace(partial: Path, final: Path, holder: Path) -> Path:
 
 def _claim(partial: Path, final: Path) -> Path:
     """Rename without overwriting: to `final`, or to the next free name where another process was faster."""
+    wanted = final
     while True:
         try:
             if partial.is_dir():
@@ -168,10 +169,10 @@ def _claim(partial: Path, final: Path) -> Path:
                 os.link(partial, final)  # fails where the name is taken, atomically between processes
             return final
         except FileExistsError:
-            final = _free_name(final)
+            final = _free_name(wanted)
         except OSError:  # a file system without hard links
             if os.path.lexists(final):
-                final = _free_name(final)
+                final = _free_name(wanted)
                 continue
             os.replace(partial, final)
             return final

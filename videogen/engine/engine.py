@@ -304,6 +304,7 @@ class Engine:
         output: the video's file, whose job was retained; segment: from 0; attempt: which version, 0 for the one that
         was rendered first. Raises as `redo`; InputError where that version is not stored.
         """
+        check_progress(progress)
         try:
             return restore(self.backbone, output, segment, attempt=attempt, progress=progress)
         finally:

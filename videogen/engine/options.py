@@ -98,7 +98,10 @@ def _separate_seeds(seed: Any, count: int) -> list[Any] | None:
     if not isinstance(seeds, list | tuple):
         return None
     if len(seeds) != count:
-        raise InputError(f"seed={seeds!r} gives {len(seeds)} seeds for {count} prompts; give one, or one per prompt")
+        raise InputError(
+            f"seed={seeds!r} has {len(seeds)} values, and the number of prompts is {count}; "
+            "give one seed, or one per prompt"
+        )
     return list(seeds)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from videogen.backbones.geometry import LatentGeometry
 
 _LATENT_BYTES = 4  # fp32
+_COPIES = 2  # of the frames in memory: those of the segments, and all of them joined
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -36,7 +37,7 @@ def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str |
 
 def check_memory(request: ResolvedRequest) -> None:
     """InputError where the frames of a video that is returned at once do not fit this machine's memory."""
-    needed, present = request.frames * request.height * request.width * 3, _memory_bytes()
+    needed, present = request.frames * request.height * request.width * 3 * _COPIES, _memory_bytes()
     if present is not None and needed > present:
         streams = "render a long video into a file" if request.is_long else "leave out continuity='off'"
         raise InputError(

@@ -74,6 +74,8 @@ def find_object(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
     labels[away < reach] = cv2.GC_PR_BGD
     labels[region[top:bottom, left:right] > 0.5] = cv2.GC_PR_FGD
     labels[core] = cv2.GC_FGD
+    if not np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():  # a region that covers the image has no surroundings
+        return None
     cropped = np.ascontiguousarray(image[top:bottom, left:right])
     cv2.setRNGSeed(0)  # of the clustering by colour
     models = np.zeros((1, 65)), np.zeros((1, 65))
