@@ -36,6 +36,7 @@ from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import memory_errors
 from videogen.sampling.progress import ProgressCallback, check_progress
 from videogen.sampling.technique import Technique
+from videogen.sampling.technique_checks import check_techniques_given, name_of
 from videogen.techniques.build import build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
@@ -212,18 +213,21 @@ class Engine:
     ) -> list[Video]:
         check_progress(progress)
         check_count("preview_every", preview_every, 0)
+        given = check_techniques_given(techniques)
         resolved = [resolved_for(request, self.backbone) for request in requests]
         for single in resolved:
             check_memory(single)
         if resolved[0].is_long:
-            return [self._render_in_memory(request, techniques, progress) for request in resolved]
+            return [self._render_in_memory(request, given, progress) for request in resolved]
         motion = plan_motion(resolved[0], self.backbone)
         run = Run(self.backbone, resolved, progress, motion)
-        techniques = [*techniques, *build_techniques(run.first)]
+        techniques = [*given, *build_techniques(run.first)]
         try:
             if motion is not None and not motion.warps() and motion.strength:
                 techniques.insert(0, self._dual_clock(run, motion))
             latents, measured = run.sample(techniques, self._previews(preview_every))
+            if given:
+                measured["techniques"] = [name_of(technique) for technique in given]
             with run.stage("decode"):
                 frames = run.decode(latents)
         finally:

@@ -22,6 +22,7 @@ from videogen.schedulers.windows import Windows
 from .loop import LoopState, denoise
 from .step_plan import StepRow, make_plan
 from .technique import Technique
+from .technique_checks import add_report, check_sections
 
 #: (state, steps in all, steps skipped at the start), before the first step and after each
 OnStep = Callable[[LoopState, int, int], None]
@@ -71,6 +72,7 @@ def sample(
     on_step: OnStep,
 ) -> tuple[torch.Tensor, list[StepRow], dict[str, Any]]:
     """(final latents, the plan as it ran, what was measured). The clip stays open, for decoding."""
+    check_sections(techniques)
     plan = make_plan(backbone, state.solver, request)
     state = replace(state, techniques=tuple(techniques))
     measured: dict[str, Any] = {}
@@ -94,4 +96,4 @@ def sample(
 
 
 def _end(technique: Technique, measured: dict[str, Any]) -> None:
-    measured.update(technique.end())
+    add_report(measured, technique, technique.end())
