@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from videogen import RenderRequest
+from videogen.backbones.registry import load_outline
+from videogen.configs import load_preset
 from videogen.media.metadata import read_manifest
+from videogen.propagation import StepCaching
 from videogen.techniques.effects import measured_no_effect
 
 SMALL = ("--size", "32x32", "--steps", "4")
@@ -74,6 +78,19 @@ def test_targets_and_results_are_in_one_place_for_any_length(run: Run, tiny: Pat
 )
 def test_what_did_nothing(report: dict[str, Any], expected: dict[str, str]) -> None:
     assert measured_no_effect(report) == expected
+
+
+@pytest.mark.parametrize("model", ["embedded", "embedded-unet"])
+@pytest.mark.parametrize(("preset", "most"), [("draft", 0.5), ("balanced", 0.5), ("fast", 0.6)])
+def test_presets_evaluate_fewer_steps_than_the_defaults(preset: str, most: float, model: str) -> None:
+    """Attention and error budgets save nothing in the embedded models' clips."""
+    outline = load_outline(model)
+    plain = RenderRequest("a red ball").resolve(outline)
+    resolved = RenderRequest("a red ball", **load_preset(preset)).resolve(outline)
+    caching = resolved.propagation
+    keys = caching.keys if isinstance(caching, StepCaching) else None
+    evaluations = resolved.steps if keys is None else -(-resolved.steps // int(str(keys).removeprefix("every:")))
+    assert evaluations <= most * plain.steps
 
 
 def test_the_balanced_preset_helps_at_default_steps(run: Run, tiny: Path) -> None:

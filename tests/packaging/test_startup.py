@@ -1,5 +1,6 @@
-"""`import videogen` and the help import little: no heavy package, and few modules. Counted, since seconds depend on the
-machine: on an idle one the package takes under 0.3 s and the help under 0.5 s."""
+"""`import videogen` and the help import little: no heavy package, and few modules; a render names its phase before it
+imports more. Counted, since seconds depend on the machine: on an idle one the package takes under 0.3 s and the help
+under 0.5 s."""
 
 from __future__ import annotations
 
@@ -36,3 +37,27 @@ def test_startup_imports_little(program: str, limit: int) -> None:
     before, after = imported
     assert not after & HEAVY - before
     assert len(after - before) <= limit, sorted(after - before)
+
+
+@pytest.mark.parametrize(
+    ("point", "text"),
+    [
+        pytest.param("_check_before_loading", "checking the inputs", id="before any input is read"),
+        pytest.param("_check_before_weights", "loading the model", id="before torch is imported"),
+    ],
+)
+def test_the_progress_bar_names_the_phase_before_heavy_imports(point: str, text: str, tmp_path: Path) -> None:
+    program = f"""
+import json, sys
+from videogen.cli import main, render
+def stop(*_):
+    print(json.dumps(sorted(sys.modules)))
+    sys.exit()
+sys.stderr.isatty = lambda: True
+render.{point} = stop
+main.main(["render", "a red ball", "-o", {str(tmp_path / "a.mp4")!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and text in done.stderr
+    assert done.stderr.strip().startswith("checking the inputs"), "from the first character on"
+    assert not set(json.loads(done.stdout)) & (HEAVY - {"tqdm", "numpy"})

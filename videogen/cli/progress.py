@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 _STAGES = {
-    "load": "loading the model", "encode": "encoding the prompt", "denoise": "denoising", "decode": "decoding",
-    "save": "saving", "resume": "decoding segments that are done", "trial": "trying policies",
+    "check": "checking the inputs", "load": "loading the model", "encode": "encoding the prompt",
+    "denoise": "denoising", "decode": "decoding", "save": "saving",
+    "resume": "decoding segments that are done", "trial": "trying policies",
 }  # fmt: skip
 
 
@@ -58,15 +59,21 @@ class Bar:
                 self._preview = None
         if not self._visible:
             return
+        text = _STAGES.get(progress.stage, progress.stage)
         if self._bar is None:
             from tqdm import tqdm
 
             size = get_terminal_size((100, 24))
             layout = "{desc:<20} {bar:28} {n_fmt:>3}/{total_fmt} {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(
-                file=sys.stderr, total=1, bar_format=layout, leave=False, ncols=size.columns, nrows=size.lines
+                desc=text,
+                file=sys.stderr,
+                total=progress.steps,
+                bar_format=layout,
+                leave=False,
+                ncols=size.columns,
+                nrows=size.lines,
             )
-        text = _STAGES.get(progress.stage, progress.stage)
         if self._bar.desc.strip(": ") != text or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
             self._bar.set_description_str(text, refresh=False)

@@ -52,15 +52,16 @@ def run(options: argparse.Namespace) -> int:
         write_preview(settings.request, options.motion_preview, settings.output.overwrite)
         print(json.dumps({"motion_preview": str(options.motion_preview)}) if options.json else options.motion_preview)
         return 0
-    output = _check_before_loading(settings, options)
     notes: list[str] = []
-    if options.motion_preview is not None:
-        with side_file("motion preview", options.motion_preview, notes, raising=(InputError,)):
-            write_preview(settings.request, options.motion_preview, output.overwrite)
     bar = Bar(visible=not (options.quiet or options.json), preview=options.preview, notes=notes)
     bar.speaks = not (options.quiet or options.json)
-    started = time.perf_counter()
     try:
+        bar.stage("check")  # a driving video may take a while to read
+        output = _check_before_loading(settings, options)
+        if options.motion_preview is not None:
+            with side_file("motion preview", options.motion_preview, notes, raising=(InputError,)):
+                write_preview(settings.request, options.motion_preview, output.overwrite)
+        started = time.perf_counter()
         bar.stage("load")
         if settings.like is not None:
             _check_repeatable(settings, settings.like, options.like)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -39,6 +40,7 @@ from videogen.sampling.technique import Technique
 from videogen.sampling.technique_checks import check_techniques_given, name_of
 from videogen.techniques.build import build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
+from videogen.techniques.effects import effect_notes, expected_no_effect
 from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
 
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+_log = logging.getLogger("videogen")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _loading = threading.RLock()  # the libraries patch torch while they load a model
@@ -217,6 +220,7 @@ class Engine:
         resolved = [resolved_for(request, self.backbone) for request in requests]
         for single in resolved:
             check_memory(single)
+        self._log_effects(resolved[0])
         if resolved[0].is_long:
             return [self._render_in_memory(request, given, progress) for request in resolved]
         motion = plan_motion(resolved[0], self.backbone)
@@ -260,6 +264,7 @@ class Engine:
             resolved = resolved_for(request, self.backbone, segmented=True)
             if not resolved.is_long:
                 raise InputError("continuity='off' is a single clip, for render(); leave it out, or name a policy")
+            self._log_effects(resolved)
             return render_long(
                 self.backbone,
                 resolved,
@@ -344,6 +349,11 @@ class Engine:
         with run.stage("reference"):
             run.motions = [motion.fitted_to(frame, placed=draft_motion is not None) for frame in first_frames]
             return DualClockTechnique(run.motions, first_frames, self.backbone)
+
+    def _log_effects(self, request: ResolvedRequest) -> None:
+        """Say before the run which techniques will have no effect on it."""
+        for note in effect_notes(expected_no_effect(request, self.backbone)):
+            _log.warning("%s", note)
 
     def _previews(self, every: int) -> Previews | None:
         if not every:

@@ -59,7 +59,8 @@ _OWN: dict[str, Rule] = {
     "fd-dpm": Rule("fd-dpm", "Faster Diffusion's list for 20 steps", _list_rule("fd-dpm")),
     "every": Rule(
         "every:N",
-        "evaluates every N-th step, for 50 steps rather than 20",
+        "evaluates every N-th step: N=2 is 1.5 to 2 times as fast, and nearer to the plain result at 50 steps (43 dB "
+        "or more) than at 20 (31 dB or more)",
         lambda s, a: {"keys": f"every:{parse_interval(s, a)}"},
     ),
     "deepcache": Rule("deepcache:N", "DeepCache in a UNet, full at every N-th step", _deepcache),
