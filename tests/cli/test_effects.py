@@ -85,6 +85,7 @@ def test_what_did_nothing(report: dict[str, Any], expected: dict[str, str]) -> N
 def test_presets_evaluate_fewer_steps_than_the_defaults(preset: str, most: float, model: str) -> None:
     """Attention and error budgets save nothing in the embedded models' clips."""
     outline = load_outline(model)
+    assert outline is not None
     plain = RenderRequest("a red ball").resolve(outline)
     resolved = RenderRequest("a red ball", **load_preset(preset)).resolve(outline)
     caching = resolved.propagation
