@@ -246,3 +246,24 @@ def test_the_engine_and_a_pipeline_propagate_to_the_same_frames(
             guidance_scale=4.0, generator=torch.Generator().manual_seed(3), output_type="np",
         ).frames[0]  # fmt: skip
     assert np.array_equal(ours, np.round(255 * np.asarray(theirs)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "propagate"),
+    [
+        pytest.param("wan", "max_error:0.05", id="promised error"),
+        pytest.param("wan", "first-block:0.1", id="first block"),
+        pytest.param("wan", "seacache", id="filtered latents"),
+        pytest.param("animatediff", {"keys": "fd", "boundary": "fd", "frames": 2}, id="similar frames"),
+    ],
+)
+def test_what_is_reused_in_a_clip_does_not_depend_on_its_batch(name: str, propagate: Any, engine_of: EngineOf) -> None:
+    count, width, height = VARIANTS[name].clips[0]
+    settings: dict[str, Any] = {"frames": count, "size": (width, height), "steps": 8, "propagate": propagate}
+    engine, prompts = engine_of(name), ["a red ball moves right", "a blue square"]
+    for seed, (prompt, clip) in enumerate(zip(prompts, engine.generate(prompts, seed=5, **settings), strict=True), 5):
+        alone = engine.generate(prompt, seed=seed, **settings)
+        assert np.array_equal(clip.frames, alone.frames)
+        assert clip.manifest["plan"] == alone.manifest["plan"]
+        assert clip.manifest["measured"].keys() == alone.manifest["measured"].keys()  # without `batch`
+        assert report_of(clip)["evaluated"] == report_of(alone)["evaluated"]

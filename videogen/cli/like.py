@@ -8,6 +8,7 @@ from pathlib import Path
 from videogen.core.errors import InputError
 from videogen.core.files import digest
 from videogen.core.manifest import Manifest, collect_versions
+from videogen.request.request import RenderRequest
 
 
 def check_motion_files(like: Manifest, name: Path) -> None:
@@ -30,14 +31,10 @@ def difference_notes(like: Manifest, name: Path) -> Iterator[str]:
     if changed:
         yield f"{name} was rendered with {', '.join(changed)}: frames may differ in the last bit"
     if "batch" in like.measured:
-        size = like.measured["batch"].get("size")
-        yield f"{name} was rendered in a batch of {size}: alone, values may differ by 1 of 255"
-    techniques = like.measured.get("techniques")
-    if techniques:
-        yield (
-            f"{name} was rendered with techniques of its author ({', '.join(map(str, techniques))}), which --like does "
-            "not repeat: the frames differ; render it from Python with techniques=[...]"
-        )
+        size, propagation = like.measured["batch"].get("size"), RenderRequest.from_dict(like.request).propagation
+        shared = propagation is not None and propagation.compares_batches  # by versions that rendered these as a batch
+        differs = "the key steps are its own, and frames differ" if shared else "values may differ by 1 of 255"
+        yield f"{name} was rendered in a batch of {size}: alone, {differs}"
     segments = like.measured.get("long", {}).get("segments", ())
     redone = [str(index) for index, segment in enumerate(segments) if segment.get("redone")]
     if redone:

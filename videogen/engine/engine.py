@@ -178,7 +178,8 @@ class Engine:
 
     def generate(self, prompt: str | list[str] | tuple[str, ...] = "", **options: Any) -> Video | list[Video]:
         """Generate a video, or one for each of several prompts in one batch (the i-th with seed + i, or with the i-th
-        of several seeds).
+        of several seeds). Where `propagate` decides from the clips' content what to reuse (`max_error`, `first-block`),
+        they are rendered one after another, so that each is the clip that it is alone.
 
         options: every field of `RenderRequest`, which describes them; size: (width, height) in px, for both at once;
         techniques: further `Technique` objects around the loop; progress: called with a `Progress` after each step;
@@ -223,6 +224,18 @@ class Engine:
         self._log_effects(resolved[0])
         if resolved[0].is_long:
             return [self._render_in_memory(request, given, progress) for request in resolved]
+        if resolved[0].propagation is not None and resolved[0].propagation.compares_batches:
+            return [self._render_batch([request], given, progress, preview_every)[0] for request in resolved]
+        return self._render_batch(resolved, given, progress, preview_every)
+
+    def _render_batch(
+        self,
+        resolved: list[ResolvedRequest],
+        given: Sequence[Technique],
+        progress: ProgressCallback | None,
+        preview_every: int,
+    ) -> list[Video]:
+        """Clips as one batch."""
         motion = plan_motion(resolved[0], self.backbone)
         run = Run(self.backbone, resolved, progress, motion)
         techniques = [*given, *build_techniques(run.first)]
@@ -237,7 +250,7 @@ class Engine:
         finally:
             run.close()
             self.backbone.release()
-        return [run.video(index, frames[index].cpu(), measured) for index in range(len(requests))]
+        return [run.video(index, frames[index].cpu(), measured) for index in range(len(resolved))]
 
     @suggest_keywords
     @_in_turn

@@ -22,7 +22,8 @@ class CacheKind:
     of `steps`, `mag_ratios`, `timestep` and `sigma` that it must be given. skips_blocks: it skips full blocks, at
     least `least_blocks`, whose argument positions the library must know, under `fixed_arguments` or their registered
     names. filters_latents: it reads the latents of the model's input. pairs_branches: it takes both guidance halves in
-    one batch, unless a call is of one branch. counts_steps: it counts the model's calls as steps.
+    one batch, unless a call is of one branch. counts_steps: it counts the model's calls as steps. compares_batches:
+    what it reuses depends on the content of all clips of a batch together.
     """
 
     default: float
@@ -37,6 +38,7 @@ class CacheKind:
     filters_latents: bool = False
     pairs_branches: bool = False
     counts_steps: bool = False
+    compares_batches: bool = False
 
     @property
     def is_interval(self) -> bool:
@@ -57,6 +59,7 @@ CACHES: dict[str, CacheKind] = {
         0.08, "threshold", "FirstBlockCacheConfig", "library_configs:build_first_block",
         "the blocks' change is reused while the first block's is similar (after TeaCache, arXiv 2411.19108)",
         skips_blocks=True, least_blocks=2, fixed_arguments=("hidden_states", "encoder_hidden_states"),
+        compares_batches=True,
     ),
     "magcache": CacheKind(
         0.06, "threshold", "MagCacheConfig", "library_configs:build_magcache",
@@ -80,7 +83,7 @@ CACHES: dict[str, CacheKind] = {
     "seacache": CacheKind(
         0.25, "threshold", "SeaCacheConfig", "library_configs:build_seacache",
         "reuses while the spectrally filtered latents are similar (SeaCache, arXiv 2602.18993)",
-        needs=frozenset({"steps", "sigma"}), skips_blocks=True, filters_latents=True,
+        needs=frozenset({"steps", "sigma"}), skips_blocks=True, filters_latents=True, compares_batches=True,
     ),
 }  # fmt: skip
 
@@ -114,6 +117,11 @@ class LibraryCache:
     @property
     def kind(self) -> CacheKind:
         return CACHES[self.name]
+
+    @property
+    def compares_batches(self) -> bool:
+        """Whether what is reused depends on the content of all clips of a batch together."""
+        return self.kind.compares_batches
 
     @classmethod
     def parse(cls, spec: str) -> LibraryCache | None:

@@ -96,6 +96,11 @@ class StepCaching:
     def predictor_kind(self) -> PredictorKind:
         return PREDICTORS[self.predictor]
 
+    @property
+    def compares_batches(self) -> bool:
+        """Whether key steps or frames depend on the content of all clips of a batch together."""
+        return self.max_error is not None or self.frames > 1
+
     @classmethod
     def parse(cls, spec: str) -> StepCaching | None:
         """The settings of a spec as on the command line; None for `off`. InputError if `rules` has no such rule."""
