@@ -251,9 +251,9 @@ def test_the_engine_and_a_pipeline_propagate_to_the_same_frames(
 @pytest.mark.parametrize(
     ("name", "propagate"),
     [
-        pytest.param("wan", "max_error:0.05", id="promised error"),
-        pytest.param("wan", "first-block:0.1", id="first block"),
-        pytest.param("wan", "seacache", id="filtered latents"),
+        pytest.param("wan-2.1", "max_error:0.05", id="promised error"),
+        pytest.param("wan-2.1", "first-block:0.1", id="first block"),
+        pytest.param("wan-2.1", "seacache", id="filtered latents"),
         pytest.param("animatediff", {"keys": "fd", "boundary": "fd", "frames": 2}, id="similar frames"),
     ],
 )
@@ -266,4 +266,4 @@ def test_what_is_reused_in_a_clip_does_not_depend_on_its_batch(name: str, propag
         assert np.array_equal(clip.frames, alone.frames)
         assert clip.manifest["plan"] == alone.manifest["plan"]
         assert clip.manifest["measured"].keys() == alone.manifest["measured"].keys()  # without `batch`
-        assert report_of(clip)["evaluated"] == report_of(alone)["evaluated"]
+        assert report_of(clip).get("evaluated") == report_of(alone).get("evaluated")
