@@ -35,6 +35,12 @@ def difference_notes(like: Manifest, name: Path) -> Iterator[str]:
         shared = propagation is not None and propagation.compares_batches  # by versions that rendered these as a batch
         differs = "the key steps are its own, and frames differ" if shared else "values may differ by 1 of 255"
         yield f"{name} was rendered in a batch of {size}: alone, {differs}"
+    techniques = like.measured.get("techniques")
+    if techniques:
+        yield (
+            f"{name} was rendered with techniques of its author ({', '.join(map(str, techniques))}), which --like does "
+            "not repeat: the frames differ; render it from Python with techniques=[...]"
+        )
     segments = like.measured.get("long", {}).get("segments", ())
     redone = [str(index) for index, segment in enumerate(segments) if segment.get("redone")]
     if redone:
