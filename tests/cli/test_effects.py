@@ -31,7 +31,7 @@ def test_what_has_no_effect_is_said_before_the_run_and_recorded(run: Run, tiny: 
     assert outcome.code == 0 and outcome.err.count("has no effect here, because") == 2
     tokens = 8 if form == "a clip" else 12
     assert f"attention has no effect here, because a clip has {tokens} tokens" in outcome.err
-    assert "stays dense below min_length=4,096" in outcome.err and "skips hardly any of 4 steps" in outcome.err
+    assert "stays dense below min_length=4,096" in outcome.err and "leaves hardly a step of 4 to skip" in outcome.err
     assert outcome.err.index("no effect") < outcome.err.index("frames, 32x32"), "before the render's last line"
     found = measured("a.mp4")["no_effect"]
     assert set(found) == {"attention", "propagation"} and "steps were evaluated" in found["propagation"]

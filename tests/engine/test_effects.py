@@ -10,6 +10,8 @@ import pytest
 
 from tests.contract.families import wan
 from videogen import Engine, Progress, RenderRequest
+from videogen.backbones.registry import load_outline
+from videogen.techniques.effects import expected_no_effect
 
 SMALL: dict[str, Any] = {"width": 32, "height": 32, "steps": 2}
 CLIP = {**SMALL, "frames": 5}
@@ -63,3 +65,23 @@ def test_the_notes_are_logged_before_the_run(
     call(engine, tmp_path / "a.mp4", progress=progress, **options)
     assert [text[: len(start)] for text, start in zip(found(), expected, strict=True)] == expected
     assert before and set(before) == {len(expected)}, "all before the first step, none after it"
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps", "announced"),
+    [
+        pytest.param(0.02, 30, True, id="30 of 30 were evaluated"),
+        pytest.param(0.05, 20, True, id="18 to 20 of 20"),
+        pytest.param(0.02, 40, False, id="24 to 27 of 40"),
+        pytest.param(0.01, 50, False, id="31 of 50"),
+        pytest.param(0.2, 20, False, id="15 of 20"),
+        pytest.param(0.5, 20, False, id="12 of 20"),
+    ],
+)
+def test_a_budget_is_announced_as_without_effect_only_where_it_was_measured_so(
+    budget: float, steps: int, announced: bool
+) -> None:
+    outline = load_outline("embedded")
+    assert outline is not None
+    request = RenderRequest("a red ball", propagate=f"max_error:{budget}", steps=steps).resolve(outline)
+    assert ("propagation" in expected_no_effect(request, outline)) == announced
