@@ -13,9 +13,9 @@ from videogen.backbones.base import Backbone
 from videogen.propagation.config import StepCaching
 from videogen.request.resolved import ResolvedRequest
 
-#: max_error * steps^2 at which an error budget leaves hardly a step to skip: the safety factor (`propagation.calibration`)
-#: grows with the square of the steps' distance. On both embedded models, 18 of 20 or more steps are evaluated up to 20,
-#: and 15 of 20 or fewer from 25 on.
+#: max_error * steps^2 at which an error budget leaves hardly a step to skip, since the safety factor
+#: (`propagation.calibration`) grows with the square of the steps' distance. On both embedded models, 18 of 20 or more
+#: steps are evaluated up to 20, and 15 of 20 or fewer from 25 on.
 _LEAST_BUDGET = 20
 
 
@@ -32,8 +32,8 @@ def expected_no_effect(request: ResolvedRequest, backbone: Backbone) -> dict[str
     budget = caching.max_error if isinstance(caching, StepCaching) else None
     if budget is not None and budget * request.steps**2 <= _LEAST_BUDGET:
         found["propagation"] = (
-            f"max_error={budget:g} leaves hardly a step of {request.steps} to skip; use a larger error, more steps, or a "
-            "fixed rule such as every:2"
+            f"max_error={budget:g} leaves hardly a step of {request.steps} to skip; use a larger error, more steps, or "
+            "a fixed rule such as every:2"
         )
     return found
 
