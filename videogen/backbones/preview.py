@@ -22,6 +22,7 @@ from .base import Backbone
 _LATENTS, _LATENTS_PER_CLIP, _ENCODED_TOGETHER = 384, 3, 4
 _SIDE, _NOISE_CELL = 64, 4
 _WIDTH = 64
+_RANGE = 5.0  # deviations
 _STEPS, _BATCH, _RATE = 1200, 1024, 4e-3
 
 
@@ -75,6 +76,18 @@ def _draw_pairs(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(inputs), torch.cat(targets)
 
 
+class _Standardised(nn.Module):
+    """Features of mean 0 and deviation 1 over those of the fit, limited to the range that the network has seen."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        super().__init__()
+        deviation = inputs.std(0)
+        self._mean, self._deviation = inputs.mean(0), torch.where(deviation > 0, deviation, 1.0)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return ((inputs - self._mean) / self._deviation).clamp(-_RANGE, _RANGE)
+
+
 def _fit(inputs: torch.Tensor, targets: torch.Tensor) -> nn.Module:
     """The network with the smallest mean absolute error that AdamW finds. The global random state is left as it is."""
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +97,7 @@ def _fit(inputs: torch.Tensor, targets: torch.Tensor) -> nn.Module:
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
         nn.init.zeros_(layer.bias)
-    network = nn.Sequential(linear[0], nn.SiLU(), linear[1], nn.SiLU(), linear[2])
+    network = nn.Sequential(_Standardised(inputs), linear[0], nn.SiLU(), linear[1], nn.SiLU(), linear[2])
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     for _ in range(_STEPS):
