@@ -264,6 +264,7 @@ def test_what_is_reused_in_a_clip_does_not_depend_on_its_batch(name: str, propag
     for seed, (prompt, clip) in enumerate(zip(prompts, engine.generate(prompts, seed=5, **settings), strict=True), 5):
         alone = engine.generate(prompt, seed=seed, **settings)
         assert np.array_equal(clip.frames, alone.frames)
+        assert clip.manifest is not None and alone.manifest is not None
         assert clip.manifest["plan"] == alone.manifest["plan"]
         assert clip.manifest["measured"].keys() == alone.manifest["measured"].keys()  # without `batch`
         assert report_of(clip).get("evaluated") == report_of(alone).get("evaluated")
