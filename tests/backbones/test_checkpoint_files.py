@@ -134,6 +134,9 @@ def test_missing_weights_of_a_pipelines_own_class_are_named(tmp_path: Path) -> N
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:
     (folder / "transformer" / "diffusion_pytorch_model.old.safetensors").write_bytes(b"x")
     check(folder)
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.safetensors"):
+        check(folder)
 
 
 def test_loading_emits_no_deprecation_warning_and_names_the_component_that_fails(tmp_path: Path) -> None:

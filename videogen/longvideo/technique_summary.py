@@ -35,7 +35,8 @@ def _attention(request: ResolvedRequest, rows: Sequence[Mapping[str, Any]]) -> d
 
 
 def _propagation(request: ResolvedRequest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    promised = {name: value for name, value in asdict(request.propagation).items() if value is not None}  # type: ignore[arg-type]
+    settings = asdict(request.propagation)  # type: ignore[arg-type]
+    promised = {name: value for name, value in settings.items() if value is not None}
     keys = [row["propagation"]["keys"] for row in rows if "keys" in row["propagation"]]
     if not keys:  # a cache of diffusers
         return {"promised": promised}
