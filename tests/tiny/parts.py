@@ -1,0 +1,86 @@
+"""Parts that several lineages share: tokenizers, text and image encoders, VAEs, conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+WORDS = ["a", "red", "blue", "ball", "square", "moves", "right", "left", "on", "black", "background", "blurry"]
+
+
+def seed(value: int = 0) -> None:
+    """Fix the weights of what is built next."""
+    torch.manual_seed(value)
+
+
+def word_tokenizer(length: int = 16, **tokens: str) -> Any:
+    """A tokenizer of some words; tokens: further special tokens by role."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS, *tokens.values()])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=length,
+        **tokens,
+    )  # fmt: skip
+
+
+def t5(width: int = 16) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(vocab_size=64, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)).eval()
+
+
+def umt5(width: int = 16) -> Any:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(UMT5Config(vocab_size=64, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)).eval()
+
+
+def clip_text(width: int = 16, length: int = 16, *, projection: int | None = None) -> Any:
+    """CLIP's text encoder; with a projection, the class that has one."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=64, hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=length, pad_token_id=0, eos_token_id=1, bos_token_id=1,
+        projection_dim=projection or width,
+    )  # fmt: skip
+    return (CLIPTextModel if projection is None else CLIPTextModelWithProjection)(config).eval()
+
+
+def clip_vision(width: int = 16, side: int = 32, *, projection: int | None = None) -> Any:
+    """CLIP's image encoder for images of `side` px; with a projection, the class that has one."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=side,
+        patch_size=side // 2, projection_dim=projection or width,
+    )  # fmt: skip
+    return (CLIPVisionModel if projection is None else CLIPVisionModelWithProjection)(config).eval()
+
+
+def image(width: int, height: int, shade: int = 0) -> Image.Image:
+    """A picture with a gradient and a square, another one for each shade (0 to 255)."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns * 255 // width, rows * 255 // height, np.full_like(rows, shade)], -1).astype(np.uint8)
+    pixels[height // 4 : height // 2, width // 4 : width // 2] = (255 - shade, 40, 90)
+    return Image.fromarray(pixels)
+
+
+def clip(frames: int, width: int, height: int) -> list[Image.Image]:
+    """A video whose shade changes with time."""
+    return [image(width, height, 255 * frame // max(1, frames)) for frame in range(frames)]
+
+
+def mask(frames: int, width: int, height: int) -> list[Image.Image]:
+    """A mask video: a white rectangle on black."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[height // 4 : height * 3 // 4, width // 2 :] = 255
+    return [Image.fromarray(pixels)] * frames
