@@ -84,3 +84,51 @@ def mask(frames: int, width: int, height: int) -> list[Image.Image]:
     pixels = np.zeros((height, width), np.uint8)
     pixels[height // 4 : height * 3 // 4, width // 2 :] = 255
     return [Image.fromarray(pixels)] * frames
+
+
+def flow_unipc(shift: float = 3.0) -> Any:
+    """UniPC as the checkpoints of Wan and SkyReels configure it."""
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, num_train_timesteps=1000
+    )
+
+
+def clip_image_processor(side: int = 32) -> Any:
+    """CLIP's image processor for images of `side` px; the class that needs no torchvision."""
+    from transformers import CLIPImageProcessorPil
+
+    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+
+
+def wan_vae(channels: int = 4) -> Any:
+    """Wan's VAE of 2.1: 8 px and 4 frames per latent."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=4, z_dim=channels, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+        latents_mean=[0.1 * i for i in range(channels)], latents_std=[1.0 + 0.1 * i for i in range(channels)],
+    ).eval()  # fmt: skip
+
+
+def wan_vae_22(channels: int = 4) -> Any:
+    """Wan's VAE of 2.2 TI2V: 16 px and 4 frames per latent, residual, pixels in patches of 2."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=4, z_dim=channels, dim_mult=[1, 1, 1, 1], num_res_blocks=1, is_residual=True, patch_size=2,
+        in_channels=12, out_channels=12, scale_factor_spatial=16,
+        latents_mean=[0.1 * i for i in range(channels)], latents_std=[1.0 + 0.1 * i for i in range(channels)],
+    ).eval()  # fmt: skip
+
+
+def quiet(pipeline: Any) -> Any:
+    """The pipeline without a progress bar."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def as_tensor(frames: list[Image.Image]) -> torch.Tensor:
+    """[f, c, h, w] in 0..1."""
+    return torch.stack([torch.from_numpy(np.array(frame)).permute(2, 0, 1) / 255 for frame in frames])

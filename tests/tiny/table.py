@@ -61,7 +61,7 @@ class Tiny:
 
 
 #: Modules of this package that define `ROWS`.
-LINEAGES: tuple[str, ...] = ()
+LINEAGES: tuple[str, ...] = ("skyreels_v2", "wan")
 
 
 def load_rows() -> dict[str, Tiny]:
