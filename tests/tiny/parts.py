@@ -67,7 +67,7 @@ def clip_vision(width: int = 16, side: int = 32, *, projection: int | None = Non
 
 
 def image(width: int, height: int, shade: int = 0) -> Image.Image:
-    """A picture with a gradient and a square, another one for each shade (0 to 255)."""
+    """An image with a gradient and a square, another one for each shade (0 to 255)."""
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([columns * 255 // width, rows * 255 // height, np.full_like(rows, shade)], -1).astype(np.uint8)
     pixels[height // 4 : height // 2, width // 4 : width // 2] = (255 - shade, 40, 90)

@@ -297,7 +297,10 @@ ROWS: tuple[Tiny, ...] = (
     vace_row("WanVACEPipeline:mask-references", lambda call: {**masked(call), **references(call)}),
     animate_row("WanAnimatePipeline", driving),
     animate_row("WanAnimatePipeline:replace", replacement, mode="replace"),
-    Tiny("LucyEditPipeline", builder("LucyEditPipeline", lucy_parts), lucy_edit, SIZES, source, SHORT, SOLVERS, batch=False),
+    Tiny(
+        "LucyEditPipeline", builder("LucyEditPipeline", lucy_parts), lucy_edit, SIZES, source, SHORT, SOLVERS,
+        batch=False,
+    ),
     chrono_row("ChronoEditPipeline", ((5, 32, 32), (5, 48, 32)), SOLVERS),
     chrono_row("ChronoEditPipeline:reasoning", ((9, 32, 32), (13, 48, 32)), SOLVERS, **REASONING),
     chrono_row("ChronoEditPipeline:reasoning-cut", ((5, 32, 32), (5, 48, 32)), **CUT),
