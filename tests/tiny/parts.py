@@ -132,3 +132,30 @@ def quiet(pipeline: Any) -> Any:
 def as_tensor(frames: list[Image.Image]) -> torch.Tensor:
     """[f, c, h, w] in 0..1."""
     return torch.stack([torch.from_numpy(np.array(frame)).permute(2, 0, 1) / 255 for frame in frames])
+
+
+def hunyuan_vae(channels: int = 4, width: int = 4) -> Any:
+    """HunyuanVideo's VAE: 8 px and 4 frames per latent."""
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    return AutoencoderKLHunyuanVideo(
+        latent_channels=channels, block_out_channels=(width,) * 4, layers_per_block=1, norm_num_groups=2
+    ).eval()
+
+
+def siglip_vision(width: int = 16, side: int = 32) -> Any:
+    """SigLIP's image encoder for images of `side` px: four tokens."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    config = SiglipVisionConfig(
+        hidden_size=width, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=side,
+        patch_size=side // 2,
+    )  # fmt: skip
+    return SiglipVisionModel(config).eval()
+
+
+def siglip_image_processor(side: int = 32) -> Any:
+    """SigLIP's image processor for images of `side` px; the class that needs no torchvision."""
+    from transformers import SiglipImageProcessorPil
+
+    return SiglipImageProcessorPil(size={"height": side, "width": side})

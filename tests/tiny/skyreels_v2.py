@@ -68,7 +68,7 @@ def row(
 T2V, I2V = "SkyReelsV2Pipeline", "SkyReelsV2ImageToVideoPipeline"
 FORCING, FORCING_I2V = "SkyReelsV2DiffusionForcingPipeline", "SkyReelsV2DiffusionForcingImageToVideoPipeline"
 FORCING_V2V = "SkyReelsV2DiffusionForcingVideoToVideoPipeline"
-LONG = {"base_num_frames": 9, "overlap_history": 5}
+LONG: Words = {"base_num_frames": 9, "overlap_history": 5}
 
 ROWS: tuple[Tiny, ...] = (
     row(T2V, text_parts, core=True),

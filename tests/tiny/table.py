@@ -61,7 +61,7 @@ class Tiny:
 
 
 #: Modules of this package that define `ROWS`.
-LINEAGES: tuple[str, ...] = ("skyreels_v2", "wan")
+LINEAGES: tuple[str, ...] = ("hunyuan", "skyreels_v2", "wan")
 
 
 def load_rows() -> dict[str, Tiny]:

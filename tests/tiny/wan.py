@@ -275,8 +275,8 @@ def nothing(call: TinyCall) -> Words:
 
 FAR_SIZES = ((9, 32, 32), (9, 64, 32))
 FAR_LONG = ((13, 32, 32), (13, 64, 32))
-REASONING = {"enable_temporal_reasoning": True, "num_temporal_reasoning_steps": 1000}
-CUT = {"num_frames": 17, "enable_temporal_reasoning": True, "num_temporal_reasoning_steps": 2}
+REASONING: Words = {"enable_temporal_reasoning": True, "num_temporal_reasoning_steps": 1000}
+CUT: Words = {"num_frames": 17, "enable_temporal_reasoning": True, "num_temporal_reasoning_steps": 2}
 
 ROWS: tuple[Tiny, ...] = (
     text_row("WanPipeline", text_to_video, core=True),
