@@ -159,3 +159,39 @@ def siglip_image_processor(side: int = 32) -> Any:
     from transformers import SiglipImageProcessorPil
 
     return SiglipImageProcessorPil(size={"height": side, "width": side})
+
+
+def qwen_text_config(layers: int = 3) -> dict[str, Any]:
+    """The language model of Qwen2.5-VL: rotary axes for time, height and width."""
+    return {
+        "vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": layers,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 2048, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+    }  # fmt: skip
+
+
+def qwen_text() -> Any:
+    from transformers import Qwen2_5_VLTextConfig, Qwen2_5_VLTextModel
+
+    return Qwen2_5_VLTextModel(Qwen2_5_VLTextConfig(**qwen_text_config())).eval()
+
+
+def qwen_vl() -> Any:
+    """Qwen2.5-VL with a tiny vision tower, which text-only prompts do not use."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    vision = {
+        "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+        "patch_size": 8, "spatial_merge_size": 1, "window_size": 32, "fullatt_block_indexes": [0],
+    }  # fmt: skip
+    config = Qwen2_5_VLConfig(text_config=qwen_text_config(), vision_config=vision)
+    return Qwen2_5_VLForConditionalGeneration(config).eval()
+
+
+def fill_zeros(model: Any) -> Any:
+    """The model with random values in each parameter that its class initialises with zeros, such as gates: otherwise
+    the conditions have no effect."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model

@@ -46,7 +46,8 @@ class Tiny:
     every argument of `pipeline(...)` for a call, except generator and output_type: the reference, written out with the
     pipeline's own names. sizes: (frames, width, height), at least two sizes and two lengths where the class has them.
     solvers: further scheduler classes of the library that the loop runs with. batch: whether it takes several prompts
-    at once. slow: not in the core selection of the tests.
+    at once. slow: not in the core selection of the tests. prepare: sets what a call states on the pipeline rather than
+    as an argument: the scale of a guider component.
     """
 
     name: str
@@ -58,10 +59,11 @@ class Tiny:
     solvers: tuple[str, ...] = ()
     batch: bool = True
     core: bool = False
+    prepare: Callable[[Any, TinyCall], None] = lambda pipeline, call: None
 
 
 #: Modules of this package that define `ROWS`.
-LINEAGES: tuple[str, ...] = ("hunyuan", "skyreels_v2", "wan")
+LINEAGES: tuple[str, ...] = ("hunyuan", "hunyuan15", "kandinsky5", "skyreels_v2", "wan")
 
 
 def load_rows() -> dict[str, Tiny]:
