@@ -38,7 +38,7 @@ class TinyCall:
 
 @dataclass(frozen=True)
 class Tiny:
-    """A row: a pipeline class at a tiny size.
+    """A row: a pipeline class at a tiny size. name: the class, with `:variant` for further rows of it.
 
     build: a new pipeline, the same weights each time, progress bar disabled. given: conditions of a call under the
     engine's names (image, last_image, images, video, mask, control, references, audio, strength), values as PIL images
@@ -46,8 +46,8 @@ class Tiny:
     every argument of `pipeline(...)` for a call, except generator and output_type: the reference, written out with the
     pipeline's own names. sizes: (frames, width, height), at least two sizes and two lengths where the class has them.
     solvers: further scheduler classes of the library that the loop runs with. batch: whether it takes several prompts
-    at once. slow: not in the core selection of the tests. prepare: sets what a call states on the pipeline rather than
-    as an argument: the scale of a guider component.
+    at once. guides: whether it has classifier-free guidance. core: in the quick selection of the tests, one row per
+    lineage. prepare: sets what a call states on the pipeline rather than as an argument: the scale of a guider component.
     """
 
     name: str
@@ -58,16 +58,17 @@ class Tiny:
     options: Mapping[str, Any] = field(default_factory=dict)
     solvers: tuple[str, ...] = ()
     batch: bool = True
+    guides: bool = True
     core: bool = False
     prepare: Callable[[Any, TinyCall], None] = lambda pipeline, call: None
 
 
 #: Modules of this package that define `ROWS`.
-LINEAGES: tuple[str, ...] = ("hunyuan", "hunyuan15", "kandinsky5", "skyreels_v2", "wan")
+LINEAGES: tuple[str, ...] = ("cogvideox", "hunyuan", "hunyuan15", "kandinsky5", "skyreels_v2", "wan")
 
 
 def load_rows() -> dict[str, Tiny]:
-    """Class name -> row, of all lineages."""
+    """Name of a row -> row, of all lineages."""
     rows = [row for lineage in LINEAGES for row in import_module(f"tests.tiny.{lineage}").ROWS]
-    assert len({row.name for row in rows}) == len(rows), "a class has two rows"
+    assert len({row.name for row in rows}) == len(rows), "two rows have the same name"
     return {row.name: row for row in rows}
