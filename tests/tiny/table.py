@@ -46,8 +46,8 @@ class Tiny:
     every argument of `pipeline(...)` for a call, except generator and output_type: the reference, written out with the
     pipeline's own names. sizes: (frames, width, height), at least two sizes and two lengths where the class has them.
     solvers: further scheduler classes of the library that the loop runs with. batch: whether it takes several prompts
-    at once. guides: whether it has classifier-free guidance. core: in the quick selection of the tests, one row per
-    lineage. prepare: sets what a call states on the pipeline rather than as an argument: the scale of a guider component.
+    at once. guides: whether it has guidance. core: in the quick selection of the tests, one row per lineage.
+    prepare: sets what a call states on the pipeline rather than as an argument: the scale of a guider component.
     """
 
     name: str
