@@ -64,7 +64,9 @@ class Tiny:
 
 
 #: Modules of this package that define `ROWS`.
-LINEAGES: tuple[str, ...] = ("cogvideox", "hunyuan", "hunyuan15", "kandinsky5", "skyreels_v2", "wan")
+LINEAGES: tuple[str, ...] = (
+    "cogvideox", "helios", "hunyuan", "hunyuan15", "kandinsky5", "kandinsky6", "skyreels_v2", "wan",
+)  # fmt: skip
 
 
 def load_rows() -> dict[str, Tiny]:
