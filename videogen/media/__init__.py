@@ -1,2 +1,1 @@
-"""Reading and writing video: the only package that decodes or encodes (PyAV, Pillow, and decord as an optional fast
-path)."""
+"""Reading and writing video: the only package that decodes or encodes (PyAV; imageio with Pillow; decord, optional)."""

@@ -1,6 +1,7 @@
-"""Image files, still and animated, decoded with Pillow.
+"""Image files, still and animated, decoded with imageio's Pillow plugin.
 
-EXIF orientation is applied, 16-bit values are scaled to 8 bits, and alpha is returned separately.
+EXIF orientation is applied (here, because the plugin confuses axes of grey and paletted images), 16-bit values are
+scaled to 8 bits, and alpha is returned separately.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from videogen.core.errors import MediaError
 from .orientation import from_exif
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
-_ORIENTATION = 0x0112  # of EXIF
 _COLOURS = ("RGB", "RGBA")
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
 
@@ -38,31 +38,35 @@ class ImageFile:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        height, width = file.properties(index=0).shape[:2]
+        total = int(file.properties(index=...).n_images or 1)
         # the image that an APNG has for viewers without animation may not be part of it
-        self._first = int(bool(file.info.get("default_image")))
-        self.size, self.count = file.size, int(getattr(file, "n_frames", 1)) - self._first
+        self._first = int(bool(file.metadata(index=0).get("default_image")))
+        self.size, self.count = (int(width), int(height)), total - self._first
 
     def decode(self) -> Iterator[StoredImage]:
         """All frames in order, upright."""
         for index in range(self._first, self._first + self.count):
-            self._file.seek(index)
-            transparent = self.count > 1 or self._file.mode in _WITH_ALPHA or "transparency" in self._file.info
-            if self._file.mode.startswith("I"):
-                pixels = _eight_bits(np.asarray(self._file))
+            facts = self._file.metadata(index=index)
+            transparent = self.count > 1 or facts["mode"] in _WITH_ALPHA or "transparency" in facts
+            if facts["mode"].startswith("I"):
+                pixels = _eight_bits(self._file.read(index=index))
             else:
-                pixels = np.asarray(self._file.convert(_COLOURS[transparent]))
-            pixels = from_exif(self._file.getexif().get(_ORIENTATION)).apply(pixels)
+                pixels = self._file.read(index=index, mode=_COLOURS[transparent])
+            facts = self._file.metadata(index=index, exclude_applied=False)
+            pixels = from_exif(facts.get("Orientation")).apply(pixels)
             alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-            yield StoredImage(np.ascontiguousarray(pixels[..., :3]), alpha, float(self._file.info.get("duration") or 0))
+            yield StoredImage(np.ascontiguousarray(pixels[..., :3]), alpha, float(facts.get("duration") or 0))
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile]:
     """Open an image file whose format is known. MediaError where it is damaged, also while frames are decoded."""
+    import imageio.v3 as iio
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with path.open("rb") as content, iio.imopen(content, "r", plugin="pillow") as file:
             yield ImageFile(file)
     except MediaError:
         raise
