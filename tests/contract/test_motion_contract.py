@@ -17,7 +17,7 @@ from videogen import Engine, InputError, NumericsError
 from videogen.backbones.clip import ClipSpec
 from videogen.backbones.conditioning import Conditioning
 from videogen.motion import Camera, Drag, Motion
-from videogen.motion.image_files import read_image
+from videogen.motion.image_files import read_rgba_image
 from videogen.motion.latents import latent_mask
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
@@ -160,7 +160,7 @@ def test_dual_clock_puts_the_reference_back_at_each_held_step(
         planned.plan, spatial=geometry.spatial, temporal=geometry.temporal, single_first=geometry.single_first
     )
     controlled = torch.from_numpy(mask > 0.999).expand(geometry.shape(frames, height, width))
-    moved = planned.plan.preview(read_image(first, channels=4)[..., :3], arrows=False)
+    moved = planned.plan.preview(read_rgba_image(first)[..., :3], arrows=False)
     reference = engine.backbone.encode(torch.from_numpy(moved)[None]).float()
     noise = AddressedNoise(2).frames(range(reference.shape[2]), (reference.shape[1], *reference.shape[3:]))
     used = build_solver(solver_name, engine.backbone.scheduler, 10)
@@ -368,7 +368,7 @@ def test_the_last_step_is_held_in_part(name: str, solver: str, engine_of: Engine
         return  # nothing is clamped across experts, as another test holds
     planned = plan_motion(request(engine, name, Camera(pan=6), motion_backend="dual_clock"), engine.backbone)
     assert planned is not None
-    made = DualClockTechnique([planned], [read_image(first, channels=4)[..., :3]], engine.backbone)
+    made = DualClockTechnique([planned], [read_rgba_image(first)[..., :3]], engine.backbone)
     plan_rows: list[StepRow] = []
 
     def away(strong: float) -> float:

@@ -142,9 +142,9 @@ def test_masks_from_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), MASK.astype(np.uint8) * 255)
     assert plan(Drag(tmp_path / "mask.png", RIGHT)).layers[1].coverage.sum() == 144  # type: ignore[union-attr]
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match="is not a readable image"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         plan(Drag(tmp_path / "broken.png", RIGHT))
-    with pytest.raises(InputError, match="cannot read the image"):
+    with pytest.raises(InputError, match="does not exist"):
         plan(Drag(tmp_path / "absent.png", RIGHT))
 
 

@@ -19,8 +19,8 @@ HOMES = {"attention": ROOT / "attention", "schedulers": ROOT / "schedulers", "co
 # Lower numbers may not import higher ones, nor another folder of the same number.
 LAYER = {
     "core": 0,
-    "attention": 1, "schedulers": 1, "configs": 1,
-    "propagation": 2, "motion": 2, "media": 2, "metrics": 2,
+    "attention": 1, "schedulers": 1, "configs": 1, "media": 1,
+    "propagation": 2, "motion": 2, "metrics": 2,
     "timeline": 3,
     "backbones": 4,
     "request": 5,

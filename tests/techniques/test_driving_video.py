@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.media.test_foreign_videos import write
+from tests.media.test_images import TURNS, write_png
 from tests.media.test_round_trips import clip
 from videogen import MediaError, Video
 from videogen.media.probe import MediaLimits
 from videogen.motion import Transfer, compile_motion
-from videogen.motion.image_files import read_image
+from videogen.motion.image_files import read_mask_image, read_rgba_image
 from videogen.techniques.driving_video import DrivingVideoReader
 from videogen.techniques.motion_plan import read_first_frame
 
@@ -83,11 +84,31 @@ def test_a_first_frame_is_turned_as_its_exif_says(tmp_path: Path) -> None:
         read_first_frame(motion)
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_sprites_and_masks_are_turned_in_the_same_way(tmp_path: Path, orientation: int) -> None:
+SPRITE = np.concatenate([clip(1)[0], np.arange(32 * 48, dtype=np.uint8).reshape(32, 48, 1)], 2)
+IMAGES = [
+    pytest.param("a.jpg", SPRITE[..., :3], {"quality": 100}, id="jpeg"),
+    pytest.param("a.png", SPRITE[..., :3], {}, id="png"),
+    pytest.param("a.png", SPRITE, {}, id="png with alpha"),
+    pytest.param("a.webp", SPRITE, {"lossless": True, "exact": True}, id="webp with alpha"),
+]
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6, 8])
+@pytest.mark.parametrize(("name", "pixels", "options"), IMAGES)
+def test_sprites_and_masks_are_turned_in_the_same_way(
+    tmp_path: Path, name: str, pixels: np.ndarray, options: dict[str, Any], orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(clip(1)[0]).save(tmp_path / "a.jpg", exif=exif, quality=100)
-    size = (32, 48) if orientation == 1 else (48, 32)
-    assert read_image(tmp_path / "a.jpg", channels=4).shape == (*size, 4)
-    assert read_image(tmp_path / "a.jpg", channels=1).shape == size
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif, **options)
+    turn = TURNS[orientation]
+    with Image.open(tmp_path / name) as stored:
+        upright = np.asarray(stored.convert("RGBA") if turn is None else stored.convert("RGBA").transpose(turn))
+    assert np.array_equal(read_rgba_image(tmp_path / name), upright)
+    grey = upright[..., :3] @ (0.299, 0.587, 0.114)
+    assert np.abs(read_mask_image(tmp_path / name) - grey).max() <= 1
+
+
+def test_masks_of_sixteen_bits_are_scaled(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(1, 64, 1)
+    assert np.abs(read_mask_image(write_png(tmp_path / "a.png", values, 0)) - values[..., 0] / 257).max() <= 0.51

@@ -25,7 +25,7 @@ from videogen.core.rates import exact_fps
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
-from .image_files import read_image
+from .image_files import read_rgba_image
 from .layer import DEFAULT, GIVEN, SHAPE, Field, Layer
 from .plan import MotionPlan
 from .region import centre_of, coverage
@@ -114,7 +114,7 @@ def _drag_layer(drag: Drag, clip: Clip, name: str) -> Layer:
 
 def _sprite_layer(drag: Drag, image: Any, clip: Clip, name: str) -> Layer:
     """A sprite with its own image, whose centre is on the path's start."""
-    rgba = image if isinstance(image, np.ndarray) else read_image(image, channels=4)
+    rgba = image if isinstance(image, np.ndarray) else read_rgba_image(image)
     if not rgba[..., 3].any():
         raise InputError(f"the image of {name} is fully transparent; a sprite needs at least one opaque pixel")
     centre = np.asarray(drag.path[0])

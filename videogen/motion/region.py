@@ -10,7 +10,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 
-from .image_files import read_image
+from .image_files import read_mask_image
 from .spec import check_number, check_points
 
 _SUBSAMPLES = 4  # per axis
@@ -76,7 +76,7 @@ def centre_of(covered: np.ndarray) -> np.ndarray:
 
 def _coverage_of_mask(mask: Any, height: int, width: int) -> np.ndarray:
     if not isinstance(mask, np.ndarray):
-        mask = read_image(mask, channels=1)
+        mask = read_mask_image(mask)
     if mask.shape != (height, width):
         raise InputError(f"the mask is {mask.shape[1]}x{mask.shape[0]}, the clip is {width}x{height}; make them equal")
     values = mask.astype(np.float32) / (255 if mask.dtype == np.uint8 else 1)
