@@ -61,6 +61,20 @@ def test_a_file_that_cannot_be_replaced(run: Run, tiny: Path, form: tuple[str, .
     assert Path("a.mp4").read_text() == "theirs" and Video.open("a-2.mp4").manifest
 
 
+def test_a_regenerated_segment_is_saved_elsewhere_as_well(run: Run, tiny: Path, monkeypatch: Any) -> None:
+    """Where the video itself cannot be replaced; the notes are about seams alone."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    assert run("render", "a red ball", "--model", tiny, *LONG, "-o", "a.mp4", "--keep-job").code == 0
+    before = Path("a.mp4").read_bytes()
+    monkeypatch.setattr("videogen.core.files._replace", refuse)
+    outcome = run("story", "redo", "1", "a.mp4")
+    assert outcome.code == 1 and outcome.out == f"{Path('a-2.mp4').absolute()}\n" and Path("a.mp4").read_bytes() == before
+    assert outcome.err.count("cannot be replaced") == 1 and "note: " + str(Path("a.mp4").absolute()) not in outcome.err
+
+
 def test_a_folder_that_cannot_be_written_any_more(run: Run, tiny: Path, tmp_path: Path, monkeypatch: Any) -> None:
     enter = VideoWriter.__enter__
 

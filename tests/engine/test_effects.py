@@ -59,7 +59,7 @@ def test_the_notes_are_logged_before_the_run(
         before.append(len(found()))
 
     def found() -> list[str]:
-        texts = [record.getMessage() for record in caplog.records]
+        texts = [record.getMessage().removeprefix("note: ") for record in caplog.records]
         return [text for text in texts if "has no effect here, because" in text]
 
     call(engine, tmp_path / "a.mp4", progress=progress, **options)

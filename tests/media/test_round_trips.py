@@ -85,7 +85,7 @@ def test_players_get_the_subsampling_that_they_decode(
     assert np.abs(video.frames.astype(int) - expected).mean() <= 4
     notes = [record.getMessage() for record in caplog.records]
     assert len(notes) == (coded != (width, height))
-    assert not notes or f"is {coded[0]}x{coded[1]} instead of {width}x{height} px" in notes[0]
+    assert not notes or f"note: {name} is {coded[0]}x{coded[1]} instead of {width}x{height} px" in notes[0]
 
 
 def test_writing_streams_and_counts(tmp_path: Path) -> None:

@@ -104,11 +104,9 @@ def _render(
         return _render_clip(engine, resolved, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, output, keep_job=options.keep_job, bar=bar)
     notes = long_video.collect_notes(video)
-    problem = None
-    if video.path != output.path:
-        problem = video.notes[-1]
-        notes.remove(problem)
-    return _Written(video.path, video.frames, video.size, float(video.fps), video.manifest, notes, problem)
+    return _Written(
+        video.path, video.frames, video.size, float(video.fps), video.manifest, notes, video.saved_elsewhere
+    )
 
 
 def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
@@ -120,8 +118,10 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
     video.manifest["output"] = {"quality": output.quality}
     measured = video.manifest["measured"]
     notes = [*request.notes, *PromptReading(**measured["prompt"]).notes(), *negative_prompt_notes(measured)]
-    path, problem = save_clip(video, output)
-    return _Written(path, len(video), video.size, float(video.fps), video.manifest, notes, problem)
+    saved = save_clip(video, output)
+    return _Written(
+        saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere
+    )
 
 
 def _check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:

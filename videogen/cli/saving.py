@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,26 +20,35 @@ if TYPE_CHECKING:
     from videogen.media.video import Video
 
 
-def save_clip(video: Video, output: OutputSettings) -> tuple[Path, str | None]:
-    """(the file that was written, why it is not the requested one or None).
+@dataclass(frozen=True)
+class SavedClip:
+    """path: the file that was written; saved_elsewhere: why it is not the requested one, None where it is."""
 
-    The next free name where another process took the requested one during the render, or where the old file cannot be
-    replaced; the folder for temporary files where nothing can be written next to it. Raises the first error where that
+    path: Path
+    saved_elsewhere: str | None = None
+
+
+def save_clip(video: Video, output: OutputSettings) -> SavedClip:
+    """Write a finished clip.
+
+    To the next free name where another process took the requested one during the render, or where the old file cannot be
+    replaced; to the folder for temporary files where nothing can be written next to it. Raises the first error where that
     fails too.
     """
     path = free_output(output.path, output.overwrite)
     try:
         video.save(path, quality=output.quality, overwrite=output.overwrite)
     except SavedElsewhereError as error:
-        return error.path, str(error)
+        return SavedClip(error.path, str(error))
     except (VideogenError, OSError) as error:
         rescued = _save_elsewhere(video, output)
         if rescued is None:
             raise
-        return rescued, f"{error}; the result is {rescued}"
+        return SavedClip(rescued, f"{error}; the result is {rescued}")
     if path == output.path:
-        return path, None
-    return path, f"{output.path} was created by another process in the meantime and is left alone; the result is {path}"
+        return SavedClip(path)
+    reason = "was created by another process in the meantime and is left alone"
+    return SavedClip(path, f"{output.path} {reason}; the result is {path}")
 
 
 def _save_elsewhere(video: Video, output: OutputSettings) -> Path | None:

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "policies":
         _print_policies()
     elif options.action in ("redo", "restore"):
-        _change_segment(options)
+        return _change_segment(options)
     else:
         _show(options.what)
     return 0
@@ -190,8 +190,8 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _change_segment(options: argparse.Namespace) -> None:
-    """Regenerate a segment, or restore an earlier version of it."""
+def _change_segment(options: argparse.Namespace) -> int:
+    """Regenerate a segment, or restore an earlier version of it; the exit status."""
     output = output_of(options.video)
     request, _ = read_job(output)
     done = count_done(output) or 0
@@ -219,10 +219,13 @@ def _change_segment(options: argparse.Namespace) -> None:
     finally:
         bar.close()
     print(video.path)
+    if video.saved_elsewhere is not None:
+        print(f"videogen: {printable(video.saved_elsewhere)}", file=sys.stderr)
     if not options.quiet:
         for note in video.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
         print(_describe_change(video.manifest, options.segment, regenerate), file=sys.stderr)
+    return 0 if video.saved_elsewhere is None else 1
 
 
 def _describe_change(manifest: Json, index: int, regenerated: bool) -> str:

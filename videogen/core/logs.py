@@ -26,6 +26,12 @@ _LARGEST_BYTES = 2 << 20
 _LIBRARIES_WITH_HANDLERS = ("transformers", "diffusers", "huggingface_hub", "accelerate")
 
 
+def log_note(note: str, *values: object) -> None:
+    """Say something that the user should know and that is not an error, as `note: ...` in the log, which Python prints
+    to stderr by default. values: for the note's % placeholders."""
+    logging.getLogger("videogen").warning(f"note: {note}", *values)
+
+
 def default_log_file() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "videogen"
     try:

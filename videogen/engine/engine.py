@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from videogen.backbones.registry import load
 from videogen.core.checks import check_count
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.keywords import suggest_keywords
+from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest
 from videogen.core.notebook import build_html
 from videogen.core.turns import turns_of
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-_log = logging.getLogger("videogen")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _loading = threading.RLock()  # the libraries patch torch while they load a model
@@ -366,7 +365,7 @@ class Engine:
     def _log_effects(self, request: ResolvedRequest) -> None:
         """Say before the run which techniques will have no effect on it."""
         for note in effect_notes(expected_no_effect(request, self.backbone)):
-            _log.warning("%s", note)
+            log_note("%s", note)
 
     def _previews(self, every: int) -> Previews | None:
         if not every:

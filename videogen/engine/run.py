@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.clip import Clip
 from videogen.backbones.conditioning import Conditioning, negative_prompt_notes
 from videogen.backbones.preview import LatentPreview
+from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
 from videogen.request.resolved import ResolvedRequest
@@ -28,8 +28,6 @@ from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise, Noi
 from videogen.techniques.effects import with_effects
 from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
-
-_log = logging.getLogger("videogen")
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Run:
         reading = self.backbone.read_prompt(request.prompt)
         read = {"prompt": reading.to_dict()} | self.backbone.measure_negative_prompt(request.negative_prompt)
         for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):
-            _log.warning("%s", note)
+            log_note("%s", note)
         motion = self.motions[index] if self.motions else self.motion
         if motion is not None:
             measured = {**measured, "motion": motion.to_manifest() | measure_motion(frames.numpy(), motion.plan)}

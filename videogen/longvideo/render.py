@@ -44,7 +44,7 @@ from .technique_summary import summarize_techniques
 @dataclass(frozen=True, repr=False)
 class LongVideo:
     """A long video on disk. size: (width, height) in px; resumed: how many segments an earlier run had rendered; notes:
-    what its journal reported."""
+    what its journal reported; saved_elsewhere: why `path` is not the requested name, None where it is."""
 
     path: Path
     frames: int
@@ -53,6 +53,7 @@ class LongVideo:
     manifest: dict[str, Any]
     resumed: int
     notes: tuple[str, ...]
+    saved_elsewhere: str | None = None
 
     def __repr__(self) -> str:
         facts = self._facts()
@@ -72,6 +73,7 @@ class LongVideo:
             "file": str(self.path),
             "length": f"{self.frames} frames of {width}x{height}, {float(self.fps):g} fps",
             "segments": f"{len(long.get('segments', ()))} segments{seams}",
+            **({} if self.saved_elsewhere is None else {"saved elsewhere": self.saved_elsewhere}),
             **{f"note {number}": note for number, note in enumerate(self.notes, 1)},
         }
 
@@ -89,8 +91,8 @@ def render_long(
 ) -> LongVideo:
     """Render a resolved long request into a file, through the job folder next to it.
 
-    The result's path is the next free name where another process took the output's in the meantime; the last note says
-    so.
+    The result's path is the next free name where another process took the output's in the meantime, or where the old
+    file cannot be replaced; its `saved_elsewhere` says so.
 
     keep_job: do not delete the journal at the end, for `redo`. prepare: called with the opened journal before
     anything is rendered. Raises as rendering does; ResumeError where the job there is another request's, or another
@@ -123,7 +125,7 @@ def render_long(
             prepare(run, journal)
         sweep_partials(journal.folder)
         writer = VideoWriter(path, fps=fps, size=size, quality=quality, overwrite=overwrite, within=journal.folder)
-        elsewhere: tuple[str, ...] = ()
+        elsewhere: str | None = None
         try:
             with writer:
                 count = 0
@@ -132,12 +134,12 @@ def render_long(
                     count += len(frames)
                 writer.manifest = build_manifest(run, {"quality": quality}).to_dict()
         except SavedElsewhereError as error:  # all of it is there: rendering it again would not help
-            path, elsewhere = error.path, (str(error),)
+            path, elsewhere = error.path, str(error)
         if not keep_job:
             journal.finish()
         assert writer.manifest is not None
-        found = (*journal.notes, *run.notes, *elsewhere)
-        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, found)
+        notes = (*journal.notes, *run.notes, *writer.notes)
+        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, notes, elsewhere)
 
 
 def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbone) -> ResolvedRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ import numpy as np
 from videogen.core.checks import check_count
 from videogen.core.errors import InputError
 from videogen.core.keywords import suggest_keywords
+from videogen.core.logs import log_note
 
 if TYPE_CHECKING:
     import torch
-
-_log = logging.getLogger("videogen")
 
 
 @suggest_keywords
@@ -66,7 +64,7 @@ class Video:
 
         video = read_video(path)
         for note in video.notes:
-            _log.warning("%s: %s", path, note)
+            log_note("%s: %s", path, note)
         return video
 
     @suggest_keywords

@@ -8,7 +8,6 @@ clip, except for the container's index of some bytes per frame.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -23,12 +22,11 @@ import numpy as np
 from videogen.core.checks import check_count
 from videogen.core.errors import InputError, MediaError
 from videogen.core.files import atomic_path, check_output
+from videogen.core.logs import log_note
 from videogen.core.rates import exact_fps
 
 from .metadata import container_options, encode, retag, set_comment, write_folder_file
 from .video import check_frames
-
-_log = logging.getLogger("videogen")
 
 #: suffix -> (largest CRF, most frames per second); None: no quality setting. A GIF counts in hundredths of a second,
 #: and players show a frame of one hundredth for ten.
@@ -57,8 +55,9 @@ class VideoWriter:
     """A streaming writer; use it in a `with` block.
 
     size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be
-    set or changed until the block ends: the file gets its final value. within: see `core.files.atomic_path`. An error
-    in the block leaves no file behind. Raises InputError for frames or settings that cannot be written, MediaError
+    set or changed until the block ends: the file gets its final value. `writer.notes`: how the file differs from the
+    frames, such as even sides; each is logged too. within: see `core.files.atomic_path`. An error in the block leaves
+    no file behind. Raises InputError for frames or settings that cannot be written, MediaError
     where the encoder or the disk fails.
     """
 
@@ -76,6 +75,7 @@ class VideoWriter:
         self.path = check_target(path, fps=float(fps), quality=quality)
         check_output(self.path, overwrite)
         self.fps, self.size, self.quality, self.manifest = exact_fps(fps), size, quality, manifest
+        self.notes: list[str] = []
         self._overwrite, self._within, self._stack, self._count = overwrite, within, ExitStack(), 0
         self._sink: _Sink | None = None
 
@@ -102,6 +102,11 @@ class VideoWriter:
             with _MediaErrors(self.path, self._count):
                 self._sink.add(np.ascontiguousarray(frame))
             self._count += 1
+
+    def note(self, text: str) -> None:
+        """Add to `notes`, and to the log."""
+        self.notes.append(text)
+        log_note("%s", text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -244,10 +249,10 @@ def _coded_size(writer: VideoWriter, even_sides: bool) -> tuple[int, int]:
     width, height = writer.size
     coded = (width + width % 2, height + height % 2) if even_sides else writer.size
     if coded != writer.size:
-        _log.warning(
-            "%s is %dx%d instead of %dx%d px: players need even sides, so the last column or row is repeated",
-            writer.path.name, *coded, width, height,
-        )  # fmt: skip
+        writer.note(
+            f"{writer.path.name} is {coded[0]}x{coded[1]} instead of {width}x{height} px: players need even sides, so "
+            "the last column or row is repeated"
+        )
     return coded
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from videogen.core.errors import InputError
+from videogen.core.logs import log_note
 
 from .technique import AttachedTechnique, Technique
 
-_log = logging.getLogger("videogen")
 #: sections of a manifest's `measured` that the engine writes itself
 ENGINE_SECTIONS = (
     "batch", "length", "motion", "negative_prompt", "no_effect", "prompt", "techniques", "technique_notes",
@@ -74,7 +73,7 @@ def name_of(technique: Technique) -> str:
 
 
 def _note(measured: dict[str, Any], note: str) -> None:
-    _log.warning("%s", note)
+    log_note("%s", note)
     measured.setdefault("technique_notes", []).append(note)
 
 

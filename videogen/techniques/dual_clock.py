@@ -9,7 +9,6 @@ above that level, so that few steps have the same effect as many.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
+from videogen.core.logs import log_note
 from videogen.motion.latents import latent_mask
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
@@ -27,7 +27,6 @@ from videogen.schedulers.solver import Solver
 
 from .motion_plan import PlannedMotion
 
-_log = logging.getLogger("videogen")
 _TOLERANCE = 0.05  # of the noise level: a step further away is worth a warning
 _UNGUIDED = 0.25  # fraction of the training timesteps below which free steps of a global motion have no guidance
 
@@ -59,7 +58,7 @@ class DualClockTechnique(Technique):
         self._clamps = clamps = build_clamp_schedule(plan, control.weak * train, control.strong * train, solver)
         self._levels = (plan[clamps.steps.start].timestep / train, clamps.until / train)
         if abs(self._levels[1] - control.strong) > _TOLERANCE:
-            _log.warning(
+            log_note(
                 "dual_clock clamps the motion down to noise level %.3f, not to %g, which is outside its expert's steps",
                 self._levels[1], control.strong,
             )  # fmt: skip

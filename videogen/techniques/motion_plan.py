@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import InputError
+from videogen.core.logs import log_note
 from videogen.media.images import read_still
 from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.control import STRENGTHS, MotionControl
@@ -22,8 +22,6 @@ from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.warping.warped_noise import WarpedNoise
 
 from .driving_video import DrivingVideoReader
-
-_log = logging.getLogger("videogen")
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,13 @@ class PlannedMotion:
         plan, objects = fit_regions(self.plan, first_frame, outlines=outlines, recentre=placed, search=drafted)
         for found in objects:
             if found.shift_px != (0.0, 0.0) and not placed:
-                _log.warning(
+                log_note(
                     "%s: no object is at its start in the first frame; the nearest one was moved there, by (%g, %g) px",
                     found.name,
                     *found.shift_px,
                 )
             if found.area_px is None:
-                _log.warning(
+                log_note(
                     "%s: no distinct object is at its start in the first frame, so that region itself is moved; begin "
                     "the path on an object, or give its mask",
                     found.name,
@@ -92,7 +90,7 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
         motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=reader
     ).extend(request.generated_frames)
     for note in (*reader.notes, *plan.notes):
-        _log.warning("%s", note)
+        log_note("%s", note)
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
     )
@@ -144,7 +142,7 @@ def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Ba
             "out, or choose dual_clock"
         )
     if not backbone.training.warped_noise:
-        _log.warning(
+        log_note(
             "%s is not known to be trained with warped noise: it may not follow the motion, and may show artifacts",
             backbone.name,
         )

@@ -13,7 +13,6 @@ the log report. Not here: whose folder it is (`job`), how a segment is stored (`
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, MediaError, ResumeError
+from videogen.core.logs import log_note
 
 from .disk import DamagedError, canonical, sync_folder
 from .job import SEGMENTS_FOLDER, finished_name, lock_job, start_or_check, sweep
@@ -32,8 +32,6 @@ from .versions import VERSIONS_FOLDER, list_versions, read_version, write_versio
 
 if TYPE_CHECKING:
     import torch
-
-_log = logging.getLogger("videogen")
 
 
 class Journal:
@@ -72,7 +70,7 @@ class Journal:
                 ) from error
             raise
         for note in notes:
-            _log.warning("%s", note)
+            log_note("%s", note)
         return cls(path, lock, key, entries, notes)
 
     def __len__(self) -> int:
@@ -143,7 +141,7 @@ class Journal:
     def note(self, text: str) -> None:
         """Add to `notes`, and to the log."""
         self.notes.append(text)
-        _log.warning("%s", text)
+        log_note("%s", text)
 
     def state(self, index: int) -> dict[str, Any]:
         """A segment's plain data, without its tensors."""
