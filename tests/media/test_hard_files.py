@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from videogen import MediaError, Video
+from videogen.media.images import read_still
 from videogen.media.probe import MediaLimits, probe
 from videogen.media.reader import read_video
 
@@ -148,3 +151,20 @@ def test_images_of_one_folder_must_agree(tmp_path: Path) -> None:
     )
     with pytest.raises(MediaError, match="16x16 and the first image 48x32"):
         read_video(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.tif", "read are videos (MP4 and QuickTime, Matroska and WebM, AVI,"),
+        ("a.heic", "images (PNG, JPEG, WebP, BMP, GIF) and folders of images: convert it first"),
+        ("a", "read are videos"),
+        ("a.mp4", "it may be damaged or not a video"),
+    ],
+)
+def test_a_file_of_another_format_names_those_that_are_read(tmp_path: Path, name: str, message: str) -> None:
+    Image.fromarray(clip(1)[0]).save(tmp_path / name, format="TIFF")
+    with pytest.raises(MediaError, match=re.escape(message)):
+        Video.open(tmp_path / name)
+    with pytest.raises(MediaError, match=r"not an image of a format that is read: PNG, JPEG, WebP, BMP, GIF"):
+        read_still(tmp_path / name)

@@ -6,6 +6,7 @@ refused, so that no file can reach one of the rarer decoders of the libraries.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,18 @@ FORMATS = (
 )
 DEMUXERS = ",".join(row.demuxers for row in FORMATS)
 IMAGE_SUFFIXES = tuple(suffix for row in FORMATS if row.is_image for suffix in row.suffixes)
+SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
+#: for messages
+IMAGE_NAMES = ", ".join(row.name for row in FORMATS if row.is_image)
+VIDEO_NAMES = ", ".join(row.name for row in FORMATS if not row.is_image)
+
+
+def explain_unreadable(path: str | os.PathLike[str]) -> str:
+    """What may be the reason that a file is not recognised, for a message: that its name is not of a format that is
+    read, or else that its content is not."""
+    if Path(path).suffix.lower() in SUFFIXES:
+        return "it may be damaged or not a video"
+    return f"read are videos ({VIDEO_NAMES}), images ({IMAGE_NAMES}) and folders of images: convert it first"
 
 
 def image_format(path: Path) -> MediaFormat | None:

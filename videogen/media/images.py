@@ -17,7 +17,7 @@ from videogen.core.errors import MediaError
 from videogen.core.rates import exact_fps
 
 from .excerpt import Budget, Excerpt
-from .formats import IMAGE_SUFFIXES, MediaFormat, image_format
+from .formats import IMAGE_NAMES, IMAGE_SUFFIXES, MediaFormat, image_format
 from .image_file import StoredImage, open_image
 from .metadata import read_folder_fps, read_manifest
 from .probe import MediaLimits
@@ -86,7 +86,7 @@ def read_still(path: str | os.PathLike[str], limits: MediaLimits | None = None) 
     if form is None and not path.exists():
         raise MediaError(f"{path} does not exist; give the path of an image on this machine")
     if form is None:
-        raise MediaError(f"{path} is not an image; give a {IMAGE_SUFFIXES[0]} file")
+        raise MediaError(f"{path} is not an image of a format that is read: {IMAGE_NAMES}; convert it first")
     video = read_images(path, form, Excerpt(), limits or MediaLimits())
     if len(video) > 1:
         raise MediaError(f"{path} is animated ({len(video)} frames) where one image is needed; extract a frame")

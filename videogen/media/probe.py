@@ -15,7 +15,7 @@ from typing import Any
 
 from videogen.core.errors import MediaError
 
-from .formats import DEMUXERS
+from .formats import DEMUXERS, explain_unreadable
 
 _STRICT = {"err_detect": "explode"}
 
@@ -58,7 +58,7 @@ def open_container(path: str | os.PathLike[str], options: dict[str, str] | None 
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
-            f"{path} is not a readable video ({_reason(error)}); it may be damaged or not a video"
+            f"{path} is not a readable video ({_reason(error)}); {explain_unreadable(path)}"
         ) from error
     try:
         yield container
