@@ -71,7 +71,9 @@ def test_a_regenerated_segment_is_saved_elsewhere_as_well(run: Run, tiny: Path, 
     before = Path("a.mp4").read_bytes()
     monkeypatch.setattr("videogen.core.files._replace", refuse)
     outcome = run("story", "redo", "1", "a.mp4")
-    assert outcome.code == 1 and outcome.out == f"{Path('a-2.mp4').absolute()}\n" and Path("a.mp4").read_bytes() == before
+    assert (
+        outcome.code == 1 and outcome.out == f"{Path('a-2.mp4').absolute()}\n" and Path("a.mp4").read_bytes() == before
+    )
     assert outcome.err.count("cannot be replaced") == 1 and "note: " + str(Path("a.mp4").absolute()) not in outcome.err
 
 

@@ -119,9 +119,7 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
     measured = video.manifest["measured"]
     notes = [*request.notes, *PromptReading(**measured["prompt"]).notes(), *negative_prompt_notes(measured)]
     saved = save_clip(video, output)
-    return _Written(
-        saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere
-    )
+    return _Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
 
 
 def _check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:

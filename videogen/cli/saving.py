@@ -29,11 +29,9 @@ class SavedClip:
 
 
 def save_clip(video: Video, output: OutputSettings) -> SavedClip:
-    """Write a finished clip.
-
-    To the next free name where another process took the requested one during the render, or where the old file cannot be
-    replaced; to the folder for temporary files where nothing can be written next to it. Raises the first error where that
-    fails too.
+    """Write a finished clip: to the next free name where another process took the requested one during the render, or
+    where the old file cannot be replaced; to the folder for temporary files where nothing can be written next to it.
+    Raises the first error where that fails too.
     """
     path = free_output(output.path, output.overwrite)
     try:

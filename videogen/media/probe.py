@@ -57,9 +57,7 @@ def open_container(path: str | os.PathLike[str], options: dict[str, str] | None 
     try:
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(
-            f"{path} is not a readable video ({_reason(error)}); {explain_unreadable(path)}"
-        ) from error
+        raise MediaError(f"{path} is not a readable video ({_reason(error)}); {explain_unreadable(path)}") from error
     try:
         yield container
     finally:
