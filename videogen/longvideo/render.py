@@ -138,8 +138,8 @@ def render_long(
         if not keep_job:
             journal.finish()
         assert writer.manifest is not None
-        notes = (*journal.notes, *run.notes, *writer.notes)
-        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, notes, elsewhere)
+        found = (*journal.notes, *run.notes, *writer.notes)
+        return LongVideo(path, count, fps, size, writer.manifest, run.resumed, found, elsewhere)
 
 
 def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbone) -> ResolvedRequest:
