@@ -195,3 +195,45 @@ def fill_zeros(model: Any) -> Any:
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.2)
     return model
+
+
+def kl_vae(width: int = 8, *, levels: int = 4, groups: int = 4, **config: Any) -> Any:
+    """The VAE of Stable Diffusion, eightfold at four levels."""
+    from diffusers import AutoencoderKL
+
+    config = dict(latent_channels=4, sample_size=32) | config
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(width,) * levels, norm_num_groups=groups, **config,
+    ).eval()  # fmt: skip
+
+
+def unet2d(width: int = 8, **config: Any) -> Any:
+    """The image UNet of Stable Diffusion with two levels."""
+    from diffusers import UNet2DConditionModel
+
+    config = dict(
+        sample_size=4, in_channels=4, out_channels=4, cross_attention_dim=16, attention_head_dim=2, layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(width, 2 * width), norm_num_groups=4,
+    ) | config  # fmt: skip
+    return UNet2DConditionModel(**config).eval()  # type: ignore[arg-type]
+
+
+def qwen2_vl(width: int = 16) -> Any:
+    """Qwen2-VL, read for its text states alone."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    text = dict(
+        vocab_size=64, hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1, eos_token_id=1, pad_token_id=0,
+        rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+    )  # fmt: skip
+    vision = dict(depth=1, embed_dim=16, hidden_size=width, num_heads=2, patch_size=4, mlp_ratio=1)
+    return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision)).eval()
+
+
+def pixels(clip: list[Image.Image]) -> Any:
+    """A clip as a tensor [1, channels, frames, height, width] from 0 to 1."""
+    frames = np.stack([np.atleast_3d(np.asarray(image)) for image in clip]).astype(np.float32) / 255
+    return torch.from_numpy(frames).permute(3, 0, 1, 2)[None]

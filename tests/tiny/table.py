@@ -65,7 +65,8 @@ class Tiny:
 
 #: Modules of this package that define `ROWS`.
 LINEAGES: tuple[str, ...] = (
-    "cogvideox", "helios", "hunyuan", "hunyuan15", "kandinsky5", "kandinsky6", "skyreels_v2", "wan",
+    "allegro", "animatediff", "cogvideox", "easyanimate", "helios", "hunyuan", "hunyuan15", "kandinsky5",
+    "kandinsky6", "latte", "mochi", "skyreels_v2", "svd", "wan",
 )  # fmt: skip
 
 
