@@ -86,14 +86,18 @@ def sparse_controlnet(*, latents: bool) -> Callable[[], Any]:
     return build
 
 
+def unet_sdxl() -> Any:
+    return parts.unet2d(
+        cross_attention_dim=32, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=64, use_linear_projection=True,
+    )  # fmt: skip
+
+
 def build_sdxl() -> Any:
     from diffusers import AnimateDiffSDXLPipeline
 
     parts.seed()
-    unet = parts.unet2d(
-        cross_attention_dim=32, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=64, use_linear_projection=True,
-    )  # fmt: skip
+    unet = unet_sdxl()
     return parts.quiet(
         AnimateDiffSDXLPipeline(
             vae=parts.kl_vae(), text_encoder=parts.clip_text(), text_encoder_2=parts.clip_text(projection=16),
