@@ -19,15 +19,19 @@ PACKAGES = {"flash_attn": "2.8.3", "xformers": "0.0.35"}
 REASON = "is installed, but its import fails (ImportError: undefined symbol: _ZN3c10); install it again"
 
 
+def write_package(folder: Path, name: str, version: str, code: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(code, "utf-8")
+    (folder / f"{name}-{version}.dist-info").mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (folder / f"{name}-{version}.dist-info" / "METADATA").write_text(metadata, "utf-8")
+
+
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with packages whose metadata is there and whose import raises."""
     for name, version in PACKAGES.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise ImportError('undefined symbol: _ZN3c10')", "utf-8")
-        (tmp_path / f"{name}-{version}.dist-info").mkdir()
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        (tmp_path / f"{name}-{version}.dist-info" / "METADATA").write_text(metadata, "utf-8")
+        write_package(tmp_path, name, version, "raise ImportError('undefined symbol: _ZN3c10')")
     for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
@@ -64,3 +68,31 @@ def test_diffusers_does_not_import_a_broken_package(broken: Path) -> None:
     call = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(broken)!r})\n{code}"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+#: what the libraries import together with a pipeline, and how its import fails
+LIBRARIES = {
+    "ftfy": "raise ImportError('undefined symbol: _ZN3c10')",
+    "peft": "raise AttributeError('no attribute')",
+    "torchao": "raise OSError('libcudart.so.11.0: cannot open shared object file')",
+    "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
+    "xformers": "raise SystemExit(1)",
+}
+
+
+def test_other_packages_that_the_libraries_import_are_left_out_and_named(tmp_path: Path) -> None:
+    """A torchvision for another torch stopped every render: diffusers and transformers import what is installed."""
+    for name, raised in LIBRARIES.items():
+        write_package(tmp_path, name, "9.0", raised)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from videogen.attention.kernels.packages import broken_packages, hide_broken_packages\n"
+        "hide_broken_packages()\n"
+        "from diffusers import WanPipeline\n"
+        "print(*sorted(broken_packages()))\n"
+        "print(broken_packages()['torchvision'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    names, reason = done.stdout.splitlines()[-2:]
+    assert set(names.split()) >= LIBRARIES.keys()
+    assert reason == "RuntimeError: operator torchvision::nms does not exist"

@@ -14,6 +14,7 @@ from videogen.core.manifest import collect_versions
 def run(options: argparse.Namespace) -> int:
     import torch
 
+    from videogen.attention.kernels.packages import broken_packages
     from videogen.attention.kernels.probe import probe_backends
     from videogen.motion.flow_cache import FlowCache
 
@@ -24,11 +25,12 @@ def run(options: argparse.Namespace) -> int:
     if torch.backends.mps.is_available():
         devices.append("mps")
     models = {name: (folder / "model_index.json").is_file() for name, folder in EMBEDDED.items()}
-    backends = probe_backends()
+    backends, broken = probe_backends(), broken_packages()
     if options.json:
         print(json.dumps({
             "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
             "embedded": models, "attention": [asdict(backend) for backend in backends],
+            "broken_packages": broken,
             "flow_cache": {
                 "folder": str(cache.folder), "bytes": cache.size_bytes(), "limit_bytes": cache.limit_bytes,
             },
@@ -46,4 +48,8 @@ def run(options: argparse.Namespace) -> int:
     print("\nattention backends")
     for backend in backends:
         print(f"  {'yes' if backend.available else 'no':<5}{backend.name:<18}{backend.reason}")
+    if broken:
+        print("\nleft out: installed, but their import fails; install them again")
+    for name, error in broken.items():
+        print(f"  {name:<18}{error}")
     return 0
