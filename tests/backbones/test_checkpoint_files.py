@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.contract.families import wan
-from videogen.backbones.checkpoint_files import check_files, weight_variant
-from videogen.backbones.loading import _component
+from videogen.backbones.checkpoint_files import check_files, check_weights, weight_variant
+from videogen.backbones.loading import _component, build_pipeline
 from videogen.backbones.registry import components_of, load, read_index
 from videogen.core.errors import CheckpointError
 
@@ -116,7 +117,52 @@ def test_weights_of_a_variant_alone_are_loaded(tmp_path: Path) -> None:
         load(str(tmp_path), device="cpu")
 
 
-def test_missing_weights_of_a_pipelines_own_class_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], r"vae has no diffusion_pytorch_model\.safetensors, which AutoencoderKLWan loads; copy it again"),
+        (["wan_vae.safetensors"], r"vae has wan_vae\.safetensors, but no diffusion_pytorch_model\.safetensors"),
+        (["model.safetensors"], r"vae has model\.safetensors, but no diffusion_pytorch_model\.safetensors"),
+        (["diffusion_pytorch_model.fp16-00001-of-00002.safetensors"], r"has 1 weight files, but no .*index\.json"),
+        (["diffusion_pytorch_model.safetensors"], ""),
+        (["diffusion_pytorch_model.fp16.safetensors"], ""),
+        (["diffusion_pytorch_model-00001-of-00001.safetensors", "diffusion_pytorch_model.safetensors.index.json"], ""),
+        (["diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
+          "diffusion_pytorch_model.fp16.safetensors.index.json"], ""),
+        (["diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
+          "diffusion_pytorch_model.safetensors.index.fp16.json"], ""),
+    ],
+    ids=["none", "another name", "of the other library", "shards without index", "plain", "variant", "shards",
+         "variant shards", "variant shards, transformers"],
+)  # fmt: skip
+def test_a_component_without_weights_that_are_loaded_is_named(names: list[str], message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    with pytest.raises(CheckpointError, match=message) if message else nullcontext():
+        check_weights(folder, "diffusion_pytorch_model", "AutoencoderKLWan")
+
+
+def test_weights_are_missed_before_any_are_loaded(tmp_path: Path) -> None:
+    wan(tmp_path)
+    (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    (tmp_path / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"vae has no diffusion_pytorch_model\.safetensors"):
+        build_pipeline("WanPipeline", tmp_path, json.loads((tmp_path / "model_index.json").read_text()), None, "cpu")
+
+
+def test_a_missing_shard_of_a_variant_is_named(folder: Path) -> None:
+    part = folder / "transformer"
+    (part / "diffusion_pytorch_model.safetensors.index.fp16.json").write_text(
+        '{"weight_map": {"x": "gone.safetensors"}}'
+    )
+    with pytest.raises(CheckpointError, match=r"has 0 of 1 weight files; gone\.safetensors is missing"):
+        check(folder)
+
+
+@pytest.mark.parametrize("library", ["ltx2", "diffusers.pipelines.ltx2"])
+def test_missing_weights_of_a_pipelines_own_class_are_named(library: str, tmp_path: Path) -> None:
     from diffusers.pipelines.ltx2 import LTX2Vocoder
 
     model = LTX2Vocoder(
@@ -124,11 +170,11 @@ def test_missing_weights_of_a_pipelines_own_class_are_named(tmp_path: Path) -> N
         resnet_kernel_sizes=[3], resnet_dilations=[[1]],
     )  # fmt: skip
     model.save_pretrained(tmp_path / "vocoder")
-    assert _component(tmp_path, "vocoder", "ltx2", "LTX2Vocoder", torch.float32) is not None
+    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32) is not None
     weights = tmp_path / "vocoder" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.bias"}, weights)
     with pytest.raises(CheckpointError, match=r"vocoder has no weights for conv_in\.bias; LTX2Vocoder needs them"):
-        _component(tmp_path, "vocoder", "ltx2", "LTX2Vocoder", torch.float32)
+        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32)
 
 
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:

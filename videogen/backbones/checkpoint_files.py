@@ -35,7 +35,7 @@ def check_files(folder: Path, components: Iterable[str]) -> None:
         for path in sorted(component.glob("*.json")):
             if path.stat().st_size <= _LARGEST_CONFIGURATION_BYTES:
                 _read_json(path)
-        for index in sorted(component.glob("*.safetensors.index.json")):
+        for index in sorted(component.glob("*.safetensors.index*.json")):  # with a variant: index.fp16.json
             _check_shards(index)
         weights = {path: _variant(path) for path in sorted(component.glob("*.safetensors"))}
         for path, variant in weights.items():
@@ -60,6 +60,26 @@ def weight_variant(component: Path, dtype: object) -> str | None:
             f"{component} has weights of the variants {names} and none without; delete all but one of them"
         )
     return chosen or variants.pop()
+
+
+def check_weights(component: Path, base: str, kind: str) -> None:
+    """CheckpointError, with the file that is expected, for the folder of a component without weights that are loaded.
+
+    base: the start of their names, `model` or `diffusion_pytorch_model`; kind: the component's class.
+    """
+    found = {path.name: _LOADED.fullmatch(path.name) for path in sorted(component.glob("*.safetensors"))}
+    loaded = [match for match in found.values() if match and match[1] == base]
+    if any(match[3] is None for match in loaded) or any(component.glob(f"{base}*.safetensors.index*.json")):
+        return
+    if loaded:
+        raise CheckpointError(
+            f"{component} has {len(loaded)} weight files, but no {base}.safetensors.index.json, which says what is in "
+            "them; copy it again"
+        )
+    has = f"has {', '.join(list(found)[:3])}, but" if found else "has"
+    raise CheckpointError(
+        f"{component} {has} no {base}.safetensors, which {kind} loads; copy it again, or give the weights this name"
+    )
 
 
 def _variant(path: Path) -> str | None:

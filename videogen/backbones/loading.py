@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ import torch
 from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
-from .checkpoint_files import weight_variant
+from .checkpoint_files import check_weights, weight_variant
 from .registry import components_of
 
 _log = logging.getLogger("videogen")
@@ -37,6 +38,9 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     local = isinstance(source, Path)
     with _no_bars():
         components: dict[str, Any] = {}
+        for name, (library, kind) in components_of(index).items():
+            if isinstance(source, Path) and (model_class := _model_class(library, kind)):
+                check_weights(source / name, _weights_name(model_class), kind)
         for name, (library, kind) in components_of(index).items():
             with _explain_failure(f"{source}/{name}", kind):
                 components[name] = _component(source, name, library, kind, chosen)
@@ -75,8 +79,8 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
 
     Both libraries fill missing tensors with random values and a warning; here they are an error.
     """
-    model_class = _find_class(library, kind)
-    if model_class is None or not issubclass(model_class, torch.nn.Module):
+    model_class = _model_class(library, kind)
+    if model_class is None:
         return None
     dtype_option = {"dtype": dtype} if library == "transformers" else _dtype_option(dtype)
     if isinstance(source, Path) and (variant := weight_variant(source / name, dtype)):
@@ -98,13 +102,26 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     return model
 
 
-def _find_class(library: str, kind: str) -> Any:
-    """A component's class; None where neither library, nor the folder of one of diffusers' pipelines, has it."""
-    import diffusers
-    import transformers
+def _model_class(library: str, kind: str) -> Any:
+    """The class of a component with weights; None for others, and where no module of the libraries has it.
 
-    homes: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
-    return getattr(homes.get(library) or getattr(diffusers.pipelines, library, None), kind, None)
+    library: `diffusers`, `transformers` or a module of theirs, or the folder of one of diffusers' pipelines.
+    """
+    import diffusers
+
+    home: Any = getattr(diffusers.pipelines, library, None)
+    if library.partition(".")[0] in ("diffusers", "transformers"):
+        with suppress(ImportError):
+            home = import_module(library)
+    found = getattr(home, kind, None)
+    return found if isinstance(found, type) and issubclass(found, torch.nn.Module) else None
+
+
+def _weights_name(model_class: type) -> str:
+    """The start of the names of its weight files."""
+    from transformers import PreTrainedModel
+
+    return "model" if issubclass(model_class, PreTrainedModel) else "diffusion_pytorch_model"
 
 
 def _dtype_option(dtype: torch.dtype) -> dict[str, Any]:
