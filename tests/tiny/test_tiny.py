@@ -25,7 +25,8 @@ def rows(*, having: str = "name") -> list[Any]:
 
 
 def video(row: Tiny, call: TinyCall, solver: str | None = None) -> np.ndarray:
-    """[batch, frames, height, width, 3] of the pipeline's own call; of an image pipeline, one frame."""
+    """[batch, frames, height, width, 3] of the pipeline's own call; of an image pipeline, one frame. Text2Video-Zero
+    gives one video as a batch of images."""
     import diffusers
 
     pipeline = row.build()
@@ -37,7 +38,9 @@ def video(row: Tiny, call: TinyCall, solver: str | None = None) -> np.ndarray:
         **row.call(call), generator=generators if len(generators) > 1 else generators[0], output_type="np"
     )
     pixels = np.asarray(next(result[key] for key in ("frames", "video", "images") if key in result))
-    return pixels[:, None] if pixels.ndim == 4 else pixels
+    if pixels.ndim == 4:
+        return pixels[None] if len(pixels) == call.frames else pixels[:, None]
+    return pixels
 
 
 @functools.cache
