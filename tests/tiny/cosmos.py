@@ -1,0 +1,152 @@
+"""Tiny Cosmos pipelines of generations 1 and 2.
+
+In real use they need torchvision (its nearest resize of the padding mask) and the package cosmos_guardrail, without
+whose checker they refuse to run. Here `NearestResize` stands in for the first while the transformer runs, and
+`SafetyChecker` for the second. With a checker, videos pass through uint8.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from tests.tiny import parts
+from tests.tiny.table import Tiny, TinyCall
+
+SIZES = ((9, 32, 32), (17, 48, 32))
+SECOND_SIZES = ((5, 32, 32), (9, 48, 32))
+OPTIONS: dict[str, Any] = {"max_sequence_length": 16}
+CHANNELS = 4
+
+
+class SafetyChecker:
+    """A checker that lets every prompt and every video pass."""
+
+    def to(self, *_: Any) -> SafetyChecker:
+        return self
+
+    def check_text_safety(self, prompt: str) -> bool:
+        return True
+
+    def check_video_safety(self, frames: Any) -> Any:
+        return frames
+
+
+def nearest(image: torch.Tensor, size: list[int], **_: Any) -> torch.Tensor:
+    return torch.nn.functional.interpolate(image, size, mode="nearest")
+
+
+TRANSFORMS = SimpleNamespace(
+    functional=SimpleNamespace(resize=nearest), InterpolationMode=SimpleNamespace(NEAREST="nearest")
+)
+
+
+def with_resize(model: Any) -> Any:
+    """The model, whose module has torchvision's resize during each of its calls only."""
+    from diffusers.models.transformers import transformer_cosmos
+
+    if not hasattr(transformer_cosmos, "transforms"):
+        model.register_forward_pre_hook(lambda *_: setattr(transformer_cosmos, "transforms", TRANSFORMS))
+        model.register_forward_hook(lambda *_: delattr(transformer_cosmos, "transforms"), always_call=True)
+    return model
+
+
+def transformer(*, conditioned: bool) -> Any:
+    """conditioned: a further input channel marks the given frames."""
+    from diffusers import CosmosTransformer3DModel
+
+    model = CosmosTransformer3DModel(
+        in_channels=CHANNELS + conditioned, out_channels=CHANNELS, num_attention_heads=1, attention_head_dim=16,
+        num_layers=1, mlp_ratio=1.0, text_embed_dim=16, adaln_lora_dim=4, max_size=(4, 16, 16),
+    )  # fmt: skip
+    return with_resize(parts.fill_zeros(model).eval())
+
+
+def first_vae() -> Any:
+    """8 px and 8 frames per latent."""
+    from diffusers import AutoencoderKLCosmos
+
+    return AutoencoderKLCosmos(
+        latent_channels=CHANNELS, encoder_block_out_channels=(8, 8, 8, 8), decode_block_out_channels=(8, 8, 8, 8),
+        attention_resolutions=(8,), resolution=64, num_layers=1, latents_mean=None, latents_std=None,
+    ).eval()  # fmt: skip
+
+
+def build(name: str) -> Any:
+    import diffusers
+
+    parts.seed()
+    second = name.startswith("Cosmos2")
+    solver: Any = diffusers.FlowMatchEulerDiscreteScheduler if second else diffusers.EDMEulerScheduler
+    config: dict[str, Any] = (
+        {"use_karras_sigmas": True}
+        if second
+        else {"sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0, "final_sigmas_type": "sigma_min"}
+    )
+    pipeline = getattr(diffusers, name)(
+        text_encoder=parts.t5(), tokenizer=parts.word_tokenizer(),
+        transformer=transformer(conditioned="VideoToWorld" in name),
+        vae=parts.wan_vae(CHANNELS) if second else first_vae(), scheduler=solver(**config),
+        safety_checker=SafetyChecker(),
+    )  # fmt: skip
+    return parts.quiet(pipeline)
+
+
+def text(call: TinyCall) -> dict[str, Any]:
+    return {
+        "prompt": call.prompt, "negative_prompt": call.negative_prompt, "height": call.height, "width": call.width,
+        "num_inference_steps": call.steps, "guidance_scale": 4.0 if call.guided else 1.0, "max_sequence_length": 16,
+    }  # fmt: skip
+
+
+def call_text(call: TinyCall) -> dict[str, Any]:
+    return text(call) | {"num_frames": call.frames, "fps": 24}
+
+
+def first_frame(call: TinyCall) -> dict[str, Any]:
+    return {"image": parts.image(call.width, call.height)}
+
+
+def source(call: TinyCall) -> dict[str, Any]:
+    """The first 9 frames, which the result continues."""
+    return {"video": parts.clip(9, call.width, call.height)}
+
+
+ROWS = (
+    Tiny(
+        "CosmosTextToWorldPipeline",
+        build=lambda: build("CosmosTextToWorldPipeline"), call=call_text,
+        sizes=SIZES, options=OPTIONS, core=True,
+    ),
+    Tiny(
+        "CosmosVideoToWorldPipeline",
+        build=lambda: build("CosmosVideoToWorldPipeline"),
+        call=lambda call: call_text(call) | first_frame(call), given=first_frame,
+        sizes=SIZES, options=OPTIONS, batch=False,
+    ),
+    Tiny(
+        "CosmosVideoToWorldPipeline:video",
+        build=lambda: build("CosmosVideoToWorldPipeline"),
+        call=lambda call: call_text(call) | source(call), given=source,
+        sizes=((17, 32, 32), (25, 48, 32)), options=OPTIONS, batch=False,
+    ),
+    Tiny(
+        "Cosmos2VideoToWorldPipeline",
+        build=lambda: build("Cosmos2VideoToWorldPipeline"),
+        call=lambda call: call_text(call) | first_frame(call), given=first_frame,
+        sizes=SECOND_SIZES, options=OPTIONS, batch=False,
+    ),
+    Tiny(
+        "Cosmos2TextToImagePipeline",
+        build=lambda: build("Cosmos2TextToImagePipeline"), call=text,
+        sizes=((1, 32, 32), (1, 48, 32)), options=OPTIONS,
+    ),
+)  # fmt: skip
+
+UNAVAILABLE: dict[str, str] = {
+    "Cosmos2_5_PredictBasePipeline": "not yet built: needs a tokenizer with a chat template and torchvision's to_tensor",
+    "Cosmos2_5_TransferPipeline": "not yet built: as Cosmos2_5_PredictBasePipeline, with a control network",
+    "Cosmos3OmniPipeline": "not yet built: its transformer holds the language model; sound and action heads",
+}
