@@ -146,7 +146,7 @@ ROWS = (
 )  # fmt: skip
 
 UNAVAILABLE: dict[str, str] = {
-    "Cosmos2_5_PredictBasePipeline": "not yet built: needs a tokenizer with a chat template and torchvision's to_tensor",
+    "Cosmos2_5_PredictBasePipeline": "not yet built: needs a chat template and torchvision's to_tensor",
     "Cosmos2_5_TransferPipeline": "not yet built: as Cosmos2_5_PredictBasePipeline, with a control network",
     "Cosmos3OmniPipeline": "not yet built: its transformer holds the language model; sound and action heads",
 }

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from tests.tiny import parts
 from tests.tiny.table import Tiny, TinyCall
 
-SIZES = ((9, 64, 32), (17, 32, 64))
+SIZES = ((9, 64, 64), (17, 96, 64))
 CHANNELS = 4
 LAYERS = 2
 OPTIONS: dict[str, Any] = {"max_sequence_length": 16, "stg_scale": 0.0}
@@ -43,7 +41,8 @@ def vae() -> Any:
 
     model = AutoencoderKLLTX2Video(
         latent_channels=CHANNELS, block_out_channels=(4, 8, 8, 8), decoder_block_out_channels=(4, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1), spatial_compression_ratio=32, temporal_compression_ratio=8,
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1),
+        spatial_compression_ratio=32, temporal_compression_ratio=8,
     )  # fmt: skip
     model.latents_mean += 0.1
     model.latents_std *= 0.9
@@ -171,7 +170,9 @@ def reference(call: TinyCall) -> dict[str, Any]:
 def call_reference(call: TinyCall) -> dict[str, Any]:
     from diffusers.pipelines.ltx2.pipeline_ltx2_ic_lora import LTX2ReferenceCondition
 
-    return text(call) | {"reference_conditions": [LTX2ReferenceCondition(frames=reference(call)["control"]["reference"])]}
+    return text(call) | {
+        "reference_conditions": [LTX2ReferenceCondition(frames=reference(call)["control"]["reference"])]
+    }
 
 
 def call_hdr(call: TinyCall) -> dict[str, Any]:
@@ -227,12 +228,12 @@ ROWS = (
     Tiny(
         "LTX2LatentUpsamplePipeline",
         build=build_upsampler, call=call_upsampler, given=half_size,
-        sizes=((9, 128, 64), (17, 64, 128)), batch=False, guides=False,
+        sizes=((9, 128, 128), (17, 192, 128)), batch=False, guides=False,
     ),
 )  # fmt: skip
 
 UNAVAILABLE: dict[str, str] = {
     "LTX2DFRPipeline": "not yet built: its loop is in a method `denoise` and it needs key-frame slots of a DFR canvas",
     "LTX2DFRTemporalRefinePipeline": "not yet built: it refines latents, key frames and audio of LTX2DFRPipeline",
-    "LTX2VideoDiffusionDecodePipeline": "not yet built: its decoder attends in neighbourhoods (natten or flex attention)",
+    "LTX2VideoDiffusionDecodePipeline": "not yet built: its decoder attends in neighbourhoods (natten or flex)",
 }
