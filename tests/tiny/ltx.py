@@ -149,7 +149,7 @@ ROWS = (
         "LTXImageToVideoPipeline:decode-noise",
         build=lambda: build("LTXImageToVideoPipeline", timestep_conditioning=True),
         call=lambda call: call_image(call) | DECODE_NOISE, given=first_frame,
-        sizes=SIZES, options=OPTIONS | DECODE_NOISE,
+        sizes=SIZES, options=OPTIONS | DECODE_NOISE, batch=False,
     ),
     Tiny(
         "LTXConditionPipeline",
