@@ -24,3 +24,10 @@ def normal(at: int, shape: Sequence[int]) -> torch.Tensor:
     import torch
 
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(at))
+
+
+def uniform(at: int, shape: Sequence[int]) -> torch.Tensor:
+    """Values [*shape] evenly spread over 0 to 1, in fp32 on the CPU, for an `address`."""
+    import torch
+
+    return torch.rand(tuple(shape), generator=torch.Generator().manual_seed(at))

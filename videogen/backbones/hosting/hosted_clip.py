@@ -1,0 +1,233 @@
+"""Hosted clip: a batch of clips on a pipeline of diffusers that is suspended in its own loop.
+
+`predict` runs the pipeline's loop body up to its scheduler's step, `step` makes that step and ends the body, `decode`
+lets the pipeline finish. What a body takes over from the one before (latents, audio latents, a solver's earlier
+estimates) are local variables of the pipeline's call; they are set before each body, so that any step can be predicted
+at any time, with any latents. Legend: latents [batch, channel, frame, height, width].
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from videogen.core.errors import UnsupportedError
+from videogen.schedulers.windows import Window
+
+from ..clip import Clip, PredictionContext
+from .frame_locals import read_locals, set_locals
+from .handover import Asked, Returned
+from .hosted_solver import HostedSolver
+from .layout import Layout
+from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
+from .outputs import Outputs, read_outputs
+from .tapped_scheduler import restore_scheduler, save_scheduler
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """All that later bodies depend on: carried local variables, the state of each scheduler, generators, position."""
+
+    carried: Mapping[str, Any]
+    schedulers: tuple[tuple[Any, dict[str, Any]], ...]
+    draws: object
+    position: int | None
+
+
+class HostedClip(Clip):
+    """loop: not begun yet; arguments: of the pipeline's call. in_order: the pipeline loops more than once, or its bodies
+    depend on more than can be put back: its steps run once each, in order."""
+
+    def __init__(self, loop: LentLoop, arguments: Mapping[str, Any], layout: Layout, *, in_order: bool = False) -> None:
+        self._loop, self._layout, self._in_order = loop, layout, in_order
+        self.reenterable = not in_order
+        self._handover = loop.open(arguments)
+        weakref.finalize(self, loop.close)
+        self._call: StepCall | None = None
+        self._outputs: Outputs | None = None
+        self._first = 0  # index of the present section's first step
+        self._given: torch.Tensor | None = None
+        self._prediction: torch.Tensor | None = None
+        try:
+            self._expect(self._handover.begin(), NEXT)
+        except BaseException:
+            self.close()
+            raise
+        self._enter_section()
+        self.initial = self._read_latents()
+
+    @property
+    def length(self) -> int:
+        """Number of model calls that are known so far; more follow where the pipeline makes a clip in sections."""
+        return self._first + len(self._loop.timesteps)
+
+    @property
+    def outputs(self) -> Outputs:
+        """Frames and audio, once decoded."""
+        assert self._outputs is not None, "decode first"
+        return self._outputs
+
+    def predict(self, context: PredictionContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:
+        index = context.index
+        if self._in_order and (window is not None or index != (self.position or 0)):
+            raise UnsupportedError(f"step {index}: this pipeline runs its steps in order; it cannot go back or window")
+        self._check_timestep(context, index)
+        self._leave_body()
+        model_input = context.model_input(latents)
+        if model_input is not self._video:
+            self._set_latents(model_input)
+        self._loop.around, self._loop.window = context.around, None if window is None else window.start
+        try:
+            call = self._expect(self._handover.resume(index - self._first), STEP)
+        finally:
+            self._loop.around = None
+        self._call, self._given = call, None if model_input is latents else latents
+        self._prediction = self._as_video(call.prediction)
+        return self._prediction
+
+    def step(self, index: int, prediction: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        call, self._call = self._call, None
+        assert call is not None, "predict first"
+        changed = None if prediction is self._prediction else self._from_video(prediction, call.prediction)
+        sample = None if self._given is None else self._from_video(latents, call.sample)
+        self._prediction = None
+        message = self._handover.resume(call.make(changed, sample))
+        self.position = index + 1
+        if self._in_order and self.position == self.length:
+            return self._end_section(message)
+        self._expect(message, NEXT)
+        return self._read_latents()
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        if self._outputs is None:
+            self._leave_body()
+            if latents is not self._video:
+                self._set_latents(latents)
+            message = self._handover.resume(END)
+            if not isinstance(message, Returned):
+                raise UnsupportedError(
+                    f"{self._name} loops again after its denoising loop; it has to run in order (mode 'driven')"
+                )
+            self._outputs = read_outputs(message.result, self._name)
+        return self._outputs.frames
+
+    def snapshot(self) -> _Saved:
+        carried = {name: _copied(value) for name, value in self._carried().items()}
+        schedulers = tuple((scheduler, save_scheduler(scheduler)) for scheduler in self._schedulers())
+        return _Saved(carried, schedulers, self._loop.draws.save(), self.position)
+
+    def restore(self, snapshot: object) -> None:
+        assert isinstance(snapshot, _Saved)
+        self._leave_body()
+        for scheduler, saved in snapshot.schedulers:
+            restore_scheduler(scheduler, saved)
+        self._loop.draws.restore(snapshot.draws)
+        self.position = snapshot.position
+        self._set_carried({name: _copied(value) for name, value in snapshot.carried.items()})
+
+    def close(self) -> None:
+        self._loop.close()
+
+    @property
+    def _name(self) -> str:
+        return type(self._loop.pipeline).__name__
+
+    def _expect(self, message: Asked | Returned, what: str) -> Any:
+        """The payload of a question of this kind."""
+        if isinstance(message, Asked) and message.what == what:
+            return message.payload
+        happened = "ended" if isinstance(message, Returned) else f"asked for {message.what!r}"
+        raise UnsupportedError(f"{self._name} {happened} instead of {what!r}: its loop has a form that cannot be hosted")
+
+    def _enter_section(self) -> None:
+        self.solver = HostedSolver(self._loop.scheduler, self._loop.timesteps)
+        self._remember()
+
+    def _end_section(self, message: Asked | Returned) -> torch.Tensor:
+        """Go on to the pipeline's next loop, or let it finish."""
+        self._expect(message, NEXT)
+        latents, self._first = self._read_latents(), self.length
+        message = self._handover.resume(END)
+        if isinstance(message, Returned):
+            self._loop.timesteps = []
+            self._outputs = read_outputs(message.result, self._name)
+            return latents
+        self._expect(message, NEXT)
+        self._enter_section()
+        return self._read_latents()
+
+    def _leave_body(self) -> None:
+        """To the top of the loop, as if the body that is suspended had not been run."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        saved = [(scheduler, save_scheduler(scheduler)) for scheduler in self._schedulers()]
+        draws, before = self._loop.draws.save(), self._before
+        self._expect(self._handover.resume(call.make()), NEXT)
+        for scheduler, state in saved:
+            restore_scheduler(scheduler, state)
+        self._loop.draws.restore(draws)
+        self._set_carried(before)
+
+    def _schedulers(self) -> list[Any]:
+        known = self._loop.schedulers
+        return known if any(self._loop.scheduler is one for one in known) else [*known, self._loop.scheduler]
+
+    def _carried(self) -> dict[str, Any]:
+        assert self._loop.frame is not None
+        return read_locals(self._loop.frame, self._loop.form.carried)
+
+    def _set_carried(self, values: Mapping[str, Any]) -> None:
+        assert self._loop.frame is not None
+        set_locals(self._loop.frame, values)
+        self._remember()
+
+    def _set_latents(self, latents: torch.Tensor) -> None:
+        state, form = self._carried()[self._loop.form.state], self._loop.form
+        packed = self._from_video(latents, state).to(state.device, state.dtype)
+        self._set_carried({form.state: packed.clone() if form.mutated else packed.contiguous()})
+
+    def _read_latents(self) -> torch.Tensor:
+        """The loop's latents as the engine sees them."""
+        self._remember()
+        return self._video
+
+    def _remember(self) -> None:
+        """Note what the next body begins with."""
+        values = self._carried()
+        mutated = self._loop.form.mutated
+        self._before = {name: _copied(value) if mutated else value for name, value in values.items()}
+        latents = values[self._loop.form.state]
+        self._video = self._layout.to_video(latents.clone() if mutated else latents)
+
+    def _as_video(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A prediction as [b, c, f, h, w]: frames that the solver does not move are zero; as it is in other layouts."""
+        if self._layout.fits(tensor.shape) and self._layout.pattern != "b c f h w":
+            return self._layout.to_video(tensor)
+        missing = self._video.shape[2] - tensor.shape[2] if tensor.ndim == 5 else 0
+        if missing <= 0:
+            return tensor
+        pinned = torch.zeros_like(tensor[:, :, :1]).expand(-1, -1, missing, -1, -1)
+        return torch.cat([pinned, tensor], 2)
+
+    def _from_video(self, video: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """[b, c, f, h, w] in the form of a tensor of the pipeline."""
+        if like.ndim == 5 and self._layout.pattern != "b c f h w" and like.shape[1:] == video.shape[1:]:
+            return video
+        if like.ndim == 5 and self._layout.pattern == "b c f h w":
+            missing = video.shape[2] - like.shape[2]
+            return video[:, :, missing:] if missing > 0 and like is not self._carried().get(self._loop.form.state) else video
+        return self._layout.from_video(video, like)
+
+    def _check_timestep(self, context: PredictionContext, index: int) -> None:
+        own = self.solver.timesteps[index - self._first]
+        if context.timestep(own) is not own:
+            raise UnsupportedError(f"{self._name} is given one timestep for the entire clip; its frames cannot differ")
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value

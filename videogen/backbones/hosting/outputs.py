@@ -1,0 +1,46 @@
+"""Outputs of a hosted pipeline: frames, and audio where it makes some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from videogen.core.errors import UnsupportedError
+
+_FRAMES = ("frames", "videos", "video", "images")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """frames [b, f, h, w, 3], fp32 in 0..1; audio [b, channel, sample] or None."""
+
+    frames: torch.Tensor
+    audio: torch.Tensor | None = None
+
+
+def read_outputs(result: Any, name: str) -> Outputs:
+    """The outputs of a pipeline's call with `output_type="np"`. name: of the pipeline, for errors."""
+    frames = next((getattr(result, key) for key in _FRAMES if getattr(result, key, None) is not None), None)
+    if frames is None and isinstance(result, tuple) and result:
+        frames = result[0]
+    if frames is None:
+        raise UnsupportedError(f"{name} returned {type(result).__name__}, which has no frames")
+    audio = getattr(result, "audio", None)
+    return Outputs(_as_pixels(frames), None if audio is None else torch.as_tensor(audio).float().cpu())
+
+
+def _as_pixels(frames: Any) -> torch.Tensor:
+    """[b, f, h, w, 3] of an array, a tensor, or a list of clips or of images."""
+    if isinstance(frames, list):
+        frames = np.stack([np.asarray(clip) for clip in frames])
+    pixels = torch.as_tensor(frames)
+    if pixels.dtype == torch.uint8:
+        pixels = pixels.float() / 255
+    if pixels.ndim == 4:
+        pixels = pixels[None]
+    if pixels.shape[-1] != 3 and pixels.shape[2] == 3:
+        pixels = pixels.permute(0, 1, 3, 4, 2)
+    return pixels.float()
