@@ -20,17 +20,19 @@ from .solvers import SOLVERS, check_solver, solver_names
 
 _LEAST_SIGNAL = 2.0**-24  # cumulated product at zero SNR, as in diffusers' own solvers
 _NOISE = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "num_train_timesteps", "prediction_type")
+_SHIFT = ("use_dynamic_shifting", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "time_shift_type")
 _SPACING = ("shift_terminal", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
-def build_scheduler(name: str | None, own: Any) -> Any:
+def build_scheduler(name: str | None, own: Any, *, shifts: bool = False) -> Any:
     """A fresh diffusers scheduler, as diffusers' own pipelines take it; its timesteps are not set.
 
     name: of the table of solvers; None: the checkpoint's own class and settings. own: the checkpoint's scheduler, whose
-    noise schedule (betas, or flow shift) is used; where its class is the named one, all of its settings are. Errors as
-    `check_solver`; UnsupportedError for a solver that is not diffusers', and where it cannot keep the noise schedule.
+    noise schedule (betas, or flow shift) is used; where its class is the named one, all of its settings are. shifts:
+    whether the caller shifts the sigmas by the clip's size, where the checkpoint asks for it. Errors as `check_solver`; UnsupportedError for a solver that is not diffusers', and where it cannot keep the noise schedule.
     """
-    check_static_shift(own)
+    if not shifts:
+        check_static_shift(own)
     if name is None:
         return type(own).from_config(own.config)
     check_solver(name, read_noise_schedule(own))
@@ -90,9 +92,21 @@ def _build_flow(name: str, own: Any) -> Any:
     if set(changed) - set(_common_spacing(name, own)):
         raise _cannot_keep(name, own, changed)
     settings |= {"num_train_timesteps": own.config.num_train_timesteps} | {key: own.config[key] for key in changed}
+    settings |= _dynamic_shift(scheduler_class, name, own)
     if _is_flow_match(scheduler_class):
         return scheduler_class(shift=shift, **settings)
     return scheduler_class(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, **settings)
+
+
+def _dynamic_shift(scheduler_class: Any, name: str, own: Any) -> dict[str, Any]:
+    """The settings by which the checkpoint shifts its sigmas by the clip's size. UnsupportedError where the class of
+    this name does not know them."""
+    if not own.config.get("use_dynamic_shifting", False):
+        return {}
+    known = inspect.signature(scheduler_class.__init__).parameters
+    if "use_dynamic_shifting" not in known:
+        raise _cannot_keep(name, own, ["use_dynamic_shifting"])
+    return {key: own.config[key] for key in _SHIFT if key in known and key in own.config}
 
 
 def _common_spacing(name: str, own: Any) -> list[str]:

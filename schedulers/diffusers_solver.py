@@ -22,6 +22,10 @@ class DiffusersSolver(Solver):
         self._scheduler = scheduler
         self.name = type(scheduler).__name__
 
+    def fresh_scheduler(self) -> Any:
+        """A diffusers scheduler of the same class and settings whose timesteps are not set."""
+        return type(self._scheduler).from_config(self._scheduler.config)
+
     @property
     def kind(self) -> str:
         return prediction_kind(self._scheduler)

@@ -18,9 +18,10 @@ from videogen.core.errors import InputError, UnsupportedError
 from videogen.schedulers.diffusers_solver import read_noise_schedule
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import NoiseSchedule, Solver
+from videogen.schedulers.solvers import build_solver
 
 from .clip import Clip, ClipSpec
-from .conditioning import Conditioning, PromptReading
+from .conditioning import ClipText, Conditioning, PromptReading
 from .defaults import Capabilities, Defaults, Training
 from .geometry import ClipLimits, LatentGeometry
 from .guided import GuidedClip
@@ -80,8 +81,20 @@ class Backbone(ABC):
             rule.check(spec.frames, spec.height, spec.width, self.name)
         return spec
 
-    def open(self, spec: ClipSpec, text: Conditioning, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
+    #: Conditions besides the prompt that a clip can be made from, keys of `Given`.
+    accepts: tuple[str, ...] = ()
+    #: Those without which there is no clip; alternatives are joined by `|`.
+    needs: tuple[str, ...] = ()
+    #: Whether the model reads a prompt.
+    takes_prompt: bool = True
+
+    def build_solver(self, name: str | None, steps: int) -> Solver:
+        """A solver of the table, or the checkpoint's own (None), set up for a run of so many steps."""
+        return build_solver(name, self.scheduler, steps, self.device)
+
+    def open(self, spec: ClipSpec, text: ClipText, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
         """Begin a batch of clips: one noise source per sample, a solver set up for this run."""
+        assert isinstance(text, Conditioning)
         return GuidedClip(self, spec, text, sources, solver)
 
     def components(self) -> dict[str, nn.Module]:
@@ -186,7 +199,7 @@ class Backbone(ABC):
         grammar = GRAMMARS.get(self.training.prompt_grammar)
         return prompt if grammar is None else grammar(prompt)
 
-    def condition(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+    def condition(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> ClipText:
         """`encode_prompt` of prompts as a user writes them, each normalised."""
         rewrite = self.normalise_prompt
         return self.encode_prompt([*map(rewrite, prompts)], None if negatives is None else [*map(rewrite, negatives)])

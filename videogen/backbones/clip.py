@@ -8,9 +8,10 @@ Legend: latents [batch, channel, frame, height, width].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -18,12 +19,17 @@ from videogen.core.branch import Branch
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window
 
+from .given import Audio, Given
+
 
 @dataclass(frozen=True)
 class ClipSpec:
     """Settings of one batch of clips, resolved.
 
-    frames, height, width: in pixels. guidance_mode: `sequential` or `batched` calls of the two guidance branches.
+    frames, height, width: in pixels; fps in frames per second. guidance_mode: `sequential` or `batched` calls of the
+    two guidance branches, or `pipeline` where a pipeline guides itself. guidance_scale_2: of a low-noise expert; None:
+    the same. given: the conditions besides the prompt; options: arguments under the pipeline's own names.
+    window_frames: frames that the model is given at once, where they are fewer.
     """
 
     frames: int
@@ -31,6 +37,12 @@ class ClipSpec:
     width: int
     steps: int
     guidance_mode: str
+    guidance_scale: float = 1.0
+    guidance_scale_2: float | None = None
+    fps: float = 16.0
+    given: tuple[Given, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    window_frames: int | None = None
 
 
 def _as_given(latents: torch.Tensor) -> torch.Tensor:
@@ -63,13 +75,17 @@ class Clip(ABC):
 
     solver: set up for this run; initial: the latents that the loop begins with; position: index of the next model call,
     None before the first. reenterable: `predict` may be called
-    for any step, with any latents, more than once; otherwise windows and snapshots are refused.
+    for any step, with any latents, more than once; otherwise windows and snapshots are refused. on_section: called with
+    the solver of each further section where a pipeline makes a clip in sections. audio: what was generated with the
+    frames, once they are decoded.
     """
 
     solver: Solver
     initial: torch.Tensor
     reenterable: bool = True
     position: int | None = None
+    on_section: Callable[[Solver], None] | None = None
+    audio: Audio | None = None
 
     @abstractmethod
     def predict(self, context: PredictionContext, latents: torch.Tensor, window: Window | None = None) -> torch.Tensor:

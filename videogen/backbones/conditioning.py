@@ -44,6 +44,28 @@ class Conditioning:
         return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, weight) for weight, text in ranked[1:]))
 
 
+    @property
+    def embeddings(self) -> tuple[torch.Tensor, ...]:
+        """The encoded texts, to be checked."""
+        return tuple(text for text in (self.positive, self.negative) if text is not None)
+
+
+@dataclass(frozen=True)
+class PromptTexts:
+    """Prompts that a pipeline encodes itself, one per clip; negatives: as many, None without guidance."""
+
+    prompts: tuple[str, ...]
+    negatives: tuple[str, ...] | None = None
+
+    @property
+    def embeddings(self) -> tuple[torch.Tensor, ...]:
+        return ()
+
+
+#: What a clip shows, as its backbone's `condition` makes it.
+ClipText = Conditioning | PromptTexts
+
+
 @dataclass(frozen=True)
 class PromptReading:
     """What a model reads of a prompt: its tokens, how many of them it reads (limit), and the words it does not know.

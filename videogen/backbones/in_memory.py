@@ -16,7 +16,8 @@ from videogen.core.lazy import load_object
 
 from .base import Backbone
 from .defaults import read_defaults
-from .registry import FAMILIES
+from .hosting.pipelines import NOT_HOSTED
+from .registry import find_family
 
 _SAMPLE = 1024  # values at both ends and in the middle of a tensor that are hashed
 
@@ -30,10 +31,11 @@ def wrap_pipeline(pipeline: Any) -> Backbone:
     class_name = type(pipeline).__name__
     if not isinstance(getattr(pipeline, "components", None), dict):
         raise InputError(f"{class_name} is not a pipeline; give a diffusers pipeline, or use Engine.load(name)")
-    family = next((family for family in FAMILIES.values() if class_name in family.pipelines), None)
+    families = (find_family(kind.__name__) for kind in type(pipeline).__mro__)  # also of a subclass of the user's
+    family = next((family for family in families if family is not None), None)
     if family is None:
-        known = ", ".join(name for family in FAMILIES.values() for name in family.pipelines)
-        raise UnsupportedError(f"{class_name} is not supported yet; supported pipelines: {known}")
+        reason = NOT_HOSTED.get(class_name, "it is not a video pipeline that is known")
+        raise UnsupportedError(f"{class_name} is not supported: {reason}; `videogen models --table` lists the others")
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval()

@@ -18,6 +18,7 @@ from videogen.core.lazy import load_object
 
 from .checkpoint_files import check_files
 from .defaults import read_defaults
+from .hosting.pipelines import NOT_HOSTED, PIPELINES
 
 if TYPE_CHECKING:
     from .base import Backbone
@@ -58,6 +59,7 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
+_HOST = "hosting.backbone:HostedBackbone"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
 
@@ -194,11 +196,27 @@ def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def family_of(index: dict[str, Any], name: str) -> Family:
     """The family that loads this index. CheckpointError, with the known pipelines, where none does."""
     class_name = index["_class_name"]
-    for family in FAMILIES.values():
-        if class_name in family.pipelines:
-            return family
-    known = ", ".join(p for family in FAMILIES.values() for p in family.pipelines)
-    raise CheckpointError(f"{name} is a {class_name!r}, which is not supported yet; supported pipelines: {known}")
+    family = find_family(class_name)
+    if family is not None:
+        return family
+    if class_name in NOT_HOSTED:
+        raise CheckpointError(f"{name} is a {class_name!r}, which is not supported: {NOT_HOSTED[class_name]}")
+    known = [pipeline for own in FAMILIES.values() for pipeline in own.pipelines]
+    near = nearest(class_name, [*known, *PIPELINES])
+    hint = f"; the nearest supported one is {near!r}" if near else ""
+    raise CheckpointError(
+        f"{name} is a {class_name!r}, which is not supported{hint}; `videogen models --table` lists the {len(PIPELINES)} "
+        "supported pipelines"
+    )
+
+
+def find_family(class_name: str) -> Family | None:
+    """The family of a pipeline class: one written here, or else the host; None where neither loads it."""
+    own = next((family for family in FAMILIES.values() if class_name in family.pipelines), None)
+    row = PIPELINES.get(class_name)
+    if own is not None or row is None:
+        return own
+    return Family(row.lineage, (class_name,), _HOST, row.description, ", ".join(row.conditions) or "text to video")
 
 
 def _hub_index(hub_id: str) -> dict[str, Any]:
@@ -227,6 +245,7 @@ __all__ = [
     "check_choice",
     "check_device",
     "family_of",
+    "find_family",
     "full_name",
     "load",
     "load_outline",

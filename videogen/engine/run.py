@@ -12,7 +12,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.clip import Clip
-from videogen.backbones.conditioning import Conditioning, negative_prompt_notes
+from videogen.backbones.conditioning import ClipText, negative_prompt_notes
 from videogen.backbones.preview import LatentPreview
 from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest, collect_versions
@@ -28,6 +28,8 @@ from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise, Noi
 from videogen.techniques.effects import with_effects
 from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
+
+from .condition_reading import read_conditions
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,18 @@ class Run:
         )
         return Video(frames.numpy(), request.exact_fps, manifest.to_dict())
 
-    def _encode_text(self) -> Conditioning:
+    def _encode_text(self) -> ClipText:
         negatives = [request.negative_prompt for request in self.requests] if self.first.guided else None
         text = self.backbone.condition([request.prompt for request in self.requests], negatives)
-        for embedding in (text.positive, text.negative):
-            if embedding is not None:
-                check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)
+        for embedding in text.embeddings:
+            check_finite(embedding, "encode (the prompt's embedding)", self.backbone.dtype)
         return text
 
     def _denoise(
-        self, text: Conditioning, techniques: Sequence[Technique], previews: Previews | None
+        self, text: ClipText, techniques: Sequence[Technique], previews: Previews | None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        state = begin(self.backbone, self.first, text, [self._noise(request) for request in self.requests])
+        given = read_conditions(self.first)
+        state = begin(self.backbone, self.first, text, [self._noise(one) for one in self.requests], given=given)
         self.clip = state.clip
         started = time.perf_counter()
 

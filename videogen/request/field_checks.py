@@ -15,6 +15,8 @@ from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import StepCaching
 from videogen.request.continuity import Continuity
 
+from .conditions import Conditions
+
 if TYPE_CHECKING:
     from .request import RenderRequest
 
@@ -45,6 +47,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "continuity": (str, dict, Continuity),
     "window": (int,),
     "retries": (int,),
+    "conditions": (Conditions, dict),
+    "options": (dict,),
 }
 
 
@@ -80,7 +84,7 @@ def _check_type(name: str, value: object) -> None:
 
 def check_values(request: RenderRequest) -> None:
     """InputError for an empty prompt, a number outside its range, or an unknown choice."""
-    if not request.prompt.strip():
+    if not request.prompt.strip() and not request.given.keys():
         raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
     for name in ("frames", "width", "height", "steps", "fps", "seconds", "window"):
         value = getattr(request, name)

@@ -11,6 +11,7 @@ from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import StepCaching
+from videogen.request.conditions import Conditions
 from videogen.request.continuity import Continuity
 
 
@@ -21,7 +22,7 @@ def to_plain(value: Any) -> Any:
 
     if isinstance(value, Motion):
         return to_layers(value)
-    if isinstance(value, Timeline | Continuity):
+    if isinstance(value, Timeline | Continuity | Conditions):
         return value.to_dict()
     if isinstance(value, SparseAttention | StepCaching):
         return asdict(value)

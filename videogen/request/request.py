@@ -23,6 +23,7 @@ from videogen.propagation.caches import LibraryCache
 from videogen.propagation.config import StepCaching
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 
+from .conditions import Conditions
 from .field_checks import check_types, check_values
 from .plain_data import to_plain
 from .resolve import resolve
@@ -65,6 +66,10 @@ class RenderRequest:
     `videogen.request.continuity.Continuity`, or its fields as a dict; window: frames that the model generates at once
     (None: its native length); retries: how often at most a segment is regenerated that has a visible seam, freezes,
     drifts or repeats.
+
+    conditions: what the video is made from besides its prompt, a `videogen.request.conditions.Conditions` or its fields
+    as a dict (`Engine.generate` takes each as a keyword: image, last_image, video, ...); options: arguments of the
+    model's own pipeline that no other field states, such as {"motion_bucket_id": 127}.
     """
 
     prompt: str = ""
@@ -97,6 +102,8 @@ class RenderRequest:
     continuity: str | dict[str, Any] | Continuity | None = None
     window: int | None = None
     retries: int = 0
+    conditions: Conditions | dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
@@ -105,6 +112,8 @@ class RenderRequest:
             object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
         if self.seed is None:
             object.__setattr__(self, "seed", secrets.randbelow(_DRAWN_SEEDS))
+        if self.conditions is not None:
+            object.__setattr__(self, "conditions", Conditions.from_value(self.conditions))
         for name, value in check_types(self).items():
             object.__setattr__(self, name, value)
         if isinstance(self.attention, dict):
@@ -113,6 +122,11 @@ class RenderRequest:
         check_values(self)
         _ = self.sparse_attention, self.propagation
         self._check_motion()
+
+    @property
+    def given(self) -> Conditions:
+        """The conditions, none where none are given."""
+        return Conditions() if self.conditions is None else cast(Conditions, self.conditions)
 
     @property
     def moves(self) -> bool:

@@ -6,7 +6,7 @@ It happens once, before anything is computed; whatever does not fit the model ra
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.rates import exact_fps
@@ -14,6 +14,7 @@ from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
 
+from .condition_checks import check_conditions
 from .fitting import check_joined_motion, check_joined_noise, check_window, fit_continuity
 from .resolved import MotionSettings, ResolvedRequest
 
@@ -63,6 +64,8 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
         story=None if request.story is None else request.timeline,
         continuity=continuity,
         retries=request.retries,
+        conditions=request.given,
+        options=_resolve_options(request, backbone),
     )
     return _fit(resolved, backbone)
 
@@ -170,6 +173,17 @@ def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSe
     strength = STRENGTHS[control.backend] if request.motion_strength is None else request.motion_strength
     first_frame = None if request.first_frame is None else str(request.first_frame)
     return MotionSettings(request.motion_spec, control, strength, first_frame)
+
+
+def _resolve_options(request: RenderRequest, backbone: Backbone) -> dict[str, Any]:
+    """The pipeline's own arguments; strength is one of them. Errors for conditions that the model does not take."""
+    check_conditions(request.given, backbone)
+    if not request.prompt.strip() and backbone.takes_prompt and not backbone.needs:
+        raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
+    options = dict(request.options or {})
+    if request.given.strength is not None:
+        options["strength"] = request.given.strength
+    return options
 
 
 def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Backbone) -> str:

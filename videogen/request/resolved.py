@@ -7,7 +7,7 @@ record: as a `RenderRequest` it resolves to the same again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from videogen.core.rates import exact_fps
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import general_policy
 
+from .conditions import Conditions
 from .fitting import check_joined_motion, fit_continuity
 from .plain_data import to_plain
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from videogen.timeline import LatentTimeline, Timeline
 
     from .request import RenderRequest
+
+#: fields that are stored only where they are set
+_ONLY_WHERE_SET = ("conditions", "options")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class ResolvedRequest:
     story: Timeline | None
     continuity: Continuity | Literal["off", "measured"]
     retries: int
+    conditions: Conditions = field(default_factory=Conditions)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -123,7 +129,17 @@ class ResolvedRequest:
         """What a clip is generated with; frames: its length in frames where it is not the single clip's."""
         from videogen.backbones.clip import ClipSpec
 
-        return ClipSpec(frames or self.generated_frames, self.height, self.width, self.steps, self.guidance_mode)
+        return ClipSpec(
+            frames or self.generated_frames,
+            self.height,
+            self.width,
+            self.steps,
+            self.guidance_mode,
+            self.guidance_scale,
+            self.guidance_scale_2,
+            self.fps,
+            options=self.options,
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -196,5 +212,7 @@ class ResolvedRequest:
             "window": self.window,
             "retries": self.retries,
         }
-        names = (field.name for field in fields(self.request))
+        if self.conditions.keys() or self.conditions.strength is not None:
+            resolved["conditions"] = self.conditions
+        names = [one.name for one in fields(self.request) if one.name not in _ONLY_WHERE_SET or getattr(self.request, one.name)]
         return {name: to_plain(resolved[name] if name in resolved else getattr(self.request, name)) for name in names}

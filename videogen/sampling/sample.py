@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.conditioning import Conditioning
+from videogen.backbones.conditioning import ClipText
+from videogen.backbones.planned import PlannedClip
+from videogen.backbones.given import Given
 from videogen.core.attachment import check_unattached
 from videogen.core.errors import UnsupportedError
 from videogen.request.resolved import ResolvedRequest
 from videogen.schedulers.noise.source import NoiseSource
-from videogen.schedulers.solver import Solver
-from videogen.schedulers.solvers import build_solver
 from videogen.schedulers.windows import Windows
 
 from .loop import LoopState, denoise
@@ -30,31 +30,31 @@ OnStep = Callable[[LoopState, int, int], None]
 
 def plan_of(backbone: Backbone, request: ResolvedRequest) -> list[StepRow]:
     """The plan of a resolved request before it runs: more rows than steps with solvers that call the model twice."""
-    return make_plan(backbone, _build_solver(backbone, request), request)
-
-
-def _build_solver(backbone: Backbone, request: ResolvedRequest) -> Solver:
-    return build_solver(request.solver, backbone.scheduler, request.steps, backbone.device)
+    return make_plan(backbone, backbone.build_solver(request.solver, request.steps), request)
 
 
 def begin(
     backbone: Backbone,
     request: ResolvedRequest,
-    text: Conditioning,
+    text: ClipText,
     sources: Sequence[NoiseSource],
     latent_frames: int | None = None,
     windows: Windows | None = None,
+    given: Sequence[Given] = (),
 ) -> LoopState:
     """The first state of a batch of clips, one noise source per sample.
 
     latent_frames: length of each clip; None: that of the request. windows: where the model is given the clip window by
-    window. Raises UnsupportedError where the clip does not allow windows, InputError where something is attached to the
+    window; given: the conditions, read. Raises UnsupportedError where the clip does not allow windows, InputError where something is attached to the
     model from outside: the manifest would not say so.
     """
     for model in backbone.denoisers():
         check_unattached(model, "let the request name it, such as attention='adaptive' or propagate='max_error:0.02'")
     frames = None if latent_frames is None else backbone.geometry.frame_map.frame_count(latent_frames)
-    clip = backbone.open(request.clip_spec(frames), text, sources, _build_solver(backbone, request))
+    spec = replace(request.clip_spec(frames), given=tuple(given))
+    if windows is not None:
+        spec = replace(spec, window_frames=backbone.geometry.frame_map.frame_count(windows.size))
+    clip = backbone.open(spec, text, sources, backbone.build_solver(request.solver, request.steps))
     if windows is not None and not clip.reenterable:
         clip.close()
         raise UnsupportedError(
@@ -62,6 +62,13 @@ def begin(
             "use a continuity policy without windows"
         )
     return LoopState(clip, clip.initial, 0, windows)
+
+
+def begin_outline(backbone: Backbone, request: ResolvedRequest, latent_frames: int) -> LoopState:
+    """The first state of a clip that will not be generated, for what attaches to a model without its weights."""
+    spec = request.clip_spec(backbone.geometry.frame_map.frame_count(latent_frames))
+    clip = PlannedClip(backbone.build_solver(request.solver, request.steps), backbone.geometry, spec)
+    return LoopState(clip, clip.initial, 0)
 
 
 def sample(
@@ -74,6 +81,7 @@ def sample(
     """(final latents, the plan as it ran, what was measured). The clip stays open, for decoding."""
     check_sections(techniques)
     plan = make_plan(backbone, state.solver, request)
+    state.clip.on_section = lambda solver: plan.extend(make_plan(backbone, solver, request, len(plan)))
     state = replace(state, techniques=tuple(techniques))
     measured: dict[str, Any] = {}
     with ExitStack() as stack:  # every technique ends, even if another one fails to

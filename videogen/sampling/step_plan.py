@@ -32,12 +32,12 @@ class StepRow:
         return asdict(self)
 
 
-def make_plan(backbone: Backbone, solver: Solver, request: ResolvedRequest) -> list[StepRow]:
-    """The plan for a solver that is set up: one row per model call."""
+def make_plan(backbone: Backbone, solver: Solver, request: ResolvedRequest, first: int = 0) -> list[StepRow]:
+    """The plan for a solver that is set up: one row per model call. first: index of its first row."""
     low_noise = request.guidance_scale if request.guidance_scale_2 is None else request.guidance_scale_2
     rows = []
     for index, timestep in enumerate(solver.timesteps):
         expert = backbone.expert(float(timestep), solver.train_steps)
         scale = low_noise if expert else request.guidance_scale
-        rows.append(StepRow(index, float(timestep), solver.sigma(index), expert, float(scale)))
+        rows.append(StepRow(first + index, float(timestep), solver.sigma(index), expert, float(scale)))
     return rows

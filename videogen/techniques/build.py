@@ -5,15 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 
-import torch
-
 from videogen.backbones.base import Backbone
-from videogen.backbones.conditioning import Conditioning
 from videogen.propagation.caches import LibraryCache
 from videogen.request.resolved import ResolvedRequest
-from videogen.sampling.sample import begin, plan_of
+from videogen.sampling.sample import begin_outline, plan_of
 from videogen.sampling.technique import AttachedTechnique, Technique
-from videogen.schedulers.noise.source import AddressedNoise
 
 from .feature_cache import LibraryCacheTechnique
 from .propagation import PropagationTechnique
@@ -27,8 +23,7 @@ def check_techniques(request: ResolvedRequest, backbone: Backbone) -> None:
     """
     frames = request.window if request.is_long else request.generated_frames
     latents = backbone.geometry.shape(frames, request.height, request.width)[2]
-    text = Conditioning(torch.empty(1, 0, 0), torch.empty(1, 0, 0) if request.guided else None)
-    state, plan = begin(backbone, request, text, [AddressedNoise(0)], latents), plan_of(backbone, request)
+    state, plan = begin_outline(backbone, request, latents), plan_of(backbone, request)
     with closing(state.clip):
         for technique in build_techniques(request):
             technique.begin(backbone, plan, state)

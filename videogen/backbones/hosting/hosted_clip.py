@@ -42,8 +42,8 @@ class HostedClip(Clip):
     """loop: not begun yet; arguments: of the pipeline's call. in_order: the pipeline loops more than once, or its bodies
     depend on more than can be put back: its steps run once each, in order."""
 
-    def __init__(self, loop: LentLoop, arguments: Mapping[str, Any], layout: Layout, *, in_order: bool = False) -> None:
-        self._loop, self._layout, self._in_order = loop, layout, in_order
+    def __init__(self, loop: LentLoop, arguments: Mapping[str, Any], layout: Layout, *, in_order: bool = False, guidance_scale: float | None = None) -> None:
+        self._loop, self._layout, self._in_order, self._guidance_scale = loop, layout, in_order, guidance_scale
         self.reenterable = not in_order
         self._handover = loop.open(arguments)
         weakref.finalize(self, loop.close)
@@ -57,6 +57,7 @@ class HostedClip(Clip):
         except BaseException:
             self.close()
             raise
+        self._fit_layout()
         self._enter_section()
         self.initial = self._read_latents()
 
@@ -76,6 +77,7 @@ class HostedClip(Clip):
         if self._in_order and (window is not None or index != (self.position or 0)):
             raise UnsupportedError(f"step {index}: this pipeline runs its steps in order; it cannot go back or window")
         self._check_timestep(context, index)
+        self._set_guidance(context.guidance_scale)
         self._leave_body()
         model_input = context.model_input(latents)
         if model_input is not self._video:
@@ -95,7 +97,7 @@ class HostedClip(Clip):
         changed = None if prediction is self._prediction else self._from_video(prediction, call.prediction)
         sample = None if self._given is None else self._from_video(latents, call.sample)
         self._prediction = None
-        message = self._handover.resume(call.make(changed, sample))
+        message = self._handover.resume(self._make_step(call, changed, sample))
         self.position = index + 1
         if self._in_order and self.position == self.length:
             return self._end_section(message)
@@ -113,6 +115,7 @@ class HostedClip(Clip):
                     f"{self._name} loops again after its denoising loop; it has to run in order (mode 'driven')"
                 )
             self._outputs = read_outputs(message.result, self._name)
+        self.audio = self._outputs.audio
         return self._outputs.frames
 
     def snapshot(self) -> _Saved:
@@ -147,6 +150,11 @@ class HostedClip(Clip):
         self.solver = HostedSolver(self._loop.scheduler, self._loop.timesteps)
         self._remember()
 
+    def _fit_layout(self) -> None:
+        """Leave out the frames or tokens that the pipeline has put in front of the video's."""
+        if self._layout.size is not None:
+            self._layout = self._layout.with_lead_of(self._carried()[self._loop.form.state].shape)
+
     def _end_section(self, message: Asked | Returned) -> torch.Tensor:
         """Go on to the pipeline's next loop, or let it finish."""
         self._expect(message, NEXT)
@@ -158,6 +166,8 @@ class HostedClip(Clip):
             return latents
         self._expect(message, NEXT)
         self._enter_section()
+        if self.on_section is not None:
+            self.on_section(self.solver)
         return self._read_latents()
 
     def _leave_body(self) -> None:
@@ -167,11 +177,18 @@ class HostedClip(Clip):
             return
         saved = [(scheduler, save_scheduler(scheduler)) for scheduler in self._schedulers()]
         draws, before = self._loop.draws.save(), self._before
-        self._expect(self._handover.resume(call.make()), NEXT)
+        self._expect(self._handover.resume(self._make_step(call)), NEXT)
         for scheduler, state in saved:
             restore_scheduler(scheduler, state)
         self._loop.draws.restore(draws)
         self._set_carried(before)
+
+    def _make_step(
+        self, call: StepCall, prediction: torch.Tensor | None = None, sample: torch.Tensor | None = None
+    ) -> Any:
+        """What the scheduler's real step returns; it is made here, so that techniques may change what it is given."""
+        with self._loop.draws.answering():
+            return call.make(prediction, sample)
 
     def _schedulers(self) -> list[Any]:
         known = self._loop.schedulers
@@ -222,6 +239,15 @@ class HostedClip(Clip):
             missing = video.shape[2] - like.shape[2]
             return video[:, :, missing:] if missing > 0 and like is not self._carried().get(self._loop.form.state) else video
         return self._layout.from_video(video, like)
+
+    def _set_guidance(self, scale: float) -> None:
+        """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can."""
+        if self._guidance_scale is None or scale == self._guidance_scale:
+            return
+        settings = vars(self._loop.pipeline)
+        if "_guidance_scale" not in settings:
+            raise UnsupportedError(f"{self._name} has one guidance scale for all steps; it cannot be {scale:g} at one")
+        settings["_guidance_scale"] = self._guidance_scale = scale
 
     def _check_timestep(self, context: PredictionContext, index: int) -> None:
         own = self.solver.timesteps[index - self._first]

@@ -15,7 +15,7 @@ class HostedSolver(DiffusersSolver):
 
     def __init__(self, scheduler: Any, timesteps: list[Any]) -> None:
         super().__init__(scheduler)
-        self._timesteps = torch.tensor([float(torch.as_tensor(value).float().max()) for value in timesteps])
+        self._timesteps = _as_tensor(timesteps)
         own = getattr(scheduler, "timesteps", None)
         self._skipped = max(0, len(own) - len(timesteps)) if own is not None else 0
 
@@ -40,3 +40,9 @@ class HostedSolver(DiffusersSolver):
         sigmas = getattr(self._scheduler, "sigmas", None)
         place = index + self._skipped
         return float(sigmas[place]) if sigmas is not None and len(sigmas) > place else None
+
+
+def _as_tensor(values: list[Any]) -> torch.Tensor:
+    """Timesteps [calls] in the scheduler's own dtype; the highest where a call has one per latent frame."""
+    tensors = [torch.as_tensor(value) for value in values]
+    return torch.stack([one if one.ndim == 0 else one.amax() for one in tensors]) if tensors else torch.empty(0)

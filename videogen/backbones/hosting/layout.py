@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -33,6 +34,13 @@ class Layout:
             return packed
         axis = self._lead_axis
         return torch.cat([like.narrow(axis, 0, self.lead), packed], axis)
+
+    def with_lead_of(self, shape: Sequence[int]) -> Layout:
+        """This layout for a tensor that has more frames or tokens than the video, in front of it."""
+        if self.size is None or not self.fits(shape):
+            return self
+        expected = math.prod(self.size) if "(" in self.pattern else self.size[0]
+        return replace(self, lead=max(0, shape[self._lead_axis] - expected))
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape is in this layout."""

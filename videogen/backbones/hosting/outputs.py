@@ -10,26 +10,42 @@ import torch
 
 from videogen.core.errors import UnsupportedError
 
+from ..given import Audio
+
 _FRAMES = ("frames", "videos", "video", "images")
+_AUDIO = ("audio", "audios", "sound")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """frames [b, f, h, w, 3], fp32 in 0..1; audio [b, channel, sample] or None."""
+    """frames [b, f, h, w, 3], fp32 in 0..1; audio: of each clip, or None."""
 
     frames: torch.Tensor
-    audio: torch.Tensor | None = None
+    audio: Audio | None = None
 
 
-def read_outputs(result: Any, name: str) -> Outputs:
-    """The outputs of a pipeline's call with `output_type="np"`. name: of the pipeline, for errors."""
+def read_outputs(result: Any, name: str, rate: int = 24000) -> Outputs:
+    """The outputs of a pipeline's call with `output_type="np"`. name: of the pipeline, for errors; rate: of
+    its audio, in samples per second."""
     frames = next((getattr(result, key) for key in _FRAMES if getattr(result, key, None) is not None), None)
     if frames is None and isinstance(result, tuple) and result:
         frames = result[0]
     if frames is None:
         raise UnsupportedError(f"{name} returned {type(result).__name__}, which has no frames")
-    audio = getattr(result, "audio", None)
-    return Outputs(_as_pixels(frames), None if audio is None else torch.as_tensor(audio).float().cpu())
+    return Outputs(_as_pixels(frames), _read_audio(result, rate))
+
+
+def _read_audio(result: Any, rate: int) -> Audio | None:
+    """[clip, channel, sample] of whatever the pipeline returns as audio."""
+    audio = next((getattr(result, key) for key in _AUDIO if getattr(result, key, None) is not None), None)
+    if audio is None:
+        return None
+    if isinstance(audio, list):
+        audio = torch.stack([torch.as_tensor(clip) for clip in audio])
+    samples = torch.as_tensor(audio).detach().float().cpu()
+    if samples.ndim < 3:
+        samples = samples.reshape(-1, 1, samples.shape[-1]) if samples.ndim == 1 else samples[:, None]
+    return Audio(samples, rate)
 
 
 def _as_pixels(frames: Any) -> torch.Tensor:

@@ -1,0 +1,107 @@
+"""Arguments of a hosted pipeline's call: the engine's names into the pipeline's own, by its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videogen.core.errors import InputError, unknown
+from videogen.core.lazy import load_object
+
+from ..clip import ClipSpec
+from ..given import Given
+from .pipeline_row import PipelineRow
+
+_LENGTH = ("num_frames", "frames", "video_length")
+_RATE = ("fps", "frame_rate", "target_fps")
+_SCALE = ("guidance_scale", "max_guidance_scale")
+#: arguments that the engine gives itself, or that would take a clip out of its hands
+_ENGINES = {
+    "prompt", "negative_prompt", "height", "width", "num_inference_steps", "generator", "latents", "output_type",
+    "return_dict", "callback", "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
+    "num_videos_per_prompt", "num_images_per_prompt", "timesteps", "self", "kwargs", "seed",
+}  # fmt: skip
+
+
+def parameters_of(pipeline_class: type) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a pipeline's call by name."""
+    return inspect.signature(inspect.unwrap(pipeline_class.__call__)).parameters  # type: ignore[operator]
+
+
+def find_parameter(pipeline_class: type, names: Sequence[str]) -> str | None:
+    """The first of the names that a pipeline's call takes."""
+    known = parameters_of(pipeline_class)
+    return next((name for name in names if name in known), None)
+
+
+def length_parameter(pipeline_class: type) -> str | None:
+    return find_parameter(pipeline_class, _LENGTH)
+
+
+def rate_parameter(pipeline_class: type) -> str | None:
+    return find_parameter(pipeline_class, _RATE)
+
+
+def option_names(pipeline_class: type, row: PipelineRow) -> list[str]:
+    """The pipeline's own arguments, which a request may set as `options`."""
+    taken = {*_ENGINES, *row.inputs.values(), *_LENGTH, *_RATE, *_SCALE}
+    return sorted(name for name in parameters_of(pipeline_class) if name not in taken)
+
+
+def check_options(pipeline_class: type, row: PipelineRow, options: Mapping[str, Any]) -> None:
+    """InputError, with the nearest name, for an option that the pipeline does not take."""
+    known = option_names(pipeline_class, row)
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {row.name}", name, known)
+
+
+def build_arguments(
+    pipeline: Any, row: PipelineRow, spec: ClipSpec, prompts: Sequence[str], negatives: Sequence[str] | None
+) -> dict[str, Any]:
+    """Keywords of the pipeline's call for a batch of clips; without its generator."""
+    kind = type(pipeline)
+    known = parameters_of(kind)
+    values: dict[str, Any] = {
+        "prompt": _one_or_list(prompts),
+        "negative_prompt": None if negatives is None or not any(negatives) else _one_or_list(negatives),
+        "height": spec.height,
+        "width": spec.width,
+        "num_inference_steps": spec.steps,
+        "output_type": "np",
+    }
+    for names, value in ((_LENGTH, spec.frames), (_RATE, spec.fps), (_SCALE, spec.guidance_scale)):
+        if (name := find_parameter(kind, names)) is not None:
+            values[name] = value
+    if spec.guidance_scale_2 is not None:
+        values["guidance_scale_2"] = spec.guidance_scale_2
+    values = {name: value for name, value in values.items() if name in known}
+    values |= _condition_arguments(row, spec)
+    return values | dict(spec.options)
+
+
+def _condition_arguments(row: PipelineRow, spec: ClipSpec) -> dict[str, Any]:
+    if row.adapter and spec.given:
+        made: dict[str, Any] = load_object(row.adapter, __package__)(spec.given, spec)
+        return made
+    found: dict[str, Any] = {}
+    for given in spec.given:
+        argument = _argument_of(row, given)
+        if given.kind in ("references", "images"):
+            found.setdefault(argument, []).append(given.value)
+        else:
+            found[argument] = given.value
+    return found
+
+
+def _argument_of(row: PipelineRow, given: Given) -> str:
+    """The pipeline's argument of a condition; a control of any name where the row has `control:`."""
+    for key in (given.key, f"{given.kind}:", given.kind):
+        if key in row.inputs:
+            return row.inputs[key]
+    raise InputError(f"{row.name} takes no {given.key}; it takes {', '.join(row.inputs) or 'a prompt alone'}")
+
+
+def _one_or_list(texts: Sequence[str]) -> str | list[str]:
+    return texts[0] if len(texts) == 1 else list(texts)

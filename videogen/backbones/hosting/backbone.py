@@ -1,0 +1,258 @@
+"""Hosted backbone: a pipeline class of diffusers with a row in the table, run by its own code.
+
+The pipeline does prompts, conditions, guidance, the layout of its latents and their decoding; the engine decides which
+step is made when, with which latents and noise. Legend: latents [batch, channel, frame, height, width].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from videogen.attention.order import TokenGrid
+from videogen.core.denoisers import find_denoisers
+from videogen.core.errors import UnsupportedError
+from videogen.schedulers.diffusers_scheduler import build_scheduler
+from videogen.schedulers.diffusers_solver import DiffusersSolver, read_noise_schedule
+from videogen.schedulers.noise.source import NoiseSource
+from videogen.schedulers.solver import NoiseSchedule, Solver
+
+from ..base import Backbone
+from ..clip import Clip, ClipSpec
+from ..conditioning import Conditioning, PromptReading, PromptTexts
+from ..defaults import Capabilities
+from ..geometry import ClipLimits, LatentGeometry
+from ..streaming import StreamDecoder
+from .arguments import build_arguments, check_options, length_parameter, parameters_of, rate_parameter
+from .draws import Draws
+from .hosted_clip import HostedClip
+from .layout import Layout
+from .lent_loop import LentLoop
+from .loop_form import read_loop_form
+from .pipeline_row import DRIVEN
+from .pipelines import PIPELINES
+
+_SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
+_TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
+_CHANNELS = ("z_dim", "latent_channels")
+_NO_LIMIT = 1 << 30
+
+
+class HostedBackbone(Backbone):
+    """Over any pipeline with a row in `pipelines.PIPELINES`."""
+
+    native_guidance = "pipeline"
+
+    def __init__(
+        self,
+        pipeline: Any,
+        name: str,
+        digest: str,
+        defaults: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.row = PIPELINES[_class_name(pipeline)]
+        self.family = self.row.lineage
+        self._class = _hosted_class(pipeline)
+        super().__init__(pipeline, name, digest, defaults, training)
+
+    def family_defaults(self) -> dict[str, Any]:
+        """From the call's signature; the row's where it has none, and the denoiser's sample size."""
+        row, found = self.row, {name: given.default for name, given in parameters_of(self._class).items()}
+        length, rate = length_parameter(self._class), rate_parameter(self._class)
+        width, height = self._native_size()
+        scale = found.get("guidance_scale", row.guidance_scale)
+        negative = found.get("negative_prompt")
+        return {
+            "frames": row.frames or _number(found.get(length or "")) or 16,
+            "width": row.width or _number(found.get("width")) or width,
+            "height": row.height or _number(found.get("height")) or height,
+            "fps": int(_number(found.get(rate or "")) or row.fps),
+            "steps": _number(found.get("num_inference_steps")) or 50,
+            "guidance_scale": float(scale) if isinstance(scale, int | float) else 1.0,
+            "negative_prompt": negative if isinstance(negative, str) else "",
+        }
+
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        return self.row.conditions
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.row.needs
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(own_guidance=True)
+
+    @property
+    def takes_prompt(self) -> bool:
+        return "prompt" in parameters_of(self._class)
+
+    @property
+    def geometry(self) -> LatentGeometry:
+        spatial = int(_first(self.pipeline, _SPATIAL, 8))
+        temporal = self.row.temporal or int(_first(self.pipeline, _TEMPORAL, 1))
+        vae = getattr(self.pipeline, "vae", None)
+        config = vae.config if vae is not None else self._denoiser_config()
+        channels = int(next((config[name] for name in _CHANNELS if name in config), config.get("in_channels", 4)))
+        multiple = self.row.multiple or spatial * _spatial_patch(self._denoiser_config())
+        return LatentGeometry(channels, spatial, temporal, multiple, single_first=self.row.causal and temporal > 1)
+
+    @property
+    def limits(self) -> ClipLimits:
+        positions = self.temporal_positions
+        return ClipLimits(None if positions is None else positions)
+
+    @property
+    def temporal_positions(self) -> int | None:
+        found = self._denoiser_config().get("motion_max_seq_length")
+        return None if found is None else int(found)
+
+    @property
+    def noise_schedule(self) -> NoiseSchedule:
+        try:
+            return read_noise_schedule(self.scheduler)
+        except UnsupportedError:
+            return NoiseSchedule("flow_prediction", int(self.scheduler.config.get("num_train_timesteps", 1000)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = next(iter(self.denoisers())).dtype
+        return dtype
+
+    def fit(self, spec: ClipSpec) -> ClipSpec:
+        check_options(self._class, self.row, spec.options)
+        return super().fit(spec)
+
+    def build_solver(self, name: str | None, steps: int) -> Solver:
+        """The scheduler, with nominal timesteps: the pipeline sets its own when a clip is opened."""
+        scheduler = build_scheduler(name, self.scheduler, shifts=True)
+        for options in ({}, {"mu": 1.0}):
+            with suppress(Exception):
+                scheduler.set_timesteps(steps, device=self.device, **options)
+                return DiffusersSolver(scheduler)
+        return DiffusersSolver(scheduler)
+
+    def open(self, spec: ClipSpec, text: object, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
+        assert isinstance(text, PromptTexts)
+        if not isinstance(solver, DiffusersSolver):
+            raise UnsupportedError(
+                f"solver {solver.name!r} is the engine's own; {self._class.__name__} steps a diffusers scheduler: name "
+                "another"
+            )
+        frames = spec.window_frames or spec.frames
+        _, _, *size = self.geometry.shape(frames, spec.height, spec.width)
+        draws = Draws(sources, Layout(self.row.noise, (size[0], size[1], size[2])), self.row.noise_draw)
+        loop = LentLoop(
+            self.pipeline,
+            read_loop_form(self._class),
+            solver.fresh_scheduler(),
+            draws,
+            self.denoisers(),
+            len(sources),
+        )
+        arguments = build_arguments(loop.pipeline, self.row, spec, text.prompts, text.negatives)
+        arguments["generator"] = draws.generator
+        layout = Layout(self.row.latents, (size[0], size[1], size[2]))
+        return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
+
+    def denoisers(self) -> list[Any]:
+        return list(find_denoisers(self.pipeline).values())
+
+    def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
+        config = self._denoiser_config()
+        frames = _temporal_patch(config)
+        side = _spatial_patch(config)
+        return TokenGrid(-(-latents_shape[2] // frames), latents_shape[3] // side, latents_shape[4] // side)
+
+    @property
+    def text_limit(self) -> int:
+        given = parameters_of(self._class).get("max_sequence_length")
+        if given is not None and isinstance(given.default, int):
+            return given.default
+        tokenizer = getattr(self.pipeline, "tokenizer", None)
+        return int(tokenizer.model_max_length) if tokenizer is not None else _NO_LIMIT
+
+    def read_prompt(self, prompt: str) -> PromptReading:
+        if not callable(getattr(self.pipeline, "tokenizer", None)):
+            return PromptReading(0, self.text_limit)
+        return super().read_prompt(prompt)
+
+    def condition(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> PromptTexts:
+        """The prompts as they are: the pipeline encodes them itself."""
+        return PromptTexts(tuple(prompts), None if negatives is None else tuple(negatives))
+
+    def encode_prompt(self, prompts: Sequence[str], negatives: Sequence[str] | None) -> Conditioning:
+        raise UnsupportedError(f"{self._class.__name__} encodes its prompts itself")
+
+    def start(self, noise: torch.Tensor, solver: Solver) -> torch.Tensor:
+        raise UnsupportedError(f"{self._class.__name__} prepares its latents itself")
+
+    def predict(
+        self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, expert: int = 0
+    ) -> torch.Tensor:
+        raise UnsupportedError(f"{self._class.__name__} calls its model itself; open a clip and use its predict")
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        raise UnsupportedError(f"the latents of {self._class.__name__} are decoded by its clip")
+
+    def stream_decoder(self) -> StreamDecoder:
+        raise UnsupportedError(f"{self._class.__name__} cannot decode a video in a stream yet; render a single clip")
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        raise UnsupportedError(f"{self._class.__name__} cannot encode frames outside its own call yet")
+
+    def _denoiser_config(self) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.denoisers()[0].config
+        return config
+
+    def _native_size(self) -> tuple[int, int]:
+        """(width, height) in px that the denoiser's configuration names."""
+        config, spatial = self._denoiser_config(), int(_first(self.pipeline, _SPATIAL, 8))
+        side = config.get("sample_size")
+        if isinstance(side, int):
+            side = (side, side)
+        height, width = side or (config.get("sample_height") or 64, config.get("sample_width") or 64)
+        return int(width) * spatial, int(height) * spatial
+
+
+def _class_name(pipeline: Any) -> str:
+    return next(kind.__name__ for kind in type(pipeline).__mro__ if kind.__name__ in PIPELINES)
+
+
+def _hosted_class(pipeline: Any) -> type:
+    """The library's own class: an outline, or a user's subclass that keeps the call, has it as a base."""
+    kind = type(pipeline)
+    name = _class_name(pipeline)
+    found = next(base for base in kind.__mro__ if base.__name__ == name)
+    return kind if "__call__" in vars(kind) else found
+
+
+def _first(owner: Any, names: Sequence[str], default: int) -> Any:
+    return next((value for name in names if isinstance(value := getattr(owner, name, None), int | float)), default)
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _patch(config: Mapping[str, Any]) -> tuple[int, int]:
+    """(temporal, spatial) patch size of a denoiser; 1 where it has none."""
+    size = config.get("patch_size", 1) or 1
+    temporal = config.get("patch_size_t", config.get("temporal_patch_size", 1)) or 1
+    if isinstance(size, int):
+        return int(temporal), int(size)
+    sides = list(size)
+    return (int(sides[0]), int(sides[-1])) if len(sides) == 3 else (int(temporal), int(sides[-1]))
+
+
+def _temporal_patch(config: Mapping[str, Any]) -> int:
+    return _patch(config)[0]
+
+
+def _spatial_patch(config: Mapping[str, Any]) -> int:
+    return _patch(config)[1]

@@ -1,0 +1,50 @@
+"""A row of the table of hosted pipelines: what cannot be read from the class itself. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SESSION, DRIVEN = "session", "driven"
+
+
+@dataclass(frozen=True)
+class PipelineRow:
+    """One pipeline class of diffusers.
+
+    inputs: condition (`image`, `control:pose`, ...) -> the pipeline's argument; needs: those it cannot do without, each
+    one condition or alternatives joined by `|`. adapter: a function that makes arguments of conditions where names do
+    not suffice, as `module:function` of this package.
+    latents, noise: layouts, in einops' form, of the loop's latents and of the initial noise where it is drawn;
+    noise_draw: which of its draws the noise is, from 0. mode: `session`, any step at any time, or `driven`, each step
+    once and in order.
+    temporal: frames per latent frame where the pipeline does not state it; causal: whether the first latent frame holds
+    one frame; fps, frames, width, height: defaults where the call's signature has none. audio: whether sound is
+    generated. requires: what must be installed or given besides diffusers, for the user.
+    """
+
+    name: str
+    lineage: str
+    description: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    adapter: str = ""
+    latents: str = "b c f h w"
+    noise: str = "b c f h w"
+    noise_draw: int = 0
+    mode: str = SESSION
+    temporal: int | None = None
+    causal: bool = True
+    multiple: int | None = None
+    fps: int = 16
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    guidance_scale: float | None = None
+    audio: bool = False
+    requires: str = ""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What a clip can be made from besides its prompt."""
+        return tuple(self.inputs)
