@@ -20,7 +20,14 @@ from .solvers import SOLVERS, check_solver, solver_names
 
 _LEAST_SIGNAL = 2.0**-24  # cumulated product at zero SNR, as in diffusers' own solvers
 _NOISE = ("beta_start", "beta_end", "beta_schedule", "trained_betas", "num_train_timesteps", "prediction_type")
-_SHIFT = ("use_dynamic_shifting", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "time_shift_type")
+_SHIFT = (
+    "use_dynamic_shifting",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "time_shift_type",
+)
 _SPACING = ("shift_terminal", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
@@ -29,7 +36,8 @@ def build_scheduler(name: str | None, own: Any, *, shifts: bool = False) -> Any:
 
     name: of the table of solvers; None: the checkpoint's own class and settings. own: the checkpoint's scheduler, whose
     noise schedule (betas, or flow shift) is used; where its class is the named one, all of its settings are. shifts:
-    whether the caller shifts the sigmas by the clip's size, where the checkpoint asks for it. Errors as `check_solver`; UnsupportedError for a solver that is not diffusers', and where it cannot keep the noise schedule.
+    whether the caller shifts the sigmas by the clip's size, where the checkpoint is made for it. Errors as
+    `check_solver`; UnsupportedError for a solver that is not diffusers', and where it cannot keep the noise schedule.
     """
     if not shifts:
         check_static_shift(own)

@@ -14,6 +14,8 @@ from .noise.source import NoiseSource
 from .parametrization import FLOW
 from .solver import NoiseSchedule, Solver, join_frames, split_frames
 
+_TRAIN_STEPS = 1000  # where a scheduler does not state it
+
 
 class DiffusersSolver(Solver):
     """Wraps a diffusers scheduler, without copying it, whose timesteps are set or will be."""
@@ -150,10 +152,12 @@ def prediction_kind(scheduler: Any) -> str:
 
 def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
     """The noise schedule that a checkpoint's diffusers scheduler was made for."""
-    kind, train_steps = prediction_kind(scheduler), int(scheduler.config.num_train_timesteps)
+    kind, train_steps = prediction_kind(scheduler), int(scheduler.config.get("num_train_timesteps", _TRAIN_STEPS))
     if kind == FLOW:
         return NoiseSchedule(kind, train_steps, shift=flow_shift(scheduler))
-    return NoiseSchedule(kind, train_steps, alphas=tuple(scheduler.alphas_cumprod.double().sqrt().tolist()))
+    products = getattr(scheduler, "alphas_cumprod", None)  # schedulers after Karras have sigmas alone
+    alphas = () if products is None else tuple(products.double().sqrt().tolist())
+    return NoiseSchedule(kind, train_steps, alphas=alphas)
 
 
 def flow_shift(scheduler: Any) -> float:

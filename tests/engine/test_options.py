@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from videogen.core.errors import InputError
-from videogen.engine.options import CALL_OPTIONS, GenerateOptions, build_requests
+from videogen.engine.options import CALL_OPTIONS, CONDITION_OPTIONS, GenerateOptions, build_requests
 from videogen.request.request import RenderRequest
 
 PROMPT = "a red ball"
@@ -21,7 +21,11 @@ def test_the_options_of_generate_are_those_of_a_request() -> None:
     wanted["seed"] = "int | Sequence[int] | None"  # one per prompt, too
     del wanted["prompt"]
     assert {name: kind for name, kind in given.items() if name in wanted} == wanted
-    assert list(given)[: len(wanted)] == list(wanted) and list(given)[len(wanted) :] == ["size", *CALL_OPTIONS]
+    assert list(given)[: len(wanted)] == list(wanted) and list(given)[len(wanted) :] == [
+        *CONDITION_OPTIONS,
+        "size",
+        *CALL_OPTIONS,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,20 @@ class Backbone(ABC):
             rule.check(spec.frames, spec.height, spec.width, self.name)
         return spec
 
-    #: Conditions besides the prompt that a clip can be made from, keys of `Given`.
-    accepts: tuple[str, ...] = ()
-    #: Those without which there is no clip; alternatives are joined by `|`.
-    needs: tuple[str, ...] = ()
-    #: Whether the model reads a prompt.
-    takes_prompt: bool = True
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """Conditions besides the prompt that a clip can be made from, as keys of `Given`; `control:` for any name."""
+        return ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Those without which there is no clip; alternatives are joined by `|`."""
+        return ()
+
+    @property
+    def takes_prompt(self) -> bool:
+        """Whether the model reads a prompt."""
+        return True
 
     def build_solver(self, name: str | None, steps: int) -> Solver:
         """A solver of the table, or the checkpoint's own (None), set up for a run of so many steps."""

@@ -43,7 +43,6 @@ class Conditioning:
         ranked = sorted((pair for pair in ranked if bool((pair[0] > 0).any())), key=lambda pair: -float(pair[0].sum()))
         return Conditioning(ranked[0][1], self.negative, tuple(Blend(text, weight) for weight, text in ranked[1:]))
 
-
     @property
     def embeddings(self) -> tuple[torch.Tensor, ...]:
         """The encoded texts, to be checked."""

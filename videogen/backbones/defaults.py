@@ -25,7 +25,7 @@ class Capabilities:
     """What a loaded model can do beyond text to video, whatever it was trained for.
 
     first_frame: it takes an image as the first frame; per_frame_timesteps: each latent frame may have its own timestep;
-    experts: how many denoisers share the noise levels; own_guidance: its pipeline combines the guidance branches itself.
+    experts: how many denoisers share the noise levels; own_guidance: its pipeline combines the guidance branches.
     """
 
     first_frame: bool = False

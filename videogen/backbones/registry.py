@@ -205,8 +205,8 @@ def family_of(index: dict[str, Any], name: str) -> Family:
     near = nearest(class_name, [*known, *PIPELINES])
     hint = f"; the nearest supported one is {near!r}" if near else ""
     raise CheckpointError(
-        f"{name} is a {class_name!r}, which is not supported{hint}; `videogen models --table` lists the {len(PIPELINES)} "
-        "supported pipelines"
+        f"{name} is a {class_name!r}, which is not supported{hint}; `videogen models --table` lists the "
+        f"{len(PIPELINES)} supported pipelines"
     )
 
 

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from PIL import Image
-
 from videogen.backbones.given import Given
 from videogen.request.resolved import ResolvedRequest
 
 
 def read_conditions(request: ResolvedRequest) -> tuple[Given, ...]:
     """Each condition as the backbone takes it: PIL images, or lists of them, of the request's width and height."""
-    return tuple(Given(kind, _read(kind, value, request), frame, name) for kind, name, frame, value in request.conditions.items())
-
-
-def _read(kind: str, value: Any, request: ResolvedRequest) -> Any:
-    return value
+    return tuple(Given(kind, value, frame, name) for kind, name, frame, value in request.conditions.items())

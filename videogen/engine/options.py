@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from videogen.core.errors import InputError, unknown
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
+from videogen.request.conditions import Conditions
 from videogen.request.request import RenderRequest
 
 if TYPE_CHECKING:
@@ -58,12 +59,26 @@ class GenerateOptions(TypedDict, total=False):
     continuity: str | dict[str, Any] | Continuity | None
     window: int | None
     retries: int
+    conditions: Conditions | dict[str, Any] | None
+    options: dict[str, Any] | None
+    image: Any
+    last_image: Any
+    images: Mapping[int, Any]
+    video: Any
+    mask: Any
+    control: Mapping[str, Any]
+    references: Sequence[Any]
+    audio: Any
+    strength: float | None
+    fit: str
     size: tuple[int, int] | None
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
 
 
+#: Conditions, each a keyword of its own: the fields of `Conditions`.
+CONDITION_OPTIONS = tuple(field.name for field in fields(Conditions))
 #: Options of the call, which are not part of a request.
 CALL_OPTIONS = ("techniques", "progress", "preview_every")
 
@@ -73,9 +88,11 @@ def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderReq
     option or a value that is not valid."""
     values = with_current_keys(dict(options), REQUEST_KEYS)
     known = [field.name for field in fields(RenderRequest) if field.name != "prompt"]
+    known += [*CONDITION_OPTIONS, "size", *CALL_OPTIONS]
     for name in values:
-        if name not in (*known, "size", *CALL_OPTIONS):
-            raise unknown("option", name, (*known, "size", *CALL_OPTIONS))
+        if name not in known:
+            raise unknown("option", name, known)
+    values = _with_conditions(values)
     size = values.pop("size", None)
     if size is not None:
         values |= _sides(size, values)
@@ -90,6 +107,17 @@ def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderReq
             seed = cast(int, requests[0].seed) + number  # of one that was drawn, too
         requests.append(RenderRequest(prompt=text, **values, seed=seed))
     return requests
+
+
+def _with_conditions(values: dict[str, Any]) -> dict[str, Any]:
+    """The options with each condition's keyword put into `conditions`."""
+    given = {name: values.pop(name) for name in CONDITION_OPTIONS if values.get(name) is not None}
+    values = {name: value for name, value in values.items() if name not in CONDITION_OPTIONS}
+    if not given:
+        return values
+    if values.get("conditions") is not None:
+        raise InputError(f"conditions and {', '.join(given)} are both given; put all of them into conditions, or none")
+    return values | {"conditions": given}
 
 
 def _separate_seeds(seed: Any, count: int) -> list[Any] | None:

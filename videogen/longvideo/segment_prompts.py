@@ -54,7 +54,9 @@ class SegmentPrompts:
 
     def _encode(self, prompt: int) -> Conditioning:
         negatives = None if self._negative is None else [self._negative]
-        return self._backbone.condition([self._timeline.prompts[prompt]], negatives)
+        text = self._backbone.condition([self._timeline.prompts[prompt]], negatives)
+        assert isinstance(text, Conditioning)
+        return text
 
 
 def _rank_prompts(weights: np.ndarray) -> list[int]:

@@ -214,5 +214,9 @@ class ResolvedRequest:
         }
         if self.conditions.keys() or self.conditions.strength is not None:
             resolved["conditions"] = self.conditions
-        names = [one.name for one in fields(self.request) if one.name not in _ONLY_WHERE_SET or getattr(self.request, one.name)]
+        names = [
+            one.name
+            for one in fields(self.request)
+            if one.name not in _ONLY_WHERE_SET or getattr(self.request, one.name)
+        ]
         return {name: to_plain(resolved[name] if name in resolved else getattr(self.request, name)) for name in names}

@@ -11,8 +11,8 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.conditioning import ClipText
-from videogen.backbones.planned import PlannedClip
 from videogen.backbones.given import Given
+from videogen.backbones.planned import PlannedClip
 from videogen.core.attachment import check_unattached
 from videogen.core.errors import UnsupportedError
 from videogen.request.resolved import ResolvedRequest
@@ -45,8 +45,8 @@ def begin(
     """The first state of a batch of clips, one noise source per sample.
 
     latent_frames: length of each clip; None: that of the request. windows: where the model is given the clip window by
-    window; given: the conditions, read. Raises UnsupportedError where the clip does not allow windows, InputError where something is attached to the
-    model from outside: the manifest would not say so.
+    window; given: the conditions, read. Raises UnsupportedError where the clip does not allow windows, InputError where
+    something is attached to the model from outside: the manifest would not say so.
     """
     for model in backbone.denoisers():
         check_unattached(model, "let the request name it, such as attention='adaptive' or propagate='max_error:0.02'")

@@ -16,9 +16,9 @@ from videogen.attention.order import TokenGrid
 from videogen.core.denoisers import find_denoisers
 from videogen.core.errors import UnsupportedError
 from videogen.schedulers.diffusers_scheduler import build_scheduler
-from videogen.schedulers.diffusers_solver import DiffusersSolver, read_noise_schedule
+from videogen.schedulers.diffusers_solver import DiffusersSolver
 from videogen.schedulers.noise.source import NoiseSource
-from videogen.schedulers.solver import NoiseSchedule, Solver
+from videogen.schedulers.solver import Solver
 
 from ..base import Backbone
 from ..clip import Clip, ClipSpec
@@ -111,13 +111,6 @@ class HostedBackbone(Backbone):
     def temporal_positions(self) -> int | None:
         found = self._denoiser_config().get("motion_max_seq_length")
         return None if found is None else int(found)
-
-    @property
-    def noise_schedule(self) -> NoiseSchedule:
-        try:
-            return read_noise_schedule(self.scheduler)
-        except UnsupportedError:
-            return NoiseSchedule("flow_prediction", int(self.scheduler.config.get("num_train_timesteps", 1000)))
 
     @property
     def dtype(self) -> torch.dtype:

@@ -19,7 +19,7 @@ class Abandoned(BaseException):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """The pipeline waits for an answer. what: which kind of answer; payload: what it depends on."""
 
     what: str
@@ -50,7 +50,7 @@ class Handover:
         self._body, self._modes = body, _TorchModes()
         self._to_pipeline, self._to_engine = threading.Semaphore(0), threading.Semaphore(0)
         self._answer: Any = None
-        self._message: Asked | Returned | Failed | None = None
+        self._message: Question | Returned | Failed | None = None
         self._abandoned = False
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
@@ -64,13 +64,13 @@ class Handover:
 
     # the engine's side
 
-    def begin(self) -> Asked | Returned:
+    def begin(self) -> Question | Returned:
         """Run the pipeline until it asks for something, or ends. Raises what it raises."""
         assert self._thread is not None
         self._thread.start()
         return self._wait()
 
-    def resume(self, answer: Any) -> Asked | Returned:
+    def resume(self, answer: Any) -> Question | Returned:
         """Answer the pipeline, and run it until it asks again, or ends. Raises what it raises."""
         assert not self.has_ended, "the pipeline has ended"
         self._answer = answer
@@ -88,7 +88,7 @@ class Handover:
         thread.join()
         self._answer = self._message = None
 
-    def _wait(self) -> Asked | Returned:
+    def _wait(self) -> Question | Returned:
         self._to_engine.acquire()
         message = self._message
         if isinstance(message, Failed):
@@ -101,7 +101,7 @@ class Handover:
     def ask(self, what: str, payload: Any = None) -> Any:
         """Suspend the pipeline until the engine answers."""
         self.check()
-        self._message = Asked(what, payload)
+        self._message = Question(what, payload)
         self._to_engine.release()
         self._to_pipeline.acquire()
         self.check()
@@ -143,7 +143,10 @@ class _TorchModes:
     def __enter__(self) -> None:
         if self._device is not None:
             torch.cuda.set_device(self._device)
-        modes = [torch.inference_mode(self._inference), torch.set_grad_enabled(self._gradients and not self._inference)]
+        modes: list[Any] = [
+            torch.inference_mode(self._inference),
+            torch.set_grad_enabled(self._gradients and not self._inference),
+        ]
         modes += [torch.autocast(kind, dtype) for kind, dtype in self._autocast]
         for mode in modes:
             mode.__enter__()

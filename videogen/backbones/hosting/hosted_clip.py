@@ -20,7 +20,7 @@ from videogen.schedulers.windows import Window
 
 from ..clip import Clip, PredictionContext
 from .frame_locals import read_locals, set_locals
-from .handover import Asked, Returned
+from .handover import Question, Returned
 from .hosted_solver import HostedSolver
 from .layout import Layout
 from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
@@ -39,10 +39,18 @@ class _Saved:
 
 
 class HostedClip(Clip):
-    """loop: not begun yet; arguments: of the pipeline's call. in_order: the pipeline loops more than once, or its bodies
-    depend on more than can be put back: its steps run once each, in order."""
+    """loop: not begun yet; arguments: of the pipeline's call. in_order: the steps run once each, in order, since the
+    pipeline loops more than once, or its bodies depend on more than can be put back."""
 
-    def __init__(self, loop: LentLoop, arguments: Mapping[str, Any], layout: Layout, *, in_order: bool = False, guidance_scale: float | None = None) -> None:
+    def __init__(
+        self,
+        loop: LentLoop,
+        arguments: Mapping[str, Any],
+        layout: Layout,
+        *,
+        in_order: bool = False,
+        guidance_scale: float | None = None,
+    ) -> None:
         self._loop, self._layout, self._in_order, self._guidance_scale = loop, layout, in_order, guidance_scale
         self.reenterable = not in_order
         self._handover = loop.open(arguments)
@@ -139,12 +147,14 @@ class HostedClip(Clip):
     def _name(self) -> str:
         return type(self._loop.pipeline).__name__
 
-    def _expect(self, message: Asked | Returned, what: str) -> Any:
+    def _expect(self, message: Question | Returned, what: str) -> Any:
         """The payload of a question of this kind."""
-        if isinstance(message, Asked) and message.what == what:
+        if isinstance(message, Question) and message.what == what:
             return message.payload
         happened = "ended" if isinstance(message, Returned) else f"asked for {message.what!r}"
-        raise UnsupportedError(f"{self._name} {happened} instead of {what!r}: its loop has a form that cannot be hosted")
+        raise UnsupportedError(
+            f"{self._name} {happened} instead of {what!r}: its loop has a form that cannot be hosted"
+        )
 
     def _enter_section(self) -> None:
         self.solver = HostedSolver(self._loop.scheduler, self._loop.timesteps)
@@ -155,8 +165,8 @@ class HostedClip(Clip):
         if self._layout.size is not None:
             self._layout = self._layout.with_lead_of(self._carried()[self._loop.form.state].shape)
 
-    def _end_section(self, message: Asked | Returned) -> torch.Tensor:
-        """Go on to the pipeline's next loop, or let it finish."""
+    def _end_section(self, message: Question | Returned) -> torch.Tensor:
+        """Continue with the pipeline's next loop, or let it finish."""
         self._expect(message, NEXT)
         latents, self._first = self._read_latents(), self.length
         message = self._handover.resume(END)
@@ -237,7 +247,11 @@ class HostedClip(Clip):
             return video
         if like.ndim == 5 and self._layout.pattern == "b c f h w":
             missing = video.shape[2] - like.shape[2]
-            return video[:, :, missing:] if missing > 0 and like is not self._carried().get(self._loop.form.state) else video
+            return (
+                video[:, :, missing:]
+                if missing > 0 and like is not self._carried().get(self._loop.form.state)
+                else video
+            )
         return self._layout.from_video(video, like)
 
     def _set_guidance(self, scale: float) -> None:

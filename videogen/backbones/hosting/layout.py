@@ -15,7 +15,7 @@ _VIDEO = "b c f h w"
 @dataclass(frozen=True)
 class Layout:
     """pattern: the axes of the loop's tensor in einops' form, such as `b f c h w` or `b (f h w) c`. size: (frames,
-    height, width) in latents, which packed layouts need; lead: tokens or frames in front that are no part of the video."""
+    height, width) in latents, which packed layouts need; lead: tokens or frames in front that are not the video's."""
 
     pattern: str = _VIDEO
     size: tuple[int, int, int] | None = None

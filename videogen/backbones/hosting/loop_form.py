@@ -1,7 +1,7 @@
 """Form of a pipeline's denoising loop, read from its source: where it begins, where it steps, what it carries over.
 
-Every hosted pipeline loops `for i, t in enumerate(timesteps)` and steps its scheduler in the body. The host makes a copy
-of the call whose `enumerate`, at that line, asks the engine for the next index. Nothing of the library is changed.
+Every hosted pipeline loops `for i, t in enumerate(timesteps)` and steps its scheduler in the body. The host makes a
+copy of the call whose `enumerate`, at that line, asks the engine for the next index. The library is not changed.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def read_loop_form(pipeline_class: type, method: str = "__call__") -> LoopForm:
     loop = _innermost(_stepping_loops(definition))
     if loop is None:
         raise UnsupportedError(
-            f"{pipeline_class.__name__}.{method} has no loop `for i, t in enumerate(timesteps)` that steps a scheduler; "
-            "pipelines of another form cannot be hosted"
+            f"{pipeline_class.__name__}.{method} has no loop `for i, t in enumerate(timesteps)` that steps a "
+            "scheduler; pipelines of another form cannot be hosted"
         )
     stores = set(_names(loop.body, ast.Store))
     state = next((name for name in _STATES if name in stores | _written_in_place(loop)), None)

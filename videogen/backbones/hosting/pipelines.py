@@ -27,7 +27,7 @@ _WAN = (
     PipelineRow("ChronoEditPipeline", "wan", "ChronoEdit: an image edited over time", _IMAGE, ("image",)),
     PipelineRow("AnyFlowPipeline", "anyflow", "AnyFlow, few steps", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST),
     PipelineRow(
-        "AnyFlowFARPipeline", "anyflow", "AnyFlow, chunk by chunk", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST,
+        "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST,
         mode=DRIVEN,
     ),
     PipelineRow("SkyReelsV2Pipeline", "skyreels", "SkyReels V2, text to video", fps=24),
@@ -39,14 +39,14 @@ _WAN = (
         _START_END, ("image",), mode=DRIVEN, fps=24,
     ),
     PipelineRow(
-        "SkyReelsV2DiffusionForcingVideoToVideoPipeline", "skyreels", "SkyReels V2 diffusion forcing, continues a video",
+        "SkyReelsV2DiffusionForcingVideoToVideoPipeline", "skyreels", "SkyReels V2 diffusion forcing, video to video",
         _VIDEO, ("video",), mode=DRIVEN, fps=24,
     ),
     PipelineRow(
-        "HeliosPipeline", "helios", "Helios, chunk by chunk", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
+        "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
     ),
     PipelineRow(
-        "HeliosPyramidPipeline", "helios", "Helios pyramid, chunk by chunk", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
+        "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
     ),
 )  # fmt: skip
 
@@ -100,9 +100,9 @@ _LTX = (
                 {"image": "", "last_image": "", "images": "", "video": ""}, adapter="ltx_conditions:build2",
                 latents=_PACKED, fps=24, frames=121, audio=True),
     PipelineRow("LTX2InContextPipeline", "ltx2", "LTX-2 with a reference video (in-context LoRA), with sound",
-                {"image": "", "last_image": "", "images": "", "video": ""}, ("video",), adapter="ltx_conditions:build_reference",
-                latents=_PACKED, fps=24, audio=True),
-    PipelineRow("LTX2HDRPipeline", "ltx2", "LTX-2 HDR LoRA: a video with high dynamic range", {"video": ""}, ("video",),
+                {"image": "", "last_image": "", "images": "", "video": ""}, ("video",),
+                adapter="ltx_conditions:build_reference", latents=_PACKED, fps=24, audio=True),
+    PipelineRow("LTX2HDRPipeline", "ltx2", "LTX-2 HDR LoRA: high dynamic range", {"video": ""}, ("video",),
                 adapter="ltx_conditions:build_reference", latents=_PACKED, fps=24),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Tapped scheduler: a copy of a diffusers scheduler whose `step` first asks the host.
 
-The copy is of a subclass with the name, module and signatures of the original, since pipelines inspect them. Deep copies
-that a pipeline makes, for its audio, are tapped too.
+The copy is of a subclass with the name, module and signatures of the original, since pipelines inspect them. Deep
+copies that a pipeline makes, for its audio, are tapped too.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def tap_scheduler(scheduler: Any, tap: Tap) -> Any:
 
 def save_scheduler(scheduler: Any) -> dict[str, Any]:
     """All that later steps of a scheduler depend on, as a copy; its timesteps stay the same object."""
-    kept = {id(value): value for value in (getattr(scheduler, name, None) for name in _FIXED) if value is not None}
-    return copy.deepcopy(vars(scheduler), kept)
+    same = {id(value): value for value in (getattr(scheduler, name, None) for name in _FIXED) if value is not None}
+    return copy.deepcopy(vars(scheduler), same)
 
 
 def restore_scheduler(scheduler: Any, saved: Mapping[str, Any]) -> None:
     """Put a scheduler back to what `save_scheduler` returned, which can be used again."""
-    kept = {id(value): value for value in (saved.get(name) for name in _FIXED) if value is not None}
-    values = copy.deepcopy(dict(saved), kept)
+    same = {id(value): value for value in (saved.get(name) for name in _FIXED) if value is not None}
+    values = copy.deepcopy(dict(saved), same)
     vars(scheduler).clear()
     vars(scheduler).update(values)
 
