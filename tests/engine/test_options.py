@@ -21,11 +21,7 @@ def test_the_options_of_generate_are_those_of_a_request() -> None:
     wanted["seed"] = "int | Sequence[int] | None"  # one per prompt, too
     del wanted["prompt"]
     assert {name: kind for name, kind in given.items() if name in wanted} == wanted
-    assert list(given)[: len(wanted)] == list(wanted) and list(given)[len(wanted) :] == [
-        *CONDITION_OPTIONS,
-        "size",
-        *CALL_OPTIONS,
-    ]
+    assert list(given) == [*wanted, *CONDITION_OPTIONS, "size", *CALL_OPTIONS]
 
 
 @pytest.mark.parametrize(

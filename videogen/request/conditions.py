@@ -46,9 +46,7 @@ class Conditions:
         if self.fit not in FITS:
             raise unknown("fit", str(self.fit), FITS)
         if self.strength is not None and not 0 <= self.strength <= 1:
-            raise InputError(
-                f"strength={self.strength} must be from 0 (the video as it is) to 1 (regenerated entirely)"
-            )
+            raise InputError(f"strength={self.strength} must be from 0 (the video as it is) to 1 (only its outline)")
         for name in _MAPS:
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(f"{name}={getattr(self, name)!r} must be a dict, such as {_EXAMPLES[name]}")

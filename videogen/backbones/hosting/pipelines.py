@@ -27,8 +27,8 @@ _WAN = (
     PipelineRow("ChronoEditPipeline", "wan", "ChronoEdit: an image edited over time", _IMAGE, ("image",)),
     PipelineRow("AnyFlowPipeline", "anyflow", "AnyFlow, few steps", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST),
     PipelineRow(
-        "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST,
-        mode=DRIVEN,
+        "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST,
+        noise=_FRAMES_FIRST, mode=DRIVEN,
     ),
     PipelineRow("SkyReelsV2Pipeline", "skyreels", "SkyReels V2, text to video", fps=24),
     PipelineRow("SkyReelsV2ImageToVideoPipeline", "skyreels", "SkyReels V2, image to video", _START_END, ("image",),
