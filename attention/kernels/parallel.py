@@ -191,6 +191,6 @@ def scratch(use: str, count: int, like: torch.Tensor) -> torch.Tensor:
     if found is None or len(found) < count:
         with torch.inference_mode(False):  # the next user may be outside of inference mode
             found = like.new_empty(count)
-        if found.nbytes <= _CACHED_BYTES and like.device.type == "cpu":
+        if count * like.element_size() <= _CACHED_BYTES and like.device.type == "cpu":
             _scratch.buffers[key] = found
     return found[:count]

@@ -252,3 +252,11 @@ def test_a_thread_that_outlives_the_main_thread_runs_all_tasks_itself() -> None:
     )
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert outcome.stdout.strip() == "[0, 1, 2, 3, 4, 5]", outcome.stderr
+
+
+def test_scratch_memory_may_be_traced_with_a_size_that_changes() -> None:
+    """The second step of a model that was attached to and compiled failed: a symbolic size has no `nbytes`."""
+    torch._dynamo.reset()
+    traced = torch.compile(lambda x: scratch("traced", 3 * len(x), x).fill_(1).sum(), backend="eager", dynamic=True)
+    with torch.no_grad():
+        assert [float(traced(torch.ones(count))) for count in (8, 9)] == [24.0, 27.0]
