@@ -18,6 +18,8 @@ from videogen.attention.kernels import parallel
 from videogen.attention.kernels.parallel import parallel_for, scratch
 from videogen.attention.mass import row_mass
 
+LONG_ENOUGH = 120  # s; it ends the wait of a test that fails
+
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
@@ -77,18 +79,28 @@ def test_an_error_is_raised_and_the_next_call_works() -> None:
     assert sorted(done) == list(range(8))
 
 
-def test_ctrl_c_within_a_task_stops_all() -> None:
-    done: list[int] = []
+@pytest.mark.parametrize("failing", [0, 3])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError], ids=["Ctrl-C", "an error"])
+def test_after_an_error_no_task_is_started(error: type[BaseException], failing: int) -> None:
+    """Tasks after the failing one end once the loop has dropped those that are left."""
+    done, dropped = list[int](), threading.Event()
+
+    def tasks() -> Iterator[int]:
+        try:
+            yield from range(60)
+        finally:
+            dropped.set()
 
     def work(task: int) -> None:
-        if task == 3:
-            raise KeyboardInterrupt
-        threading.Event().wait(0.01)
+        if task == failing:
+            raise error("failing")
+        assert task < failing or dropped.wait(LONG_ENOUGH)
         done.append(task)
 
-    with pytest.raises(KeyboardInterrupt):
-        parallel_for(range(60), work, threads=2)
-    assert len(done) < 30
+    with pytest.raises(error, match="failing"):
+        parallel_for(tasks(), work, threads=2)
+    before = list(range(failing))
+    assert sorted(done) in (before, [*before, failing + 1])
 
 
 def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
@@ -96,7 +108,7 @@ def test_no_signal_is_lost_at_the_edge_of_a_region() -> None:
     try:
         for number in range(30):
             soon = threading.Timer(0.003 + 0.0001 * number, signal.raise_signal, (signal.SIGINT,))
-            end = time.monotonic() + 20
+            end = time.monotonic() + LONG_ENOUGH
             with pytest.raises(KeyboardInterrupt):
                 soon.start()
                 while time.monotonic() < end:
@@ -132,7 +144,7 @@ def test_autocast_is_off_in_tasks() -> None:
 
 
 def test_both_threads_work_at_once() -> None:
-    meeting, met = threading.Barrier(2, timeout=30), list[int]()
+    meeting, met = threading.Barrier(2, timeout=LONG_ENOUGH), list[int]()
     parallel_for(range(2), lambda _: met.append(meeting.wait()), threads=2)
     assert sorted(met) == [0, 1]
 
@@ -173,18 +185,10 @@ def test_a_forked_child_starts_its_own_threads() -> None:
     parallel_for(range(4), lambda _: None, threads=2)
     child = os.fork()
     if child == 0:  # pragma: no cover
+        signal.alarm(LONG_ENOUGH)  # ends it if it waits for threads of its parent
         parallel_for(range(4), lambda _: None, threads=2)
         os._exit(0)
-    for _ in range(200):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        threading.Event().wait(0.05)
-    else:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        pytest.fail("the child waits for threads of its parent")
-    assert status == 0
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_scratch_memory_of_inference_mode_is_usable_outside_of_it() -> None:
@@ -227,20 +231,6 @@ def test_a_search_takes_tensors_that_require_gradients_and_a_measurement_takes_n
     assert mass.shape == (1, 2, 0, 5) and lse.shape == (1, 2, 0) and not mass.requires_grad
 
 
-def test_after_an_error_no_task_is_started() -> None:
-    done: list[int] = []
-
-    def fail(task: int) -> None:
-        if task == 0:
-            raise ValueError("task 0")
-        threading.Event().wait(0.02)
-        done.append(task)
-
-    with pytest.raises(ValueError, match="task 0"):
-        parallel_for(range(60), fail, threads=2)
-    assert len(done) < 30
-
-
 def test_a_thread_that_outlives_the_main_thread_runs_all_tasks_itself() -> None:
     script = (
         "import threading, time, torch; torch.set_num_threads(2)\n"
@@ -250,7 +240,9 @@ def test_a_thread_that_outlives_the_main_thread_runs_all_tasks_itself() -> None:
         "    parallel_for(range(6), done.append, threads=2); print(sorted(done))\n"
         "threading.Thread(target=late).start()\n"
     )
-    outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG_ENOUGH, check=False
+    )
     assert outcome.stdout.strip() == "[0, 1, 2, 3, 4, 5]", outcome.stderr
 
 

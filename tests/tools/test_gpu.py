@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,28 @@ def jobs(first: str = "open('{out}/ran','a').write('1')") -> tuple[Job, ...]:
         Job("second", "a", "", "{python} -c open('{out}/ran','a').write('{first}')", 0.5, ("first",)),
         Job("alone", ALONE, "", "{python} -c open('{out}/ran','a').write('{minutes}')"),
     )
+
+
+class Clock:
+    """Time as `tools.gpu` sees it: it passes by `step_s` per turn of its loop, however fast the machine is."""
+
+    def __init__(self) -> None:
+        self.now_s, self.step_s = 0.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, _: float) -> None:
+        self.now_s += self.step_s
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that stands still."""
+    made = Clock()
+    monkeypatch.setattr(gpu, "time", made)
+    return made
 
 
 @pytest.fixture
@@ -61,17 +84,19 @@ def test_a_failed_job_is_reported_retried_and_blocks_its_dependants(
 
 
 def test_a_job_past_its_time_box_is_stopped_and_retains_its_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
+    clock.step_s = 1.0  # past the 0.6 s of the call below
     monkeypatch.setattr(gpu, "MODULES", ())
     monkeypatch.setattr(gpu, "GRACE_S", 0.0)
-    monkeypatch.setattr(gpu, "JOBS", jobs("__import__('time').sleep(60)")[:1])
+    monkeypatch.setattr(gpu, "JOBS", jobs("__import__('signal').pause()")[:1])
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "state.pt").write_bytes(b"state")
     arguments = ["--minutes", "0.01", "--total", "30", "--out", str(tmp_path), "--device", "cpu"]
     assert gpu.main(arguments) == 0
     cut = status(tmp_path, "first")
-    assert (cut["done"], cut["exit_code"]) == (False, 124) and 0 < cut["spent_s"] < 30 and cut["minutes"] > 29
+    assert (cut["done"], cut["exit_code"]) == (False, 124) and (cut["spent_s"], cut["minutes"]) == (1.0, 30.0)
+    clock.step_s = 0.0
     monkeypatch.setattr(gpu, "JOBS", jobs()[:1])
     assert gpu.main(arguments) == 0
     again = status(tmp_path, "first")

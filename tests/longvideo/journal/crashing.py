@@ -1,9 +1,10 @@
 """A process that writes journals in children, to be killed: `python -m tests.longvideo.journal.crashing`.
 
-It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP AFTER_S` that it reads; it answers the
-child's pid at once and the child's exit code when it ended. Jobs: `fill` continues to COUNT segments, `replace` puts
-another segment 1 in place, `hold` opens the journal and waits, `finish` finishes it. STEP: the write step before which
-the child kills itself; -1: none. AFTER_S: seconds after which the child is killed; -1: never.
+It imports torch once and forks a child for each line `JOB FOLDER COUNT STEP CALL` that it reads; it answers the child's
+pid at once and the child's exit code when it ended. Jobs: `fill` continues to COUNT segments, `count` does the same and
+prints how many functions were called, `replace` puts another segment 1 in place, `hold` opens the journal and waits,
+`finish` finishes it. STEP: the write step before which the child kills itself; CALL: the function call, of Python or C,
+before which it does. -1: never.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from tests.longvideo.journal.stored import REQUEST, make_segment
@@ -43,11 +43,28 @@ class Steps(SimpleNamespace):
         return step
 
 
+class Calls:
+    """A profile function that counts calls, and kills this process before one of them."""
+
+    def __init__(self, last: int) -> None:
+        self.count, self.last = 0, last
+
+    def __call__(self, frame: FrameType, event: str, function: object) -> None:
+        if event in ("call", "c_call"):
+            self.count += 1
+            if self.count == self.last + 1:
+                die()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def work(job: str, folder: Path, count: int, step: int) -> None:
     with Journal.open(folder, REQUEST) as journal:
         if step >= 0:
-            vars(disk)["os"] = Steps(lambda: os.kill(os.getpid(), signal.SIGKILL), step)
-        if job == "fill":
+            vars(disk)["os"] = Steps(die, step)
+        if job in ("fill", "count"):
             for index in range(len(journal), count):
                 journal.append(make_segment(index, SIDE))
         elif job == "replace":
@@ -56,7 +73,7 @@ def work(job: str, folder: Path, count: int, step: int) -> None:
             journal.finish()
         else:
             print_line("held")
-            time.sleep(60)
+            signal.pause()
 
 
 def print_line(line: object) -> None:
@@ -65,13 +82,19 @@ def print_line(line: object) -> None:
 
 def main() -> None:
     for line in sys.stdin:
-        job, folder, count, step, after_s = line.split()
+        job, folder, count, step, call = line.split()
         receiving, sending = os.pipe()
         pid = os.fork()
         if not pid:
             os.read(receiving, 1)  # the pid is printed before anything that the child prints
+            calls = Calls(int(call))
             try:
+                if job == "count" or calls.last >= 0:
+                    sys.setprofile(calls)
                 work(job, Path(folder), int(count), int(step))
+                sys.setprofile(None)
+                if job == "count":
+                    print_line(calls.count)
             except BaseException as error:
                 os.write(2, f"{error!r}\n".encode())
                 os._exit(1)
@@ -80,9 +103,6 @@ def main() -> None:
         os.write(sending, b"!")
         os.close(receiving)
         os.close(sending)
-        if float(after_s) >= 0:
-            time.sleep(float(after_s))
-            os.kill(pid, signal.SIGKILL)  # ours until waited for, dead or not
         print_line(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
