@@ -1,9 +1,11 @@
-"""Guides: their Python runs as one program per page, their commands parse, and links of every page lead somewhere."""
+"""README and guides: their Python runs as one program per page, and links of every page lead somewhere.
+
+Their commands are run by test_commands.py.
+"""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,9 @@ import pytest
 from diffusers import WanPipeline
 
 from tests.docs.pages import GUIDES, PAGES, ROOT, code_blocks, name_of
-from videogen.cli import long_options, parser
-from videogen.cli.parser import build_parser
+from videogen import Video
 
-SLOW = {"long_video": [pytest.mark.slow]}
-PROGRAMS = [
-    pytest.param(page, id=page.stem, marks=SLOW.get(page.stem, [])) for page in GUIDES if code_blocks(page, "python")
-]
+PROGRAMS = [pytest.param(page, id=page.stem) for page in (ROOT / "README.md", *GUIDES) if code_blocks(page, "python")]
 EVERY_PAGE = [pytest.param(page, id=name_of(page)) for page in PAGES]
 
 
@@ -34,9 +32,8 @@ def diffusers_pipeline() -> SmallPipeline:
     return pipeline
 
 
-@pytest.mark.parametrize("page", PROGRAMS)
-def test_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def run_programs(page: Path) -> None:
+    """Run a page's blocks as one program."""
     names: dict[str, Any] = {}
     for block in code_blocks(page, "python"):
         if "pipeline" in block and "pipeline" not in names:
@@ -45,20 +42,19 @@ def test_python_of_a_guide_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
     assert names.keys() - {"pipeline", "__builtins__"}, "the page's programs define something"
 
 
-@pytest.mark.parametrize("page", EVERY_PAGE)
-def test_commands_parse(page: Path) -> None:
-    parser = build_parser("0", "")
-    for line in "\n".join(code_blocks(page, "")).splitlines():
-        program, *arguments = shlex.split(line, comments=True) or [""]
-        if program == "videogen":
-            assert parser.parse_args(arguments).command
+@pytest.mark.usefixtures("shared_models", "small_models")
+@pytest.mark.parametrize("page", SMALL)
+def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    run_programs(page)
+    for path in tmp_path.glob("*.mp4"):
+        assert Video.open(path).frames.std() > 2, path.name
 
 
-@pytest.mark.parametrize("text", [parser._MAIN_EXAMPLES, parser._RENDER_EXAMPLES, long_options._STORY_EXAMPLES])
-def test_examples_of_the_help_parse(text: str) -> None:
-    """A comment is what follows two or more spaces."""
-    lines = [re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.startswith("  videogen ")]
-    assert lines and all(build_parser("0", "").parse_args(shlex.split(line)[1:]).command for line in lines)
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_models")
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_python_of_a_page_runs_at_the_models_own_length(page: Path) -> None:
+    run_programs(page)
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE)
