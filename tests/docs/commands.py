@@ -18,7 +18,7 @@ READ_THROUGH = [ROOT / "README.md", *GUIDES]
 
 @dataclass(frozen=True)
 class Session:
-    """Lines without their comments, and the files that the text next to them shows, by name."""
+    """Lines without their comments, and the files that the page shows, by name."""
 
     name: str
     lines: tuple[str, ...]
@@ -32,7 +32,7 @@ def collect_sessions() -> list[Session]:
 
 def page_sessions() -> Iterator[Session]:
     for page in PAGES:
-        files = dict(shown_files(code_blocks(page, "toml")))
+        files = dict(named_files(code_blocks(page, "toml")))
         blocks = [text for language in SHELL for text in code_blocks(page, language)]
         for number, text in enumerate(blocks, 1):
             lines = tuple(filter(None, map(without_comment, text.splitlines())))
@@ -43,7 +43,7 @@ def page_sessions() -> Iterator[Session]:
                 yield Session(f"{name_of(page)} text", tuple(dict.fromkeys(spans)), files)
 
 
-def shown_files(blocks: list[str]) -> Iterator[tuple[str, str]]:
+def named_files(blocks: list[str]) -> Iterator[tuple[str, str]]:
     """(name, text) of blocks whose first line is a comment that names a file."""
     for text in blocks:
         name = re.match(r"# (\S+)\n", text)
@@ -80,8 +80,8 @@ def all_parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse
 
 def without_comment(line: str) -> str:
     """A line without what follows ` #` or, as in the help, two or more blanks outside of quotes."""
-    kept = re.match(r"""(?:"[^"]*"|'[^']*'|\S)+(?: (?!#)(?:"[^"]*"|'[^']*'|\S)+)*""", line.strip())
-    return kept[0] if kept and not kept[0].startswith("#") else ""
+    command = re.match(r"""(?:"[^"]*"|'[^']*'|\S)+(?: (?!#)(?:"[^"]*"|'[^']*'|\S)+)*""", line.strip())
+    return command[0] if command and not command[0].startswith("#") else ""
 
 
 def arguments_of(line: str) -> list[str] | None:

@@ -14,7 +14,6 @@ import torch
 
 from videogen import Video
 from videogen.backbones import registry
-from videogen.engine import engine
 
 #: Fields of `defaults.json` of the embedded models, and of the length for which they were trained.
 SMALL = {
@@ -44,7 +43,7 @@ def write_small_models(folder: Path) -> dict[str, Path]:
 
 def share_models(patch: pytest.MonkeyPatch, loaded: dict[Any, Any]) -> None:
     """Engines of one model share what was loaded first."""
-    load = engine.load
+    load = registry.load
 
     def load_once(name: str, **options: Any) -> Any:
         key = registry.EMBEDDED.get(name, name), *(options.get(option) for option in ("dtype", "device", "offload"))
@@ -52,7 +51,7 @@ def share_models(patch: pytest.MonkeyPatch, loaded: dict[Any, Any]) -> None:
             loaded[key] = load(name, **options)
         return loaded[key]
 
-    patch.setattr(engine, "load", load_once)
+    patch.setattr("videogen.engine.engine.load", load_once)
 
 
 def shorten(arguments: list[str], hub_model: Path) -> list[str]:

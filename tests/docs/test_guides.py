@@ -16,6 +16,7 @@ from tests.docs.pages import GUIDES, PAGES, ROOT, code_blocks, name_of
 from videogen import Video
 
 PROGRAMS = [pytest.param(page, id=page.stem) for page in (ROOT / "README.md", *GUIDES) if code_blocks(page, "python")]
+SMALL = [case for case in PROGRAMS if case.id != "long_video"]  # it is long in small, too
 EVERY_PAGE = [pytest.param(page, id=name_of(page)) for page in PAGES]
 
 
