@@ -163,13 +163,14 @@ def test_models_and_doctor_list_what_is_there(run: Run) -> None:
     assert verdicts["lse-math"]["available"] and verdicts["sparse-torch"]["available"]
 
 
-def test_doctor_names_the_flow_cache_and_clears_it(run: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "videogen" / "flow"
+@pytest.mark.parametrize(("name", "mib"), [("flow", 2048), ("preview", 16)])
+def test_doctor_names_the_caches_and_clears_them(name: str, mib: int, run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "videogen" / name
     folder.mkdir(parents=True)
-    (folder / "a.flow").write_bytes(b"12345")
-    cache = json.loads(run("doctor", "--json").out)["flow_cache"]
-    assert cache == {"folder": str(folder), "bytes": 5, "limit_bytes": 2 << 30}
-    assert "0.0 of at most 2048 MiB" in run("doctor", "--clear-cache").out and not list(folder.iterdir())
+    (folder / f"a.{name}").write_bytes(b"12345")
+    cache = json.loads(run("doctor", "--json").out)[f"{name}_cache"]
+    assert cache == {"folder": str(folder), "bytes": 5, "limit_bytes": mib << 20}
+    assert f"0.0 of at most {mib} MiB" in run("doctor", "--clear-cache").out and not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(

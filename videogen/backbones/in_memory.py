@@ -44,25 +44,46 @@ def wrap_pipeline(pipeline: Any) -> Backbone:
     backbone: Backbone = load_object(family.home, __package__)(
         pipeline, name, digest_components(pipeline), defaults, training
     )
+    backbone.components_digest = digest_components(pipeline, with_source=False)
     return backbone
 
 
-def digest_components(pipeline: Any) -> str:
+def digest_components(pipeline: Any, *, with_source: bool = True) -> str:
     """Digest of a pipeline in memory: a hash over each component's class, configuration and weights.
 
-    Of each tensor only both ends and the middle are hashed. It is another one than that of the files.
+    Of each tensor only both ends and the middle are hashed. It is another one than that of the files, and depends on
+    the dtype. with_source: hash the libraries' private settings too, such as where a component was loaded from; without
+    them, the same files loaded with the same dtype have the same digest, wherever they are.
     """
     state = hashlib.sha256()
     for name, component in sorted(pipeline.components.items()):
-        config = getattr(component, "config", None)
-        described = json.dumps(config if isinstance(config, dict) else {}, sort_keys=True, default=str)
-        state.update(f"{name}:{type(component).__name__}:{described}\n".encode())
-        if isinstance(component, nn.Module):
-            for key, tensor in component.state_dict().items():
-                state.update(f"{key}:{tensor.dtype}:{list(tensor.shape)}\n".encode())
-                for part in _samples(tensor.detach().flatten()):
-                    state.update(part.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        for part in _contents(name, component, with_source):
+            state.update(part)
     return state.hexdigest()[:32]
+
+
+def digest_component(name: str, component: Any) -> str | None:
+    """Digest of one component, as in `digest_components`. None where its weights are not in memory (`meta`)."""
+    tensors = component.state_dict().values() if isinstance(component, nn.Module) else ()
+    if any(tensor.is_meta for tensor in tensors):
+        return None
+    state = hashlib.sha256()
+    for part in _contents(name, component, with_source=False):
+        state.update(part)
+    return state.hexdigest()[:32]
+
+
+def _contents(name: str, component: Any, with_source: bool) -> Iterator[bytes]:
+    config = getattr(component, "config", None)
+    settings = config if isinstance(config, dict) else {}
+    described = {key: value for key, value in settings.items() if with_source or key[:1] != "_"}
+    text = json.dumps(described, sort_keys=True, default=str)
+    yield f"{name}:{type(component).__name__}:{text}\n".encode()
+    if isinstance(component, nn.Module):
+        for key, tensor in component.state_dict().items():
+            yield f"{key}:{tensor.dtype}:{list(tensor.shape)}\n".encode()
+            for part in _samples(tensor.detach().flatten()):
+                yield part.contiguous().cpu().view(torch.uint8).numpy().tobytes()
 
 
 def _samples(values: torch.Tensor) -> Iterator[torch.Tensor]:

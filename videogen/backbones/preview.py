@@ -4,20 +4,26 @@ The map is a small network (two hidden layers) on a latent and its 8 neighbours,
 channel over the latent frame, since VAEs normalise over the image. It is fitted to moving polygons and discs on plain,
 graded, striped, checkered and noisy grounds, encoded by the model's VAE: as clips, since a video VAE encodes later
 latents otherwise than the first, or as images where each frame has a latent of its own. The fit costs some hundred
-small encodes; a preview costs less than 5 % of a denoising step.
+small encodes (5 to 10 s on a CPU), so its result is cached on disk per VAE; a preview costs less than 5 % of a
+denoising step.
 """
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import nn
 
+from videogen.core.disk_cache import DiskCache
 from videogen.core.frame_latent_map import FrameLatentMap
 
 from .base import Backbone
+from .in_memory import digest_component
 
 _LATENTS, _LATENTS_PER_CLIP, _ENCODED_TOGETHER = 384, 3, 4
 _SIDE, _NOISE_CELL = 64, 4
@@ -27,17 +33,50 @@ _STEPS, _BATCH, _RATE = 1200, 1024, 4e-3
 
 
 class LatentPreview:
-    """`preview(latents [b, c, f, h, w]) -> uint8 [f, h, w, 3]` of the first clip, at latent resolution."""
+    """`preview(latents [b, c, f, h, w]) -> uint8 [f, h, w, 3]` of the first clip, at latent resolution.
 
-    def __init__(self, backbone: Backbone) -> None:
+    The latents are clean ones: of an encoded clip, or the estimate of a step. cache: of fits; None: fit each time.
+    """
+
+    def __init__(self, backbone: Backbone, cache: DiskCache | None = None) -> None:
         self._single_first = backbone.geometry.single_first
-        with torch.inference_mode(False), torch.enable_grad():
-            self._network = _fit(*_draw_pairs(backbone))
+        key = None if cache is None else _key(backbone)
+        network = None if cache is None or key is None else _read_network(cache, key)
+        if network is None:
+            with torch.inference_mode(False), torch.enable_grad():
+                network = _fit(*_draw_pairs(backbone))
+            if cache is not None and key is not None:
+                cache.write(key, save(network.state_dict()))
+        self._network = network
 
     @torch.no_grad()
     def __call__(self, latents: torch.Tensor) -> np.ndarray:
         colours = self._network(_features(latents[0].float().cpu(), self._single_first))
         return (colours.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _key(backbone: Backbone) -> str | None:
+    """Under which a fit is cached: the VAE's digest, and the layout and dtype of its latents. None without a VAE."""
+    vae, geometry = getattr(backbone.pipeline, "vae", None), backbone.geometry
+    digest = None if vae is None else digest_component("vae", vae)
+    if digest is None:
+        return None
+    layout = (geometry.temporal, geometry.spatial, geometry.multiple, geometry.single_first)
+    return hashlib.sha256(f"{digest}/{layout}".encode()).hexdigest()[:40]
+
+
+def _read_network(cache: DiskCache, key: str) -> nn.Module | None:
+    """The network of an earlier fit; None where there is none, or it is that of another version."""
+    payload = cache.read(key)
+    if payload is None:
+        return None
+    try:
+        tensors = load(payload)
+        network = _build_network(tensors["0.mean"], tensors["0.deviation"])
+        network.load_state_dict(tensors)
+    except (SafetensorError, KeyError, RuntimeError):
+        return None
+    return network.requires_grad_(False)
 
 
 def _features(latents: torch.Tensor, single_first: bool) -> torch.Tensor:
@@ -79,25 +118,34 @@ def _draw_pairs(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
 class _Standardised(nn.Module):
     """Features of mean 0 and deviation 1 over those of the fit, limited to the range that the network has seen."""
 
-    def __init__(self, inputs: torch.Tensor) -> None:
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         super().__init__()
-        deviation = inputs.std(0)
-        self._mean, self._deviation = inputs.mean(0), torch.where(deviation > 0, deviation, 1.0)
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return ((inputs - self._mean) / self._deviation).clamp(-_RANGE, _RANGE)
+        return ((inputs - self.mean) / self.deviation).clamp(-_RANGE, _RANGE)
+
+
+def _build_network(mean: torch.Tensor, deviation: torch.Tensor) -> nn.Sequential:
+    """The network for features of this mean and deviation [features], its weights not set yet."""
+    widths = (len(mean), _WIDTH, _WIDTH, 3)
+    linear = [nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(widths)]
+    return nn.Sequential(_Standardised(mean, deviation), linear[0], nn.SiLU(), linear[1], nn.SiLU(), linear[2])
 
 
 def _fit(inputs: torch.Tensor, targets: torch.Tensor) -> nn.Module:
     """The network with the smallest mean absolute error that AdamW finds. The global random state is left as it is."""
     generator = torch.Generator().manual_seed(0)
-    widths = (inputs.shape[1], _WIDTH, _WIDTH, 3)
-    linear = [nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(widths)]
-    for layer in linear:
+    deviation = inputs.std(0)
+    network = _build_network(inputs.mean(0), torch.where(deviation > 0, deviation, 1.0))
+    for layer in (layer for layer in network if isinstance(layer, nn.Linear)):
         bound = layer.in_features**-0.5
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
         nn.init.zeros_(layer.bias)
-    network = nn.Sequential(_Standardised(inputs), linear[0], nn.SiLU(), linear[1], nn.SiLU(), linear[2])
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     for _ in range(_STEPS):

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 
 from videogen.backbones.registry import EMBEDDED
+from videogen.core.disk_cache import CACHES, DiskCache
 from videogen.core.manifest import collect_versions
 
 
@@ -16,11 +17,11 @@ def run(options: argparse.Namespace) -> int:
 
     from videogen.attention.kernels.packages import broken_packages
     from videogen.attention.kernels.probe import probe_backends
-    from videogen.motion.flow_cache import FlowCache
 
-    cache = FlowCache()
+    caches = [DiskCache(kind) for kind in CACHES]
     if options.clear_cache:
-        cache.clear()
+        for cache in caches:
+            cache.clear()
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
@@ -31,9 +32,7 @@ def run(options: argparse.Namespace) -> int:
             "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
             "embedded": models, "attention": [asdict(backend) for backend in backends],
             "broken_packages": broken,
-            "flow_cache": {
-                "folder": str(cache.folder), "bytes": cache.size_bytes(), "limit_bytes": cache.limit_bytes,
-            },
+            **{f"{cache.kind.name}_cache": _describe(cache) for cache in caches},
         }, indent=2))  # fmt: skip
         return 0
     print("versions")
@@ -43,8 +42,10 @@ def run(options: argparse.Namespace) -> int:
     print("\nembedded models")
     for name, present in models.items():
         print(f"  {'yes' if present else 'NO ':<5}{name}")
-    used = f"{cache.size_bytes() / 2**20:.1f} of at most {cache.limit_bytes / 2**20:.0f} MiB"
-    print(f"\nstored optical flow\n  {cache.folder}: {used} (--clear-cache deletes it)")
+    print("\ncaches (--clear-cache deletes what they store)")
+    for cache in caches:
+        used = f"{cache.size_bytes() / 2**20:.1f} of at most {cache.limit_bytes / 2**20:.0f} MiB"
+        print(f"  {cache.kind.description}: {cache.folder}: {used}")
     print("\nattention backends")
     for backend in backends:
         print(f"  {'yes' if backend.available else 'no':<5}{backend.name:<18}{backend.reason}")
@@ -53,3 +54,7 @@ def run(options: argparse.Namespace) -> int:
     for name, error in broken.items():
         print(f"  {name:<18}{error}")
     return 0
+
+
+def _describe(cache: DiskCache) -> dict[str, object]:
+    return {"folder": str(cache.folder), "bytes": cache.size_bytes(), "limit_bytes": cache.limit_bytes}

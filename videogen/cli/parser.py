@@ -116,7 +116,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         "fails.",
     )  # fmt: skip
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    doctor.add_argument("--clear-cache", action="store_true", help="first delete the stored optical flow")
+    doctor.add_argument("--clear-cache", action="store_true", help="first delete what is cached on disk")
     return parser
 
 

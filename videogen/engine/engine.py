@@ -18,6 +18,7 @@ from videogen.backbones.preview import LatentPreview
 from videogen.backbones.recorded import check_allowed, check_recorded_weights
 from videogen.backbones.registry import load
 from videogen.core.checks import check_count
+from videogen.core.disk_cache import PREVIEW, DiskCache
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.keywords import suggest_keywords
 from videogen.core.logs import log_note
@@ -125,14 +126,15 @@ class Engine:
 
         allow_model: whether it may come from the hub; without it only embedded models and folders are loaded. The other
         options are those of `load`; None: as the manifest records them. Raises as `load`; InputError also for a file
-        without a manifest, a model that is not allowed, and other weights, which are hashed before they are loaded.
+        without a manifest, a model that is not allowed, and other weights, which are hashed before they are loaded
+        (after it where the video is of `from_pipeline`).
         """
         values = read_manifest(fspath(video))
         if values is None:
             raise InputError(f"video={fspath(video)!r} has no videogen manifest; give a file that videogen wrote")
         manifest = Manifest.from_dict(values)
         request = RenderRequest.from_dict(manifest.request)
-        where, recorded = fspath(video), manifest.model.get("hash")
+        where, recorded = fspath(video), manifest.model
         check_allowed(request.model, where, allow_model=allow_model)
         check_recorded_weights(request.model, recorded, where)
         engine = cls.load(
@@ -141,7 +143,7 @@ class Engine:
             device=device or request.device,
             offload=offload or request.offload,
         )
-        check_recorded_weights(request.model, recorded, where, engine.backbone.digest)
+        check_recorded_weights(request.model, recorded, where, engine.backbone)
         return engine
 
     @classmethod
@@ -371,7 +373,7 @@ class Engine:
         if not every:
             return None
         if self._preview is None:
-            self._preview = LatentPreview(self.backbone)
+            self._preview = LatentPreview(self.backbone, DiskCache(PREVIEW))
         return Previews(self._preview, every)
 
 

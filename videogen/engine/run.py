@@ -19,6 +19,7 @@ from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
+from videogen.sampling.clean_estimate import CleanEstimate
 from videogen.sampling.loop import LoopState
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, sample
@@ -116,7 +117,7 @@ class Run:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
         manifest = Manifest(
             request=request.to_dict(),
-            model=self.backbone.identity,
+            model=self.backbone.recorded_identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
             measured={**with_effects(measured), **read},
@@ -137,6 +138,8 @@ class Run:
         given = read_conditions(self.first)
         state = begin(self.backbone, self.first, text, [self._noise(one) for one in self.requests], given=given)
         self.clip = state.clip
+        estimate = CleanEstimate()
+        observed = techniques if previews is None else (*techniques, estimate)
         started = time.perf_counter()
 
         def on_step(state: LoopState, steps: int, skipped: int) -> None:
@@ -144,11 +147,11 @@ class Run:
             if not done:
                 return report(self.progress, Progress("denoise", 0, steps, 0.0))
             shows = previews is not None and state.index % previews.every == 0
-            image = previews.preview(state.latents) if previews is not None and shows else None
+            image = previews.preview(estimate.latents(state)) if previews is not None and shows else None
             remaining = elapsed / done * (steps - state.index)
             return report(self.progress, Progress("denoise", state.index, steps, elapsed, remaining, image))
 
-        latents, self.plan, measured = sample(self.backbone, state, self.first, techniques, on_step)
+        latents, self.plan, measured = sample(self.backbone, state, self.first, observed, on_step)
         return latents, measured
 
     def _noise(self, request: ResolvedRequest) -> NoiseSource:
