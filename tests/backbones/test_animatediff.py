@@ -7,6 +7,7 @@ import torch
 from diffusers import AnimateDiffPipeline
 
 from videogen import Engine
+from videogen.backbones.loading import dtype_option
 from videogen.backbones.registry import EMBEDDED
 
 
@@ -17,7 +18,7 @@ def test_any_multiple_of_the_vae_s_compression_gives_the_library_s_frames() -> N
     video = engine.generate(
         "a red ball", frames=3, size=(72, 40), steps=2, guidance_scale=4.0, seed=3, noise="diffusers"
     )
-    pipeline = AnimateDiffPipeline.from_pretrained(EMBEDDED["embedded-unet"], torch_dtype=torch.float32)
+    pipeline = AnimateDiffPipeline.from_pretrained(EMBEDDED["embedded-unet"], **dtype_option(torch.float32))
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
         "a red ball", num_frames=3, width=72, height=40, num_inference_steps=2, guidance_scale=4.0, output_type="np",

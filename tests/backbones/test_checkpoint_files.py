@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.contract.families import wan
 from videogen.backbones.checkpoint_files import check_files, check_weights, weight_variant
-from videogen.backbones.loading import _component, build_pipeline
+from videogen.backbones.loading import _component, _files_of, build_pipeline
 from videogen.backbones.registry import components_of, load, read_index
 from videogen.core.errors import CheckpointError
 
@@ -91,17 +92,13 @@ def test_damage_is_named(damage: Callable[[Path], object], message: str, folder:
     ],
     ids=["without a variant first", "the only one", "shards", "shards, older name", "nearest", "exact", "any", "none"],
 )
-def test_the_variant_of_the_weights_is_found(names: list[str], dtype: str, variant: str | None, tmp_path: Path) -> None:
-    for name in names:
-        (tmp_path / name).touch()
-    assert weight_variant(tmp_path, getattr(torch, dtype)) == variant
+def test_the_variant_of_the_weights_is_found(names: list[str], dtype: str, variant: str | None) -> None:
+    assert weight_variant(names, getattr(torch, dtype), "vae") == variant
 
 
-def test_several_unknown_variants_are_named(tmp_path: Path) -> None:
-    for name in ("ema", "non_ema"):
-        (tmp_path / f"model.{name}.safetensors").touch()
-    with pytest.raises(CheckpointError, match="variants ema, non_ema and none without; delete all but one"):
-        weight_variant(tmp_path, torch.float16)
+def test_several_unknown_variants_are_named() -> None:
+    with pytest.raises(CheckpointError, match="vae has weights of the variants ema, non_ema and none without"):
+        weight_variant(["model.ema.safetensors", "model.non_ema.safetensors"], torch.float16, "vae")
 
 
 def test_weights_of_a_variant_alone_are_loaded(tmp_path: Path) -> None:
@@ -115,6 +112,40 @@ def test_weights_of_a_variant_alone_are_loaded(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"fp16\.safetensors cannot be loaded: it has"):
         load(str(tmp_path), device="cpu")
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The snapshot of some/one in a local hub cache: a tiny model whose weights are all of the variant fp16."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository, commit = tmp_path / "models--some--one", "a" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    folder = repository / "snapshots" / commit
+    folder.mkdir(parents=True)
+    wan(folder)
+    for path in [*folder.rglob("model.safetensors"), *folder.rglob("diffusion_pytorch_model.safetensors")]:
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    return folder
+
+
+def test_a_variant_alone_is_loaded_by_hub_id(snapshot: Path) -> None:
+    found, folder = load("some/one", device="cpu"), load(str(snapshot), device="cpu")
+    plain = folder.denoisers()[0].state_dict()
+    assert all(torch.equal(value, plain[name]) for name, value in found.denoisers()[0].state_dict().items())
+    assert found.digest == folder.digest != "unknown"
+
+
+def test_the_hub_s_list_of_files_comes_before_the_cache_s(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "vae/diffusion_pytorch_model.fp16.safetensors" in _files_of("some/one")
+    siblings = [SimpleNamespace(rfilename=name) for name in ("model_index.json", "vae/model.safetensors")]
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
+    assert _files_of("some/one") == ["model_index.json", "vae/model.safetensors"]
+    assert _files_of(snapshot) != _files_of("some/one")
+
+
+def test_a_repository_that_is_nowhere_has_no_files(snapshot: Path) -> None:
+    assert _files_of("some/other") == []
 
 
 @pytest.mark.parametrize(
@@ -170,11 +201,11 @@ def test_missing_weights_of_a_pipelines_own_class_are_named(library: str, tmp_pa
         resnet_kernel_sizes=[3], resnet_dilations=[[1]],
     )  # fmt: skip
     model.save_pretrained(tmp_path / "vocoder")
-    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32) is not None
+    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, _files_of(tmp_path)) is not None
     weights = tmp_path / "vocoder" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.bias"}, weights)
     with pytest.raises(CheckpointError, match=r"vocoder has no weights for conv_in\.bias; LTX2Vocoder needs them"):
-        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32)
+        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, _files_of(tmp_path))
 
 
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import WanPipeline
 
 from tests.cli.conftest import Run
-from videogen import Engine, InputError, Video
+from videogen import Engine, InputError, RenderRequest, Video
 from videogen.backbones import loading, registry
-from videogen.backbones.loading import digest
+from videogen.backbones.loading import digest, dtype_option
 
 SMALL = {"prompt": "a red ball", "frames": 5, "width": 32, "height": 32, "steps": 1, "dtype": "float32"}
 HUB = "someone/model"
@@ -103,3 +105,21 @@ def test_techniques_of_the_author_are_noted(run: Run, tiny: Path, tmp_path: Path
     write(tmp_path / "a.mp4", model, digest(tiny), techniques=["mine:Sharpen"])
     outcome = run("render", "--like", "a.mp4", "-o", "b.mp4")
     assert outcome.code == 0 and "(mine:Sharpen), which --like does not repeat" in outcome.err
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["as it was", "with other weights in memory"])
+def test_a_clip_of_a_pipeline_in_memory_is_repeated_from_its_files(
+    changed: bool, run: Run, tiny: Path, tmp_path: Path
+) -> None:
+    pipeline = WanPipeline.from_pretrained(tiny, **dtype_option(torch.float32))
+    if changed:
+        pipeline.transformer.proj_out.weight.data += 0.1
+    video = Engine.from_pipeline(pipeline).render(RenderRequest.from_dict({**SMALL, "dtype": None, "seed": 4}))
+    assert video.manifest is not None and "components_hash" in video.manifest["model"]
+    video.save(tmp_path / "a.mp4")
+    outcome = run("render", "--like", "a.mp4", "-o", "b.mp4")
+    if changed:
+        assert outcome.code == 2 and "other weights" in outcome.err and "changed after loading" in outcome.err
+    else:
+        assert outcome.code == 0, outcome.err
+        assert np.array_equal(Video.open(tmp_path / "b.mp4").frames, Video.open(tmp_path / "a.mp4").frames)

@@ -61,3 +61,15 @@ main.main(["render", "a red ball", "-o", {str(tmp_path / "a.mp4")!r}])
     assert done.returncode == 0 and text in done.stderr
     assert done.stderr.strip().startswith("checking the inputs"), "from the first character on"
     assert not set(json.loads(done.stdout)) & (HEAVY - {"tqdm", "numpy"})
+
+
+def test_loading_prints_nothing() -> None:
+    """No line of a library about what it does without, such as torchvision."""
+    program = """
+from videogen import Engine
+from videogen.backbones.registry import load_outline
+for name in ("embedded-unet", "embedded"):
+    load_outline(name), Engine.load(name, device="cpu")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -18,6 +18,7 @@ from tools.training.pool import latent_motion, scene_maps
 from tools.training.probe import SPREAD, MotionProbe
 from tools.world import Scene, Thing
 from tools.world.texture import SceneMaps
+from videogen.backbones.loading import dtype_option
 from videogen.schedulers import warped_noise
 
 FORM = FORMATS["small"]
@@ -79,12 +80,12 @@ def test_motion_is_read_before_any_training(
 
 @pytest.mark.slow
 def test_the_shipped_model_starts_with_a_reader(moving: tuple[torch.Tensor, torch.Tensor]) -> None:
-    shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
+    shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", **dtype_option(torch.float32)).eval()
     assert (_read(shipped, *moving)[1:] > 0.25).all()
 
 
 def test_predictions_on_plain_noise_hardly_change() -> None:
-    model = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).eval()
+    model = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", **dtype_option(torch.float32)).eval()
     model.blocks = model.blocks[1:]  # without its motion reader
     model.register_to_config(num_layers=len(model.blocks))
     draw = torch.Generator().manual_seed(2)

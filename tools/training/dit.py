@@ -21,6 +21,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, Wa
 from torch import nn
 
 from tools.world import Scene, sample_scene
+from videogen.backbones.loading import dtype_option
 from videogen.schedulers import warped_noise
 
 from .data import clips, long_clips
@@ -84,10 +85,12 @@ class VideoDit:
             raise ValueError("a motion reader needs a trained model: pass it as init")
         self.mixture, self.follows_noise = mixture, motion_reader is not None
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
-        self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
+        self.vae = AutoencoderKLWan.from_pretrained(vae, **dtype_option(torch.float32)).to(device).eval()
         self.tokenizer = build_tokenizer()
         if init:
-            self.transformer = WanTransformer3DModel.from_pretrained(init / "transformer", torch_dtype=torch.float32)
+            self.transformer = WanTransformer3DModel.from_pretrained(
+                init / "transformer", **dtype_option(torch.float32)
+            )
             self.text_encoder = type(build_t5(self.tokenizer)).from_pretrained(
                 init / "text_encoder", dtype=torch.float32
             )

@@ -9,6 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
+from videogen.backbones.loading import dtype_option
+
 from .data import clips, psnr_db
 from .formats import FORMATS, Format
 from .saving import save_clean
@@ -46,7 +48,7 @@ class FrameVae:
         decoder_only: bool = False,
     ) -> None:
         self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
-        self.vae = AutoencoderKL.from_pretrained(init, torch_dtype=torch.float32) if init else build()
+        self.vae = AutoencoderKL.from_pretrained(init, **dtype_option(torch.float32)) if init else build()
         if decoder_only:  # the denoiser's latents stay valid; only the decoded frames get sharper
             self.learning_rate = 6e-4
             for module in (self.vae.encoder, self.vae.quant_conv):

@@ -19,6 +19,7 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from torch import nn
 
 from tools.world import Scene, sample_scene
+from videogen.backbones.loading import dtype_option
 from videogen.backbones.unet_frames import per_frame_timesteps
 
 from .data import clips, long_clips
@@ -73,10 +74,10 @@ class VideoUnet:
     ) -> None:
         self.mixture = mixture
         self.device, self.form, self.batch, self.fresh = device, form, batch, init is None
-        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).to(device).eval()
+        self.vae = AutoencoderKL.from_pretrained(vae, **dtype_option(torch.float32)).to(device).eval()
         self.tokenizer = build_tokenizer()
         if init:
-            self.unet = UNetMotionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
+            self.unet = UNetMotionModel.from_pretrained(init / "unet", **dtype_option(torch.float32))
             self.text_encoder = type(build_clip(self.tokenizer)).from_pretrained(
                 init / "text_encoder", dtype=torch.float32
             )

@@ -15,6 +15,8 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
 from torch import nn
 
+from videogen.backbones.loading import dtype_option
+
 from .data import Batch, clips, psnr_db
 from .formats import FORMATS, Format
 from .saving import save_clean
@@ -88,7 +90,7 @@ class VideoVae:
         decoder_only: bool = False,
     ) -> None:
         self.device, self.form, self.batch, self.decoder_only = device, form, batch, decoder_only
-        self.vae = AutoencoderKLWan.from_pretrained(init, torch_dtype=torch.float32) if init else build()
+        self.vae = AutoencoderKLWan.from_pretrained(init, **dtype_option(torch.float32)) if init else build()
         self.fresh = init is None
         if init:
             self.learning_rate = 6e-4

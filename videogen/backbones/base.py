@@ -33,6 +33,8 @@ class Backbone(ABC):
     """One loaded model. Subclasses hold a diffusers pipeline for its components; they never call it."""
 
     family: str
+    #: Of a pipeline in memory: what its files have too once they are loaded with its dtype. Empty for loaded models.
+    components_digest: str = ""
     #: How the family's own pipeline evaluates guidance: `sequential` or `batched`.
     native_guidance: str
 
@@ -56,8 +58,13 @@ class Backbone(ABC):
 
     @property
     def identity(self) -> dict[str, str]:
-        """Which model this is, for manifests and journals."""
+        """Which model this is, for journals."""
         return {"name": self.name, "family": self.family, "hash": self.digest}
+
+    @property
+    def recorded_identity(self) -> dict[str, str]:
+        """Which model this is, for manifests: with `components_hash` where the hash is not that of files."""
+        return self.identity | ({"components_hash": self.components_digest} if self.components_digest else {})
 
     @property
     def scheduler(self) -> Any:

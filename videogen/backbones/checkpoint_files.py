@@ -37,19 +37,21 @@ def check_files(folder: Path, components: Iterable[str]) -> None:
                 _read_json(path)
         for index in sorted(component.glob("*.safetensors.index*.json")):  # with a variant: index.fp16.json
             _check_shards(index)
-        weights = {path: _variant(path) for path in sorted(component.glob("*.safetensors"))}
+        weights = {path: _variant(path.name) for path in sorted(component.glob("*.safetensors"))}
         for path, variant in weights.items():
             if variant == "" or (variant and "" not in weights.values()):
                 _check_size(path)
 
 
-def weight_variant(component: Path, dtype: object) -> str | None:
+def weight_variant(names: Iterable[str], dtype: object, component: str) -> str | None:
     """The variant of a component's weights that is loaded, such as `fp16`; None for those without a variant in their
-    name, which come first. dtype: of torch, as in `torch.float16`, to which the nearest is chosen.
+    name, which come first.
 
-    CheckpointError where there are several, of which none is known.
+    names: of the files in the component's folder, on disk or on the hub. dtype: of torch, as in `torch.float16`, to
+    which the nearest is chosen. component: for the message. CheckpointError where there are several, of which none is
+    known.
     """
-    variants = {_variant(path) for path in component.glob("*.safetensors")} - {None}
+    variants = {_variant(name) for name in names} - {None}
     if "" in variants or not variants:
         return None
     nearest = _NEAREST.get(str(dtype).removeprefix("torch."), ())
@@ -82,9 +84,9 @@ def check_weights(component: Path, base: str, kind: str) -> None:
     )
 
 
-def _variant(path: Path) -> str | None:
+def _variant(name: str) -> str | None:
     """The variant in the name of a weights file, empty without one; None for a file that is not loaded."""
-    match = _LOADED.fullmatch(path.name)
+    match = _LOADED.fullmatch(name)
     return None if match is None else match[2] or match[4] or ""
 
 

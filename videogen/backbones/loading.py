@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,11 @@ _HEADER_BYTES = 100 << 20  # the format's own limit
 def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
     """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
     hide_broken_packages()
+    with without_fallback_lines():
+        return _build_pipeline(class_name, source, index, dtype, device)
+
+
+def _build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
     import diffusers
 
     chosen = (
@@ -38,15 +43,16 @@ def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], d
     local = isinstance(source, Path)
     with _no_bars():
         components: dict[str, Any] = {}
+        files = _files_of(source)
         for name, (library, kind) in components_of(index).items():
             if isinstance(source, Path) and (model_class := _model_class(library, kind)):
                 check_weights(source / name, _weights_name(model_class), kind)
         for name, (library, kind) in components_of(index).items():
             with _explain_failure(f"{source}/{name}", kind):
-                components[name] = _component(source, name, library, kind, chosen)
+                components[name] = _component(source, name, library, kind, chosen, files)
         with _explain_failure(str(source), class_name):
             pipeline = pipeline_class.from_pretrained(
-                str(source), **_dtype_option(chosen), use_safetensors=True, local_files_only=local,
+                str(source), **dtype_option(chosen), use_safetensors=True, local_files_only=local,
                 **{name: component for name, component in components.items() if component is not None},
             )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
@@ -74,20 +80,42 @@ def _explain_failure(what: str, kind: str) -> Iterator[None]:
         raise CheckpointError(f"{what} cannot be loaded as {kind}: {first}") from error
 
 
-def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """A model of a pipeline; None for a component without weights, which the pipeline loads itself.
+def _files_of(source: Path | str) -> list[str]:
+    """Names of a model's files, such as `vae/config.json`: of a folder, of a repository on the hub or, where the hub
+    cannot be reached, of its snapshot in the local cache."""
+    if isinstance(source, Path):
+        return _names_in(source)
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        siblings = HfApi().model_info(source, timeout=_HUB_TIMEOUT_S).siblings or []
+        return [sibling.rfilename for sibling in siblings]
+    except Exception:  # the hub's client raises many types; `hub_index` has raised what matters
+        with suppress(OSError, ValueError):
+            return _names_in(Path(snapshot_download(source, local_files_only=True)))
+    return []
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.glob("*/*")]
+
+
+def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype, files: Iterable[str]) -> Any:
+    """A model of a pipeline; None for a component without weights, which the pipeline loads itself. files: names of all
+    files of the checkpoint.
 
     Both libraries fill missing tensors with random values and a warning; here they are an error.
     """
     model_class = _model_class(library, kind)
     if model_class is None:
         return None
-    dtype_option = {"dtype": dtype} if library == "transformers" else _dtype_option(dtype)
-    if isinstance(source, Path) and (variant := weight_variant(source / name, dtype)):
-        dtype_option |= {"variant": variant}
+    options: dict[str, Any] = {"dtype": dtype} if library == "transformers" else dtype_option(dtype)
+    names = [file.removeprefix(f"{name}/") for file in files if file.startswith(f"{name}/")]
+    if variant := weight_variant(names, dtype, f"{source}/{name}"):
+        options |= {"variant": variant}
     model, loading_info = model_class.from_pretrained(
         str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
-        output_loading_info=True, **dtype_option,
+        output_loading_info=True, **options,
     )  # fmt: skip
     missing = sorted(loading_info["missing_keys"])
     if missing:
@@ -124,12 +152,28 @@ def _weights_name(model_class: type) -> str:
     return "model" if issubclass(model_class, PreTrainedModel) else "diffusion_pytorch_model"
 
 
-def _dtype_option(dtype: torch.dtype) -> dict[str, Any]:
+def dtype_option(dtype: torch.dtype) -> dict[str, Any]:
     """The dtype as diffusers is given it: its earlier name is deprecated since 0.42."""
     import diffusers
 
     major, minor = (int(part) for part in diffusers.__version__.split(".")[:2])
     return {"dtype" if (major, minor) >= (0, 42) else "torch_dtype": dtype}
+
+
+@contextmanager
+def without_fallback_lines() -> Iterator[None]:
+    """Without transformers' line that an image processor does without torchvision, at the import of diffusers'
+    pipelines: videogen processes no images with it. Its other lines are logged."""
+    logger = logging.getLogger("transformers.utils.import_utils")
+    logger.addFilter(_is_not_of_fallback)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_not_of_fallback)
+
+
+def _is_not_of_fallback(record: logging.LogRecord) -> bool:
+    return "requires torchvision (not installed); falling back to" not in record.getMessage()
 
 
 @contextmanager
@@ -263,8 +307,10 @@ def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
 
 def _hub_folder(hub_id: str) -> Path | None:
     from diffusers import DiffusionPipeline
+    from huggingface_hub import snapshot_download
 
-    try:
+    with suppress(OSError, ValueError):
         return Path(DiffusionPipeline.download(hub_id, local_files_only=True))
-    except (OSError, ValueError):
-        return None
+    with suppress(OSError, ValueError):  # a snapshot of variants alone, which the library does not look for
+        return Path(snapshot_download(hub_id, local_files_only=True))
+    return None

@@ -14,6 +14,7 @@ import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
 
+from .loading import without_fallback_lines
 from .registry import components_of
 
 
@@ -23,6 +24,11 @@ def build_outline(class_name: str, source: Path | str, index: dict[str, Any], *,
     online: whether configurations that are not in the local cache may be fetched from the hub.
     """
     hide_broken_packages()
+    with without_fallback_lines():
+        return _build_outline(class_name, source, index, online)
+
+
+def _build_outline(class_name: str, source: Path | str, index: dict[str, Any], online: bool) -> Any:
     import diffusers
 
     settings = {name: value for name, value in index.items() if not isinstance(value, list | tuple) and name[0] != "_"}

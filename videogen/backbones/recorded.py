@@ -5,9 +5,15 @@ A video may come from a stranger, and so may the model that its manifest names. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from videogen.core.errors import InputError
 
 from .registry import locate
+
+if TYPE_CHECKING:
+    from .base import Backbone
 
 
 def check_allowed(name: str | None, where: str, *, allow_model: bool = False) -> None:
@@ -24,23 +30,38 @@ def check_allowed(name: str | None, where: str, *, allow_model: bool = False) ->
         )
 
 
-def check_recorded_weights(name: str | None, recorded: object, where: str, present: str | None = None) -> None:
+def check_recorded_weights(
+    name: str | None, recorded: Mapping[str, Any], where: str, loaded: Backbone | None = None
+) -> None:
     """InputError where a model's weights are not those that the manifest records.
 
-    name, where: as for `check_allowed`; recorded: the manifest's digest. present: the model's digest; None: that of its
-    files, which are hashed without being loaded. One of the hub that is not in the local cache passes.
+    name, where: as for `check_allowed`; recorded: the manifest's `model`. loaded: the model; None: its files are hashed
+    without being loaded. Then a model of the hub that is not in the local cache passes, and so do weights that the
+    render had in memory (`Engine.from_pipeline`), whose digest only the loaded components have.
     """
-    source = locate(name or "embedded")
-    if present is None:
-        from .loading import digest
+    in_memory = "components_hash" in recorded
+    stored = recorded.get("components_hash" if in_memory else "hash")
+    if loaded is None and in_memory:
+        return
+    present = _present_digest(name, loaded, in_memory)
+    if present is None or stored == present:
+        return
+    then = str(stored)[:8] if stored else "not recorded"
+    cause = ", or its pipeline had another dtype, or parts that were changed after loading" if in_memory else ""
+    raise InputError(
+        f"{name or 'embedded'} has other weights than when {where} was rendered ({then} then, {present[:8]} now)"
+        f"{cause}, so its frames cannot be reproduced; to render with the present weights, name the model with "
+        "--model (in Python: Engine.load)"
+    )
 
-        present = digest(source)
-        if isinstance(source, str) and present == "unknown":
-            return
-    if recorded != present:
-        then = str(recorded)[:8] if recorded else "not recorded"
-        raise InputError(
-            f"{name or 'embedded'} has other weights than when {where} was rendered ({then} then, {present[:8]} now), "
-            "so its frames cannot be reproduced; to render with the present weights, name the model with --model (in "
-            "Python: Engine.load)"
-        )
+
+def _present_digest(name: str | None, loaded: Backbone | None, in_memory: bool) -> str | None:
+    if loaded is not None:
+        from .in_memory import digest_components
+
+        return digest_components(loaded.pipeline, with_source=False) if in_memory else loaded.digest
+    from .loading import digest
+
+    source = locate(name or "embedded")
+    found = digest(source)
+    return None if isinstance(source, str) and found == "unknown" else found

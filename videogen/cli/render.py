@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
         _check_before_weights(settings.request, output, options)
         engine = load_engine(settings.request, verbose=options.verbose)
         if settings.like is not None and settings.model_from_like:
-            recorded = settings.like.model.get("hash")  # again: one of the hub is known only now
-            check_recorded_weights(settings.request.model, recorded, str(options.like), engine.backbone.digest)
+            # again: one of the hub, or the digest of a pipeline in memory, is known only now
+            check_recorded_weights(settings.request.model, settings.like.model, str(options.like), engine.backbone)
         loaded = time.perf_counter()
         written = _render(engine, replace(settings.request, model=engine.backbone.name), output, options, bar)
         if options.report is not None:
@@ -166,7 +166,7 @@ def _check_before_weights(request: RenderRequest, output: OutputSettings, option
 def _check_repeatable(settings: RenderSettings, like: Manifest, name: Path) -> None:
     """InputError where the weights or a file of the motion are not those of the video to repeat: nothing is loaded."""
     if settings.model_from_like:
-        check_recorded_weights(settings.request.model, like.model.get("hash"), str(name))
+        check_recorded_weights(settings.request.model, like.model, str(name))
     check_motion_files(like, name)
 
 

@@ -138,7 +138,7 @@ def render_long(
         if not keep_job:
             journal.finish()
         assert writer.manifest is not None
-        found = (*journal.notes, *run.notes, *writer.notes)
+        found = (*request.notes, *journal.notes, *run.notes, *writer.notes)
         return LongVideo(path, count, fps, size, writer.manifest, run.resumed, found, elsewhere)
 
 
@@ -199,7 +199,7 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
     readings = [run.backbone.read_prompt(prompt) for prompt in run.timeline.prompts]
     return Manifest(
         request=run.request.to_dict(),
-        model=run.backbone.identity,
+        model=run.backbone.recorded_identity,
         versions=collect_versions(),
         plan=[row.to_dict() for row in run.plan],
         measured={
