@@ -136,7 +136,26 @@ def test_a_clip_of_any_length_is_generated_longer_and_cut(frames: int, generated
         resolved = RenderRequest(PROMPT, continuity="off", **cast(Any, length)).resolve(backbone)
         assert (resolved.frames, resolved.generated_frames) == (frames, generated)
         assert resolved.to_dict()["frames"] == frames and resolved.clip_spec().frames == generated
-        assert bool(resolved.notes) == (frames != generated)
+        assert any("left out" in note for note in resolved.notes) == (frames != generated)
+
+
+@pytest.mark.parametrize(
+    ("values", "at_once"),
+    [
+        pytest.param({"frames": 37}, None, id="as many as are good"),
+        pytest.param({"frames": 41}, None, id="several clips"),
+        pytest.param({"frames": 41, "continuity": "off"}, 41, id="one clip"),
+        pytest.param({"frames": 38, "continuity": "off"}, 41, id="one clip that is cut"),
+        pytest.param({"frames": 45, "window": 45}, 45, id="one window"),
+        pytest.param({"frames": 200, "window": 41}, 41, id="many windows"),
+        pytest.param({"frames": 200, "window": 33}, None, id="smaller windows"),
+    ],
+)
+def test_more_frames_at_once_than_the_model_is_good_for_are_noted(values: dict[str, Any], at_once: int | None) -> None:
+    backbone = load_outline("embedded")
+    assert backbone is not None and backbone.single_pass_frames == 37
+    notes = " ".join(RenderRequest(PROMPT, **values).resolve(backbone).notes)
+    assert (f"{at_once} frames at once are more than the 37" in notes) == (at_once is not None)
 
 
 def test_a_single_clip_has_no_policy(engine: Engine) -> None:

@@ -64,6 +64,7 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
         story=None if request.story is None else request.timeline,
         continuity=continuity,
         retries=request.retries,
+        single_pass_frames=backbone.single_pass_frames,
         conditions=request.given,
         options=_resolve_options(request, backbone),
     )

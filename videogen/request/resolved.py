@@ -62,7 +62,8 @@ class ResolvedRequest:
     length that the model generates for a single clip, `frames` or the next one that fills its latents; what is more
     is left out. window: frames that it generates at once. attention, propagation, motion: None for off. story: None
     for one prompt. continuity: how a long video's clips are joined; `off` for a single clip; `measured` until a
-    trial has chosen the policy.
+    trial has chosen the policy. single_pass_frames: the most that the model is known to generate at once without worse
+    frames.
     """
 
     request: RenderRequest
@@ -91,6 +92,7 @@ class ResolvedRequest:
     story: Timeline | None
     continuity: Continuity | Literal["off", "measured"]
     retries: int
+    single_pass_frames: int
     conditions: Conditions = field(default_factory=Conditions)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,6 +151,13 @@ class ResolvedRequest:
             notes.append(
                 f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "
                 f"generated, and the last {left_out} left out"
+            )
+        at_once = self.window if self.is_long else self.generated_frames
+        if at_once > self.single_pass_frames:
+            remedy = "a smaller window" if self.is_long else "several clips, as without a window or continuity='off'"
+            notes.append(
+                f"{at_once} frames at once are more than the {self.single_pass_frames} up to which {self.model!r} is "
+                f"known to follow its prompt; use {remedy}"
             )
         if self.guidance_scale <= 1 < (self.guidance_scale_2 or 0):
             notes.append(
