@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -137,17 +138,63 @@ SPARSE: dict[str, Any] = {
         pytest.param({}, id="plain"),
         pytest.param({"attention": SPARSE}, id="sparse attention"),
         pytest.param({"solver": "unipc"}, id="a solver with a corrector"),
+        pytest.param({"propagate": "every:3"}, id="propagation"),
+        pytest.param({"propagate": "every:3", "guidance_scale": 3.0}, id="propagation of two branches"),
+        pytest.param({"propagate": {"keys": "every:3", "boundary": "blocks:1,1"}}, id="propagation of blocks"),
+        pytest.param({"propagate": {"max_error": 0.9, "first": 2}, "steps": 20}, id="propagation within an error"),
     ],
 )
 def test_a_technique_of_a_user_may_go_back(options: dict[str, Any], embedded: Engine) -> None:
     plain, back = (
-        embedded.generate(PROMPT, techniques=techniques, **TINY, **options).frames for techniques in ([], [GoesBack()])
+        embedded.generate(PROMPT, techniques=techniques, **TINY | options) for techniques in ([], [GoesBack()])
     )
-    assert (plain == back).all()
+    assert (plain.frames == back.frames).all()
+    reports = [(video.manifest or {})["measured"].get("propagation", {}) for video in (plain, back)]
+    for name in ("keys", "evaluated", "errors"):
+        assert reports[0].get(name) == reports[1].get(name)
+    if reports[0]:
+        evaluated, _, steps, _ = reports[0]["evaluated"].split()
+        assert int(evaluated) < int(steps)
 
 
-@pytest.mark.parametrize("propagate", ["every:3", "first-block:0.1"])
-def test_techniques_that_cannot_go_back_refuse(propagate: str, embedded: Engine) -> None:
+class StateAtStep2(GoesBack):
+    """Compares propagation's state each time that the run comes to step 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[Any] = []
+
+    def before_step(self, row: StepRow, state: LoopState) -> None:
+        super().before_step(row, state)
+        if row.index == 2:
+            self.states.append(next(t for t in state.techniques if t is not self).snapshot())
+
+
+@pytest.mark.parametrize("boundary", ["output", "blocks:1,1"])
+def test_propagation_s_state_after_going_back_is_what_it_was(boundary: str, embedded: Engine) -> None:
+    technique = StateAtStep2()
+    embedded.generate(PROMPT, techniques=[technique], propagate={"keys": "every:3", "boundary": boundary}, **TINY)
+    first, *later = technique.states
+    assert len(later) == 2 and all(is_same(first, state) for state in later)
+    assert not is_same(first[0].models, []), "there is a state"
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether plain data, dataclasses and tensors are equal."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if is_dataclass(one):
+        names = [field.name for field in fields(one)]
+        return type(one) is type(other) and all(is_same(getattr(one, n), getattr(other, n)) for n in names)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return one is other or bool(one == other)
+
+
+@pytest.mark.parametrize("propagate", [{"keys": "every:3", "frames": 2}, "first-block:0.1"])
+def test_techniques_that_cannot_go_back_refuse(propagate: Any, embedded: Engine) -> None:
     with pytest.raises(UnsupportedError, match="to an earlier step; leave"):
         embedded.generate(PROMPT, techniques=[GoesBack()], propagate=propagate, **TINY)
 

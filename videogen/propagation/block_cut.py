@@ -40,6 +40,8 @@ class BlockCut(Cut):
     Raises UnsupportedError if no blocks are found, InputError if none are left to cache.
     """
 
+    stateful = (*Cut.stateful, "stream_places", "exit")
+
     def __init__(self, model: nn.Module, front: int, tail: int, order: int, probe: bool) -> None:
         super().__init__(order)
         blocks = block_lists(model)

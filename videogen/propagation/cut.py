@@ -8,12 +8,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 
 from .cut_state import CacheEntry, CutState, Mode, Weights
 from .extrapolation import line_weights
+from .run_state import copy_state, read_state, write_state
 
 #: What a model's forward returns: a tensor, a tuple or one of diffusers' output classes.
 ModelOutput: TypeAlias = Any
@@ -21,6 +23,14 @@ ModelOutput: TypeAlias = Any
 Forward = Callable[[int, "torch.Tensor | None"], ModelOutput]
 
 _LEAST_TRUST = 0.05  # in the extrapolation: enough to measure whether more of it would be better
+
+
+@dataclass(frozen=True)
+class CutSnapshot:
+    """State of a cut. values: of each entry, per branch; state: the attributes that `stateful` names."""
+
+    values: list[dict[str, list[torch.Tensor]]]
+    state: dict[str, Any]
 
 
 class Cut(ABC):
@@ -37,6 +47,8 @@ class Cut(ABC):
     #: Measured: UNet cuts gain from the latter (2 dB); outputs and blocks lose (4 dB), as an extrapolation that missed
     #: once still points in the right direction.
     full_lines = True
+    #: Attributes, per branch, on which later steps depend, beyond the entries.
+    stateful: ClassVar[tuple[str, ...]] = ("_points", "_trust")
 
     def __init__(self, order: int) -> None:
         self.order, self.state = order, CutState()
@@ -116,6 +128,16 @@ class Cut(ABC):
             stored.clear() if branch is None else stored.pop(branch, None)
         for entry in self.entries():
             entry.forget(branch)
+
+    def snapshot(self) -> CutSnapshot:
+        """All that later steps depend on; the tensors are shared, since none is written into."""
+        return CutSnapshot([copy_state(entry.values) for entry in self.entries()], read_state(self, self.stateful))
+
+    def restore(self, snapshot: CutSnapshot) -> None:
+        """Go back to a snapshot of this cut; it can be restored again."""
+        write_state(self, snapshot.state)
+        for index, entry in enumerate(self.entries()):  # entries are added during a run, never removed
+            entry.values = copy_state(snapshot.values[index]) if index < len(snapshot.values) else {}
 
     def cached_bytes(self) -> int:
         """Memory of the cached features, counting a tensor once."""

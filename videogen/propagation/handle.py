@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +28,7 @@ from videogen.schedulers.solver import Solver
 from .build_controller import build_controller
 from .config import StepCaching
 from .controller import Controller
-from .cut import Cut, ModelOutput
+from .cut import Cut, CutSnapshot, ModelOutput
 from .key_step_frames import KeyStepFrames
 from .library_hooks import has_library_cache
 from .library_model import CachedModel
@@ -35,12 +36,18 @@ from .model_call import ModelCall
 from .propagated_model import PropagatedModel, first_tensor, has_fixed_batch
 from .run_report import Evaluation, summarize
 from .run_schedule import RunSchedule, read_schedule
+from .run_state import read_state, write_state
 from .supervision import CallContext, Supervision
 
 _log = logging.getLogger("videogen.propagation")
 # key steps, counted from 0, at which a cut whose predictions cost time is compared with the model
 _AUDITED = (1, 2, 3, 5, 9, 17, 33)
 _TOO_MANY_CHANGES = 3  # in a row, of a model's conditions
+#: attributes of a handle that change during a run
+_STATEFUL = (
+    "controller", "_supervision", "_changed_at", "_changes_in_a_row", "_step", "_is_key_step", "_decided",
+    "_before_step", "evaluations", "ahead_s", "errors", "expected", "rolled_back", "forced",
+)  # fmt: skip
 _LATE = "its windows were not evaluated at the last key step"
 
 
@@ -74,6 +81,15 @@ def detach(target: object) -> bool:
     """Remove propagation and caches of `attach_library` from a model or pipeline, also where their handle was lost.
     Returns whether there was any. Raises InputError for what is no model or pipeline."""
     return bool(close_handles(find_denoisers(target).values(), PropagatedModel.kind, CachedModel.kind))
+
+
+@dataclass(frozen=True)
+class HandleSnapshot:
+    """State of a handle between two steps: its own attributes, and those of each of its models."""
+
+    schedule: RunSchedule
+    state: dict[str, Any]
+    models: list[tuple[CutSnapshot, dict[str, Any]]]
 
 
 class PropagationHandle:
@@ -292,6 +308,18 @@ class PropagationHandle:
         self._decided = [key_step for key_step in self._decided if key_step < back]
         self._step, self._is_key_step = back - 1, False
         return back
+
+    def snapshot(self) -> HandleSnapshot:
+        """All that later steps of this run depend on, between two steps of the engine's loop. UnsupportedError with
+        `frames` above 1."""
+        return HandleSnapshot(self.schedule, read_state(self, _STATEFUL), [model.snapshot() for model in self._models])
+
+    def restore(self, snapshot: HandleSnapshot) -> None:
+        """Go back to a snapshot of this handle, what was recorded since included; it can be restored again."""
+        self.schedule = snapshot.schedule
+        write_state(self, snapshot.state)
+        for model, stored in zip(self._models, snapshot.models, strict=True):
+            model.restore(stored)
 
     def close(self) -> None:
         """Restore the model."""

@@ -24,6 +24,7 @@ class OutputCut(Cut):
 
     name = "output"
     costs_nothing = True
+    stateful = (*Cut.stateful, "_structure", "_latents")
 
     def __init__(self, order: int) -> None:
         super().__init__(order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,15 +15,19 @@ from videogen.core.attachment import ForwardAttachment, attachments_on
 from videogen.core.errors import InputError, UnsupportedError
 
 from .build_cut import build_cut
-from .cut import Forward, ModelOutput
+from .cut import CutSnapshot, Forward, ModelOutput
 from .key_step_frames import KeyStepFrames
 from .library_hooks import has_library_cache
 from .model_call import ModelCall, changed_conditions
 from .run_report import Evaluation
+from .run_state import read_state, write_state
 from .supervision import CallContext
 
 if TYPE_CHECKING:
     from .handle import PropagationHandle
+
+
+_STATEFUL = ("_conditions", "_key_steps", "_last_step", "_ahead")
 
 
 class PropagatedModel(ForwardAttachment):
@@ -180,6 +184,21 @@ class PropagatedModel(ForwardAttachment):
     def _drop_ahead(self, branch: str) -> None:
         for call in [call for call in self._ahead if call[0] == branch]:
             del self._ahead[call]
+
+    def snapshot(self) -> tuple[CutSnapshot, dict[str, Any]]:
+        """All that later steps depend on. UnsupportedError where key steps compute some frames only."""
+        if self.key_step_frames:
+            raise UnsupportedError(
+                f"frames={self.handle.config.frames} caches features within the layers, so no technique can go back to "
+                "an earlier step; leave one of them out"
+            )
+        return self.cut.snapshot(), read_state(self, _STATEFUL)
+
+    def restore(self, snapshot: tuple[CutSnapshot, dict[str, Any]]) -> None:
+        """Go back to a snapshot of this model; it can be restored again."""
+        cut, state = snapshot
+        self.cut.restore(cut)
+        write_state(self, state)
 
     def forget(self) -> None:
         """Drop all cached features and decisions, for a new run."""

@@ -79,15 +79,25 @@ class PropagationTechnique(AttachedTechnique):
             self._span = []
         return self._inject(state) if self._inject else state
 
+    def snapshot(self) -> object:
+        assert self.handle is not None
+        return None if self.config.frames > 1 else (self.handle.snapshot(), list(self._span))
+
     def restore(self, snapshot: object) -> None:
-        """Nothing to restore where propagation itself rolls back, as its handle has gone back. UnsupportedError where
-        another technique goes back: features of later steps are cached."""
-        if not self._rolls_back:
+        """Go back where another technique does. Where propagation itself rolls back, its handle has gone back already,
+        and what it has learned stays. UnsupportedError for `frames` above 1, whose layers cache features."""
+        if self._rolls_back:
+            self._rolls_back = False
+            return
+        if not isinstance(snapshot, tuple):
             raise UnsupportedError(
-                "propagation has cached features of later steps, so no other technique can go back to an earlier step; "
-                "leave one of them out"
+                f"propagation with frames={self.config.frames} has cached features of later steps, so no technique can "
+                "go back to an earlier step; leave one of them out"
             )
-        self._rolls_back = False
+        assert self.handle is not None
+        stored, span = snapshot
+        self.handle.restore(stored)
+        self._span = list(span)
 
     def end(self) -> dict[str, Any]:
         self._span = []
