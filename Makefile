@@ -51,12 +51,15 @@ bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
 	for model in embedded embedded-unet; do for part in fidelity promise; do \
 		$(BENCH) propagation $$part $$model || exit; done; done
 	$(BENCH) propagation together embedded
+	for model in embedded embedded-unet; do $(BENCH) presets $$model || exit; done
+	$(BENCH) preview
 	for model in embedded embedded-unet; do for part in policies story; do \
 		$(BENCH) long $$part $$model || exit; done; done
 	$(BENCH) long length embedded
 	$(BENCH) kills --kills 100
+	$(BENCH) stops
 	$(BENCH) noise statistics speed --threads 2
-	for part in control camera transfer; do $(BENCH) motion $$part embedded || exit; done
+	for part in control camera composed transfer; do $(BENCH) motion $$part embedded || exit; done
 	$(BENCH) report
 
 evaluate: $(STAMP)  ## judge the embedded models on prompts they were not trained on

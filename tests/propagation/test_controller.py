@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from videogen.propagation.build_controller import build_controller
+from videogen.propagation.config import StepCaching
 from videogen.propagation.controller import ErrorControl, FixedKeySteps
 from videogen.schedulers.levels import NoiseLevel
 
@@ -111,3 +115,22 @@ def test_a_retracted_step_costs_nothing() -> None:
     assert not control.is_key_step(3)
     control.retract(3)
     assert control._estimated == 0.0 and control._span == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "first", "expected"),
+    [
+        pytest.param("every:3", None, [0, 3, 6, 9], id="an interval"),
+        pytest.param("every:3", 3, [0, 1, 2, 3, 6, 9], id="all of the first steps too"),
+        pytest.param("every:3", 99, list(range(10)), id="more of them than there are steps"),
+        pytest.param((0, 4), 2, [0, 1, 4], id="a list"),
+    ],
+)
+def test_the_first_steps_can_be_key_steps_of_any_rule(
+    keys: str | tuple[int, ...], first: int | None, expected: list[int]
+) -> None:
+    schedule: Any = SimpleNamespace(steps=10)
+    cut: Any = None
+    controller = build_controller(StepCaching(keys=keys, first=first), schedule, cut, None)
+    assert [step for step in range(10) if controller.is_key_step(step)] == expected
+    assert controller.next_key_step(expected[0]) == (expected[1] if len(expected) > 1 else 10)

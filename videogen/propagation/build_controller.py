@@ -26,7 +26,8 @@ def build_controller(config: StepCaching, schedule: RunSchedule, cut: Cut, model
     if config.max_error is not None:
         return _error_control(config, config.max_error, schedule, cut, model)
     assert config.keys is not None
-    return FixedKeySteps(*resolve_key_steps(config.keys, schedule.steps))
+    key_steps, count = resolve_key_steps(config.keys, schedule.steps)
+    return FixedKeySteps(tuple(sorted({*key_steps, *range(min(config.first or 0, count))})), count)
 
 
 def _error_control(

@@ -31,8 +31,9 @@ class StepCaching:
         `blocks:FRONT,TAIL` (see `block_cut`); for both `output` (see `output_cut`).
     predictor: `hold`, `linear` (in the log signal-to-noise ratio), `sigma` (linear in sigma), `probe` (`blocks` only)
         or `auto`.
-    first, last: numbers of steps at either end that are always key steps under `max_error`. first=None: a tenth of the
-        steps, as these decide the content of a clip.
+    first: number of steps at the start that are always key steps, as these decide the content of a clip. None: a tenth
+        of the steps under `max_error`, none beyond `keys`.
+    last: number of steps at the end that are always key steps under `max_error`.
     micro_batch: number of steps that are decoded in one batch if the cut allows it, each with a copy of the cached
         features; 1: one by one.
     roll_back: go back to a snapshot if a key step shows an error far above its estimate (in the engine's loop).

@@ -7,6 +7,8 @@ from typing import Any
 
 from tools.bench.report.table import Table, percent
 
+_SAME_DB = 99  # as benchmarks record equal frames
+
 
 def fidelity_tables(report: dict[str, Any]) -> Iterator[Table]:
     attributes = list(report["rivals"]["plain"]["accuracy"])
@@ -32,6 +34,21 @@ def promise_tables(report: dict[str, Any]) -> Iterator[Table]:
         for promised, row in report["promises"].items()
     ]
     yield Table(f"`{report['model']}`, {report['steps']} steps, {report['renders']} renders", columns, rows)
+
+
+def preset_tables(report: dict[str, Any]) -> Iterator[Table]:
+    attributes = list(report["methods"]["plain"]["accuracy"])
+    rows = [
+        [
+            name, f"{row['evaluations']:.0f}", f"{row['speedup']:.2f}x",
+            *(["same frames"] * 2 if row["least_psnr_db"] >= _SAME_DB else
+              [f"{row['psnr_db']:.1f} dB", f"{row['least_psnr_db']:.1f} dB"]),
+            *(percent(row["accuracy"][attribute]) for attribute in attributes),
+        ]
+        for name, row in report["methods"].items()
+    ]  # fmt: skip
+    columns = ("method", "evaluations", "speedup", "PSNR", "lowest PSNR", *(f"{a} accuracy" for a in attributes))
+    yield Table(f"`{report['model']}`, {report['steps']} steps, {report['clips']} held-out prompts", columns, rows)
 
 
 def together_tables(report: dict[str, Any]) -> Iterator[Table]:

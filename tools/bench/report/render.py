@@ -32,6 +32,25 @@ def render_tables(report: dict[str, Any]) -> Iterator[Table]:
     yield Table(f"On {where}", columns, rows)
 
 
+def preview_tables(report: dict[str, Any]) -> Iterator[Table]:
+    models = report["models"]
+    fractions = list(next(iter(models.values()))["errors_of_runs"])
+    rows = [
+        [
+            f"`{name}`", f"{row['mean_error']:.1f}", *(f"{row['errors_of_runs'][at]:.1f}" for at in fractions),
+            f"{row['fit_s']:.1f} s", f"{100 * row['fraction_of_a_step']:.1f} % of a step",
+        ]
+        for name, row in models.items()
+    ]  # fmt: skip
+    columns = ("model", "encoded clips", *(f"at {float(at):.0%} of the steps" for at in fractions), "fit", "preview")
+    yield Table(f"{report['clips']} held-out clips and {report['runs']} renders per model", columns, rows)
+
+
+def stop_tables(report: dict[str, Any]) -> Iterator[Table]:
+    cells = [str(report["stops"]), f"{report['slowest_s']:.1f} s", str(len(report["faults"]))]
+    yield Table("Renders of `embedded` from the command line", ("signals", "slowest end", "faults"), [cells])
+
+
 def quality_tables(report: dict[str, Any]) -> Iterator[Table]:
     attributes = list(next(iter(report["models"].values()))["accuracy"])
     rows = []

@@ -34,6 +34,19 @@ SECTIONS = (
         (Source("render*.json", render.render_tables),),
     ),
     Section(
+        "Previews",
+        "Mean absolute error of previews at latent resolution, in levels of 255: of encoded clips, and of renders at a "
+        "fraction of their steps, against the finished frames (early steps have not settled the content yet). The map "
+        "to colours is fitted once per VAE and cached on disk.",
+        (Source("preview.json", render.preview_tables),),
+    ),
+    Section(
+        "Stopping a render",
+        "Each render gets one Ctrl-C or SIGTERM at a random instant while it starts, loads or renders. A fault is a "
+        "signal without effect, another exit code or a traceback.",
+        (Source("stops.json", render.stop_tables),),
+    ),
+    Section(
         "Quality of the embedded models",
         "A classical judge, validated on clips of known content, checks for each clip whether colour, shape and motion "
         "are the prompt's. The VAE's figure is the PSNR of clips that it encodes and decodes.",
@@ -63,6 +76,17 @@ SECTIONS = (
         (
             Source("propagation-fidelity-embedded.json", propagation.fidelity_tables),
             Source("propagation-fidelity-*.json", propagation.fidelity_tables),
+        ),
+    ),
+    Section(
+        "Presets",
+        "Presets, a fixed interval of key steps and fewer steps, at the models' default settings. Evaluations are the "
+        "steps at which the model runs, speedup is that of the denoising (median of the paired ratios), PSNR that of "
+        "the frames against the plain render of the same seed. More steps than the default give other frames too, so "
+        "that their PSNR says how far the default is from them.",
+        (
+            Source("presets-embedded.json", propagation.preset_tables),
+            Source("presets-*.json", propagation.preset_tables),
         ),
     ),
     Section(
