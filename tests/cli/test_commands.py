@@ -65,9 +65,9 @@ def test_flags_override_the_config_which_overrides_the_preset(run: Run, tiny: Pa
         f'prompt = "from the file"\nmodel = "{tiny}"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 3\n'
         'output = "c.mp4"\n'
     )
-    first = json.loads(run("render", "--config", "c.toml", "--preset", "draft", "--json").out)
+    first = json.loads(run("render", "--config", "c.toml", "--preset", "fast", "--json").out)
     request = first["manifest"]["request"]
-    assert (request["prompt"], request["steps"], request["solver"]) == ("from the file", 3, "unipc")
+    assert (request["prompt"], request["steps"], request["propagate"]["keys"]) == ("from the file", 3, "every:3")
     second = json.loads(
         run("render", "from the flag", "--config", "c.toml", "--steps", "1", "-o", "d.mp4", "--json").out
     )
