@@ -12,14 +12,13 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 from videogen.schedulers.solver import Solver
 
-from .base import Backbone, to_signed_range, to_unit_range
+from .base import Backbone
+from .codecs.framewise import FramewiseCodec
 from .conditioning import Conditioning
 from .defaults import Capabilities
 from .geometry import LatentGeometry
-from .streaming import FramewiseDecoder, StreamDecoder
+from .streaming import StreamDecoder
 from .unet_frames import per_frame_timesteps
-
-_DECODE_FRAMES = 16  # frames per VAE call, as in diffusers' pipeline
 
 
 class AnimateDiffBackbone(Backbone):
@@ -82,17 +81,10 @@ class AnimateDiffBackbone(Backbone):
             return unet(latents, noisiest, encoder_hidden_states=per_frame, return_dict=False)[0]
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        vae, batch = self.pipeline.vae, latents.shape[0]
-        latents = 1 / vae.config.scaling_factor * latents
-        flat = latents.permute(0, 2, 1, 3, 4).flatten(0, 1)
-        parts = [vae.decode(part, return_dict=False)[0] for part in flat.split(_DECODE_FRAMES)]
-        return to_unit_range(torch.cat(parts).unflatten(0, (batch, -1)).transpose(1, 2).float())
+        return FramewiseCodec(self.pipeline).decode(latents)
 
-    def stream_decoder(self) -> StreamDecoder:
-        return FramewiseDecoder(self.decode, _DECODE_FRAMES, self.geometry.spatial)
+    def stream_decoder(self, length: int | None = None) -> StreamDecoder:
+        return FramewiseCodec(self.pipeline).stream(length)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        vae = self.pipeline.vae
-        pixels = to_signed_range(frames.to(self.device), vae.dtype).transpose(1, 2)
-        latents = vae.encode(pixels.flatten(0, 1)).latent_dist.mode()
-        return latents.unflatten(0, pixels.shape[:2]).transpose(1, 2).float() * vae.config.scaling_factor
+        return FramewiseCodec(self.pipeline).encode(frames)

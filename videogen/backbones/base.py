@@ -263,8 +263,9 @@ class Backbone(ABC):
         """Pixels [batch, frame, height, width, 3], fp32 in 0..1."""
 
     @abstractmethod
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder of one clip's latents as they are generated, bit for bit as `decode`; tiled if the VAE is now."""
+    def stream_decoder(self, length: int | None = None) -> StreamDecoder:
+        """A decoder of one clip's latents as they are generated, bit for bit as `decode`; tiled if the VAE is now.
+        length: how many latent frames there will be, where that is known."""
 
     @abstractmethod
     def encode(self, frames: torch.Tensor) -> torch.Tensor:

@@ -14,12 +14,12 @@ import torch
 from videogen.attention.order import TokenGrid
 from videogen.schedulers.solver import Solver
 
-from .base import Backbone, to_signed_range, to_unit_range
+from .base import Backbone
+from .codecs.wan import WanCodec
 from .conditioning import Conditioning
 from .defaults import Capabilities
 from .geometry import ClipLimits, LatentGeometry
 from .streaming import StreamDecoder
-from .wan_streaming import WanStreamDecoder
 
 _LONGEST_TEXT = 512
 
@@ -120,25 +120,10 @@ class WanBackbone(Backbone):
         return (ones * timestep).unsqueeze(0).expand(latents.shape[0], -1)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return to_unit_range(self.pipeline.vae.decode(self._vae_latents(latents), return_dict=False)[0])
+        return WanCodec(self.pipeline).decode(latents)
 
-    def stream_decoder(self) -> StreamDecoder:
-        return WanStreamDecoder(self.pipeline.vae, self._vae_latents)
-
-    def _vae_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        latents = latents.to(self.device, self.pipeline.vae.dtype)
-        mean, inverse_std = self._statistics(latents)
-        return latents / inverse_std + mean
+    def stream_decoder(self, length: int | None = None) -> StreamDecoder:
+        return WanCodec(self.pipeline).stream(length)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        vae = self.pipeline.vae
-        latents = vae.encode(to_signed_range(frames.to(self.device), vae.dtype)).latent_dist.mode()
-        mean, inverse_std = self._statistics(latents)
-        return ((latents - mean) * inverse_std).float()
-
-    def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and 1 / std of the latents as [1, c, 1, 1, 1], the form in which diffusers applies them."""
-        config = self.pipeline.vae.config
-        mean = torch.tensor(config.latents_mean).view(1, -1, 1, 1, 1).to(like.device, like.dtype)
-        inverse_std = 1.0 / torch.tensor(config.latents_std).view(1, -1, 1, 1, 1).to(like.device, like.dtype)
-        return mean, inverse_std
+        return WanCodec(self.pipeline).encode(frames)

@@ -65,7 +65,7 @@ def build_arguments(
     known = parameters_of(kind)
     values: dict[str, Any] = {
         "prompt": _one_or_list(prompts),
-        "negative_prompt": None if negatives is None or not any(negatives) else _one_or_list(negatives),
+        "negative_prompt": _no_negative(known, row) if negatives is None or not any(negatives) else _one_or_list(negatives),
         "height": spec.height,
         "width": spec.width,
         "num_inference_steps": spec.steps,
@@ -101,6 +101,12 @@ def _argument_of(row: PipelineRow, given: Given) -> str:
         if key in row.inputs:
             return row.inputs[key]
     raise InputError(f"{row.name} takes no {given.key}; it takes {', '.join(row.inputs) or 'a prompt alone'}")
+
+
+def _no_negative(known: Mapping[str, inspect.Parameter], row: PipelineRow) -> str | None:
+    """An empty negative prompt, as the pipeline takes it: some read a text in any case."""
+    parameter = known.get("negative_prompt")
+    return "" if row.negative_text or parameter is not None and isinstance(parameter.default, str) else None
 
 
 def _one_or_list(texts: Sequence[str]) -> str | list[str]:

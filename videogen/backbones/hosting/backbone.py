@@ -22,6 +22,7 @@ from videogen.schedulers.solver import Solver
 
 from ..base import Backbone
 from ..clip import Clip, ClipSpec
+from ..codecs.codec import Codec, build_codec
 from ..conditioning import Conditioning, PromptReading, PromptTexts
 from ..defaults import Capabilities
 from ..geometry import ClipLimits, LatentGeometry
@@ -191,13 +192,18 @@ class HostedBackbone(Backbone):
         raise UnsupportedError(f"{self._class.__name__} calls its model itself; open a clip and use its predict")
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        raise UnsupportedError(f"the latents of {self._class.__name__} are decoded by its clip")
+        return self.codec.decode(latents)
 
-    def stream_decoder(self) -> StreamDecoder:
-        raise UnsupportedError(f"{self._class.__name__} cannot decode a video in a stream yet; render a single clip")
+    def stream_decoder(self, length: int | None = None) -> StreamDecoder:
+        return self.codec.stream(length)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        raise UnsupportedError(f"{self._class.__name__} cannot encode frames outside its own call yet")
+        return self.codec.encode(frames)
+
+    @property
+    def codec(self) -> Codec:
+        """UnsupportedError, with the reason, for a VAE that only the pipeline itself can use."""
+        return build_codec(self.pipeline, self.family)
 
     def _denoiser_config(self) -> Mapping[str, Any]:
         config: Mapping[str, Any] = self.denoisers()[0].config
