@@ -37,7 +37,7 @@ class Codec(ABC):
     @property
     def spatial(self) -> int:
         """Side of a latent in px."""
-        found = getattr(self.vae, "spatial_compression_ratio", None)
+        found = self.vae.config.get("spatial_compression_ratio") or getattr(self.vae, "spatial_compression_ratio", None)
         return int(found or 2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @abstractmethod

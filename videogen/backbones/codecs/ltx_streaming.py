@@ -24,7 +24,7 @@ _Work = Callable[[torch.Tensor], torch.Tensor]
 
 
 def streams_frames(vae: Any) -> bool:
-    """Whether the VAE, as it is set now, decodes clips in one piece, without tiles, timesteps or noise of its own."""
+    """Whether the VAE, as it is now, decodes an entire clip at once, without tiles, timesteps or noise of its own."""
     noisy = any(getattr(module, "per_channel_scale1", None) is not None for module in vae.decoder.modules())
     return not (vae.use_tiling or vae.use_framewise_decoding or vae.config.timestep_conditioning or noisy)
 
@@ -123,7 +123,7 @@ class _Residual(_Stage):
     def __init__(self, body: _Stage, join: Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]) -> None:
         self._body, self._join = body, join
         self._waiting: torch.Tensor | None = None
-        self._begun = False
+        self._started = False
 
     def push(self, frames: torch.Tensor | None, last: bool) -> torch.Tensor | None:
         if frames is not None:
@@ -132,7 +132,7 @@ class _Residual(_Stage):
         if output is None or self._waiting is None:
             return None
         inputs, self._waiting = self._waiting.tensor_split([output.shape[2]], 2)
-        begins, self._begun = not self._begun, True
+        begins, self._started = not self._started, True
         return self._join(output, inputs, begins)
 
     def fork(self) -> _Residual:

@@ -65,7 +65,9 @@ def build_arguments(
     known = parameters_of(kind)
     values: dict[str, Any] = {
         "prompt": _one_or_list(prompts),
-        "negative_prompt": _no_negative(known, row) if negatives is None or not any(negatives) else _one_or_list(negatives),
+        "negative_prompt": _no_negative(known, row)
+        if negatives is None or not any(negatives)
+        else _one_or_list(negatives),
         "height": spec.height,
         "width": spec.width,
         "num_inference_steps": spec.steps,
@@ -106,7 +108,7 @@ def _argument_of(row: PipelineRow, given: Given) -> str:
 def _no_negative(known: Mapping[str, inspect.Parameter], row: PipelineRow) -> str | None:
     """An empty negative prompt, as the pipeline takes it: some read a text in any case."""
     parameter = known.get("negative_prompt")
-    return "" if row.negative_text or parameter is not None and isinstance(parameter.default, str) else None
+    return "" if row.negative_text or (parameter is not None and isinstance(parameter.default, str)) else None
 
 
 def _one_or_list(texts: Sequence[str]) -> str | list[str]:

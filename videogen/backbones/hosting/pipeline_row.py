@@ -20,7 +20,8 @@ class PipelineRow:
     once and in order.
     temporal: frames per latent frame where the pipeline does not state it; causal: whether the first latent frame holds
     one frame; fps, frames, width, height: defaults where the call's signature has none. audio: whether sound is
-    generated. negative_text: whether the call fails without a negative prompt, an empty one at least. requires: what must be installed or given besides diffusers, for the user.
+    generated. negative_text: whether the call fails without a negative prompt, an empty one at least. requires: what
+    must be installed or given besides diffusers, for the user.
     """
 
     name: str
