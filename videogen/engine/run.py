@@ -102,7 +102,7 @@ class Run:
         """One request's video, with its manifest, of the frames that were generated, uint8 [frame, height, width,
         3]."""
         request = self.requests[index]
-        frames = frames[: request.frames]
+        frames = frames[: len(frames) - (request.generated_frames - request.frames)]
         reading = self.backbone.read_prompt(request.prompt)
         read = {"prompt": reading.to_dict()} | self.backbone.measure_negative_prompt(request.negative_prompt)
         for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):

@@ -189,7 +189,7 @@ def _resolve_options(request: RenderRequest, backbone: Backbone) -> dict[str, An
 
 def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Backbone) -> str:
     """Empty without guidance, where it has no effect."""
-    if max(scale, request.guidance_scale_2 or 0.0) > 1:
+    if max(scale, request.guidance_scale_2 or 0.0) > 1 or backbone.capabilities.own_guidance:
         return backbone.defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt
     if (request.negative_prompt or "").strip():
         raise InputError(f"a negative prompt has no effect with guidance_scale={scale:g}; raise it above 1")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from .request import RenderRequest
 
+#: `guidance_mode` of a pipeline that combines the guidance branches itself
+PIPELINE_GUIDANCE = "pipeline"
 #: fields that are stored only where they are set
 _ONLY_WHERE_SET = ("conditions", "options")
 
@@ -119,8 +121,8 @@ class ResolvedRequest:
 
     @property
     def guided(self) -> bool:
-        """Whether classifier-free guidance needs two predictions per step."""
-        return max(self.guidance_scale, self.guidance_scale_2 or 0.0) > 1
+        """Whether classifier-free guidance needs two predictions per step, or a pipeline may decide so itself."""
+        return self.guidance_mode == PIPELINE_GUIDANCE or max(self.guidance_scale, self.guidance_scale_2 or 0.0) > 1
 
     @property
     def exact_fps(self) -> Fraction:

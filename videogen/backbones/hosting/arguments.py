@@ -60,14 +60,15 @@ def check_options(pipeline_class: type, row: PipelineRow, options: Mapping[str, 
 def build_arguments(
     pipeline: Any, row: PipelineRow, spec: ClipSpec, prompts: Sequence[str], negatives: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Keywords of the pipeline's call for a batch of clips; without its generator."""
+    """Keywords of the pipeline's call for a batch of clips; without its generator.
+
+    pipeline: the copy that will run; where guidance is a component, the copy gets one of the scale.
+    """
     kind = type(pipeline)
     known = parameters_of(kind)
     values: dict[str, Any] = {
         "prompt": _one_or_list(prompts),
-        "negative_prompt": _no_negative(known, row)
-        if negatives is None or not any(negatives)
-        else _one_or_list(negatives),
+        "negative_prompt": _negative_prompt(row, known, negatives),
         "height": spec.height,
         "width": spec.width,
         "num_inference_steps": spec.steps,
@@ -78,9 +79,23 @@ def build_arguments(
             values[name] = value
     if spec.guidance_scale_2 is not None:
         values["guidance_scale_2"] = spec.guidance_scale_2
-    values = {name: value for name, value in values.items() if name in known}
+    if not any(name in known for name in _SCALE) and getattr(pipeline, "guider", None) is not None:
+        vars(pipeline)["guider"] = pipeline.guider.new(guidance_scale=spec.guidance_scale)
+    values = {name: value for name, value in values.items() if name in known and value is not None}
+    if "seed" in known:  # of a call that would seed a generator of its own
+        values["seed"] = None
     values |= _condition_arguments(row, spec)
     return values | dict(spec.options)
+
+
+def _negative_prompt(
+    row: PipelineRow, known: Mapping[str, inspect.Parameter], negatives: Sequence[str] | None
+) -> str | list[str] | None:
+    """The negative prompts; where all are empty, None for the pipeline's own default, unless that is a text."""
+    if negatives is None:
+        return None
+    texts = row.negative_text or ("negative_prompt" in known and isinstance(known["negative_prompt"].default, str))
+    return _one_or_list(negatives) if any(negatives) or texts else None
 
 
 def _condition_arguments(row: PipelineRow, spec: ClipSpec) -> dict[str, Any]:
@@ -103,12 +118,6 @@ def _argument_of(row: PipelineRow, given: Given) -> str:
         if key in row.inputs:
             return row.inputs[key]
     raise InputError(f"{row.name} takes no {given.key}; it takes {', '.join(row.inputs) or 'a prompt alone'}")
-
-
-def _no_negative(known: Mapping[str, inspect.Parameter], row: PipelineRow) -> str | None:
-    """An empty negative prompt, as the pipeline takes it: some read a text in any case."""
-    parameter = known.get("negative_prompt")
-    return "" if row.negative_text or (parameter is not None and isinstance(parameter.default, str)) else None
 
 
 def _one_or_list(texts: Sequence[str]) -> str | list[str]:

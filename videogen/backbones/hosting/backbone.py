@@ -65,7 +65,8 @@ class HostedBackbone(Backbone):
         row, found = self.row, {name: given.default for name, given in parameters_of(self._class).items()}
         length, rate = length_parameter(self._class), rate_parameter(self._class)
         width, height = self._native_size()
-        scale = found.get("guidance_scale", row.guidance_scale)
+        guider = getattr(self.pipeline, "guider", None)
+        scale = found.get("guidance_scale", row.guidance_scale or getattr(guider, "guidance_scale", None))
         negative = found.get("negative_prompt")
         return {
             "frames": row.frames or _number(found.get(length or "")) or 16,

@@ -25,7 +25,7 @@ from .hosted_solver import HostedSolver
 from .layout import Layout
 from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
 from .outputs import Outputs, read_outputs
-from .tapped_scheduler import restore_scheduler, save_scheduler
+from .tapped_scheduler import find_tapped, restore_scheduler, save_scheduler
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class HostedClip(Clip):
         if call is None:
             return
         saved = [(scheduler, save_scheduler(scheduler)) for scheduler in self._schedulers()]
-        draws, before = self._loop.draws.save(), self._before
+        draws, before = self._draws_before, self._before
         self._expect(self._handover.resume(self._make_step(call)), NEXT)
         for scheduler, state in saved:
             restore_scheduler(scheduler, state)
@@ -201,8 +201,9 @@ class HostedClip(Clip):
             return call.make(prediction, sample)
 
     def _schedulers(self) -> list[Any]:
-        known = self._loop.schedulers
-        return known if any(self._loop.scheduler is one for one in known) else [*known, self._loop.scheduler]
+        """The pipeline's scheduler, and the copies that its call has made of it."""
+        assert self._loop.frame is not None
+        return find_tapped(self._loop.scheduler, self._loop.frame.f_locals.values())
 
     def _carried(self) -> dict[str, Any]:
         assert self._loop.frame is not None
@@ -216,7 +217,7 @@ class HostedClip(Clip):
     def _set_latents(self, latents: torch.Tensor) -> None:
         state, form = self._carried()[self._loop.form.state], self._loop.form
         packed = self._from_video(latents, state).to(state.device, state.dtype)
-        self._set_carried({form.state: packed.clone() if form.mutated else packed.contiguous()})
+        self._set_carried({form.state: _with_strides_of(state, packed)})
 
     def _read_latents(self) -> torch.Tensor:
         """The loop's latents as the engine sees them."""
@@ -225,7 +226,7 @@ class HostedClip(Clip):
 
     def _remember(self) -> None:
         """Note what the next body begins with."""
-        values = self._carried()
+        values, self._draws_before = self._carried(), self._loop.draws.save()
         mutated = self._loop.form.mutated
         self._before = {name: _copied(value) if mutated else value for name, value in values.items()}
         latents = values[self._loop.form.state]
@@ -267,6 +268,13 @@ class HostedClip(Clip):
         own = self.solver.timesteps[index - self._first]
         if context.timestep(own) is not own:
             raise UnsupportedError(f"{self._name} is given one timestep for the entire clip; its frames cannot differ")
+
+
+def _with_strides_of(like: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A copy whose memory is laid out as that of another tensor: convolutions may round otherwise for another order."""
+    if like.shape != tensor.shape:
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return torch.empty_like(like).copy_(tensor)
 
 
 def _copied(value: Any) -> Any:

@@ -67,7 +67,6 @@ class LentLoop:
         self, pipeline: Any, form: LoopForm, scheduler: Any, draws: Draws, denoisers: Sequence[nn.Module], batch: int
     ) -> None:
         self.form, self.draws = form, draws
-        self.schedulers: list[Any] = []
         self.frame: FrameType | None = None
         self.timesteps: list[Any] = []
         self.section = -1
@@ -123,8 +122,6 @@ class LentLoop:
 
     def _tap(self, scheduler: Any, real: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """A scheduler's `step`: of the video's latents, answered by the engine; else the real one."""
-        if not any(scheduler is known for known in self.schedulers):
-            self.schedulers.append(scheduler)
         if not self._is_main_step(sys._getframe(2)):
             return real(*args, **kwargs)
         self._stepped = True

@@ -7,7 +7,7 @@ copies that a pipeline makes, for its audio, are tapped too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -28,6 +28,16 @@ def tap_scheduler(scheduler: Any, tap: Tap) -> Any:
     twin = copy.copy(scheduler)
     twin.__class__ = tapped
     return twin
+
+
+def find_tapped(scheduler: Any, values: Iterable[Any]) -> list[Any]:
+    """A tapped scheduler and the copies of it among some values, also in lists."""
+    found = [scheduler]
+    for value in values:
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, type(scheduler)) and not any(one is known for known in found):
+                found.append(one)
+    return found
 
 
 def save_scheduler(scheduler: Any) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""A tiny pipeline run by itself, by the host, and through the engine: what the tests of hosting compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny.table import Tiny, TinyCall, load_rows
+from videogen import Engine
+from videogen.backbones.clip import PredictionContext
+from videogen.backbones.hosting.backbone import HostedBackbone
+from videogen.backbones.hosting.draws import Draws
+from videogen.backbones.hosting.hosted_clip import HostedClip
+from videogen.backbones.hosting.layout import Layout
+from videogen.backbones.hosting.lent_loop import LentLoop
+from videogen.backbones.hosting.loop_form import read_loop_form
+from videogen.backbones.hosting.outputs import Outputs, read_outputs
+from videogen.backbones.hosting.pipeline_row import DRIVEN, PipelineRow
+from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.core.denoisers import find_denoisers
+from videogen.schedulers.noise.source import DiffusersNoise
+
+SEED = 3
+
+
+def class_of(row: Tiny) -> str:
+    return row.name.partition(":")[0]
+
+
+def pipeline_row(row: Tiny) -> PipelineRow:
+    return PIPELINES[class_of(row)]
+
+
+def hosted_rows() -> list[Any]:
+    """Parameters: every tiny pipeline of a class with a row in the table. All but the representatives are slow."""
+    return [
+        pytest.param(row, id=name, marks=() if row.core else pytest.mark.slow)
+        for name, row in sorted(load_rows().items())
+        if class_of(row) in PIPELINES
+    ]
+
+
+def build(row: Tiny, call: TinyCall, solver: str | None = None) -> Any:
+    """The pipeline. Its weights are ordinary tensors: a convolution may round otherwise for inference tensors."""
+    with torch.inference_mode(False):
+        pipeline = row.build()
+        if solver is not None:
+            pipeline.scheduler = getattr(diffusers, solver).from_config(pipeline.scheduler.config)
+        row.prepare(pipeline, call)
+    return pipeline
+
+
+def run_pipeline(row: Tiny, call: TinyCall, solver: str | None = None) -> Outputs:
+    """The library's own call."""
+    generators = [torch.Generator().manual_seed(SEED + k) for k in range(len(call.prompts))]
+    with torch.inference_mode():
+        result = build(row, call, solver)(
+            **row.call(call), generator=generators if len(generators) > 1 else generators[0], output_type="np"
+        )
+    return read_outputs(result, row.name)
+
+
+def open_clip(row: Tiny, call: TinyCall, solver: str | None = None, *, in_order: bool | None = None) -> HostedClip:
+    """A hosted clip with the arguments of the library's own call."""
+    pipeline, known = build(row, call, solver), pipeline_row(row)
+    kind: Any = type(pipeline)
+    sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
+    loop = LentLoop(
+        pipeline,
+        read_loop_form(kind),
+        type(pipeline.scheduler).from_config(pipeline.scheduler.config),
+        Draws(sources, Layout(known.noise), known.noise_draw),
+        list(find_denoisers(pipeline).values()),
+        len(sources),
+    )
+    arguments = {**row.call(call), "generator": loop.draws.generator, "output_type": "np"}
+    driven = known.mode == DRIVEN if in_order is None else in_order
+    return HostedClip(loop, arguments, Layout(), in_order=driven)
+
+
+def run_hosted(row: Tiny, call: TinyCall, solver: str | None = None) -> Outputs:
+    """The same clip, each step requested by the engine."""
+    with torch.inference_mode(), closing(open_clip(row, call, solver)) as clip:
+        latents, index = clip.initial, 0
+        while index < clip.length:
+            prediction = clip.predict(context(index), latents)
+            latents, index = clip.step(index, prediction, latents), index + 1
+        clip.decode(latents)
+        return clip.outputs
+
+
+def context(index: int) -> PredictionContext:
+    return PredictionContext(index, 1.0)
+
+
+def engine_of(row: Tiny, call: TinyCall) -> Engine:
+    return Engine(HostedBackbone(build(row, call), class_of(row), "tiny"))
+
+
+def assert_equal(found: Outputs, expected: Outputs) -> None:
+    assert found.frames.shape == expected.frames.shape
+    assert np.array_equal(found.frames, expected.frames)
+    assert float(expected.frames.std()) > 1e-3, "a constant video would prove nothing"
+    assert (found.audio is None) == (expected.audio is None)
+    if found.audio is not None and expected.audio is not None:
+        assert torch.equal(found.audio.samples, expected.audio.samples)
+
+
+def calls(row: Tiny) -> Iterator[TinyCall]:
+    """Two sizes and two lengths where the class has them, with and without guidance."""
+    for number, size in enumerate(row.sizes):
+        yield TinyCall(*size, guided=True)
+        if not number:
+            yield TinyCall(*size, guided=False)
+
+
+def first_call(row: Tiny, **changes: Any) -> TinyCall:
+    return TinyCall(*row.sizes[0], **changes)
+
+
+def repeated(prompts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(prompts)

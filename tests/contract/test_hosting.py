@@ -1,0 +1,245 @@
+"""The host: every pipeline class of the library, bit for bit, and each step at any time."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import threading
+from contextlib import closing
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.hosting import (
+    SEED,
+    assert_equal,
+    calls,
+    class_of,
+    context,
+    engine_of,
+    first_call,
+    hosted_rows,
+    open_clip,
+    pipeline_row,
+    run_hosted,
+    run_pipeline,
+)  # fmt: skip
+from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
+from videogen import InputError, Technique, UnsupportedError
+from videogen.backbones.hosting.arguments import option_names
+from videogen.backbones.hosting.loop_form import read_loop_form
+from videogen.backbones.hosting.pipeline_row import SESSION
+from videogen.backbones.hosting.pipelines import NOT_HOSTED, PIPELINES
+from videogen.sampling.loop import LoopState
+from videogen.schedulers.noise.source import AddressedNoise
+
+ROWS = hosted_rows()
+SESSIONS = [one for one in ROWS if pipeline_row(one.values[0]).mode == SESSION]
+VIDEO_FOLDERS = (
+    "allegro", "animatediff", "anyflow", "chronoedit", "cogvideo", "consisid", "cosmos", "deprecated", "easyanimate",
+    "helios", "hunyuan_video", "hunyuan_video1_5", "kandinsky5", "kandinsky6", "latte", "ltx", "ltx2", "lucy", "mochi",
+    "motif_video", "sana_video", "sana_wm", "skyreels_v2", "stable_video_diffusion", "wan",
+)  # fmt: skip
+_NO_VIDEO = ("stable_diffusion_variants", "alt_diffusion", "amused", "audio_diffusion", "blip_diffusion", "musicldm")
+
+
+def video_classes() -> list[str]:
+    """Names of the library's pipeline classes that make or change video, from where they are defined."""
+    found = []
+    for name in dir(diffusers):
+        kind = getattr(diffusers, name, None)
+        if not (inspect.isclass(kind) and name.endswith("Pipeline")):
+            continue
+        _, _, *folders = kind.__module__.split(".")
+        is_video = folders[:1] and folders[0] in VIDEO_FOLDERS and kind.__module__.startswith("diffusers.pipelines")
+        if folders[:1] == ["deprecated"]:
+            is_video = any(word in kind.__module__ for word in ("video", "i2vgen", "pia"))
+        if (is_video or name == "AnimateDiffPAGPipeline") and not any(word in kind.__module__ for word in _NO_VIDEO):
+            found.append(name)
+    return found
+
+
+def test_every_video_pipeline_of_the_library_is_hosted_or_has_a_reason() -> None:
+    classes = video_classes()
+    assert len(classes) > 70
+    unknown = [name for name in classes if name not in PIPELINES and name not in NOT_HOSTED]
+    assert not unknown, f"new in this version of diffusers: {unknown}; add a row, or a reason to NOT_HOSTED"
+    gone = [name for name in (*PIPELINES, *NOT_HOSTED) if not hasattr(diffusers, name)]
+    assert not gone, f"no longer in this version of diffusers: {gone}"
+    assert not set(PIPELINES) & set(NOT_HOSTED)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_loops_have_the_form_that_the_host_expects(name: str) -> None:
+    form = read_loop_form(getattr(diffusers, name))
+    assert form.state in form.carried
+
+
+@pytest.mark.parametrize("name", [name for name, why in NOT_HOSTED.items() if "loop" in why])
+def test_loops_of_another_form_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UnsupportedError, match=name):
+        read_loop_form(getattr(diffusers, name))
+
+
+def test_every_hosted_class_has_a_tiny_pipeline() -> None:
+    tiny = {class_of(row) for row in load_rows().values()}
+    assert sorted(set(PIPELINES) - tiny) == []
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_frames_and_audio_equal_the_library_bit_for_bit(row: Tiny) -> None:
+    for call in calls(row):
+        assert_equal(run_hosted(row, call), run_pipeline(row, call))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_other_solvers_equal_the_library(row: Tiny) -> None:
+    for solver in row.solvers:
+        call = first_call(row)
+        assert_equal(run_hosted(row, call, solver), run_pipeline(row, call, solver))
+
+
+@pytest.mark.parametrize("row", [one for one in ROWS if one.values[0].batch])
+def test_batches_equal_the_library(row: Tiny) -> None:
+    call = first_call(row, prompts=(PROMPT, "a blue square on a black background"))
+    assert_equal(run_hosted(row, call), run_pipeline(row, call))
+
+
+@pytest.mark.parametrize("row", SESSIONS)
+def test_steps_can_be_predicted_again_and_taken_back(row: Tiny) -> None:
+    """Each step is predicted for other latents first, and the run goes back two steps once."""
+    call = first_call(row, steps=4)
+    with torch.inference_mode(), closing(open_clip(row, call)) as clip:
+        latents, index, saved, went_back = clip.initial, 0, None, False
+        while index < clip.length:
+            clip.predict(context(index), latents + 0.5)
+            again = clip.predict(context(index), latents.clone())
+            prediction = clip.predict(context(index), latents)
+            assert torch.equal(prediction, again)
+            if index == 1 and not went_back:
+                saved = clip.snapshot(), latents.clone()
+            latents, index = clip.step(index, prediction, latents), index + 1
+            if index == 3 and saved is not None and not went_back:
+                clip.restore(saved[0])
+                latents, index, went_back = saved[1], 1, True
+        clip.decode(latents)
+        assert_equal(clip.outputs, run_pipeline(row, call))
+
+
+REPRESENTATIVE = next(one.values[0] for one in ROWS if one.values[0].name == "WanPipeline")
+
+
+def test_clips_that_are_dropped_leave_no_thread() -> None:
+    row, before = REPRESENTATIVE, threading.active_count()
+    for number in range(200):
+        clip = open_clip(row, first_call(row))
+        if number % 2:
+            clip.predict(context(0), clip.initial)
+        if number % 3:
+            clip.close()
+        del clip
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_hooks_are_gone_after_closing() -> None:
+    row = REPRESENTATIVE
+    clip = open_clip(row, first_call(row))
+    model = clip._loop.pipeline.transformer
+    assert model._forward_pre_hooks
+    clip.close()
+    clip.close()
+    assert not model._forward_pre_hooks and not model._forward_hooks
+
+
+def test_errors_of_the_pipeline_reach_the_caller() -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    clip = open_clip(row, call)
+    with closing(clip), pytest.raises(RuntimeError, match="size"):
+        clip.predict(context(0), clip.initial[:, :1])
+    assert not any(thread.name == "pipeline" and thread.is_alive() for thread in threading.enumerate())
+
+
+def test_a_technique_s_error_in_a_model_call_reaches_the_caller() -> None:
+    def refuse(branch: Any) -> Any:
+        raise InputError("refused")
+
+    row = REPRESENTATIVE
+    with closing(open_clip(row, first_call(row))) as clip, pytest.raises(InputError, match="refused"):
+        clip.predict(context(0).__class__(0, 1.0, around=refuse), clip.initial)
+
+
+def test_the_modes_of_torch_are_those_of_the_caller() -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    with torch.inference_mode(), closing(open_clip(row, call)) as clip:
+        assert clip.predict(context(0), clip.initial).is_inference()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), closing(open_clip(row, call)) as clip:
+        mixed = clip.predict(context(0), clip.initial)
+    with torch.no_grad(), closing(open_clip(row, call)) as clip:
+        plain = clip.predict(context(0), clip.initial)
+    assert not torch.equal(mixed, plain) and not plain.requires_grad
+
+
+def test_steps_run_in_order_where_the_pipeline_makes_sections() -> None:
+    row = load_rows()["AnyFlowFARPipeline"]
+    with torch.inference_mode(), closing(open_clip(row, first_call(row))) as clip:
+        assert not clip.reenterable
+        with pytest.raises(UnsupportedError, match="in order"):
+            clip.predict(context(1), clip.initial)
+
+
+def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
+    """The engine's keywords for a tiny call: what the library's own call says, under the engine's names."""
+    own, kind = row.call(call), getattr(diffusers, class_of(row))
+    given = row.given(call)
+    made = {"conditions", "reference_conditions", "controlnet_frame_indices", "strength"}  # of the conditions
+    options = {name: own[name] for name in option_names(kind, pipeline_row(row)) if name in own and name not in made}
+    return {
+        "frames": own.get("num_frames", call.frames),
+        "size": (call.width, call.height),
+        "steps": call.steps,
+        "seed": SEED,
+        "guidance_scale": own.get("guidance_scale", own.get("max_guidance_scale")),
+        "fps": own.get("fps", own.get("frame_rate", own.get("target_fps"))),
+        "options": options or None,
+        **given,
+    }
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
+    """Conditions and options under the engine's names give what the library's own call gives."""
+    call = first_call(row)
+    negative = row.call(call).get("negative_prompt")
+    video = engine_of(row, call).generate(
+        call.prompts[0], negative_prompt=negative, noise="diffusers", **request_of(row, call)
+    )
+    expected = run_pipeline(row, call)
+    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+
+
+class _Start(Technique):
+    """Notes the latents that a run begins with."""
+
+    latents: torch.Tensor
+
+    def start(self, state: LoopState) -> LoopState:
+        self.latents = state.latents.clone()
+        return state
+
+
+@pytest.mark.parametrize("row", SESSIONS)
+def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
+    """Latent frame by latent frame, whatever else the pipeline draws, and in whatever order and layout."""
+    call, start = first_call(row), _Start()
+    engine_of(row, call).generate(call.prompts[0], techniques=[start], **request_of(row, call))
+    found = start.latents[0]
+    channels, frames, height, width = found.shape
+    expected = AddressedNoise(SEED).frames(range(frames), (channels, height, width))[0]
+    for frame in range(frames):
+        pair = torch.stack([found[:, frame].flatten().double(), expected[:, frame].flatten().double()])
+        pinned = pipeline_row(row).needs and not frame
+        assert pinned or torch.corrcoef(pair)[0, 1] > 0.3, f"latent frame {frame}"
