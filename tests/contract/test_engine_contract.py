@@ -323,8 +323,8 @@ def test_flat_frames_are_an_error(
 def test_each_manifest_of_a_batch_records_it(name: str, engine_of: EngineOf) -> None:
     clips = engine_of(name).generate([PROMPT, PROMPT], **options(name))
     assert [(v.manifest or {})["measured"]["batch"] for v in clips] == [
-        {"size": 2, "index": 0},
-        {"size": 2, "index": 1},
+        {"size": 2, "index": 0, "exact": ["noise", "timesteps"]},
+        {"size": 2, "index": 1, "exact": ["noise", "timesteps"]},
     ]
 
 

@@ -98,6 +98,10 @@ class Backbone(ABC):
         """Those without which there is no clip; alternatives are joined by `|`."""
         return ()
 
+    def batches(self, conditions: Sequence[str] = ()) -> bool:
+        """Whether several clips can be generated at once that are made from conditions with these keys."""
+        return True
+
     @property
     def takes_prompt(self) -> bool:
         """Whether the model reads a prompt."""

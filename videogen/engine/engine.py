@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import wraps
 from os import PathLike, fspath
@@ -44,8 +44,10 @@ from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.effects import effect_notes, expected_no_effect
 from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
 
+from .batches import check_equal_settings, choose_limit, render_batches
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
 from .run import Previews, Run
+from .seeds import has_several_seeds
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -175,12 +177,32 @@ class Engine:
     def generate(self, prompt: str = "", **options: Unpack[GenerateOptions]) -> Video: ...
 
     @overload
-    def generate(self, prompt: list[str] | tuple[str, ...], **options: Unpack[GenerateOptions]) -> list[Video]: ...
+    def generate(
+        self, prompt: str = "", *, seeds: Sequence[int], **options: Unpack[GenerateOptions]
+    ) -> list[Video]: ...
+
+    @overload
+    def generate(self, prompt: str = "", *, count: int, **options: Unpack[GenerateOptions]) -> list[Video]: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: list[str] | tuple[str, ...],
+        *,
+        seeds: Sequence[int] | None = None,
+        count: int | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> list[Video]: ...
 
     def generate(self, prompt: str | list[str] | tuple[str, ...] = "", **options: Any) -> Video | list[Video]:
         """Generate a video, or one for each of several prompts in one batch (the i-th with seed + i, or with the i-th
-        of several seeds). Where `propagate` decides from the clips' content what to reuse (`max_error`, `first-block`),
-        they are rendered one after another, so that each is the clip that it is alone.
+        of several seeds).
+
+        seeds: a list; each prompt is rendered with each of them; count: with so many seeds, from `seed` on. Both give a
+        list in the order of the prompts. batch_size: the most clips at once; None: as many as fit the memory, for
+        several seeds on a CPU 2. Clips are rendered one after another where `propagate` decides from their content what
+        to reuse (`max_error`, `first-block`), so that each is the clip that it is alone; where they are long; and where
+        the model's pipeline takes one at a time.
 
         options: every field of `RenderRequest`, which describes them; size: (width, height) in px, for both at once;
         techniques: further `Technique` objects around the loop; progress: called with a `Progress` after each step;
@@ -190,9 +212,10 @@ class Engine:
         Raises InputError, UnsupportedError, NumericsError or OutOfMemoryError, naming the value and what to do;
         Cancelled if `progress` returned False.
         """
-        requests = build_requests(prompt, options)
-        videos = self._render(requests, **{name: options[name] for name in CALL_OPTIONS if name in options})
-        return videos[0] if isinstance(prompt, str) else videos
+        requests, several = build_requests(prompt, options), has_several_seeds(options)
+        call = {name: options[name] for name in CALL_OPTIONS if name in options}
+        videos = self._render_all(requests, **call, all_at_once=not several)
+        return videos if several or not isinstance(prompt, str) else videos[0]
 
     @suggest_keywords
     def render(
@@ -205,7 +228,26 @@ class Engine:
     ) -> Video:
         """Render the video of one request, resolved or not; otherwise as `generate`."""
         _check_request(request)
-        return self._render([request], techniques, progress, preview_every)[0]
+        return self._render_all([request], techniques, progress, preview_every)[0]
+
+    @suggest_keywords
+    def render_each(
+        self,
+        requests: Sequence[RenderRequest | ResolvedRequest],
+        *,
+        progress: ProgressCallback | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[Video]:
+        """Render requests that are alike in everything but prompt and seed, and yield each video as soon as its batch
+        is done, in order; otherwise as `generate` with several seeds."""
+        for request in requests:
+            _check_request(request)
+        return self._render(requests, progress=progress, batch_size=batch_size)
+
+    @_in_turn
+    def _render_all(self, requests: Sequence[RenderRequest | ResolvedRequest], *given: Any, **call: Any) -> list[Video]:
+        """The videos of `_render`; no other thread uses the model in between."""
+        return list(self._render(requests, *given, **call))
 
     @_in_turn
     @torch.inference_mode()
@@ -215,20 +257,30 @@ class Engine:
         techniques: Sequence[Technique] = (),
         progress: ProgressCallback | None = None,
         preview_every: int = 0,
-    ) -> list[Video]:
+        batch_size: int | None = None,
+        *,
+        all_at_once: bool = False,
+    ) -> Iterator[Video]:
+        """The videos, batch by batch. all_at_once: by default all are one batch, whatever the device."""
         check_progress(progress)
         check_count("preview_every", preview_every, 0)
         given = check_techniques_given(techniques)
         resolved = [resolved_for(request, self.backbone) for request in requests]
+        check_equal_settings(resolved)
         for single in resolved:
             check_memory(single)
         self._log_effects(resolved[0])
-        if resolved[0].is_long:
-            return [self._render_in_memory(request, given, progress) for request in resolved]
-        if resolved[0].propagation is not None and resolved[0].propagation.compares_batches:
-            return [self._render_batch([request], given, progress, preview_every)[0] for request in resolved]
-        return self._render_batch(resolved, given, progress, preview_every)
+        limit = choose_limit(self.backbone, resolved[0], len(resolved), batch_size, all_at_once=all_at_once)
 
+        def render(batch: list[ResolvedRequest], progress: ProgressCallback | None) -> list[Video]:
+            if batch[0].is_long:
+                return [self._render_in_memory(request, given, progress) for request in batch]
+            return self._render_batch(batch, given, progress, preview_every)
+
+        return render_batches(resolved, limit, render, progress)
+
+    @_in_turn
+    @torch.inference_mode()
     def _render_batch(
         self,
         resolved: list[ResolvedRequest],
@@ -333,6 +385,8 @@ class Engine:
         finally:
             self.backbone.release()
 
+    @_in_turn
+    @torch.inference_mode()
     def _render_in_memory(
         self, request: ResolvedRequest, techniques: Sequence[Technique], progress: ProgressCallback | None
     ) -> Video:

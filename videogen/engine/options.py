@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from videogen.core.errors import InputError, unknown
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.request.conditions import Conditions
 from videogen.request.request import RenderRequest
+
+from .seeds import SEED_OPTIONS, pair_with_seeds
 
 if TYPE_CHECKING:
     from videogen.attention.config import SparseAttention
@@ -75,20 +77,21 @@ class GenerateOptions(TypedDict, total=False):
     techniques: Sequence[Technique]
     progress: ProgressCallback | None
     preview_every: int
+    batch_size: int | None
 
 
 #: Conditions, each a keyword of its own: the fields of `Conditions`.
 CONDITION_OPTIONS = tuple(field.name for field in fields(Conditions))
 #: Options of the call, which are not part of a request.
-CALL_OPTIONS = ("techniques", "progress", "preview_every")
+CALL_OPTIONS = ("techniques", "progress", "preview_every", "batch_size")
 
 
 def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderRequest]:
-    """A request for each prompt, the i-th with seed + i, or with the i-th of several seeds. InputError for a prompt, an
-    option or a value that is not valid."""
+    """A request for each prompt, the i-th with seed + i, or with the i-th of several seeds; with `seeds` or `count` for
+    each prompt and each of the seeds. InputError for a prompt, an option or a value that is not valid."""
     values = with_current_keys(dict(options), REQUEST_KEYS)
     known = [field.name for field in fields(RenderRequest) if field.name != "prompt"]
-    known += [*CONDITION_OPTIONS, "size", *CALL_OPTIONS]
+    known += [*CONDITION_OPTIONS, "size", *CALL_OPTIONS, *SEED_OPTIONS]
     for name in values:
         if name not in known:
             raise unknown("option", name, known)
@@ -96,17 +99,10 @@ def build_requests(prompt: object, options: Mapping[str, Any]) -> list[RenderReq
     size = values.pop("size", None)
     if size is not None:
         values |= _sides(size, values)
-    values = {name: value for name, value in values.items() if name not in CALL_OPTIONS}
-    prompts, seed = _prompts(prompt), values.pop("seed", 0)
-    seeds = _separate_seeds(seed, len(prompts))
-    requests: list[RenderRequest] = []
-    for number, text in enumerate(prompts):
-        if seeds is not None:
-            seed = seeds[number]
-        elif requests:
-            seed = cast(int, requests[0].seed) + number  # of one that was drawn, too
-        requests.append(RenderRequest(prompt=text, **values, seed=seed))
-    return requests
+    pairs = pair_with_seeds(_prompts(prompt), values)
+    no_fields = ("seed", *CALL_OPTIONS, *SEED_OPTIONS)
+    values = {name: value for name, value in values.items() if name not in no_fields}
+    return [RenderRequest(prompt=text, **values, seed=seed) for text, seed in pairs]
 
 
 def _with_conditions(values: dict[str, Any]) -> dict[str, Any]:
@@ -118,19 +114,6 @@ def _with_conditions(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("conditions") is not None:
         raise InputError(f"conditions and {', '.join(given)} are both given; put all of them into conditions, or none")
     return values | {"conditions": given}
-
-
-def _separate_seeds(seed: Any, count: int) -> list[Any] | None:
-    """The seeds of so many prompts where each is given; None for a single number."""
-    seeds = seed.tolist() if hasattr(seed, "tolist") else seed
-    if not isinstance(seeds, list | tuple):
-        return None
-    if len(seeds) != count:
-        raise InputError(
-            f"seed={seeds!r} has {len(seeds)} values, and the number of prompts is {count}; "
-            "give one seed, or one per prompt"
-        )
-    return list(seeds)
 
 
 def _prompts(prompt: object) -> list[str]:

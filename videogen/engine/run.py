@@ -32,6 +32,9 @@ from videogen.techniques.motion_report import measure_motion
 
 from .condition_reading import read_conditions
 
+#: What of a clip in a batch is bit for bit that of the clip alone; frames differ by the rounding of larger products.
+EXACT = ("noise", "timesteps")
+
 
 @dataclass(frozen=True)
 class Previews:
@@ -114,7 +117,7 @@ class Run:
             length = {"frames": request.frames, "generated_frames": request.generated_frames}
             measured = {**measured, "length": length}
         if len(self.requests) > 1:
-            measured = {**measured, "batch": {"size": len(self.requests), "index": index}}
+            measured = {**measured, "batch": {"size": len(self.requests), "index": index, "exact": list(EXACT)}}
         manifest = Manifest(
             request=request.to_dict(),
             model=self.backbone.recorded_identity,

@@ -20,7 +20,7 @@ class Progress:
     """One report.
 
     step: finished steps of `steps` in this stage; elapsed_s, remaining_s: of the stage; preview: uint8 [frame, height,
-    width, 3] where requested.
+    width, 3] where requested; clips: numbers of the clips that are rendered at once, from 0; clip_count: of the call.
     """
 
     stage: str
@@ -29,6 +29,8 @@ class Progress:
     elapsed_s: float
     remaining_s: float | None = None
     preview: np.ndarray | None = None
+    clips: range = range(1)
+    clip_count: int = 1
 
 
 #: Return False to stop: the run then raises `Cancelled` and writes nothing.
