@@ -66,7 +66,8 @@ class Tiny:
 #: Modules of this package that define `ROWS`.
 LINEAGES: tuple[str, ...] = (
     "allegro", "animatediff", "cogvideox", "cosmos", "early_unets", "easyanimate", "helios", "hunyuan", "hunyuan15",
-    "kandinsky5", "kandinsky6", "latte", "ltx", "ltx2", "mochi", "motif", "sana_video", "skyreels_v2", "svd", "wan",
+    "kandinsky5", "kandinsky6", "latte", "ltx", "ltx2", "mochi", "modular", "motif", "sana_video", "skyreels_v2", "svd",
+    "wan",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def video(row: Tiny, call: TinyCall, solver: str | None = None) -> np.ndarray:
     """[batch, frames, height, width, 3] of the pipeline's own call; of an image pipeline, one frame. Text2Video-Zero
     gives one video as a batch of images."""
     import diffusers
+    from diffusers.modular_pipelines.modular_pipeline import PipelineState
 
     pipeline = row.build()
     if solver is not None:
@@ -37,7 +38,9 @@ def video(row: Tiny, call: TinyCall, solver: str | None = None) -> np.ndarray:
     result = pipeline(
         **row.call(call), generator=generators if len(generators) > 1 else generators[0], output_type="np"
     )
-    pixels = np.asarray(next(result[key] for key in ("frames", "video", "images") if key in result))
+    if isinstance(result, PipelineState):
+        result = result.values
+    pixels = np.asarray(next(result[key] for key in ("frames", "videos", "video", "images") if key in result))
     if pixels.ndim == 4:
         return pixels[None] if len(pixels) == call.frames else pixels[:, None]
     return pixels
