@@ -34,19 +34,26 @@ _SPACING = ("shift_terminal", "invert_sigmas", "use_karras_sigmas", "use_exponen
 def build_scheduler(name: str | None, own: Any, *, shifts: bool = False) -> Any:
     """A fresh diffusers scheduler, as diffusers' own pipelines take it; its timesteps are not set.
 
-    name: of the table of solvers; None: the checkpoint's own class and settings. own: the checkpoint's scheduler, whose
-    noise schedule (betas, or flow shift) is used; where its class is the named one, all of its settings are. shifts:
-    whether the caller shifts the sigmas by the clip's size, where the checkpoint is made for it. Errors as
-    `check_solver`; UnsupportedError for a solver that is not diffusers', and where it cannot keep the noise schedule.
+    name: of the table of solvers; None: the checkpoint's own class (for flow DEIS `FlowDEISScheduler`) and settings.
+    own: the checkpoint's scheduler, whose noise schedule (betas, or flow shift) is used; where its class is the named
+    one, all of its settings are. shifts: whether the caller shifts the sigmas by the clip's size, where the checkpoint
+    is made for it. Errors as `check_solver`; UnsupportedError for a solver that
+    is not diffusers', and where it cannot keep the noise schedule.
     """
     if not shifts:
         check_static_shift(own)
     if name is None:
-        return type(own).from_config(own.config)
+        return _own_class(own).from_config(own.config)
     check_solver(name, read_noise_schedule(own))
     if SOLVERS[name].home is not None:
         raise UnsupportedError(f"solver {name!r} is not a diffusers scheduler; use it through the engine")
     return _build_flow(name, own) if prediction_kind(own) == FLOW else _build_vp(name, own)
+
+
+def _own_class(own: Any) -> Any:
+    """The checkpoint's class; our DEIS for a flow model's, which ends before all noise is gone."""
+    is_deis = type(own).__name__ == SOLVERS["deis"].vp and prediction_kind(own) == FLOW
+    return _class("deis", own) if is_deis else type(own)
 
 
 def check_static_shift(own: Any) -> None:

@@ -103,6 +103,7 @@ SAMPLED = OWN | {
     "zero-snr": ZERO_SNR,
     "sample": DDIMScheduler(prediction_type="sample", clip_sample=False),
     "no-shift": FlowMatchEulerDiscreteScheduler(),
+    "flow-deis": DEISMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
 }
 
 
