@@ -65,10 +65,12 @@ def test_a_folder_without_a_rate_is_matched_frame_by_frame(tmp_path: Path) -> No
     assert isinstance(found, np.ndarray) and len(found) == 5
 
 
-def test_losses_are_noted_but_for_sound(tmp_path: Path) -> None:
+def test_losses_are_noted(tmp_path: Path) -> None:
     reader = DrivingVideoReader(5, 8)
     reader(write(tmp_path / "a.mkv", clip(10), sound_s=1, sample_aspect_ratio=Fraction(4, 3)))
-    assert len(reader.notes) == 1 and "not square (4:3)" in reader.notes[0] and "a.mkv" in reader.notes[0]
+    path = tmp_path / "a.mkv"
+    assert reader.notes[0] == f"{path}: its sound is not used: the clip is silent" and len(reader.notes) == 2
+    assert f"{path}: its pixels are not square (4:3)" in reader.notes[1]
 
 
 def test_a_first_frame_is_turned_as_its_exif_says(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def collect_notes(video: LongVideo) -> list[str]:
     for prompt, reading in zip(prompts, readings, strict=True):
         where = f"{prompt[:40]!r}: " if len(prompts) > 1 else ""
         notes += [f"{where}{note}" for note in PromptReading(**reading).notes()]
-    return [*notes, *negative_prompt_notes(video.manifest["measured"])]
+    moving = video.manifest["measured"]["long"].get("motion", {})
+    return [*notes, *negative_prompt_notes(video.manifest["measured"]), *moving.get("notes", ())]
 
 
 def _prompts(request: Json) -> list[str]:

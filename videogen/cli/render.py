@@ -118,6 +118,7 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
     video.manifest["output"] = {"quality": output.quality}
     measured = video.manifest["measured"]
     notes = [*request.notes, *PromptReading(**measured["prompt"]).notes(), *negative_prompt_notes(measured)]
+    notes += measured.get("motion", {}).get("notes", ())
     saved = save_clip(video, output)
     return _Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from videogen.backbones.base import Backbone
+from videogen.core.logs import log_note
 from videogen.core.randomness import address
 from videogen.motion import MotionPlan, compile_motion
 from videogen.motion.flow import estimate
@@ -36,6 +37,7 @@ class LongMotion:
     timeline: LatentTimeline
     backbone: Backbone
     _plans: dict[int | None, tuple[MotionPlan, int] | None] = field(default_factory=dict)
+    _notes: dict[int | None, tuple[str, ...]] = field(default_factory=dict)
     _video_stream: NoiseStream | None = None
     _rows: dict[int, _ShotFlow] = field(default_factory=dict)
     _count: int = 0
@@ -67,14 +69,20 @@ class LongMotion:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """The backend, its strength and the figures of each moving shot.
+        """The backend, its strength, the figures of each moving shot, and notes on the files that the motion was read
+        from.
 
         target_px: mean target motion per frame over the controlled pixels. error_px: mean distance of the measured flow
         from it; that of a clip that does not move is target_px. floor_px: the same distance for frames that are warped
         exactly along the target (every fourth), which is the estimator's own error.
         """
         shots = [{"shot": index, **row.to_dict()} for index, row in sorted(self._rows.items()) if row.pixels]
-        return {"backend": str(self.settings.control), "strength": self.settings.strength, "shots": shots}
+        by_shot = sorted(self._notes.items(), key=lambda item: -1 if item[0] is None else item[0])
+        notes = list(dict.fromkeys(note for _, notes in by_shot for note in notes))
+        return {
+            "backend": str(self.settings.control), "strength": self.settings.strength, "shots": shots,
+            **({"notes": notes} if notes else {}),
+        }  # fmt: skip
 
     def _measure(self, frame: int, before: np.ndarray, after: np.ndarray) -> None:
         """Measure the flow from `frame` to the next, where both are in one shot that moves."""
@@ -124,12 +132,19 @@ class LongMotion:
             motion, start, stop = shot.motion, shot.start, shot.stop
         if motion is None:
             return None
-        return self._compile(motion, self.timeline.latent_map.frame_count(stop - start)), start
+        plan, notes = self._compile(motion, self.timeline.latent_map.frame_count(stop - start))
+        if key not in self._notes:  # the first time: plans are also made again
+            for note in notes:
+                log_note("%s", note)
+        self._notes[key] = notes
+        return plan, start
 
-    def _compile(self, motion: Motion, frames: int) -> MotionPlan:
+    def _compile(self, motion: Motion, frames: int) -> tuple[MotionPlan, tuple[str, ...]]:
+        """A plan, and notes on it and its files."""
         request = self.request
         reader = DrivingVideoReader(frames, request.fps)
-        return compile_motion(motion, frames, request.height, request.width, fps=request.fps, read_video=reader)
+        plan = compile_motion(motion, frames, request.height, request.width, fps=request.fps, read_video=reader)
+        return plan, (*reader.notes, *plan.notes)
 
 
 @dataclass

@@ -50,7 +50,7 @@ class ImageFile:
             facts = self._file.metadata(index=index)
             transparent = self.count > 1 or facts["mode"] in _WITH_ALPHA or "transparency" in facts
             if facts["mode"].startswith("I"):
-                pixels = _eight_bits(self._file.read(index=index))
+                pixels = scale_to_8_bits(self._file.read(index=index))
             else:
                 pixels = self._file.read(index=index, mode=_COLOURS[transparent])
             facts = self._file.metadata(index=index, exclude_applied=False)
@@ -74,7 +74,7 @@ def open_image(path: Path) -> Iterator[ImageFile]:
         raise MediaError(f"{path} cannot be read as an image ({str(error)[:120]}); it may be damaged") from error
 
 
-def _eight_bits(grey: np.ndarray) -> np.ndarray:
+def scale_to_8_bits(grey: np.ndarray) -> np.ndarray:
     """16-bit values [height, width] as uint8 [height, width, 3]: 65535 becomes 255."""
     scaled = (np.clip(grey, 0, 65535).astype(np.uint32) * 255 + 32767) // 65535
     return np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2)

@@ -46,14 +46,17 @@ class MediaInfo:
 
 
 @contextmanager
-def open_container(path: str | os.PathLike[str], options: dict[str, str] | None = None) -> Iterator[Any]:
-    """A PyAV container of a local file; MediaError where it is not a readable video."""
+def open_container(
+    path: str | os.PathLike[str], options: dict[str, str] | None = None, *, demuxers: str = DEMUXERS
+) -> Iterator[Any]:
+    """A PyAV container of a local file; MediaError where it is not a readable video. demuxers: those that may read
+    it."""
     import av
 
     local = Path(path).absolute()
     if not local.is_file():
         raise MediaError(f"{path} is not a file; give the path of a video on this machine")
-    guard = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **(options or {})}
+    guard = {"protocol_whitelist": "file", "format_whitelist": demuxers, **(options or {})}
     try:
         container = av.open(f"file:{local}", options=guard)
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
+from videogen.media.fitting import centre_crop
 
 from .flow import flow_both_ways
 from .flow_files import FlowStack, check_flow, read_flow
@@ -119,13 +120,13 @@ def _field_from_flow(part: Flow, clip: Clip) -> Field:
     array = part.file if isinstance(part.file, np.ndarray) else None
     stack = FlowStack(*check_flow(array)) if array is not None else read_flow(part.file)
     count, _, height, width = stack.flow.shape
-    if count < clip.frames - 1:
-        raise InputError(
-            f"{_source_name(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}"
-        )
+    problem = f"{_source_name(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}"
+    held = _holds_last_frame(count + 1, clip, f"{problem}; give more or render fewer frames", problem)
     _check_aspect(_source_name(part.file), height, width, clip)
-    known = resize_mask(stack.valid[: clip.frames - 1], clip.height, clip.width)
-    forward = resize_flow(np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], clip.height, clip.width)
+    flow, known = np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], stack.valid[: clip.frames - 1]
+    if held:
+        flow, known = np.pad(flow, ((0, 1), *[(0, 0)] * 3)), np.pad(known, ((0, 1), (0, 0), (0, 0)), constant_values=True)
+    forward, known = resize_flow(flow, clip.height, clip.width), resize_mask(known, clip.height, clip.width)
     return flow_field(forward, *invert(forward, known))
 
 
@@ -138,11 +139,9 @@ def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
         raise InputError(
             f"{source} has {shapes}; they must be [frame, point, 2] and [frame, point], with at least one point"
         )
-    if len(tracks) < clip.frames:
-        raise InputError(
-            f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}; give longer tracks or render fewer "
-            "frames"
-        )
+    problem = f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}"
+    if _holds_last_frame(len(tracks), clip, f"{problem}; give longer tracks or render fewer frames", problem):
+        tracks, visible = (np.concatenate([rows, rows[-1:]]) for rows in (tracks, visible))
     tracks, visible = tracks[: clip.frames].astype(np.float64), visible[: clip.frames].astype(bool)
     if not np.isfinite(tracks[visible]).all():
         raise InputError(f"{source} has NaN or infinite positions of visible points")
@@ -156,6 +155,16 @@ def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
             )
     tracks = np.where(visible[..., None], tracks, 0.0)
     return TrackField(tracks, visible, clip.height, clip.width), tracks[0][visible[0]]
+
+
+def _holds_last_frame(count: int, clip: Clip, refusal: str, problem: str) -> bool:
+    """Whether a source of `count` frames ends within the clip's last interval, so that its last frame is held, with a
+    note as for a driving video. InputError where it is shorter."""
+    if count < clip.frames - 1:
+        raise InputError(refusal)
+    if count == clip.frames - 1:
+        clip.notes.append(f"{problem}: its last frame is held")
+    return count == clip.frames - 1
 
 
 def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -177,11 +186,8 @@ def _read_tracks(file: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
 def _centre_crop(frames: np.ndarray, clip: Clip) -> np.ndarray:
     """The largest part of frames [f, h, w, 3] around their centre that has the clip's aspect ratio."""
-    height, width = frames.shape[1:3]
-    rows = min(height, max(1, round(width * clip.height / clip.width)))
-    columns = min(width, max(1, round(height * clip.width / clip.height)))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return frames[:, top : top + rows, left : left + columns]
+    rows, columns = centre_crop(frames.shape[1], frames.shape[2], clip.height, clip.width)
+    return frames[:, rows, columns]
 
 
 def _check_aspect(source: str, height: float, width: float, clip: Clip, remedy: str = "") -> None:

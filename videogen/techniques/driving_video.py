@@ -12,13 +12,15 @@ from videogen.media.file_notes import SOUND
 from videogen.media.metadata import read_folder_fps
 from videogen.media.reader import read_video
 
+_SILENT = "its sound is not used: the clip is silent"
+
 
 @dataclass
 class DrivingVideoReader:
     """Reads driving videos for a clip, as `compile_motion(..., read_video=)` calls it.
 
     frames, fps: of the clip (fps: None where unknown); notes: what the files have that their frames do not show, such
-    as HDR; sound does not matter here. A video is used from its beginning at its own pace, so that the clip's duration
+    as HDR or sound. A video is used from its beginning at its own pace, so that the clip's duration
     is read; a video without a known rate frame by frame.
     """
 
@@ -35,5 +37,5 @@ class DrivingVideoReader:
             video = read_video(path, frames=self.frames)
         else:
             video = read_video(path, seconds=float((self.frames - 1) / self.fps))
-        self.notes += [f"{path}: {note}" for note in video.notes if note != SOUND]
+        self.notes += [f"{path}: {_SILENT if note == SOUND else note}" for note in video.notes]
         return video

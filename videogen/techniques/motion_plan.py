@@ -89,7 +89,8 @@ def plan_motion(request: ResolvedRequest, backbone: Backbone) -> PlannedMotion |
     plan = compile_motion(
         motion.spec, request.frames, request.height, request.width, fps=request.fps, read_video=reader
     ).extend(request.generated_frames)
-    for note in (*reader.notes, *plan.notes):
+    plan = replace(plan, notes=(*reader.notes, *plan.notes))
+    for note in plan.notes:
         log_note("%s", note)
     planned = PlannedMotion(
         plan, motion.control, motion.strength, motion.first_frame, digests(motion.spec, motion.first_frame)
