@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,26 @@ def test_a_driving_video_of_just_sufficient_length_is_accepted(
     assert compile_motion(Transfer(timed), frames, 64, 64, fps=fps).notes == held.notes, "as from a file"
     with pytest.raises(InputError, match="give a longer one"):
         compile_motion(Transfer(SimpleNamespace(frames=still[:refused], fps=rate)), frames, 64, 64, fps=fps)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda short: Flow(EXACT[: len(EXACT) - short]),
+        lambda short: Flow(EXACT[: len(EXACT) - short], region=REGION),
+        lambda short: Tracks(zooming_tracks(F - short)["tracks"]),
+        lambda short: Transfer(CLIP.frames[: F - short]),
+    ],
+    ids=["flow", "flow of a region", "tracks", "video"],
+)
+def test_all_sources_hold_their_last_frame_within_the_last_interval(make: Callable[[int], Motion]) -> None:
+    shorter, held = (compile_motion(make(1), frames, 64, 64, fps=16) for frames in (F - 1, F))
+    assert shorter.notes == () and len(held.notes) == 1 and held.notes[0].endswith(": its last frame is held")
+    assert np.array_equal(held.map_at(F - 2), shorter.map_at(F - 2)), "before it, nothing changes"
+    assert compile_motion(make(0), F, 64, 64, fps=16).notes == ()
+    assert np.abs(held.flow()[-1]).max() < 1e-6, "then nothing moves"
+    with pytest.raises(InputError, match="render fewer frames"):
+        compile_motion(make(2), F, 64, 64, fps=16)
 
 
 @pytest.mark.parametrize(("fit", "expected"), [("crop", 2.0), ("stretch", 1.0)])

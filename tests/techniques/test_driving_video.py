@@ -17,9 +17,10 @@ from tests.media.test_round_trips import clip
 from videogen import MediaError, Video
 from videogen.media.probe import MediaLimits
 from videogen.motion import Transfer, compile_motion
+from videogen.motion.control import MotionControl
 from videogen.motion.image_files import read_mask_image, read_rgba_image
 from videogen.techniques.driving_video import DrivingVideoReader
-from videogen.techniques.motion_plan import read_first_frame
+from videogen.techniques.motion_plan import plan_motion, read_first_frame
 
 SIZE = (32, 48)
 
@@ -71,6 +72,17 @@ def test_losses_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     assert reader.notes[0] == f"{path}: its sound is not used: the clip is silent" and len(reader.notes) == 2
     assert f"{path}: its pixels are not square (4:3)" in reader.notes[1]
+
+
+def test_losses_and_held_frames_are_recorded_in_the_manifest(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", clip(10), sound_s=1, sample_aspect_ratio=Fraction(4, 3))
+    settings = SimpleNamespace(spec=Transfer(path), control=MotionControl("dual_clock"), strength=1.0, first_frame=None)
+    request: Any = SimpleNamespace(motion=settings, frames=11, generated_frames=13, height=32, width=48, fps=10)
+    backbone: Any = None
+    planned = plan_motion(request, backbone)
+    assert planned is not None and len(planned.to_manifest()["notes"]) == 3
+    sound, pixels, held = planned.to_manifest()["notes"]
+    assert "sound is not used" in sound and "not square" in pixels and held.endswith("its last frame is held")
 
 
 def test_a_first_frame_is_turned_as_its_exif_says(tmp_path: Path) -> None:

@@ -57,7 +57,12 @@ class Audio:
 
     def __post_init__(self) -> None:
         samples = self.samples
-        if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 2 or 0 in samples.shape:
+        if (
+            not isinstance(samples, np.ndarray)
+            or samples.dtype != np.float32
+            or samples.ndim != 2
+            or 0 in samples.shape
+        ):
             kind = getattr(samples, "dtype", type(samples).__name__)
             raise InputError(f"samples must be float32 [channels, samples], not {kind} {list(np.shape(samples))}")
         if not np.isfinite(samples).all():
@@ -106,7 +111,8 @@ def read_audio(path: str | os.PathLike[str], *, rate: int | None = None, limits:
 
 
 def add_audio(video: str | os.PathLike[str], audio: Audio) -> None:
-    """Add generated audio to a written .mp4, .mkv or .webm, in place of what audio it has; the file is replaced at once.
+    """Add generated audio to a written .mp4, .mkv or .webm, in place of the audio that it has. The file is complete at
+    any time.
 
     Audio longer than the frames is trimmed. It is encoded as AAC in mp4, as Opus (48 kHz) in mkv and webm. InputError
     for other files.

@@ -226,9 +226,7 @@ def _composite(video: Video, background: tuple[int, int, int]) -> Video:
     return Video(((mixed + 127) // 255).astype(np.uint8), video.fps, notes=video.notes)
 
 
-def _fit(
-    video: Video, size: tuple[int, int] | None, fit: str, background: tuple[int, int, int], label: str
-) -> Video:
+def _fit(video: Video, size: tuple[int, int] | None, fit: str, background: tuple[int, int, int], label: str) -> Video:
     check_fit(fit)
     frames = video.frames if size is None else fit_frames(video.frames, size, fit, fill=background, name=label)
     return Video(frames, video.fps, notes=video.notes)

@@ -61,7 +61,8 @@ def fit_frames(
 def _has_aspect(height: int, width: int, target_height: int, target_width: int) -> bool:
     """Whether scaling to the target changes the aspect ratio by less than a pixel of the target."""
     return (
-        abs(width * target_height / height - target_width) < 1 and abs(height * target_width / width - target_height) < 1
+        abs(width * target_height / height - target_width) < 1
+        and abs(height * target_width / width - target_height) < 1
     )
 
 

@@ -31,7 +31,7 @@ def encode(manifest: dict[str, Any]) -> str:
 
 def container_options(path: Path) -> dict[str, str]:
     """Muxer options of an mp4 or webm: the index of an mp4 is written first, so that players can start at once."""
-    return {} if path.suffix.lower() == ".webm" else {"movflags": "faststart"}
+    return {"movflags": "faststart"} if path.suffix.lower() == ".mp4" else {}
 
 
 def set_comment(container: Any, text: str | None) -> None:

@@ -123,11 +123,13 @@ def _field_from_flow(part: Flow, clip: Clip) -> Field:
     problem = f"{_source_name(part.file)} has {count} flow fields, {clip.frames} frames need {clip.frames - 1}"
     held = _holds_last_frame(count + 1, clip, f"{problem}; give more or render fewer frames", problem)
     _check_aspect(_source_name(part.file), height, width, clip)
-    flow, known = np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], stack.valid[: clip.frames - 1]
-    if held:
-        flow, known = np.pad(flow, ((0, 1), *[(0, 0)] * 3)), np.pad(known, ((0, 1), (0, 0), (0, 0)), constant_values=True)
-    forward, known = resize_flow(flow, clip.height, clip.width), resize_mask(known, clip.height, clip.width)
-    return flow_field(forward, *invert(forward, known))
+    known = resize_mask(stack.valid[: clip.frames - 1], clip.height, clip.width)
+    forward = resize_flow(np.where(stack.valid[:, None], stack.flow, 0)[: clip.frames - 1], clip.height, clip.width)
+    backward, valid = invert(forward, known)
+    if held:  # after inversion, which looks at the motion to the following frame
+        forward, backward = (np.pad(flow, ((0, 1), (0, 0), (0, 0), (0, 0))) for flow in (forward, backward))
+        valid = np.pad(valid, ((0, 1), (0, 0), (0, 0)), constant_values=True)
+    return flow_field(forward, backward, valid)
 
 
 def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
