@@ -84,12 +84,26 @@ def test_generated_audio_is_written(tmp_path: Path, suffix: str, rate: int, chan
     assert read_audio(path).seconds == pytest.approx(1, abs=0.06), "replaced"
 
 
+def transport_stream(path: Path, audio: Audio) -> Path:
+    add_audio(written(path.with_name("s.mp4"), clip(30)), audio)
+    with av.open(str(path.with_name("s.mp4"))) as reading, av.open(str(path), "w") as writing:
+        tracks = {stream.index: writing.add_stream_from_template(stream) for stream in reading.streams}
+        for packet in reading.demux():
+            if packet.size:
+                packet.stream = tracks[packet.stream_index]
+                writing.mux(packet)
+    return path
+
+
 @pytest.mark.parametrize("target", [".mp4", ".webm", ".mkv"])
-@pytest.mark.parametrize("source", ["a.mp4", "a.webm", "a.wav", "a.flac"])
+@pytest.mark.parametrize("source", ["a.mp4", "a.webm", "a.ts", "a.wav", "a.flac", "a.ogg", "a.mp3"])
 def test_audio_of_a_source_is_copied(tmp_path: Path, source: str, target: str) -> None:
     expected = tones(3)
-    if source.endswith(("wav", "flac")):
-        origin = write_audio(tmp_path / source, expected, "flac" if source.endswith("flac") else "pcm_s16le")
+    codecs = {"a.wav": "pcm_s16le", "a.flac": "flac", "a.ogg": "libopus", "a.mp3": "libmp3lame"}
+    if source in codecs:
+        origin = write_audio(tmp_path / source, expected, codecs[source])
+    elif source == "a.ts":  # begins at 1.4 s
+        origin = transport_stream(tmp_path / source, expected)
     else:
         origin = written(tmp_path / source, clip(30))
         add_audio(origin, expected)
@@ -97,7 +111,9 @@ def test_audio_of_a_source_is_copied(tmp_path: Path, source: str, target: str) -
     before = Video.open(path)
     assert copy_audio(origin, path)
     found = read_audio(path)
-    assert np.array_equal(Video.open(path).frames, before.frames)
+    after = Video.open(path)
+    assert np.array_equal(after.frames, before.frames)
+    assert after.times_s is not None and before.times_s is not None and np.allclose(after.times_s, before.times_s)
     assert found.seconds == pytest.approx(2, abs=0.06) and error(found, expected) < 0.2
 
 

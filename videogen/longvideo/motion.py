@@ -133,7 +133,7 @@ class LongMotion:
         if motion is None:
             return None
         plan, notes = self._compile(motion, self.timeline.latent_map.frame_count(stop - start))
-        if key not in self._notes:  # the first time: plans are also made again
+        if key not in self._notes:  # the first time: plans are recomputed
             for note in notes:
                 log_note("%s", note)
         self._notes[key] = notes

@@ -1,6 +1,6 @@
 """Audio tracks: read as samples, added to a written video, copied from another file.
 
-Picture packets are copied as they are, so frames do not change; the manifest in the comment is retained.
+Video packets are copied as they are, so frames do not change; the manifest in the comment is retained.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from .probe import MediaLimits, describe, open_container
 _AUDIO_DEMUXERS = f"{DEMUXERS},wav,mp3,flac,aac"
 _OPUS_RATE = 48000
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_SAME_TIME_S = 0.01
 _BLOCK = 1024  # samples per frame given to the encoder
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 @dataclass(frozen=True)
 class _Track:
-    """encoder: of new audio; copied: codecs whose packets the container takes as they are, None: all."""
+    """encoder: of new audio; copied: codecs whose packets the container takes as they are. Those with an encoder delay
+    that it cannot store are left out, since they would sound late."""
 
     encoder: str
-    copied: tuple[str, ...] | None
+    copied: tuple[str, ...]
 
 
 #: by the suffix of the file
 _TRACKS = {
-    ".mp4": _Track("aac", ("aac", "mp3", "ac3", "eac3", "alac")),
+    ".mp4": _Track("aac", ("aac", "ac3", "eac3", "alac")),
     ".webm": _Track("libopus", ("opus", "vorbis")),
-    ".mkv": _Track("libopus", None),
+    ".mkv": _Track("libopus", ("opus", "vorbis", "flac", "ac3", "eac3", "pcm_s16le")),
 }
 
 
@@ -130,9 +132,8 @@ def copy_audio(source: str | os.PathLike[str], video: str | os.PathLike[str]) ->
         if not container.streams.audio:
             return False
         stream = container.streams.audio[0]
-        copied = _track(Path(video)).copied
-        late = abs(_offset(container, float((stream.start_time or 0) * stream.time_base))) > 0.01
-        is_copied = not late and (copied is None or stream.codec_context.name in copied)
+        offset_s = _offset(container, float((stream.start_time or 0) * stream.time_base))
+        is_copied = abs(offset_s) < _SAME_TIME_S and stream.codec_context.name in _track(Path(video)).copied
     if is_copied:
         _remux(Path(video), lambda target, seconds: _Copied(target, source, seconds))
     else:
@@ -179,12 +180,20 @@ class _Copied:
 
     def packets(self) -> Iterator[Any]:
         with self._stack:
-            start = self._source.start_time or 0
+            start = self._start()
             for packet in self._container.demux(self._source):
                 if packet.pts is None or (packet.pts - start) * packet.time_base >= self._seconds:
                     continue
-                packet.stream = self._track
+                packet.stream, packet.pts = self._track, packet.pts - start
+                packet.dts = packet.pts
                 yield packet
+
+    def _start(self) -> int:
+        """Time of the first frame, or of the first sample where there are no frames, in the track's time base."""
+        if self._container.streams.video:
+            stream = self._container.streams.video[0]
+            return round((stream.start_time or 0) * stream.time_base / self._source.time_base)
+        return max(0, self._source.start_time or 0)
 
 
 def _remux(path: Path, build: Any) -> None:
