@@ -83,9 +83,9 @@ FITTING: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("size", "fit", "shown", "bars"), FITTING)
-def test_sizes_are_fitted_and_never_stretched(size: Any, fit: str, shown: Any, bars: int) -> None:
-    if shown is None:
+@pytest.mark.parametrize(("size", "fit", "inner", "bars"), FITTING)
+def test_sizes_are_fitted_and_never_stretched(size: Any, fit: str, inner: Any, bars: int) -> None:
+    if inner is None:
         with pytest.raises(InputError, match=r"is 60x20 and the clip 61x20.*fit='crop'.*fit='pad'"):
             read_condition_image(WIDE, size, fit)
         return
