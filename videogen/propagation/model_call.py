@@ -14,8 +14,11 @@ from .cut import ModelOutput
 _LATENTS = ("sample", "hidden_states")
 _TIMESTEPS = ("timestep", "timesteps")
 #: Parts of the names of inputs that change at every step, and are not known ahead: what a ControlNet computes, the
-#: latents of the sound, and the noise level in other units than the timestep.
-_PER_STEP = ("additional_residual", "controlnet", "audio_hidden_states", "audio_timestep", "audio_sigma")
+#: latents of the sound, the noise level in other units than the timestep, and the timestep that a step leads to.
+_PER_STEP = (
+    "additional_residual", "controlnet", "audio_hidden_states", "audio_timestep", "audio_sigma", "r_timestep",
+    "timestep_r",
+)  # fmt: skip
 _NOISE_LEVEL = "sigma"
 
 

@@ -40,6 +40,11 @@ class PropagationTechnique(AttachedTechnique):
         self._inject: Callable[[LoopState], LoopState] | None = None
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
+        if backbone.in_sections:
+            raise UnsupportedError(
+                f"{backbone.name!r} makes a clip in sections, each with steps of its own that are not known ahead; "
+                "leave propagation out"
+            )
         self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
         self.handle.force(forced_key_steps(plan, self._sparse))
         self._plan, self._span = plan, []

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from videogen.attention import SparseAttention, attach
 from videogen.backbones.base import Backbone
 from videogen.core.branch import Branch
+from videogen.core.errors import UnsupportedError
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import AttachedTechnique
@@ -24,6 +25,10 @@ class SparseAttentionTechnique(AttachedTechnique):
         self.config, self.visible_frames = config, visible_frames
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
+        if backbone.dense_only:
+            raise UnsupportedError(
+                f"the attention of {backbone.name!r} cannot be made sparse: {backbone.dense_only}; leave it out"
+            )
         self._frames = state.model_shape[2]
         grid = backbone.token_grid(state.model_shape)
         self.handle = attach(backbone.pipeline, self.config, steps=len(plan), grid=grid)

@@ -20,6 +20,7 @@ from videogen.schedulers.diffusers_solver import DiffusersSolver
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import Solver
 
+from ..anatomy import anatomy_of, patch_of
 from ..base import Backbone
 from ..clip import Clip, ClipSpec
 from ..codecs.codec import Codec, build_codec
@@ -101,7 +102,7 @@ class HostedBackbone(Backbone):
         vae = getattr(self.pipeline, "vae", None)
         config = vae.config if vae is not None else self._denoiser_config()
         channels = int(next((config[name] for name in _CHANNELS if name in config), config.get("in_channels", 4)))
-        multiple = self.row.multiple or spatial * _spatial_patch(self._denoiser_config())
+        multiple = self.row.multiple or spatial * patch_of(self._denoiser_config())[2]
         return LatentGeometry(channels, spatial, temporal, multiple, single_first=self.row.causal and temporal > 1)
 
     @property
@@ -159,10 +160,16 @@ class HostedBackbone(Backbone):
         return list(find_denoisers(self.pipeline).values())
 
     def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
-        config = self._denoiser_config()
-        frames = _temporal_patch(config)
-        side = _spatial_patch(config)
-        return TokenGrid(-(-latents_shape[2] // frames), latents_shape[3] // side, latents_shape[4] // side)
+        frames, height, width = patch_of(self._denoiser_config())
+        return TokenGrid(-(-latents_shape[2] // frames), latents_shape[3] // height, latents_shape[4] // width)
+
+    @property
+    def dense_only(self) -> str:
+        return anatomy_of(self.denoisers()[0]).dense_only
+
+    @property
+    def in_sections(self) -> bool:
+        return self.row.sections
 
     @property
     def text_limit(self) -> int:
@@ -238,21 +245,3 @@ def _first(owner: Any, names: Sequence[str], default: int) -> Any:
 
 def _number(value: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _patch(config: Mapping[str, Any]) -> tuple[int, int]:
-    """(temporal, spatial) patch size of a denoiser; 1 where it has none."""
-    size = config.get("patch_size", 1) or 1
-    temporal = config.get("patch_size_t", config.get("temporal_patch_size", 1)) or 1
-    if isinstance(size, int):
-        return int(temporal), int(size)
-    sides = list(size)
-    return (int(sides[0]), int(sides[-1])) if len(sides) == 3 else (int(temporal), int(sides[-1]))
-
-
-def _temporal_patch(config: Mapping[str, Any]) -> int:
-    return _patch(config)[0]
-
-
-def _spatial_patch(config: Mapping[str, Any]) -> int:
-    return _patch(config)[1]

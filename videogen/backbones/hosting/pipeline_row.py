@@ -20,8 +20,9 @@ class PipelineRow:
     once and in order.
     temporal: frames per latent frame where the pipeline does not state it; causal: whether the first latent frame holds
     one frame; fps, frames, width, height: defaults where the call's signature has none. audio: whether sound is
-    generated. negative_text: whether the call fails without a negative prompt, an empty one at least. requires: what
-    must be installed or given besides diffusers, for the user.
+    generated. negative_text: whether the call fails without a negative prompt, an empty one at least. sections: whether
+    a clip is made in several loops, each with steps of its own. requires: what must be installed or given besides
+    diffusers, for the user.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PipelineRow:
     guidance_scale: float | None = None
     audio: bool = False
     negative_text: bool = False
+    sections: bool = False
     requires: str = ""
 
     @property

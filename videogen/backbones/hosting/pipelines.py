@@ -21,7 +21,7 @@ _WAN = (
         "WanAnimatePipeline", "wan", "Wan Animate: a character moves as in a video",
         {"image": "image", "control:pose": "pose_video", "control:face": "face_video",
          "video": "background_video", "mask": "mask_video"},
-        ("image", "control:pose", "control:face"), mode=DRIVEN, fps=30, frames=77,
+        ("image", "control:pose", "control:face"), mode=DRIVEN, sections=True, fps=30, frames=77,
     ),
     PipelineRow("LucyEditPipeline", "wan", "Lucy-Edit: a video edited by a prompt", _VIDEO, ("video",), fps=24),
     PipelineRow("ChronoEditPipeline", "wan", "ChronoEdit: an image edited over time", _IMAGE, ("image",)),
@@ -29,7 +29,7 @@ _WAN = (
     PipelineRow(
         "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST,
         noise=_FRAMES_FIRST, adapter="frame_conditions:build_tensor",
-        mode=DRIVEN,
+        mode=DRIVEN, sections=True,
     ),
     PipelineRow("SkyReelsV2Pipeline", "skyreels", "SkyReels V2, text to video", fps=24),
     PipelineRow("SkyReelsV2ImageToVideoPipeline", "skyreels", "SkyReels V2, image to video", _START_END, ("image",),
@@ -44,10 +44,10 @@ _WAN = (
         _VIDEO, ("video",), mode=DRIVEN, fps=24,
     ),
     PipelineRow(
-        "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
+        "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
     ),
     PipelineRow(
-        "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, fps=24,
+        "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
     ),
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ _HUNYUAN = (
     PipelineRow("HunyuanSkyreelsImageToVideoPipeline", "hunyuan", "SkyReels V1, image to video", _IMAGE, ("image",),
                 noise_draw=1, fps=24),
     PipelineRow("HunyuanVideoFramepackPipeline", "hunyuan", "FramePack: a long video from an image, section by section",
-                _START_END, ("image",), mode=DRIVEN, fps=30),
+                _START_END, ("image",), mode=DRIVEN, sections=True, fps=30),
     PipelineRow("HunyuanVideo15Pipeline", "hunyuan15", "HunyuanVideo 1.5, text to video", fps=24, frames=121),
     PipelineRow("HunyuanVideo15ImageToVideoPipeline", "hunyuan15", "HunyuanVideo 1.5, image to video", _IMAGE,
                 ("image",), fps=24),
@@ -92,7 +92,7 @@ _LTX = (
                 {"image": "image", "last_image": "", "images": "", "video": "video"}, adapter="ltx_conditions:build",
                 latents=_PACKED, fps=25),
     PipelineRow("LTXI2VLongMultiPromptPipeline", "ltx", "LTX-Video, long, window by window",
-                {"image": "cond_image"}, mode=DRIVEN, latents=_PACKED, fps=25),
+                {"image": "cond_image"}, mode=DRIVEN, sections=True, latents=_PACKED, fps=25),
     PipelineRow("LTX2Pipeline", "ltx2", "LTX-2, text to video with sound", latents=_PACKED, fps=24, frames=121,
                 audio=True),
     PipelineRow("LTX2ImageToVideoPipeline", "ltx2", "LTX-2, image to video with sound", _IMAGE, ("image",),
@@ -117,7 +117,7 @@ _COSMOS_ROWS = (
     PipelineRow("Cosmos2_5_PredictBasePipeline", "cosmos", "Cosmos 2.5, text, image or video to video",
                 _IMAGE | _VIDEO, fps=16, requires=_COSMOS),
     PipelineRow("Cosmos2_5_TransferPipeline", "cosmos", "Cosmos 2.5 transfer, control video", {"control:": "controls"},
-                ("control:",), mode=DRIVEN, fps=16, requires=_COSMOS),
+                ("control:",), mode=DRIVEN, sections=True, fps=16, requires=_COSMOS),
     PipelineRow("Cosmos3OmniPipeline", "cosmos", "Cosmos 3 omni", _IMAGE | _VIDEO, mode=DRIVEN, fps=24, audio=True,
                 requires=_COSMOS),
 )  # fmt: skip
