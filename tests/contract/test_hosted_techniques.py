@@ -103,8 +103,8 @@ def test_propagation_is_refused_for_clips_in_sections(name: str) -> None:
     render(name)
 
 
-class _Seen(SparseAttentionTechnique):
-    """Notes the length of each sequence that attends to itself, with its share of text."""
+class _Lengths(SparseAttentionTechnique):
+    """Notes the length of each sequence that attends to itself, text included."""
 
     def __init__(self) -> None:
         super().__init__(SparseAttention(recall=1.0, **BLOCKS))
@@ -124,17 +124,19 @@ def test_the_anatomy_is_that_of_the_model(name: str) -> None:
     assert anatomy.name in ANATOMY
     if anatomy.dense_only:
         return
-    seen = _Seen()
+    recorded = _Lengths()
     run = Run(
         backbone, [resolve(RenderRequest(prompt="a red ball", steps=2, seed=1, **settings(name)), backbone)], None
     )
     try:
-        latents, _ = run.sample([seen])
+        latents, _ = run.sample([recorded])
     finally:
         run.close()
     grid = backbone.token_grid(latents.shape)
     tokens = grid.height * grid.width if anatomy.per_frame else grid.video_tokens
-    assert any(length == tokens if anatomy.text == NONE else length > tokens for length in seen.lengths), seen.lengths
+    assert any(length == tokens if anatomy.text == NONE else length > tokens for length in recorded.lengths), (
+        recorded.lengths
+    )
     assert anatomy.text in (FIRST, LAST, NONE)
 
 

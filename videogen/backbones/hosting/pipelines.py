@@ -47,7 +47,8 @@ _WAN = (
         "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
     ),
     PipelineRow(
-        "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
+        "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN,
+        sections=True, fps=24,
     ),
 )  # fmt: skip
 
