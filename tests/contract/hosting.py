@@ -14,6 +14,7 @@ import torch
 from tests.tiny.table import Tiny, TinyCall, load_rows
 from videogen import Engine
 from videogen.backbones.clip import PredictionContext
+from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.backbone import HostedBackbone
 from videogen.backbones.hosting.draws import Draws
 from videogen.backbones.hosting.hosted_clip import HostedClip
@@ -110,6 +111,24 @@ def assert_equal(found: Outputs, expected: Outputs) -> None:
     assert (found.audio is None) == (expected.audio is None)
     if found.audio is not None and expected.audio is not None:
         assert torch.equal(found.audio.samples, expected.audio.samples)
+
+
+def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
+    """The engine's keywords for a tiny call: what the library's own call says, under the engine's names."""
+    own, kind = row.call(call), getattr(diffusers, class_of(row))
+    given = row.given(call)
+    made = {"conditions", "reference_conditions", "controlnet_frame_indices", "strength"}  # of the conditions
+    options = {name: own[name] for name in option_names(kind, pipeline_row(row)) if name in own and name not in made}
+    return {
+        "frames": own.get("num_frames", call.frames),
+        "size": (call.width, call.height),
+        "steps": call.steps,
+        "seed": SEED,
+        "guidance_scale": own.get("guidance_scale", own.get("max_guidance_scale")),
+        "fps": own.get("fps", own.get("frame_rate", own.get("target_fps"))),
+        "options": options or None,
+        **given,
+    }
 
 
 def calls(row: Tiny) -> Iterator[TinyCall]:

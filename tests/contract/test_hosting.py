@@ -24,12 +24,12 @@ from tests.contract.hosting import (
     hosted_rows,
     open_clip,
     pipeline_row,
+    request_of,
     run_hosted,
     run_pipeline,
 )  # fmt: skip
-from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
+from tests.tiny.table import PROMPT, Tiny, load_rows
 from videogen import InputError, Technique, UnsupportedError
-from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.loop_form import read_loop_form
 from videogen.backbones.hosting.pipeline_row import SESSION
 from videogen.backbones.hosting.pipelines import NOT_HOSTED, PIPELINES
@@ -189,24 +189,6 @@ def test_steps_run_in_order_where_the_pipeline_makes_sections() -> None:
         assert not clip.reenterable
         with pytest.raises(UnsupportedError, match="in order"):
             clip.predict(context(1), clip.initial)
-
-
-def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
-    """The engine's keywords for a tiny call: what the library's own call says, under the engine's names."""
-    own, kind = row.call(call), getattr(diffusers, class_of(row))
-    given = row.given(call)
-    made = {"conditions", "reference_conditions", "controlnet_frame_indices", "strength"}  # of the conditions
-    options = {name: own[name] for name in option_names(kind, pipeline_row(row)) if name in own and name not in made}
-    return {
-        "frames": own.get("num_frames", call.frames),
-        "size": (call.width, call.height),
-        "steps": call.steps,
-        "seed": SEED,
-        "guidance_scale": own.get("guidance_scale", own.get("max_guidance_scale")),
-        "fps": own.get("fps", own.get("frame_rate", own.get("target_fps"))),
-        "options": options or None,
-        **given,
-    }
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -87,6 +87,9 @@ class HostedBackbone(Backbone):
     def needs(self) -> tuple[str, ...]:
         return self.row.needs
 
+    def batches(self, conditions: Sequence[str] = ()) -> bool:
+        return self.row.batches and set(conditions) <= set(self.row.batched_inputs)
+
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(own_guidance=True)

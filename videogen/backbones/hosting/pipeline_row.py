@@ -44,6 +44,8 @@ class PipelineRow:
     height: int | None = None
     guidance_scale: float | None = None
     audio: bool = False
+    batches: bool = True
+    batched_inputs: tuple[str, ...] = ()
     negative_text: bool = False
     sections: bool = False
     requires: str = ""
