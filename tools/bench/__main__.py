@@ -18,6 +18,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
     "render": Benchmark("tools.bench.render", "render time of the embedded models against diffusers' own pipelines"),
+    "hosting": Benchmark("tools.bench.hosting", "what hosting adds to a pipeline's own call"),
     "attention": Benchmark("tools.bench.attention.command", "sparse attention against dense attention"),
     "propagation": Benchmark("tools.bench.propagation.command", "step caching against other methods and its promise"),
     "propagation-models": Benchmark("tools.bench.propagation.models", "step caching on models of real shapes"),

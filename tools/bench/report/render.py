@@ -46,6 +46,18 @@ def preview_tables(report: dict[str, Any]) -> Iterator[Table]:
     yield Table(f"{report['clips']} held-out clips and {report['runs']} renders per model", columns, rows)
 
 
+def hosting_tables(report: dict[str, Any]) -> Iterator[Table]:
+    rows = [
+        [
+            f"`{name}`", f"{row['pipeline_s']:.2f} s", f"{row['hosted_s']:.2f} s", f"{row['own_family_s']:.2f} s",
+            f"{100 * row['overhead_of_a_step']:.1f} %", "bit-identical" if row["equal"] else "different",
+        ]
+        for name, row in report["models"].items()
+    ]  # fmt: skip
+    columns = ("model", "pipeline's own call", "hosted", "hand-written family", "hosting adds", "frames")
+    yield Table(f"CPU time of a clip of {report['steps']} steps, guided", columns, rows)
+
+
 def stop_tables(report: dict[str, Any]) -> Iterator[Table]:
     cells = [str(report["stops"]), f"{report['slowest_s']:.1f} s", str(len(report["faults"]))]
     yield Table("Renders of `embedded` from the command line", ("signals", "slowest end", "faults"), [cells])

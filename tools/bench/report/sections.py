@@ -34,6 +34,12 @@ SECTIONS = (
         (Source("render*.json", render.render_tables),),
     ),
     Section(
+        "Hosted pipelines",
+        "The same clip by diffusers' own call, by the host, which asks the engine for each step, and by the family that "
+        "is written here. The least CPU time of several clips counts.",
+        (Source("hosting.json", render.hosting_tables),),
+    ),
+    Section(
         "Previews",
         "Mean absolute error of previews at latent resolution, in levels of 255: of encoded clips, and of renders at a "
         "fraction of their steps, against the finished frames (early steps have not settled the content yet). The map "
