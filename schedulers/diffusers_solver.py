@@ -12,6 +12,7 @@ import torch
 from .levels import NoiseLevel
 from .noise.source import NoiseSource
 from .parametrization import FLOW
+from .schedule_file import flow_shift_of, prediction_kind_of
 from .solver import NoiseSchedule, Solver, join_frames, split_frames
 
 _TRAIN_STEPS = 1000  # where a scheduler does not state it
@@ -145,9 +146,7 @@ def as_solver(scheduler: Any) -> Solver:
 
 def prediction_kind(scheduler: Any) -> str:
     """What the model behind this diffusers scheduler predicts, one of `KINDS`."""
-    kind = scheduler.config.get("prediction_type", "epsilon")
-    is_flow = kind == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch")
-    return FLOW if is_flow else str(kind)
+    return prediction_kind_of(type(scheduler).__name__, scheduler.config)
 
 
 def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
@@ -162,4 +161,4 @@ def read_noise_schedule(scheduler: Any) -> NoiseSchedule:
 
 def flow_shift(scheduler: Any) -> float:
     """By how much a flow model's sigmas are shifted towards noise; 1: not at all."""
-    return float(scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0)))
+    return flow_shift_of(scheduler.config)

@@ -107,7 +107,13 @@ MISTAKES = [
      "no prompt, but output='a.mp4'"),
     ("a forgotten prompt of a report", ("--camera", "pan=2", "--motion-preview", "p.mp4", "--report", "r.html"),
      "no prompt, but report='r.html'"),
-    ("not a number", ("x", "--steps", "many"), "invalid int value: 'many'"),
+    ("not a number", ("x", "--steps", "many"), "steps=many is not a whole number; use digits"),
+    ("half a frame", ("x", "--frames", "34.5"), "frames=34.5 is not a whole number; use 34 or 35"),
+    ("a whole number in another form", ("x", "--seed", "1e3"), "seed=1e3 is not a whole number; use 1000"),
+    ("a length in words", ("x", "--seconds", "two"), "seconds=two is not a number; use digits"),
+    ("seconds beyond one pass", ("x", "--seconds", "80", "--continuity", "off"),
+     "has at most 1021 (seconds=80 at 16 fps: 1280 frames)"),
+    ("seconds beyond the disk", ("x", "--seconds", "1e12"), "seconds=1e+12 (16000000000000 frames) take at least"),
     ("unknown flag", ("x", "--stepps", "3"), "--stepps"),
 ]  # fmt: skip
 

@@ -1,7 +1,10 @@
-"""What a model cannot serve is refused from its configuration files: no weights are loaded."""
+"""What a model cannot serve is refused from its configuration files: no weights are loaded, most often no torch."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,13 @@ from tests.cli.conftest import Run
 from videogen.backbones import loading
 
 MOTION = ("--camera", "pan=4")
+#: Runs each command line of a JSON list, where torch and what builds on it cannot be imported.
+WITHOUT_TORCH = """
+import json, sys
+sys.modules.update(dict.fromkeys(("torch", "diffusers", "transformers")))
+from videogen.cli.main import main
+print(json.dumps([main(["render", "a red ball", *arguments]) for arguments in json.loads(sys.argv[1])]))
+"""
 
 
 @pytest.mark.parametrize(
@@ -46,3 +56,20 @@ def test_refusals_load_no_weights(
     monkeypatch.setattr(loading, "build_pipeline", lambda *values: loads.append(values))
     outcome = run("render", "a red ball", "--model", tiny, *arguments)
     assert (outcome.code, loads) == (2, []) and message in outcome.err, outcome.err
+
+
+def test_refusals_from_configurations_import_no_torch(tiny: Path, tmp_path: Path) -> None:
+    both = [
+        ("--size", "65x64"), ("--steps", "99999"), ("--solver", "pndm"), ("--guidance", "1", "--negative", "dull"),
+        ("--frames", "5000", "--window", "3000"), ("--frames", "10000000000000"), ("--keep-job",), ("--retries", "2"),
+        ("--frames", "2000", "--continuity", "off"), ("--frames", "200", "--preview", "a.png"), ("--dtype", "int8"),
+        ("--device", "abacus"), ("--offload", "all"), ("--frames", "200", "--continuity", "i2v_prefix"),
+    ]  # fmt: skip
+    lines = [[*arguments, "--model", model] for model in (str(tiny), "embedded-unet") for arguments in both]
+    lines += [["--model", "embedded-unet", "--solver", "heun"], ["--model", str(tiny), "--frames", "200", *MOTION]]
+    lines += [["--model", str(tiny), "--frames", "200", "--window", "30"]]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(lines)],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [2] * len(lines), done.stderr

@@ -71,7 +71,7 @@ def test_a_second_process_on_a_job_is_refused(run: Run, tiny: Path, tmp_path: Pa
         pytest.param(("show", "nowhere.mp4"), "nowhere.mp4.job is not there", id="a video that is not there"),
         pytest.param(("show", "plain.mp4"), "no videogen manifest", id="a video of another program"),
         pytest.param(("redo", "1", "plain.mp4"), "plain.mp4.job is not there", id="a video without a job"),
-        pytest.param(("redo", "one", "plain.mp4"), "invalid int value", id="not a number"),
+        pytest.param(("redo", "one", "plain.mp4"), "segment=one is not a whole number", id="not a number"),
     ],
 )
 def test_errors_of_stories(run: Run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

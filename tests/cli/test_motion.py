@@ -60,7 +60,7 @@ def test_every_camera_counts(here: Path) -> None:
 
 def test_a_preview_alone_is_one_object_with_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "5", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"motion_preview": "p.mp4"}
+    assert json.loads(capsys.readouterr().out) == {"motion_preview": "p.mp4", "notes": []}
 
 
 def test_a_preview_alone_needs_no_prompt_and_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +69,21 @@ def test_a_preview_alone_needs_no_prompt_and_no_model(here: Path, capsys: pytest
     video = Video.open(here / "p.mp4")
     assert len(video) == 9 and video.size == (64, 64)
     assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--quiet",), ("--json",)], ids=str)
+def test_a_preview_alone_prints_its_notes(
+    flags: tuple[str, ...], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a driving video that is one frame short."""
+    assert main(["render", "--drag", "8,8>40,20", "--motion-preview", "p.mp4", "--frames", "8", "--quiet"]) == 0
+    capsys.readouterr()
+    transfer = ["--motion-from", "p.mp4", "--motion-preview", "q.mp4", "--frames", "9"]
+    assert main(["render", *transfer, *flags]) == 0
+    printed = capsys.readouterr()
+    found = printed.out if flags == ("--json",) else printed.err
+    assert ("its last frame is held" in found) == (flags != ("--quiet",))
+    assert (printed.err == "") == bool(flags)
 
 
 def test_a_driving_video_and_its_own_render_again(here: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from tests.contract.families import VARIANTS
 from videogen import Engine, InputError, NumericsError
-from videogen.backbones.clip import ClipSpec
+from videogen.backbones.clip_spec import ClipSpec
 from videogen.backbones.conditioning import Conditioning
 from videogen.motion import Camera, Drag, Motion
 from videogen.motion.image_files import read_rgba_image

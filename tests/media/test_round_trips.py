@@ -17,7 +17,7 @@ import pytest
 from videogen import InputError, MediaError, Video
 from videogen.media.metadata import read_manifest
 from videogen.media.probe import probe
-from videogen.media.writer import VideoWriter, check_target
+from videogen.media.writer import VideoWriter, check_target, timing_notes
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = {"schema": 1, "request": {"prompt": 'a "red"\nball \U0001f534', "fps": 8}, "model": {}}
@@ -221,3 +221,19 @@ def test_reading_leaves_no_frames_behind(tmp_path: Path) -> None:
     finally:
         gc.enable()
     assert left <= 2, "at most the key frames, whose side data was read"
+
+
+@pytest.mark.parametrize(
+    ("name", "fps", "note"),
+    [
+        ("a.gif", 16, "shown for 6 or 7 of them, at 16 fps on average"),
+        ("a.GIF", 30, "shown for 3 or 4 of them"),
+        ("a.gif", 25, None),
+        ("a.gif", 50, None),
+        ("a.mp4", 16, None),
+        ("folder", 16, None),
+    ],
+)
+def test_what_a_gif_makes_of_a_rate(name: str, fps: float, note: str | None) -> None:
+    notes = timing_notes(Path(name), fps)
+    assert notes == [] if note is None else note in notes[0]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from videogen import Engine, InputError, RenderRequest, UnsupportedError
-from videogen.backbones.clip import ClipSpec
+from videogen.backbones.clip_spec import ClipSpec
 from videogen.backbones.registry import load_outline
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_policies import general_policy
@@ -181,3 +181,26 @@ def test_render_takes_both_forms(engine: Engine) -> None:
 )
 def test_length(values: dict[str, Any], frames: int) -> None:
     assert clip_frames(RenderRequest(**{"prompt": PROMPT} | values), 8, 16) == frames
+
+
+@pytest.mark.parametrize(
+    ("seconds", "note"),
+    [
+        pytest.param(2.0, "", id="whole frames"),
+        pytest.param(1.999, "", id="nearly"),
+        pytest.param(0.01, "the video has 1, 0.125 s", id="less than a frame"),
+        pytest.param(1.06, "the video has 8, 1 s", id="between two frames"),
+    ],
+)
+def test_a_duration_that_is_changed_is_reported(seconds: float, note: str, engine: Engine) -> None:
+    notes = RenderRequest(PROMPT, seconds=seconds).resolve(engine.backbone).notes
+    assert ([note] if note else []) == [text[-len(note) :] for text in notes]
+
+
+def test_errors_on_a_length_in_seconds_name_them(engine: Engine) -> None:
+    for values in ({"continuity": "off"}, {"window": 41}):
+        with pytest.raises(InputError, match=r"\(seconds=10 at 8 fps: 80 frames\)$"):
+            RenderRequest(PROMPT, seconds=10.0, **cast(Any, values)).resolve(engine.backbone)
+    with pytest.raises(InputError, match="width=60") as raised:
+        RenderRequest(PROMPT, seconds=2.0, width=60).resolve(engine.backbone)
+    assert "seconds" not in str(raised.value)

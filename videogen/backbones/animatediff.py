@@ -12,34 +12,20 @@ from torch import nn
 from videogen.attention.order import TokenGrid
 from videogen.schedulers.solver import Solver
 
-from .base import Backbone
+from .animatediff_spec import NATIVE_GUIDANCE, read_spec
 from .codecs.framewise import FramewiseCodec
 from .conditioning import Conditioning
-from .defaults import Capabilities
-from .geometry import LatentGeometry
+from .specified import SpecifiedBackbone
 from .streaming import StreamDecoder
 from .unet_frames import per_frame_timesteps
 
 
-class AnimateDiffBackbone(Backbone):
+class AnimateDiffBackbone(SpecifiedBackbone):
     """Over the components of `diffusers.AnimateDiffPipeline`."""
 
     family = "animatediff"
-    native_guidance = "batched"
-
-    def family_defaults(self) -> dict[str, Any]:
-        side = (self.pipeline.unet.config.sample_size or 64) * self.pipeline.vae_scale_factor
-        return {"frames": 16, "width": side, "height": side, "fps": 8, "steps": 25, "guidance_scale": 7.5}
-
-    @property
-    def capabilities(self) -> Capabilities:
-        distilled = self.pipeline.unet.config.time_cond_proj_dim is not None
-        return Capabilities(per_frame_timesteps=not distilled)
-
-    @property
-    def geometry(self) -> LatentGeometry:
-        spatial = self.pipeline.vae_scale_factor  # any whole number of latents: the UNet upsamples to its skips' size
-        return LatentGeometry(self.pipeline.unet.config.in_channels, spatial, 1, spatial, single_first=False)
+    native_guidance = NATIVE_GUIDANCE
+    read_spec = staticmethod(read_spec)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -53,10 +39,6 @@ class AnimateDiffBackbone(Backbone):
 
         motion = (m for m in self.pipeline.unet.modules() if isinstance(m, AnimateDiffTransformer3D))
         return [block for module in motion for block in module.transformer_blocks]
-
-    @property
-    def temporal_positions(self) -> int | None:
-        return int(self.pipeline.unet.config.motion_max_seq_length)
 
     def token_grid(self, latents_shape: Sequence[int]) -> TokenGrid:
         return TokenGrid(latents_shape[2], latents_shape[3], latents_shape[4])

@@ -6,7 +6,7 @@ height, width]; frames uint8 [batch, frame, height, width, 3] RGB.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,23 +20,23 @@ from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import NoiseSchedule, Solver
 from videogen.schedulers.solvers import build_solver
 
-from .clip import Clip, ClipSpec
+from .clip import Clip
+from .clip_spec import ClipSpec
 from .conditioning import ClipText, Conditioning, PromptReading
 from .defaults import Capabilities, Defaults, Training
 from .geometry import ClipLimits, LatentGeometry
 from .guided import GuidedClip
 from .prompt_grammar import GRAMMARS
+from .resolvable import ResolvableModel
 from .streaming import StreamDecoder
 
 
-class Backbone(ABC):
+class Backbone(ResolvableModel):
     """One loaded model. Subclasses hold a diffusers pipeline for its components; they never call it."""
 
     family: str
     #: Of a pipeline in memory: what its files have too once they are loaded with its dtype. Empty for loaded models.
     components_digest: str = ""
-    #: How the family's own pipeline evaluates guidance: `sequential` or `batched`.
-    native_guidance: str
 
     def __init__(
         self,
@@ -76,35 +76,8 @@ class Backbone(ABC):
         """What the checkpoint predicts and how it was noised in training."""
         return read_noise_schedule(self.scheduler)
 
-    def fit(self, spec: ClipSpec) -> ClipSpec:
-        """The clip as this model can generate it. InputError, with what fits, for a size, length or number of steps
-        that does not."""
-        finest = self.noise_schedule.train_steps
-        if spec.steps > finest:
-            raise InputError(
-                f"steps={spec.steps}: {self.name!r} was trained with {finest} noise levels; use at most {finest}"
-            )
-        for rule in (self.geometry, self.limits):
-            rule.check(spec.frames, spec.height, spec.width, self.name)
-        return spec
-
-    @property
-    def accepts(self) -> tuple[str, ...]:
-        """Conditions besides the prompt that a clip can be made from, as keys of `Given`; `control:` for any name."""
-        return ()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Those without which there is no clip; alternatives are joined by `|`."""
-        return ()
-
     def batches(self, conditions: Sequence[str] = ()) -> bool:
         """Whether several clips can be generated at once that are made from conditions with these keys."""
-        return True
-
-    @property
-    def takes_prompt(self) -> bool:
-        """Whether the model reads a prompt."""
         return True
 
     def build_solver(self, name: str | None, steps: int) -> Solver:
@@ -147,17 +120,6 @@ class Backbone(ABC):
         return {}
 
     @property
-    def single_pass_frames(self) -> int:
-        """The most frames of a clip that is generated in one pass by default: the native length, or more where the
-        model was measured to be as good. Longer videos are made of several clips."""
-        return max(self.defaults.frames, self.training.single_pass_frames)
-
-    @property
-    def takes_clean_prefix(self) -> bool:
-        """Whether a clip can continue from finished frames: the architecture and the training both allow it."""
-        return self.capabilities.per_frame_timesteps and self.training.clean_prefix
-
-    @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """What the architecture can do beyond text to video."""
@@ -193,6 +155,10 @@ class Backbone(ABC):
         `hidden_states + ff(norm3(hidden_states))`.
         """
         return []
+
+    @property
+    def has_temporal_blocks(self) -> bool:
+        return bool(self.temporal_blocks())
 
     @property
     def temporal_positions(self) -> int | None:

@@ -8,10 +8,9 @@ Legend: latents [batch, channel, frame, height, width].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -19,30 +18,8 @@ from videogen.core.branch import Branch
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window
 
-from .given import Audio, Given
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """Settings of one batch of clips, resolved.
-
-    frames, height, width: in pixels; fps in frames per second. guidance_mode: `sequential` or `batched` calls of the
-    two guidance branches, or `pipeline` where a pipeline guides itself. guidance_scale_2: of a low-noise expert; None:
-    the same. given: the conditions besides the prompt; options: arguments under the pipeline's own names.
-    window_frames: frames that the model is given at once, where they are fewer.
-    """
-
-    frames: int
-    height: int
-    width: int
-    steps: int
-    guidance_mode: str
-    guidance_scale: float = 1.0
-    guidance_scale_2: float | None = None
-    fps: float = 16.0
-    given: tuple[Given, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    window_frames: int | None = None
+from .clip_spec import ClipSpec as ClipSpec
+from .given import Audio
 
 
 def _as_given(latents: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from videogen.core.errors import InputError
 from videogen.core.frame_latent_map import FrameLatentMap
@@ -21,6 +21,15 @@ class LatentGeometry:
     temporal: int
     multiple: int
     single_first: bool
+
+    @classmethod
+    def from_dict(cls, values: object) -> LatentGeometry | None:
+        """From its fields as plain data; None where they are not valid."""
+        kinds = {field.name: bool if field.name == "single_first" else int for field in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != kinds.keys():
+            return None
+        valid = all(type(values[name]) is kind and values[name] >= (kind is int) for name, kind in kinds.items())
+        return cls(**values) if valid else None
 
     @property
     def frame_map(self) -> FrameLatentMap:

@@ -17,7 +17,8 @@ from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import Solver
 from videogen.schedulers.windows import Window
 
-from .clip import Clip, ClipSpec, PredictionContext
+from .clip import Clip, PredictionContext
+from .clip_spec import ClipSpec
 from .conditioning import Blend, Conditioning
 
 if TYPE_CHECKING:

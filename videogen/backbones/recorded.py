@@ -1,6 +1,7 @@
-"""Models that a manifest names: which may be loaded unasked, and whether their weights are those of the render.
+"""Models that a manifest or a job names: which may be loaded unasked, and whether their weights have
+changed since.
 
-A video may come from a stranger, and so may the model that its manifest names. Importing this loads no torch.
+A video or a job may come from a stranger, and so may the model that it names. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, ResumeError
 
-from .registry import locate
+from .registry import find_cached, locate
 
 if TYPE_CHECKING:
     from .base import Backbone
@@ -27,6 +28,34 @@ def check_allowed(name: str | None, where: str, *, allow_model: bool = False) ->
         raise InputError(
             f"{where} names model={source!r}, which is neither embedded nor a folder here; if you trust it, add "
             "--allow-model (allow_model=True in Python) to load it from the hub or its cache, or name another model"
+        )
+
+
+def check_job_model(name: str | None, where: str, *, allow_model: bool = False) -> None:
+    """InputError for a job's model that would have to be fetched from the hub, unless it is allowed. Embedded models,
+    local folders and models in the hub's local cache may be loaded: a model has been there since a job was started
+    here. Load one of the cache with `local_files_only`.
+
+    name: the model of the job's request (None: the embedded one); where: the job's folder, for the message.
+    """
+    source = locate(name or "embedded")
+    if isinstance(source, str) and not allow_model and find_cached(source, "model_index.json") is None:
+        raise InputError(
+            f"{where} names model={source!r}, which is neither embedded, a folder here, nor in the hub's local cache; "
+            "if you trust it, add --allow-model to load it from the hub"
+        )
+
+
+def check_job_weights(name: str | None, recorded: Mapping[str, Any], where: str) -> None:
+    """ResumeError where a job was started with other weights, which are hashed without being loaded. One of the hub
+    that is not in the local cache passes, and so do weights that the render had in memory: the journal compares them.
+    recorded: the job's `model`; otherwise as `check_job_model`."""
+    stored = recorded.get("hash")
+    present = None if "components_hash" in recorded else _present_digest(name, None, False)
+    if None not in (stored, present) and stored != present:
+        raise ResumeError(
+            f"{where} was started with other weights of {name or 'embedded'} ({str(stored)[:8]} then, "
+            f"{str(present)[:8]} now); restore them, or delete the folder to start over"
         )
 
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from videogen.core.errors import CheckpointError, InputError, nearest, unknown
 from videogen.core.lazy import load_object
 
 from .checkpoint_files import check_files
+from .configured import ConfiguredModel
 from .defaults import read_defaults
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
+from .model_spec import ReadSpec, read_files
+from .resolvable import ResolvableModel
 
 if TYPE_CHECKING:
     from .base import Backbone
+
+_Model = TypeVar("_Model", bound=ResolvableModel)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Family:
     """A row of the registry.
 
     pipelines: class names in `model_index.json` that the family loads; the first is used to build the pipeline. home:
-    its backbone, as `module:Class` of this package or `package.module:Class`. supports: for the user.
+    its backbone, as `module:Class` of this package or `package.module:Class`. supports: for the user. spec: its
+    `model_spec.ReadSpec`, named as `home` is, in a module without torch; "": what a model of the family cannot serve is
+    refused a few seconds later, from its outline.
     """
 
     name: str
@@ -37,6 +44,7 @@ class Family:
     home: str
     description: str
     supports: str
+    spec: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -48,6 +56,7 @@ FAMILIES: dict[str, Family] = {
             "wan:WanBackbone",
             "Wan 2.1 and 2.2: DiT, causal video VAE, flow matching",
             "text to video; two experts; per-token timesteps (2.2 TI2V)",
+            spec="wan_spec:read_spec",
         ),
         Family(
             "animatediff",
@@ -55,6 +64,7 @@ FAMILIES: dict[str, Family] = {
             "animatediff:AnimateDiffBackbone",
             "AnimateDiff: Stable Diffusion UNet with motion modules",
             "text to video",
+            spec="animatediff_spec:read_spec",
         ),
     )
 }
@@ -71,12 +81,18 @@ OFFLOADS = ("model", "sequential")
 
 
 def load(
-    name_or_path: str, *, dtype: str | None = None, device: str | None = None, offload: str | None = None
+    name_or_path: str,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    offload: str | None = None,
+    local_files_only: bool = False,
 ) -> Backbone:
     """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
 
     dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None: the best available;
-    offload: `model` or `sequential`, through accelerate, on machines with an accelerator.
+    offload: `model` or `sequential`, through accelerate, on machines with an accelerator; local_files_only: load a hub
+    id from the local cache, without asking the hub.
 
     Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError
     (device).
@@ -85,7 +101,8 @@ def load(
     check_choice("dtype", dtype, DTYPES)
     check_device(device)
     check_choice("offload", offload, OFFLOADS)
-    index = read_index(source) if isinstance(source, Path) else _hub_index(source)
+    files = _cached_folder(source) if isinstance(source, str) and local_files_only else source
+    index = read_index(files) if isinstance(files, Path) else _hub_index(files)
     family = family_of(index, name_or_path)
     if isinstance(source, Path):
         check_files(source, components_of(index))
@@ -95,11 +112,60 @@ def load(
     from .loading import build_pipeline, digest, place, resolve_device
 
     target = resolve_device(device, offload)
-    pipeline = build_pipeline(family.pipelines[0], source, index, dtype, target)
+    pipeline = build_pipeline(family.pipelines[0], files, index, dtype, target)
     place(pipeline, target, offload)
     backbone_class = load_object(family.home, __package__)
-    backbone = backbone_class(pipeline, full_name(name_or_path), digest(source), defaults, training)
+    backbone = backbone_class(pipeline, full_name(name_or_path), digest(files), defaults, training)
     return _with_fitting_defaults(backbone, defaults)
+
+
+def _cached_folder(hub_id: str) -> Path:
+    """The snapshot of a hub repository in the local cache. CheckpointError where it is not there."""
+    index = find_cached(hub_id, "model_index.json")
+    if index is None:
+        raise CheckpointError(f"{hub_id!r} is not in the hub's local cache; allow it to be loaded from the hub")
+    return index.parent
+
+
+def read_model(name_or_path: str) -> ConfiguredModel | None:
+    """The model as the configuration files on this machine describe it, to resolve requests against without torch.
+
+    None where they do not suffice: a hub id that is not in the local cache, a family without a `spec`, a damaged file.
+    Raises InputError or CheckpointError as `load`.
+    """
+    source = locate(name_or_path)
+    if isinstance(source, Path):
+        index, (defaults, training) = read_index(source), read_defaults(source)
+    else:
+        if find_cached(source, "model_index.json") is None:
+            return None
+        index, defaults, training = read_index(_cached_folder(source)), {}, {}
+    family = family_of(index, name_or_path)
+    if not family.spec:
+        return None
+    configurations = read_files(index, _file_finder(source))
+    read_spec: ReadSpec = load_object(family.spec, __package__)
+    try:
+        spec = read_spec(configurations)
+        model = ConfiguredModel(full_name(name_or_path), spec, configurations, defaults, training)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # of a damaged configuration
+        return None
+    return _with_fitting_defaults(model, defaults)
+
+
+def _file_finder(source: Path | str) -> Callable[[str], Path | None]:
+    """Where a file of a checkpoint is, from its name within it; None where it is not on this machine."""
+    if isinstance(source, Path):
+        return lambda name: source / name
+    return lambda name: find_cached(source, name)
+
+
+def find_cached(hub_id: str, file: str) -> Path | None:
+    """A file of a hub repository in the local cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, file)
+    return Path(found) if isinstance(found, str) else None
 
 
 def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
@@ -130,15 +196,15 @@ def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
     return _with_fitting_defaults(outline, defaults)
 
 
-def _with_fitting_defaults(backbone: Backbone, overrides: Mapping[str, Any]) -> Backbone:
-    """The backbone. CheckpointError where the size or length that its `defaults.json` sets does not fit the model."""
+def _with_fitting_defaults(model: _Model, overrides: Mapping[str, Any]) -> _Model:
+    """The model. CheckpointError where the size or length that its `defaults.json` sets does not fit it."""
     if overrides:
-        default = backbone.defaults
+        default = model.defaults
         try:
-            backbone.geometry.check(default.frames, default.height, default.width, backbone.name)
+            model.geometry.check(default.frames, default.height, default.width, model.name)
         except InputError as error:
-            raise CheckpointError(f"defaults.json of {backbone.name!r} does not fit the model: {error}") from error
-    return backbone
+            raise CheckpointError(f"defaults.json of {model.name!r} does not fit the model: {error}") from error
+    return model
 
 
 def full_name(name_or_path: str) -> str:
@@ -251,4 +317,5 @@ __all__ = [
     "load_outline",
     "locate",
     "read_index",
+    "read_model",
 ]

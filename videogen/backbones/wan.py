@@ -14,49 +14,21 @@ import torch
 from videogen.attention.order import TokenGrid
 from videogen.schedulers.solver import Solver
 
-from .base import Backbone
 from .codecs.wan import WanCodec
 from .conditioning import Conditioning
-from .defaults import Capabilities
-from .geometry import ClipLimits, LatentGeometry
+from .specified import SpecifiedBackbone
 from .streaming import StreamDecoder
+from .wan_spec import NATIVE_GUIDANCE, read_spec
 
 _LONGEST_TEXT = 512
 
 
-class WanBackbone(Backbone):
+class WanBackbone(SpecifiedBackbone):
     """Over the components of `diffusers.WanPipeline`."""
 
     family = "wan"
-    native_guidance = "sequential"
-
-    def family_defaults(self) -> dict[str, Any]:
-        return {"frames": 81, "width": 832, "height": 480, "fps": 16, "steps": 50, "guidance_scale": 5.0}
-
-    def family_training(self) -> dict[str, Any]:
-        # Models with expanded timesteps are trained on images as the first frame, at timestep 0.
-        return {"dual_clock": (0.98, 0.95), "clean_prefix": bool(self.pipeline.config.expand_timesteps)}
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(
-            first_frame=bool(self.pipeline.config.expand_timesteps),
-            per_frame_timesteps=self.denoisers()[0].config.patch_size[0] == 1,  # no token spans two frames
-            experts=len(self.denoisers()),
-        )
-
-    @property
-    def geometry(self) -> LatentGeometry:
-        spatial, temporal = self.pipeline.vae_scale_factor_spatial, self.pipeline.vae_scale_factor_temporal
-        config = self.denoisers()[0].config
-        multiple = spatial * max(config.patch_size[1:])
-        return LatentGeometry(config.in_channels, spatial, temporal, multiple, single_first=True)
-
-    @property
-    def limits(self) -> ClipLimits:
-        config, geometry = self.denoisers()[0].config, self.geometry
-        frames, height, width = (config.rope_max_seq_len * size for size in config.patch_size)  # in latents
-        return ClipLimits(geometry.frame_map.frame_count(frames), height * geometry.spatial, width * geometry.spatial)
+    native_guidance = NATIVE_GUIDANCE
+    read_spec = staticmethod(read_spec)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -7,14 +7,14 @@ import os
 import shlex
 from pathlib import Path
 
+from videogen.backbones.recorded import check_job_model
 from videogen.core.errors import InputError
 from videogen.longvideo.journal.job import SEGMENTS_FOLDER, job_folder
-from videogen.request.request import RenderRequest
+from videogen.longvideo.stored_job import StoredJob, read_stored_job
 
-from .settings import OutputSettings
-from .types import Json
+from .settings import OutputSettings, RenderSettings
 
-_WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet")
+_WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet", "allow_model")
 _FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance"}
 
 
@@ -29,27 +29,33 @@ def count_done(output: Path) -> int | None:
     return len(list((folder / SEGMENTS_FOLDER).glob("*.json"))) if folder.is_dir() else None
 
 
-def read_job(output: Path) -> tuple[RenderRequest, Json]:
-    """The request of an output's job, and its output settings. InputError where there is no job."""
-    from videogen.longvideo.render import read_job_request
-
+def read_job(output: Path) -> StoredJob:
+    """An output's job. InputError where there is none."""
     if count_done(output) is None:
         raise InputError(
             f"{shorten(output)} has no job: {shorten(job_folder(output))} is not there; a finished render leaves one "
             "only with --keep-job"
         )
-    return read_job_request(output)
+    return read_stored_job(output)
 
 
-def read_resumed(options: argparse.Namespace) -> tuple[RenderRequest, OutputSettings]:
-    """The request and the output settings of `--resume`. InputError where other settings are given with it."""
+def check_model(job: StoredJob, output: Path, *, allow_model: bool) -> None:
+    """InputError where the model that a job names would be fetched from the hub and that is not allowed."""
+    check_job_model(job.request.model, shorten(job_folder(output)), allow_model=allow_model)
+
+
+def read_resumed(options: argparse.Namespace) -> RenderSettings:
+    """The settings of `--resume`. InputError where other settings are given with it, or the job's model is not
+    allowed."""
     for name, value in vars(options).items():
         if name not in _WITH_RESUME and value is not None and value is not False:
             flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
             raise InputError(f"--resume continues with the settings that its job was started with; leave {flag} out")
     output = output_of(options.resume)
-    request, settings = read_job(output)
-    return request, OutputSettings(output, bool(options.overwrite), settings.get("quality"))
+    job = read_job(output)
+    check_model(job, output, allow_model=options.allow_model)
+    settings = OutputSettings(output, bool(options.overwrite), job.output.get("quality"))
+    return RenderSettings(job.request, settings, job=job)
 
 
 def interruption_message(output: Path, overwrite: bool, segments: int | None) -> str:

@@ -77,7 +77,7 @@ def add_story(commands: Subparsers, common: argparse.ArgumentParser, formatter: 
     show = actions.add_parser(
         "show", help="the shots of a story or a video, and a video's segments", **shared,
         description="Print the shots of a story file; for a long video also its segments, with the numbers that redo "
-        "takes. For an unfinished render the model is loaded, to find out which frames a segment has.",
+        "takes. No model is loaded.",
     )  # fmt: skip
     show.add_argument(
         "what", type=Path, metavar="STORY_OR_VIDEO", help="a story file, a long video, or a render's output or job"
@@ -97,6 +97,10 @@ def add_story(commands: Subparsers, common: argparse.ArgumentParser, formatter: 
             "segment", type=int, metavar="SEGMENT", help="the segment's number, from 0, as `story show` prints it"
         )
         action.add_argument("video", type=Path, metavar="VIDEO", help="the output file; its job is VIDEO.job")
+        action.add_argument(
+            "--allow-model", action="store_true",
+            help="load the model that the job names from the hub, if it is not in the hub's local cache",
+        )  # fmt: skip
         action.add_argument("--quiet", action="store_true", help="no progress bar")
     redo.add_argument("--attempt", type=int, metavar="N", help="which other noise, from 1 (default: the next one)")
     restore.add_argument(

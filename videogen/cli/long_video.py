@@ -16,7 +16,7 @@ from .settings import OutputSettings
 from .types import Json
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
     from videogen.engine.engine import Engine
     from videogen.longvideo.render import LongVideo
     from videogen.longvideo.segment_plan import SegmentPlan
@@ -40,7 +40,7 @@ def render(engine: Engine, request: ResolvedRequest, output: OutputSettings, *, 
         raise Cancelled(interruption_message(path, overwrite, count)) from stop
 
 
-def divide(request: ResolvedRequest, backbone: Backbone) -> SegmentPlan:
+def divide(request: ResolvedRequest, backbone: ResolvableModel) -> SegmentPlan:
     """The segments in which a resolved long request is rendered."""
     from videogen.longvideo.policies.build import divide_timeline
 
@@ -59,7 +59,7 @@ def check_options(keep_job: bool, preview: Path | None, is_long: bool) -> None:
         raise InputError("--preview is for a single clip and this video is made of several; leave it out")
 
 
-def check_space(request: ResolvedRequest, backbone: Backbone, output: Path) -> None:
+def check_space(request: ResolvedRequest, backbone: ResolvableModel, output: Path) -> None:
     """InputError where the video does not fit the disk, or a single clip not the memory."""
     from videogen.longvideo.space import check_disk, check_memory
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
+from videogen.motion.sources import FITS
 from videogen.request.request import RenderRequest
 
 from .types import Json
@@ -32,7 +33,7 @@ def add_options(render: argparse.ArgumentParser) -> None:
         "--motion-from", type=Path, metavar="VIDEO", help="transfer the motion of this video, at its pace"
     )
     group.add_argument(
-        "--motion-fit", choices=("exact", "crop", "stretch"),
+        "--motion-fit", choices=FITS,
         help="a driving video of another aspect ratio: refuse it (exact, the default), crop it around its centre, or "
         "stretch it",
     )  # fmt: skip
@@ -82,8 +83,9 @@ def layers_from_flags(options: argparse.Namespace) -> list[Json] | None:
     return layers or None
 
 
-def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
-    """Write the request's motion as a clip of the request's size and length."""
+def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> list[str]:
+    """Write the request's motion as a clip of the request's size and length. Returns what the user should know about
+    it, such as that a driving video is a little short."""
     from videogen.media.video import Video
     from videogen.motion import compile_motion
     from videogen.techniques.driving_video import DrivingVideoReader
@@ -101,6 +103,7 @@ def write_preview(request: RenderRequest, path: Path, overwrite: bool) -> None:
     reader = DrivingVideoReader(frames, fps)
     plan = compile_motion(motion, frames, height, width, fps=fps, read_video=reader)
     Video(plan.preview(), exact_fps(fps or 16)).save(path, overwrite=overwrite)
+    return [*reader.notes, *plan.notes]
 
 
 def check_motion(request: RenderRequest) -> None:

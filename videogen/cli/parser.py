@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -77,6 +78,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        if action.type not in (int, float):
+            return super()._get_value(action, text)
+        try:
+            return action.type(text)
+        except ValueError:
+            raise InputError(_not_a_number(action, text)) from None
+
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if action.dest not in ("command", "action") or action.choices is None or value in action.choices:
             return super()._check_value(action, value)
@@ -84,6 +93,17 @@ class _Parser(argparse.ArgumentParser):
         usage = "" if action.dest == "action" else f'a prompt comes after `render`: videogen render "{value[:40]}"'
         hint = f"did you mean {guess!r}?" if guess else usage
         raise InputError(f"unknown {action.dest} {value!r}; {hint} {action.dest}s: {', '.join(action.choices)}")
+
+
+def _not_a_number(action: argparse.Action, text: str) -> str:
+    """What is wrong with the text of a numeric option, and what to write."""
+    kind = "a whole number" if action.type is int else "a number"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    near = list(dict.fromkeys((math.floor(value), math.ceil(value)))) if math.isfinite(value) else []
+    return f"{action.dest}={text} is not {kind}; use {' or '.join(map(str, near)) or 'digits'}"
 
 
 def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
@@ -142,8 +162,8 @@ def _add_content(render: argparse.ArgumentParser) -> None:
     )
     content.add_argument(
         "--allow-model", action="store_true",
-        help="with --like: load the model that the file names, also from the hub (without it: embedded models and "
-        "unchanged folders)",
+        help="with --like and --resume: load the model that the file or job names, also from the hub (without it: "
+        "embedded models and unchanged folders; for a job also the hub's local cache)",
     )  # fmt: skip
     content.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="read the request from a file; keys as in `inspect`"
@@ -200,7 +220,12 @@ def _add_machine(render: argparse.ArgumentParser) -> None:
 def _add_output(render: argparse.ArgumentParser) -> None:
     output = render.add_argument_group("output")
     output.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help=".mp4, .webm, .gif, or no suffix for a folder of PNGs"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".mp4, .webm, .gif, or no suffix for a folder of PNGs (default: out/PROMPT-SEED.mp4, or the next free "
+        "name)",
     )
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -23,23 +24,36 @@ _STAGES = {
 }  # fmt: skip
 
 
+_REDRAW_S = 1.0
+
+
 class Bar:
     """A callback for the engine that draws one line, and writes the preview image if there is one.
 
-    speaks: whether notes are printed. steps_per_segment: of a long video, so that the line also shows the segment.
-    notes: gets why the preview was not written.
+    notes: gets why the preview was not written; speaks: whether notes are printed. redraw_s: seconds after which the
+    line is drawn again, so that its clock also runs in stages that report nothing, such as loading.
+    steps_per_segment: of a long video, so that the line also shows the segment.
     """
 
-    def __init__(self, visible: bool, preview: Path | None = None, notes: list[str] | None = None) -> None:
-        self._visible, self._preview = visible and sys.stderr.isatty(), preview
+    def __init__(
+        self,
+        visible: bool,
+        preview: Path | None = None,
+        notes: list[str] | None = None,
+        *,
+        speaks: bool = False,
+        redraw_s: float = _REDRAW_S,
+    ) -> None:
+        self._visible, self._preview, self._speaks = visible and sys.stderr.isatty(), preview, speaks
         self._notes = [] if notes is None else notes
         self._bar: Any = None
+        self._redraw_s, self._closed = redraw_s, threading.Event()
+        self._drawing = threading.RLock()
         self.steps_per_segment: int | None = None
-        self.speaks = False
 
     def announce(self, notes: list[str]) -> None:
         """Print notes at once, above the bar; they are not repeated at the end. With --json they are in the result."""
-        if not self.speaks:
+        if not self._speaks:
             self._notes += notes
             return
         self.close()
@@ -59,6 +73,10 @@ class Bar:
                 self._preview = None
         if not self._visible:
             return
+        with self._drawing:
+            self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
         text = _STAGES.get(progress.stage, progress.stage)
         if self._bar is None:
             from tqdm import tqdm
@@ -74,13 +92,15 @@ class Bar:
                 ncols=size.columns,
                 nrows=size.lines,
             )
+            self._closed = threading.Event()
+            threading.Thread(target=self._keep_drawing, args=(self._closed,), daemon=True).start()
         if self._bar.desc.strip(": ") != text or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
             self._bar.set_description_str(text, refresh=False)
             self._bar.initial = progress.step  # the steps of an earlier run are no measure of the speed
         self._bar.set_postfix_str(self._segment(progress), refresh=False)
         self._bar.n = progress.step
-        self._bar.refresh()
+        self._bar.refresh(nolock=True)
 
     def _segment(self, progress: Progress) -> str:
         if self.steps_per_segment is None or progress.stage != "denoise":
@@ -88,10 +108,23 @@ class Bar:
         count = progress.steps // self.steps_per_segment
         return f"segment {min(progress.step // self.steps_per_segment, count - 1) + 1} of {count}"
 
+    def _keep_drawing(self, closed: threading.Event) -> None:
+        """Draw the line again and again until it is closed, from a thread of its own."""
+        while not closed.wait(self._redraw_s):
+            with self._drawing:
+                if not closed.is_set():
+                    self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the line again: its clock goes on."""
+        self._bar.refresh(nolock=True)  # a signal could leave tqdm's own lock locked
+
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._closed.set()
+        with self._drawing:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
 
 def _save_preview(path: Path, frames: np.ndarray) -> None:

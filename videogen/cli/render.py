@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videogen.backbones.recorded import check_allowed, check_recorded_weights
+from videogen.backbones.recorded import check_allowed, check_job_weights, check_recorded_weights
+from videogen.backbones.registry import DTYPES, OFFLOADS, check_choice, check_device, locate
 from videogen.core.errors import InputError, VideogenError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
 from videogen.core.manifest import Manifest
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
+from videogen.schedulers.solvers import check_solver
 
 from . import long_video
 from .jobs import read_resumed
@@ -25,11 +27,12 @@ from .like import check_motion_files, difference_notes
 from .motion import check_motion, write_preview
 from .progress import Bar
 from .saving import save_clip, side_file
-from .settings import OutputSettings, RenderSettings, gather_settings
+from .settings import OutputSettings, RenderSettings, choose_output, gather_settings
 from .text import plural, printable
 from .types import Json
 
 if TYPE_CHECKING:
+    from videogen.backbones.resolvable import ResolvableModel
     from videogen.engine.engine import Engine
 
 
@@ -47,14 +50,12 @@ class _Written:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = gather_settings(options) if options.resume is None else RenderSettings(*read_resumed(options))
+    settings = gather_settings(options) if options.resume is None else read_resumed(options)
     if settings.preview_only:
-        write_preview(settings.request, options.motion_preview, settings.output.overwrite)
-        print(json.dumps({"motion_preview": str(options.motion_preview)}) if options.json else options.motion_preview)
-        return 0
+        return _preview_motion(settings, options)
     notes: list[str] = []
-    bar = Bar(visible=not (options.quiet or options.json), preview=options.preview, notes=notes)
-    bar.speaks = not (options.quiet or options.json)
+    speaks = not (options.quiet or options.json)
+    bar = Bar(visible=speaks, preview=options.preview, notes=notes, speaks=speaks)
     try:
         bar.stage("check")  # a driving video may take a while to read
         output = _check_before_loading(settings, options)
@@ -66,8 +67,11 @@ def run(options: argparse.Namespace) -> int:
         if settings.like is not None:
             _check_repeatable(settings, settings.like, options.like)
             notes += difference_notes(settings.like, options.like)
-        _check_before_weights(settings.request, output, options)
-        engine = load_engine(settings.request, verbose=options.verbose)
+        local_only = settings.job is not None and not options.allow_model
+        if settings.job is not None:
+            check_job_weights(settings.request.model, settings.job.model, str(options.resume))
+        _check_before_weights(settings.request, output, options, online=not local_only)
+        engine = load_engine(settings.request, verbose=options.verbose, local_files_only=local_only)
         if settings.like is not None and settings.model_from_like:
             # again: one of the hub, or the digest of a pipeline in memory, is known only now
             check_recorded_weights(settings.request.model, settings.like.model, str(options.like), engine.backbone)
@@ -83,18 +87,43 @@ def run(options: argparse.Namespace) -> int:
     return 0 if written.problem is None else 1
 
 
-def load_engine(request: RenderRequest, *, verbose: bool) -> Engine:
-    """The model that a request names, on its device."""
+def _preview_motion(settings: RenderSettings, options: argparse.Namespace) -> int:
+    """Write the motion's preview, and nothing else."""
+    path = options.motion_preview
+    notes = write_preview(settings.request, path, settings.output.overwrite)
+    if options.json:
+        print(json.dumps({"motion_preview": str(path), "notes": notes}))
+        return 0
+    print(path)
+    if not options.quiet:
+        _print_notes(notes)
+    return 0
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+
+
+def load_engine(request: RenderRequest, *, verbose: bool, local_files_only: bool = False) -> Engine:
+    """The model that a request names, on its device. local_files_only: as for `Engine.load`."""
     from videogen.engine.engine import Engine
 
     adopt_third_parties(verbose)
-    return Engine.load(request.model or "embedded", dtype=request.dtype, device=request.device, offload=request.offload)
+    return Engine.load(
+        request.model or "embedded",
+        dtype=request.dtype,
+        device=request.device,
+        offload=request.offload,
+        local_files_only=local_files_only,
+    )
 
 
 def _render(
     engine: Engine, request: RenderRequest, output: OutputSettings, options: argparse.Namespace, bar: Bar
 ) -> _Written:
     """Render and save, as one clip or segment by segment."""
+    from videogen.media.writer import timing_notes
     from videogen.techniques.effects import effect_notes, expected_no_effect
 
     resolved = request.resolve(engine.backbone)
@@ -103,7 +132,7 @@ def _render(
     if not resolved.is_long:
         return _render_clip(engine, resolved, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, output, keep_job=options.keep_job, bar=bar)
-    notes = long_video.collect_notes(video)
+    notes = [*long_video.collect_notes(video), *timing_notes(video.path, resolved.fps)]
     return _Written(
         video.path, video.frames, video.size, float(video.fps), video.manifest, notes, video.saved_elsewhere
     )
@@ -111,56 +140,83 @@ def _render(
 
 def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
     from videogen.backbones.conditioning import PromptReading, negative_prompt_notes
+    from videogen.media.writer import timing_notes
 
     video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
     bar.stage("save")
     assert video.manifest is not None
     video.manifest["output"] = {"quality": output.quality}
     measured = video.manifest["measured"]
-    notes = [*request.notes, *PromptReading(**measured["prompt"]).notes(), *negative_prompt_notes(measured)]
-    notes += measured.get("motion", {}).get("notes", ())
+    notes = [
+        *request.notes,
+        *timing_notes(output.path, request.fps),
+        *PromptReading(**measured["prompt"]).notes(),
+        *negative_prompt_notes(measured),
+        *measured.get("motion", {}).get("notes", ()),
+    ]
     saved = save_clip(video, output)
     return _Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
 
 
 def _check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:
-    """The output settings with the file's checked path. InputError for what can be refused before torch is imported."""
-    from videogen.backbones.registry import locate
+    """The output settings with the file's checked path. InputError or UnsupportedError for what can be refused before
+    torch is imported, from the model's configuration files where they are on this machine."""
+    from videogen.backbones.registry import read_model
     from videogen.media.writer import check_target
-    from videogen.schedulers.solvers import check_solver
 
     request, output = settings.request, settings.output
-    path = check_output(check_target(output.path, fps=request.fps, quality=output.quality), output.overwrite)
+    check_target(output.path, fps=request.fps, quality=output.quality)
+    if not output.is_default:
+        check_output(output.path, output.overwrite)
     check_solver(request.solver)
     if settings.model_from_like:
         check_allowed(request.model, str(options.like), allow_model=options.allow_model)
-    locate(request.model or "embedded")
+    name = request.model or "embedded"
+    locate(name)
+    check_choice("dtype", request.dtype, DTYPES)
+    check_device(request.device)
+    check_choice("offload", request.offload, OFFLOADS)
     if options.preview is not None:
         _check_side_file("preview", options.preview, (".png", ".jpg"), output.overwrite)
     if options.report is not None:
         _check_side_file("report", options.report, (".html", ".htm"), output.overwrite)
-    _check_distinct(path, options.preview, options.report, options.motion_preview)
+    model = read_model(name)
+    resolved = None if model is None else _check_fits(request, model, output, options)
+    output = replace(output, path=check_output(choose_output(output, request, resolved), output.overwrite))
+    _check_distinct(output.path, options.preview, options.report, options.motion_preview)
     check_motion(request)
-    return replace(output, path=path)
+    return output
 
 
-def _check_before_weights(request: RenderRequest, output: OutputSettings, options: argparse.Namespace) -> None:
-    """InputError or UnsupportedError for what the model cannot serve, from its configuration files alone."""
+def _check_fits(
+    request: RenderRequest, model: ResolvableModel, output: OutputSettings, options: argparse.Namespace
+) -> ResolvedRequest:
+    """The request, resolved against a model that is not loaded. InputError or UnsupportedError for what the model
+    cannot serve, or what fits neither disk nor memory."""
+    resolved = replace(request, model=None, dtype=None, device=None).resolve(model)
+    long_video.check_options(options.keep_job, options.preview, resolved.is_long)
+    long_video.check_space(resolved, model, output.path)
+    return resolved
+
+
+def _check_before_weights(
+    request: RenderRequest, output: OutputSettings, options: argparse.Namespace, *, online: bool
+) -> None:
+    """InputError or UnsupportedError for what the model cannot serve, techniques included, from its outline. online:
+    whether that may be fetched from the hub."""
     from videogen.backbones.registry import load_outline
     from videogen.techniques.build import check_techniques
 
-    outline = load_outline(request.model or "embedded", online=True)
+    outline = load_outline(request.model or "embedded", online=online)
     adopt_third_parties(options.verbose)
     if outline is None:
         return
-    resolved = replace(request, model=None, dtype=None, device=None).resolve(outline)
-    long_video.check_options(options.keep_job, options.preview, resolved.is_long)
-    long_video.check_space(resolved, outline, output.path)
+    resolved = _check_fits(request, outline, output, options)
     try:
         check_techniques(resolved, outline)
     except VideogenError:
         raise
-    except Exception as error:  # a library that needs weights: the run itself then says what does not fit
+    except RuntimeError as error:  # torch's, where a library reads weights: the run itself then says what does not fit
         logging.getLogger("videogen").info("techniques were not checked before loading: %s", error)
 
 
@@ -206,7 +262,6 @@ def _announce(options: argparse.Namespace, written: _Written, notes: list[str], 
         return
     print(written.path)
     if not options.quiet:
-        for note in notes:
-            print(f"note: {printable(note)}", file=sys.stderr)
+        _print_notes(notes)
         size = f"{plural(written.frames, 'frame')}, {width}x{height}, {written.fps:g} fps"
         print(f"{size}, in {seconds['total']:.1f} s", file=sys.stderr)

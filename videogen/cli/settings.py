@@ -6,19 +6,27 @@ Precedence: flags, then the configuration, then the preset, then the model's def
 from __future__ import annotations
 
 import argparse
+import glob
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.core.tables import check_keys, parse_toml, read_text
+from videogen.longvideo.journal.job import is_job_of, job_folder
 from videogen.request.request import RenderRequest
 
 from . import motion
 from .types import Json
+
+if TYPE_CHECKING:
+    from videogen.longvideo.stored_job import StoredJob
+    from videogen.request.resolved import ResolvedRequest
 
 _OUTPUT_KEYS: dict[str, tuple[type, ...]] = {"output": (str, Path), "overwrite": (bool,), "quality": (int,)}
 #: A setting that replaces another one of a lower precedence.
@@ -28,30 +36,33 @@ _SIZE = re.compile(r"(\d+)[xX*](\d+)")
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Where and how the video is written. quality: the encoder's CRF; None for its default."""
+    """Where and how the video is written. quality: the encoder's CRF; None for its default. is_default: whether the
+    name was not given, so that another free one is as good."""
 
     path: Path
     overwrite: bool = False
     quality: int | None = None
+    is_default: bool = False
 
 
 @dataclass(frozen=True)
 class RenderSettings:
     """like: the manifest of the video to repeat; model_from_like: whether the model is the one that it names;
-    preview_only: there is no prompt, only a motion to preview."""
+    preview_only: there is no prompt, only a motion to preview; job: the one that is resumed."""
 
     request: RenderRequest
     output: OutputSettings
     like: Manifest | None = None
     model_from_like: bool = False
     preview_only: bool = False
+    job: StoredJob | None = None
 
 
 def gather_settings(options: argparse.Namespace) -> RenderSettings:
     """The settings of `videogen render`. InputError for keys and values that are not valid."""
     like = None if options.like is None else read_manifest_of(options.like)
     if options.allow_model and like is None:
-        raise InputError("--allow-model has no effect without --like; leave it out")
+        raise InputError("--allow-model has no effect without --like or --resume; leave it out")
     layers = [
         {} if options.preset is None else load_preset(options.preset),
         {} if options.config is None else _read_config(options.config),
@@ -74,7 +85,8 @@ def gather_settings(options: argparse.Namespace) -> RenderSettings:
     path = output.get("output") or default_output(request, Path(story).stem if isinstance(story, str | Path) else None)
     if str(path) == "-":
         raise InputError("output='-': a video is written to a file, not to stdout; name it, such as out.mp4")
-    settings = OutputSettings(Path(path), bool(output.get("overwrite")), output.get("quality"))
+    given = output.get("output") is not None
+    settings = OutputSettings(Path(path), bool(output.get("overwrite")), output.get("quality"), is_default=not given)
     model_from_like = like is not None and not any("model" in layer for layer in layers)
     return RenderSettings(request, settings, like, model_from_like, preview_only)
 
@@ -104,6 +116,31 @@ def default_output(request: RenderRequest, story: str | None = None) -> Path:
     """`out/NAME-SEED.mp4`, named after the prompt or the story's file, and after a model that is not the default."""
     model = "" if request.model in (None, "embedded") else f"-{_as_name(Path(str(request.model)).name) or 'model'}"
     return Path("out") / f"{_as_name(story or request.prompt) or 'video'}{model}-{request.seed}.mp4"
+
+
+def choose_output(output: OutputSettings, request: RenderRequest, resolved: ResolvedRequest | None) -> Path:
+    """The output's path; of a default name the one whose unfinished job is this request's, else the next free one.
+
+    resolved: the request, resolved against its model; None where that is not possible yet: the first job is then taken
+    for this request's.
+    """
+    if not output.is_default or output.overwrite:
+        return output.path
+    open_fields = {name for name in ("dtype", "device") if getattr(request, name) is None}
+    if resolved is not None and resolved.continuity == "measured":
+        open_fields.add("continuity")  # the job has the policy that a trial chose
+    unfinished = [path for path in _numbered(output.path) if not path.exists()]
+    for path in unfinished:
+        folder = job_folder(path)
+        if folder.exists() and (resolved is None or is_job_of(folder, resolved.to_dict(), open_fields)):
+            return path
+    return next(path for path in unfinished if not job_folder(path).exists())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """`NAME`, `NAME-2`, ... up to the first that is beyond all files and jobs of such a name."""
+    there = len(list(path.parent.glob(f"{glob.escape(path.stem)}*"))) if path.parent.is_dir() else 0
+    yield from (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, there + 2))
 
 
 def _as_name(text: str) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videogen.core.errors import InputError
-from videogen.core.logs import adopt_third_parties
+from videogen.backbones.recorded import check_job_weights
+from videogen.backbones.registry import read_model
+from videogen.core.errors import InputError, VideogenError
 from videogen.longvideo.journal.job import job_folder
 from videogen.request.continuity import AUTO, MEASURED, OFF
 from videogen.request.continuity_noise import NOISES
@@ -25,14 +26,14 @@ from videogen.request.continuity_policies import (
 )
 from videogen.schedulers.windows import WEIGHTS
 
-from . import long_video
-from .jobs import count_done, output_of, read_job
+from .jobs import check_model, count_done, output_of, read_job
 from .progress import Bar
 from .render import load_engine
-from .text import attempt_label, printable
+from .text import attempt_label, plural, printable
 from .types import Json
 
 if TYPE_CHECKING:
+    from videogen.backbones.geometry import LatentGeometry
     from videogen.timeline.timeline import Timeline
 
 _VIDEOS = (".mp4", ".webm", ".gif", ".job")
@@ -116,8 +117,10 @@ def _show(path: Path) -> None:
     else:
         _print_shots(story if isinstance(story, Timeline) else Timeline.from_dict(story))
     print()
-    _print_table(("segment", "frames", "seconds", *state), segments)
-    print(f"\n{footer}")
+    if segments:
+        _print_table(("segment", "frames", "seconds", *state), segments)
+        print()
+    print(footer)
 
 
 def _read_video(output: Path) -> tuple[Json, list[Sequence[str]], str]:
@@ -146,22 +149,27 @@ def _read_video(output: Path) -> tuple[Json, list[Sequence[str]], str]:
 
 
 def _read_unfinished(output: Path) -> tuple[Json, list[Sequence[str]], str]:
-    """The same for a render that is not finished. The model is loaded, to find out which frames its segments have."""
-    from dataclasses import replace
+    """The same for a render that is not finished, from its job alone; a job of an earlier version does not state its
+    model's geometry, which is then read from the model's configuration files, if they are here."""
+    from videogen.longvideo.stored_job import plan_stored
 
-    request, _ = read_job(output)
-    from videogen.engine.engine import Engine
-
-    adopt_third_parties()
-    backbone = Engine.load(request.model or "embedded", device="cpu").backbone
-    resolved = replace(request, device=None, dtype=None).resolve(backbone)
-    segments = long_video.divide(resolved, backbone)
-    latent_map = resolved.latent_timeline(backbone.geometry).latent_map
-    starts = [latent_map.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
-    done, stored = count_done(output) or 0, resolved.to_dict()
+    job, done = read_job(output), count_done(output) or 0
+    stored, command = job.request.to_dict(), f"videogen render --resume {output}"
+    geometry = job.geometry or _configured_geometry(job.request.model)
+    if geometry is None:
+        return stored, [], f"{plural(done, 'segment')} of this job are done; to resume: {command}"
+    timeline, segments = plan_stored(job.request, geometry)
+    starts = [timeline.latent_map.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
     rows = [_segment_row(i, starts, stored, "done" if i < done else "to do") for i in range(len(segments))]
-    command = f"videogen render --resume {output}"
     return stored, rows, f"{done} of {len(segments)} segments are done; to resume: {command}"
+
+
+def _configured_geometry(model: str | None) -> LatentGeometry | None:
+    try:
+        configured = read_model(model or "embedded")
+    except VideogenError:  # it is not on this machine
+        return None
+    return None if configured is None else configured.geometry
 
 
 def _segment_row(index: int, starts: list[int], request: Json, *state: str) -> Sequence[str]:
@@ -193,7 +201,7 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _change_segment(options: argparse.Namespace) -> int:
     """Regenerate a segment, or restore an earlier version of it; the exit status."""
     output = output_of(options.video)
-    request, _ = read_job(output)
+    job = read_job(output)
     done = count_done(output) or 0
     if not 0 <= options.segment < done:
         valid = f"0 to {done - 1}" if done else "none yet"
@@ -204,10 +212,12 @@ def _change_segment(options: argparse.Namespace) -> int:
     regenerate = options.action == "redo"
     if options.attempt is not None and options.attempt < (least := 1 if regenerate else 0):
         raise InputError(f"attempt={options.attempt} must be {least} or more")
+    check_model(job, output, allow_model=options.allow_model)
     bar = Bar(visible=not options.quiet)
     try:
         bar.stage("load")
-        engine = load_engine(request, verbose=options.verbose)
+        check_job_weights(job.request.model, job.model, str(output))
+        engine = load_engine(job.request, verbose=options.verbose, local_files_only=not options.allow_model)
         change = engine.redo if regenerate else engine.restore
         video = change(output, options.segment, attempt=options.attempt, progress=bar)
     except KeyboardInterrupt as stop:

@@ -101,17 +101,27 @@ class Engine:
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
         offload: str | None = None,
+        local_files_only: bool = False,
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
 
         dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as
         `cuda:1` (None: the best that is present); either may be torch's object; offload: `model` or
-        `sequential`. Raises InputError, CheckpointError, UnsupportedError or OutOfMemoryError.
+        `sequential`; local_files_only: load a hub id from the local cache, without asking the hub. Raises InputError,
+        CheckpointError, UnsupportedError or OutOfMemoryError.
         """
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
-            return cls(load(fspath(name_or_path), dtype=_name(dtype), device=_name(device), offload=offload))
+            return cls(
+                load(
+                    fspath(name_or_path),
+                    dtype=_name(dtype),
+                    device=_name(device),
+                    offload=offload,
+                    local_files_only=local_files_only,
+                )
+            )
 
     @classmethod
     @suggest_keywords

@@ -32,11 +32,12 @@ from .join_seams import join_seams, seam_notes
 from .journal.journal import Journal
 from .journal.records import SegmentRecord
 from .journal.versions import version_of
-from .render import LongVideo, read_job_request, render_long
+from .render import LongVideo, render_long
 from .run import LongRun
 from .segment_renderer import summarize
 from .segment_versions import SceneVersions
 from .segments import Segment
+from .stored_job import read_stored_job
 
 _LASTING = ("attempt", "memory", "versions", "trial")  # of a segment's state, also after it is regenerated
 
@@ -101,8 +102,8 @@ def _change_segment(
     progress: ProgressCallback | None,
 ) -> LongVideo:
     """Change a segment in the journal, and write the video again."""
-    request, settings = read_job_request(output)
-    resolved = replace(request, device=None, dtype=None).resolve(backbone)
+    job = read_stored_job(output)
+    resolved = replace(job.request, device=None, dtype=None).resolve(backbone)
     before = join_seams(_stored_manifest(output), index)
 
     def prepare(run: LongRun, journal: Journal) -> None:
@@ -117,7 +118,7 @@ def _change_segment(
         backbone,
         resolved,
         output,
-        quality=settings.get("quality"),
+        quality=job.output.get("quality"),
         overwrite=True,
         keep_job=True,
         progress=progress,

@@ -12,13 +12,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import Cancelled, InputError, ResumeError, SavedElsewhereError, VideogenError
+from videogen.core.errors import Cancelled, ResumeError, SavedElsewhereError, VideogenError
 from videogen.core.files import check_output, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.core.notebook import build_html
@@ -26,13 +26,12 @@ from videogen.media.metadata import read_manifest
 from videogen.media.writer import VideoWriter, check_target
 from videogen.motion.serialisation import digests
 from videogen.request.continuity import MEASURED
-from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.request.stored import with_current_settings
 from videogen.sampling.progress import ProgressCallback
 from videogen.techniques.effects import with_effects
 
-from .journal.job import job_folder, locked_job, read_request, read_started_job
+from .journal.job import job_folder, locked_job, read_started_job
 from .journal.journal import Journal
 from .journal.lock import FileLock
 from .policy_trial import choose_policy
@@ -119,7 +118,8 @@ def render_long(
             notes = ("the video was already complete",)
             return LongVideo(path, request.frames, fps, size, manifest, len(run.segments), notes)
         check_output(path, overwrite)
-        journal = stack.enter_context(Journal.open(job_folder(path), job, lock))
+        about = {"geometry": asdict(backbone.geometry)}
+        journal = stack.enter_context(Journal.open(job_folder(path), job, lock, about=about))
         stack.enter_context(_explain_cancelling(path, journal, len(run.segments)))
         if prepare is not None:
             prepare(run, journal)
@@ -211,12 +211,3 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
         output=output,
         timings_s={name: round(seconds, 4) for name, seconds in run.timings_s.items()},
     )
-
-
-def read_job_request(output: str | os.PathLike[str]) -> tuple[RenderRequest, dict[str, Any]]:
-    """(the request, the output settings) of the job next to an output file, to resume it. ResumeError where there is
-    none."""
-    job = read_request(job_folder(output))
-    if not {"request", "model", "output"} <= set(job):
-        raise InputError(f"{job_folder(output)} is not the job of a render")
-    return RenderRequest.from_dict(job["request"]), dict(job["output"])

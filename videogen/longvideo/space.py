@@ -30,8 +30,9 @@ def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str |
     free = shutil.disk_usage(place).free + stored
     if needed > free:
         raise InputError(
-            f"frames={request.frames} take at least {format_bytes(needed)} of disk while they are rendered, and "
-            f"{place} has {format_bytes(free)}; use at most {max(1, request.frames * free // needed)} frames"
+            f"{request.length} take at least {format_bytes(needed)} of disk while they are rendered, and "
+            f"{place} has {format_bytes(free)}; use at most "
+            f"{request.describe_length(max(1, request.frames * free // needed))}"
         )
 
 
@@ -40,9 +41,10 @@ def check_memory(request: ResolvedRequest) -> None:
     needed, present = request.frames * request.height * request.width * 3 * _COPIES, _memory_bytes()
     if present is not None and needed > present:
         streams = "render a long video into a file" if request.is_long else "leave out continuity='off'"
+        most = request.describe_length(max(1, request.frames * present // needed))
         raise InputError(
-            f"frames={request.frames} take {format_bytes(needed)} of memory, and this machine has "
-            f"{format_bytes(present)}; use at most {max(1, request.frames * present // needed)} frames, or {streams}"
+            f"{request.length} take {format_bytes(needed)} of memory, and this machine has {format_bytes(present)}; "
+            f"use at most {most}, or {streams}"
         )
 
 

@@ -181,6 +181,18 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
     return path
 
 
+def timing_notes(path: Path, fps: float) -> list[str]:
+    """What a user should know about how long this kind of file shows each frame at a rate of `fps`."""
+    hundredths = 100 / exact_fps(fps)
+    if path.suffix.lower() != ".gif" or hundredths.denominator == 1:
+        return []
+    short = int(hundredths)
+    return [
+        f"fps={fps:g} is not a whole number of hundredths of a second per frame, in which a GIF counts: its frames are "
+        f"shown for {short} or {short + 1} of them, at {fps:g} fps on average"
+    ]
+
+
 class _CodecSink:
     """mp4 and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced
     at the end."""

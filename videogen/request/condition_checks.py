@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from videogen.core.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
 
     from .conditions import Conditions
 
 
-def check_conditions(conditions: Conditions, backbone: Backbone) -> None:
+def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
     """UnsupportedError for a condition that the model does not take, InputError for one that it needs and that is not
     given."""
     given = conditions.keys()
@@ -28,7 +28,7 @@ def check_conditions(conditions: Conditions, backbone: Backbone) -> None:
             raise InputError(f"{backbone.name!r} needs {names}; give it with {options}")
 
 
-def _takes(backbone: Backbone, key: str) -> bool:
+def _takes(backbone: ResolvableModel, key: str) -> bool:
     kind, _, name = key.partition(":")
     return key in backbone.accepts or (bool(name) and f"{kind}:" in backbone.accepts)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
 
 #: of `windows`, in a spec: one clip for an entire scene
 ALL = "all"
@@ -27,17 +27,17 @@ class ModelNeed:
     """What a policy requires of a model. lacking: what other models do not take, as messages say it."""
 
     lacking: str
-    is_met: Callable[[Backbone], bool]
+    is_met: Callable[[ResolvableModel], bool]
 
 
 NEEDS: dict[str, ModelNeed] = {
     "clean_prefix": ModelNeed("a timestep for each frame", lambda model: model.takes_clean_prefix),
     "first_frame": ModelNeed("a first frame", lambda model: model.capabilities.first_frame),
-    "temporal_blocks": ModelNeed("temporal layers", lambda model: bool(model.temporal_blocks())),
+    "temporal_blocks": ModelNeed("temporal layers", lambda model: model.has_temporal_blocks),
 }
 
 
-def needs_met(backbone: Backbone) -> frozenset[str]:
+def needs_met(backbone: ResolvableModel) -> frozenset[str]:
     """The keys of `NEEDS` that a model meets."""
     return frozenset(name for name, need in NEEDS.items() if need.is_met(backbone))
 

@@ -12,10 +12,12 @@ from videogen.request.continuity_noise import INDEPENDENT, MOVING
 from videogen.request.continuity_policies import needs_met
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
 
 
-def fit_continuity(policy: Continuity, backbone: Backbone, window: int, *, noise: str, moves: bool) -> Continuity:
+def fit_continuity(
+    policy: Continuity, backbone: ResolvableModel, window: int, *, noise: str, moves: bool
+) -> Continuity:
     """The policy with every setting filled in for clips of `window` frames.
 
     noise: the request's; moves: whether the video has a motion, which its noise then follows. InputError or
@@ -32,7 +34,7 @@ def fit_continuity(policy: Continuity, backbone: Backbone, window: int, *, noise
     return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
 
 
-def check_window(window: int, backbone: Backbone) -> None:
+def check_window(window: int, backbone: ResolvableModel) -> None:
     """InputError where a clip of so many frames does not fill its latents."""
     frame_map = backbone.geometry.frame_map
     if not frame_map.fits(window):

@@ -30,7 +30,7 @@ from .resolve import resolve
 from .stored import with_current_settings
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
     from videogen.timeline import Timeline
 
     from .resolved import ResolvedRequest
@@ -171,7 +171,7 @@ class RenderRequest:
         """The backend that `motion_backend` describes; None for the model's default."""
         return MotionControl.parse(self.motion_backend) if isinstance(self.motion_backend, str) else self.motion_backend
 
-    def resolve(self, backbone: Backbone) -> ResolvedRequest:
+    def resolve(self, backbone: ResolvableModel) -> ResolvedRequest:
         """With every field set for this model. InputError or UnsupportedError where the request does not fit it."""
         return resolve(self, backbone)
 

@@ -5,6 +5,7 @@ It happens once, before anything is computed; whatever does not fit the model ra
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,19 +20,32 @@ from .fitting import check_joined_motion, check_joined_noise, check_window, fit_
 from .resolved import MotionSettings, ResolvedRequest
 
 if TYPE_CHECKING:
-    from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
 
     from .request import RenderRequest
 
+_FRAMES = re.compile(r"\d frames|frames=\d")  # in a message about a length
 
-def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = False) -> ResolvedRequest:
+
+def resolve(request: RenderRequest, backbone: ResolvableModel, *, segmented: bool = False) -> ResolvedRequest:
     """The request with every field set for this model. InputError or UnsupportedError where it does not fit the
     model.
 
     segmented: a video that would be a single clip becomes a long one of one segment, unless continuity='off'.
     """
+    fps = request.fps or backbone.defaults.fps
+    frames = clip_frames(request, fps, backbone.defaults.frames)
+    try:
+        return _resolve(request, frames, backbone, segmented)
+    except (InputError, UnsupportedError) as error:
+        if request.seconds is None or not _FRAMES.search(str(error)):
+            raise
+        raise type(error)(f"{error} (seconds={request.seconds:g} at {fps:g} fps: {frames} frames)") from error
+
+
+def _resolve(request: RenderRequest, frames: int, backbone: ResolvableModel, segmented: bool) -> ResolvedRequest:
+    """The request, for a video of so many frames."""
     defaults = backbone.defaults
-    frames = clip_frames(request, request.fps or defaults.fps, defaults.frames)
     window = request.window or defaults.frames
     check_loaded(request, backbone)
     continuity = _resolve_continuity(request, frames, window, backbone, segmented)
@@ -72,7 +86,7 @@ def resolve(request: RenderRequest, backbone: Backbone, *, segmented: bool = Fal
 
 
 def resolved_for(
-    request: RenderRequest | ResolvedRequest, backbone: Backbone, *, segmented: bool = False
+    request: RenderRequest | ResolvedRequest, backbone: ResolvableModel, *, segmented: bool = False
 ) -> ResolvedRequest:
     """The request, resolved if it is not yet. InputError where it was resolved for another model.
 
@@ -104,9 +118,9 @@ def clip_frames(request: RenderRequest, fps: float, default: int) -> int:
     return request.frames or default
 
 
-def check_loaded(request: RenderRequest | ResolvedRequest, backbone: Backbone) -> None:
+def check_loaded(request: RenderRequest | ResolvedRequest, backbone: ResolvableModel) -> None:
     """InputError where the request names another model, dtype or device than the one that is loaded."""
-    device = str(backbone.device) if ":" in (request.device or "") else backbone.device.type
+    device = str(backbone.device) if ":" in (request.device or "") else str(backbone.device).partition(":")[0]
     for name, requested, loaded in (
         ("model", request.model, backbone.name),
         ("dtype", request.dtype, dtype_name(backbone)),
@@ -119,7 +133,7 @@ def check_loaded(request: RenderRequest | ResolvedRequest, backbone: Backbone) -
 
 
 def _resolve_continuity(
-    request: RenderRequest, frames: int, window: int, backbone: Backbone, segmented: bool
+    request: RenderRequest, frames: int, window: int, backbone: ResolvableModel, segmented: bool
 ) -> Continuity | Literal["off", "measured"]:
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
@@ -142,7 +156,7 @@ def _resolve_continuity(
     return fit_continuity(policy, backbone, window, noise=request.noise, moves=request.moves)
 
 
-def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
+def _resolve_motion(request: RenderRequest, backbone: ResolvableModel) -> MotionSettings | None:
     """A single clip's motion, by the backend that suits the model and the motion where none is named."""
     from videogen.motion.serialisation import is_global
 
@@ -155,7 +169,7 @@ def _resolve_motion(request: RenderRequest, backbone: Backbone) -> MotionSetting
     return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=everything_moves)))
 
 
-def _resolve_long_motion(request: RenderRequest, backbone: Backbone) -> MotionSettings | None:
+def _resolve_long_motion(request: RenderRequest, backbone: ResolvableModel) -> MotionSettings | None:
     """A long video's motion, by warped noise in every clip."""
     if not request.moves:
         return None
@@ -176,7 +190,7 @@ def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSe
     return MotionSettings(request.motion_spec, control, strength, first_frame)
 
 
-def _resolve_options(request: RenderRequest, backbone: Backbone) -> dict[str, Any]:
+def _resolve_options(request: RenderRequest, backbone: ResolvableModel) -> dict[str, Any]:
     """The pipeline's own arguments; strength is one of them. Errors for conditions that the model does not take."""
     check_conditions(request.given, backbone)
     if not request.prompt.strip() and backbone.takes_prompt and not backbone.needs:
@@ -187,7 +201,7 @@ def _resolve_options(request: RenderRequest, backbone: Backbone) -> dict[str, An
     return options
 
 
-def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Backbone) -> str:
+def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: ResolvableModel) -> str:
     """Empty without guidance, where it has no effect."""
     if max(scale, request.guidance_scale_2 or 0.0) > 1 or backbone.capabilities.own_guidance:
         return backbone.defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt
@@ -196,7 +210,7 @@ def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: Bac
     return ""
 
 
-def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
+def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedRequest:
     """The request as the model can run it. InputError or UnsupportedError where the settings do not fit."""
     from videogen.schedulers.solvers import check_solver
 
@@ -216,6 +230,6 @@ def _fit(resolved: ResolvedRequest, backbone: Backbone) -> ResolvedRequest:
     return fitted
 
 
-def dtype_name(backbone: Backbone) -> str:
+def dtype_name(backbone: ResolvableModel) -> str:
     """The denoiser's dtype as a request names it."""
     return str(backbone.dtype).removeprefix("torch.")

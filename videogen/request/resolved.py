@@ -6,6 +6,7 @@ record: as a `RenderRequest` it resolves to the same again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
@@ -24,9 +25,9 @@ from .plain_data import to_plain
 
 if TYPE_CHECKING:
     from videogen.attention.config import SparseAttention
-    from videogen.backbones.base import Backbone
-    from videogen.backbones.clip import ClipSpec
+    from videogen.backbones.clip_spec import ClipSpec
     from videogen.backbones.geometry import LatentGeometry
+    from videogen.backbones.resolvable import ResolvableModel
     from videogen.motion.control import MotionControl
     from videogen.motion.spec import Motion
     from videogen.propagation.caches import LibraryCache
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 PIPELINE_GUIDANCE = "pipeline"
 #: fields that are stored only where they are set
 _ONLY_WHERE_SET = ("conditions", "options")
+_NOTED_DEVIATION = 0.01  # of the requested duration, as a fraction
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class ResolvedRequest:
 
     def clip_spec(self, frames: int | None = None) -> ClipSpec:
         """What a clip is generated with; frames: its length in frames where it is not the single clip's."""
-        from videogen.backbones.clip import ClipSpec
+        from videogen.backbones.clip_spec import ClipSpec
 
         return ClipSpec(
             frames or self.generated_frames,
@@ -161,6 +163,12 @@ class ResolvedRequest:
                 f"{at_once} frames at once are more than the {self.single_pass_frames} up to which {self.model!r} is "
                 f"known to follow its prompt; use {remedy}"
             )
+        seconds = self.request.seconds
+        if seconds is not None and abs(self.frames / self.fps - seconds) > _NOTED_DEVIATION * seconds:
+            notes.append(
+                f"seconds={seconds:g} is not a whole number of frames at {self.fps:g} fps: the video has "
+                f"{self.frames}, {self.frames / self.fps:.3g} s"
+            )
         if self.guidance_scale <= 1 < (self.guidance_scale_2 or 0):
             notes.append(
                 f"guidance_scale_2={self.guidance_scale_2:g} guides the low-noise expert alone; diffusers' pipeline "
@@ -168,12 +176,26 @@ class ResolvedRequest:
             )
         return notes
 
+    @property
+    def length(self) -> str:
+        """The length as it was requested, for messages: `frames=96`, or `seconds=6 (96 frames)`."""
+        seconds = self.request.seconds
+        return f"frames={self.frames}" if seconds is None else f"seconds={seconds:g} ({self.frames} frames)"
+
+    def describe_length(self, frames: int) -> str:
+        """Another length in the unit of the requested one, rounded down: `96 frames`, or `6 seconds (96 frames)`."""
+        if self.request.seconds is None:
+            return f"{frames} frames"
+        return f"{math.floor(1000 * frames / self.fps) / 1000:g} seconds ({frames} frames)"
+
     def latent_timeline(self, geometry: LatentGeometry) -> LatentTimeline:
         """The timeline per latent frame. The last latent frame may reach beyond the end of the video."""
         frames = FrameLatentMap.from_geometry(geometry).round_up(self.frames)
         return self.timeline.compile(fps=self.fps, frames=frames, geometry=geometry, seed=self.seed)
 
-    def with_continuity(self, policy: str | Mapping[str, Any] | Continuity, backbone: Backbone) -> ResolvedRequest:
+    def with_continuity(
+        self, policy: str | Mapping[str, Any] | Continuity, backbone: ResolvableModel
+    ) -> ResolvedRequest:
         """The same video, its clips joined by this policy, in any form that a request takes.
 
         Raises InputError or UnsupportedError where the policy fits neither the model nor the video.

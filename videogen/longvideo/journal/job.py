@@ -7,9 +7,10 @@ sealed plain data with a `format`, so that every version can read it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from videogen.core.errors import InputError, ResumeError
 from videogen.core.stored_keys import JOB_KEYS, with_current_keys
 from videogen.request.stored import earlier_forms, with_current_settings
 
-from .disk import PARTIAL, DamagedError, digest, seal, sync_folder, unseal, write_durably
+from .disk import PARTIAL, DamagedError, canonical, digest, seal, sync_folder, unseal, write_durably
 from .lock import FileLock
 from .records import FORMAT, find_request_digest, read_entry
 from .versions import VERSIONS_FOLDER
@@ -37,6 +38,26 @@ def job_folder(output: str | os.PathLike[str]) -> Path:
 def read_request(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a job was started with, under today's keys. ResumeError where there is no job, or another version's."""
     return _with_current_keys(_read_job(Path(folder))["request"])
+
+
+def read_about(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What describes a job and does not decide its result; empty in jobs of earlier versions. Raises as
+    `read_request`."""
+    about = _read_job(Path(folder)).get("about")
+    return dict(about) if isinstance(about, dict) else {}
+
+
+def is_job_of(folder: Path, request: Mapping[str, Any], ignored: Collection[str]) -> bool:
+    """Whether the folder has an unfinished job of this resolved request (plain data), but for the `ignored` fields. A
+    job that cannot be read counts: resuming it then fixes it, or says whose it is."""
+    try:
+        stored = read_request(folder).get("request")
+    except ResumeError:
+        return True
+    if not isinstance(stored, dict):
+        return False
+    plain = json.loads(canonical(request))
+    return all(stored.get(name) == plain.get(name) for name in {*stored, *plain} - set(ignored))
 
 
 def read_started_job(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -79,8 +100,8 @@ def locked_job(folder: Path) -> Iterator[FileLock]:
         lock.release()
 
 
-def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> str:
-    """The job's digest: of a new job, or of the one there if it is this request's."""
+def start_or_check(folder: Path, request: dict[str, Any], notes: list[str], about: dict[str, Any] | None = None) -> str:
+    """The job's digest: of a new job, or of the one there if it is this request's. about: see `read_about`."""
     segments = folder / SEGMENTS_FOLDER
     known = find_request_digest(segments) if segments.is_dir() else None
     try:
@@ -107,7 +128,7 @@ def start_or_check(folder: Path, request: dict[str, Any], notes: list[str]) -> s
         )
     segments.mkdir(exist_ok=True)
     sync_folder(folder.parent)
-    write_durably(folder / _JOB, seal({"format": FORMAT, "request": stored}))
+    write_durably(folder / _JOB, seal({"format": FORMAT, "request": stored, **({"about": about} if about else {})}))
     return digest(stored)
 
 

@@ -47,10 +47,18 @@ class Journal:
         self._lock, self._request, self._entries = lock, request, entries
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], request: Mapping[str, Any], lock: FileLock | None = None) -> Journal:
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        request: Mapping[str, Any],
+        lock: FileLock | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+    ) -> Journal:
         """Start a job, or resume the one in `folder`.
 
-        request: plain data, all that decides the result; lock: of a folder that is locked already (`job.locked_job`);
+        request: plain data, all that decides the result; about: plain data that describes a job and is not compared,
+        stored when it starts (`job.read_about`); lock: of a folder that is locked already (`job.locked_job`);
         it is the journal's from now on. ResumeError: the request is another (its fields are named), the folder is
         another version's, or another process has it. InputError: the folder has other content or cannot be written.
         """
@@ -58,7 +66,7 @@ class Journal:
         lock = lock_job(path) if lock is None else lock
         try:
             notes: list[str] = []
-            key = start_or_check(path, plain, notes)
+            key = start_or_check(path, plain, notes, dict(about or {}))
             sweep(path)
             entries = _read_good_entries(path / SEGMENTS_FOLDER, key, notes)
             remove_others(path / SEGMENTS_FOLDER, entries)
