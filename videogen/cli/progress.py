@@ -93,7 +93,8 @@ class Bar:
                 nrows=size.lines,
             )
             self._closed = threading.Event()
-            threading.Thread(target=self._keep_drawing, args=(self._closed,), daemon=True).start()
+            name = "videogen-progress"
+            threading.Thread(target=self._keep_drawing, args=(self._closed,), name=name, daemon=True).start()
         if self._bar.desc.strip(": ") != text or self._bar.total != progress.steps:
             self._bar.reset(total=progress.steps)
             self._bar.set_description_str(text, refresh=False)
