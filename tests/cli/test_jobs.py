@@ -95,7 +95,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         raise InputError("reached the weights")
 
     monkeypatch.setattr("videogen.engine.engine.load", refuse)
-    monkeypatch.setattr(registry, "_hub_index", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(registry, "_hub_index", lambda name: pytest.fail("the hub was reached"))
     return found
 
 
@@ -147,14 +147,14 @@ def test_a_job_of_other_weights_is_refused_before_they_are_loaded(
         pytest.param("/nowhere", None, False, id="a folder that is gone"),
     ],
 )
-def test_an_unfinished_video_is_shown_without_its_model(
+def test_an_unfinished_video_is_listed_without_its_model(
     model: str, about: dict[str, Any] | None, listed: bool, run: Run, tiny: Path, loads: list[tuple[str, bool]]
 ) -> None:
     start_job("a.mp4", resolve(tiny), about, done=2, model=model.format(tiny=tiny))
-    shown = run("story", "show", "a.mp4")
-    assert shown.code == 0 and not loads and "one prompt: a red ball" in shown.out, shown.err
-    assert ("2        17-24" in shown.out and "2 of 4 segments are done" in shown.out) == listed, shown.out
-    assert listed or "2 segments of this job are done" in shown.out
+    printed = run("story", "show", "a.mp4")
+    assert printed.code == 0 and not loads and "one prompt: a red ball" in printed.out, printed.err
+    assert ("2        17-24" in printed.out and "2 of 4 segments are done" in printed.out) == listed, printed.out
+    assert listed or "2 segments of this job are done" in printed.out
 
 
 def test_a_render_stores_its_geometry(run: Run, tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""The progress bar between two reports of the engine: its clock goes on."""
+"""The progress bar between two reports of the engine: its clock runs on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return stream
 
 
-def test_the_clock_goes_on_while_a_stage_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_runs_while_a_stage_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
     bar, twice = Bar(visible=True, redraw_s=0.001), threading.Event()
     drawn: list[str] = []

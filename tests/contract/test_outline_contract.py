@@ -76,8 +76,8 @@ def test_files_of_earlier_versions_lack_later_settings(checkpoint: Callable[[str
         for component, settings in defaults.items():
             file = folder / (f"{component}/config.json" if component else "model_index.json")
             if file.is_file():
-                kept = {name: value for name, value in json.loads(file.read_text()).items() if name not in settings}
-                file.write_text(json.dumps(kept))
+                earlier = {name: value for name, value in json.loads(file.read_text()).items() if name not in settings}
+                file.write_text(json.dumps(earlier))
             kind = index["_class_name"] if component == PIPELINE else index.get(component, [None, None])[1]
             parameters = inspect.signature(getattr(diffusers, kind or "MotionAdapter").__init__).parameters
             assert {name: parameters[name].default for name in settings} == settings

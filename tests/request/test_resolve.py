@@ -186,7 +186,7 @@ def test_length(values: dict[str, Any], frames: int) -> None:
 @pytest.mark.parametrize(
     ("seconds", "note"),
     [
-        pytest.param(2.0, "", id="whole frames"),
+        pytest.param(2.0, "", id="a number of frames"),
         pytest.param(1.999, "", id="nearly"),
         pytest.param(0.01, "the video has 1, 0.125 s", id="less than a frame"),
         pytest.param(1.06, "the video has 8, 1 s", id="between two frames"),

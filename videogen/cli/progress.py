@@ -117,7 +117,7 @@ class Bar:
                     self.redraw()
 
     def redraw(self) -> None:
-        """Draw the line again: its clock goes on."""
+        """Draw the line again: its clock runs."""
         self._bar.refresh(nolock=True)  # a signal could leave tqdm's own lock locked
 
     def close(self) -> None:
