@@ -31,7 +31,8 @@ def without_volatile(value: Any, folder: Path) -> Any:
 def job_data(job: Path, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """A stored job: the description that it was started with, and the record and tensors of each segment.
 
-    Parts of the description that the manifest contains verbatim are not written a second time.
+    Parts of the description that the manifest contains verbatim are not written a second time. What describes the job
+    and does not decide its result (`journal.job.read_about`) is left out.
     """
     (description,) = job.glob("*.json")
     records = sorted(path for path in job.rglob("*.json") if path != description)
@@ -42,9 +43,10 @@ def job_data(job: Path, folder: Path, manifest: dict[str, Any]) -> dict[str, Any
     for record, data in zip(records, tensors, strict=True):
         retained = {key: value for key, value in _without_hash(record).items() if key not in _DIGESTS}
         segments.append({**retained, "tensors": _tensors(data)})
+    stored = {key: value for key, value in _without_hash(description).items() if key != "about"}
     parts = [part for part in manifest.values() if isinstance(part, dict) and part]
     return {
-        "job": _without_repeats(without_volatile(_without_hash(description), folder), parts),
+        "job": _without_repeats(without_volatile(stored, folder), parts),
         "segments": without_volatile(segments, folder),
     }
 
