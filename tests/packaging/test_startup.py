@@ -50,7 +50,7 @@ def test_the_progress_bar_names_the_phase_before_heavy_imports(point: str, text:
     program = f"""
 import json, sys
 from videogen.cli import main, render
-def stop(*_):
+def stop(*_, **__):
     print(json.dumps(sorted(sys.modules)))
     sys.exit()
 sys.stderr.isatty = lambda: True

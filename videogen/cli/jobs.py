@@ -6,13 +6,16 @@ import argparse
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videogen.backbones.recorded import check_job_model
 from videogen.core.errors import InputError
 from videogen.longvideo.journal.job import SEGMENTS_FOLDER, job_folder
-from videogen.longvideo.stored_job import StoredJob, read_stored_job
 
 from .settings import OutputSettings, RenderSettings
+
+if TYPE_CHECKING:
+    from videogen.longvideo.stored_job import StoredJob
 
 _WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet", "allow_model")
 _FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance"}
@@ -31,6 +34,8 @@ def count_done(output: Path) -> int | None:
 
 def read_job(output: Path) -> StoredJob:
     """An output's job. InputError where there is none."""
+    from videogen.longvideo.stored_job import read_stored_job
+
     if count_done(output) is None:
         raise InputError(
             f"{shorten(output)} has no job: {shorten(job_folder(output))} is not there; a finished render leaves one "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
-from videogen.motion.sources import FITS
+from videogen.motion.spec import FITS
 from videogen.request.request import RenderRequest
 
 from .types import Json

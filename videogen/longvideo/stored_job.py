@@ -14,11 +14,12 @@ from videogen.backbones.geometry import LatentGeometry
 from videogen.core.errors import InputError
 from videogen.request.continuity import Continuity
 from videogen.request.request import RenderRequest
-from videogen.timeline.latent_timeline import LatentTimeline
 
 from .journal.job import job_folder, read_about, read_request
 
 if TYPE_CHECKING:
+    from videogen.timeline.latent_timeline import LatentTimeline
+
     from .segment_plan import SegmentPlan
 
 

@@ -13,10 +13,7 @@ from videogen.core.errors import InputError, unknown
 from videogen.core.keywords import suggest_keywords
 
 from .region import check_region
-from .spec import Motion
-
-#: how the frames of a driving video fill a clip of another aspect ratio; `exact`: they are refused
-FITS = ("exact", "crop", "stretch")
+from .spec import FITS, Motion
 
 
 @suggest_keywords

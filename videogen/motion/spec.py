@@ -13,6 +13,9 @@ Point = tuple[float, float]
 LEAST_SCALE = 1e-3  # a zoom or scale must be above this
 LARGEST = 1e5  # px, degrees or factors: anything larger is taken for a typing error
 
+#: how the frames of a driving video fill a clip of another aspect ratio; `exact`: they are refused
+FITS = ("exact", "crop", "stretch")
+
 
 class Motion:
     """A part of a motion specification. `a + b` puts b on top of a."""
