@@ -46,7 +46,7 @@ def measure(name: str, steps: int, repeats: int) -> dict[str, Any]:
     own = Engine.load(name, device="cpu")
     hosted = Engine(HostedBackbone(own.backbone.pipeline, own.backbone.name, own.backbone.digest))
     defaults = own.backbone.defaults
-    request = {
+    request: Any = {
         "negative_prompt": NEGATIVE, "frames": defaults.frames, "size": (defaults.width, defaults.height),
         "steps": steps, "guidance_scale": 4.0, "seed": 1, "noise": "diffusers",
     }  # fmt: skip
@@ -54,7 +54,7 @@ def measure(name: str, steps: int, repeats: int) -> dict[str, Any]:
     prompt = own.backbone.normalise_prompt(PROMPT)
     ways: dict[str, Callable[[], np.ndarray]] = {
         "pipeline": lambda: _run_pipeline(own, prompt, steps, limit),
-        "hosted": lambda: hosted.generate(prompt, options=limit or None, **request).frames,
+        "hosted": lambda: hosted.generate(prompt, **request, options=limit or None).frames,
         "own_family": lambda: own.generate(prompt, **request).frames,
     }
     frames = {way: render() for way, render in ways.items()}  # also warms up

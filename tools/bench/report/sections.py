@@ -35,8 +35,8 @@ SECTIONS = (
     ),
     Section(
         "Hosted pipelines",
-        "The same clip by diffusers' own call, by the host, which asks the engine for each step, and by the family that "
-        "is written here. The least CPU time of several clips counts.",
+        "The same clip by diffusers' own call, by the host, which asks the engine for each step, and by the family "
+        "written here. The least CPU time of several clips counts.",
         (Source("hosting.json", render.hosting_tables),),
     ),
     Section(
