@@ -117,6 +117,8 @@ class Handover:
         try:
             with self._modes:
                 message: Returned | Failed = Returned(self._body(self))
+        except Abandoned:
+            message = Returned(None)  # without the error, whose traceback would hold all that the pipeline held
         except BaseException as error:
             message = Failed(error)
         self._body = _nothing  # frees what it refers to
