@@ -1,4 +1,4 @@
-"""Tiny Cosmos pipelines of generations 1 and 2.
+"""Tiny Cosmos pipelines of generations 1, 2 and 2.5.
 
 In real use they need torchvision (its nearest resize of the padding mask) and the package cosmos_guardrail, without
 whose checker they refuse to run. Here `NearestResize` stands in for the first while the transformer runs, and
@@ -7,6 +7,7 @@ whose checker they refuse to run. Here `NearestResize` stands in for the first w
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.tiny.table import Tiny, TinyCall
 SIZES = ((9, 32, 32), (17, 48, 32))
 SECOND_SIZES = ((5, 32, 32), (9, 48, 32))
 OPTIONS: dict[str, Any] = {"max_sequence_length": 16}
+LATER_OPTIONS: dict[str, Any] = {"max_sequence_length": 40}
 CHANNELS = 4
 
 
@@ -45,21 +47,20 @@ TRANSFORMS = SimpleNamespace(
 
 def with_resize(model: Any) -> Any:
     """The model, whose module has torchvision's resize during each of its calls only."""
-    from diffusers.models.transformers import transformer_cosmos
-
-    if not hasattr(transformer_cosmos, "transforms"):
-        model.register_forward_pre_hook(lambda *_: setattr(transformer_cosmos, "transforms", TRANSFORMS))
-        model.register_forward_hook(lambda *_: delattr(transformer_cosmos, "transforms"), always_call=True)
+    module: Any = sys.modules[type(model).__module__]
+    if not hasattr(module, "transforms"):
+        model.register_forward_pre_hook(lambda *_: setattr(module, "transforms", TRANSFORMS))
+        model.register_forward_hook(lambda *_: delattr(module, "transforms"), always_call=True)
     return model
 
 
-def transformer(*, conditioned: bool) -> Any:
+def transformer(*, conditioned: bool, **config: Any) -> Any:
     """conditioned: a further input channel marks the given frames."""
     from diffusers import CosmosTransformer3DModel
 
     model = CosmosTransformer3DModel(
         in_channels=CHANNELS + conditioned, out_channels=CHANNELS, num_attention_heads=1, attention_head_dim=16,
-        num_layers=1, mlp_ratio=1.0, text_embed_dim=16, adaln_lora_dim=4, max_size=(4, 16, 16),
+        num_layers=1, mlp_ratio=1.0, text_embed_dim=16, adaln_lora_dim=4, max_size=(9, 16, 16), **config,
     )  # fmt: skip
     return with_resize(parts.fill_zeros(model).eval())
 
@@ -94,6 +95,45 @@ def build(name: str) -> Any:
     return parts.quiet(pipeline)
 
 
+#: prompts are states of all layers of the language model, side by side
+PROJECTION: dict[str, Any] = {
+    "use_crossattn_projection": True, "crossattn_proj_in_channels": 48, "encoder_hidden_states_channels": 16,
+}  # fmt: skip
+
+
+def chat_tokenizer() -> Any:
+    """A tokenizer of words with a template of conversations."""
+    tokenizer = parts.word_tokenizer(64)
+    tokenizer.chat_template = "{% for turn in messages %}{{ turn.role }} {{ turn.content[0].text }} {% endfor %}"
+    return tokenizer
+
+
+def control_network() -> Any:
+    from diffusers import CosmosControlNetModel
+
+    model = CosmosControlNetModel(
+        n_controlnet_blocks=1, in_channels=CHANNELS + 2, latent_channels=CHANNELS + 2, model_channels=16,
+        num_attention_heads=1, attention_head_dim=16, mlp_ratio=1.0, text_embed_dim=16, adaln_lora_dim=4,
+        max_size=(9, 16, 16), **PROJECTION,
+    )  # fmt: skip
+    return with_resize(parts.fill_zeros(model).eval())
+
+
+def build_later(name: str, **more: Any) -> Any:
+    """Generation 2.5: a flow model with Wan's VAE that reads prompts with a language model. more: components."""
+    import diffusers
+
+    parts.seed()
+    steps = {"controlnet_block_every_n": 1} if more else {}
+    components = {key: make() for key, make in more.items()}
+    pipeline = getattr(diffusers, name)(
+        text_encoder=parts.qwen_vl(), tokenizer=chat_tokenizer(), vae=parts.wan_vae(CHANNELS),
+        transformer=transformer(conditioned=True, extra_pos_embed_type=None, **PROJECTION, **steps),
+        scheduler=parts.flow_unipc(), safety_checker=SafetyChecker(), **components,
+    )  # fmt: skip
+    return parts.quiet(pipeline)
+
+
 def text(call: TinyCall) -> dict[str, Any]:
     return {
         "prompt": call.prompt, "negative_prompt": call.negative_prompt, "height": call.height, "width": call.width,
@@ -112,6 +152,19 @@ def first_frame(call: TinyCall) -> dict[str, Any]:
 def source(call: TinyCall) -> dict[str, Any]:
     """The first 9 frames, which the result continues."""
     return {"video": parts.clip(9, call.width, call.height)}
+
+
+def call_later(call: TinyCall) -> dict[str, Any]:
+    return text(call) | {"num_frames": call.frames, "max_sequence_length": 40}
+
+
+def edges(call: TinyCall) -> dict[str, Any]:
+    return {"control": {"edge": parts.clip(call.frames, call.width, call.height)}}
+
+
+def call_transfer(call: TinyCall) -> dict[str, Any]:
+    """In segments of nine frames, each of which begins with the last frame of the one before."""
+    return call_later(call) | {"controls": edges(call)["control"]["edge"], "num_frames_per_chunk": 9}
 
 
 ROWS = (
@@ -143,10 +196,25 @@ ROWS = (
         build=lambda: build("Cosmos2TextToImagePipeline"), call=text,
         sizes=((1, 32, 32), (1, 48, 32)), options=OPTIONS,
     ),
+    Tiny(
+        "Cosmos2_5_PredictBasePipeline",
+        build=lambda: build_later("Cosmos2_5_PredictBasePipeline"), call=call_later,
+        sizes=SECOND_SIZES, options=LATER_OPTIONS,
+    ),
+    Tiny(
+        "Cosmos2_5_PredictBasePipeline:video",
+        build=lambda: build_later("Cosmos2_5_PredictBasePipeline"),
+        call=lambda call: call_later(call) | source(call), given=source,
+        sizes=((9, 32, 32), (13, 48, 32)), options=LATER_OPTIONS, batch=False,
+    ),
+    Tiny(
+        "Cosmos2_5_TransferPipeline",
+        build=lambda: build_later("Cosmos2_5_TransferPipeline", controlnet=control_network),
+        call=call_transfer, given=edges,
+        sizes=((9, 32, 32), (17, 48, 32)), options=LATER_OPTIONS | {"num_frames_per_chunk": 9}, batch=False,
+    ),
 )  # fmt: skip
 
 UNAVAILABLE: dict[str, str] = {
-    "Cosmos2_5_PredictBasePipeline": "not yet built: needs a chat template and torchvision's to_tensor",
-    "Cosmos2_5_TransferPipeline": "not yet built: as Cosmos2_5_PredictBasePipeline, with a control network",
     "Cosmos3OmniPipeline": "not yet built: its transformer holds the language model; sound and action heads",
 }

@@ -1,4 +1,4 @@
-"""Tiny Sana-Video pipelines with Wan's VAE: text and image to video.
+"""Tiny Sana-Video pipelines with Wan's VAE, text and image to video, and the world model with LTX-2's.
 
 Without an instruction in front of the prompt and without resolution bins, which resize the result; both are on by
 default.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.tiny import parts
+from tests.tiny import ltx2, parts
 from tests.tiny.table import Tiny, TinyCall
 
 SIZES = ((5, 32, 32), (9, 64, 32))
@@ -69,6 +69,42 @@ def first_frame(call: TinyCall) -> dict[str, Any]:
     return {"image": parts.image(call.width, call.height)}
 
 
+#: a world model's latents: those of LTX-2, of which a first block attends linearly and a second by softmax
+WORLD_SIZES = ((9, 64, 64), (17, 96, 64))
+
+
+def gemma2_for_text() -> Any:
+    from transformers import Gemma2ForCausalLM
+
+    return Gemma2ForCausalLM(gemma2().config).eval()
+
+
+def build_world() -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, SanaWMPipeline, SanaWMTransformer3DModel
+
+    parts.seed()
+    transformer = SanaWMTransformer3DModel(
+        in_channels=ltx2.CHANNELS, num_layers=2, hidden_size=32, num_attention_heads=2, linear_head_dim=16,
+        softmax_every_n=2, caption_channels=16, mlp_ratio=1.0,
+    )  # fmt: skip
+    pipeline = SanaWMPipeline(
+        tokenizer=parts.word_tokenizer(), text_encoder=gemma2_for_text(), vae=ltx2.vae(),
+        transformer=parts.fill_zeros(transformer).eval(), scheduler=FlowMatchEulerDiscreteScheduler(shift=8.0),
+    )  # fmt: skip
+    return parts.quiet(pipeline)
+
+
+def camera(call: TinyCall) -> dict[str, Any]:
+    """A walk forward as long as the video; focal lengths and centre in pixels of the image."""
+    width, height = float(call.width), float(call.height)
+    return {"action": f"w-{call.frames - 1}", "intrinsics": [width, width, width / 2, height / 2]}
+
+
+def call_world(call: TinyCall) -> dict[str, Any]:
+    arguments = {key: value for key, value in text(call).items() if key not in OPTIONS and key != "frames"}
+    return arguments | first_frame(call) | camera(call) | {"num_frames": call.frames, "max_sequence_length": 16}
+
+
 ROWS = (
     Tiny(
         "SanaVideoPipeline",
@@ -80,8 +116,9 @@ ROWS = (
         build=build_image, call=lambda call: text(call) | first_frame(call), given=first_frame,
         sizes=SIZES, options=OPTIONS, batch=False,
     ),
+    Tiny(
+        "SanaWMPipeline",
+        build=build_world, call=call_world, given=first_frame,
+        sizes=WORLD_SIZES, options={"max_sequence_length": 16}, batch=False,
+    ),
 )  # fmt: skip
-
-UNAVAILABLE: dict[str, str] = {
-    "SanaWMPipeline": "not yet built: needs camera rays, and its image size rule is one of 720p",
-}
