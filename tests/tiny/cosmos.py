@@ -1,4 +1,4 @@
-"""Tiny Cosmos pipelines of generations 1, 2 and 2.5.
+"""Tiny Cosmos pipelines of generations 1 to 3.
 
 In real use they need torchvision (its nearest resize of the padding mask) and the package cosmos_guardrail, without
 whose checker they refuse to run. Here `NearestResize` stands in for the first while the transformer runs, and
@@ -19,6 +19,7 @@ from tests.tiny.table import Tiny, TinyCall
 SIZES = ((9, 32, 32), (17, 48, 32))
 SECOND_SIZES = ((5, 32, 32), (9, 48, 32))
 OPTIONS: dict[str, Any] = {"max_sequence_length": 16}
+SOUND: dict[str, Any] = {"enable_sound": True}
 LATER_OPTIONS: dict[str, Any] = {"max_sequence_length": 40}
 CHANNELS = 4
 
@@ -101,10 +102,10 @@ PROJECTION: dict[str, Any] = {
 }  # fmt: skip
 
 
-def chat_tokenizer() -> Any:
-    """A tokenizer of words with a template of conversations."""
-    tokenizer = parts.word_tokenizer(64)
-    tokenizer.chat_template = "{% for turn in messages %}{{ turn.role }} {{ turn.content[0].text }} {% endfor %}"
+def chat_tokenizer(text: str = "turn.content[0].text") -> Any:
+    """A tokenizer of words with a template of conversations. text: where a turn has its text."""
+    tokenizer = parts.word_tokenizer(64, vision_bos_token="<|vision_start|>")
+    tokenizer.chat_template = "{% for turn in messages %}{{ turn.role }} {{ " + text + " }} {% endfor %}"
     return tokenizer
 
 
@@ -130,6 +131,39 @@ def build_later(name: str, **more: Any) -> Any:
         text_encoder=parts.qwen_vl(), tokenizer=chat_tokenizer(), vae=parts.wan_vae(CHANNELS),
         transformer=transformer(conditioned=True, extra_pos_embed_type=None, **PROJECTION, **steps),
         scheduler=parts.flow_unipc(), safety_checker=SafetyChecker(), **components,
+    )  # fmt: skip
+    return parts.quiet(pipeline)
+
+
+def omni_transformer() -> Any:
+    """The language model is part of it; with heads for video and sound."""
+    from diffusers import Cosmos3OmniTransformer
+
+    model = Cosmos3OmniTransformer(
+        head_dim=8, hidden_size=16, intermediate_size=16, latent_channel=CHANNELS, num_attention_heads=2,
+        num_hidden_layers=1, num_key_value_heads=1, patch_latent_dim=4 * CHANNELS, rope_axes_dim=(2, 1, 1),
+        vocab_size=64, sound_gen=True, sound_dim=4, sound_latent_fps=60.0,
+    )  # fmt: skip
+    return parts.fill_zeros(model).eval()
+
+
+def sound_tokenizer() -> Any:
+    """Sound of 240 samples per second, 4 samples per latent."""
+    from diffusers import Cosmos3AVAEAudioTokenizer
+
+    model = Cosmos3AVAEAudioTokenizer(
+        sampling_rate=240, vocoder_input_dim=4, dec_dim=4, dec_c_mults=(1, 2), dec_strides=(2, 2), encoder_enabled=False
+    )
+    return model.eval()
+
+
+def build_omni() -> Any:
+    from diffusers import Cosmos3OmniPipeline
+
+    parts.seed()
+    pipeline = Cosmos3OmniPipeline(
+        transformer=omni_transformer(), text_tokenizer=chat_tokenizer("turn.content"), vae=parts.wan_vae(CHANNELS),
+        scheduler=parts.flow_unipc(), sound_tokenizer=sound_tokenizer(), safety_checker=SafetyChecker(),
     )  # fmt: skip
     return parts.quiet(pipeline)
 
@@ -165,6 +199,13 @@ def edges(call: TinyCall) -> dict[str, Any]:
 def call_transfer(call: TinyCall) -> dict[str, Any]:
     """In segments of nine frames, each of which begins with the last frame of the one before."""
     return call_later(call) | {"controls": edges(call)["control"]["edge"], "num_frames_per_chunk": 9}
+
+
+def call_omni(call: TinyCall) -> dict[str, Any]:
+    """With sound."""
+    arguments = call_text(call) | {"enable_sound": True}
+    del arguments["max_sequence_length"]
+    return arguments
 
 
 ROWS = (
@@ -213,8 +254,18 @@ ROWS = (
         call=call_transfer, given=edges,
         sizes=((9, 32, 32), (17, 48, 32)), options=LATER_OPTIONS | {"num_frames_per_chunk": 9}, batch=False,
     ),
+    Tiny(
+        "Cosmos3OmniPipeline",
+        build=build_omni, call=call_omni, sizes=SECOND_SIZES, options=SOUND, batch=False,
+    ),
+    Tiny(
+        "Cosmos3OmniPipeline:image",
+        build=build_omni, call=lambda call: call_omni(call) | first_frame(call), given=first_frame,
+        sizes=SECOND_SIZES, options=SOUND, batch=False,
+    ),
+    Tiny(
+        "Cosmos3OmniPipeline:video",
+        build=build_omni, call=lambda call: call_omni(call) | source(call), given=source,
+        sizes=((13, 32, 32), (17, 48, 32)), options=SOUND, batch=False,
+    ),
 )  # fmt: skip
-
-UNAVAILABLE: dict[str, str] = {
-    "Cosmos3OmniPipeline": "not yet built: its transformer holds the language model; sound and action heads",
-}
