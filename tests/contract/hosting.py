@@ -74,7 +74,7 @@ def open_clip(row: Tiny, call: TinyCall, solver: str | None = None, *, in_order:
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
     loop = LentLoop(
         pipeline,
-        read_loop_form(kind),
+        read_loop_form(kind, known.method),
         type(pipeline.scheduler).from_config(pipeline.scheduler.config),
         Draws(sources, Layout(known.noise), known.noise_draw),
         list(find_denoisers(pipeline).values()),

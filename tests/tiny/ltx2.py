@@ -67,13 +67,14 @@ def vocoder() -> Any:
     ).eval()  # fmt: skip
 
 
-def transformer() -> Any:
+def transformer(**config: Any) -> Any:
     from diffusers import LTX2VideoTransformer3DModel
 
     return LTX2VideoTransformer3DModel(
         in_channels=CHANNELS, out_channels=CHANNELS, num_attention_heads=2, attention_head_dim=8,
         cross_attention_dim=16, audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2,
         audio_attention_head_dim=4, audio_cross_attention_dim=8, num_layers=1, caption_channels=16,
+        **config,
     ).eval()  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def connectors() -> Any:
     return LTX2TextConnectors(caption_channels=16, text_proj_in_factor=LAYERS + 1, **heads).eval()
 
 
-def build(name: str, solver: str = "FlowMatchEulerDiscreteScheduler", **more: Any) -> Any:
+def build(name: str, *, shifts: bool = True, **config: Any) -> Any:
+    """shifts: whether noise levels depend on the size; config: of the transformer."""
     import diffusers
 
     parts.seed()
@@ -97,12 +99,17 @@ def build(name: str, solver: str = "FlowMatchEulerDiscreteScheduler", **more: An
         "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024,
         "max_image_seq_len": 4096, "shift_terminal": 0.1,
     }  # fmt: skip
-    scheduler = getattr(diffusers, solver)(**shift if solver.startswith("Flow") else {})
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**shift if shifts else {})
     pipeline = getattr(diffusers, name)(
         scheduler=scheduler, vae=vae(), audio_vae=audio_vae(), text_encoder=text_encoder(),
-        tokenizer=parts.word_tokenizer(), connectors=connectors(), transformer=transformer(), vocoder=vocoder(), **more,
+        tokenizer=parts.word_tokenizer(), connectors=connectors(), transformer=transformer(**config), vocoder=vocoder(),
     )  # fmt: skip
     return parts.quiet(pipeline)
+
+
+def build_slots() -> Any:
+    """LTX-2.5: the transformer marks key frames."""
+    return build("LTX2DFRPipeline", shifts=False, use_keyframes_abs_pos_embedding=True)
 
 
 def upsampler() -> Any:
@@ -182,6 +189,22 @@ def call_hdr(call: TinyCall) -> dict[str, Any]:
     return arguments | {"reference_conditions": [LTX2HDRReferenceCondition(frames=clip)]}
 
 
+#: noise levels of a pass in three and in four steps
+LEVELS = [1.0, 0.9, 0.7, 0.4]
+
+
+def call_slots(call: TinyCall) -> dict[str, Any]:
+    """A distilled pass, without guidance; its steps are its noise levels."""
+    return {
+        "prompt": call.prompt, "height": call.height, "width": call.width, "num_frames": call.frames,
+        "frame_rate": 24.0, "sigmas": LEVELS[: call.steps], "max_sequence_length": 16,
+    }  # fmt: skip
+
+
+def call_slots_keyframes(call: TinyCall) -> dict[str, Any]:
+    return call_slots(call) | {"conditions": call_keyframes(call)["conditions"]}
+
+
 def half_size(call: TinyCall) -> dict[str, Any]:
     """The clip to upsample."""
     return {"video": parts.clip(call.frames, call.width // 2, call.height // 2)}
@@ -225,6 +248,16 @@ ROWS = (
         sizes=SIZES, options=OPTIONS, batch=False,
     ),
     Tiny(
+        "LTX2DFRPipeline",
+        build=build_slots, call=call_slots,
+        sizes=SIZES, options={"sigmas": LEVELS[:3]}, guides=False,
+    ),
+    Tiny(
+        "LTX2DFRPipeline:keyframes",
+        build=build_slots, call=call_slots_keyframes,
+        given=keyframes, sizes=SIZES, options={"sigmas": LEVELS[:3]}, guides=False, batch=False,
+    ),
+    Tiny(
         "LTX2LatentUpsamplePipeline",
         build=build_upsampler, call=call_upsampler, given=half_size,
         sizes=((9, 128, 128), (17, 192, 128)), batch=False, guides=False,
@@ -232,7 +265,6 @@ ROWS = (
 )  # fmt: skip
 
 UNAVAILABLE: dict[str, str] = {
-    "LTX2DFRPipeline": "not yet built: its loop is in a method `denoise` and it needs key-frame slots of a DFR canvas",
-    "LTX2DFRTemporalRefinePipeline": "not yet built: it refines latents, key frames and audio of LTX2DFRPipeline",
+    "LTX2DFRTemporalRefinePipeline": "it refines latents, key frames and audio of LTX2DFRPipeline: no clip of its own",
     "LTX2VideoDiffusionDecodePipeline": "not yet built: its decoder attends in neighbourhoods (natten or flex)",
 }

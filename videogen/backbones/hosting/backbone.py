@@ -74,7 +74,7 @@ class HostedBackbone(Backbone):
             "width": row.width or _number(found.get("width")) or width,
             "height": row.height or _number(found.get("height")) or height,
             "fps": int(_number(found.get(rate or "")) or row.fps),
-            "steps": _number(found.get("num_inference_steps")) or 50,
+            "steps": row.steps or _number(found.get("num_inference_steps")) or 50,
             "guidance_scale": float(scale) if isinstance(scale, int | float) else 1.0,
             "negative_prompt": negative if isinstance(negative, str) else "",
         }
@@ -145,10 +145,11 @@ class HostedBackbone(Backbone):
             )
         frames = spec.window_frames or spec.frames
         _, _, *size = self.geometry.shape(frames, spec.height, spec.width)
-        draws = Draws(sources, Layout(self.row.noise, (size[0], size[1], size[2])), self.row.noise_draw)
+        extent, behind = (size[0], size[1], size[2]), self.row.extras_behind
+        draws = Draws(sources, Layout(self.row.noise, extent, behind=behind), self.row.noise_draw)
         loop = LentLoop(
             self.pipeline,
-            read_loop_form(self._class),
+            read_loop_form(self._class, self.row.method),
             solver.fresh_scheduler(),
             draws,
             self.denoisers(),
@@ -156,7 +157,7 @@ class HostedBackbone(Backbone):
         )
         arguments = build_arguments(loop.pipeline, self.row, spec, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
-        layout = Layout(self.row.latents, (size[0], size[1], size[2]))
+        layout = Layout(self.row.latents, extent, behind=behind)
         return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
 
     def denoisers(self) -> list[Any]:

@@ -72,13 +72,13 @@ class Draws:
         return _DRAWS[kind](seed, shape)
 
     def _initial_noise(self, source: NoiseSource, shape: Sequence[int]) -> torch.Tensor:
-        """The noise of each latent frame; frames or tokens of conditions, in front of the video's, are numbered."""
-        layout = self._noise.with_lead_of(shape)
+        """The noise of each latent frame; frames or tokens of conditions next to the video's are numbered."""
+        layout = self._noise.with_extras_of(shape)
         batch, channels, frames, height, width = layout.video_shape(shape)
         assert batch == 1, "one generator draws one sample"
         video = source.frames(range(frames), (channels, height, width))
-        in_front = normal(address(_seed_of(source), "pipeline:lead"), shape) if layout.lead else None
-        return layout.from_video(video, in_front)
+        extras = normal(address(_seed_of(source), "pipeline:lead"), shape) if layout.has_extras else None
+        return layout.from_video(video, extras)
 
     def _step_noise(self, source: NoiseSource, shape: Sequence[int], step: int, number: int) -> torch.Tensor:
         """Noise that a solver adds, each frame's by its own generator, as solvers of the engine's own models."""

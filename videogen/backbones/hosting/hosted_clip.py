@@ -161,9 +161,9 @@ class HostedClip(Clip):
         self._remember()
 
     def _fit_layout(self) -> None:
-        """Leave out the frames or tokens that the pipeline has put in front of the video's."""
+        """Leave out the frames or tokens that the pipeline has put in front of the video's, or behind."""
         if self._layout.size is not None:
-            self._layout = self._layout.with_lead_of(self._carried()[self._loop.form.state].shape)
+            self._layout = self._layout.with_extras_of(self._carried()[self._loop.form.state].shape)
 
     def _end_section(self, message: Question | Returned) -> torch.Tensor:
         """Continue with the pipeline's next loop, or let it finish."""

@@ -15,32 +15,42 @@ _VIDEO = "b c f h w"
 @dataclass(frozen=True)
 class Layout:
     """pattern: the axes of the loop's tensor in einops' form, such as `b f c h w` or `b (f h w) c`. size: (frames,
-    height, width) in latents, which packed layouts need; lead: tokens or frames in front that are not the video's."""
+    height, width) in latents, which packed layouts need; lead, trail: tokens or frames in front and behind that are not
+    the video's; behind: on which side they are."""
 
     pattern: str = _VIDEO
     size: tuple[int, int, int] | None = None
     lead: int = 0
+    trail: int = 0
+    behind: bool = False
 
     def to_video(self, latents: torch.Tensor) -> torch.Tensor:
         """The loop's tensor as [b, c, f, h, w]."""
         if self.pattern == _VIDEO:
-            return latents[:, :, self.lead :] if self.lead else latents
-        return rearrange(self._without_lead(latents), f"{self.pattern} -> {_VIDEO}", **self._axes())
+            return self._without_extras(latents)
+        return rearrange(self._without_extras(latents), f"{self.pattern} -> {_VIDEO}", **self._axes())
 
     def from_video(self, video: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
-        """[b, c, f, h, w] as the loop's tensor; like: the tensor that what is in front is taken from."""
+        """[b, c, f, h, w] as the loop's tensor; like: the tensor that what is in front and behind is taken from."""
         packed = video if self.pattern == _VIDEO else rearrange(video, f"{_VIDEO} -> {self.pattern}")
-        if not self.lead or like is None:
+        if not self.has_extras or like is None:
             return packed
-        axis = self._lead_axis
-        return torch.cat([like.narrow(axis, 0, self.lead), packed], axis)
+        axis = self._frame_axis
+        behind = like.narrow(axis, like.shape[axis] - self.trail, self.trail)
+        return torch.cat([like.narrow(axis, 0, self.lead), packed, behind], axis)
 
-    def with_lead_of(self, shape: Sequence[int]) -> Layout:
-        """This layout for a tensor that has more frames or tokens than the video, in front of it."""
+    @property
+    def has_extras(self) -> bool:
+        """Whether there is more than the video."""
+        return bool(self.lead or self.trail)
+
+    def with_extras_of(self, shape: Sequence[int]) -> Layout:
+        """This layout for a tensor that has more frames or tokens than the video, in front of it or behind."""
         if self.size is None or not self.fits(shape):
             return self
         expected = math.prod(self.size) if "(" in self.pattern else self.size[0]
-        return replace(self, lead=max(0, shape[self._lead_axis] - expected))
+        extras = max(0, shape[self._frame_axis] - expected)
+        return replace(self, trail=extras) if self.behind else replace(self, lead=extras)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape is in this layout."""
@@ -52,12 +62,13 @@ class Layout:
         return found[0], found[1], found[2], found[3], found[4]
 
     @property
-    def _lead_axis(self) -> int:
+    def _frame_axis(self) -> int:
         return next(axis for axis, name in enumerate(_axes_of(self.pattern)) if "f" in name)
 
-    def _without_lead(self, latents: torch.Tensor) -> torch.Tensor:
-        axis = self._lead_axis
-        return latents.narrow(axis, self.lead, latents.shape[axis] - self.lead) if self.lead else latents
+    def _without_extras(self, latents: torch.Tensor) -> torch.Tensor:
+        axis = self._frame_axis
+        length = latents.shape[axis] - self.lead - self.trail
+        return latents.narrow(axis, self.lead, length) if self.has_extras else latents
 
     def _axes(self) -> dict[str, int]:
         if "(" not in self.pattern or self.size is None:

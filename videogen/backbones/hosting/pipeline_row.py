@@ -16,10 +16,10 @@ class PipelineRow:
     one condition or alternatives joined by `|`. adapter: a function that makes arguments of conditions where names do
     not suffice, as `module:function` of this package.
     latents, noise: layouts, in einops' form, of the loop's latents and of the initial noise where it is drawn;
-    noise_draw: which of its draws the noise is, from 0. mode: `session`, any step at any time, or `driven`, each step
-    once and in order.
+    noise_draw: which of its draws the noise is, from 0; extras_behind: whether frames or tokens of conditions follow
+    the video's. mode: `session`, any step at any time, or `driven`, each step once and in order; method: which loops.
     temporal: frames per latent frame where the pipeline does not state it; causal: whether the first latent frame holds
-    one frame; fps, frames, width, height: defaults where the call's signature has none. audio: whether sound is
+    one frame; fps, steps, frames, width, height: defaults where the call's signature has none. audio: whether sound is
     generated. negative_text: whether the call fails without a negative prompt, an empty one at least. sections: whether
     a clip is made in several loops, each with steps of its own. requires: what must be installed or given besides
     diffusers, for the user.
@@ -34,11 +34,14 @@ class PipelineRow:
     latents: str = "b c f h w"
     noise: str = "b c f h w"
     noise_draw: int = 0
+    extras_behind: bool = False
     mode: str = SESSION
+    method: str = "__call__"
     temporal: int | None = None
     causal: bool = True
     multiple: int | None = None
     fps: int = 16
+    steps: int | None = None
     frames: int | None = None
     width: int | None = None
     height: int | None = None

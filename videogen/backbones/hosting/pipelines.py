@@ -105,13 +105,18 @@ _LTX = (
                 latents=_PACKED, fps=24, frames=121, audio=True),
     PipelineRow("LTX2ConditionPipeline", "ltx2", "LTX-2, images and videos at any frame, with sound",
                 {"image": "", "last_image": "", "images": "", "video": ""}, adapter="ltx_conditions:build2",
-                latents=_PACKED, noise=_PACKED, fps=24, frames=121, audio=True, batches=False),
+                latents=_PACKED, noise=_PACKED, extras_behind=True, fps=24, frames=121, audio=True, batches=False),
     PipelineRow("LTX2InContextPipeline", "ltx2", "LTX-2 with a reference video (in-context LoRA), with sound",
                 {"control:reference": "", "image": "", "last_image": "", "images": "", "video": ""},
                 ("control:reference",), adapter="ltx_conditions:build_reference", latents=_PACKED,
-                noise=_PACKED, fps=24, audio=True),
+                noise=_PACKED, extras_behind=True, fps=24, audio=True),
+    PipelineRow("LTX2DFRPipeline", "ltx2", "LTX-2.5 at full frame rate: a pass with key frames of its own, with sound",
+                {"image": "", "last_image": "", "images": "", "video": ""}, adapter="ltx_conditions:build2",
+                method="denoise", latents=_PACKED, noise=_PACKED, extras_behind=True, fps=24, frames=121, steps=8,
+                audio=True),
     PipelineRow("LTX2HDRPipeline", "ltx2", "LTX-2 HDR LoRA: high dynamic range", {"control:reference": ""},
-                ("control:reference",), adapter="ltx_conditions:build_hdr", latents=_PACKED, noise=_PACKED, fps=24),
+                ("control:reference",), adapter="ltx_conditions:build_hdr", latents=_PACKED, noise=_PACKED,
+                extras_behind=True, fps=24),
 )  # fmt: skip
 
 _COSMOS_ROWS = (
@@ -184,8 +189,8 @@ NOT_HOSTED: dict[str, str] = {
     "LTXLatentUpsamplePipeline": "it enlarges latents in one pass and has no denoising loop",
     "LTX2LatentUpsamplePipeline": "it enlarges latents in one pass and has no denoising loop",
     "LTX2VideoDiffusionDecodePipeline": "it decodes latents and has no denoising loop of a clip",
-    "LTX2DFRPipeline": "it loops in a method, over stages of its own",
-    "LTX2DFRTemporalRefinePipeline": "it loops in a method, over stages of its own",
+    "LTX2DFRTemporalRefinePipeline": "it refines latents, key frames and audio of LTX2DFRPipeline, tile by tile, and "
+    "makes no clip of its own",
     "EasyAnimateControlPipeline": "its call fails in diffusers 0.42: it encodes prompts with an argument that is gone",
     "Kandinsky6SRPipeline": "it enlarges a video tile by tile, in a loop of another form",
     "Kandinsky5T2IPipeline": "it makes images",
