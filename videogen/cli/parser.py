@@ -13,7 +13,7 @@ from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
-from . import long_options, motion
+from . import long_options, motion, several_options
 from .types import Subparsers
 
 _MAIN = (
@@ -40,6 +40,9 @@ examples:
   videogen render "a red ball moves right" --seconds 60 -o long.mp4
   videogen render --story story.toml --continuity cono --retries 2 -o story.mp4
   videogen render --config ball.toml --preset draft --json
+  videogen render "a red ball moves right" --seeds 1,2,7 -o ball.mp4     ball-seed1.mp4, ball-seed2.mp4, ...
+  videogen render --prompts prompts.txt --count 4 -o "out/{index:03d}-{prompt}-{seed}.mp4"
+  videogen render --prompts prompts.txt --count 4 --skip-existing        continue it, after Ctrl-C say
 """
 
 
@@ -149,6 +152,7 @@ def _add_render(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     long_options.add_options(render)
     _add_sampling(render)
     motion.add_options(render)
+    several_options.add_options(render)
     _add_machine(render)
     _add_output(render)
 

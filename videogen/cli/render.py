@@ -28,16 +28,18 @@ from .motion import check_motion, write_preview
 from .progress import Bar
 from .saving import save_clip, side_file
 from .settings import OutputSettings, RenderSettings, choose_output, gather_settings
+from .several_options import is_several
 from .text import plural, printable
 from .types import Json
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
     from videogen.engine.engine import Engine
+    from videogen.media.video import Video
 
 
 @dataclass(frozen=True)
-class _Written:
+class Written:
     """The video that was written. size: (width, height) in px; problem: why `path` is not the requested one."""
 
     path: Path
@@ -50,7 +52,13 @@ class _Written:
 
 
 def run(options: argparse.Namespace) -> int:
+    if is_several(options):
+        from . import several
+
+        return several.run(options)
     settings = gather_settings(options) if options.resume is None else read_resumed(options)
+    if options.skip_existing and settings.output.path.exists():
+        return _announce_skipped(settings.output.path, options)
     if settings.preview_only:
         return _preview_motion(settings, options)
     notes: list[str] = []
@@ -58,25 +66,15 @@ def run(options: argparse.Namespace) -> int:
     bar = Bar(visible=speaks, preview=options.preview, notes=notes, speaks=speaks)
     try:
         bar.stage("check")  # a driving video may take a while to read
-        output = _check_before_loading(settings, options)
+        output = check_before_loading(settings, options)
         if options.motion_preview is not None:
             with side_file("motion preview", options.motion_preview, notes, raising=(InputError,)):
                 write_preview(settings.request, options.motion_preview, output.overwrite)
         started = time.perf_counter()
         bar.stage("load")
-        if settings.like is not None:
-            _check_repeatable(settings, settings.like, options.like)
-            notes += difference_notes(settings.like, options.like)
-        local_only = settings.job is not None and not options.allow_model
-        if settings.job is not None:
-            check_job_weights(settings.request.model, settings.job.model, str(options.resume))
-        _check_before_weights(settings.request, output, options, online=not local_only)
-        engine = load_engine(settings.request, verbose=options.verbose, local_files_only=local_only)
-        if settings.like is not None and settings.model_from_like:
-            # again: one of the hub, or the digest of a pipeline in memory, is known only now
-            check_recorded_weights(settings.request.model, settings.like.model, str(options.like), engine.backbone)
+        engine = load_checked(settings, output, options, notes)
         loaded = time.perf_counter()
-        written = _render(engine, replace(settings.request, model=engine.backbone.name), output, options, bar)
+        written = render_one(engine, replace(settings.request, model=engine.backbone.name), output, options, bar)
         if options.report is not None:
             with side_file("report", options.report, notes):
                 _write_report(options.report, written.manifest)
@@ -85,6 +83,35 @@ def run(options: argparse.Namespace) -> int:
     seconds = {"load": loaded - started, "total": time.perf_counter() - started}
     _announce(options, written, notes + written.notes, seconds)
     return 0 if written.problem is None else 1
+
+
+def load_checked(
+    settings: RenderSettings, output: OutputSettings, options: argparse.Namespace, notes: list[str]
+) -> Engine:
+    """The model, once what it cannot serve has been refused; notes: gets why a repeated render may differ."""
+    if settings.like is not None:
+        _check_repeatable(settings, settings.like, options.like)
+        notes += difference_notes(settings.like, options.like)
+    local_only = settings.job is not None and not options.allow_model
+    if settings.job is not None:
+        check_job_weights(settings.request.model, settings.job.model, str(options.resume))
+    _check_before_weights(settings.request, output, options, online=not local_only)
+    engine = load_engine(settings.request, verbose=options.verbose, local_files_only=local_only)
+    if settings.like is not None and settings.model_from_like:
+        # again: one of the hub, or the digest of a pipeline in memory, is known only now
+        check_recorded_weights(settings.request.model, settings.like.model, str(options.like), engine.backbone)
+    return engine
+
+
+def _announce_skipped(path: Path, options: argparse.Namespace) -> int:
+    """Say that the only clip is left out, since its file exists."""
+    if options.json:
+        print(json.dumps({"path": str(path), "skipped": True}))
+        return 0
+    print(path)
+    if not options.quiet:
+        print(f"note: {path} exists and is left as it is", file=sys.stderr)
+    return 0
 
 
 def _preview_motion(settings: RenderSettings, options: argparse.Namespace) -> int:
@@ -96,11 +123,11 @@ def _preview_motion(settings: RenderSettings, options: argparse.Namespace) -> in
         return 0
     print(path)
     if not options.quiet:
-        _print_notes(notes)
+        print_notes(notes)
     return 0
 
 
-def _print_notes(notes: list[str]) -> None:
+def print_notes(notes: list[str]) -> None:
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)
 
@@ -119,9 +146,9 @@ def load_engine(request: RenderRequest, *, verbose: bool, local_files_only: bool
     )
 
 
-def _render(
+def render_one(
     engine: Engine, request: RenderRequest, output: OutputSettings, options: argparse.Namespace, bar: Bar
-) -> _Written:
+) -> Written:
     """Render and save, as one clip or segment by segment."""
     from videogen.media.writer import timing_notes
     from videogen.techniques.effects import effect_notes, expected_no_effect
@@ -133,17 +160,20 @@ def _render(
         return _render_clip(engine, resolved, output, options.preview is not None, bar)
     video = long_video.render(engine, resolved, output, keep_job=options.keep_job, bar=bar)
     notes = [*long_video.collect_notes(video), *timing_notes(video.path, resolved.fps)]
-    return _Written(
-        video.path, video.frames, video.size, float(video.fps), video.manifest, notes, video.saved_elsewhere
-    )
+    return Written(video.path, video.frames, video.size, float(video.fps), video.manifest, notes, video.saved_elsewhere)
 
 
-def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> _Written:
+def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSettings, preview: bool, bar: Bar) -> Written:
+    video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
+    bar.stage("save")
+    return save_video(video, request, output)
+
+
+def save_video(video: Video, request: ResolvedRequest, output: OutputSettings) -> Written:
+    """Write a clip that is rendered."""
     from videogen.backbones.conditioning import PromptReading, negative_prompt_notes
     from videogen.media.writer import timing_notes
 
-    video = engine.render(request, progress=bar, preview_every=1 if preview else 0)
-    bar.stage("save")
     assert video.manifest is not None
     video.manifest["output"] = {"quality": output.quality}
     measured = video.manifest["measured"]
@@ -155,10 +185,10 @@ def _render_clip(engine: Engine, request: ResolvedRequest, output: OutputSetting
         *measured.get("motion", {}).get("notes", ()),
     ]
     saved = save_clip(video, output)
-    return _Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
+    return Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
 
 
-def _check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:
+def check_before_loading(settings: RenderSettings, options: argparse.Namespace) -> OutputSettings:
     """The output settings with the file's checked path. InputError or UnsupportedError for what can be refused before
     torch is imported, from the model's configuration files where they are on this machine."""
     from videogen.backbones.registry import read_model
@@ -248,20 +278,24 @@ def _write_report(path: Path, manifest: Json) -> None:
         partial.write_text(build_page(manifest), encoding="utf-8")
 
 
-def _announce(options: argparse.Namespace, written: _Written, notes: list[str], seconds: dict[str, float]) -> None:
+def result_of(written: Written, notes: list[str], seconds: dict[str, float]) -> Json:
+    """A clip's entry in the output of --json."""
     width, height = written.size
+    return {
+        "path": str(written.path), "frames": written.frames, "width": width, "height": height, "fps": written.fps,
+        "problem": written.problem, "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "notes": notes, "manifest": written.manifest,
+    }  # fmt: skip
+
+
+def _announce(options: argparse.Namespace, written: Written, notes: list[str], seconds: dict[str, float]) -> None:
     if written.problem is not None:
         print(f"videogen: {printable(written.problem)}", file=sys.stderr)
     if options.json:
-        result = {
-            "path": str(written.path), "frames": written.frames, "width": width, "height": height, "fps": written.fps,
-            "problem": written.problem, "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "notes": notes, "manifest": written.manifest,
-        }  # fmt: skip
-        print(json.dumps(result))
+        print(json.dumps(result_of(written, notes, seconds)))
         return
     print(written.path)
     if not options.quiet:
-        _print_notes(notes)
-        size = f"{plural(written.frames, 'frame')}, {width}x{height}, {written.fps:g} fps"
+        print_notes(notes)
+        size = f"{plural(written.frames, 'frame')}, {written.size[0]}x{written.size[1]}, {written.fps:g} fps"
         print(f"{size}, in {seconds['total']:.1f} s", file=sys.stderr)

@@ -114,8 +114,8 @@ def read_manifest_of(path: Path) -> Manifest:
 
 def default_output(request: RenderRequest, story: str | None = None) -> Path:
     """`out/NAME-SEED.mp4`, named after the prompt or the story's file, and after a model that is not the default."""
-    model = "" if request.model in (None, "embedded") else f"-{_as_name(Path(str(request.model)).name) or 'model'}"
-    return Path("out") / f"{_as_name(story or request.prompt) or 'video'}{model}-{request.seed}.mp4"
+    model = "" if request.model in (None, "embedded") else f"-{as_name(Path(str(request.model)).name) or 'model'}"
+    return Path("out") / f"{as_name(story or request.prompt) or 'video'}{model}-{request.seed}.mp4"
 
 
 def choose_output(output: OutputSettings, request: RenderRequest, resolved: ResolvedRequest | None) -> Path:
@@ -143,7 +143,7 @@ def _numbered(path: Path) -> Iterator[Path]:
     yield from (path.with_stem(f"{path.stem}-{number}") if number > 1 else path for number in range(1, there + 2))
 
 
-def _as_name(text: str) -> str:
+def as_name(text: str) -> str:
     """A part of a file name: lower case, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].rstrip("-")
 
