@@ -203,7 +203,7 @@ def test_names(output: str, prompts: tuple[str, ...], seeds: tuple[int, ...], ex
     assert list(map(str, paths)) == expected
 
 
-def test_default_names_of_prompts_that_begin_alike_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_names_of_prompts_with_one_beginning_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     requests = [RenderRequest("a" * 60 + end) for end in "bc"]
     output = OutputSettings(Path("out/x.mp4"), is_default=True)

@@ -72,20 +72,21 @@ def shorten(arguments: list[str], hub_model: Path) -> list[str]:
 
 def write_inputs(options: argparse.Namespace, files: dict[str, str]) -> None:
     """Files that a command reads and that are not there: as the text shows them, or generated."""
-    for name in ("config", "story", "motion", "motion_from", "first_frame", "what"):
+    for name in ("config", "story", "prompts", "motion", "motion_from", "first_frame", "what"):
         path = getattr(options, name, None)
         if path is None or Path(path).exists():
             continue
         path = Path(path)
         if path.name in files:
             path.write_text(files[path.name], encoding="utf-8")
-        elif path.suffix == ".toml":
+        elif path.suffix in (".toml", ".txt"):
             path.write_text(GENERATED[name], encoding="utf-8")
         else:
             Video(moving_square(), fps=8).save(path)
 
 
 GENERATED = {
+    "prompts": "# one per line\na red ball moves right\na blue star spins\n",
     "config": 'prompt = "a red ball moves right on a black background"\nseed = 3\n',
     "story": '[[shot]]\nprompt = "a red ball moves right on a black background"\nseconds = 4\n\n[[shot]]\n'
     'prompt = "a blue ball moves left on a black background"\ntransition = "cut"\nseconds = 2\n',

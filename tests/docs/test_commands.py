@@ -22,6 +22,7 @@ from videogen import Video
 from videogen.cli.main import main
 from videogen.cli.parser import build_parser
 from videogen.cli.progress import Bar
+from videogen.cli.several_options import is_several
 from videogen.longvideo.journal.job import job_folder
 from videogen.sampling.progress import Progress
 
@@ -79,6 +80,10 @@ class Reader:
         return found.out, found.err
 
     def check_render(self, options: argparse.Namespace, arguments: list[str], out: str) -> None:
+        if is_several(options):
+            paths = [clip["path"] for clip in json.loads(out)] if options.json else out.splitlines()
+            assert len(paths) > 1 and all(len(check_video(Path(path))) for path in paths)
+            return
         path = Path(json.loads(out)["path"] if options.json else out.strip())
         named = options.output or options.resume
         assert named is None or path.resolve() == named.resolve()

@@ -42,11 +42,14 @@ def test_startup_imports_little(program: str, limit: int) -> None:
 @pytest.mark.parametrize(
     ("point", "text"),
     [
-        pytest.param("_check_before_loading", "checking the inputs", id="before any input is read"),
+        pytest.param("check_before_loading", "checking the inputs", id="before any input is read"),
         pytest.param("_check_before_weights", "loading the model", id="before torch is imported"),
     ],
 )
-def test_the_progress_bar_names_the_phase_before_heavy_imports(point: str, text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [pytest.param([], id="one clip"), pytest.param(["--count", "2"], id="several")])
+def test_the_progress_bar_names_the_phase_before_heavy_imports(
+    point: str, text: str, more: list[str], tmp_path: Path
+) -> None:
     program = f"""
 import json, sys
 from videogen.cli import main, render
@@ -55,7 +58,7 @@ def stop(*_, **__):
     sys.exit()
 sys.stderr.isatty = lambda: True
 render.{point} = stop
-main.main(["render", "a red ball", "-o", {str(tmp_path / "a.mp4")!r}])
+main.main(["render", "a red ball", "-o", {str(tmp_path / "a.mp4")!r}, *{more}])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and text in done.stderr

@@ -40,9 +40,9 @@ examples:
   videogen render "a red ball moves right" --seconds 60 -o long.mp4
   videogen render --story story.toml --continuity cono --retries 2 -o story.mp4
   videogen render --config ball.toml --preset draft --json
-  videogen render "a red ball moves right" --seeds 1,2,7 -o ball.mp4     ball-seed1.mp4, ball-seed2.mp4, ...
-  videogen render --prompts prompts.txt --count 4 -o "out/{index:03d}-{prompt}-{seed}.mp4"
-  videogen render --prompts prompts.txt --count 4 --skip-existing        continue it, after Ctrl-C say
+  videogen render "a red ball moves right" --seeds 1,7 -o ball.mp4       ball-seed1.mp4 and ball-seed7.mp4
+  videogen render --prompts prompts.txt -o "out/{index}-{prompt}-{seed}.mp4"
+  videogen render "a blue star spins" --count 2 --skip-existing          again after Ctrl-C: it continues
 """
 
 
