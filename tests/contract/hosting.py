@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -21,6 +21,9 @@ from videogen.backbones.hosting.hosted_clip import HostedClip
 from videogen.backbones.hosting.layout import Layout
 from videogen.backbones.hosting.lent_loop import LentLoop
 from videogen.backbones.hosting.loop_form import read_loop_form
+from videogen.backbones.hosting.modular_backbone import ModularBackbone
+from videogen.backbones.hosting.modular_loop import ModularLoop, first_block_form
+from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
 from videogen.backbones.hosting.outputs import Outputs, read_outputs
 from videogen.backbones.hosting.pipeline_row import DRIVEN, PipelineRow
 from videogen.backbones.hosting.pipelines import PIPELINES
@@ -35,15 +38,15 @@ def class_of(row: Tiny) -> str:
 
 
 def pipeline_row(row: Tiny) -> PipelineRow:
-    return PIPELINES[class_of(row)]
+    return (PIPELINES | MODULAR_PIPELINES)[class_of(row)]
 
 
-def hosted_rows() -> list[Any]:
+def hosted_rows(table: Mapping[str, PipelineRow] = PIPELINES) -> list[Any]:
     """Parameters: every tiny pipeline of a class with a row in the table. All but the representatives are slow."""
     return [
         pytest.param(row, id=name, marks=() if row.core else pytest.mark.slow)
         for name, row in sorted(load_rows().items())
-        if class_of(row) in PIPELINES
+        if class_of(row) in table
     ]
 
 
@@ -72,9 +75,10 @@ def open_clip(row: Tiny, call: TinyCall, solver: str | None = None, *, in_order:
     pipeline, known = build(row, call, solver), pipeline_row(row)
     kind: Any = type(pipeline)
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
-    loop = LentLoop(
+    modular = class_of(row) in MODULAR_PIPELINES
+    loop = (ModularLoop if modular else LentLoop)(
         pipeline,
-        read_loop_form(kind, known.method),
+        first_block_form(pipeline) if modular else read_loop_form(kind, known.method),
         type(pipeline.scheduler).from_config(pipeline.scheduler.config),
         Draws(sources, Layout(known.noise), known.noise_draw),
         list(find_denoisers(pipeline).values()),
@@ -101,7 +105,8 @@ def context(index: int) -> PredictionContext:
 
 
 def engine_of(row: Tiny, call: TinyCall) -> Engine:
-    return Engine(HostedBackbone(build(row, call), class_of(row), "tiny"))
+    backbone = ModularBackbone if class_of(row) in MODULAR_PIPELINES else HostedBackbone
+    return Engine(backbone(build(row, call), class_of(row), "tiny"))
 
 
 def assert_equal(found: Outputs, expected: Outputs) -> None:

@@ -16,6 +16,7 @@ from videogen.core.lazy import load_object
 
 from .base import Backbone
 from .defaults import read_defaults
+from .hosting.modular_pipelines import MODULAR_NOT_HOSTED
 from .hosting.pipelines import NOT_HOSTED
 from .registry import find_family
 
@@ -34,7 +35,7 @@ def wrap_pipeline(pipeline: Any) -> Backbone:
     families = (find_family(kind.__name__) for kind in type(pipeline).__mro__)  # also of a subclass of the user's
     family = next((family for family in families if family is not None), None)
     if family is None:
-        reason = NOT_HOSTED.get(class_name, "it is not a video pipeline that is known")
+        reason = (NOT_HOSTED | MODULAR_NOT_HOSTED).get(class_name, "it is not a video pipeline that is known")
         raise UnsupportedError(f"{class_name} is not supported: {reason}; `videogen models --table` lists the others")
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):

@@ -19,6 +19,7 @@ from videogen.core.lazy import load_object
 from .checkpoint_files import check_files
 from .configured import ConfiguredModel
 from .defaults import read_defaults
+from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
 from .model_spec import ReadSpec, read_files
 from .resolvable import ResolvableModel
@@ -69,7 +70,9 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
-_HOST = "hosting.backbone:HostedBackbone"
+_HOST = "videogen.backbones.hosting.backbone:HostedBackbone"
+_MODULAR_HOST = "videogen.backbones.hosting.modular_backbone:ModularBackbone"
+_INDEX, _MODULAR_INDEX = "model_index.json", "modular_model_index.json"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
 
@@ -237,8 +240,9 @@ def locate(name_or_path: str) -> Path | str:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The folder's `model_index.json`. CheckpointError where it is missing or damaged."""
-    path = folder / "model_index.json"
+    """The folder's `model_index.json`, else its `modular_model_index.json`. CheckpointError where it is damaged."""
+    modular = not (folder / _INDEX).exists() and (folder / _MODULAR_INDEX).exists()
+    path = folder / (_MODULAR_INDEX if modular else _INDEX)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -254,9 +258,9 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """name -> (library, class) of the components in an index. library: `diffusers`, `transformers`, or the folder of a
-    pipeline in diffusers that has classes of its own."""
-    pairs = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) == 2}
-    return {name: (library, kind) for name, (library, kind) in pairs.items() if library and kind}
+    pipeline in diffusers that has classes of its own. Those of a modular index also state where they are."""
+    lists = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) in (2, 3)}
+    return {name: (library, kind) for name, (library, kind, *_) in lists.items() if library and kind}
 
 
 def family_of(index: dict[str, Any], name: str) -> Family:
@@ -265,24 +269,26 @@ def family_of(index: dict[str, Any], name: str) -> Family:
     family = find_family(class_name)
     if family is not None:
         return family
-    if class_name in NOT_HOSTED:
-        raise CheckpointError(f"{name} is a {class_name!r}, which is not supported: {NOT_HOSTED[class_name]}")
+    reason = (NOT_HOSTED | MODULAR_NOT_HOSTED).get(class_name)
+    if reason is not None:
+        raise CheckpointError(f"{name} is a {class_name!r}, which is not supported: {reason}")
     known = [pipeline for own in FAMILIES.values() for pipeline in own.pipelines]
-    near = nearest(class_name, [*known, *PIPELINES])
+    near = nearest(class_name, [*known, *PIPELINES, *MODULAR_PIPELINES])
     hint = f"; the nearest supported one is {near!r}" if near else ""
     raise CheckpointError(
         f"{name} is a {class_name!r}, which is not supported{hint}; `videogen models --table` lists the "
-        f"{len(PIPELINES)} supported pipelines"
+        f"{len(PIPELINES) + len(MODULAR_PIPELINES)} supported pipelines"
     )
 
 
 def find_family(class_name: str) -> Family | None:
     """The family of a pipeline class: one written here, or else the host; None where neither loads it."""
     own = next((family for family in FAMILIES.values() if class_name in family.pipelines), None)
-    row = PIPELINES.get(class_name)
+    row = PIPELINES.get(class_name) or MODULAR_PIPELINES.get(class_name)
     if own is not None or row is None:
         return own
-    return Family(row.lineage, (class_name,), _HOST, row.description, ", ".join(row.conditions) or "text to video")
+    host = _MODULAR_HOST if class_name in MODULAR_PIPELINES else _HOST
+    return Family(row.lineage, (class_name,), host, row.description, ", ".join(row.conditions) or "text to video")
 
 
 def _hub_index(hub_id: str) -> dict[str, Any]:

@@ -24,32 +24,41 @@ _ENGINES = {
 }  # fmt: skip
 
 
-def parameters_of(pipeline_class: type) -> Mapping[str, inspect.Parameter]:
-    """Parameters of a pipeline's call by name."""
-    return inspect.signature(inspect.unwrap(pipeline_class.__call__)).parameters  # type: ignore[operator]
+def is_modular(pipeline: Any) -> bool:
+    """Whether this is a modular pipeline: an object, since its blocks are its own and not its class's."""
+    return not isinstance(pipeline, type) and hasattr(pipeline, "_blocks")
 
 
-def find_parameter(pipeline_class: type, names: Sequence[str]) -> str | None:
+def parameters_of(pipeline_class: Any) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a pipeline's call by name. pipeline_class: or a modular pipeline, whose blocks have inputs."""
+    if is_modular(pipeline_class):
+        inputs = [given for given in pipeline_class._blocks.inputs if given.name]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return {given.name: inspect.Parameter(given.name, kind, default=given.default) for given in inputs}
+    return inspect.signature(inspect.unwrap(pipeline_class.__call__)).parameters
+
+
+def find_parameter(pipeline_class: Any, names: Sequence[str]) -> str | None:
     """The first of the names that a pipeline's call takes."""
     known = parameters_of(pipeline_class)
     return next((name for name in names if name in known), None)
 
 
-def length_parameter(pipeline_class: type) -> str | None:
+def length_parameter(pipeline_class: Any) -> str | None:
     return find_parameter(pipeline_class, _LENGTH)
 
 
-def rate_parameter(pipeline_class: type) -> str | None:
+def rate_parameter(pipeline_class: Any) -> str | None:
     return find_parameter(pipeline_class, _RATE)
 
 
-def option_names(pipeline_class: type, row: PipelineRow) -> list[str]:
+def option_names(pipeline_class: Any, row: PipelineRow) -> list[str]:
     """The pipeline's own arguments, which a request may set as `options`."""
     taken = {*_ENGINES, *row.inputs.values(), *_LENGTH, *_RATE, *_SCALE}
     return sorted(name for name in parameters_of(pipeline_class) if name not in taken)
 
 
-def check_options(pipeline_class: type, row: PipelineRow, options: Mapping[str, Any]) -> None:
+def check_options(pipeline_class: Any, row: PipelineRow, options: Mapping[str, Any]) -> None:
     """InputError, with the nearest name, for an option that the pipeline does not take."""
     known = option_names(pipeline_class, row)
     for name in options:
@@ -64,7 +73,7 @@ def build_arguments(
 
     pipeline: the copy that will run; where guidance is a component, the copy gets one of the scale.
     """
-    kind = type(pipeline)
+    kind = pipeline if is_modular(pipeline) else type(pipeline)
     known = parameters_of(kind)
     values: dict[str, Any] = {
         "prompt": _one_or_list(prompts),
@@ -79,13 +88,21 @@ def build_arguments(
             values[name] = value
     if spec.guidance_scale_2 is not None:
         values["guidance_scale_2"] = spec.guidance_scale_2
-    if not any(name in known for name in _SCALE) and getattr(pipeline, "guider", None) is not None:
-        vars(pipeline)["guider"] = pipeline.guider.new(guidance_scale=spec.guidance_scale)
+    if not any(name in known for name in _SCALE):
+        _set_guiders(pipeline, spec)
     values = {name: value for name, value in values.items() if name in known and value is not None}
     if "seed" in known:  # of a call that would seed a generator of its own
         values["seed"] = None
     values |= _condition_arguments(row, spec)
     return values | dict(spec.options)
+
+
+def _set_guiders(pipeline: Any, spec: ClipSpec) -> None:
+    """Give the pipeline's copy guiders of the scales, where guidance is a component."""
+    second = spec.guidance_scale if spec.guidance_scale_2 is None else spec.guidance_scale_2
+    for name, scale in (("guider", spec.guidance_scale), ("guider_2", second)):
+        if getattr(pipeline, name, None) is not None:
+            vars(pipeline)[name] = getattr(pipeline, name).new(guidance_scale=scale)
 
 
 def _negative_prompt(

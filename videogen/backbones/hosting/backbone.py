@@ -34,7 +34,7 @@ from .hosted_clip import HostedClip
 from .layout import Layout
 from .lent_loop import LentLoop
 from .loop_form import read_loop_form
-from .pipeline_row import DRIVEN
+from .pipeline_row import DRIVEN, PipelineRow
 from .pipelines import PIPELINES
 
 _SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
@@ -56,15 +56,27 @@ class HostedBackbone(Backbone):
         defaults: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
     ) -> None:
-        self.row = PIPELINES[_class_name(pipeline)]
+        self.row = self._row_of(pipeline)
         self.family = self.row.lineage
-        self._class = _hosted_class(pipeline)
+        self._class = self._class_of(pipeline)
         super().__init__(pipeline, name, digest, defaults, training)
+
+    def _row_of(self, pipeline: Any) -> PipelineRow:
+        return PIPELINES[_class_name(pipeline)]
+
+    def _class_of(self, pipeline: Any) -> type:
+        """The class whose call is hosted."""
+        return _hosted_class(pipeline)
+
+    @property
+    def _call(self) -> Any:
+        """What the call's parameters are read from."""
+        return self._class
 
     def family_defaults(self) -> dict[str, Any]:
         """From the call's signature; the row's where it has none, and the denoiser's sample size."""
-        row, found = self.row, {name: given.default for name, given in parameters_of(self._class).items()}
-        length, rate = length_parameter(self._class), rate_parameter(self._class)
+        row, found = self.row, {name: given.default for name, given in parameters_of(self._call).items()}
+        length, rate = length_parameter(self._call), rate_parameter(self._call)
         width, height = self._native_size()
         guider = getattr(self.pipeline, "guider", None)
         scale = found.get("guidance_scale", row.guidance_scale or getattr(guider, "guidance_scale", None))
@@ -96,7 +108,7 @@ class HostedBackbone(Backbone):
 
     @property
     def takes_prompt(self) -> bool:
-        return "prompt" in parameters_of(self._class)
+        return "prompt" in parameters_of(self._call)
 
     @property
     def geometry(self) -> LatentGeometry:
@@ -124,7 +136,7 @@ class HostedBackbone(Backbone):
         return dtype
 
     def fit(self, spec: ClipSpec) -> ClipSpec:
-        check_options(self._class, self.row, spec.options)
+        check_options(self._call, self.row, spec.options)
         return super().fit(spec)
 
     def build_solver(self, name: str | None, steps: int) -> Solver:
@@ -146,19 +158,21 @@ class HostedBackbone(Backbone):
         frames = spec.window_frames or spec.frames
         _, _, *size = self.geometry.shape(frames, spec.height, spec.width)
         extent, behind = (size[0], size[1], size[2]), self.row.extras_behind
-        draws = Draws(sources, Layout(self.row.noise, extent, behind=behind), self.row.noise_draw)
-        loop = LentLoop(
-            self.pipeline,
-            read_loop_form(self._class, self.row.method),
-            solver.fresh_scheduler(),
-            draws,
-            self.denoisers(),
-            len(sources),
-        )
+        draws = Draws(sources, Layout(self.row.noise, extent, behind=behind), self._noise_draw(spec))
+        loop = self._lend_loop(solver.fresh_scheduler(), draws, len(sources))
         arguments = build_arguments(loop.pipeline, self.row, spec, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
         layout = Layout(self.row.latents, extent, behind=behind)
         return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
+
+    def _noise_draw(self, spec: ClipSpec) -> int:
+        """Which draw of a clip's generator is the initial noise."""
+        return self.row.noise_draw
+
+    def _lend_loop(self, scheduler: Any, draws: Draws, batch: int) -> LentLoop:
+        """A run of the pipeline that has not begun."""
+        form = read_loop_form(self._class, self.row.method)
+        return LentLoop(self.pipeline, form, scheduler, draws, self.denoisers(), batch)
 
     def denoisers(self) -> list[Any]:
         return list(find_denoisers(self.pipeline).values())
@@ -177,7 +191,7 @@ class HostedBackbone(Backbone):
 
     @property
     def text_limit(self) -> int:
-        given = parameters_of(self._class).get("max_sequence_length")
+        given = parameters_of(self._call).get("max_sequence_length")
         if given is not None and isinstance(given.default, int):
             return given.default
         tokenizer = getattr(self.pipeline, "tokenizer", None)

@@ -19,7 +19,6 @@ from videogen.core.errors import UnsupportedError
 from videogen.schedulers.windows import Window
 
 from ..clip import Clip, PredictionContext
-from .frame_locals import read_locals, set_locals
 from .handover import Question, Returned
 from .hosted_solver import HostedSolver
 from .layout import Layout
@@ -203,15 +202,15 @@ class HostedClip(Clip):
     def _schedulers(self) -> list[Any]:
         """The pipeline's scheduler, and the copies that its call has made of it."""
         assert self._loop.frame is not None
-        return find_tapped(self._loop.scheduler, self._loop.frame.f_locals.values())
+        return find_tapped(self._loop.scheduler, self._loop.form.variables(self._loop.frame))
 
     def _carried(self) -> dict[str, Any]:
         assert self._loop.frame is not None
-        return read_locals(self._loop.frame, self._loop.form.carried)
+        return self._loop.form.read(self._loop.frame)
 
     def _set_carried(self, values: Mapping[str, Any]) -> None:
         assert self._loop.frame is not None
-        set_locals(self._loop.frame, values)
+        self._loop.form.write(self._loop.frame, values)
         self._remember()
 
     def _set_latents(self, latents: torch.Tensor) -> None:

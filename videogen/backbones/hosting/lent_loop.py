@@ -76,20 +76,17 @@ class LentLoop:
         self.pipeline = copy.copy(pipeline)
         vars(self.pipeline)["scheduler"] = self.scheduler = tap_scheduler(scheduler, self._tap)
         vars(self.pipeline)["_progress_bar_config"] = {"disable": True}
-        self._function = form.lend(self._enumerate)
+        self._prepare()
         self._hooks = [hook for model in denoisers for hook in self._hook(model)]
         self._handover: Handover | None = None
 
     def open(self, arguments: Mapping[str, Any]) -> Handover:
         """A suspended run with these arguments; `begin` it."""
-        pipeline, function, draws = self.pipeline, self._function, self.draws
+        call, draws = self._call(), self.draws
 
         def body(handover: Handover) -> Any:
             with draws.answering():
-                if self.form.method == "__call__":
-                    return function(pipeline, **arguments)
-                vars(pipeline)[self.form.method] = function.__get__(pipeline)
-                return inspect.unwrap(type(pipeline).__call__)(pipeline, **arguments)
+                return call(**arguments)
 
         self._handover = Handover(body)
         return self._handover
@@ -102,14 +99,28 @@ class LentLoop:
             hook.remove()
         self._hooks, self.frame, self.around = [], None, None
 
+    def _prepare(self) -> None:
+        """Lend the loop of the pipeline's copy."""
+        self._forms = {self.form.function.__code__: self.form}
+        self._function = self.form.lend(self._enumerate)
+
+    def _call(self) -> Callable[..., Any]:
+        """The call of the pipeline's copy, with the lent loop."""
+        pipeline, function = self.pipeline, self._function
+        if self.form.method == "__call__":
+            return function.__get__(pipeline)  # type: ignore[no-any-return]
+        vars(pipeline)[self.form.method] = function.__get__(pipeline)
+        return inspect.unwrap(type(pipeline).__call__).__get__(pipeline)  # type: ignore[no-any-return]
+
     # in the pipeline's thread
 
     def _enumerate(self, values: Any, start: int = 0) -> Any:
         """`enumerate` of the pipeline's module: at the loop's line, over the indices that the engine asks for."""
         frame = sys._getframe(1)
-        if frame.f_code is not self._function.__code__ or frame.f_lineno not in self.form.lines:
+        form = self._forms.get(frame.f_code)
+        if form is None or frame.f_lineno not in form.lines:
             return builtins.enumerate(values, start)
-        self.frame, self.section = frame, self.section + 1
+        self.form, self.frame, self.section = form, frame, self.section + 1
         self.timesteps = list(getattr(values, "iterable", values))
         return self._indices()
 
@@ -137,7 +148,7 @@ class LentLoop:
             return False
         if not self.form.steps:
             return True
-        return frame.f_code is self._function.__code__ and any(frame.f_lineno in lines for lines in self.form.steps)
+        return frame.f_code is self.form.function.__code__ and any(frame.f_lineno in lines for lines in self.form.steps)
 
     def _hook(self, model: nn.Module) -> tuple[Any, Any]:
         """Enter the techniques' context around each call of a denoiser."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 from videogen.core.errors import UnsupportedError
+
+from .frame_locals import read_locals, set_locals
 
 #: names by which pipelines call the latents that their loop carries from step to step
 _STATES = ("latents", "latents_packed", "chunk_latents")
@@ -38,12 +40,24 @@ class LoopForm:
     state: str
     mutated: bool
 
-    def lend(self, enumerate_: Callable[..., Any]) -> FunctionType:
-        """The method with another `enumerate` in its globals."""
+    def read(self, frame: FrameType) -> dict[str, Any]:
+        """What a body takes over from the one before, of a suspended call."""
+        return read_locals(frame, self.carried)
+
+    def write(self, frame: FrameType, values: Mapping[str, Any]) -> None:
+        """Set what the next body begins with."""
+        set_locals(frame, values)
+
+    def variables(self, frame: FrameType) -> list[Any]:
+        """All that a suspended call refers to."""
+        return list(frame.f_locals.values())
+
+    def lend(self, enumerate_: Callable[..., Any], **others: Any) -> FunctionType:
+        """The method with another `enumerate`, and other values of further names, in its globals."""
         function = self.function
         lent = FunctionType(
             function.__code__,
-            function.__globals__ | {"enumerate": enumerate_},
+            function.__globals__ | {"enumerate": enumerate_, **others},
             function.__name__,
             function.__defaults__,
             function.__closure__,

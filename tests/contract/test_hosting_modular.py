@@ -1,0 +1,200 @@
+"""The host of modular pipelines: bit for bit the library's own call, and each step at any time."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import closing
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.hosting import (
+    SEED,
+    assert_equal,
+    build,
+    class_of,
+    context,
+    engine_of,
+    first_call,
+    hosted_rows,
+    open_clip,
+    pipeline_row,
+    run_hosted,
+    run_pipeline,
+)  # fmt: skip
+from tests.tiny.modular import UNAVAILABLE
+from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
+from videogen import Engine, InputError, Technique, UnsupportedError
+from videogen.backbones.hosting.arguments import option_names
+from videogen.backbones.hosting.modular_loop import find_block_forms, first_block_form
+from videogen.backbones.hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
+from videogen.backbones.hosting.pipeline_row import SESSION
+from videogen.sampling.loop import LoopState
+from videogen.schedulers.noise.source import AddressedNoise
+
+ROWS = hosted_rows(MODULAR_PIPELINES)
+SESSIONS = [one for one in ROWS if pipeline_row(one.values[0]).mode == SESSION]
+_VIDEO = ("cosmos", "echo", "helios", "hunyuan_video", "ltx", "minimax_h3", "wan")
+REPRESENTATIVE = load_rows()["WanModularPipeline"]
+#: Modular pipeline -> the standard one of the same parts, and how far its frames are from it.
+STANDARD = {
+    "WanModularPipeline": ("WanPipeline", 0.0),
+    "Wan22ModularPipeline": ("WanPipeline:two-experts", 0.0),
+}
+
+
+def video_classes() -> list[str]:
+    """Names of the library's modular pipeline classes that make video, from where they are defined."""
+    kinds = [getattr(diffusers, name) for name in dir(diffusers) if name.endswith("ModularPipeline")]
+    kinds = [kind for kind in kinds if inspect.isclass(kind) and kind.__module__.split(".")[1] == "modular_pipelines"]
+    return sorted(kind.__name__ for kind in kinds if kind.__module__.split(".")[2].startswith(_VIDEO))
+
+
+def test_every_modular_video_pipeline_of_the_library_is_hosted_or_has_a_reason() -> None:
+    classes = video_classes()
+    assert len(classes) > 15
+    assert sorted([*MODULAR_PIPELINES, *MODULAR_NOT_HOSTED]) == classes
+
+
+def test_every_hosted_class_has_a_tiny_pipeline() -> None:
+    assert sorted({class_of(one.values[0]) for one in ROWS}) == sorted(MODULAR_PIPELINES)
+    assert set(MODULAR_NOT_HOSTED) <= set(UNAVAILABLE)
+
+
+@pytest.mark.parametrize("name", MODULAR_PIPELINES)
+def test_each_workflow_has_a_loop_of_a_form_that_is_hosted(name: str) -> None:
+    pipeline = getattr(diffusers, name)()
+    forms = list(find_block_forms(pipeline._blocks))
+    assert forms and all(form.state in form.carried for form in forms)
+
+
+def test_blocks_without_a_denoising_loop_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="EchoBlocks of EchoModularPipeline"):
+        first_block_form(diffusers.EchoModularPipeline())
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_frames_equal_the_library_bit_for_bit(row: Tiny) -> None:
+    for size in row.sizes:
+        call = TinyCall(*size)
+        assert_equal(run_hosted(row, call), run_pipeline(row, call))
+
+
+@pytest.mark.parametrize("row", [one for one in ROWS if one.values[0].guides])
+def test_frames_without_guidance_equal_the_library(row: Tiny) -> None:
+    call = first_call(row, guided=False)
+    assert_equal(run_hosted(row, call), run_pipeline(row, call))
+
+
+@pytest.mark.parametrize("solver", REPRESENTATIVE.solvers)
+def test_other_solvers_equal_the_library(solver: str) -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    assert_equal(run_hosted(row, call, solver), run_pipeline(row, call, solver))
+
+
+@pytest.mark.parametrize("row", [one for one in ROWS if one.values[0].batch])
+def test_batches_equal_the_library(row: Tiny) -> None:
+    call = first_call(row, prompts=(PROMPT, "a blue square on a black background"))
+    assert_equal(run_hosted(row, call), run_pipeline(row, call))
+
+
+@pytest.mark.parametrize("row", SESSIONS)
+def test_steps_can_be_predicted_again_and_taken_back(row: Tiny) -> None:
+    """Each step is predicted for other latents first, and the run goes back two steps once."""
+    call = first_call(row, steps=4)
+    with torch.inference_mode(), closing(open_clip(row, call)) as clip:
+        latents, saved, back = clip.initial, clip.snapshot(), clip.initial.clone()
+        for index in (0, 1, 2, 1, 2, 3):  # back at step 1 after step 2
+            if index == 1 and clip.position == 3:
+                clip.restore(saved)
+                latents = back
+            clip.predict(context(index), latents + 0.5)
+            prediction = clip.predict(context(index), latents)
+            if index == 1 and clip.position == 1:
+                saved, back = clip.snapshot(), latents.clone()
+                prediction = clip.predict(context(index), latents)
+            latents = clip.step(index, prediction, latents)
+        clip.decode(latents)
+        assert_equal(clip.outputs, run_pipeline(row, call))
+
+
+def test_the_pipeline_and_its_blocks_stay_as_they_are() -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    pipeline = build(row, call)
+    scheduler, blocks, guider = pipeline.scheduler, pipeline._blocks, pipeline.guider
+    loop = type(blocks.sub_blocks["denoise"].sub_blocks["denoise"])
+    own_call = loop.__call__
+    Engine.from_pipeline(pipeline).generate(PROMPT, **request_of(row, call, pipeline), seed=SEED)
+    assert pipeline.scheduler is scheduler and pipeline.guider is guider and pipeline._blocks is blocks
+    assert type(blocks.sub_blocks["denoise"].sub_blocks["denoise"]) is loop and loop.__call__ is own_call
+    assert not pipeline.transformer._forward_pre_hooks
+
+
+def request_of(row: Tiny, call: TinyCall, pipeline: Any) -> dict[str, Any]:
+    """The engine's keywords for a tiny call."""
+    own = row.call(call)
+    options = {name: own[name] for name in option_names(pipeline, pipeline_row(row)) if name in own}
+    return {
+        "frames": call.frames, "size": (call.width, call.height), "steps": call.steps, "guidance_scale": 5.0,
+        "fps": own.get("frame_rate"), "options": options or None, **row.given(call),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
+    """Conditions and options under the engine's names give what the library's own call gives."""
+    call = first_call(row)
+    engine = engine_of(row, call)
+    negative = row.call(call)["negative_prompt"]
+    words = request_of(row, call, engine.backbone.pipeline)
+    video = engine.generate(call.prompts[0], negative_prompt=negative, noise="diffusers", seed=SEED, **words)
+    expected = run_pipeline(row, call)
+    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+
+
+class _Start(Technique):
+    """Notes the latents that a run begins with."""
+
+    latents: torch.Tensor
+
+    def start(self, state: LoopState) -> LoopState:
+        self.latents = state.latents.clone()
+        return state
+
+
+@pytest.mark.parametrize("row", SESSIONS)
+def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
+    call, start = first_call(row), _Start()
+    engine = engine_of(row, call)
+    words = request_of(row, call, engine.backbone.pipeline)
+    engine.generate(PROMPT, techniques=[start], seed=SEED, **words)
+    channels, frames, height, width = start.latents[0].shape
+    expected = AddressedNoise(SEED).frames(range(frames), (channels, height, width))[0]
+    first = 1 if row.name == "LTXModularPipeline:image" else 0  # its first latent frame is the image
+    assert torch.allclose(start.latents[0][:, first:], expected[:, first:], atol=1e-5)
+
+
+def test_guidance_that_is_off_is_refused_where_the_library_fails() -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    with pytest.raises(UnsupportedError, match="guidance is off"):
+        engine_of(row, call).generate(PROMPT, frames=5, size=(32, 32), steps=2, guidance_scale=1.0)
+
+
+def test_options_that_no_block_takes_are_refused_with_the_nearest() -> None:
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    with pytest.raises(InputError, match="max_sequence_length"):
+        engine_of(row, call).generate(PROMPT, frames=5, size=(32, 32), steps=2, options={"max_sequence_lenght": 16})
+
+
+def test_pipelines_without_their_components_are_refused() -> None:
+    with pytest.raises(InputError, match="load_components"):
+        Engine.from_pipeline(diffusers.WanModularPipeline())
+
+
+@pytest.mark.parametrize("name", MODULAR_NOT_HOSTED)
+def test_classes_that_are_not_hosted_are_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"{name} is not supported: its"):
+        Engine.from_pipeline(getattr(diffusers, name)())
