@@ -66,8 +66,9 @@ evaluate: $(STAMP)  ## judge the embedded models on prompts they were not traine
 	$(BIN)/python -m tools.evaluate_embedded
 	$(BENCH) report
 
-readme: $(STAMP)  ## write docs/figures.md and the README's headline rows from benchmarks/*.json
+readme: $(STAMP)  ## write docs/figures.md, the README's headline rows and the table of pipelines
 	$(BENCH) report
+	$(BIN)/python -m tools.models_page
 
 # Only this target installs pdoc: neither the tests nor the demo need it.
 $(VENV)/.docs: $(STAMP)

@@ -76,6 +76,10 @@ class Clip(ABC):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels [batch, frame, height, width, 3], fp32 in 0..1."""
 
+    def decode_first_frame(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels [batch, height, width, 3] of the first frame, fp32 in 0..1."""
+        return self.decode(latents[:, :, :1])[:, 0]
+
     @abstractmethod
     def snapshot(self) -> object:
         """All that later steps depend on but the latents, for `restore`."""

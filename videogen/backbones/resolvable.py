@@ -7,6 +7,7 @@ what it cannot serve is refused at once. Importing this loads no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from videogen.core.errors import InputError
 from videogen.schedulers.solver import NoiseSchedule
@@ -14,6 +15,7 @@ from videogen.schedulers.solver import NoiseSchedule
 from .clip_spec import ClipSpec
 from .defaults import Capabilities, Defaults, Training
 from .geometry import ClipLimits, LatentGeometry
+from .hosting.techniques_table import Refusal
 
 
 class ResolvableModel(ABC):
@@ -69,6 +71,11 @@ class ResolvableModel(ABC):
     def needs(self) -> tuple[str, ...]:
         """Those without which there is no clip; alternatives are joined by `|`."""
         return ()
+
+    def refusal(self, technique: str, given: Sequence[str] = ()) -> Refusal | None:
+        """Why a technique, a key of `hosting.techniques_table.TECHNIQUES`, cannot run with these conditions; None where
+        nothing in the pipeline rules it out."""
+        return None
 
     @property
     def takes_prompt(self) -> bool:

@@ -1,4 +1,4 @@
-"""`videogen models`: the model families, and the models on this machine."""
+"""`videogen models`: the model families, and the models on this machine; the table of pipelines; one model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from videogen.core.errors import CheckpointError
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.table:
+        return _print_table(as_json=options.json)
     here = [*_embedded(), *_hub_cache()]
     if options.json:
         families = [
@@ -30,6 +32,13 @@ def run(options: argparse.Namespace) -> int:
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")
     print("\nany other: --model FOLDER (diffusers' layout) or --model OWNER/NAME (from the hub)")
+    return 0
+
+
+def _print_table(*, as_json: bool) -> int:
+    from videogen.backbones.pipeline_listing import build_table, list_pipelines
+
+    print(json.dumps({"pipelines": list_pipelines()}, indent=2) if as_json else build_table())
     return 0
 
 

@@ -132,6 +132,11 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         description="The model families, what each supports, and the models on this machine: embedded, or in the hub's "
         "cache.",
     )  # fmt: skip
+    models.add_argument(
+        "--table",
+        action="store_true",
+        help="every pipeline class of diffusers that is loaded: its inputs, and which techniques run on it",
+    )
     models.add_argument("--json", action="store_true", help="as JSON")
     doctor = commands.add_parser(
         "doctor", parents=[common], formatter_class=_Format, help="check what is installed and which backends work",

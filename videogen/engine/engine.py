@@ -35,6 +35,7 @@ from videogen.media.video import Video
 from videogen.request.request import RenderRequest
 from videogen.request.resolve import resolved_for
 from videogen.request.resolved import ResolvedRequest
+from videogen.request.technique_checks import check_technique
 from videogen.sampling.checks import memory_errors
 from videogen.sampling.progress import ProgressCallback, check_progress
 from videogen.sampling.technique import Technique
@@ -423,7 +424,7 @@ class Engine:
             with closing(Run(self.backbone, run.requests, run.progress, draft_motion)) as draft:
                 latents, _ = draft.sample()
                 run.timings_s["draft"] = sum(draft.timings_s.values())
-                first_frames = list(draft.decode(latents[:, :, :1]).cpu().numpy()[:, 0])
+                first_frames = list(draft.decode_first_frame(latents).cpu().numpy())
         with run.stage("reference"):
             run.motions = [motion.fitted_to(frame, placed=draft_motion is not None) for frame in first_frames]
             return DualClockTechnique(run.motions, first_frames, self.backbone)
@@ -436,6 +437,7 @@ class Engine:
     def _previews(self, every: int) -> Previews | None:
         if not every:
             return None
+        check_technique("previews", self.backbone)
         if self._preview is None:
             self._preview = LatentPreview(self.backbone, DiskCache(PREVIEW))
         return Previews(self._preview, every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,14 +87,26 @@ class Run:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Frames uint8 [batch, frame, height, width, 3]: round(255 x)."""
         assert self.clip is not None
-        check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
-        with Tiling(self.backbone, self.first.vae_tiling):
-            pixels = self.clip.decode(latents)
-        check_finite(pixels, "decode", self.backbone.dtype)
-        frames = (pixels * 255).round().to(torch.uint8)
+        frames = self._as_frames(latents, self.clip.decode)
         for clip in frames:
             check_not_flat(clip)
         return frames
+
+    def decode_first_frame(self, latents: torch.Tensor) -> torch.Tensor:
+        """The first frame uint8 [batch, height, width, 3]."""
+        assert self.clip is not None
+        frames = self._as_frames(latents, self.clip.decode_first_frame)
+        for frame in frames:
+            check_not_flat(frame[None])
+        return frames
+
+    def _as_frames(self, latents: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Pixels of the final latents: round(255 x)."""
+        check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
+        with Tiling(self.backbone, self.first.vae_tiling):
+            pixels = decode(latents)
+        check_finite(pixels, "decode", self.backbone.dtype)
+        return (pixels * 255).round().to(torch.uint8)
 
     def close(self) -> None:
         """Free what the clip holds on the model."""

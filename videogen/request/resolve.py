@@ -18,6 +18,7 @@ from videogen.request.continuity_policies import automatic_policy, general_polic
 from .condition_checks import check_conditions
 from .fitting import check_joined_motion, check_joined_noise, check_window, fit_continuity
 from .resolved import MotionSettings, ResolvedRequest
+from .technique_checks import check_joined_clips, check_techniques_fit
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
@@ -96,6 +97,7 @@ def resolved_for(
         return resolve(request, backbone, segmented=segmented)
     check_loaded(request, backbone)
     if segmented and not request.is_long and request.request.continuity != OFF:
+        check_joined_clips(general_policy(), backbone, request.conditions.keys())
         return request.with_continuity(general_policy(), backbone)
     return request
 
@@ -148,11 +150,13 @@ def _resolve_continuity(
             return "off"
         requested = general_policy()
     if requested == MEASURED:
+        check_joined_clips(MEASURED, backbone, request.given.keys())
         check_joined_noise(request.noise)
         return "measured"
     if requested == AUTO:
         requested = automatic_policy(needs_met(backbone), with_motion=request.moves)
     policy = Continuity.from_value(requested)
+    check_joined_clips(policy, backbone, request.given.keys())
     return fit_continuity(policy, backbone, window, noise=request.noise, moves=request.moves)
 
 
@@ -214,6 +218,7 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
     """The request as the model can run it. InputError or UnsupportedError where the settings do not fit."""
     from videogen.schedulers.solvers import check_solver
 
+    check_techniques_fit(resolved, backbone)
     if resolved.guidance_scale_2 is not None and backbone.capabilities.experts < 2:
         raise UnsupportedError(
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"

@@ -16,6 +16,10 @@ class ScaledCodec(Codec):
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         return latents * self.vae.config.scaling_factor
 
+    def _encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Clip by clip: the mask of HunyuanVideo 1.5's attention is that of one."""
+        return torch.cat([Codec._encode_pixels(self, clip) for clip in pixels.split(1)])
+
 
 class InverseScaledCodec(ScaledCodec):
     """Multiplies by 1 / `scaling_factor`, which may differ in the last bit."""

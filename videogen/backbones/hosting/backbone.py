@@ -36,6 +36,7 @@ from .lent_loop import LentLoop
 from .loop_form import read_loop_form
 from .pipeline_row import DRIVEN, PipelineRow
 from .pipelines import PIPELINES
+from .techniques_table import Refusal, find_refusal
 
 _SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
 _TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
@@ -101,6 +102,9 @@ class HostedBackbone(Backbone):
 
     def batches(self, conditions: Sequence[str] = ()) -> bool:
         return self.row.batches and set(conditions) <= set(self.row.batched_inputs)
+
+    def refusal(self, technique: str, given: Sequence[str] = ()) -> Refusal | None:
+        return find_refusal(self.row, technique, given)
 
     @property
     def capabilities(self) -> Capabilities:

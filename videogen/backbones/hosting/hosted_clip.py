@@ -26,6 +26,9 @@ from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
 from .outputs import Outputs, read_outputs
 from .tapped_scheduler import find_tapped, restore_scheduler, save_scheduler
 
+#: the next number above 1 in fp32
+_UNGUIDED = 1 + 2**-23
+
 
 @dataclass(frozen=True)
 class _Saved:
@@ -124,6 +127,10 @@ class HostedClip(Clip):
             self._outputs = read_outputs(message.result, self._name)
         self.audio = self._outputs.audio
         return self._outputs.frames
+
+    def decode_first_frame(self, latents: torch.Tensor) -> torch.Tensor:
+        """The pipeline decodes clips of the length that it was called for."""
+        return self.decode(latents)[:, 0]
 
     def snapshot(self) -> _Saved:
         carried = {name: _copied(value) for name, value in self._carried().items()}
@@ -255,7 +262,13 @@ class HostedClip(Clip):
         return self._layout.from_video(video, like)
 
     def _set_guidance(self, scale: float) -> None:
-        """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can."""
+        """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can.
+
+        A step without guidance is given a scale just above 1: at 1, pipelines that evaluate both branches in one batch
+        would give the model half of it, with the text of both.
+        """
+        if self._guidance_scale is not None and self._guidance_scale > 1 >= scale:
+            scale = _UNGUIDED
         if self._guidance_scale is None or scale == self._guidance_scale:
             return
         settings = vars(self._loop.pipeline)

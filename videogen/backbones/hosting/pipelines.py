@@ -27,11 +27,11 @@ _WAN = (
     ),
     PipelineRow("LucyEditPipeline", "wan", "Lucy-Edit: a video edited by a prompt", _VIDEO, ("video",), fps=24),
     PipelineRow("ChronoEditPipeline", "wan", "ChronoEdit: an image edited over time", _IMAGE, ("image",)),
-    PipelineRow("AnyFlowPipeline", "anyflow", "AnyFlow, few steps", _VIDEO, latents=_FRAMES_FIRST, noise=_FRAMES_FIRST,
+    PipelineRow("AnyFlowPipeline", "anyflow", "AnyFlow, few steps", _VIDEO, latents=_FRAMES_FIRST,
                 batched_inputs=("video",)),
     PipelineRow(
         "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST,
-        noise=_FRAMES_FIRST, adapter="frame_conditions:build_tensor",
+        adapter="frame_conditions:build_tensor",
         mode=DRIVEN, sections=True, batched_inputs=("video",),
     ),
     PipelineRow("SkyReelsV2Pipeline", "skyreels", "SkyReels V2, text to video", fps=24),
@@ -45,7 +45,7 @@ _WAN = (
     ),
     PipelineRow(
         "SkyReelsV2DiffusionForcingVideoToVideoPipeline", "skyreels", "SkyReels V2 diffusion forcing, video to video",
-        _VIDEO, ("video",), mode=DRIVEN, fps=24,
+        _VIDEO, ("video",), mode=DRIVEN, sections=True, fps=24,
     ),
     PipelineRow(
         "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
@@ -120,9 +120,9 @@ _LTX = (
 )  # fmt: skip
 
 _COSMOS_ROWS = (
-    PipelineRow("CosmosTextToWorldPipeline", "cosmos", "Cosmos 1, text to video", fps=30, requires=_COSMOS),
+    PipelineRow("CosmosTextToWorldPipeline", "cosmos", "Cosmos 1, text to video", temporal=8, fps=30, requires=_COSMOS),
     PipelineRow("CosmosVideoToWorldPipeline", "cosmos", "Cosmos 1, image or video to video", _IMAGE | _VIDEO,
-                ("image|video",), fps=30, requires=_COSMOS),
+                ("image|video",), temporal=8, fps=30, requires=_COSMOS),
     PipelineRow("Cosmos2VideoToWorldPipeline", "cosmos", "Cosmos 2, image or video to video", _IMAGE | _VIDEO,
                 ("image|video",), noise_draw=1, fps=16, requires=_COSMOS),
     PipelineRow("Cosmos2_5_PredictBasePipeline", "cosmos", "Cosmos 2.5, text, image or video to video",

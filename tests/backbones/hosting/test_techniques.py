@@ -1,0 +1,93 @@
+"""Each cell of the table of techniques: what it says runs, and what it refuses raises that reason before a step."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny.table import LINEAGES, Tiny, TinyCall, load_rows
+from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.backbones.hosting.techniques_table import TECHNIQUES, find_refusal, frame_rule
+from videogen.backbones.registry import FAMILIES
+from videogen.core.errors import UnsupportedError
+from videogen.engine.engine import Engine
+from videogen.motion.camera import Camera
+from videogen.motion.drag import Drag
+from videogen.sampling.progress import Progress
+
+from .cases import STEPS, build_engine, class_of, hosted_rows, request_options
+
+PROMPT = "a red ball moves right"
+#: keywords of each technique that is one of a single clip
+SINGLE: dict[str, dict[str, Any]] = {
+    "attention": {"attention": {"policy": "window", "sparsity": 0.5, "min_length": 8}},
+    "propagation": {"propagate": "every:2"},
+    "roll_back": {"propagate": "max_error:0.5"},
+    "warped_noise": {"motion": Camera(pan=4), "motion_backend": "warped_noise"},
+    "dual_clock": {"motion": Drag(path=[(8, 8), (16, 8)]), "motion_backend": "dual_clock"},
+    "previews": {"preview_every": 1},
+}
+#: of a long video; streaming and resuming are those of any
+LONG = {"replay": "replay", "windows": "co_denoise", "stream": "replay", "resume": "replay"}
+
+
+def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
+    """Frames with a technique."""
+    if technique in LONG:
+        frames = 2 * options["frames"]
+        return engine.generate(PROMPT, **options | {"frames": frames, "window": frames // 2}
+                               | {"continuity": LONG[technique]}).frames  # fmt: skip
+    reports: list[Progress] = []
+    video = engine.generate(PROMPT, **options | SINGLE[technique], progress=reports.append)
+    if technique == "previews":
+        assert any(report.preview is not None for report in reports)
+    return video.frames
+
+
+@pytest.mark.parametrize("row", hosted_rows())
+def test_what_the_table_says_is_so(row: Tiny) -> None:
+    frames, width, height = row.sizes[0]
+    call = TinyCall(frames, width, height, steps=STEPS, guided=row.guides)
+    engine, options = build_engine(row, call), request_options(row, call)
+    plain = engine.generate(PROMPT, **options).frames
+    given = tuple(name for name in row.given(call) if name != "strength")
+    if row.name == "AllegroPipeline":
+        options["solver"] = "euler"  # its own adds noise at each step, for which no error can be promised
+    for technique in TECHNIQUES:
+        refusal = find_refusal(PIPELINES[class_of(row)], technique, given)
+        if refusal is None:
+            made = run(engine, technique, options)
+            assert made.shape[1:] == plain.shape[1:] and made.std() > 1, technique
+            continue
+        with pytest.raises(UnsupportedError) as raised:
+            run(engine, technique, options)
+        assert refusal.reason in str(raised.value) and row.name in str(raised.value), technique
+
+
+def test_windows_are_refused_where_conditions_are_given() -> None:
+    row = PIPELINES["WanVACEPipeline"]
+    assert find_refusal(row, "windows", ("video",)) is not None
+
+
+@pytest.mark.parametrize("row", hosted_rows())
+def test_the_rule_of_lengths_is_the_pipelines(row: Tiny) -> None:
+    frames, width, height = row.sizes[0]
+    geometry = build_engine(row, TinyCall(frames, width, height)).backbone.geometry
+    rule = frame_rule(PIPELINES[class_of(row)])
+    expected = f"{geometry.temporal}k+1" if geometry.single_first else f"{geometry.temporal}k"
+    assert rule == ("any" if geometry.temporal == 1 else expected)
+
+
+def test_every_hosted_class_has_a_row_of_the_tests_or_is_known_to_have_none() -> None:
+    classes = {class_of(row) for row in load_rows().values()}
+    missing = {
+        name for lineage in LINEAGES for name in getattr(import_module(f"tests.tiny.{lineage}"), "UNAVAILABLE", {})
+    }
+    assert {name for name in PIPELINES.keys() - classes - missing if not name.startswith("LTX2")} == set()
+
+
+def test_handwritten_families_are_in_the_table_too() -> None:
+    assert {name for family in FAMILIES.values() for name in family.pipelines} <= PIPELINES.keys()

@@ -1,0 +1,131 @@
+"""Table of techniques on hosted pipelines: what each can be combined with, and why where it cannot. No torch here.
+
+`videogen models --table` prints it, and a request is checked against the same rules before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..anatomy import ANATOMY
+from .pipeline_row import DRIVEN, PipelineRow
+
+_IN_ORDER = "its pipeline runs its steps once each, in order"
+_SECTIONS = "its pipeline draws the noise of each section itself"
+_CONDITIONED = "its conditions are of the entire clip, and a window would be given all of them"
+_NOT_JOINED = "clips of a hosted pipeline cannot be joined yet"
+_PARTIAL = "its steps are of one section of the clip, not of all its frames"
+_MIXED = "its latents have the condition in them, as further channels"
+_OWN_LEVELS = "its noise levels are of its own making and cannot be read from its solver"
+_OWN_LEVELS_PIPELINES = ("Cosmos2VideoToWorldPipeline",)
+_LOOPS = "its pipeline makes a clip in sections, each with steps of its own that are not known ahead"
+_FRAMEWISE = "its solver steps the frames as a batch, and predictions are not in the form of a clip"
+_FRAMEWISE_PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline", "I2VGenXLPipeline")
+_DENSE_DENOISERS = {
+    "SanaVideoPipeline": "SanaVideoTransformer3DModel",
+    "SanaImageToVideoPipeline": "SanaVideoTransformer3DModel",
+    "AnyFlowFARPipeline": "AnyFlowFARTransformer3DModel",
+}
+_MIXED_PIPELINES = ("Kandinsky5I2VPipeline",)
+
+#: (row, keys of the conditions that are given) -> why the technique cannot run; empty where it can
+Rule = Callable[[PipelineRow, Sequence[str]], str]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a technique cannot run on a model: its name as the table has it, the reason, and what to do instead."""
+
+    title: str
+    reason: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class HostedTechnique:
+    """A technique on hosted pipelines. title: a column of the table; instead: what a message suggests."""
+
+    title: str
+    rule: Rule
+    instead: str = "leave it out"
+
+
+def _needs_weights(row: PipelineRow, given: Sequence[str]) -> str:
+    denoiser = _DENSE_DENOISERS.get(row.name)
+    return ANATOMY[denoiser].dense_only if denoiser else ""
+
+
+def _needs_one_loop(row: PipelineRow, given: Sequence[str]) -> str:
+    return _LOOPS if row.sections else ""
+
+
+def _needs_any_order(row: PipelineRow, given: Sequence[str]) -> str:
+    return _IN_ORDER if row.mode == DRIVEN else ""
+
+
+def _needs_known_noise(row: PipelineRow, given: Sequence[str]) -> str:
+    refused = _needs_one_loop(row, given) or _needs_any_order(row, given)
+    return refused or (_OWN_LEVELS if row.name in _OWN_LEVELS_PIPELINES else "")
+
+
+def _needs_one_draw(row: PipelineRow, given: Sequence[str]) -> str:
+    return _SECTIONS if row.mode == DRIVEN else ""
+
+
+def _needs_late_start(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_any_order(row, given) or _needs_plain_latents(row, given)
+
+
+def _needs_plain_latents(row: PipelineRow, given: Sequence[str]) -> str:
+    if row.mode == DRIVEN:
+        return _PARTIAL
+    return _MIXED if row.name in _MIXED_PIPELINES else ""
+
+
+def _needs_predictions(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_plain_latents(row, given) or (_FRAMEWISE if row.name in _FRAMEWISE_PIPELINES else "")
+
+
+def _needs_joins(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_any_order(row, given) or _NOT_JOINED
+
+
+def _needs_windows(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_any_order(row, given) or (_CONDITIONED if given else "") or _needs_joins(row, given)
+
+
+TECHNIQUES: dict[str, HostedTechnique] = {
+    "attention": HostedTechnique("sparse attention", _needs_weights, "use attention='dense'"),
+    "propagation": HostedTechnique("propagation", _needs_one_loop),
+    "roll_back": HostedTechnique("max_error", _needs_known_noise, "use propagate='every:2'"),
+    "warped_noise": HostedTechnique("warped noise", _needs_one_draw),
+    "dual_clock": HostedTechnique("dual clock", _needs_late_start, "use motion_backend='warped_noise' where that runs"),
+    "replay": HostedTechnique("replay", _needs_joins, "render a single clip: continuity='off'"),
+    "windows": HostedTechnique("windows", _needs_windows, "render a single clip: continuity='off'"),
+    "previews": HostedTechnique("previews", _needs_predictions),
+    "stream": HostedTechnique("streaming decode", _needs_joins),
+    "resume": HostedTechnique("resume", _needs_joins),
+}
+
+
+def find_refusal(row: PipelineRow, technique: str, given: Sequence[str] = ()) -> Refusal | None:
+    """Why a technique, a key of `TECHNIQUES`, cannot run on a pipeline with these conditions; None where it can."""
+    known = TECHNIQUES[technique]
+    reason = known.rule(row, given)
+    return Refusal(known.title, reason, known.instead) if reason else None
+
+
+#: frames per latent frame of the published checkpoints, where the row does not state it
+_TEMPORAL = {
+    "wan": 4, "anyflow": 4, "skyreels": 4, "helios": 4, "hunyuan": 4, "hunyuan15": 4, "kandinsky": 4, "cogvideox": 4,
+    "ltx": 8, "ltx2": 8, "cosmos": 4, "allegro": 4, "easyanimate": 4, "motif": 4, "sana": 4,
+}  # fmt: skip
+
+
+def frame_rule(row: PipelineRow) -> str:
+    """Which lengths a pipeline takes: `4k+1`, `4k` or `any`."""
+    ratio = row.temporal or _TEMPORAL[row.lineage]
+    if ratio == 1:
+        return "any"
+    return f"{ratio}k+1" if row.causal else f"{ratio}k"

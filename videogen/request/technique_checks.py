@@ -1,0 +1,51 @@
+"""Checks of a request's techniques against what a model's pipeline allows, before anything is loaded. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from videogen.core.errors import UnsupportedError
+from videogen.request.continuity import Continuity
+from videogen.request.continuity_policies import POLICIES
+
+if TYPE_CHECKING:
+    from videogen.backbones.resolvable import ResolvableModel
+
+    from .resolved import ResolvedRequest
+
+
+def check_techniques_fit(request: ResolvedRequest, backbone: ResolvableModel) -> None:
+    """UnsupportedError, with the reason and what to do instead, for a technique that the model's pipeline rules out."""
+    for technique in techniques_of(request):
+        check_technique(technique, backbone, request.conditions.keys())
+
+
+def check_technique(technique: str, backbone: ResolvableModel, given: tuple[str, ...] = ()) -> None:
+    """The same for one technique, a key of `hosting.techniques_table.TECHNIQUES`; given: keys of conditions."""
+    refusal = backbone.refusal(technique, given)
+    if refusal is not None:
+        raise UnsupportedError(f"{refusal.title} cannot run on {backbone.name!r}: {refusal.reason}; {refusal.instead}")
+
+
+def techniques_of(request: ResolvedRequest) -> Iterator[str]:
+    """Which techniques of that table a resolved request uses."""
+    from videogen.propagation.config import StepCaching
+
+    caching = request.propagation
+    rolls_back = isinstance(caching, StepCaching) and caching.roll_back and caching.max_error is not None
+    used = {
+        "attention": request.attention is not None,
+        "propagation": caching is not None,
+        "roll_back": rolls_back,
+    }
+    yield from (name for name, is_used in used.items() if is_used)
+    if request.motion is not None:
+        yield request.motion.control.backend
+
+
+def check_joined_clips(policy: Continuity | str, backbone: ResolvableModel, given: tuple[str, ...]) -> None:
+    """The same for a policy by which clips are joined; given: keys of conditions."""
+    name = policy.policy if isinstance(policy, Continuity) else policy
+    windows = name in POLICIES and "windows" in POLICIES[name].configurable
+    check_technique("windows" if windows else "replay", backbone, given)
