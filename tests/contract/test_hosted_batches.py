@@ -10,6 +10,7 @@ import pytest
 from tests.contract.hosting import class_of, engine_of, first_call, hosted_rows, pipeline_row, request_of
 from tests.tiny.table import PROMPT, Tiny, load_rows
 from videogen import Video
+from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
 from videogen.backbones.hosting.pipelines import PIPELINES
 
 PROMPTS = [PROMPT, "a blue square on a black background"]
@@ -53,3 +54,13 @@ def test_only_pipelines_whose_batches_are_tested_have_them() -> None:
     tested = {class_of(one.values[0]) for one in ROWS if shares_batches(one.values[0])}
     claimed = {name for name, row in PIPELINES.items() if (row.batches and not row.needs) or row.batched_inputs}
     assert claimed <= tested
+
+
+def test_modular_pipelines_render_clips_one_after_another() -> None:
+    row = load_rows()["WanModularPipeline"]
+    call = first_call(row)
+    videos = engine_of(row, call).generate(
+        PROMPTS, frames=call.frames, size=(call.width, call.height), steps=2, guidance_scale=4.0
+    )
+    assert not any("batch" in (video.manifest or {})["measured"] for video in videos)
+    assert not any(row.batches for row in MODULAR_PIPELINES.values())

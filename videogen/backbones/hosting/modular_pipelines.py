@@ -16,9 +16,11 @@ class ModularRow(PipelineRow):
     """One modular pipeline class; what it is made from, text, image or video, selects its workflow.
 
     needs_guidance: whether its blocks fail where guidance is off. draws_before: condition -> how many draws its
-    workflow makes before the initial noise.
+    workflow makes before the initial noise. batches: as for other rows, but off: whether a clip of a batch is the clip
+    alone has not been compared.
     """
 
+    batches: bool = False
     needs_guidance: bool = False
     draws_before: Mapping[str, int] = field(default_factory=dict)
 
