@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -27,10 +29,11 @@ from tests.contract.hosting import (
 )  # fmt: skip
 from tests.tiny.modular import UNAVAILABLE
 from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
-from videogen import Engine, InputError, Technique, UnsupportedError
+from videogen import CheckpointError, Engine, InputError, Technique, UnsupportedError
 from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.modular_loop import find_block_forms, first_block_form
 from videogen.backbones.hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
+from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
 from videogen.sampling.loop import LoopState
 from videogen.schedulers.noise.source import AddressedNoise
@@ -39,10 +42,18 @@ ROWS = hosted_rows(MODULAR_PIPELINES)
 SESSIONS = [one for one in ROWS if pipeline_row(one.values[0]).mode == SESSION]
 _VIDEO = ("cosmos", "echo", "helios", "hunyuan_video", "ltx", "minimax_h3", "wan")
 REPRESENTATIVE = load_rows()["WanModularPipeline"]
-#: Modular pipeline -> the standard one of the same parts, and how far its frames are from it.
+#: Modular pipeline -> the standard one of the same components, and how far its frames may be from it (docs/guide).
 STANDARD = {
     "WanModularPipeline": ("WanPipeline", 0.0),
-    "Wan22ModularPipeline": ("WanPipeline:two-experts", 0.0),
+    "WanImage2VideoModularPipeline": ("WanImageToVideoPipeline", 0.0),
+    "Wan22ModularPipeline": ("WanPipeline", 0.0),
+    "Wan22Image2VideoModularPipeline": ("WanImageToVideoPipeline", 0.0),
+    "HunyuanVideo15ModularPipeline": ("HunyuanVideo15Pipeline", 0.0),
+    "HunyuanVideo15ModularPipeline:image": ("HunyuanVideo15ImageToVideoPipeline", 0.2),
+    "LTXModularPipeline": ("LTXPipeline", 1e-5),
+    "LTXModularPipeline:image": ("LTXImageToVideoPipeline", 1e-5),
+    "HeliosModularPipeline": ("HeliosPipeline", 0.2),
+    "HeliosPyramidModularPipeline": ("HeliosPyramidPipeline", 0.0),
 }
 
 
@@ -119,6 +130,26 @@ def test_steps_can_be_predicted_again_and_taken_back(row: Tiny) -> None:
             latents = clip.step(index, prediction, latents)
         clip.decode(latents)
         assert_equal(clip.outputs, run_pipeline(row, call))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == REPRESENTATIVE.name else pytest.mark.slow) for name in STANDARD]
+)
+def test_the_distance_from_the_standard_pipeline_is_as_documented(name: str) -> None:
+    row = load_rows()[name]
+    call, (standard, distance) = first_call(row), STANDARD[name]
+    modular, kind = build(row, call), getattr(diffusers, standard)
+    known, named = inspect.signature(kind.__init__).parameters, inspect.signature(kind.__call__).parameters
+    components = {name: part for name, part in modular.components.items() if name in known}
+    settings = {name: value for name, value in modular.config.items() if name in known and name == "boundary_ratio"}
+    words = row.call(call) | ({"guidance_scale": 5.0} if "guidance_scale" in named else {})
+    with torch.inference_mode():
+        pipeline = kind(**components, **settings)
+        pipeline.set_progress_bar_config(disable=True)
+        result = pipeline(**words, generator=torch.Generator().manual_seed(SEED), output_type="np")
+    found = (read_outputs(result, standard).frames - run_pipeline(row, call).frames).abs().max()
+    assert float(found) <= distance, f"{float(found)}"
+    assert distance == 0 or float(found) > distance / 100, "closer than documented"
 
 
 def test_the_pipeline_and_its_blocks_stay_as_they_are() -> None:
@@ -198,3 +229,37 @@ def test_pipelines_without_their_components_are_refused() -> None:
 def test_classes_that_are_not_hosted_are_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UnsupportedError, match=f"{name} is not supported: its"):
         Engine.from_pipeline(getattr(diffusers, name)())
+
+
+def saved(row: Tiny, folder: Path) -> Path:
+    build(row, first_call(row)).save_pretrained(str(folder), overwrite_modular_index=True)
+    return folder
+
+
+def test_folders_of_modular_pipelines_are_loaded(tmp_path: Path) -> None:
+    """A folder that has been moved since it was saved: what its index says of other places is not followed."""
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
+    folder = saved(row, tmp_path / "saved").rename(tmp_path / "moved")
+    engine = Engine.load(str(folder))
+    words = request_of(row, call, engine.backbone.pipeline)
+    negative = row.call(call)["negative_prompt"]
+    video = engine.generate(PROMPT, negative_prompt=negative, noise="diffusers", seed=SEED, **words)
+    expected = run_pipeline(row, call)
+    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": "MiniMaxH3ModularPipeline"}, "MiniMaxH3ModularPipeline.*not supported: its hosted form"),
+        ({"_blocks_class_name": "OwnBlocks"}, "blocks of its own"),
+        ({"auto_map": {"ModularPipelineBlocks": "blocks.Own"}}, "blocks of its own"),
+    ],
+    ids=["class that is not hosted", "blocks that the library does not have", "code in the folder"],
+)
+def test_folders_that_cannot_be_hosted_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = saved(REPRESENTATIVE, tmp_path / "model")
+    index = json.loads((folder / "modular_model_index.json").read_text())
+    (folder / "modular_model_index.json").write_text(json.dumps(index | changes))
+    with pytest.raises(CheckpointError, match=message):
+        Engine.load(str(folder))

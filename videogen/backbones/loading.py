@@ -17,6 +17,7 @@ from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError, OutOfMemoryError, UnsupportedError
 
 from .checkpoint_files import check_weights, weight_variant
+from .hosting.modular_loading import build_modular
 from .registry import components_of
 
 _log = logging.getLogger("videogen")
@@ -50,11 +51,14 @@ def _build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], 
         for name, (library, kind) in components_of(index).items():
             with _explain_failure(f"{source}/{name}", kind):
                 components[name] = _component(source, name, library, kind, chosen, files)
+        found = {name: component for name, component in components.items() if component is not None}
         with _explain_failure(str(source), class_name):
-            pipeline = pipeline_class.from_pretrained(
-                str(source), **dtype_option(chosen), use_safetensors=True, local_files_only=local,
-                **{name: component for name, component in components.items() if component is not None},
-            )  # fmt: skip
+            if issubclass(pipeline_class, diffusers.ModularPipeline):
+                pipeline = build_modular(pipeline_class, source, index, found)
+            else:
+                pipeline = pipeline_class.from_pretrained(
+                    str(source), **dtype_option(chosen), use_safetensors=True, local_files_only=local, **found
+                )
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
@@ -252,6 +256,11 @@ def resolve_device(device: str | None, offload: str | None) -> str:
 
 def place(pipeline: Any, target: str, offload: str | None) -> None:
     """Move the pipeline to the device, or let accelerate keep its components on the CPU until they are used."""
+    if offload and not hasattr(pipeline, "enable_model_cpu_offload"):
+        raise UnsupportedError(
+            f"offload={offload!r}: {type(pipeline).__name__} is modular, and offloads by a components manager of its "
+            "own; build it with one and give it to Engine.from_pipeline"
+        )
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=target)
     elif offload == "sequential":
