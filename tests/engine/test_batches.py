@@ -11,7 +11,7 @@ import torch
 
 from tests.contract.families import wan
 from videogen import Engine, InputError, OutOfMemoryError, Progress, RenderRequest, Technique, Video
-from videogen.engine.batches import CPU_BATCH
+from videogen.engine.batches import CPU_BATCH, check_equal_settings
 from videogen.engine.options import build_requests
 from videogen.engine.seeds import SEED_OPTIONS
 from videogen.sampling.loop import LoopState
@@ -207,3 +207,13 @@ def test_requests_that_cannot_share_a_batch_are_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         list(engine.render_each(change(RenderRequest(PROMPT, frames=5, width=32, height=32, steps=2))))
+
+
+def test_settings_that_hold_tensors_are_compared() -> None:
+    """Such as face features among a pipeline's own options."""
+
+    class Resolved:
+        def to_dict(self) -> dict[str, Any]:
+            return {"prompt": PROMPT, "options": {"features": [torch.ones(2), torch.zeros(2)]}}
+
+    check_equal_settings([Resolved(), Resolved()])  # type: ignore[list-item]

@@ -45,7 +45,8 @@ def check_equal_settings(requests: Sequence[ResolvedRequest]) -> None:
     first = _settings_of(requests[0])
     for number, request in enumerate(requests):
         other = _settings_of(request)
-        differing = [name for name in first | other if first.get(name) != other.get(name)]
+        # by their text: options may hold tensors, which do not compare to one truth value
+        differing = [name for name in first | other if repr(first.get(name)) != repr(other.get(name))]
         if differing:
             name = differing[0]
             raise InputError(
