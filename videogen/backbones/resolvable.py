@@ -7,7 +7,8 @@ what it cannot serve is refused at once. Importing this loads no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from videogen.core.errors import InputError
 from videogen.schedulers.solver import NoiseSchedule
@@ -19,10 +20,11 @@ from .hosting.techniques_table import Refusal
 
 
 class ResolvableModel(ABC):
-    """name: the folder or hub id, or an embedded model's name; native_guidance: how the family's own pipeline evaluates
-    guidance, `sequential` or `batched`."""
+    """name: the folder or hub id, or an embedded model's name; family: of the registry; native_guidance: how the
+    family's own pipeline evaluates guidance, `sequential` or `batched`."""
 
     name: str
+    family: str = ""
     native_guidance: str
     defaults: Defaults
     training: Training
@@ -83,6 +85,32 @@ class ResolvableModel(ABC):
         return True
 
     @property
+    def takes_any_size(self) -> bool:
+        """Whether a clip may have another size than the default one, such as that of an image it is made from."""
+        return True
+
+    @property
+    def continues_video(self) -> bool:
+        """Whether a given video is the beginning of the clip, or a reference, rather than as long as the clip."""
+        return False
+
+    def keeps_size(self, kind: str, name: str = "") -> bool:
+        """Whether a condition is given as large as it is, and not in the clip's size."""
+        return kind == "references"
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Arguments of the model's own pipeline that a request may set as `options`."""
+        return ()
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """InputError for an option that the model does not take."""
+        for name in options:
+            raise InputError(
+                f"option {name}={options[name]!r}: {self.name!r} takes no options of its own; leave it out"
+            )
+
+    @property
     def single_pass_frames(self) -> int:
         """The most frames of a clip that is generated in one pass by default: the native length, or more where the
         model was measured to be as good. Longer videos are made of several clips."""
@@ -96,6 +124,7 @@ class ResolvableModel(ABC):
     def fit(self, spec: ClipSpec) -> ClipSpec:
         """The clip as this model can generate it. InputError, with what fits, for a size, length or number of steps
         that does not."""
+        self.check_options(spec.options)
         finest = self.noise_schedule.train_steps
         if spec.steps > finest:
             raise InputError(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from videogen.longvideo.stored_job import StoredJob
 
 _WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet", "allow_model")
-_FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance"}
+_FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance",
+          "own_options": "--set"}  # fmt: skip
 
 
 def output_of(path: Path) -> Path:

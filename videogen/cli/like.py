@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from videogen.core.errors import InputError
-from videogen.core.files import digest
+from videogen.core.files import digest, sha256
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.request.request import RenderRequest
 
@@ -17,6 +17,23 @@ def check_motion_files(like: Manifest, name: Path) -> None:
         if digest(Path(path)) != stored:
             raise InputError(
                 f"{path} has changed since {name} was rendered, so its frames cannot be reproduced; restore the file"
+            )
+
+
+def check_condition_files(like: Manifest, request: RenderRequest, name: Path) -> None:
+    """InputError where a file of the conditions that is used again is missing or has changed since. name: the video to
+    repeat."""
+    recorded = {one["file"]: one["sha256"] for one in like.measured.get("conditions", ()) if "file" in one}
+    for _, _, _, value in request.given.items():
+        if not isinstance(value, str) or value not in recorded:
+            continue
+        if not Path(value).exists():
+            raise InputError(
+                f"{value}, from which {name} was rendered, does not exist; restore it, or give another file"
+            )
+        if sha256(Path(value)) != recorded[value]:
+            raise InputError(
+                f"{value} has changed since {name} was rendered, so its frames cannot be reproduced; restore the file"
             )
 
 

@@ -13,7 +13,7 @@ from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
-from . import long_options, motion, several_options
+from . import condition_options, long_options, motion, several_options
 from .types import Subparsers
 
 _MAIN = (
@@ -154,6 +154,7 @@ def _add_render(commands: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Turn a prompt into a video.", epilog=_RENDER_EXAMPLES,
     )  # fmt: skip
     _add_content(render)
+    condition_options.add_options(render)
     long_options.add_options(render)
     _add_sampling(render)
     motion.add_options(render)

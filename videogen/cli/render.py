@@ -23,7 +23,7 @@ from videogen.schedulers.solvers import check_solver
 
 from . import long_video
 from .jobs import read_resumed
-from .like import check_motion_files, difference_notes
+from .like import check_condition_files, check_motion_files, difference_notes
 from .motion import check_motion, write_preview
 from .progress import Bar
 from .saving import save_clip, side_file
@@ -193,6 +193,7 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
     torch is imported, from the model's configuration files where they are on this machine."""
     from videogen.backbones.registry import read_model
     from videogen.media.writer import check_target
+    from videogen.request.source_fitting import probe_conditions
 
     request, output = settings.request, settings.output
     check_target(output.path, fps=request.fps, quality=output.quality)
@@ -210,6 +211,9 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
         _check_side_file("preview", options.preview, (".png", ".jpg"), output.overwrite)
     if options.report is not None:
         _check_side_file("report", options.report, (".html", ".htm"), output.overwrite)
+    if settings.like is not None:
+        check_condition_files(settings.like, request, options.like)
+    probe_conditions(request.given)
     model = read_model(name)
     resolved = None if model is None else _check_fits(request, model, output, options)
     output = replace(output, path=check_output(choose_output(output, request, resolved), output.overwrite))

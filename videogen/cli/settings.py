@@ -22,6 +22,7 @@ from videogen.longvideo.journal.job import is_job_of, job_folder
 from videogen.request.request import RenderRequest
 
 from . import motion
+from .condition_options import TABLES, merge_layer, resolve_files, tables_from_flags
 from .types import Json
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ def gather_settings(options: argparse.Namespace) -> RenderSettings:
     values = {} if like is None else _from_manifest(like, {key for layer in layers for key in layer})
     for layer in layers:
         replaced = {_REPLACES.get(name) for name in layer}
-        values = {key: value for key, value in values.items() if key not in replaced} | layer
+        values = merge_layer({key: value for key, value in values.items() if key not in replaced}, layer)
     output = {key: values.pop(key) for key in _OUTPUT_KEYS if key in values}
     _check_output_types(output)
     story = values.get("story")
-    preview_only = "prompt" not in values and story is None
+    preview_only = "prompt" not in values and story is None and not values.get("conditions")
     if preview_only:
         if options.motion_preview is None:
             raise InputError('no prompt; describe what the video shows: videogen render "a red ball moves right"')
@@ -168,6 +169,7 @@ def _from_manifest(like: Manifest, given: set[str]) -> Json:
 def _from_flags(options: argparse.Namespace) -> Json:
     values = {field.name: getattr(options, field.name, None) for field in fields(RenderRequest)}
     values["motion"] = motion.layers_from_flags(options)
+    values |= dict.fromkeys(TABLES) | tables_from_flags(options)
     if options.size is not None:
         match = _SIZE.fullmatch(options.size.strip())
         if match is None:
@@ -194,6 +196,8 @@ def _resolve_files(values: Json, folder: Path) -> Json:
     plan = values.get("motion")
     if plan is not None:
         found["motion"] = to_layers(load_plan(folder / plan) if isinstance(plan, str) else from_layers(plan, folder))
+    if values.get("conditions") is not None:
+        found["conditions"] = resolve_files(values["conditions"], folder)
     if isinstance(values.get("first_frame"), str):
         found["first_frame"] = str((folder / values["first_frame"]).absolute())
     return found

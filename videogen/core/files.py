@@ -33,6 +33,23 @@ def digest(path: Path) -> str:
     return found.hexdigest()[:16]
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, or of the names and contents of a folder's files. InputError where it cannot be
+    read."""
+    state = hashlib.sha256()
+    try:
+        if path.is_dir():
+            for part in sorted(part for part in path.iterdir() if part.is_file()):
+                state.update(f"{part.name}:{sha256(part)}\n".encode())
+            return state.hexdigest()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                state.update(block)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {str(path)!r}: {error}") from error
+    return state.hexdigest()
+
+
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """The absolute path, if a result can be written there; InputError otherwise. Creates nothing: call it before a
     long run."""

@@ -30,7 +30,8 @@ from videogen.techniques.effects import with_effects
 from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
 
-from .condition_reading import read_conditions
+from .clip_audio import read_audio_of
+from .condition_reading import ReadConditions, read_conditions
 
 #: What of a clip in a batch is bit for bit that of the clip alone; frames differ by the rounding of larger products.
 EXACT = ("noise", "timesteps")
@@ -57,6 +58,7 @@ class Run:
     plan: list[StepRow] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
     clip: Clip | None = None
+    conditions: ReadConditions = field(default_factory=ReadConditions)
 
     @property
     def first(self) -> ResolvedRequest:
@@ -130,6 +132,11 @@ class Run:
             measured = {**measured, "length": length}
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index, "exact": list(EXACT)}}
+        if self.conditions.records:
+            measured = {**measured, "conditions": list(self.conditions.records)}
+        audio = read_audio_of(self.clip, index, request, self.backbone)
+        if audio is not None:
+            measured = {**measured, "audio": {"channels": len(audio.samples), "rate": audio.rate}}
         manifest = Manifest(
             request=request.to_dict(),
             model=self.backbone.recorded_identity,
@@ -138,7 +145,7 @@ class Run:
             measured={**with_effects(measured), **read},
             timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
         )
-        return Video(frames.numpy(), request.exact_fps, manifest.to_dict())
+        return Video(frames.numpy(), request.exact_fps, manifest.to_dict(), audio=audio)
 
     def _encode_text(self) -> ClipText:
         negatives = [request.negative_prompt for request in self.requests] if self.first.guided else None
@@ -150,8 +157,9 @@ class Run:
     def _denoise(
         self, text: ClipText, techniques: Sequence[Technique], previews: Previews | None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        given = read_conditions(self.first)
-        state = begin(self.backbone, self.first, text, [self._noise(one) for one in self.requests], given=given)
+        self.conditions = read_conditions(self.first, self.backbone)
+        sources, given = [self._noise(one) for one in self.requests], self.conditions.given
+        state = begin(self.backbone, self.first, text, sources, given=given)
         self.clip = state.clip
         estimate = CleanEstimate()
         observed = techniques if previews is None else (*techniques, estimate)

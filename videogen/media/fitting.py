@@ -39,7 +39,7 @@ def fit_frames(
     stored_height, stored_width = frames.shape[1:3]
     if (stored_width, stored_height) == size:
         return frames
-    if _has_aspect(stored_height, stored_width, height, width):
+    if has_aspect((stored_width, stored_height), size):
         return _resize(frames, height, width)
     if fit == "refuse":
         raise InputError(
@@ -58,8 +58,9 @@ def fit_frames(
     return padded
 
 
-def _has_aspect(height: int, width: int, target_height: int, target_width: int) -> bool:
-    """Whether scaling to the target changes the aspect ratio by less than a pixel of the target."""
+def has_aspect(size: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Whether scaling (width, height) to the target changes the aspect ratio by less than a pixel of the target."""
+    (width, height), (target_width, target_height) = size, target
     return (
         abs(width * target_height / height - target_width) < 1
         and abs(height * target_width / width - target_height) < 1

@@ -20,6 +20,8 @@ from videogen.core.logs import log_note
 if TYPE_CHECKING:
     import torch
 
+    from .audio import Audio
+
 
 @suggest_keywords
 @dataclass(eq=False, repr=False)
@@ -28,8 +30,8 @@ class Video:
 
     frames: uint8 [frame, height, width, 3] RGB; fps: frames per second; manifest: of the render, where known; times_s:
     the time of each frame, where the file's rate varies; alpha: uint8 [frame, height, width], where the file has it;
-    notes: what of the file the frames do not show, such as sound. InputError for frames of another shape or type, and
-    for a rate that is not above 0.
+    notes: what of the file the frames do not show, such as sound; audio: of a generated clip, from its model or from
+    the video that it was made from. InputError for frames of another shape or type, and for a rate that is not above 0.
 
     A clip can be indexed along its frames: `video[3]` is an image, `video[2:9]` and `video[::2]` are clips that keep
     their pace, and any other index applies to `frames`, as in `video[:, :32]`. Clips are equal if they show the same:
@@ -42,6 +44,7 @@ class Video:
     times_s: np.ndarray | None = None
     alpha: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    audio: Audio | None = None
 
     def __post_init__(self) -> None:
         check_frames(self.frames)
@@ -83,7 +86,13 @@ class Video:
 
         height, width = self.frames.shape[1:3]
         with VideoWriter(
-            path, fps=self.fps, size=(width, height), quality=quality, overwrite=overwrite, manifest=self.manifest
+            path,
+            fps=self.fps,
+            size=(width, height),
+            quality=quality,
+            overwrite=overwrite,
+            manifest=self.manifest,
+            audio=self.audio,
         ) as writer:
             writer.write(self.frames)
         return writer.path
@@ -194,8 +203,19 @@ def cut(video: Video, part: slice) -> Video:
         manifest = {**manifest, "excerpt": [taken.start, taken.stop, taken.step]}
     return Video(
         video.frames[part], video.fps / (abs(chosen.step) if len(chosen) > 1 else 1), manifest, times_s,
-        None if video.alpha is None else video.alpha[part], video.notes,
+        None if video.alpha is None else video.alpha[part], video.notes, _cut_audio(video, chosen),
     )  # fmt: skip
+
+
+def _cut_audio(video: Video, chosen: range) -> Audio | None:
+    """The audio of consecutive frames; None of others, which it would not fit."""
+    if video.audio is None or chosen.step != 1:
+        return None
+    from .audio import Audio
+
+    start, stop = (round(frame * video.audio.rate / video.fps) for frame in (chosen.start, chosen.stop))
+    samples = video.audio.samples[:, start:stop]
+    return Audio(samples.copy(), video.audio.rate) if samples.shape[1] else None
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from videogen.core.rates import exact_fps
 from .metadata import container_options, encode, retag, set_comment, write_folder_file
 from .video import check_frames
 
+if TYPE_CHECKING:
+    from .audio import Audio
+
 #: suffix -> (largest CRF, most frames per second); None: no quality setting. A GIF counts in hundredths of a second,
 #: and players show a frame of one hundredth for ten.
 KINDS: dict[str, tuple[int | None, int]] = {
@@ -36,6 +39,7 @@ KINDS: dict[str, tuple[int | None, int]] = {
     ".gif": (None, 50),
     "": (None, 1000),
 }
+WITH_AUDIO = (".mp4", ".webm")
 _SLOWEST_FPS = 0.01
 
 
@@ -56,9 +60,9 @@ class VideoWriter:
 
     size: (width, height) in px; quality: CRF, lower is better; manifest: stored in the file. `writer.manifest` may be
     set or changed until the block ends: the file gets its final value. `writer.notes`: how the file differs from the
-    frames, such as even sides; each is logged too. within: see `core.files.atomic_path`. An error in the block leaves
-    no file behind. Raises InputError for frames or settings that cannot be written, MediaError
-    where the encoder or the disk fails.
+    frames, such as even sides; each is logged too. audio: written with the frames, where the format has sound. within:
+    see `core.files.atomic_path`. An error in the block leaves no file behind. Raises InputError for frames or settings
+    that cannot be written, MediaError where the encoder or the disk fails.
     """
 
     def __init__(
@@ -71,16 +75,18 @@ class VideoWriter:
         overwrite: bool = False,
         manifest: dict[str, Any] | None = None,
         within: Path | None = None,
+        audio: Audio | None = None,
     ) -> None:
         self.path = check_target(path, fps=float(fps), quality=quality)
         check_output(self.path, overwrite)
         self.fps, self.size, self.quality, self.manifest = exact_fps(fps), size, quality, manifest
         self.notes: list[str] = []
         self._overwrite, self._within, self._stack, self._count = overwrite, within, ExitStack(), 0
+        self._audio = audio
         self._sink: _Sink | None = None
 
     def __enter__(self) -> VideoWriter:
-        partial = self._stack.enter_context(atomic_path(self.path, self._overwrite, self._within))
+        partial = self._partial = self._stack.enter_context(atomic_path(self.path, self._overwrite, self._within))
         kinds: dict[str, Callable[[Path, VideoWriter], _Sink]] = {".gif": _GifSink, "": _PngSink}
         try:
             self._sink = kinds.get(self.path.suffix.lower(), _CodecSink)(partial, self)
@@ -129,6 +135,17 @@ class VideoWriter:
         with _MediaErrors(self.path, self._count):
             self._sink.finish()
             self._sink.close()
+        if self._audio is not None:
+            self._add_audio(self._audio)
+
+    def _add_audio(self, audio: Audio) -> None:
+        from .audio import add_audio
+
+        if self.path.suffix.lower() not in WITH_AUDIO:
+            kind = self.path.suffix or "a folder of PNGs"
+            self.note(f"{self.path.name} is silent: {kind} has no sound; write {' or '.join(WITH_AUDIO)} to have it")
+            return
+        add_audio(self._partial, audio)
 
     def _abandon(self) -> None:
         """Close after a failure: the file is removed anyway, and the first error is the one to report."""

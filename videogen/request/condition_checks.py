@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from videogen.core.errors import InputError, UnsupportedError
+from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.core.errors import InputError, UnsupportedError, unknown
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
+    from videogen.media.source_info import SourceInfo
 
     from .conditions import Conditions
+
+_NAMED = 3  # models that a message names
 
 
 def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
     """UnsupportedError for a condition that the model does not take, InputError for one that it needs and that is not
-    given."""
+    given, and for a control with an unknown name."""
     given = conditions.keys()
     for key in given:
         if not _takes(backbone, key):
-            takes = ", ".join(_describe(one) for one in backbone.accepts) or "a prompt alone"
-            raise UnsupportedError(f"{key} is given, but {backbone.name!r} takes {takes}")
+            raise _refusal(backbone, key)
+    if conditions.strength is not None and "strength" not in backbone.option_names:
+        raise UnsupportedError(
+            f"strength={conditions.strength:g} is given, but {backbone.name!r} takes none; leave it out"
+        )
     for need in backbone.needs:
         alternatives = need.split("|")
         if not any(_is_met(one, given) for one in alternatives):
@@ -28,12 +36,58 @@ def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
             raise InputError(f"{backbone.name!r} needs {names}; give it with {options}")
 
 
+def check_places(conditions: Conditions, frames: int) -> None:
+    """InputError for an image at a frame that a clip of so many frames does not have."""
+    for frame in conditions.images:
+        if not -frames <= frame < frames:
+            nearest = 0 if frame < 0 else frames - 1
+            raise InputError(
+                f"images has frame {frame}, but the clip has {frames} frames; use 0 to {frames - 1} (nearest: "
+                f"{nearest}), or -1 for the last"
+            )
+
+
+def check_masks(video: SourceInfo | None, mask: SourceInfo | None) -> None:
+    """InputError where a mask has another size or length than the video that it masks."""
+    if video is None or mask is None:
+        return
+    if mask.size != video.size:
+        raise InputError(
+            f"mask is {mask.width}x{mask.height} and video {video.width}x{video.height}; give a mask of the video's "
+            "size"
+        )
+    if mask.frames not in (1, video.frames):
+        raise InputError(
+            f"mask has {mask.frames} frames and video {video.frames}; give one image, or {video.frames} frames"
+        )
+
+
+def _refusal(backbone: ResolvableModel, key: str) -> InputError | UnsupportedError:
+    kind, _, name = key.partition(":")
+    controls = [one.partition(":")[2] for one in backbone.accepts if one.startswith("control:")]
+    if kind == "control" and controls:
+        return unknown("control", name, controls)
+    takes = ", ".join(_describe(one) for one in backbone.accepts) or "a prompt alone"
+    others = _models_that_take(key, backbone.family)
+    hint = f"; {kind} is taken by {others}" if others else ""
+    return UnsupportedError(f"{kind} is given, but {backbone.name!r} takes {takes}{hint}")
+
+
+def _models_that_take(key: str, family: str) -> str:
+    """Some pipelines of the table, those of the same family first."""
+    kind = key.partition(":")[0]
+    rows = [row for row in PIPELINES.values() if any(one.partition(":")[0] == kind for one in row.inputs)]
+    rows.sort(key=lambda row: row.lineage != family)
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return ", ".join(f"{row.name} ({row.description})" for row in rows[:_NAMED]) + more
+
+
 def _takes(backbone: ResolvableModel, key: str) -> bool:
     kind, _, name = key.partition(":")
     return key in backbone.accepts or (bool(name) and f"{kind}:" in backbone.accepts)
 
 
-def _is_met(need: str, given: tuple[str, ...]) -> bool:
+def _is_met(need: str, given: Iterable[str]) -> bool:
     return need in given or (need.endswith(":") and any(key.startswith(need) for key in given))
 
 
@@ -47,4 +101,6 @@ def _as_option(key: str) -> str:
     kind, _, name = key.partition(":")
     if kind == "control":
         return f"control {name or 'NAME'}=FILE"
-    return f"{kind.replace('_', '-')} FILE"
+    if kind == "images":
+        return "images FRAME=FILE"
+    return f"{'reference' if kind == 'references' else kind.replace('_', '-')} FILE"

@@ -7,6 +7,7 @@ A file is stored by its absolute name and the digest of its content; an object i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
@@ -45,11 +46,15 @@ class Conditions:
         """InputError for what is wrong for every model; names of files become absolute."""
         if self.fit not in FITS:
             raise unknown("fit", str(self.fit), FITS)
-        if self.strength is not None and not 0 <= self.strength <= 1:
-            raise InputError(f"strength={self.strength} must be from 0 (the video as it is) to 1 (only its outline)")
         for name in _MAPS:
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(f"{name}={getattr(self, name)!r} must be a dict, such as {_EXAMPLES[name]}")
+        if self.strength is not None and (
+            isinstance(self.strength, bool) or not isinstance(self.strength, int | float)
+        ):
+            raise InputError(f"strength={self.strength!r} must be a number from 0 to 1")
+        if self.strength is not None and not 0 <= self.strength <= 1:
+            raise InputError(f"strength={self.strength} must be from 0 (the video as it is) to 1 (only its outline)")
         if not isinstance(self.references, list | tuple):
             raise InputError(f"references={self.references!r} must be a list of images")
         for frame in self.images:
@@ -91,8 +96,8 @@ class Conditions:
                 raise unknown("condition", str(name), known)
         given = {name: _from_stored(one) for name, one in value.items()}
         if "images" in given:
-            given["images"] = {int(frame): one for frame, one in given["images"].items()}
-        if "references" in given:
+            given["images"] = _with_frame_numbers(given["images"])
+        if isinstance(given.get("references"), list):
             given["references"] = tuple(given["references"])
         return cls(**given)
 
@@ -102,7 +107,15 @@ class Conditions:
         return {name: _to_stored(value) for name, value in found.items() if not _is_unset(name, value)}
 
 
+_INTEGER = re.compile(r"-?\d+")
 _EXAMPLES = {"images": "{0: 'first.png', 24: 'middle.png'}", "control": "{'depth': 'depth.mp4'}"}
+
+
+def _with_frame_numbers(images: Any) -> Any:
+    """A mapping from frames with whole numbers as text, as files store them, to numbers; others as they are."""
+    if not isinstance(images, Mapping):
+        return images
+    return {int(key) if _INTEGER.fullmatch(str(key)) else key: one for key, one in images.items()}
 
 
 def _is_unset(name: str, value: Any) -> bool:
@@ -141,10 +154,10 @@ def _from_stored(value: Any) -> Any:
 
 
 def digest_of(value: Any) -> str:
-    """A digest of an image, array or video in memory."""
+    """A digest of an image, array, video or audio in memory."""
     import numpy as np
 
-    frames = getattr(value, "frames", value)
+    frames = getattr(value, "frames", getattr(value, "samples", value))
     pixels = frames if isinstance(frames, list | tuple) else [frames]
     state = hashlib.sha256()
     for one in pixels:

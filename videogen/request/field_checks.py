@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .request import RenderRequest
 
 NOISES = ("addressed", "diffusers")
-GUIDANCES = ("batched", "sequential")
+#: `pipeline`: of hosted pipelines, which guide themselves
+GUIDANCES = ("batched", "sequential", "pipeline")
 
 _ALWAYS_SET = ("prompt", "noise", "vae_tiling", "attention", "propagate", "retries")
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -131,7 +131,7 @@ class RenderRequest:
     @property
     def moves(self) -> bool:
         """Whether a motion is requested, for the entire clip or for a shot."""
-        return self.motion is not None or self.timeline.moves
+        return self.motion is not None or (self.story is not None and self.timeline.moves)
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -181,7 +181,7 @@ class RenderRequest:
         unknown key."""
         values = with_current_settings(values)
         check_keys(values, [field.name for field in fields(cls)])
-        if "prompt" not in values and values.get("story") is None:
+        if "prompt" not in values and values.get("story") is None and not values.get("conditions"):
             raise InputError("no prompt; say what the video shows")
         return cls(**values)
 

@@ -15,9 +15,10 @@ from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
 
-from .condition_checks import check_conditions
+from .condition_checks import check_conditions, check_masks, check_places
 from .fitting import check_joined_motion, check_joined_noise, check_window, fit_continuity
 from .resolved import MotionSettings, ResolvedRequest
+from .source_fitting import ClipSources, fit_to_sources, fitting_notes
 from .technique_checks import check_joined_clips, check_techniques_fit
 
 if TYPE_CHECKING:
@@ -34,21 +35,26 @@ def resolve(request: RenderRequest, backbone: ResolvableModel, *, segmented: boo
 
     segmented: a video that would be a single clip becomes a long one of one segment, unless continuity='off'.
     """
-    fps = request.fps or backbone.defaults.fps
-    frames = clip_frames(request, fps, backbone.defaults.frames)
+    check_loaded(request, backbone)
+    check_conditions(request.given, backbone)
+    sources = fit_to_sources(request, backbone)
+    fps = request.fps or sources.fps or backbone.defaults.fps
+    frames = clip_frames(request, fps, sources.frames or backbone.defaults.frames)
     try:
-        return _resolve(request, frames, backbone, segmented)
+        return _resolve(request, frames, sources, backbone, segmented)
     except (InputError, UnsupportedError) as error:
         if request.seconds is None or not _FRAMES.search(str(error)):
             raise
         raise type(error)(f"{error} (seconds={request.seconds:g} at {fps:g} fps: {frames} frames)") from error
 
 
-def _resolve(request: RenderRequest, frames: int, backbone: ResolvableModel, segmented: bool) -> ResolvedRequest:
-    """The request, for a video of so many frames."""
+def _resolve(
+    request: RenderRequest, frames: int, sources: ClipSources, backbone: ResolvableModel, segmented: bool
+) -> ResolvedRequest:
+    """The request, for a video of so many frames that is made from these sources."""
     defaults = backbone.defaults
+    _check_guidance(request.guidance_mode, backbone)
     window = request.window or defaults.frames
-    check_loaded(request, backbone)
     continuity = _resolve_continuity(request, frames, window, backbone, segmented)
     motion = _resolve_motion(request, backbone) if continuity == OFF else _resolve_long_motion(request, backbone)
     scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
@@ -62,9 +68,9 @@ def _resolve(request: RenderRequest, frames: int, backbone: ResolvableModel, seg
         frames=frames,
         generated_frames=backbone.geometry.frame_map.round_up(frames),
         window=window,
-        width=request.width or defaults.width,
-        height=request.height or defaults.height,
-        fps=request.fps or defaults.fps,
+        width=request.width or sources.width or defaults.width,
+        height=request.height or sources.height or defaults.height,
+        fps=request.fps or sources.fps or defaults.fps,
         steps=request.steps or defaults.steps,
         solver=request.solver,
         guidance_scale=scale,
@@ -83,7 +89,7 @@ def _resolve(request: RenderRequest, frames: int, backbone: ResolvableModel, seg
         conditions=request.given,
         options=_resolve_options(request, backbone),
     )
-    return _fit(resolved, backbone)
+    return _fit_sources(_fit(resolved, backbone), sources, backbone)
 
 
 def resolved_for(
@@ -195,14 +201,20 @@ def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSe
 
 
 def _resolve_options(request: RenderRequest, backbone: ResolvableModel) -> dict[str, Any]:
-    """The pipeline's own arguments; strength is one of them. Errors for conditions that the model does not take."""
-    check_conditions(request.given, backbone)
+    """The pipeline's own arguments; strength is one of them. InputError for an empty prompt where it is needed."""
     if not request.prompt.strip() and backbone.takes_prompt and not backbone.needs:
         raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
     options = dict(request.options or {})
     if request.given.strength is not None:
         options["strength"] = request.given.strength
     return options
+
+
+def _check_guidance(mode: str | None, backbone: ResolvableModel) -> None:
+    """UnsupportedError where a pipeline that guides itself is to be guided by the engine, or the other way round."""
+    native = backbone.native_guidance
+    if mode is not None and "pipeline" in (mode, native) and mode != native:
+        raise UnsupportedError(f"guidance_mode={mode!r} does not apply to {backbone.name!r}; leave it out")
 
 
 def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: ResolvableModel) -> str:
@@ -233,6 +245,24 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
     fitted = replace(fitted, window=spec.frames)
     fitted.latent_timeline(backbone.geometry)
     return fitted
+
+
+def _fit_sources(resolved: ResolvedRequest, sources: ClipSources, backbone: ResolvableModel) -> ResolvedRequest:
+    """The request with notes on how its sources are fitted to the clip. InputError or UnsupportedError where they
+    cannot be."""
+    conditions = resolved.conditions
+    if not conditions.keys():
+        return resolved
+    if resolved.is_long:
+        raise UnsupportedError(
+            f"{', '.join(conditions.keys())}: conditions are for a single clip, and {resolved.frames} frames are made "
+            f"of several; render at most {resolved.single_pass_frames} frames, or set continuity='off'"
+        )
+    check_places(conditions, resolved.frames)
+    check_masks(sources.found.get(("video", "", 0)), sources.found.get(("mask", "", 0)))
+    size = resolved.width, resolved.height
+    notes = fitting_notes(conditions, sources, backbone, size, resolved.generated_frames, resolved.exact_fps)
+    return replace(resolved, source_notes=(*sources.notes, *notes))
 
 
 def dtype_name(backbone: ResolvableModel) -> str:

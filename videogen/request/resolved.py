@@ -66,7 +66,8 @@ class ResolvedRequest:
     length that the model generates for a single clip, `frames` or the next one that fills its latents; what is more
     is left out. window: frames that it generates at once. attention, propagation, motion: None for off. story: None
     for one prompt. continuity: how a long video's clips are joined; `off` for a single clip; `measured` until a
-    trial has chosen the policy. single_pass_frames: the most that the model is known to generate at once without worse
+    trial has chosen the policy. source_notes: how images and videos that the clip is made from are fitted to it.
+    single_pass_frames: the most that the model is known to generate at once without worse
     frames.
     """
 
@@ -99,6 +100,7 @@ class ResolvedRequest:
     single_pass_frames: int
     conditions: Conditions = field(default_factory=Conditions)
     options: Mapping[str, Any] = field(default_factory=dict)
+    source_notes: tuple[str, ...] = ()
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -150,7 +152,7 @@ class ResolvedRequest:
     @property
     def notes(self) -> list[str]:
         """What a user should know about how the request is served."""
-        left_out, notes = self.generated_frames - self.frames, []
+        left_out, notes = self.generated_frames - self.frames, [*self.source_notes]
         if left_out and not self.is_long:
             notes.append(
                 f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "

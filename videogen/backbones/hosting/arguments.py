@@ -16,12 +16,20 @@ from .pipeline_row import PipelineRow
 _LENGTH = ("num_frames", "frames", "video_length")
 _RATE = ("fps", "frame_rate", "target_fps")
 _SCALE = ("guidance_scale", "max_guidance_scale")
-#: arguments that the engine gives itself, or that would take a clip out of its hands
-_ENGINES = {
-    "prompt", "negative_prompt", "height", "width", "num_inference_steps", "generator", "latents", "output_type",
-    "return_dict", "callback", "callback_steps", "callback_on_step_end", "callback_on_step_end_tensor_inputs",
-    "num_videos_per_prompt", "num_images_per_prompt", "timesteps", "self", "kwargs", "seed",
+#: arguments that the engine states -> its keyword, and the option of the command line
+_KEYWORDS: dict[str, str] = {
+    "prompt": "the prompt", "negative_prompt": "negative_prompt (--negative)", "height": "height (--size)",
+    "width": "width (--size)", "num_inference_steps": "steps (--steps)", "generator": "seed (--seed)",
+    "num_videos_per_prompt": "several prompts or seeds",
+    "num_images_per_prompt": "several prompts or seeds", "seed": "seed (--seed)",
+    **dict.fromkeys(_LENGTH, "frames (--frames)"), **dict.fromkeys(_RATE, "fps (--fps)"),
+    **dict.fromkeys(_SCALE, "guidance_scale (--guidance)"),
 }  # fmt: skip
+#: arguments that would take a clip out of the engine's hands
+_UNAVAILABLE = (
+    "latents", "output_type", "return_dict", "callback", "callback_steps", "callback_on_step_end",
+    "callback_on_step_end_tensor_inputs", "timesteps", "self", "kwargs",
+)  # fmt: skip
 
 
 def is_modular(pipeline: Any) -> bool:
@@ -54,16 +62,37 @@ def rate_parameter(pipeline_class: Any) -> str | None:
 
 def option_names(pipeline_class: Any, row: PipelineRow) -> list[str]:
     """The pipeline's own arguments, which a request may set as `options`."""
-    taken = {*_ENGINES, *row.inputs.values(), *_LENGTH, *_RATE, *_SCALE}
+    taken = {*_KEYWORDS, *_UNAVAILABLE, *row.inputs.values()}
     return sorted(name for name in parameters_of(pipeline_class) if name not in taken)
 
 
 def check_options(pipeline_class: Any, row: PipelineRow, options: Mapping[str, Any]) -> None:
-    """InputError, with the nearest name, for an option that the pipeline does not take."""
+    """InputError for an option that the pipeline does not take, with the nearest name, or that the engine states
+    itself, with its own name."""
     known = option_names(pipeline_class, row)
     for name in options:
-        if name not in known:
-            raise unknown(f"option of {row.name}", name, known)
+        if name in known:
+            continue
+        keyword = _keyword_of(row, name)
+        if keyword is not None:
+            raise InputError(f"option {name}={options[name]!r} of {row.name} is given by {keyword}; set that instead")
+        if name in _UNAVAILABLE:
+            raise InputError(f"option {name} of {row.name} cannot be set: the engine uses it itself; leave it out")
+        raise unknown(f"option of {row.name}", name, known)
+
+
+def _keyword_of(row: PipelineRow, name: str) -> str | None:
+    """The engine's keyword, and the option of the command line, that stand for a pipeline's argument."""
+    if name in _KEYWORDS:
+        return _KEYWORDS[name]
+    key = next((key for key, argument in row.inputs.items() if argument == name), None)
+    if key is None:
+        return None
+    kind, _, control = key.partition(":")
+    if kind == "control":
+        return f"control={{{control or 'NAME'!r}: ...}} (--control {control or 'NAME'}=FILE)"
+    option = {"references": "reference"}.get(kind, kind.replace("_", "-"))
+    return f"{kind}=... (--{option})"
 
 
 def build_arguments(

@@ -28,7 +28,14 @@ from ..conditioning import Conditioning, PromptReading, PromptTexts
 from ..defaults import Capabilities
 from ..geometry import ClipLimits, LatentGeometry
 from ..streaming import StreamDecoder
-from .arguments import build_arguments, check_options, length_parameter, parameters_of, rate_parameter
+from .arguments import (
+    build_arguments,
+    check_options,
+    length_parameter,
+    option_names,
+    parameters_of,
+    rate_parameter,
+)  # fmt: skip
 from .draws import Draws
 from .hosted_clip import HostedClip
 from .layout import Layout
@@ -115,6 +122,24 @@ class HostedBackbone(Backbone):
         return "prompt" in parameters_of(self._call)
 
     @property
+    def takes_any_size(self) -> bool:
+        return not self._denoiser_config().get("use_learned_positional_embeddings")
+
+    @property
+    def continues_video(self) -> bool:
+        return self.row.continues
+
+    def keeps_size(self, kind: str, name: str = "") -> bool:
+        return (f"{kind}:{name}" if name else kind) in self.row.own_size
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        return tuple(option_names(self._call, self.row))
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        check_options(self._call, self.row, options)
+
+    @property
     def geometry(self) -> LatentGeometry:
         spatial = int(_first(self.pipeline, _SPATIAL, 8))
         temporal = self.row.temporal or int(_first(self.pipeline, _TEMPORAL, 1))
@@ -138,10 +163,6 @@ class HostedBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         dtype: torch.dtype = next(iter(self.denoisers())).dtype
         return dtype
-
-    def fit(self, spec: ClipSpec) -> ClipSpec:
-        check_options(self._call, self.row, spec.options)
-        return super().fit(spec)
 
     def build_solver(self, name: str | None, steps: int) -> Solver:
         """The scheduler, with nominal timesteps: the pipeline sets its own when a clip is opened."""

@@ -124,7 +124,7 @@ class HostedClip(Clip):
                 raise UnsupportedError(
                     f"{self._name} loops again after its denoising loop; it has to run in order (mode 'driven')"
                 )
-            self._outputs = read_outputs(message.result, self._name)
+            self._outputs = read_outputs(message.result, self._name, self._loop.pipeline)
         self.audio = self._outputs.audio
         return self._outputs.frames
 
@@ -178,7 +178,7 @@ class HostedClip(Clip):
         message = self._handover.resume(END)
         if isinstance(message, Returned):
             self._loop.timesteps = []
-            self._outputs = read_outputs(message.result, self._name)
+            self._outputs = read_outputs(message.result, self._name, self._loop.pipeline)
             return latents
         self._expect(message, NEXT)
         self._enter_section()

@@ -12,8 +12,15 @@ from videogen.core.errors import UnsupportedError
 
 from ..given import Audio
 
+_UNNAMED_RATE = 24000
 _FRAMES = ("frames", "videos", "video", "images")
 _AUDIO = ("audio", "audios", "sound")
+#: component -> the entry of its configuration that is the rate of the audio that it writes, the last stage first
+_RATES = {
+    "vocoder": "output_sampling_rate",
+    "sound_tokenizer": "sampling_rate",
+    "audio_vae": "sample_rate",
+}
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,30 @@ class Outputs:
     audio: Audio | None = None
 
 
-def read_outputs(result: Any, name: str, rate: int = 24000) -> Outputs:
-    """The outputs of a pipeline's call with `output_type="np"`. name: of the pipeline, for errors; rate: of
-    its audio, in samples per second."""
+def read_outputs(result: Any, name: str, pipeline: Any = None) -> Outputs:
+    """The outputs of a pipeline's call with `output_type="np"`. name: of the pipeline, for errors; pipeline: names the
+    rate of its audio (None: 24000)."""
     frames = next((getattr(result, key) for key in _FRAMES if getattr(result, key, None) is not None), None)
     if frames is None and isinstance(result, tuple) and result:
         frames = result[0]
     if frames is None:
         raise UnsupportedError(f"{name} returned {type(result).__name__}, which has no frames")
-    return Outputs(_as_pixels(frames), _read_audio(result, rate))
+    return Outputs(_as_pixels(frames), _read_audio(result, pipeline))
 
 
-def _read_audio(result: Any, rate: int) -> Audio | None:
+def audio_rate(pipeline: Any) -> int:
+    """Samples per second of the audio that a pipeline generates: that of its vocoder, or else of its audio decoder.
+
+    LTX-2: 24000 (16000 in its latents); Kandinsky 6: 48000; Cosmos 3: 48000, each as the checkpoint configures it.
+    """
+    for name, entry in _RATES.items():
+        config = getattr(getattr(pipeline, name, None), "config", {})
+        if config.get(entry):
+            return int(config[entry])
+    raise UnsupportedError(f"{type(pipeline).__name__} returned audio of an unknown rate; its vocoder names none")
+
+
+def _read_audio(result: Any, pipeline: Any) -> Audio | None:
     """[clip, channel, sample] of whatever the pipeline returns as audio."""
     audio = next((getattr(result, key) for key in _AUDIO if getattr(result, key, None) is not None), None)
     if audio is None:
@@ -45,7 +64,7 @@ def _read_audio(result: Any, rate: int) -> Audio | None:
     samples = torch.as_tensor(audio).detach().float().cpu()
     if samples.ndim < 3:
         samples = samples.reshape(-1, 1, samples.shape[-1]) if samples.ndim == 1 else samples[:, None]
-    return Audio(samples, rate)
+    return Audio(samples, _UNNAMED_RATE if pipeline is None else audio_rate(pipeline))
 
 
 def _as_pixels(frames: Any) -> torch.Tensor:

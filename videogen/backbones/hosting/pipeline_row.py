@@ -14,7 +14,8 @@ class PipelineRow:
 
     inputs: condition (`image`, `control:pose`, ...) -> the pipeline's argument; needs: those it cannot do without, each
     one condition or alternatives joined by `|`. adapter: a function that makes arguments of conditions where names do
-    not suffice, as `module:function` of this package.
+    not suffice, as `module:function` of this package. continues: whether the video is the beginning of the clip, or a
+    reference, and not as long as the clip; own_size: conditions that are given as large as they are.
     latents, noise: layouts, in einops' form, of the loop's latents and of the initial noise where it is drawn;
     noise_draw: which of its draws the noise is, from 0; extras_behind: whether frames or tokens of conditions follow
     the video's. mode: `session`, any step at any time, or `driven`, each step once and in order; method: which loops.
@@ -31,6 +32,8 @@ class PipelineRow:
     inputs: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     adapter: str = ""
+    continues: bool = False
+    own_size: tuple[str, ...] = ("references",)
     latents: str = "b c f h w"
     noise: str = "b c f h w"
     noise_draw: int = 0

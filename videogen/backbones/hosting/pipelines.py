@@ -23,16 +23,17 @@ _WAN = (
         "WanAnimatePipeline", "wan", "Wan Animate: a character moves as in a video",
         {"image": "image", "control:pose": "pose_video", "control:face": "face_video",
          "video": "background_video", "mask": "mask_video"},
-        ("image", "control:pose", "control:face"), mode=DRIVEN, sections=True, fps=30, frames=77,
+        ("image", "control:pose", "control:face"), own_size=("control:face",),
+        mode=DRIVEN, sections=True, fps=30, frames=77,
     ),
     PipelineRow("LucyEditPipeline", "wan", "Lucy-Edit: a video edited by a prompt", _VIDEO, ("video",), fps=24),
     PipelineRow("ChronoEditPipeline", "wan", "ChronoEdit: an image edited over time", _IMAGE, ("image",)),
     PipelineRow("AnyFlowPipeline", "anyflow", "AnyFlow, few steps", _VIDEO, latents=_FRAMES_FIRST,
-                batched_inputs=("video",)),
+                batched_inputs=("video",), continues=True),
     PipelineRow(
         "AnyFlowFARPipeline", "anyflow", "AnyFlow, segment by segment", _VIDEO, latents=_FRAMES_FIRST,
         adapter="frame_conditions:build_tensor",
-        mode=DRIVEN, sections=True, batched_inputs=("video",),
+        mode=DRIVEN, sections=True, batched_inputs=("video",), continues=True,
     ),
     PipelineRow("SkyReelsV2Pipeline", "skyreels", "SkyReels V2, text to video", fps=24),
     PipelineRow("SkyReelsV2ImageToVideoPipeline", "skyreels", "SkyReels V2, image to video", _START_END, ("image",),
@@ -45,14 +46,15 @@ _WAN = (
     ),
     PipelineRow(
         "SkyReelsV2DiffusionForcingVideoToVideoPipeline", "skyreels", "SkyReels V2 diffusion forcing, video to video",
-        _VIDEO, ("video",), mode=DRIVEN, sections=True, fps=24,
+        _VIDEO, ("video",), mode=DRIVEN, sections=True, fps=24, continues=True,
     ),
     PipelineRow(
-        "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True, fps=24,
+        "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True,
+        fps=24, continues=True,
     ),
     PipelineRow(
         "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN,
-        sections=True, fps=24, batches=False,
+        sections=True, fps=24, batches=False, continues=True,
     ),
 )  # fmt: skip
 
@@ -96,7 +98,7 @@ _LTX = (
                 noise_draw=1, fps=25),
     PipelineRow("LTXConditionPipeline", "ltx", "LTX-Video, images and videos at any frame",
                 {"image": "image", "last_image": "", "images": "", "video": "video"}, adapter="ltx_conditions:build",
-                latents=_PACKED, fps=25),
+                latents=_PACKED, fps=25, continues=True),
     PipelineRow("LTXI2VLongMultiPromptPipeline", "ltx", "LTX-Video, long, window by window",
                 {"image": "cond_image"}, mode=DRIVEN, sections=True, latents=_PACKED, fps=25, batches=False),
     PipelineRow("LTX2Pipeline", "ltx2", "LTX-2, text to video with sound", latents=_PACKED, fps=24, frames=121,
@@ -105,7 +107,8 @@ _LTX = (
                 latents=_PACKED, fps=24, frames=121, audio=True),
     PipelineRow("LTX2ConditionPipeline", "ltx2", "LTX-2, images and videos at any frame, with sound",
                 {"image": "", "last_image": "", "images": "", "video": ""}, adapter="ltx_conditions:build2",
-                latents=_PACKED, noise=_PACKED, extras_behind=True, fps=24, frames=121, audio=True, batches=False),
+                latents=_PACKED, noise=_PACKED, extras_behind=True, fps=24, frames=121, audio=True, batches=False,
+                continues=True),
     PipelineRow("LTX2InContextPipeline", "ltx2", "LTX-2 with a reference video (in-context LoRA), with sound",
                 {"control:reference": "", "image": "", "last_image": "", "images": "", "video": ""},
                 ("control:reference",), adapter="ltx_conditions:build_reference", latents=_PACKED,
@@ -122,15 +125,15 @@ _LTX = (
 _COSMOS_ROWS = (
     PipelineRow("CosmosTextToWorldPipeline", "cosmos", "Cosmos 1, text to video", temporal=8, fps=30, requires=_COSMOS),
     PipelineRow("CosmosVideoToWorldPipeline", "cosmos", "Cosmos 1, image or video to video", _IMAGE | _VIDEO,
-                ("image|video",), temporal=8, fps=30, requires=_COSMOS),
+                ("image|video",), temporal=8, fps=30, requires=_COSMOS, continues=True),
     PipelineRow("Cosmos2VideoToWorldPipeline", "cosmos", "Cosmos 2, image or video to video", _IMAGE | _VIDEO,
-                ("image|video",), noise_draw=1, fps=16, requires=_COSMOS),
+                ("image|video",), noise_draw=1, fps=16, requires=_COSMOS, continues=True),
     PipelineRow("Cosmos2_5_PredictBasePipeline", "cosmos", "Cosmos 2.5, text, image or video to video",
-                _IMAGE | _VIDEO, fps=16, requires=_COSMOS, batches=False),
+                _IMAGE | _VIDEO, fps=16, requires=_COSMOS, batches=False, continues=True),
     PipelineRow("Cosmos2_5_TransferPipeline", "cosmos", "Cosmos 2.5 transfer, control video", {"control:": "controls"},
                 ("control:",), mode=DRIVEN, sections=True, fps=16, requires=_COSMOS, batches=False),
     PipelineRow("Cosmos3OmniPipeline", "cosmos", "Cosmos 3 omni", _IMAGE | _VIDEO, mode=DRIVEN, fps=24, audio=True,
-                requires=_COSMOS, batches=False),
+                requires=_COSMOS, batches=False, continues=True),
 )  # fmt: skip
 
 _UNETS = (
