@@ -253,11 +253,6 @@ def _fit_sources(resolved: ResolvedRequest, sources: ClipSources, backbone: Reso
     conditions = resolved.conditions
     if not conditions.keys():
         return resolved
-    if resolved.is_long:
-        raise UnsupportedError(
-            f"{', '.join(conditions.keys())}: conditions are for a single clip, and {resolved.frames} frames are made "
-            f"of several; render at most {resolved.single_pass_frames} frames, or set continuity='off'"
-        )
     check_places(conditions, resolved.frames)
     check_masks(sources.found.get(("video", "", 0)), sources.found.get(("mask", "", 0)))
     size = resolved.width, resolved.height
