@@ -56,7 +56,7 @@ def test_values_are_those_of_toml_or_text(text: str, value: Any) -> None:
     ("arguments", "message"),
     [
         pytest.param(("--images", "b.png"), "--images 24=middle.png", id="an image without its frame"),
-        pytest.param(("--images", "x=b.png"), "'x' is not a frame number", id="a frame that is no number"),
+        pytest.param(("--images", "x=b.png"), "'x' is not a frame number", id="a frame by name"),
         pytest.param(("--control", "d.mp4"), "--control depth=depth.mp4", id="a control without its name"),
         pytest.param(("--set", "eta"), "--set motion_bucket_id=127", id="an option without its value"),
         pytest.param(("--fit", "stretch"), "unknown fit 'stretch'", id="stretching"),
