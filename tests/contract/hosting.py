@@ -50,29 +50,38 @@ def hosted_rows(table: Mapping[str, PipelineRow] = PIPELINES) -> list[Any]:
     ]
 
 
-def build(row: Tiny, call: TinyCall, solver: str | None = None) -> Any:
+def build(row: Tiny, call: TinyCall, solver: str | None = None, dtype: torch.dtype | None = None) -> Any:
     """The pipeline. Its weights are ordinary tensors: a convolution may round otherwise for inference tensors."""
     with torch.inference_mode(False):
         pipeline = row.build()
         if solver is not None:
             pipeline.scheduler = getattr(diffusers, solver).from_config(pipeline.scheduler.config)
         row.prepare(pipeline, call)
+        if dtype is not None:
+            pipeline.to(dtype)
     return pipeline
 
 
-def run_pipeline(row: Tiny, call: TinyCall, solver: str | None = None) -> Outputs:
+def run_pipeline(row: Tiny, call: TinyCall, solver: str | None = None, dtype: torch.dtype | None = None) -> Outputs:
     """The library's own call."""
     generators = [torch.Generator().manual_seed(SEED + k) for k in range(len(call.prompts))]
     with torch.inference_mode():
-        result = build(row, call, solver)(
+        result = build(row, call, solver, dtype)(
             **row.call(call), generator=generators if len(generators) > 1 else generators[0], output_type="np"
         )
     return read_outputs(result, row.name)
 
 
-def open_clip(row: Tiny, call: TinyCall, solver: str | None = None, *, in_order: bool | None = None) -> HostedClip:
+def open_clip(
+    row: Tiny,
+    call: TinyCall,
+    solver: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    in_order: bool | None = None,
+) -> HostedClip:
     """A hosted clip with the arguments of the library's own call."""
-    pipeline, known = build(row, call, solver), pipeline_row(row)
+    pipeline, known = build(row, call, solver, dtype), pipeline_row(row)
     kind: Any = type(pipeline)
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
     modular = class_of(row) in MODULAR_PIPELINES
@@ -89,9 +98,9 @@ def open_clip(row: Tiny, call: TinyCall, solver: str | None = None, *, in_order:
     return HostedClip(loop, arguments, Layout(), in_order=driven)
 
 
-def run_hosted(row: Tiny, call: TinyCall, solver: str | None = None) -> Outputs:
+def run_hosted(row: Tiny, call: TinyCall, solver: str | None = None, dtype: torch.dtype | None = None) -> Outputs:
     """The same clip, each step requested by the engine."""
-    with torch.inference_mode(), closing(open_clip(row, call, solver)) as clip:
+    with torch.inference_mode(), closing(open_clip(row, call, solver, dtype)) as clip:
         latents, index = clip.initial, 0
         while index < clip.length:
             prediction = clip.predict(context(index), latents)

@@ -6,6 +6,7 @@ import gc
 import inspect
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -31,6 +32,7 @@ from tests.contract.hosting import (
 from tests.tiny.table import PROMPT, Tiny, load_rows
 from videogen import InputError, Technique, UnsupportedError
 from videogen.backbones.hosting.loop_form import read_loop_form
+from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
 from videogen.backbones.hosting.pipelines import NOT_HOSTED, PIPELINES
 from videogen.sampling.loop import LoopState
@@ -127,6 +129,28 @@ def test_steps_can_be_predicted_again_and_taken_back(row: Tiny) -> None:
                 latents, index, went_back = saved[1], 1, True
         clip.decode(latents)
         assert_equal(clip.outputs, run_pipeline(row, call))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WanPipeline",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("LTXPipeline", "CogVideoXPipeline", "HunyuanVideoPipeline")
+        ),
+    ],
+)
+def test_half_precision_equals_the_library(name: str) -> None:
+    row = load_rows()[name]
+    call = first_call(row)
+    assert_equal(run_hosted(row, call, dtype=torch.bfloat16), run_pipeline(row, call, dtype=torch.bfloat16))
+
+
+def test_sound_of_one_clip_has_its_channels() -> None:
+    frames, stereo = np.zeros((1, 2, 4, 4, 3), np.float32), torch.zeros(2, 100)
+    found = read_outputs(SimpleNamespace(frames=frames, sound=stereo), "pipeline").audio
+    assert found is not None and found.samples.shape == (1, 2, 100)
 
 
 REPRESENTATIVE = next(one.values[0] for one in ROWS if one.values[0].name == "WanPipeline")

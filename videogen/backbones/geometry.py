@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from videogen.core.errors import InputError
 from videogen.core.frame_latent_map import FrameLatentMap
@@ -13,7 +13,8 @@ class LatentGeometry:
     """How a clip's pixels map to latents.
 
     spatial, temporal: compression ratios; multiple: what width and height must be divisible by;
-    single_first: latent 0 holds one frame (causal VAEs), so that frames = temporal * n + 1.
+    single_first: latent 0 holds one frame (causal VAEs), so that frames = temporal * n + 1;
+    latent_step: n is a multiple of it.
     """
 
     channels: int
@@ -21,12 +22,18 @@ class LatentGeometry:
     temporal: int
     multiple: int
     single_first: bool
+    latent_step: int = 1
+
+    def to_dict(self) -> dict[str, int]:
+        """Its fields as plain data; latent_step only where it is not 1."""
+        return {name: value for name, value in asdict(self).items() if name != "latent_step" or value != 1}
 
     @classmethod
     def from_dict(cls, values: object) -> LatentGeometry | None:
         """From its fields as plain data; None where they are not valid."""
         kinds = {field.name: bool if field.name == "single_first" else int for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != kinds.keys():
+        values = {"latent_step": 1, **values} if isinstance(values, dict) else {}
+        if values.keys() != kinds.keys():
             return None
         valid = all(type(values[name]) is kind and values[name] >= (kind is int) for name, kind in kinds.items())
         return cls(**values) if valid else None
@@ -49,7 +56,8 @@ class LatentGeometry:
                 near = " or ".join(str(fit) for fit in (below, below + self.multiple) if fit > 0)
                 raise InputError(f"{side}={value} is not a multiple of {self.multiple} for {name!r}; use {near}")
         if not self.frame_map.fits(frames):
-            rule = f"{self.temporal}k+1" if self.single_first else f"a multiple of {self.temporal}"
+            step = self.temporal * self.latent_step
+            rule = f"{step}k+1" if self.single_first else f"a multiple of {step}"
             near = " or ".join(map(str, self.frame_map.nearest_counts(frames)))
             raise InputError(f"frames={frames} is not {rule} for {name!r}; use {near}")
 

@@ -24,14 +24,17 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class FrameLatentMap:
-    """frames_per_latent: temporal compression of the VAE; single_first: latent 0 decodes to one frame only."""
+    """frames_per_latent: temporal compression of the VAE; single_first: latent 0 decodes to one frame only.
+    latent_step: latents are decoded in groups of so many (after latent 0, where that has one frame); a clip has full
+    groups."""
 
     frames_per_latent: int
     single_first: bool
+    latent_step: int = 1
 
     @classmethod
     def from_geometry(cls, geometry: Geometry) -> FrameLatentMap:
-        return cls(geometry.temporal, geometry.single_first)
+        return cls(geometry.temporal, geometry.single_first, getattr(geometry, "latent_step", 1))
 
     @property
     def _missing(self) -> int:
@@ -64,16 +67,23 @@ class FrameLatentMap:
 
     def fits(self, frames: int) -> bool:
         """Whether a clip of so many frames fills its latents."""
-        return frames > 0 and (frames + self._missing) % self.frames_per_latent == 0
+        fills = frames > 0 and (frames + self._missing) % self.frames_per_latent == 0
+        return fills and self._left_over(self.full_latents(frames)) == 0
 
     def nearest_counts(self, frames: int) -> list[int]:
         """The counts of frames next below (or at) and above this one that fill their latents."""
-        below = self.full_latents(frames) * self.frames_per_latent - self._missing
-        return [count for count in (below, below + self.frames_per_latent) if count > 0]
+        latents = self.full_latents(frames)
+        below = (latents - self._left_over(latents)) * self.frames_per_latent - self._missing
+        return [count for count in (below, below + self.frames_per_latent * self.latent_step) if count > 0]
 
     def round_up(self, frames: int) -> int:
         """The smallest count of frames, not below this one, that fills its latents."""
-        return self.frame_count(self.latent_of(max(frames, 1) - 1) + 1)
+        latents = self.latent_of(max(frames, 1) - 1) + 1
+        return self.frame_count(latents + -self._left_over(latents) % self.latent_step)
+
+    def _left_over(self, latents: int) -> int:
+        """How many of so many latents do not fill a group."""
+        return (latents - self.single_first) % self.latent_step
 
     def first_latent_from(self, frame: int) -> int:
         """The first latent of a shot that begins at a frame: the first with at least half of its frames in the shot."""

@@ -119,7 +119,11 @@ class Run:
         """One request's video, with its manifest, of the frames that were generated, uint8 [frame, height, width,
         3]."""
         request = self.requests[index]
-        frames = frames[: len(frames) - (request.generated_frames - request.frames)]
+        generated = len(frames)
+        frames = frames[: generated - (request.generated_frames - request.frames)]
+        if generated != request.generated_frames:
+            log_note("%s made %d frames, not %d: its pipeline has a rule of its own", request.model, generated,
+                     request.generated_frames)  # fmt: skip
         reading = self.backbone.read_prompt(request.prompt)
         read = {"prompt": reading.to_dict()} | self.backbone.measure_negative_prompt(request.negative_prompt)
         for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):
@@ -127,8 +131,8 @@ class Run:
         motion = self.motions[index] if self.motions else self.motion
         if motion is not None:
             measured = {**measured, "motion": motion.to_manifest() | measure_motion(frames.numpy(), motion.plan)}
-        if request.generated_frames != request.frames:
-            length = {"frames": request.frames, "generated_frames": request.generated_frames}
+        if generated != request.frames:
+            length = {"frames": request.frames, "generated_frames": generated}
             measured = {**measured, "length": length}
         if len(self.requests) > 1:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index, "exact": list(EXACT)}}

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def render_long(
             notes = ("the video was already complete",)
             return LongVideo(path, request.frames, fps, size, manifest, len(run.segments), notes)
         check_output(path, overwrite)
-        about = {"geometry": asdict(backbone.geometry)}
+        about = {"geometry": backbone.geometry.to_dict()}
         journal = stack.enter_context(Journal.open(job_folder(path), job, lock, about=about))
         stack.enter_context(_explain_cancelling(path, journal, len(run.segments)))
         if prepare is not None:

@@ -147,7 +147,9 @@ class HostedBackbone(Backbone):
         config = vae.config if vae is not None else self._denoiser_config()
         channels = int(next((config[name] for name in _CHANNELS if name in config), config.get("in_channels", 4)))
         multiple = self.row.multiple or spatial * patch_of(self._denoiser_config())[2]
-        return LatentGeometry(channels, spatial, temporal, multiple, single_first=self.row.causal and temporal > 1)
+        padded = self.row.pads_latents or not self._denoiser_config().get("patch_size_t")
+        causal = self.row.causal and temporal > 1 and padded
+        return LatentGeometry(channels, spatial, temporal, multiple, causal, self.row.latent_step)
 
     @property
     def limits(self) -> ClipLimits:

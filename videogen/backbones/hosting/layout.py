@@ -48,7 +48,8 @@ class Layout:
         """This layout for a tensor that has more frames or tokens than the video, in front of it or behind."""
         if self.size is None or not self.fits(shape):
             return self
-        expected = math.prod(self.size) if "(" in self.pattern else self.size[0]
+        group = _axes_of(self.pattern)[self._frame_axis]
+        expected = math.prod(side for name, side in zip("fhw", self.size, strict=True) if name in group)
         extras = max(0, shape[self._frame_axis] - expected)
         return replace(self, trail=extras) if self.behind else replace(self, lead=extras)
 
@@ -73,7 +74,7 @@ class Layout:
     def _axes(self) -> dict[str, int]:
         if "(" not in self.pattern or self.size is None:
             return {}
-        return {"h": self.size[1], "w": self.size[2]}
+        return {"f": self.size[0]} if "(b f)" in self.pattern else {"h": self.size[1], "w": self.size[2]}
 
 
 def _axes_of(pattern: str) -> list[str]:

@@ -39,7 +39,8 @@ def read_outputs(result: Any, name: str, pipeline: Any = None) -> Outputs:
         frames = result[0]
     if frames is None:
         raise UnsupportedError(f"{name} returned {type(result).__name__}, which has no frames")
-    return Outputs(_as_pixels(frames), _read_audio(result, pipeline))
+    pixels = _as_pixels(frames)
+    return Outputs(pixels, _read_audio(result, pipeline, len(pixels)))
 
 
 def audio_rate(pipeline: Any) -> int:
@@ -54,16 +55,18 @@ def audio_rate(pipeline: Any) -> int:
     raise UnsupportedError(f"{type(pipeline).__name__} returned audio of an unknown rate; its vocoder names none")
 
 
-def _read_audio(result: Any, pipeline: Any) -> Audio | None:
-    """[clip, channel, sample] of whatever the pipeline returns as audio."""
+def _read_audio(result: Any, pipeline: Any, clips: int) -> Audio | None:
+    """[clip, channel, sample] of whatever the pipeline returns as audio for so many clips."""
     audio = next((getattr(result, key) for key in _AUDIO if getattr(result, key, None) is not None), None)
     if audio is None:
         return None
     if isinstance(audio, list):
         audio = torch.stack([torch.as_tensor(clip) for clip in audio])
     samples = torch.as_tensor(audio).detach().float().cpu()
-    if samples.ndim < 3:
-        samples = samples.reshape(-1, 1, samples.shape[-1]) if samples.ndim == 1 else samples[:, None]
+    if samples.ndim == 2:  # of one clip [channel, sample], or of mono clips
+        samples = samples[None] if clips == 1 else samples[:, None]
+    elif samples.ndim == 1:
+        samples = samples[None, None]
     return Audio(samples, _UNNAMED_RATE if pipeline is None else audio_rate(pipeline))
 
 

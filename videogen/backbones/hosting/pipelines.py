@@ -75,20 +75,22 @@ _HUNYUAN = (
     PipelineRow("Kandinsky5I2VPipeline", "kandinsky", "Kandinsky 5, image to video", _IMAGE, ("image",),
                 latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, fps=24),
     PipelineRow("Kandinsky6TI2VAPipeline", "kandinsky", "Kandinsky 6, text or image to video with sound", _IMAGE,
-                latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, fps=24, audio=True),
+                latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, extras_behind=True, fps=24, audio=True),
 )  # fmt: skip
 
 _COGVIDEOX = (
     PipelineRow("CogVideoXPipeline", "cogvideox", "CogVideoX, text to video", latents=_FRAMES_FIRST,
-                noise=_FRAMES_FIRST, fps=8, frames=49),
+                noise=_FRAMES_FIRST, latent_step=2, fps=8, frames=49),
     PipelineRow("CogVideoXImageToVideoPipeline", "cogvideox", "CogVideoX, image to video", _IMAGE, ("image",),
-                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, fps=8),
+                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, latent_step=2, fps=8),
     PipelineRow("CogVideoXVideoToVideoPipeline", "cogvideox", "CogVideoX, video to video", _VIDEO, ("video",),
-                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, fps=8),
+                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, latent_step=2,
+                pads_latents=False, fps=8),
     PipelineRow("CogVideoXFunControlPipeline", "cogvideox", "CogVideoX Fun, control video",
-                {"control:": "control_video"}, ("control:",), latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, fps=8),
+                {"control:": "control_video"}, ("control:",), latents=_FRAMES_FIRST, noise=_FRAMES_FIRST,
+                latent_step=2, pads_latents=False, fps=8),
     PipelineRow("ConsisIDPipeline", "cogvideox", "ConsisID: a person from an image", _IMAGE, ("image",),
-                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, fps=8,
+                latents=_FRAMES_FIRST, noise=_FRAMES_FIRST, noise_draw=1, latent_step=2, fps=8,
                 requires="face features (id_cond, id_vit_hidden) made with insightface and facexlib"),
 )  # fmt: skip
 
@@ -158,7 +160,7 @@ _UNETS = (
     PipelineRow("TextToVideoSDPipeline", "modelscope", "ModelScope and ZeroScope, text to video", temporal=1,
                 causal=False, fps=8),
     PipelineRow("VideoToVideoSDPipeline", "modelscope", "ZeroScope, video to video", _VIDEO, ("video",), temporal=1,
-                causal=False, fps=8, noise_draw=1),
+                causal=False, fps=8, noise="(b f) c h w", noise_draw=1),
     PipelineRow("I2VGenXLPipeline", "i2vgen", "I2VGen-XL, image to video", _IMAGE, ("image",), temporal=1, causal=False,
                 fps=16),
     PipelineRow("PIAPipeline", "animatediff", "PIA: an image set in motion", _IMAGE, ("image",), temporal=1,
