@@ -13,18 +13,18 @@ from videogen.backbones.hosting.handover import Abandoned, Handover, Question, R
 
 
 def test_questions_and_answers_alternate() -> None:
-    seen: list[Any] = []
+    answers: list[Any] = []
 
     def body(handover: Handover) -> str:
-        seen.append(handover.ask("first", 1))
-        seen.append(handover.ask("second", 2))
+        answers.append(handover.ask("first", 1))
+        answers.append(handover.ask("second", 2))
         return "done"
 
     handover = Handover(body)
     assert handover.begin() == Question("first", 1)
     assert handover.resume("a") == Question("second", 2)
     assert handover.resume("b") == Returned("done")
-    assert seen == ["a", "b"] and handover.has_ended
+    assert answers == ["a", "b"] and handover.has_ended
 
 
 def test_an_error_crosses_over_with_its_traceback() -> None:
@@ -39,7 +39,7 @@ def test_an_error_crosses_over_with_its_traceback() -> None:
     assert any(entry.name == "body" for entry in caught.traceback)
 
 
-def test_giving_up_ends_the_function_where_it_waits_and_runs_its_finally_part() -> None:
+def test_abandoning_ends_the_function_where_it_waits_and_runs_its_finally_part() -> None:
     ended: list[type[BaseException]] = []
 
     def body(handover: Handover) -> None:
@@ -58,18 +58,18 @@ def test_giving_up_ends_the_function_where_it_waits_and_runs_its_finally_part() 
     assert ended == [Abandoned] and threading.active_count() == threads
 
 
-def test_what_was_never_begun_can_be_given_up() -> None:
+def test_a_run_can_be_abandoned_before_its_first_question() -> None:
     Handover(lambda handover: None).abandon()
 
 
 def test_a_function_that_still_computes_ends_at_its_next_question() -> None:
     """The engine is interrupted while it waits, as by Ctrl-C."""
-    computing, go_on = threading.Event(), threading.Event()
+    computing, proceed = threading.Event(), threading.Event()
 
     def body(handover: Handover) -> None:
         handover.ask("first")
         computing.set()
-        go_on.wait()
+        proceed.wait()
         handover.ask("second")
 
     handover = Handover(body)
@@ -77,14 +77,14 @@ def test_a_function_that_still_computes_ends_at_its_next_question() -> None:
     handover._answer = None
     handover._to_pipeline.release()  # the engine's `resume` was interrupted before an answer came
     computing.wait()
-    giving_up = threading.Thread(target=handover.abandon)
-    giving_up.start()
-    go_on.set()
-    giving_up.join(60)
-    assert not giving_up.is_alive() and handover.is_abandoned
+    abandoning = threading.Thread(target=handover.abandon)
+    abandoning.start()
+    proceed.set()
+    abandoning.join(60)
+    assert not abandoning.is_alive() and handover.is_abandoned
 
 
-def test_nothing_is_held_after_giving_up() -> None:
+def test_nothing_is_held_after_abandoning() -> None:
     class Big:
         pass
 
