@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from videogen.core.errors import CheckpointError, InputError, nearest, unknown
+from videogen.core.errors import CheckpointError, InputError, UnsupportedError, nearest, unknown
 from videogen.core.lazy import load_object
 
 from .checkpoint_files import check_files
@@ -107,6 +108,7 @@ def load(
     files = _cached_folder(source) if isinstance(source, str) and local_files_only else source
     index = read_index(files) if isinstance(files, Path) else _hub_index(files)
     family = family_of(index, name_or_path)
+    check_packages(family, name_or_path)
     if isinstance(source, Path):
         check_files(source, components_of(index))
         defaults, training = read_defaults(source)
@@ -188,6 +190,7 @@ def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
             return None
         index = found
     family = family_of(index, name_or_path)
+    check_packages(family, name_or_path)
     defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
     from .outline import build_outline
 
@@ -266,6 +269,11 @@ def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def family_of(index: dict[str, Any], name: str) -> Family:
     """The family that loads this index. CheckpointError, with the known pipelines, where none does."""
     class_name = index["_class_name"]
+    if not isinstance(class_name, str):
+        raise CheckpointError(
+            f"{name} names its pipeline as {class_name!r}: it brings code of its own, which is never run; use a "
+            "checkpoint of one of diffusers' classes"
+        )
     family = find_family(class_name)
     if family is not None:
         return family
@@ -279,6 +287,17 @@ def family_of(index: dict[str, Any], name: str) -> Family:
         f"{name} is a {class_name!r}, which is not supported{hint}; `videogen models --table` lists the "
         f"{len(PIPELINES) + len(MODULAR_PIPELINES)} supported pipelines"
     )
+
+
+def check_packages(family: Family, name: str) -> None:
+    """UnsupportedError where the pipeline of a checkpoint needs a package that is not installed."""
+    row = PIPELINES.get(family.pipelines[0])
+    missing = [package for package in (row.packages if row else ()) if find_spec(package) is None]
+    if row is not None and missing:
+        raise UnsupportedError(
+            f"{name} is a {row.name!r}, which needs {row.requires}; install {', '.join(missing)}, or build the "
+            "pipeline yourself and give it to Engine.from_pipeline"
+        )
 
 
 def find_family(class_name: str) -> Family | None:

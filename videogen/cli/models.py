@@ -12,6 +12,10 @@ from videogen.core.errors import CheckpointError
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.model is not None:
+        from .model_facts import print_model
+
+        return print_model(options.model, as_json=options.json)
     if options.table:
         return _print_table(as_json=options.json)
     here = [*_embedded(), *_hub_cache()]

@@ -133,6 +133,9 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         "cache.",
     )  # fmt: skip
     models.add_argument(
+        "model", nargs="?", metavar="MODEL", help="what this one takes: a folder, hub id or embedded one"
+    )
+    models.add_argument(
         "--table",
         action="store_true",
         help="every pipeline class of diffusers that is loaded: its inputs, and which techniques run on it",

@@ -24,7 +24,7 @@ class PipelineRow:
     to the denoiser's temporal patch. fps, steps, frames, width, height: defaults where the call's signature has none.
     audio: whether sound is generated. negative_text: whether the call fails without a negative prompt, an empty one at
     least. sections: whether a clip is made in several loops, each with steps of its own. requires: what must be
-    installed or given besides diffusers, for the user.
+    installed or given besides diffusers, for the user; packages: modules without which a checkpoint cannot be loaded.
     """
 
     name: str
@@ -58,6 +58,7 @@ class PipelineRow:
     negative_text: bool = False
     sections: bool = False
     requires: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from .pipeline_row import DRIVEN, PipelineRow
 _PACKED, _FRAMES_FIRST, _CHANNELS_LAST = "b (f h w) c", "b f c h w", "b f h w c"
 _IMAGE, _VIDEO, _START_END = {"image": "image"}, {"video": "video"}, {"image": "image", "last_image": "last_image"}
 _COSMOS = "the model's safety checker, a package of its publisher (cosmos_guardrail), and torchvision"
+_GUARDRAIL = ("cosmos_guardrail",)
 _CONTROLNET = {"control:": "conditioning_frames"}
 
 _WAN = (
@@ -125,17 +126,19 @@ _LTX = (
 )  # fmt: skip
 
 _COSMOS_ROWS = (
-    PipelineRow("CosmosTextToWorldPipeline", "cosmos", "Cosmos 1, text to video", temporal=8, fps=30, requires=_COSMOS),
+    PipelineRow("CosmosTextToWorldPipeline", "cosmos", "Cosmos 1, text to video", temporal=8, fps=30,
+                requires=_COSMOS, packages=_GUARDRAIL),
     PipelineRow("CosmosVideoToWorldPipeline", "cosmos", "Cosmos 1, image or video to video", _IMAGE | _VIDEO,
-                ("image|video",), temporal=8, fps=30, requires=_COSMOS, continues=True),
+                ("image|video",), temporal=8, fps=30, requires=_COSMOS, packages=_GUARDRAIL, continues=True),
     PipelineRow("Cosmos2VideoToWorldPipeline", "cosmos", "Cosmos 2, image or video to video", _IMAGE | _VIDEO,
-                ("image|video",), noise_draw=1, fps=16, requires=_COSMOS, continues=True),
+                ("image|video",), noise_draw=1, fps=16, requires=_COSMOS, packages=_GUARDRAIL, continues=True),
     PipelineRow("Cosmos2_5_PredictBasePipeline", "cosmos", "Cosmos 2.5, text, image or video to video",
-                _IMAGE | _VIDEO, fps=16, requires=_COSMOS, batches=False, continues=True),
+                _IMAGE | _VIDEO, fps=16, requires=_COSMOS, packages=_GUARDRAIL, batches=False, continues=True),
     PipelineRow("Cosmos2_5_TransferPipeline", "cosmos", "Cosmos 2.5 transfer, control video", {"control:": "controls"},
-                ("control:",), mode=DRIVEN, sections=True, fps=16, requires=_COSMOS, batches=False),
+                ("control:",), mode=DRIVEN, sections=True, fps=16, requires=_COSMOS, packages=_GUARDRAIL,
+                batches=False),
     PipelineRow("Cosmos3OmniPipeline", "cosmos", "Cosmos 3 omni", _IMAGE | _VIDEO, mode=DRIVEN, fps=24, audio=True,
-                requires=_COSMOS, batches=False, continues=True),
+                requires=_COSMOS, packages=_GUARDRAIL, batches=False, continues=True),
 )  # fmt: skip
 
 _UNETS = (

@@ -1,0 +1,61 @@
+"""`videogen models MODEL`: what a model takes and its defaults, from its configuration files; no weights are read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.backbones.registry import load_outline
+from videogen.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from videogen.backbones.base import Backbone
+
+
+def print_model(name: str, *, as_json: bool) -> int:
+    """Print the facts of a folder, a hub id or an embedded model. CheckpointError where its files do not suffice."""
+    model = load_outline(name, online=True)
+    if model is None:
+        raise CheckpointError(
+            f"the configuration files of {name!r} do not describe a model; render with it to see what is wrong"
+        )
+    facts = collect_facts(model)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(f"{key:<{width}}  {shown if shown not in ('', None) else '-'}")
+    return 0
+
+
+def collect_facts(model: Backbone) -> dict[str, Any]:
+    """What is known of a model without its weights, by the names of the request's fields."""
+    from videogen.backbones.hosting.arguments import option_names
+    from videogen.backbones.hosting.backbone import HostedBackbone
+
+    default, geometry, limits = model.defaults, model.geometry, model.limits
+    row = PIPELINES.get(type(model.pipeline).__name__)
+    rule = f"{geometry.temporal}k+1" if geometry.single_first else f"{geometry.temporal}k"
+    hosted = isinstance(model, HostedBackbone)
+    return {
+        "model": model.name,
+        "family": model.family,
+        "pipeline": type(model.pipeline).__name__,
+        "inputs": list(model.accepts),
+        "needs": [need.replace("|", " or ") for need in model.needs],
+        "size": f"{default.width}x{default.height}",
+        "size_multiple": geometry.multiple,
+        "frames": default.frames,
+        "frame_rule": "any" if geometry.temporal == 1 else rule,
+        "most_frames": limits.frames,
+        "fps": default.fps,
+        "steps": default.steps,
+        "guidance_scale": default.guidance_scale,
+        "solver": type(model.scheduler).__name__,
+        "prompt_tokens": model.text_limit if hosted and model.text_limit < 1 << 30 else None,
+        "options": option_names(type(model.pipeline).__mro__[1], row) if hosted and row else [],
+        "requires": row.requires if row else "",
+    }
