@@ -26,8 +26,8 @@ def print_model(name: str, *, as_json: bool) -> int:
         return 0
     width = max(map(len, facts))
     for key, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{key:<{width}}  {shown if shown not in ('', None) else '-'}")
+        text = ", ".join(value) if isinstance(value, list) else value
+        print(f"{key:<{width}}  {text if text not in ('', None) else '-'}")
     return 0
 
 
