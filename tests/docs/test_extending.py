@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.contract.families import tokenizer
 from tests.docs.pages import ROOT, code_blocks
+from tests.tiny import ltx
 
 FOLDER = ROOT / "docs" / "extending"
 Names = dict[str, Any]
@@ -101,6 +102,14 @@ def check_model_family(names: Names) -> None:
     np.testing.assert_array_equal(names["video"].frames, (expected * 255).round().astype(np.uint8))
 
 
+def check_pipeline(names: Names) -> None:
+    pipeline, generator = names["pipeline"], torch.Generator().manual_seed(7)
+    (expected,) = pipeline(
+        "a red ball", num_frames=9, width=64, height=32, num_inference_steps=3, generator=generator, output_type="np"
+    ).frames
+    np.testing.assert_array_equal(names["video"].frames, (expected * 255).round().astype(np.uint8))
+
+
 def check_solver(names: Names) -> None:
     assert names["video"].frames.std() > 10 and len(names["video"].manifest["plan"]) == 20
     again = names["engine"].generate("a red ball moves right on a black background", steps=20, solver="half-ancestral")
@@ -118,6 +127,7 @@ CHECKS: dict[str, Callable[[Names], None]] = {
     "kernel": check_kernel,
     "continuity_policy": check_continuity_policy,
     "model_family": check_model_family,
+    "pipeline": check_pipeline,
     "solver": check_solver,
     "technique": check_technique,
 }
@@ -126,7 +136,11 @@ CHECKS: dict[str, Callable[[Names], None]] = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_example_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: Names = {"checkpoint": tiny_modelscope(tmp_path / "checkpoint")} if name == "model_family" else {}
+    names: Names = {}
+    if name == "model_family":
+        names["checkpoint"] = tiny_modelscope(tmp_path / "checkpoint")
+    if name == "pipeline":
+        names["pipeline"] = ltx.build("LTXPipeline")
     for block in code_blocks(FOLDER / f"{name}.md", "python"):
         first = block.partition("\n")[0]
         if re.fullmatch(r"# \S+\.py", first):
