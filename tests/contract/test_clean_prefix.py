@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.contract.long_cases import PREFIXED, PROMPT, EngineOf, long_request, render_with_journal, start_run
+from videogen.backbones.conditioning import Conditioning
 from videogen.longvideo import segment_renderer
 from videogen.longvideo.journal.journal import Journal
 
@@ -101,4 +102,5 @@ def test_given_frames_stay_in_attention_and_need_no_prompt(
     assert always_attended[0] == () and all(frames == (0, 1) for frames in always_attended[1:])
     assert len(always_attended) > 2
     second = run.segments[1]
-    assert run.prompts.conditioning(second).blends and not run.prompts.conditioning(second, finished=2).blends
+    text, rest = run.prompts.conditioning(second), run.prompts.conditioning(second, finished=2)
+    assert isinstance(text, Conditioning) and isinstance(rest, Conditioning) and text.blends and not rest.blends

@@ -94,11 +94,6 @@ class Backbone(ResolvableModel):
         """Why the denoiser's self-attention cannot be made sparse; empty where it can."""
         return ""
 
-    @property
-    def in_sections(self) -> bool:
-        """Whether a clip is made in sections, each with a loop and a number of steps of its own."""
-        return False
-
     def components(self) -> dict[str, nn.Module]:
         """The pipeline's modules by name: denoiser, VAE, text encoder."""
         return {n: c for n, c in self.pipeline.components.items() if isinstance(c, nn.Module)}

@@ -121,6 +121,11 @@ class ResolvableModel(ABC):
         """Whether a clip can continue from finished frames: the architecture and the training both allow it."""
         return self.capabilities.per_frame_timesteps and self.training.clean_prefix
 
+    @property
+    def in_sections(self) -> bool:
+        """Whether a clip is made in sections, each with a loop and a number of steps of its own."""
+        return False
+
     def fit(self, spec: ClipSpec) -> ClipSpec:
         """The clip as this model can generate it. InputError, with what fits, for a size, length or number of steps
         that does not."""

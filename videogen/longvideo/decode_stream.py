@@ -53,7 +53,8 @@ class FrameStream:
         if segment.first:
             yield from self.finish()
             ends = [self._latent_map.frame_count(one.stop - one.scene.start) for one in scene.segments]
-            self._decoder = SceneDecoder(self._backbone.stream_decoder(), scene.chains(), ends)
+            length = segment.scene.stop - segment.scene.start
+            self._decoder = SceneDecoder(self._backbone.stream_decoder(length), scene.chains(), ends)
             self._warmup = segment.scene.warmup
 
         def latents(version: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.conditioning import Blend, Conditioning
+from videogen.backbones.conditioning import Blend, ClipText, Conditioning
 from videogen.timeline.latent_timeline import LatentTimeline
 
 from .segments import Segment
@@ -23,7 +23,7 @@ class SegmentPrompts:
         self._backbone, self._timeline, self._negative = backbone, timeline, negative
         self._encoded = lru_cache(maxsize=_CACHED)(self._encode)
 
-    def conditioning(self, segment: Segment, finished: int = 0) -> Conditioning:
+    def conditioning(self, segment: Segment, finished: int = 0) -> ClipText:
         """The conditioning of a segment's clips as one batch.
 
         finished: how many of their first latent frames are given, so that no prompt of their own applies.
@@ -31,6 +31,8 @@ class SegmentPrompts:
         weights = [self._weights(segment, span, finished) for span in segment.spans]
         ranked = [_rank_prompts(w) for w in weights]
         rows = [[order[min(k, len(order) - 1)] for order in ranked] for k in range(max(map(len, ranked)))]
+        if self._backbone.capabilities.own_guidance:
+            return self._prompt_texts(rows)
         first = [self._encoded(prompt) for prompt in rows[0]]
         negatives = [text.negative for text in first if text.negative is not None]
         blends = []
@@ -42,6 +44,12 @@ class SegmentPrompts:
             blends.append(Blend(positive, torch.from_numpy(np.stack(weight)).float()))
         negative = torch.cat(negatives) if negatives else None
         return Conditioning(torch.cat([text.positive for text in first]), negative, tuple(blends))
+
+    def _prompt_texts(self, rows: list[list[int]]) -> ClipText:
+        """For a model whose pipeline encodes prompts: one per clip, see `request.fitting.check_prompts`."""
+        assert len(rows) == 1
+        negatives = None if self._negative is None else [self._negative] * len(rows[0])
+        return self._backbone.condition([self._timeline.prompts[prompt] for prompt in rows[0]], negatives)
 
     def _weights(self, segment: Segment, span: range, finished: int) -> np.ndarray:
         """Prompt weights [frames, prompts]. Beyond the scene's end the last prompt continues; given frames have the

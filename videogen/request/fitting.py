@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from videogen.core.errors import InputError, UnsupportedError
@@ -13,6 +14,7 @@ from videogen.request.continuity_policies import needs_met
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
+    from videogen.timeline.latent_timeline import LatentTimeline
 
 
 def fit_continuity(
@@ -32,6 +34,32 @@ def fit_continuity(
     check_window(window, backbone)
     policy.check_model(needs_met(backbone), backbone.name)
     return policy.for_clip(backbone.geometry.shape(window, 0, 0)[2])
+
+
+def check_prompts(timeline: LatentTimeline, backbone: ResolvableModel) -> None:
+    """UnsupportedError where the prompt changes within a scene and the model's pipeline takes one for an entire
+    clip."""
+    if not backbone.capabilities.own_guidance:
+        return
+    for number, (before, shot) in enumerate(pairwise(timeline.shots), 2):
+        if not shot.cut and shot.prompt != before.prompt:
+            raise UnsupportedError(
+                f"shot {number} changes the prompt without a cut, but the pipeline of {backbone.name!r} takes one "
+                "prompt for an entire clip; let the shot begin with a cut"
+            )
+
+
+def check_scenes(timeline: LatentTimeline, backbone: ResolvableModel) -> None:
+    """InputError for a scene whose latent frames do not come in the groups that the VAE decodes."""
+    step = backbone.geometry.latent_step
+    for index, (start, stop) in enumerate(timeline.scenes()):
+        warmup = int(index > 0 and timeline.latent_map.single_first)  # as in `longvideo.segments.find_scenes`
+        count = stop - start + warmup
+        if (count - 1) % step:
+            raise InputError(
+                f"scene {index + 1} has {count} latent frames, and the VAE of {backbone.name!r} decodes {step} at once "
+                f"after the first; make it {timeline.latent_map.frames_per_latent} frames shorter or longer"
+            )
 
 
 def check_window(window: int, backbone: ResolvableModel) -> None:

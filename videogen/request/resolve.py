@@ -16,7 +16,14 @@ from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
 
 from .condition_checks import check_conditions, check_masks, check_places
-from .fitting import check_joined_motion, check_joined_noise, check_window, fit_continuity
+from .fitting import (
+    check_joined_motion,
+    check_joined_noise,
+    check_prompts,
+    check_scenes,
+    check_window,
+    fit_continuity,
+)
 from .resolved import MotionSettings, ResolvedRequest
 from .source_fitting import ClipSources, fit_to_sources, fitting_notes
 from .technique_checks import check_joined_clips, check_techniques_fit
@@ -146,7 +153,8 @@ def _resolve_continuity(
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
     requested = request.continuity or AUTO
-    single = frames <= (request.window or backbone.single_pass_frames) and request.story is None
+    alone = backbone.refusal("replay", request.given.keys()) is not None
+    single = request.story is None and (alone or frames <= (request.window or backbone.single_pass_frames))
     if requested == OFF or (requested in (AUTO, MEASURED) and single):
         if request.retries:
             raise InputError(
@@ -243,7 +251,9 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
     if not fitted.is_long:
         return replace(fitted, frames=min(fitted.frames, spec.frames), generated_frames=spec.frames)
     fitted = replace(fitted, window=spec.frames)
-    fitted.latent_timeline(backbone.geometry)
+    timeline = fitted.latent_timeline(backbone.geometry)
+    check_prompts(timeline, backbone)
+    check_scenes(timeline, backbone)
     return fitted
 
 

@@ -37,9 +37,10 @@ LONG = {"replay": "replay", "windows": "co_denoise", "stream": "replay", "resume
 def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
     """Frames with a technique."""
     if technique in LONG:
-        frames = 2 * options["frames"]
-        return engine.generate(PROMPT, **options | {"frames": frames, "window": frames // 2}
-                               | {"continuity": LONG[technique]}).frames  # fmt: skip
+        window = options["frames"]
+        frames = engine.backbone.geometry.frame_map.round_up(2 * window)
+        long = {"frames": frames, "window": window, "continuity": LONG[technique]}
+        return engine.generate(PROMPT, **options | long).frames
     reports: list[Progress] = []
     video = engine.generate(PROMPT, **options | SINGLE[technique], progress=reports.append)
     if technique == "previews":

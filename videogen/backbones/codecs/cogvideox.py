@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from videogen.core.errors import InputError
-
 from ..base import to_unit_range
 from ..streaming import StreamDecoder
 from .scaled import InverseScaledCodec
@@ -29,7 +27,7 @@ class CogVideoXStreamDecoder(StreamDecoder):
 
     def __init__(self, vae: Any, prepare: Callable[[torch.Tensor], torch.Tensor], length: int) -> None:
         super().__init__()
-        self._vae, self._prepare, self._length = vae, prepare, length
+        self._vae, self._prepare = vae, prepare
         self._group = vae.num_latent_frames_batch_size
         self._next = min(length, self._group + length % self._group)
         self._tiling = bool(vae.use_tiling)
@@ -49,13 +47,12 @@ class CogVideoXStreamDecoder(StreamDecoder):
         return torch.cat(parts, 1)
 
     def _rest(self) -> torch.Tensor:
-        """Nothing: the last group is complete with the last latent frame."""
-        if self.taken != self._length:
-            raise InputError(
-                f"{self.taken} latent frames were pushed, and {self._length} announced; which of them are decoded "
-                "together depends on their number"
-            )
-        return self._nothing()
+        """Nothing, unless fewer latent frames came than were announced: then the last ones are a group, and those
+        before stay as they are in the clip of that length."""
+        assert self._waiting is not None
+        if not self._waiting.shape[2]:
+            return self._nothing()
+        return to_unit_range(self._decode_group(self._prepare(self._waiting)))
 
     def _decode_group(self, latents: torch.Tensor) -> torch.Tensor:
         vae, (height, width) = self._vae, latents.shape[3:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ from .loop_form import read_loop_form
 from .pipeline_row import DRIVEN, PipelineRow
 from .pipelines import PIPELINES
 from .techniques_table import Refusal, find_refusal
+from .windowed_clip import WindowedClip
 
 _SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
 _TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
@@ -187,9 +189,13 @@ class HostedBackbone(Backbone):
         extent, behind = (size[0], size[1], size[2]), self.row.extras_behind
         draws = Draws(sources, Layout(self.row.noise, extent, behind=behind), self._noise_draw(spec))
         loop = self._lend_loop(solver.fresh_scheduler(), draws, len(sources))
-        arguments = build_arguments(loop.pipeline, self.row, spec, text.prompts, text.negatives)
+        given = replace(spec, frames=frames)
+        arguments = build_arguments(loop.pipeline, self.row, given, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
         layout = Layout(self.row.latents, extent, behind=behind)
+        if frames < spec.frames and self.row.mode != DRIVEN:
+            count = self.geometry.shape(spec.frames, spec.height, spec.width)[2]
+            return WindowedClip(loop, arguments, layout, sources, count, spec.guidance_scale)
         return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
 
     def _noise_draw(self, spec: ClipSpec) -> int:

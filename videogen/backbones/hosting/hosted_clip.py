@@ -242,6 +242,9 @@ class HostedClip(Clip):
         """A prediction as [b, c, f, h, w]: frames that the solver does not move are zero; as it is in other layouts."""
         if self._layout.fits(tensor.shape) and self._layout.pattern != "b c f h w":
             return self._layout.to_video(tensor)
+        batch, _, frames = self._video.shape[:3]
+        if tensor.ndim == 4 and len(tensor) == batch * frames:  # frames as a batch of images
+            return tensor.unflatten(0, (batch, frames)).transpose(1, 2)
         missing = self._video.shape[2] - tensor.shape[2] if tensor.ndim == 5 else 0
         if missing <= 0:
             return tensor
@@ -250,6 +253,8 @@ class HostedClip(Clip):
 
     def _from_video(self, video: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """[b, c, f, h, w] in the form of a tensor of the pipeline."""
+        if like.ndim == 4 and video.ndim == 5 and len(like) == len(video) * video.shape[2]:
+            return video.transpose(1, 2).flatten(0, 1)
         if like.ndim == 5 and self._layout.pattern != "b c f h w" and like.shape[1:] == video.shape[1:]:
             return video
         if like.ndim == 5 and self._layout.pattern == "b c f h w":

@@ -13,8 +13,12 @@ from .pipeline_row import DRIVEN, PipelineRow
 
 _IN_ORDER = "its pipeline runs its steps once each, in order"
 _SECTIONS = "its pipeline draws the noise of each section itself"
-_CONDITIONED = "its conditions are of the entire clip, and a window would be given all of them"
-_NOT_JOINED = "clips of a hosted pipeline cannot be joined yet"
+_CONDITIONED = "its conditions are of one clip, and each clip or window of a longer video would be given all of them"
+_NOT_NOISE = "its loop does not begin with noise alone, so that a longer clip cannot begin as a window does"
+_SOUND = "its sound is carried from step to step with the window's frames"
+_NOT_WINDOWED = {
+    "CosmosTextToWorldPipeline": _NOT_NOISE, "LTX2Pipeline": _SOUND, "Kandinsky6TI2VAPipeline": _SOUND,
+}  # fmt: skip
 _PARTIAL = "its steps are of one section of the clip, not of all its frames"
 _MIXED = "its latents have the condition in them, as further channels"
 _OWN_LEVELS = "its noise levels are of its own making and cannot be read from its solver"
@@ -88,11 +92,11 @@ def _needs_predictions(row: PipelineRow, given: Sequence[str]) -> str:
 
 
 def _needs_joins(row: PipelineRow, given: Sequence[str]) -> str:
-    return _needs_any_order(row, given) or _NOT_JOINED
+    return _needs_any_order(row, given) or (_CONDITIONED if given or row.needs else "")
 
 
 def _needs_windows(row: PipelineRow, given: Sequence[str]) -> str:
-    return _needs_any_order(row, given) or (_CONDITIONED if given else "") or _needs_joins(row, given)
+    return _needs_joins(row, given) or _NOT_WINDOWED.get(row.name, "")
 
 
 TECHNIQUES: dict[str, HostedTechnique] = {
