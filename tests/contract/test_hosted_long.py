@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 from tests.contract.test_hosted_techniques import ROWS, engine_of, settings
 from videogen import Cancelled, Engine, InputError, RenderRequest, UnsupportedError, Video
 from videogen.backbones.animatediff import AnimateDiffBackbone
+from videogen.backbones.geometry import LatentGeometry
 from videogen.backbones.wan import WanBackbone
+from videogen.request.fitting import check_scenes
 
 CORE = ("HunyuanVideoPipeline", "LTXPipeline")
 FURTHER = (
@@ -128,7 +133,14 @@ def test_a_video_that_does_not_fill_its_latents_has_the_length_that_was_requeste
     """CogVideoX's VAE decodes pairs of latent frames after the first."""
     name = "CogVideoXPipeline"
     assert len(render(engine_of(name), clip_settings(name), frames=37, continuity="replay")) == 37
-    shots = [{"prompt": "a red ball", "seconds": 3}, {"prompt": "a blue square", "seconds": 2, "transition": "cut"}]
-    values = clip_settings(name) | {"steps": 3, "seed": 1, "fps": 8}
-    with pytest.raises(InputError, match="latent frames, and the VAE of 'CogVideoXPipeline' decodes 2 at once"):
-        engine_of(name).generate(story=shots, **values)
+
+
+@pytest.mark.parametrize(("cuts", "fits"), [((), True), ((5,), True), ((6,), False)])
+def test_each_scene_has_latent_frames_in_the_groups_that_the_vae_decodes(cuts: tuple[int, ...], fits: bool) -> None:
+    """Eleven latent frames; scenes after the first have one more in front."""
+    geometry = LatentGeometry(4, 8, 4, 16, single_first=True, latent_step=2)
+    model: Any = SimpleNamespace(name="tiny", geometry=geometry)
+    bounds = [*pairwise((0, *cuts, 11))]
+    timeline: Any = SimpleNamespace(scenes=lambda: iter(bounds), latent_map=geometry.frame_map, cuts=cuts)
+    with nullcontext() if fits else pytest.raises(InputError, match="decodes 2 at once"):
+        check_scenes(timeline, model)

@@ -129,7 +129,7 @@ def test_images_outside_the_clip_are_refused_with_the_nearest_frame() -> None:
 
 
 def test_conditions_are_for_a_single_clip() -> None:
-    with pytest.raises(UnsupportedError, match="cannot be joined yet; render a single clip"):
+    with pytest.raises(UnsupportedError, match="each clip or window of a longer video"):
         RenderRequest(
             "a red ball", conditions={"image": IMAGE}, frames=300, width=32, height=32, continuity="independent"
         ).resolve(backbone(IMAGES))

@@ -37,8 +37,9 @@ LONG = {"replay": "replay", "windows": "co_denoise", "stream": "replay", "resume
 def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
     """Frames with a technique."""
     if technique in LONG:
-        window = options["frames"]
-        frames = engine.backbone.geometry.frame_map.round_up(2 * window)
+        latents = engine.backbone.geometry.frame_map
+        window = max(options["frames"], latents.round_up(latents.frame_count(3)))  # the least that clips are joined by
+        frames = latents.round_up(2 * window)
         long = {"frames": frames, "window": window, "continuity": LONG[technique]}
         return engine.generate(PROMPT, **options | long).frames
     reports: list[Progress] = []
