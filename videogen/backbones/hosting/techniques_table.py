@@ -16,9 +16,7 @@ _SECTIONS = "its pipeline draws the noise of each section itself"
 _CONDITIONED = "its conditions are of one clip, and each clip or window of a longer video would be given all of them"
 _NOT_NOISE = "its loop does not begin with noise alone, so that a longer clip cannot begin as a window does"
 _SOUND = "its sound is carried from step to step with the window's frames"
-_NOT_WINDOWED = {
-    "CosmosTextToWorldPipeline": _NOT_NOISE, "LTX2Pipeline": _SOUND, "Kandinsky6TI2VAPipeline": _SOUND,
-}  # fmt: skip
+_NOT_NOISE_PIPELINES = ("CosmosTextToWorldPipeline",)
 _PARTIAL = "its steps are of one section of the clip, not of all its frames"
 _MIXED = "its latents have the condition in them, as further channels"
 _OWN_LEVELS = "its noise levels are of its own making and cannot be read from its solver"
@@ -96,7 +94,8 @@ def _needs_joins(row: PipelineRow, given: Sequence[str]) -> str:
 
 
 def _needs_windows(row: PipelineRow, given: Sequence[str]) -> str:
-    return _needs_joins(row, given) or _NOT_WINDOWED.get(row.name, "")
+    sound = _SOUND if row.audio else ""
+    return _needs_joins(row, given) or sound or (_NOT_NOISE if row.name in _NOT_NOISE_PIPELINES else "")
 
 
 TECHNIQUES: dict[str, HostedTechnique] = {
