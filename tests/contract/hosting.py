@@ -79,9 +79,10 @@ def open_clip(
     dtype: torch.dtype | None = None,
     *,
     in_order: bool | None = None,
+    pipeline: Any = None,
 ) -> HostedClip:
-    """A hosted clip with the arguments of the library's own call."""
-    pipeline, known = build(row, call, solver, dtype), pipeline_row(row)
+    """A hosted clip with the arguments of the library's own call. pipeline: built before."""
+    pipeline, known = pipeline or build(row, call, solver, dtype), pipeline_row(row)
     kind: Any = type(pipeline)
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
     modular = class_of(row) in MODULAR_PIPELINES

@@ -17,6 +17,7 @@ import torch
 from tests.contract.hosting import (
     SEED,
     assert_equal,
+    build,
     calls,
     class_of,
     context,
@@ -158,8 +159,10 @@ REPRESENTATIVE = next(one.values[0] for one in ROWS if one.values[0].name == "Wa
 
 def test_clips_that_are_dropped_leave_no_thread() -> None:
     row, before = REPRESENTATIVE, threading.active_count()
+    call = first_call(row)
+    pipeline = build(row, call)
     for number in range(200):
-        clip = open_clip(row, first_call(row))
+        clip = open_clip(row, call, pipeline=pipeline)
         if number % 2:
             clip.predict(context(0), clip.initial)
         if number % 3:

@@ -24,7 +24,8 @@ _DRAWS: dict[Any, Callable[[int, Sequence[int]], torch.Tensor]] = {torch.randn: 
 
 class Draws:
     """Random numbers of one hosted run. sources: one per sample; noise: layout [b, c, f, h, w] of the initial noise;
-    noise_draw: which draw of a sample it is, from 0."""
+    noise_draw: which draw of a sample it is, from 0; where that has another size, such as an image's, the next that has
+    the noise's."""
 
     def __init__(self, sources: Sequence[NoiseSource], noise: Layout, noise_draw: int) -> None:
         self._sources, self._noise, self._noise_draw = sources, noise, noise_draw
@@ -33,6 +34,7 @@ class Draws:
             source.generators(0, 1)[0] if self.own else torch.Generator().manual_seed(0) for source in sources
         ]
         self._counts = [0] * len(sources)
+        self._begun = [False] * len(sources)
         self._step: int | None = None
 
     @property
@@ -63,8 +65,10 @@ class Draws:
             return None
         number, self._counts[sample] = self._counts[sample], self._counts[sample] + 1
         source = self._sources[sample]
-        if kind is torch.randn and self._step is None and number == self._noise_draw:
-            return self._initial_noise(source, shape)
+        if kind is torch.randn and self._step is None and number >= self._noise_draw and not self._begun[sample]:
+            self._begun[sample] = self._noise.has_size_of(shape)
+            if self._begun[sample]:
+                return self._initial_noise(source, shape)
         if kind is torch.randn and self._step is not None and self._noise.fits(shape):
             return self._step_noise(source, shape, self._step, number)
         step = -1 if self._step is None else self._step

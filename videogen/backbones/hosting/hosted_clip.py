@@ -133,9 +133,10 @@ class HostedClip(Clip):
         return self.decode(latents)[:, 0]
 
     def snapshot(self) -> _Saved:
-        carried = {name: _copied(value) for name, value in self._carried().items()}
+        """What the next body begins with, or the present one where it waits for its step."""
+        carried = {name: _copied(value) for name, value in self._before.items()}
         schedulers = tuple((scheduler, save_scheduler(scheduler)) for scheduler in self._schedulers())
-        return _Saved(carried, schedulers, self._loop.draws.save(), self.position)
+        return _Saved(carried, schedulers, self._draws_before, self.position)
 
     def restore(self, snapshot: object) -> None:
         assert isinstance(snapshot, _Saved)

@@ -57,6 +57,13 @@ class Layout:
         """Whether a tensor of this shape is in this layout."""
         return len(shape) == len(_axes_of(self.pattern))
 
+    def has_size_of(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of this shape is in this layout and has frames of this size; packed ones may have any."""
+        if self.size is None or "(" in self.pattern or not self.fits(shape):
+            return True
+        axes = _axes_of(self.pattern)
+        return (shape[axes.index("h")], shape[axes.index("w")]) == self.size[1:]
+
     def video_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int, int]:
         """[b, c, f, h, w] of a tensor of this shape."""
         found = self.to_video(torch.empty(tuple(shape), device="meta")).shape
