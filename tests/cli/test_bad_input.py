@@ -65,7 +65,7 @@ MISTAKES = [
     ("folder that is not a checkpoint", ("x", "--model", "empty"), "no model_index.json"),
     ("file instead of checkpoint", ("x", "--model", "there.mp4"), "give the folder"),
     ("damaged index", ("x", "--model", "damaged"), "damaged"),
-    ("another pipeline", ("x", "--model", "other"), "which is not supported yet"),
+    ("another pipeline", ("x", "--model", "other"), "which is not supported"),
     ("pickled weights", ("x", "--model", "pickled"), "is pickled"),
     ("truncated weights", ("x", "--model", "truncated"), "cannot be loaded"),
     ("weights with a broken header", ("x", "--model", "broken"), "cannot be loaded"),

@@ -66,7 +66,7 @@ def test_a_pipeline_that_is_already_loaded_gives_the_same_video(
         Engine(pipeline)
     with pytest.raises(InputError, match="dict is not a pipeline"):
         Engine.from_pipeline({})
-    with pytest.raises(UnsupportedError, match="ImagePipeline is not supported yet; supported pipelines: Wan"):
+    with pytest.raises(UnsupportedError, match="ImagePipeline is not supported: it is not a video pipeline"):
         Engine.from_pipeline(type("ImagePipeline", (), {"components": {}})())
 
 

@@ -30,7 +30,7 @@ from tests.contract.hosting import (
     run_hosted,
     run_pipeline,
 )  # fmt: skip
-from tests.tiny.table import PROMPT, Tiny, load_rows
+from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
 from videogen import InputError, Technique, UnsupportedError
 from videogen.backbones.hosting.loop_form import read_loop_form
 from videogen.backbones.hosting.outputs import read_outputs
@@ -158,8 +158,7 @@ REPRESENTATIVE = next(one.values[0] for one in ROWS if one.values[0].name == "Wa
 
 
 def test_clips_that_are_dropped_leave_no_thread() -> None:
-    row, before = REPRESENTATIVE, threading.active_count()
-    call = first_call(row)
+    row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
     pipeline = build(row, call)
     for number in range(200):
         clip = open_clip(row, call, pipeline=pipeline)
@@ -169,7 +168,7 @@ def test_clips_that_are_dropped_leave_no_thread() -> None:
             clip.close()
         del clip
     gc.collect()
-    assert threading.active_count() == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "pipeline"]
 
 
 def test_hooks_are_gone_after_closing() -> None:
@@ -188,6 +187,13 @@ def test_errors_of_the_pipeline_reach_the_caller() -> None:
     with closing(clip), pytest.raises(RuntimeError, match="size"):
         clip.predict(context(0), clip.initial[:, :1])
     assert not any(thread.name == "pipeline" and thread.is_alive() for thread in threading.enumerate())
+
+
+def test_what_a_pipeline_s_own_checks_refuse_is_an_input_error() -> None:
+    row = REPRESENTATIVE
+    with pytest.raises(InputError, match=r"WanPipeline refuses the request: .*divisible"):
+        open_clip(row, TinyCall(5, 33, 32))
+    open_clip(row, TinyCall(5, 32, 32)).close()
 
 
 def test_a_technique_s_error_in_a_model_call_reaches_the_caller() -> None:

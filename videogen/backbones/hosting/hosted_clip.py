@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from videogen.core.errors import UnsupportedError
+from videogen.core.errors import InputError, UnsupportedError, VideogenError
 from videogen.schedulers.windows import Window
 
 from ..clip import Clip, PredictionContext
@@ -63,13 +63,22 @@ class HostedClip(Clip):
         self._given: torch.Tensor | None = None
         self._prediction: torch.Tensor | None = None
         try:
-            self._expect(self._handover.begin(), NEXT)
+            self._expect(self._begin(), NEXT)
         except BaseException:
             self.close()
             raise
         self._fit_layout()
         self._enter_section()
         self.initial = self._read_latents()
+
+    def _begin(self) -> Question | Returned:
+        """Run the pipeline up to its loop. InputError for what its own checks refuse."""
+        try:
+            return self._handover.begin()
+        except VideogenError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{self._name} refuses the request: {error}") from error
 
     @property
     def length(self) -> int:
