@@ -34,6 +34,7 @@ def parallel_for(tasks: Iterable[T], work: Callable[[T], object], *, threads: in
     Tasks must not write to each other's memory. The first error of any task is raised, after all threads have stopped.
     """
     left: Iterator[T] = iter(tasks)
+    del tasks  # so that what is left of it is freed as soon as an error stops the threads
     first = list(islice(left, 2))
     # while the interpreter shuts down, no thread can be started
     single = threads < 2 or len(first) < 2 or not main_thread().is_alive()
