@@ -137,6 +137,7 @@ def test_architectures_without_them_refuse(
     backbone, latents, text = given(name, engine_of)
     model, frames = backbone.denoisers()[0], latents.shape[2]
     monkeypatch.setattr(model, "_internal_dict", type(model.config)({**model.config, **setting}))
+    monkeypatch.delitem(vars(backbone), "spec", raising=False)  # it is read once
     assert not backbone.capabilities.per_frame_timesteps and not backbone.takes_clean_prefix
     for shape in ((frames,), (BATCH, frames)):
         with pytest.raises(UnsupportedError, match="takes one for the entire clip; give a scalar"):
