@@ -34,7 +34,7 @@ class Draws:
             source.generators(0, 1)[0] if self.own else torch.Generator().manual_seed(0) for source in sources
         ]
         self._counts = [0] * len(sources)
-        self._begun = [False] * len(sources)
+        self._has_noise = [False] * len(sources)
         self._step: int | None = None
 
     @property
@@ -65,9 +65,9 @@ class Draws:
             return None
         number, self._counts[sample] = self._counts[sample], self._counts[sample] + 1
         source = self._sources[sample]
-        if kind is torch.randn and self._step is None and number >= self._noise_draw and not self._begun[sample]:
-            self._begun[sample] = self._noise.has_size_of(shape)
-            if self._begun[sample]:
+        if kind is torch.randn and self._step is None and number >= self._noise_draw and not self._has_noise[sample]:
+            self._has_noise[sample] = self._noise.has_size_of(shape)
+            if self._has_noise[sample]:
                 return self._initial_noise(source, shape)
         if kind is torch.randn and self._step is not None and self._noise.fits(shape):
             return self._step_noise(source, shape, self._step, number)
