@@ -153,6 +153,7 @@ class Backbone(ResolvableModel):
 
     @property
     def has_temporal_blocks(self) -> bool:
+        """Whether there are layers that attend over frames alone, see `temporal_blocks`."""
         return bool(self.temporal_blocks())
 
     @property
