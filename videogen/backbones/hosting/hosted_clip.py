@@ -265,16 +265,12 @@ class HostedClip(Clip):
         """[b, c, f, h, w] in the form of a tensor of the pipeline."""
         if like.ndim == 4 and video.ndim == 5 and len(like) == len(video) * video.shape[2]:
             return video.transpose(1, 2).flatten(0, 1)
-        if like.ndim == 5 and self._layout.pattern != "b c f h w" and like.shape[1:] == video.shape[1:]:
-            return video
-        if like.ndim == 5 and self._layout.pattern == "b c f h w":
-            missing = video.shape[2] - like.shape[2]
-            return (
-                video[:, :, missing:]
-                if missing > 0 and like is not self._carried().get(self._loop.form.state)
-                else video
-            )
-        return self._layout.from_video(video, like)
+        unpacked = self._layout.pattern == "b c f h w" or not self._layout.fits(like.shape)
+        if like.ndim != 5 or not unpacked:
+            return self._layout.from_video(video, like)
+        pinned = video.shape[2] - like.shape[2]  # frames that the solver does not move
+        is_state = like is self._carried().get(self._loop.form.state)
+        return video if is_state else video[:, :, max(0, pinned) :]
 
     def _set_guidance(self, scale: float) -> None:
         """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can.
