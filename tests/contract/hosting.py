@@ -96,7 +96,18 @@ def open_clip(
     )
     arguments = {**row.call(call), "generator": loop.draws.generator, "output_type": "np"}
     driven = known.mode == DRIVEN if in_order is None else in_order
-    return HostedClip(loop, arguments, Layout(), in_order=driven)
+    return HostedClip(loop, arguments, layout_of(row, call, pipeline), in_order=driven)
+
+
+def layout_of(row: Tiny, call: TinyCall, pipeline: Any) -> Layout:
+    """How the engine sees the latents of a clip."""
+    known = pipeline_row(row)
+    if class_of(row) in MODULAR_PIPELINES:
+        return Layout()
+    geometry = HostedBackbone(pipeline, class_of(row), "tiny").geometry
+    count = row.call(call).get("num_frames") or call.frames
+    frames, height, width = geometry.shape(count, call.height, call.width)[2:]
+    return Layout(known.latents, (frames, height, width), behind=known.extras_behind)
 
 
 def run_hosted(row: Tiny, call: TinyCall, solver: str | None = None, dtype: torch.dtype | None = None) -> Outputs:

@@ -249,28 +249,26 @@ class HostedClip(Clip):
         self._video = self._layout.to_video(latents.clone() if mutated else latents)
 
     def _as_video(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A prediction as [b, c, f, h, w]: frames that the solver does not move are zero; as it is in other layouts."""
-        if self._layout.fits(tensor.shape) and self._layout.pattern != "b c f h w":
-            return self._layout.to_video(tensor)
+        """A prediction as [b, c, f, h, w]: frames that the solver does not move are zero."""
         batch, _, frames = self._video.shape[:3]
         if tensor.ndim == 4 and len(tensor) == batch * frames:  # frames as a batch of images
             return tensor.unflatten(0, (batch, frames)).transpose(1, 2)
-        missing = self._video.shape[2] - tensor.shape[2] if tensor.ndim == 5 else 0
-        if missing <= 0:
+        if self._layout.fits(tensor.shape):
+            tensor = tensor if self._layout.frame_count(tensor.shape) < 0 else self._layout.to_video(tensor)
+        pinned = frames - tensor.shape[2] if tensor.ndim == 5 else 0
+        if pinned <= 0:
             return tensor
-        pinned = torch.zeros_like(tensor[:, :, :1]).expand(-1, -1, missing, -1, -1)
-        return torch.cat([pinned, tensor], 2)
+        return torch.cat([torch.zeros_like(tensor[:, :, :1]).expand(-1, -1, pinned, -1, -1), tensor], 2)
 
     def _from_video(self, video: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """[b, c, f, h, w] in the form of a tensor of the pipeline."""
+        """[b, c, f, h, w] in the form of a tensor of the pipeline, without frames that the solver does not move."""
         if like.ndim == 4 and video.ndim == 5 and len(like) == len(video) * video.shape[2]:
             return video.transpose(1, 2).flatten(0, 1)
-        unpacked = self._layout.pattern == "b c f h w" or not self._layout.fits(like.shape)
-        if like.ndim != 5 or not unpacked:
-            return self._layout.from_video(video, like)
-        pinned = video.shape[2] - like.shape[2]  # frames that the solver does not move
-        is_state = like is self._carried().get(self._loop.form.state)
-        return video if is_state else video[:, :, max(0, pinned) :]
+        if not self._layout.fits(like.shape):
+            return video[:, :, video.shape[2] - like.shape[2] :]
+        frames = self._layout.frame_count(like.shape)
+        pinned = video.shape[2] - frames
+        return self._layout.from_video(video[:, :, pinned:] if pinned > 0 and frames > 0 else video, like)
 
     def _set_guidance(self, scale: float) -> None:
         """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can.

@@ -64,6 +64,12 @@ class Layout:
         axes = _axes_of(self.pattern)
         return (shape[axes.index("h")], shape[axes.index("w")]) == self.size[1:]
 
+    def frame_count(self, shape: Sequence[int]) -> int:
+        """Number of the video's frames in a tensor of this shape; below 0 where it has the video's alone."""
+        if _axes_of(self.pattern)[self._frame_axis] == "f":
+            return shape[self._frame_axis] - self.lead - self.trail
+        return self.video_shape(shape)[2]
+
     def video_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int, int]:
         """[b, c, f, h, w] of a tensor of this shape."""
         found = self.to_video(torch.empty(tuple(shape), device="meta")).shape
