@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.tiny.table import Tiny, TinyCall, load_rows
-from videogen import Engine
+from videogen import Engine, Technique
 from videogen.backbones.clip import PredictionContext
 from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.backbone import HostedBackbone
@@ -28,6 +28,7 @@ from videogen.backbones.hosting.outputs import Outputs, read_outputs
 from videogen.backbones.hosting.pipeline_row import DRIVEN, PipelineRow
 from videogen.backbones.hosting.pipelines import PIPELINES
 from videogen.core.denoisers import find_denoisers
+from videogen.sampling.loop import LoopState
 from videogen.schedulers.noise.source import DiffusersNoise
 
 SEED = 3
@@ -171,3 +172,13 @@ def first_call(row: Tiny, **changes: Any) -> TinyCall:
 
 def repeated(prompts: Sequence[str]) -> tuple[str, ...]:
     return tuple(prompts)
+
+
+class StartLatents(Technique):
+    """Notes the latents that a run begins with."""
+
+    latents: torch.Tensor
+
+    def start(self, state: LoopState) -> LoopState:
+        self.latents = state.latents.clone()
+        return state

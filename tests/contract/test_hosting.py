@@ -16,6 +16,7 @@ import torch
 
 from tests.contract.hosting import (
     SEED,
+    StartLatents,
     assert_equal,
     build,
     calls,
@@ -31,12 +32,11 @@ from tests.contract.hosting import (
     run_pipeline,
 )  # fmt: skip
 from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
-from videogen import InputError, Technique, UnsupportedError
+from videogen import InputError, UnsupportedError
 from videogen.backbones.hosting.loop_form import read_loop_form
 from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
 from videogen.backbones.hosting.pipelines import NOT_HOSTED, PIPELINES
-from videogen.sampling.loop import LoopState
 from videogen.schedulers.noise.source import AddressedNoise
 
 ROWS = hosted_rows()
@@ -237,20 +237,10 @@ def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
     assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
 
 
-class _Start(Technique):
-    """Notes the latents that a run begins with."""
-
-    latents: torch.Tensor
-
-    def start(self, state: LoopState) -> LoopState:
-        self.latents = state.latents.clone()
-        return state
-
-
 @pytest.mark.parametrize("row", SESSIONS)
 def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
     """Latent frame by latent frame, whatever else the pipeline draws, and in whatever order and layout."""
-    call, start = first_call(row), _Start()
+    call, start = first_call(row), StartLatents()
     engine_of(row, call).generate(call.prompts[0], techniques=[start], **request_of(row, call))
     found = start.latents[0]
     channels, frames, height, width = found.shape

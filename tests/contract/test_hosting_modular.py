@@ -15,6 +15,7 @@ import torch
 
 from tests.contract.hosting import (
     SEED,
+    StartLatents,
     assert_equal,
     build,
     class_of,
@@ -29,13 +30,12 @@ from tests.contract.hosting import (
 )  # fmt: skip
 from tests.tiny.modular import UNAVAILABLE
 from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
-from videogen import CheckpointError, Engine, InputError, Technique, UnsupportedError
+from videogen import CheckpointError, Engine, InputError, UnsupportedError
 from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.modular_loop import find_block_forms, first_block_form
 from videogen.backbones.hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
-from videogen.sampling.loop import LoopState
 from videogen.schedulers.noise.source import AddressedNoise
 
 ROWS = hosted_rows(MODULAR_PIPELINES)
@@ -186,19 +186,9 @@ def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
     assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
 
 
-class _Start(Technique):
-    """Notes the latents that a run begins with."""
-
-    latents: torch.Tensor
-
-    def start(self, state: LoopState) -> LoopState:
-        self.latents = state.latents.clone()
-        return state
-
-
 @pytest.mark.parametrize("row", SESSIONS)
 def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
-    call, start = first_call(row), _Start()
+    call, start = first_call(row), StartLatents()
     engine = engine_of(row, call)
     words = request_of(row, call, engine.backbone.pipeline)
     engine.generate(PROMPT, techniques=[start], seed=SEED, **words)

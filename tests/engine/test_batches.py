@@ -41,7 +41,8 @@ class Memory(Technique):
 
 
 def identities(videos: list[Video]) -> list[tuple[str, int]]:
-    return [(video.manifest["request"]["prompt"], video.manifest["request"]["seed"]) for video in videos]  # type: ignore[index]
+    requests: list[Any] = [dict(video.manifest or {})["request"] for video in videos]
+    return [(request["prompt"], request["seed"]) for request in requests]
 
 
 def batch_of(video: Video) -> dict[str, Any]:
@@ -213,7 +214,12 @@ def test_settings_that_hold_tensors_are_compared() -> None:
     """Such as face features among a pipeline's own options."""
 
     class Resolved:
-        def to_dict(self) -> dict[str, Any]:
-            return {"prompt": PROMPT, "options": {"features": [torch.ones(2), torch.zeros(2)]}}
+        def __init__(self, value: float) -> None:
+            self.value = value
 
-    check_equal_settings([Resolved(), Resolved()])  # type: ignore[list-item]
+        def to_dict(self) -> dict[str, Any]:
+            return {"prompt": PROMPT, "options": {"features": [torch.ones(2), torch.full((2,), self.value)]}}
+
+    check_equal_settings([Resolved(0), Resolved(0)])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="options"):
+        check_equal_settings([Resolved(0), Resolved(1)])  # type: ignore[list-item]

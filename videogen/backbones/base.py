@@ -23,8 +23,8 @@ from videogen.schedulers.solvers import build_solver
 from .clip import Clip
 from .clip_spec import ClipSpec
 from .conditioning import ClipText, Conditioning, PromptReading
-from .defaults import Capabilities, Defaults, Training
-from .geometry import ClipLimits, LatentGeometry
+from .defaults import Defaults, Training
+from .geometry import ClipLimits
 from .guided import GuidedClip
 from .prompt_grammar import GRAMMARS
 from .resolvable import ResolvableModel
@@ -113,16 +113,6 @@ class Backbone(ResolvableModel):
     def family_training(self) -> dict[str, Any]:
         """Fields of `Training` in which this family's published weights differ from those of other models."""
         return {}
-
-    @property
-    @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """What the architecture can do beyond text to video."""
-
-    @property
-    @abstractmethod
-    def geometry(self) -> LatentGeometry:
-        """The VAE's compression, and the sizes that fit."""
 
     @property
     def limits(self) -> ClipLimits:

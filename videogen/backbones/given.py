@@ -6,18 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-#: kinds of conditions, as keywords of `Engine.generate`
-KINDS: dict[str, str] = {
-    "image": "the first frame",
-    "last_image": "the last frame",
-    "images": "frames at given places",
-    "video": "a video to start from, to edit or to continue",
-    "mask": "which parts of the video are generated: white where they are",
-    "control": "control videos by name, such as depth or pose",
-    "references": "images of what appears in the video",
-    "audio": "a sound track to follow",
-}
-
 
 @dataclass(frozen=True)
 class Audio:
@@ -31,8 +19,8 @@ class Audio:
 class Given:
     """One condition of a clip, read and sized.
 
-    kind: of `KINDS`; value: a PIL image, a list of them, or audio (samples [channel, sample], rate). frame: where an
-    image of `images` stands, -1 for the last; name: which control.
+    kind: its keyword of `Engine.generate`, such as `image` or `control`; value: a PIL image, a list of them, or audio
+    (samples [channel, sample], rate). frame: where an image of `images` stands, -1 for the last; name: which control.
     """
 
     kind: str

@@ -59,7 +59,9 @@ def test_abandoning_ends_the_function_where_it_waits_and_runs_its_finally_part()
 
 
 def test_a_run_can_be_abandoned_before_its_first_question() -> None:
-    Handover(lambda handover: None).abandon()
+    handover = Handover(lambda handover: None)
+    handover.abandon()
+    assert handover.is_abandoned and not handover.has_ended
 
 
 def test_a_function_that_still_computes_ends_at_its_next_question() -> None:

@@ -12,6 +12,7 @@ Legend: [1, c, f, h, w].
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -60,11 +61,11 @@ class LTXStreamDecoder(StreamDecoder):
         return torch.cat([self._empty, *(to_unit_range(part) for part in parts if part is not None)], 1)
 
 
-class _Stage:
+class _Stage(ABC):
     """A part of the decoder: takes frames, or None, and gives those that are complete. last: no more will follow."""
 
-    def push(self, frames: torch.Tensor | None, last: bool) -> torch.Tensor | None:
-        raise NotImplementedError
+    @abstractmethod
+    def push(self, frames: torch.Tensor | None, last: bool) -> torch.Tensor | None: ...
 
     def fork(self) -> _Stage:
         """The same with a state of its own; tensors are never written to, so they are shared."""
