@@ -10,9 +10,11 @@ PROMPT ?= a red ball moves right on a black background
 MINUTES ?= 30
 OUT ?= out/gpu
 WHEELS ?=
+OLDEST_DIFFUSERS := 0.41.0
+OLDEST := build/diffusers-$(OLDEST_DIFFUSERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint types bench evaluate readme docs gpu clean
+.PHONY: help venv demo test test-slow test-oldest lint types bench evaluate readme docs gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -35,8 +37,16 @@ demo: $(STAMP)  ## render the embedded model's sample prompt to out/demo.mp4
 test: lint types  ## lint, types and all tests but the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-test-slow: $(STAMP)  ## tests that take minutes
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMP) test-oldest  ## tests that take minutes
+	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+
+test-oldest: $(OLDEST)  ## hosted pipelines on the oldest diffusers that is supported
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -m "slow or not slow" -n $(WORKERS) tests/contract/test_hosting.py \
+		-k "every or form or bit_for_bit"
+
+$(OLDEST): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ diffusers==$(OLDEST_DIFFUSERS)
+	@touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from videogen.backbones.hosting.draws import Draws
 from videogen.backbones.hosting.hosted_clip import HostedClip
 from videogen.backbones.hosting.layout import Layout
 from videogen.backbones.hosting.lent_loop import LentLoop
+from videogen.backbones.hosting.library_version import has_class
 from videogen.backbones.hosting.loop_form import read_loop_form
 from videogen.backbones.hosting.modular_backbone import ModularBackbone
 from videogen.backbones.hosting.modular_loop import ModularLoop, first_block_form
@@ -47,7 +48,7 @@ def hosted_rows(table: Mapping[str, PipelineRow] = PIPELINES) -> list[Any]:
     return [
         pytest.param(row, id=name, marks=() if row.core else pytest.mark.slow)
         for name, row in sorted(load_rows().items())
-        if class_of(row) in table
+        if class_of(row) in table and has_class(table[class_of(row)])
     ]
 
 

@@ -87,3 +87,10 @@ def test_pins_lie_in_the_ranges() -> None:
         if wanted.name != "tomli":  # only for Pythons that the pins are not for
             assert wanted.specifier.contains(pins[wanted.name.lower()]), text
     assert pins["torch"] == "2.13.0"
+
+
+def test_the_oldest_diffusers_is_the_one_that_is_tested() -> None:
+    project = parse_toml((ROOT / "pyproject.toml").read_text(encoding="utf-8"), "pyproject.toml")["project"]
+    (oldest,) = re.findall(r"diffusers>=([\d.]+)", " ".join(project["dependencies"]))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"OLDEST_DIFFUSERS := ([\d.]+)\.0$", makefile, re.MULTILINE) == [oldest]

@@ -20,6 +20,7 @@ from videogen.core.lazy import load_object
 from .checkpoint_files import check_files
 from .configured import ConfiguredModel
 from .defaults import read_defaults
+from .hosting.library_version import has_class, installed_version
 from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
 from .model_spec import ReadSpec, read_files
@@ -290,8 +291,13 @@ def family_of(index: dict[str, Any], name: str) -> Family:
 
 
 def check_packages(family: Family, name: str) -> None:
-    """UnsupportedError where the pipeline of a checkpoint needs a package that is not installed."""
-    row = PIPELINES.get(family.pipelines[0])
+    """UnsupportedError where a checkpoint needs a later diffusers, or a package that is not installed."""
+    row = (PIPELINES | MODULAR_PIPELINES).get(family.pipelines[0])
+    if row is not None and not has_class(row):
+        raise UnsupportedError(
+            f"{name} is a {row.name!r}, which diffusers has since {row.since}; {installed_version()} is installed: "
+            f"pip install 'diffusers>={row.since}'"
+        )
     missing = [package for package in (row.packages if row else ()) if find_spec(package) is None]
     if row is not None and missing:
         raise UnsupportedError(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from tests.tiny.table import TinyCall, load_rows
+from videogen.backbones.hosting import library_version
 from videogen.backbones.registry import load_outline
 from videogen.cli.main import main
-from videogen.core.errors import CheckpointError, InputError, UnsupportedError
+from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError
 from videogen.engine.engine import Engine
 
 from .cases import request_options
@@ -47,6 +48,17 @@ def test_an_outline_has_the_facts_of_the_loaded_model(name: str, tmp_path: Path)
     assert outline is not None
     for fact in ("defaults", "geometry", "limits", "accepts", "needs"):
         assert getattr(outline, fact) == getattr(model, fact)
+
+
+@pytest.mark.parametrize(("installed", "has"), [("0.41.0", False), ("0.42.1", True), ("1.0.0.dev0", True)])
+def test_classes_of_a_later_diffusers_name_it(
+    installed: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_version, "version", lambda _: installed)
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "SanaWMPipeline"}), encoding="utf-8")
+    with pytest.raises(VideogenError) as refused:
+        Engine.load(tmp_path)
+    assert (f"has since 0.42; {installed} is installed: pip install" in str(refused.value)) is not has
 
 
 def test_missing_weights_of_the_librarys_own_components_are_named(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class PipelineRow:
     audio: whether sound is generated. negative_text: whether the call fails without a negative prompt, an empty one at
     least. sections: whether a clip is made in several loops, each with steps of its own. requires: what must be
     installed or given besides diffusers, for the user; packages: modules without which a checkpoint cannot be loaded.
+    since: the first version of diffusers that has the class, where that is not the oldest one supported.
     """
 
     name: str
@@ -59,6 +60,7 @@ class PipelineRow:
     sections: bool = False
     requires: str = ""
     packages: tuple[str, ...] = ()
+    since: str = ""
 
     @property
     def conditions(self) -> tuple[str, ...]:

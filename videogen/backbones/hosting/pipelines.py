@@ -76,7 +76,8 @@ _HUNYUAN = (
     PipelineRow("Kandinsky5I2VPipeline", "kandinsky", "Kandinsky 5, image to video", _IMAGE, ("image",),
                 latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, fps=24),
     PipelineRow("Kandinsky6TI2VAPipeline", "kandinsky", "Kandinsky 6, text or image to video with sound", _IMAGE,
-                latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, extras_behind=True, fps=24, audio=True),
+                latents=_CHANNELS_LAST, noise=_CHANNELS_LAST, extras_behind=True, fps=24, audio=True,
+                since="0.42"),
 )  # fmt: skip
 
 _COGVIDEOX = (
@@ -183,7 +184,8 @@ _OTHERS = (
     PipelineRow("MotifVideoImage2VideoPipeline", "motif", "Motif Video, image to video", _IMAGE, ("image",), fps=24),
     PipelineRow("SanaVideoPipeline", "sana", "Sana Video, text to video", fps=16),
     PipelineRow("SanaImageToVideoPipeline", "sana", "Sana Video, image to video", _IMAGE, ("image",), fps=16),
-    PipelineRow("SanaWMPipeline", "sana", "Sana world model: an image and a camera path", _IMAGE, ("image",), fps=16),
+    PipelineRow("SanaWMPipeline", "sana", "Sana world model: an image and a camera path", _IMAGE, ("image",), fps=16,
+                since="0.42"),
 )  # fmt: skip
 
 PIPELINES: dict[str, PipelineRow] = {
