@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.contract.families import wan
 from videogen.backbones.checkpoint_files import check_files, check_weights, weight_variant
-from videogen.backbones.loading import _component, _files_of, build_pipeline
+from videogen.backbones.hub import files_of
+from videogen.backbones.load_options import LoadOptions
+from videogen.backbones.loading import _component, build_pipeline
 from videogen.backbones.registry import components_of, load, read_index
 from videogen.core.errors import CheckpointError
 
@@ -103,15 +105,15 @@ def test_several_unknown_variants_are_named() -> None:
 
 def test_weights_of_a_variant_alone_are_loaded(tmp_path: Path) -> None:
     wan(tmp_path)
-    plain = load(str(tmp_path), device="cpu").denoisers()[0].state_dict()
+    plain = load(str(tmp_path), LoadOptions(device="cpu")).denoisers()[0].state_dict()
     for path in [*tmp_path.rglob("model.safetensors"), *tmp_path.rglob("diffusion_pytorch_model.safetensors")]:
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
-    found = load(str(tmp_path), device="cpu").denoisers()[0].state_dict()
+    found = load(str(tmp_path), LoadOptions(device="cpu")).denoisers()[0].state_dict()
     assert all(torch.equal(found[name], plain[name]) for name in plain)
     weights = tmp_path / "vae" / "diffusion_pytorch_model.fp16.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=r"fp16\.safetensors cannot be loaded: it has"):
-        load(str(tmp_path), device="cpu")
+        load(str(tmp_path), LoadOptions(device="cpu"))
 
 
 @pytest.fixture
@@ -130,22 +132,22 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_variant_alone_is_loaded_by_hub_id(snapshot: Path) -> None:
-    found, folder = load("some/one", device="cpu"), load(str(snapshot), device="cpu")
+    found, folder = load("some/one", LoadOptions(device="cpu")), load(str(snapshot), LoadOptions(device="cpu"))
     plain = folder.denoisers()[0].state_dict()
     assert all(torch.equal(value, plain[name]) for name, value in found.denoisers()[0].state_dict().items())
     assert found.digest == folder.digest != "unknown"
 
 
 def test_the_hub_s_list_of_files_comes_before_the_cache_s(snapshot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "vae/diffusion_pytorch_model.fp16.safetensors" in _files_of("some/one")
+    assert "vae/diffusion_pytorch_model.fp16.safetensors" in files_of("some/one")
     siblings = [SimpleNamespace(rfilename=name) for name in ("model_index.json", "vae/model.safetensors")]
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
-    assert _files_of("some/one") == ["model_index.json", "vae/model.safetensors"]
-    assert _files_of(snapshot) != _files_of("some/one")
+    assert files_of("some/one") == ["model_index.json", "vae/model.safetensors"]
+    assert files_of(snapshot) != files_of("some/one")
 
 
 def test_a_repository_that_is_nowhere_has_no_files(snapshot: Path) -> None:
-    assert _files_of("some/other") == []
+    assert files_of("some/other") == []
 
 
 @pytest.mark.parametrize(
@@ -201,11 +203,11 @@ def test_missing_weights_of_a_pipelines_own_class_are_named(library: str, tmp_pa
         resnet_kernel_sizes=[3], resnet_dilations=[[1]],
     )  # fmt: skip
     model.save_pretrained(tmp_path / "vocoder")
-    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, _files_of(tmp_path)) is not None
+    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, files_of(tmp_path)) is not None
     weights = tmp_path / "vocoder" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.bias"}, weights)
     with pytest.raises(CheckpointError, match=r"vocoder has no weights for conv_in\.bias; LTX2Vocoder needs them"):
-        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, _files_of(tmp_path))
+        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, files_of(tmp_path))
 
 
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:
@@ -220,8 +222,8 @@ def test_loading_emits_no_deprecation_warning_and_names_the_component_that_fails
     wan(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
-        load(str(tmp_path), device="cpu")
+        load(str(tmp_path), LoadOptions(device="cpu"))
     config = tmp_path / "vae" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_dim": "wide"}))
     with pytest.raises(CheckpointError, match=r"vae cannot be loaded as AutoencoderKLWan"):
-        load(str(tmp_path), device="cpu")
+        load(str(tmp_path), LoadOptions(device="cpu"))

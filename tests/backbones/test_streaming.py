@@ -12,6 +12,7 @@ import torch
 
 from videogen import InputError
 from videogen.backbones.base import Backbone, to_unit_range
+from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.registry import load
 from videogen.backbones.streaming import FramewiseDecoder, StreamDecoder
 from videogen.backbones.wan_streaming import WanStreamDecoder
@@ -47,7 +48,7 @@ def tiny_vae(name: str) -> Any:
 
 @lru_cache
 def backbone(name: str) -> Backbone:
-    return load(name, device="cpu")
+    return load(name, LoadOptions(device="cpu"))
 
 
 def latents(channels: int, frames: int, side: int = 4, seed: int = 0) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from tests.cli.conftest import Run
 from videogen import InputError, RenderRequest
 from videogen.backbones import recorded, registry
-from videogen.backbones.loading import digest
+from videogen.backbones.digest import digest
 from videogen.backbones.registry import read_model
 from videogen.cli.settings import OutputSettings, choose_output
 from videogen.longvideo import Journal, SegmentRecord, job_folder

@@ -13,8 +13,9 @@ from diffusers import WanPipeline
 
 from tests.cli.conftest import Run
 from videogen import Engine, InputError, RenderRequest, Video
-from videogen.backbones import loading, registry
-from videogen.backbones.loading import digest, dtype_option
+from videogen.backbones import hub, loading, registry
+from videogen.backbones.digest import digest
+from videogen.backbones.loading import dtype_option
 
 SMALL = {"prompt": "a red ball", "frames": 5, "width": 32, "height": 32, "steps": 1, "dtype": "float32"}
 HUB = "someone/model"
@@ -41,7 +42,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for name in ("hub_index", "cached_index"):
-        monkeypatch.setattr(loading, name, refuse(name))
+        monkeypatch.setattr(hub, name, refuse(name))
     monkeypatch.setattr(registry, "_hub_index", refuse("hub"))
     monkeypatch.setattr(loading, "build_pipeline", refuse("weights"))
     return found

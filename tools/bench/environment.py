@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def identity(model: str) -> dict[str, str]:
     """Which model and which weights were measured: `model`, `model_hash`."""
-    from videogen.backbones.loading import digest
+    from videogen.backbones.digest import digest
     from videogen.backbones.registry import EMBEDDED
 
     return {"model": Path(model).name, "model_hash": digest(EMBEDDED.get(model) or Path(model))}

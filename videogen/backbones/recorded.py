@@ -89,7 +89,7 @@ def _present_digest(name: str | None, loaded: Backbone | None, in_memory: bool) 
         from .in_memory import digest_components
 
         return digest_components(loaded.pipeline, with_source=False) if in_memory else loaded.digest
-    from .loading import digest
+    from .digest import digest
 
     source = locate(name or "embedded")
     found = digest(source)

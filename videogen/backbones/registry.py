@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from videogen.core.errors import CheckpointError, InputError, UnsupportedError, nearest, unknown
+from videogen.core.errors import CheckpointError, InputError, UnsupportedError, nearest
 from videogen.core.lazy import load_object
 
 from .checkpoint_files import check_files
@@ -23,6 +23,7 @@ from .defaults import read_defaults
 from .hosting.library_version import has_class, installed_version
 from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
+from .load_options import LoadOptions
 from .model_spec import ReadSpec, read_files
 from .resolvable import ResolvableModel
 
@@ -78,35 +79,18 @@ _INDEX, _MODULAR_INDEX = "model_index.json", "modular_model_index.json"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
 
+_DEFAULTS = LoadOptions()
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_DEVICE = re.compile(r"[a-z]+(:\d+)?")
-DEVICES = ("cpu", "cuda", "mps", "xpu")
-DTYPES = ("float32", "bfloat16", "float16")
-OFFLOADS = ("model", "sequential")
 
 
-def load(
-    name_or_path: str,
-    *,
-    dtype: str | None = None,
-    device: str | None = None,
-    offload: str | None = None,
-    local_files_only: bool = False,
-) -> Backbone:
+def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
     """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
-
-    dtype: `float32`, `bfloat16`, `float16` (None: fp32 on a CPU, bf16 elsewhere); device: None: the best available;
-    offload: `model` or `sequential`, through accelerate, on machines with an accelerator; local_files_only: load a hub
-    id from the local cache, without asking the hub.
 
     Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError
     (device).
     """
     source = locate(name_or_path)
-    check_choice("dtype", dtype, DTYPES)
-    check_device(device)
-    check_choice("offload", offload, OFFLOADS)
-    files = _cached_folder(source) if isinstance(source, str) and local_files_only else source
+    files = _cached_folder(source) if isinstance(source, str) and options.local_files_only else source
     index = read_index(files) if isinstance(files, Path) else _hub_index(files)
     family = family_of(index, name_or_path)
     check_packages(family, name_or_path)
@@ -115,11 +99,13 @@ def load(
         defaults, training = read_defaults(source)
     else:
         defaults, training = {}, {}
-    from .loading import build_pipeline, digest, place, resolve_device
+    from .digest import digest
+    from .loading import build_pipeline
+    from .placement import place, resolve_device
 
-    target = resolve_device(device, offload)
-    pipeline = build_pipeline(family.pipelines[0], files, index, dtype, target)
-    place(pipeline, target, offload)
+    target = resolve_device(options.device, options.offload)
+    pipeline = build_pipeline(family.pipelines[0], files, index, options.dtype, target)
+    place(pipeline, target, options.offload)
     backbone_class = load_object(family.home, __package__)
     backbone = backbone_class(pipeline, full_name(name_or_path), digest(files), defaults, training)
     return _with_fitting_defaults(backbone, defaults)
@@ -184,7 +170,7 @@ def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
     if isinstance(source, Path):
         index = read_index(source)
     else:
-        from .loading import cached_index
+        from .hub import cached_index
 
         found = _hub_index(source) if online else cached_index(source)
         if found is None:
@@ -317,36 +303,6 @@ def find_family(class_name: str) -> Family | None:
 
 
 def _hub_index(hub_id: str) -> dict[str, Any]:
-    from .loading import hub_index
+    from .hub import hub_index
 
     return hub_index(hub_id)
-
-
-def check_choice(kind: str, value: str | None, options: tuple[str, ...]) -> None:
-    """Raise InputError for an unknown dtype or offload mode."""
-    if value is not None and value not in options:
-        raise unknown(kind, value, options)
-
-
-def check_device(device: str | None) -> None:
-    """Raise InputError for a device name that is not a kind of `DEVICES`, optionally with a number (cuda:1)."""
-    if device is None or (_DEVICE.fullmatch(device) and device.partition(":")[0] in DEVICES):
-        return
-    raise unknown("device", device, DEVICES)
-
-
-__all__ = [
-    "EMBEDDED",
-    "FAMILIES",
-    "Family",
-    "check_choice",
-    "check_device",
-    "family_of",
-    "find_family",
-    "full_name",
-    "load",
-    "load_outline",
-    "locate",
-    "read_index",
-    "read_model",
-]

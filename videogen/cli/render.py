@@ -7,12 +7,12 @@ import json
 import logging
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videogen.backbones.recorded import check_allowed, check_job_weights, check_recorded_weights
-from videogen.backbones.registry import DTYPES, OFFLOADS, check_choice, check_device, locate
+from videogen.backbones.registry import locate
 from videogen.core.errors import InputError, VideogenError
 from videogen.core.files import atomic_path, check_output
 from videogen.core.logs import adopt_third_parties
@@ -137,13 +137,7 @@ def load_engine(request: RenderRequest, *, verbose: bool, local_files_only: bool
     from videogen.engine.engine import Engine
 
     adopt_third_parties(verbose)
-    return Engine.load(
-        request.model or "embedded",
-        dtype=request.dtype,
-        device=request.device,
-        offload=request.offload,
-        local_files_only=local_files_only,
-    )
+    return Engine.load(request.model or "embedded", **asdict(request.load_options(local_files_only=local_files_only)))
 
 
 def render_one(
@@ -204,9 +198,7 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
         check_allowed(request.model, str(options.like), allow_model=options.allow_model)
     name = request.model or "embedded"
     locate(name)
-    check_choice("dtype", request.dtype, DTYPES)
-    check_device(request.device)
-    check_choice("offload", request.offload, OFFLOADS)
+    request.load_options()
     if options.preview is not None:
         _check_side_file("preview", options.preview, (".png", ".jpg"), output.overwrite)
     if options.report is not None:

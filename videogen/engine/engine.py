@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from functools import wraps
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
@@ -14,6 +15,7 @@ import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.in_memory import wrap_pipeline
+from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.recorded import check_allowed, check_recorded_weights
 from videogen.backbones.registry import load
@@ -114,15 +116,8 @@ class Engine:
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
-            return cls(
-                load(
-                    fspath(name_or_path),
-                    dtype=_name(dtype),
-                    device=_name(device),
-                    offload=offload,
-                    local_files_only=local_files_only,
-                )
-            )
+            options = LoadOptions(_name(dtype), _name(device), offload, local_files_only)
+            return cls(load(fspath(name_or_path), options))
 
     @classmethod
     @suggest_keywords
@@ -150,12 +145,10 @@ class Engine:
         where, recorded = fspath(video), manifest.model
         check_allowed(request.model, where, allow_model=allow_model)
         check_recorded_weights(request.model, recorded, where)
-        engine = cls.load(
-            request.model or "embedded",
-            dtype=dtype or request.dtype,
-            device=device or request.device,
-            offload=offload or request.offload,
-        )
+        changes = {"dtype": dtype, "device": device, "offload": offload}
+        recorded_options = asdict(request.load_options())
+        given = {name: value for name, value in changes.items() if value is not None}
+        engine = cls.load(request.model or "embedded", **(recorded_options | given))
         check_recorded_weights(request.model, recorded, where, engine.backbone)
         return engine
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from videogen.attention.config import SparseAttention, with_policy
+from videogen.backbones.load_options import LoadOptions
 from videogen.core.errors import InputError
 from videogen.core.keywords import suggest_keywords
 from videogen.core.tables import check_keys
@@ -122,6 +123,12 @@ class RenderRequest:
         check_values(self)
         _ = self.sparse_attention, self.propagation
         self._check_motion()
+
+    def load_options(self, **changes: Any) -> LoadOptions:
+        """How the model is loaded: the request's fields of these names. changes: options that no request has.
+        InputError for a value that no model can be loaded with."""
+        names = [field.name for field in fields(LoadOptions) if hasattr(self, field.name)]
+        return LoadOptions(**{name: getattr(self, name) for name in names}, **changes)
 
     @property
     def given(self) -> Conditions:

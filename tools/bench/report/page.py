@@ -86,7 +86,7 @@ def is_older(report: dict[str, Any]) -> bool:
 @cache
 def _present_weights(model: str) -> str | None:
     """Hash of an embedded model's weights; None for any other model."""
-    from videogen.backbones.loading import digest
+    from videogen.backbones.digest import digest
     from videogen.backbones.registry import EMBEDDED
 
     return digest(EMBEDDED[model]) if model in EMBEDDED else None

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videogen.backbones import loading
+from videogen.backbones import digest as digests
+from videogen.backbones.digest import digest
 
 
 def write_checkpoint(folder: Path, changed: str | None = None) -> Path:
@@ -27,22 +28,22 @@ def write_checkpoint(folder: Path, changed: str | None = None) -> Path:
 def test_the_digest_depends_on_every_tensor(
     fully_hashed_bytes: int, tensor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", fully_hashed_bytes)
+    monkeypatch.setattr(digests, "_FULLY_HASHED_BYTES", fully_hashed_bytes)
     one, same, other = (
         write_checkpoint(tmp_path / "one"),
         write_checkpoint(tmp_path / "same"),
         write_checkpoint(tmp_path / "other", tensor),
     )
-    assert loading.digest(one) == loading.digest(same) != loading.digest(other)
+    assert digest(one) == digest(same) != digest(other)
 
 
 def test_the_digest_depends_on_the_config_but_not_on_the_defaults(tmp_path: Path) -> None:
     one = write_checkpoint(tmp_path / "one")
-    before = loading.digest(one)
+    before = digest(one)
     (one / "defaults.json").write_text('{"steps": 3}', encoding="utf-8")
-    assert loading.digest(one) == before
+    assert digest(one) == before
     (one / "config.json").write_text('{"layers": 3}', encoding="utf-8")
-    assert loading.digest(one) != before
+    assert digest(one) != before
 
 
 @pytest.mark.parametrize(
@@ -51,10 +52,10 @@ def test_the_digest_depends_on_the_config_but_not_on_the_defaults(tmp_path: Path
 def test_a_damaged_file_next_to_the_weights_is_hashed_byte_by_byte(
     head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_FULLY_HASHED_BYTES", 0)
+    monkeypatch.setattr(digests, "_FULLY_HASHED_BYTES", 0)
     one = write_checkpoint(tmp_path / "one")
-    before = loading.digest(one)
+    before = digest(one)
     (one / "variant.safetensors").write_bytes(head + b"\1" * 50_000)
-    first = loading.digest(one)
+    first = digest(one)
     (one / "variant.safetensors").write_bytes(head + b"\2" * 50_000)
-    assert len({before, first, loading.digest(one)}) == 3
+    assert len({before, first, digest(one)}) == 3

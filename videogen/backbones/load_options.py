@@ -1,0 +1,48 @@
+"""Load options: how a model is loaded, besides its name. No torch here.
+
+A new one is a field here, a field of the same name in `RenderRequest` (so that a manifest repeats it), a keyword of
+`Engine.load`, and an option of the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from videogen.core.errors import unknown
+
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+DTYPES = ("float32", "bfloat16", "float16")
+OFFLOADS = ("model", "sequential")
+_DEVICE = re.compile(r"[a-z]+(:\d+)?")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded. InputError for a value that no model can be loaded with.
+
+    dtype: of `DTYPES` (None: fp32 on a CPU, bf16 elsewhere); device: of `DEVICES`, optionally with a number, such as
+    `cuda:1` (None: the best that is present); offload: of `OFFLOADS`, through accelerate, on machines with an
+    accelerator; local_files_only: load a hub id from the local cache, without asking the hub.
+    """
+
+    dtype: str | None = None
+    device: str | None = None
+    offload: str | None = None
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("dtype", self.dtype, DTYPES)
+        if self.device is not None and not is_device(self.device):
+            raise unknown("device", self.device, DEVICES)
+        _check_choice("offload", self.offload, OFFLOADS)
+
+
+def is_device(name: str) -> bool:
+    """Whether a name is of the form of a device's, such as `cuda` or `cuda:1`."""
+    return bool(_DEVICE.fullmatch(name)) and name.partition(":")[0] in DEVICES
+
+
+def _check_choice(kind: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise unknown(kind, value, choices)
