@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from videogen.core.errors import unknown
+from videogen.core.errors import InputError, unknown
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
+#: values of `compile` besides True and False
+CUDA_GRAPHS = "cuda-graphs"
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
 
 
@@ -23,19 +25,28 @@ class LoadOptions:
 
     dtype: of `DTYPES` (None: fp32 on a CPU, bf16 elsewhere); device: of `DEVICES`, optionally with a number, such as
     `cuda:1` (None: the best that is present); offload: of `OFFLOADS`, through accelerate, on machines with an
-    accelerator; local_files_only: load a hub id from the local cache, without asking the hub.
+    accelerator; local_files_only: load a hub id from the local cache, without asking the hub. compile: compile the
+    denoiser's repeated blocks at their first call; `cuda-graphs` also replays them as CUDA graphs. channels_last: the
+    VAE's weights and activations in channels-last memory, whose convolutions are faster on a GPU and may round
+    differently.
     """
 
     dtype: str | None = None
     device: str | None = None
     offload: str | None = None
     local_files_only: bool = False
+    compile: bool | str = False
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("dtype", self.dtype, DTYPES)
         if self.device is not None and not is_device(self.device):
             raise unknown("device", self.device, DEVICES)
         _check_choice("offload", self.offload, OFFLOADS)
+        if not isinstance(self.compile, bool) and self.compile != CUDA_GRAPHS:
+            raise InputError(f"compile={self.compile!r} must be True, False or {CUDA_GRAPHS!r}")
+        if not isinstance(self.channels_last, bool):
+            raise InputError(f"channels_last={self.channels_last!r} must be True or False")
 
 
 def is_device(name: str) -> bool:

@@ -226,6 +226,21 @@ def _add_machine(render: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
     model.add_argument("--offload", metavar="MODE", help="model or sequential: offload idle modules to the CPU")
     model.add_argument(
+        "--compile", nargs="?", const=True, metavar="cuda-graphs",
+        help="compile the denoiser's repeated blocks at their first call; `cuda-graphs` also replays them as CUDA "
+        "graphs",
+    )  # fmt: skip
+    model.add_argument(
+        "--channels-last", action="store_true", default=None, help="the VAE in channels-last memory: faster on a GPU"
+    )
+    model.add_argument(
+        "--no-validate", dest="validate", action="store_false", default=None,
+        help="do not compare attention kernels, VAE and text encoder with a reference at the beginning",
+    )  # fmt: skip
+    model.add_argument(
+        "--strict", action="store_true", default=None, help="stop where a kernel is wrong, instead of replacing it"
+    )
+    model.add_argument(
         "--vae-tiling", action="store_true", default=None, help="decode in tiles: less memory, faint seams"
     )
 

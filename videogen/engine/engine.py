@@ -105,18 +105,24 @@ class Engine:
         device: str | torch.device | None = None,
         offload: str | None = None,
         local_files_only: bool = False,
+        compile: bool | str = False,
+        channels_last: bool = False,
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
 
         dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as
         `cuda:1` (None: the best that is present); either may be torch's object; offload: `model` or
-        `sequential`; local_files_only: load a hub id from the local cache, without asking the hub. Raises InputError,
+        `sequential`; local_files_only: load a hub id from the local cache, without asking the hub. compile: compile
+        the denoiser's repeated blocks at their first call (`cuda-graphs`: and replay them as CUDA graphs);
+        channels_last: the VAE in channels-last memory. Raises InputError,
         CheckpointError, UnsupportedError or OutOfMemoryError.
         """
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
-            options = LoadOptions(_name(dtype), _name(device), offload, local_files_only)
+            options = LoadOptions(
+                _name(dtype), _name(device), offload, local_files_only, compile=compile, channels_last=channels_last
+            )
             return cls(load(fspath(name_or_path), options))
 
     @classmethod
@@ -129,6 +135,8 @@ class Engine:
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
         offload: str | None = None,
+        compile: bool | str | None = None,
+        channels_last: bool | None = None,
     ) -> Engine:
         """The model that rendered a video file, as the file's manifest names it, if its weights have not changed since.
 
@@ -145,7 +153,9 @@ class Engine:
         where, recorded = fspath(video), manifest.model
         check_allowed(request.model, where, allow_model=allow_model)
         check_recorded_weights(request.model, recorded, where)
-        changes = {"dtype": dtype, "device": device, "offload": offload}
+        changes = {
+            "dtype": dtype, "device": device, "offload": offload, "compile": compile, "channels_last": channels_last,
+        }  # fmt: skip
         recorded_options = asdict(request.load_options())
         given = {name: value for name, value in changes.items() if value is not None}
         engine = cls.load(request.model or "embedded", **(recorded_options | given))

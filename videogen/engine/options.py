@@ -48,7 +48,11 @@ class GenerateOptions(TypedDict, total=False):
     dtype: str | None
     device: str | None
     offload: str | None
+    compile: bool | str
+    channels_last: bool
     vae_tiling: bool
+    validate: bool
+    strict: bool
     attention: str | dict[str, Any] | SparseAttention
     recall: float | None
     propagate: str | dict[str, Any] | StepCaching | LibraryCache

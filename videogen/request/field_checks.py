@@ -24,7 +24,18 @@ NOISES = ("addressed", "diffusers")
 #: `pipeline`: of hosted pipelines, which guide themselves
 GUIDANCES = ("batched", "sequential", "pipeline")
 
-_ALWAYS_SET = ("prompt", "noise", "vae_tiling", "attention", "propagate", "retries")
+_ALWAYS_SET = (
+    "prompt",
+    "noise",
+    "compile",
+    "channels_last",
+    "vae_tiling",
+    "validate",
+    "strict",
+    "attention",
+    "propagate",
+    "retries",
+)
 _TYPES: dict[str, tuple[type, ...]] = {
     "prompt": (str,),
     "seed": (int,),
@@ -35,7 +46,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "guidance_scale": (int, float),
     "guidance_scale_2": (int, float),
     "fps": (int, float),
+    "compile": (bool, str),
+    "channels_last": (bool,),
     "vae_tiling": (bool,),
+    "validate": (bool,),
+    "strict": (bool,),
     "attention": (str, dict, SparseAttention),
     "recall": (int, float),
     "propagate": (str, dict, StepCaching, LibraryCache),
@@ -97,6 +112,9 @@ def check_values(request: RenderRequest) -> None:
             raise InputError(f"{name}={value} must be a finite number of at least 0")
     if request.seed is None or not 0 <= request.seed < 2**63:
         raise InputError(f"seed={request.seed} must be from 0 to 2**63 - 1")
+    if request.strict and not request.validate:
+        raise InputError("strict=True stops at a kernel that is found wrong, and validate=False looks for none; "
+                         "leave one of them out")  # fmt: skip
     for name, choices in (("noise", NOISES), ("guidance_mode", GUIDANCES)):
         value = getattr(request, name)
         if value is not None and value not in choices:

@@ -50,6 +50,10 @@ class RenderRequest:
     seed: of all noise; None draws one, which the request then has. noise: `addressed`, or `diffusers` to draw it as the
     library's pipelines do.
 
+    compile, channels_last: as for `Engine.load`. validate: compare sampled rows of each attention kernel with a
+    reference before step 2, and the VAE and text encoder once; a kernel that is wrong is replaced, or with strict
+    stops the run. It changes no frame of a run whose kernels are correct.
+
     attention: a `videogen.attention.SparseAttention`, its fields as a dict, or a spec that it parses, such as
     `adaptive` (promises `recall`). propagate: `off`, `max_error:E`, `fd`, `every:N`, `deepcache:N`, a cache of
     diffusers such as `first-block:0.08`, or the configuration itself: a `videogen.propagation.StepCaching`, its
@@ -90,7 +94,11 @@ class RenderRequest:
     dtype: str | None = None
     device: str | None = None
     offload: str | None = None
+    compile: bool | str = False
+    channels_last: bool = False
     vae_tiling: bool = False
+    validate: bool = True
+    strict: bool = False
     attention: str | dict[str, Any] | SparseAttention = "dense"
     recall: float | None = None
     propagate: str | dict[str, Any] | StepCaching | LibraryCache = "off"

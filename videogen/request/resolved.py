@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 #: `guidance_mode` of a pipeline that combines the guidance branches itself
 PIPELINE_GUIDANCE = "pipeline"
-#: fields that are stored only where they are set
-_ONLY_WHERE_SET = ("conditions", "options")
+#: fields that are stored only where they are set, or not at their default
+_ONLY_WHERE_SET = ("conditions", "options", "compile", "channels_last", "strict")
+_ONLY_WHERE_OFF = ("validate",)
 _NOTED_DEVIATION = 0.01  # of the requested duration, as a fraction
 
 
@@ -249,9 +250,10 @@ class ResolvedRequest:
         }
         if self.conditions.keys() or self.conditions.strength is not None:
             resolved["conditions"] = self.conditions
-        names = [
-            one.name
-            for one in fields(self.request)
-            if one.name not in _ONLY_WHERE_SET or getattr(self.request, one.name)
-        ]
+        names = [one.name for one in fields(self.request) if _is_stored(one.name, getattr(self.request, one.name))]
         return {name: to_plain(resolved[name] if name in resolved else getattr(self.request, name)) for name in names}
+
+
+def _is_stored(name: str, value: object) -> bool:
+    """Whether a field is stored: those of later versions only where they are not at their default."""
+    return not (name in _ONLY_WHERE_SET and not value) and not (name in _ONLY_WHERE_OFF and value)
