@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tiny.modular_rows import SCALE
 from tests.tiny.table import Tiny, TinyCall, load_rows
 from videogen import Engine, Technique
 from videogen.backbones.clip import PredictionContext
@@ -30,7 +31,7 @@ from videogen.backbones.hosting.pipeline_row import DRIVEN, PipelineRow
 from videogen.backbones.hosting.pipelines import PIPELINES
 from videogen.core.denoisers import find_denoisers
 from videogen.sampling.loop import LoopState
-from videogen.schedulers.noise.source import DiffusersNoise
+from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise
 
 SEED = 3
 
@@ -87,7 +88,7 @@ def open_clip(
     pipeline, known = pipeline or build(row, call, solver, dtype), pipeline_row(row)
     kind: Any = type(pipeline)
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
-    modular = class_of(row) in MODULAR_PIPELINES
+    modular = is_modular(row)
     loop = (ModularLoop if modular else LentLoop)(
         pipeline,
         first_block_form(pipeline) if modular else read_loop_form(kind, known.method),
@@ -104,7 +105,7 @@ def open_clip(
 def layout_of(row: Tiny, call: TinyCall, pipeline: Any) -> Layout:
     """How the engine sees the latents of a clip."""
     known = pipeline_row(row)
-    if class_of(row) in MODULAR_PIPELINES:
+    if is_modular(row):
         return Layout()
     geometry = HostedBackbone(pipeline, class_of(row), "tiny").geometry
     count = row.call(call).get("num_frames") or call.frames
@@ -128,7 +129,7 @@ def context(index: int) -> PredictionContext:
 
 
 def engine_of(row: Tiny, call: TinyCall) -> Engine:
-    backbone = ModularBackbone if class_of(row) in MODULAR_PIPELINES else HostedBackbone
+    backbone = ModularBackbone if is_modular(row) else HostedBackbone
     return Engine(backbone(build(row, call), class_of(row), "tiny"))
 
 
@@ -141,22 +142,47 @@ def assert_equal(found: Outputs, expected: Outputs) -> None:
         assert torch.equal(found.audio.samples, expected.audio.samples)
 
 
+def is_modular(row: Tiny) -> bool:
+    return class_of(row) in MODULAR_PIPELINES
+
+
 def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
     """The engine's keywords for a tiny call: what the library's own call says, under the engine's names."""
     own, kind = row.call(call), getattr(diffusers, class_of(row))
-    given = row.given(call)
+    given, called = row.given(call), kind() if is_modular(row) else kind
     made = {"conditions", "reference_conditions", "controlnet_frame_indices", "strength"}  # of the conditions
-    options = {name: own[name] for name in option_names(kind, pipeline_row(row)) if name in own and name not in made}
+    options = {name: own[name] for name in option_names(called, pipeline_row(row)) if name in own and name not in made}
+    scale = SCALE if is_modular(row) else None
     return {
         "frames": own.get("num_frames", call.frames),
         "size": (call.width, call.height),
         "steps": call.steps,
         "seed": SEED,
-        "guidance_scale": own.get("guidance_scale", own.get("max_guidance_scale")),
+        "guidance_scale": own.get("guidance_scale", own.get("max_guidance_scale", scale)),
         "fps": own.get("fps", own.get("frame_rate", own.get("target_fps"))),
         "options": options or None,
         **given,
     }
+
+
+def assert_same_call(row: Tiny) -> None:
+    """Conditions and options under the engine's names give what the library's own call gives."""
+    call = first_call(row)
+    negative = row.call(call).get("negative_prompt")
+    video = engine_of(row, call).generate(
+        call.prompts[0], negative_prompt=negative, noise="diffusers", **request_of(row, call)
+    )
+    expected = run_pipeline(row, call)
+    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+
+
+def initial_latents(row: Tiny) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latents [channel, frame, height, width] that a run begins with, and the noise of every other model."""
+    call, start = first_call(row), StartLatents()
+    engine_of(row, call).generate(call.prompts[0], techniques=[start], **request_of(row, call))
+    found = start.latents[0]
+    channels, frames, height, width = found.shape
+    return found, AddressedNoise(SEED).frames(range(frames), (channels, height, width))[0]
 
 
 def calls(row: Tiny) -> Iterator[TinyCall]:

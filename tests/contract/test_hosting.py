@@ -15,19 +15,17 @@ import pytest
 import torch
 
 from tests.contract.hosting import (
-    SEED,
-    StartLatents,
     assert_equal,
+    assert_same_call,
     build,
     calls,
     class_of,
     context,
-    engine_of,
     first_call,
     hosted_rows,
+    initial_latents,
     open_clip,
     pipeline_row,
-    request_of,
     run_hosted,
     run_pipeline,
 )  # fmt: skip
@@ -38,7 +36,6 @@ from videogen.backbones.hosting.loop_form import read_loop_form
 from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
 from videogen.backbones.hosting.pipelines import NOT_HOSTED, PIPELINES
-from videogen.schedulers.noise.source import AddressedNoise
 
 ROWS = hosted_rows()
 SESSIONS = [one for one in ROWS if pipeline_row(one.values[0]).mode == SESSION]
@@ -233,25 +230,14 @@ def test_steps_run_in_order_where_the_pipeline_makes_sections() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
-    """Conditions and options under the engine's names give what the library's own call gives."""
-    call = first_call(row)
-    negative = row.call(call).get("negative_prompt")
-    video = engine_of(row, call).generate(
-        call.prompts[0], negative_prompt=negative, noise="diffusers", **request_of(row, call)
-    )
-    expected = run_pipeline(row, call)
-    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+    assert_same_call(row)
 
 
 @pytest.mark.parametrize("row", SESSIONS)
 def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
     """Latent frame by latent frame, whatever else the pipeline draws, and in whatever order and layout."""
-    call, start = first_call(row), StartLatents()
-    engine_of(row, call).generate(call.prompts[0], techniques=[start], **request_of(row, call))
-    found = start.latents[0]
-    channels, frames, height, width = found.shape
-    expected = AddressedNoise(SEED).frames(range(frames), (channels, height, width))[0]
-    for frame in range(frames):
+    found, expected = initial_latents(row)
+    for frame in range(found.shape[1]):
         pair = torch.stack([found[:, frame].flatten().double(), expected[:, frame].flatten().double()])
-        pinned = not frame and (pipeline_row(row).needs or row.given(call))
+        pinned = not frame and (pipeline_row(row).needs or row.given(first_call(row)))
         assert pinned or torch.corrcoef(pair)[0, 1] > 0.3, f"latent frame {frame}"

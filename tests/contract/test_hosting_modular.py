@@ -15,33 +15,36 @@ import torch
 
 from tests.contract.hosting import (
     SEED,
-    StartLatents,
     assert_equal,
+    assert_same_call,
     build,
     class_of,
     context,
     engine_of,
     first_call,
     hosted_rows,
+    initial_latents,
     open_clip,
     pipeline_row,
+    request_of,
     run_hosted,
     run_pipeline,
 )  # fmt: skip
 from tests.tiny.modular import UNAVAILABLE
 from tests.tiny.table import PROMPT, Tiny, TinyCall, load_rows
 from videogen import CheckpointError, Engine, InputError, UnsupportedError
-from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.modular_loop import find_block_forms, first_block_form
 from videogen.backbones.hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from videogen.backbones.hosting.outputs import read_outputs
 from videogen.backbones.hosting.pipeline_row import SESSION
-from videogen.schedulers.noise.source import AddressedNoise
 
 ROWS = hosted_rows(MODULAR_PIPELINES)
 SESSIONS = [one for one in ROWS if pipeline_row(one.values[0]).mode == SESSION]
 _VIDEO = ("cosmos", "echo", "helios", "hunyuan_video", "ltx", "minimax_h3", "wan")
 REPRESENTATIVE = load_rows()["WanModularPipeline"]
+#: their first latent frame is the image
+FIRST_GIVEN = ("LTXModularPipeline:image", "LTX2ModularPipeline:image", "LTX2ModularPipeline:keyframes",
+               "LTX25ModularPipeline:image")  # fmt: skip
 #: Modular pipeline -> the standard one of the same components, and how far its frames may be from it (docs/guide).
 STANDARD = {
     "WanModularPipeline": ("WanPipeline", 0.0),
@@ -52,6 +55,11 @@ STANDARD = {
     "HunyuanVideo15ModularPipeline:image": ("HunyuanVideo15ImageToVideoPipeline", 0.2),
     "LTXModularPipeline": ("LTXPipeline", 1e-5),
     "LTXModularPipeline:image": ("LTXImageToVideoPipeline", 1e-5),
+    "LTX2ModularPipeline": ("LTX2Pipeline", 1e-5),
+    "LTX2ModularPipeline:all-guidance": ("LTX2Pipeline", 1e-5),
+    "LTX2ModularPipeline:image": ("LTX2ImageToVideoPipeline", 1e-5),
+    "LTX2ModularPipeline:keyframes": ("LTX2ConditionPipeline", 0.2),
+    "LTX2ModularPipeline:reference": ("LTX2InContextPipeline", 0.4),
     "HeliosModularPipeline": ("HeliosPipeline", 0.2),
     "HeliosPyramidModularPipeline": ("HeliosPyramidPipeline", 0.0),
 }
@@ -142,7 +150,7 @@ def test_the_distance_from_the_standard_pipeline_is_as_documented(name: str) -> 
     known, named = inspect.signature(kind.__init__).parameters, inspect.signature(kind.__call__).parameters
     components = {name: part for name, part in modular.components.items() if name in known}
     settings = {name: value for name, value in modular.config.items() if name in known and name == "boundary_ratio"}
-    words = row.call(call) | ({"guidance_scale": 5.0} if "guidance_scale" in named else {})
+    words = row.call(call) | {name: scale for name, scale in scales_of(modular).items() if name in named}
     with torch.inference_mode():
         pipeline = kind(**components, **settings)
         pipeline.set_progress_bar_config(disable=True)
@@ -152,50 +160,37 @@ def test_the_distance_from_the_standard_pipeline_is_as_documented(name: str) -> 
     assert distance == 0 or float(found) > distance / 100, "closer than documented"
 
 
+def scales_of(pipeline: Any) -> dict[str, Any]:
+    """The scales of a modular pipeline's guiders as arguments of the standard one."""
+    found: dict[str, Any] = {"guidance_scale": pipeline.guider.guidance_scale}
+    for name, prefix in (("guider", ""), ("audio_guider", "audio_")):
+        config = getattr(getattr(pipeline, name, None), "config", {})
+        found |= {f"{prefix}{key}": value for key, value in config.items() if "scale" in key or "blocks" in key}
+    return found
+
+
 def test_the_pipeline_and_its_blocks_stay_as_they_are() -> None:
     row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
     pipeline = build(row, call)
     scheduler, blocks, guider = pipeline.scheduler, pipeline._blocks, pipeline.guider
     loop = type(blocks.sub_blocks["denoise"].sub_blocks["denoise"])
     own_call = loop.__call__
-    Engine.from_pipeline(pipeline).generate(PROMPT, **request_of(row, call, pipeline), seed=SEED)
+    Engine.from_pipeline(pipeline).generate(PROMPT, **request_of(row, call))
     assert pipeline.scheduler is scheduler and pipeline.guider is guider and pipeline._blocks is blocks
     assert type(blocks.sub_blocks["denoise"].sub_blocks["denoise"]) is loop and loop.__call__ is own_call
     assert not pipeline.transformer._forward_pre_hooks
 
 
-def request_of(row: Tiny, call: TinyCall, pipeline: Any) -> dict[str, Any]:
-    """The engine's keywords for a tiny call."""
-    own = row.call(call)
-    options = {name: own[name] for name in option_names(pipeline, pipeline_row(row)) if name in own}
-    return {
-        "frames": call.frames, "size": (call.width, call.height), "steps": call.steps, "guidance_scale": 5.0,
-        "fps": own.get("frame_rate"), "options": options or None, **row.given(call),
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("row", ROWS)
 def test_the_engine_s_request_makes_the_same_call(row: Tiny) -> None:
-    """Conditions and options under the engine's names give what the library's own call gives."""
-    call = first_call(row)
-    engine = engine_of(row, call)
-    negative = row.call(call)["negative_prompt"]
-    words = request_of(row, call, engine.backbone.pipeline)
-    video = engine.generate(call.prompts[0], negative_prompt=negative, noise="diffusers", seed=SEED, **words)
-    expected = run_pipeline(row, call)
-    assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
+    assert_same_call(row)
 
 
 @pytest.mark.parametrize("row", SESSIONS)
 def test_the_initial_noise_is_that_of_every_other_model(row: Tiny) -> None:
-    call, start = first_call(row), StartLatents()
-    engine = engine_of(row, call)
-    words = request_of(row, call, engine.backbone.pipeline)
-    engine.generate(PROMPT, techniques=[start], seed=SEED, **words)
-    channels, frames, height, width = start.latents[0].shape
-    expected = AddressedNoise(SEED).frames(range(frames), (channels, height, width))[0]
-    first = 1 if row.name == "LTXModularPipeline:image" else 0  # its first latent frame is the image
-    assert torch.allclose(start.latents[0][:, first:], expected[:, first:], atol=1e-5)
+    found, expected = initial_latents(row)
+    first = 1 if row.name in FIRST_GIVEN else 0
+    assert torch.allclose(found[:, first:], expected[:, first:], atol=1e-5)
 
 
 def test_guidance_that_is_off_is_refused_where_the_library_fails() -> None:
@@ -231,9 +226,8 @@ def test_folders_of_modular_pipelines_are_loaded(tmp_path: Path) -> None:
     row, call = REPRESENTATIVE, first_call(REPRESENTATIVE)
     folder = saved(row, tmp_path / "saved").rename(tmp_path / "moved")
     engine = Engine.load(str(folder))
-    words = request_of(row, call, engine.backbone.pipeline)
     negative = row.call(call)["negative_prompt"]
-    video = engine.generate(PROMPT, negative_prompt=negative, noise="diffusers", seed=SEED, **words)
+    video = engine.generate(PROMPT, negative_prompt=negative, noise="diffusers", **request_of(row, call))
     expected = run_pipeline(row, call)
     assert np.array_equal(video.frames, (expected.frames[0] * 255).round().to(torch.uint8).numpy())
 

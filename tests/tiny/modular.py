@@ -8,77 +8,14 @@ text, Helios' pyramid. LTX differs by 2e-6, HunyuanVideo 1.5 from an image by 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.tiny import helios, hunyuan15, ltx, parts, wan
-from tests.tiny.table import Tiny, TinyCall
+from tests.tiny import helios, hunyuan15, ltx, modular_ltx2, parts, wan
+from tests.tiny.modular_rows import SHORT, Words, row
+from tests.tiny.table import Tiny
 
-Words = dict[str, Any]
-SHORT: Words = {"max_sequence_length": 16}
 IMAGE_TEXT: Words = {"max_sequence_length": wan.TEXT}
 FRAME_RATE: Words = {**SHORT, "frame_rate": 24}
-
-
-def builder(name: str, components: Callable[[], Words]) -> Callable[[], Any]:
-    """A function that builds the class of this name with these components."""
-
-    def build() -> Any:
-        import diffusers
-
-        parts.seed()
-        pipeline = getattr(diffusers, name)()
-        pipeline.update_components(**components())
-        for block in all_blocks(pipeline.blocks):
-            if hasattr(block, "set_progress_bar_config"):
-                block.set_progress_bar_config(disable=True)
-        return pipeline
-
-    return build
-
-
-def all_blocks(block: Any) -> Iterator[Any]:
-    """The block and those that it is made of, at each depth: the pipeline's own method reaches the first only."""
-    yield block
-    for part in (getattr(block, "sub_blocks", None) or {}).values():
-        yield from all_blocks(part)
-
-
-def set_guidance(pipeline: Any, *, guided: bool) -> None:
-    """The scale of each guider that the pipeline has."""
-    scale = 5.0 if guided else 1.0
-    guiders = {name: getattr(pipeline, name) for name in ("guider", "guider_2") if hasattr(pipeline, name)}
-    pipeline.update_components(**{name: guider.new(guidance_scale=scale) for name, guider in guiders.items()})
-
-
-def words(call: TinyCall) -> Words:
-    return {
-        "prompt": call.prompt, "negative_prompt": call.negative_prompt, "height": call.height, "width": call.width,
-        "num_frames": call.frames, "num_inference_steps": call.steps,
-    }  # fmt: skip
-
-
-def nothing(call: TinyCall) -> Words:
-    return {}
-
-
-def row(
-    name: str, components: Callable[[], Words], given: Callable[[TinyCall], Words] = nothing,
-    options: Words = SHORT, sizes: tuple[tuple[int, int, int], ...] = wan.SIZES, *, names: Words | None = None,
-    without: tuple[str, ...] = (), **more: Any,
-) -> Tiny:  # fmt: skip
-    """names: engine's name of a condition -> the pipeline's. without: words that the pipeline does not take."""
-    names = names or {}
-
-    def call(tiny: TinyCall) -> Words:
-        conditions = {names.get(key, key): value for key, value in given(tiny).items()}
-        arguments = {**words(tiny), **options, **conditions}
-        return {key: value for key, value in arguments.items() if key not in without}
-
-    def prepare(pipeline: Any, tiny: TinyCall) -> None:
-        set_guidance(pipeline, guided=tiny.guided or not more.get("guides", True))
-
-    return Tiny(name, builder(name.partition(":")[0], components), call, sizes, given, options, prepare=prepare, **more)
 
 
 def wan_text(**config: Any) -> Words:
@@ -143,13 +80,12 @@ ROWS: tuple[Tiny, ...] = (
         DISTILLED, helios_distilled, options=helios.PYRAMID, sizes=helios.PYRAMID_SIZES,
         without=("num_inference_steps",),
     ),
+    *modular_ltx2.ROWS,
 )  # fmt: skip
 
 #: Classes and workflows without a row, and why.
 UNAVAILABLE: dict[str, str] = {
     "WanImage2VideoModularPipeline:last-image": "crops the last image with torchvision, which is not installed",
-    "LTX2ModularPipeline": "not yet built: components of LTX-2 (connectors, audio VAE, vocoder) at tiny size",
-    "LTX25ModularPipeline": "not yet built: as LTX-2, with the diffusion decoder",
     "EchoModularPipeline": "not yet built: components of LTX-2; its loop goes over sigmas and has no scheduler",
     "MiniMaxH3ModularPipeline": "not yet built: its two VAEs, Qwen3-VL with a processor, and 3 workflows",
     "WanAnimate2ModularPipeline": "not yet built: compiles a block mask for flex attention; image features of 1280",

@@ -76,8 +76,9 @@ class Draws:
         return _DRAWS[kind](seed, shape)
 
     def _initial_noise(self, source: NoiseSource, shape: Sequence[int]) -> torch.Tensor:
-        """The noise of each latent frame; frames or tokens of conditions next to the video's are numbered."""
-        layout = self._noise.with_extras_of(shape)
+        """The noise of each latent frame; frames or tokens of conditions next to the video's are numbered. A draw that
+        is not in the row's layout, which one workflow of the pipeline packs, is [b, c, f, h, w]."""
+        layout = self._noise.with_extras_of(shape) if self._noise.fits(shape) else Layout()
         batch, channels, frames, height, width = layout.video_shape(shape)
         assert batch == 1, "one generator draws one sample"
         video = source.frames(range(frames), (channels, height, width))

@@ -46,6 +46,15 @@ def build_reference(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
     return {"reference_conditions": [reference]} | build2(given, spec)
 
 
+def build_modular(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
+    """For `LTX2ModularPipeline`: an image alone as it is, a reference clip, or images and videos at given frames."""
+    given = tuple(given)
+    if [one.kind for one in given] == ["image"]:
+        return {"image": given[0].value}
+    is_reference = any(one.key == "control:reference" for one in given)
+    return (build_reference if is_reference else build2)(given, spec)
+
+
 def build_hdr(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
     """For `LTX2HDRPipeline`: the clip whose dynamic range is widened."""
     from diffusers.pipelines.ltx2.pipeline_ltx2_hdr_lora import LTX2HDRReferenceCondition

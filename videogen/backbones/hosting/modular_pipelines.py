@@ -10,6 +10,8 @@ from .pipeline_row import DRIVEN, PipelineRow
 _PACKED = "b (f h w) c"
 _IMAGE, _VIDEO, _START_END = {"image": "image"}, {"video": "video"}, {"image": "image", "last_image": "last_image"}
 
+_PLACED = {"image": "image", "last_image": "", "images": "", "video": "", "control:reference": ""}
+
 
 @dataclass(frozen=True)
 class ModularRow(PipelineRow):
@@ -41,6 +43,12 @@ _ROWS = (
                needs_guidance=True, fps=24, width=848, height=480),
     ModularRow("LTXModularPipeline", "ltx", "LTX-Video, text or image to video", _IMAGE, needs_guidance=True,
                latents=_PACKED, draws_before={"image": 1}, fps=25, frames=161),
+    ModularRow("LTX2ModularPipeline", "ltx2", "LTX-2, text, images, videos or a reference video to video with sound",
+               _PLACED, adapter="ltx_conditions:build_modular", latents=_PACKED, noise=_PACKED, extras_behind=True,
+               fps=24, frames=121, audio=True),
+    ModularRow("LTX25ModularPipeline", "ltx2", "LTX-2.5, text, images, videos or a reference video to video with sound",
+               _PLACED, adapter="ltx_conditions:build_modular", latents=_PACKED, noise=_PACKED, extras_behind=True,
+               fps=24, frames=121, audio=True),
     ModularRow("HeliosModularPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN,
                sections=True, fps=24),
     ModularRow("HeliosPyramidModularPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO,
@@ -55,8 +63,6 @@ _UNVERIFIED = "its hosted form has not been compared with the library's own, sin
 
 #: Modular video classes of diffusers that are not hosted, and why.
 MODULAR_NOT_HOSTED: dict[str, str] = {
-    "LTX2ModularPipeline": f"{_UNVERIFIED}; LTX2Pipeline is hosted",
-    "LTX25ModularPipeline": _UNVERIFIED,
     "EchoModularPipeline": "its loop goes over noise levels, without timesteps and without a scheduler",
     "MiniMaxH3ModularPipeline": _UNVERIFIED,
     "WanAnimate2ModularPipeline": _UNVERIFIED,
