@@ -10,9 +10,10 @@ import pytest
 
 from videogen import InputError, RenderRequest
 from videogen.backbones.registry import load_outline
+from videogen.core.byte_sizes import format_bytes
 from videogen.longvideo import space
 from videogen.longvideo.journal.job import job_folder
-from videogen.longvideo.space import check_disk, check_memory, format_bytes
+from videogen.longvideo.space import check_disk, check_memory
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def test_a_request_gives_its_values() -> None:
         {"offload": "disk"},
         {"compile": "graphs"},
         {"channels_last": "yes"},
+        {"memory": "12 gigs"},
+        {"memory": "12GB", "offload": "model"},
     ],
 )
 def test_values_that_no_model_can_be_loaded_with_are_refused(values: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from videogen.core.byte_sizes import parse_bytes
 from videogen.core.errors import InputError, unknown
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -28,7 +29,8 @@ class LoadOptions:
     accelerator; local_files_only: load a hub id from the local cache, without asking the hub. compile: compile the
     denoiser's repeated blocks at their first call; `cuda-graphs` also replays them as CUDA graphs. channels_last: the
     VAE's weights and activations in channels-last memory, whose convolutions are faster on a GPU and may round
-    differently.
+    differently. memory: bytes of the device that a render may take, such as `12GB`: what stays on the device and how
+    the VAE decodes are then planned for each render.
     """
 
     dtype: str | None = None
@@ -37,6 +39,7 @@ class LoadOptions:
     local_files_only: bool = False
     compile: bool | str = False
     channels_last: bool = False
+    memory: str | int | None = None
 
     def __post_init__(self) -> None:
         _check_choice("dtype", self.dtype, DTYPES)
@@ -47,6 +50,17 @@ class LoadOptions:
             raise InputError(f"compile={self.compile!r} must be True, False or {CUDA_GRAPHS!r}")
         if not isinstance(self.channels_last, bool):
             raise InputError(f"channels_last={self.channels_last!r} must be True or False")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if self.memory is None:
+            return
+        parse_bytes(self.memory, "memory")
+        if self.offload is not None:
+            raise InputError(
+                f"memory={self.memory!r} and offload={self.offload!r} both say what is offloaded; leave offload out: "
+                "the plan for the memory chooses it"
+            )
 
 
 def is_device(name: str) -> bool:

@@ -226,6 +226,11 @@ def _add_machine(render: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
     model.add_argument("--offload", metavar="MODE", help="model or sequential: offload idle modules to the CPU")
     model.add_argument(
+        "--memory", metavar="SIZE",
+        help="memory of the device that the render may take, such as 12GB: what is offloaded and how the VAE decodes "
+        "are chosen for it",
+    )  # fmt: skip
+    model.add_argument(
         "--compile", nargs="?", const=True, metavar="cuda-graphs",
         help="compile the denoiser's repeated blocks at their first call; `cuda-graphs` also replays them as CUDA "
         "graphs",

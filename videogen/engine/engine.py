@@ -107,6 +107,7 @@ class Engine:
         local_files_only: bool = False,
         compile: bool | str = False,
         channels_last: bool = False,
+        memory: str | int | None = None,
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
 
@@ -114,15 +115,16 @@ class Engine:
         `cuda:1` (None: the best that is present); either may be torch's object; offload: `model` or
         `sequential`; local_files_only: load a hub id from the local cache, without asking the hub. compile: compile
         the denoiser's repeated blocks at their first call (`cuda-graphs`: and replay them as CUDA graphs);
-        channels_last: the VAE in channels-last memory. Raises InputError,
-        CheckpointError, UnsupportedError or OutOfMemoryError.
+        channels_last: the VAE in channels-last memory; memory: bytes of the device that renders may take, such as
+        `12GB`: each is planned for it. Raises InputError, CheckpointError, UnsupportedError or OutOfMemoryError.
         """
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
             options = LoadOptions(
-                _name(dtype), _name(device), offload, local_files_only, compile=compile, channels_last=channels_last
-            )
+                _name(dtype), _name(device), offload, local_files_only,
+                compile=compile, channels_last=channels_last, memory=memory,
+            )  # fmt: skip
             return cls(load(fspath(name_or_path), options))
 
     @classmethod
@@ -137,6 +139,7 @@ class Engine:
         offload: str | None = None,
         compile: bool | str | None = None,
         channels_last: bool | None = None,
+        memory: str | int | None = None,
     ) -> Engine:
         """The model that rendered a video file, as the file's manifest names it, if its weights have not changed since.
 
@@ -155,6 +158,7 @@ class Engine:
         check_recorded_weights(request.model, recorded, where)
         changes = {
             "dtype": dtype, "device": device, "offload": offload, "compile": compile, "channels_last": channels_last,
+            "memory": memory,
         }  # fmt: skip
         recorded_options = asdict(request.load_options())
         given = {name: value for name, value in changes.items() if value is not None}

@@ -67,6 +67,7 @@ class GenerateOptions(TypedDict, total=False):
     retries: int
     conditions: Conditions | dict[str, Any] | None
     options: dict[str, Any] | None
+    memory: str | int | None
     image: Any
     last_image: Any
     images: Mapping[int, Any]

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from videogen.core.byte_sizes import format_bytes
 from videogen.core.errors import InputError
 from videogen.request.resolved import ResolvedRequest
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _LATENT_BYTES = 4  # fp32
 _COPIES = 2  # of the frames in memory: those of the segments, and all of them joined
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str | os.PathLike[str]) -> None:
@@ -54,13 +54,3 @@ def _memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def format_bytes(count: int) -> str:
-    """`1.5 TB`."""
-    value, unit = float(count), _UNITS[0]
-    for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}"

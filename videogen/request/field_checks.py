@@ -65,6 +65,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,),
     "conditions": (Conditions, dict),
     "options": (dict,),
+    "memory": (str, int),
 }
 
 

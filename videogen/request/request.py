@@ -75,6 +75,8 @@ class RenderRequest:
     conditions: what the video is made from besides its prompt, a `videogen.request.conditions.Conditions` or its fields
     as a dict (`Engine.generate` takes each as a keyword: image, last_image, video, ...); options: arguments of the
     model's own pipeline that no other field states, such as {"motion_bucket_id": 127}.
+
+    memory: bytes of the device that the render may take, such as `12GB`; None: as much as there is, without a plan.
     """
 
     prompt: str = ""
@@ -113,6 +115,7 @@ class RenderRequest:
     retries: int = 0
     conditions: Conditions | dict[str, Any] | None = None
     options: dict[str, Any] | None = None
+    memory: str | int | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
