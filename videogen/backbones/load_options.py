@@ -17,6 +17,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
 #: values of `compile` besides True and False
 CUDA_GRAPHS = "cuda-graphs"
+#: components of a pipeline that may come from another source than the rest
+COMPONENTS = ("transformer", "transformer_2", "unet", "vae", "text_encoder", "motion_adapter")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
 
 
@@ -31,6 +33,10 @@ class LoadOptions:
     VAE's weights and activations in channels-last memory, whose convolutions are faster on a GPU and may round
     differently. memory: bytes of the device that a render may take, such as `12GB`: what stays on the device and how
     the VAE decodes are then planned for each render.
+
+    base: where the rest of the pipeline of a single file is, a folder or hub id (None: the library's own for the model
+    that the file is of); revision: branch, tag or commit of a model on the hub; transformer, transformer_2, unet, vae,
+    text_encoder, motion_adapter: where this component comes from instead, a file, a folder or a hub id.
     """
 
     dtype: str | None = None
@@ -40,6 +46,14 @@ class LoadOptions:
     compile: bool | str = False
     channels_last: bool = False
     memory: str | int | None = None
+    base: str | None = None
+    revision: str | None = None
+    transformer: str | None = None
+    transformer_2: str | None = None
+    unet: str | None = None
+    vae: str | None = None
+    text_encoder: str | None = None
+    motion_adapter: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("dtype", self.dtype, DTYPES)
@@ -61,6 +75,12 @@ class LoadOptions:
                 f"memory={self.memory!r} and offload={self.offload!r} both say what is offloaded; leave offload out: "
                 "the plan for the memory chooses it"
             )
+
+    @property
+    def components(self) -> dict[str, str]:
+        """The components that come from another source -> that source."""
+        given = {name: getattr(self, name) for name in COMPONENTS}
+        return {name: source for name, source in given.items() if source is not None}
 
 
 def is_device(name: str) -> bool:

@@ -14,6 +14,7 @@ from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
 from . import condition_options, long_options, motion, several_options
+from .source_options import add_source_options
 from .types import Subparsers
 
 _MAIN = (
@@ -220,8 +221,11 @@ def _add_sampling(render: argparse.ArgumentParser) -> None:
 def _add_machine(render: argparse.ArgumentParser) -> None:
     model = render.add_argument_group("model and machine")
     model.add_argument(
-        "--model", metavar="NAME", help="embedded, embedded-unet, a folder, or a hub id (default: embedded)"
-    )
+        "--model", metavar="NAME",
+        help="embedded, embedded-unet, a folder, a hub id (owner/name, owner/name@revision) or a .safetensors or .gguf "
+        "file (default: embedded)",
+    )  # fmt: skip
+    add_source_options(model)
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best that is present)")
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
     model.add_argument("--offload", metavar="MODE", help="model or sequential: offload idle modules to the CPU")

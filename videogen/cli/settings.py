@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videogen.backbones.checkpoints.names import is_present
+from videogen.backbones.load_options import COMPONENTS
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
 from videogen.core.manifest import Manifest
@@ -200,6 +202,9 @@ def _resolve_files(values: Json, folder: Path) -> Json:
         found["conditions"] = resolve_files(values["conditions"], folder)
     if isinstance(values.get("first_frame"), str):
         found["first_frame"] = str((folder / values["first_frame"]).absolute())
+    for name in ("base", *COMPONENTS):
+        if isinstance(values.get(name), str) and is_present(str(folder / values[name])):
+            found[name] = str((folder / values[name]).absolute())
     return found
 
 

@@ -108,22 +108,36 @@ class Engine:
         compile: bool | str = False,
         channels_last: bool = False,
         memory: str | int | None = None,
+        base: str | PathLike[str] | None = None,
+        revision: str | None = None,
+        transformer: str | PathLike[str] | None = None,
+        transformer_2: str | PathLike[str] | None = None,
+        unet: str | PathLike[str] | None = None,
+        vae: str | PathLike[str] | None = None,
+        text_encoder: str | PathLike[str] | None = None,
+        motion_adapter: str | PathLike[str] | None = None,
     ) -> Engine:
-        """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, or a hub id.
+        """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, a hub id, or a file.
 
         dtype: `float32`, `bfloat16` or `float16` (None: fp32 on a CPU, bf16 elsewhere); device: such as
         `cuda:1` (None: the best that is present); either may be torch's object; offload: `model` or
         `sequential`; local_files_only: load a hub id from the local cache, without asking the hub. compile: compile
         the denoiser's repeated blocks at their first call (`cuda-graphs`: and replay them as CUDA graphs);
         channels_last: the VAE in channels-last memory; memory: bytes of the device that renders may take, such as
-        `12GB`: each is planned for it. Raises InputError, CheckpointError, UnsupportedError or OutOfMemoryError.
+        `12GB`: each is planned for it. base: the rest of a file's pipeline, a folder or hub id; revision: branch, tag
+        or commit of a hub id, also as `owner/name@main`; transformer, vae, text_encoder, ...: a component from another
+        file, folder or hub id (docs/guide/models.md). Raises InputError, CheckpointError, UnsupportedError or
+        OutOfMemoryError.
         """
         if not isinstance(name_or_path, str | PathLike):
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
             options = LoadOptions(
-                _name(dtype), _name(device), offload, local_files_only,
-                compile=compile, channels_last=channels_last, memory=memory,
+                dtype=_name(dtype), device=_name(device), offload=offload, local_files_only=local_files_only,
+                base=_path(base), revision=revision, transformer=_path(transformer),
+                transformer_2=_path(transformer_2), unet=_path(unet), vae=_path(vae),
+                text_encoder=_path(text_encoder), motion_adapter=_path(motion_adapter), compile=compile,
+                channels_last=channels_last, memory=memory,
             )  # fmt: skip
             return cls(load(fspath(name_or_path), options))
 
@@ -453,6 +467,10 @@ class Engine:
 def _name(value: str | torch.dtype | torch.device | None) -> str | None:
     """A dtype or device as a request names it."""
     return None if value is None else str(value).removeprefix("torch.")
+
+
+def _path(name: str | PathLike[str] | None) -> str | None:
+    return None if name is None else fspath(name)
 
 
 def _check_request(request: object) -> None:

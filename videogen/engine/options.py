@@ -68,6 +68,14 @@ class GenerateOptions(TypedDict, total=False):
     conditions: Conditions | dict[str, Any] | None
     options: dict[str, Any] | None
     memory: str | int | None
+    base: str | PathLike[str] | None
+    revision: str | None
+    transformer: str | PathLike[str] | None
+    transformer_2: str | PathLike[str] | None
+    unet: str | PathLike[str] | None
+    vae: str | PathLike[str] | None
+    text_encoder: str | PathLike[str] | None
+    motion_adapter: str | PathLike[str] | None
     image: Any
     last_image: Any
     images: Mapping[int, Any]

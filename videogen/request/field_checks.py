@@ -8,6 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from videogen.attention.config import SparseAttention
+from videogen.backbones.load_options import COMPONENTS
 from videogen.core.errors import InputError
 from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
@@ -66,6 +67,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "conditions": (Conditions, dict),
     "options": (dict,),
     "memory": (str, int),
+    **dict.fromkeys(("base", *COMPONENTS), (str, PathLike)),
 }
 
 

@@ -26,6 +26,7 @@ from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 
 from .conditions import Conditions
 from .field_checks import check_types, check_values
+from .model_sources import name_sources
 from .plain_data import to_plain
 from .resolve import resolve
 from .stored import with_current_settings
@@ -77,6 +78,9 @@ class RenderRequest:
     model's own pipeline that no other field states, such as {"motion_bucket_id": 127}.
 
     memory: bytes of the device that the render may take, such as `12GB`; None: as much as there is, without a plan.
+
+    base, revision, transformer, transformer_2, unet, vae, text_encoder, motion_adapter: from where the model and its
+    components are loaded, as in `videogen.backbones.load_options.LoadOptions`.
     """
 
     prompt: str = ""
@@ -116,12 +120,22 @@ class RenderRequest:
     conditions: Conditions | dict[str, Any] | None = None
     options: dict[str, Any] | None = None
     memory: str | int | None = None
+    base: str | PathLike[str] | None = None
+    revision: str | None = None
+    transformer: str | PathLike[str] | None = None
+    transformer_2: str | PathLike[str] | None = None
+    unet: str | PathLike[str] | None = None
+    vae: str | PathLike[str] | None = None
+    text_encoder: str | PathLike[str] | None = None
+    motion_adapter: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
         names of files absolute."""
         if isinstance(self.first_frame, str | PathLike):
             object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
+        for name, value in name_sources(self).items():
+            object.__setattr__(self, name, value)
         if self.seed is None:
             object.__setattr__(self, "seed", secrets.randbelow(_DRAWN_SEEDS))
         if self.conditions is not None:

@@ -1,0 +1,1 @@
+"""Checkpoint formats: single files, several sources joined into one pipeline, revisions on the hub."""

@@ -1,0 +1,45 @@
+"""Names of model sources: a folder, a file, or a repository on the hub with or without a revision. No torch here."""
+
+from __future__ import annotations
+
+import re
+from os import PathLike, fspath
+from pathlib import Path
+
+from videogen.core.errors import InputError
+
+#: `owner/name`, or a file of a repository, `owner/name/folder/file.safetensors`
+_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(/[\w.-]+)*")
+_REVISION = re.compile(r"[\w./-]+")
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """(hub id, revision) of `owner/name@revision`; the name itself and None where it has no revision, or is a path.
+
+    InputError for a revision that is not a branch, a tag or a commit.
+    """
+    repository, at, revision = name.rpartition("@")
+    if not at or not _HUB.fullmatch(repository) or repository.startswith(".") or is_present(name):
+        return name, None
+    if not _REVISION.fullmatch(revision):
+        raise InputError(f"model={name!r} has the revision {revision!r}; give a branch, a tag or a commit after the @")
+    return repository, revision
+
+
+def join_revision(repository: str, revision: str | None) -> str:
+    """`owner/name@revision`; the repository alone without a revision."""
+    return repository if revision is None else f"{repository}@{revision}"
+
+
+def resolve_name(name: str | PathLike[str]) -> str:
+    """A source's name that is valid from any working directory: the path of a file or folder is made absolute."""
+    text = fspath(name)
+    return str(Path(text).expanduser().absolute()) if is_present(text) else text
+
+
+def is_present(name: str) -> bool:
+    """Whether a name is that of a file or folder on this machine."""
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, with NUL, or of an unknown user
+        return False
