@@ -35,6 +35,14 @@ def test_flags_become_conditions_and_options(tmp_path: Path, monkeypatch: pytest
     assert request.options == {"motion_bucket_id": 127, "mode": "replace"}
 
 
+@pytest.mark.parametrize("arguments", [("--images", "-1=b.png"), ("--images=-1=b.png",)], ids=["separate", "joined"])
+def test_an_image_at_a_frame_counted_from_the_end(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert gather("a ball", *arguments).given.images == {-1: str(tmp_path / "b.png")}
+
+
 def test_flags_replace_single_entries_of_a_configuration(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(

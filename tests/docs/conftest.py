@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.families import wan
-from tests.docs.small import share_models, write_small_models
+from tests.docs.small import share_models, write_hosted_models, write_small_models
 from videogen.backbones import registry
 
 
@@ -25,16 +25,23 @@ def small_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def hosted_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_hosted_models(tmp_path_factory.mktemp("hosted"))
+
+
+@pytest.fixture(scope="session")
 def loaded() -> dict[Any, Any]:
     return {}
 
 
 @pytest.fixture
-def shared_models(loaded: dict[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def shared_models(
+    loaded: dict[Any, Any], hosted_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An empty folder to work in, and models that are loaded once per session."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    share_models(monkeypatch, loaded)
+    share_models(monkeypatch, loaded, hosted_models)
 
 
 @pytest.fixture

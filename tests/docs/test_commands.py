@@ -45,8 +45,11 @@ Outcome = tuple[str, str]
 class Reader:
     """Runs the lines of a session as a reader does."""
 
-    def __init__(self, session: Session, hub_model: Path, patch: pytest.MonkeyPatch, output: Any) -> None:
-        self.session, self.hub_model, self.patch, self.output = session, hub_model, patch, output
+    def __init__(
+        self, session: Session, hub_model: Path, hosted: dict[str, Path], patch: pytest.MonkeyPatch, output: Any
+    ) -> None:
+        self.session, self.hub_model, self.hosted = session, hub_model, hosted
+        self.patch, self.output = patch, output
         self.parser = build_parser("0", "")
         self.written: dict[Path, list[str]] = {}  # arguments of the command that wrote a file
 
@@ -56,12 +59,12 @@ class Reader:
         if arguments is None:
             assert line in NOT_RUN, f"{line}: not a command of videogen; run it, or say in NOT_RUN why not"
             return
-        arguments = shorten(arguments, self.hub_model)
+        arguments = shorten(arguments, self.hub_model, self.hosted)
         if "--help" in arguments:
             self.call(arguments)
             return
         options = self.parser.parse_args(arguments)
-        write_inputs(options, self.session.files)
+        write_inputs(options, self.session.files, self.hosted)
         if options.command == "render" and options.resume is not None:
             self.interrupt(options.resume)
         out, _ = self.call(arguments)
@@ -128,9 +131,13 @@ def run_session(session: Session, reader: Reader) -> None:
 
 @pytest.fixture
 def make_reader(
-    tiny_hub_model: Path, shared_models: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny_hub_model: Path,
+    hosted_models: dict[str, Path],
+    shared_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[[Session], Reader]:
-    return lambda session: Reader(session, tiny_hub_model, monkeypatch, capfd)
+    return lambda session: Reader(session, tiny_hub_model, hosted_models, monkeypatch, capfd)
 
 
 CASES = [pytest.param(session, id=session.name) for session in SESSIONS]

@@ -13,6 +13,7 @@ import pytest
 from diffusers import WanPipeline
 
 from tests.docs.pages import GUIDES, PAGES, ROOT, code_blocks, name_of
+from tests.docs.small import sources_read_by, write_sources
 from videogen import Video
 
 PROGRAMS = [pytest.param(page, id=page.stem) for page in (ROOT / "README.md", *GUIDES) if code_blocks(page, "python")]
@@ -34,9 +35,10 @@ def diffusers_pipeline() -> SmallPipeline:
 
 
 def run_programs(page: Path) -> None:
-    """Run a page's blocks as one program."""
+    """Run a page's blocks as one program. What one reads as a condition and no block before has written is there."""
     names: dict[str, Any] = {}
     for block in code_blocks(page, "python"):
+        write_sources(sources_read_by(block))
         if "pipeline" in block and "pipeline" not in names:
             names["pipeline"] = diffusers_pipeline()
         exec(compile(block, name_of(page), "exec"), names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,9 @@ def test_files_are_named_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mon
         "references": [str(tmp_path / "c.png")],
     }  # fmt: skip
     assert Conditions.from_value(conditions.to_dict()) == conditions
+
+
+def test_images_are_in_the_order_of_their_frames_also_from_a_manifest() -> None:
+    images = {-1: "c.png", 24: "b.png", 0: "a.png", -2: "d.png"}
+    stored = json.loads(json.dumps(Conditions(images=images).to_dict(), sort_keys=True))
+    assert list(Conditions(images=images).images) == list(Conditions.from_value(stored).images) == [0, 24, -2, -1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,8 @@ from . import condition_options, long_options, motion, several_options
 from .source_options import add_source_options
 from .types import Subparsers
 
+#: the beginning of `-1=last.png`, the value of an option that looks like an option itself
+_FRAME_FROM_END = re.compile(r"-\d+=")
 _MAIN = (
     "Generate videos with video diffusion models: the embedded ones (offline, on a CPU) or a Wan or AnimateDiff "
     "checkpoint."
@@ -81,6 +84,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """Whether an argument is an option; `-1=last.png`, an image at a frame counted from the end, is a value."""
+        return None if _FRAME_FROM_END.match(arg_string) else super()._parse_optional(arg_string)
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         if action.type not in (int, float):

@@ -60,6 +60,9 @@ class Conditions:
         for frame in self.images:
             if isinstance(frame, bool) or not isinstance(frame, int):
                 raise InputError(f"images has the key {frame!r}; keys are frame numbers, such as {_EXAMPLES['images']}")
+        # a pipeline may depend on the order, which manifests do not keep: those counted from the end come last
+        in_order = sorted(self.images.items(), key=lambda entry: (entry[0] < 0, entry[0]))
+        object.__setattr__(self, "images", dict(in_order))
         for one in fields(self):
             object.__setattr__(self, one.name, _with_absolute_files(one.name, getattr(self, one.name)))
         if self.last_image is not None and self.image is None:
