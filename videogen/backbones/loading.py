@@ -57,7 +57,7 @@ def _build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], 
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
-            component.eval().requires_grad_(False)
+            component.eval()
     return pipeline
 
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from videogen.core.errors import CheckpointError, InputError, UnsupportedError, nearest
+from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError, nearest
 from videogen.core.lazy import load_object
 
 from .checkpoint_files import check_files
@@ -184,6 +184,8 @@ def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
     try:
         pipeline = build_outline(family.pipelines[0], source, index, online=online)
         outline = load_object(family.home, __package__)(pipeline, full_name(name_or_path), "", defaults, training)
+    except VideogenError:
+        raise
     except Exception:  # whatever a damaged configuration, or a model that needs its weights to be built, raises
         return None
     return _with_fitting_defaults(outline, defaults)

@@ -85,6 +85,11 @@ class ResolvableModel(ABC):
         return True
 
     @property
+    def tiles_vae(self) -> bool:
+        """Whether the VAE can decode in tiles."""
+        return True
+
+    @property
     def takes_any_size(self) -> bool:
         """Whether a clip may have another size than the default one, such as that of an image it is made from."""
         return True

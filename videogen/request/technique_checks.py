@@ -19,6 +19,8 @@ def check_techniques_fit(request: ResolvedRequest, backbone: ResolvableModel) ->
     """UnsupportedError, with the reason and what to do instead, for a technique that the model's pipeline rules out."""
     for technique in techniques_of(request):
         check_technique(technique, backbone, request.conditions.keys())
+    if request.vae_tiling and not backbone.tiles_vae:
+        raise UnsupportedError(f"vae_tiling: the VAE of {backbone.name!r} cannot decode in tiles; leave it out")
 
 
 def check_technique(technique: str, backbone: ResolvableModel, given: tuple[str, ...] = ()) -> None:

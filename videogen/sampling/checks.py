@@ -53,10 +53,11 @@ def memory_errors(stage: str) -> Iterator[None]:
 
 
 class Tiling:
-    """Context in which the VAE decodes in tiles, if `on`."""
+    """Context in which the VAE decodes in tiles, if `on`; after it the VAE does as before."""
 
     def __init__(self, backbone: Backbone, on: bool) -> None:
-        self._vae: Any = backbone.components().get("vae") if on else None
+        vae: Any = backbone.components().get("vae")
+        self._vae = vae if on and not getattr(vae, "use_tiling", False) else None
 
     def __enter__(self) -> None:
         if self._vae is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
+from tests.tiny import parts
 from tests.tiny.table import TinyCall, load_rows
 from videogen.backbones.hosting import library_version
 from videogen.backbones.registry import load_outline
@@ -22,9 +24,20 @@ ROWS = load_rows()
 NAMES = [
     "LTXPipeline",
     "CogVideoXPipeline",
+    "StableVideoDiffusionPipeline",  # its products of broadcast tensors round as weights with gradients have them do
     pytest.param("LTX2Pipeline", marks=pytest.mark.slow),
     pytest.param("WanImageToVideoPipeline", marks=pytest.mark.slow),
 ]
+
+
+def build_tiled_vae() -> Any:
+    """Allegro's VAE as a checkpoint has it: tiles of 24 frames and 128 px, which no file states."""
+    from diffusers import AutoencoderKLAllegro
+
+    parts.seed()
+    return AutoencoderKLAllegro(
+        block_out_channels=(4,) * 4, layers_per_block=1, norm_num_groups=2, sample_size=128
+    ).eval()
 
 
 def saved(name: str, folder: Path) -> Path:
@@ -40,6 +53,33 @@ def test_a_folder_gives_the_frames_of_the_pipeline_in_memory(name: str, tmp_path
     loaded = Engine.load(saved(name, tmp_path)).generate("a red ball", noise="diffusers", **options)
     wrapped = Engine.from_pipeline(row.build()).generate("a red ball", noise="diffusers", **options)
     assert np.array_equal(loaded.frames, wrapped.frames)
+
+
+def test_a_vae_that_only_works_in_tiles_is_set_to_them(tmp_path: Path) -> None:
+    pipeline = ROWS["AllegroPipeline"].build()
+    pipeline.register_modules(vae=build_tiled_vae())
+    pipeline.save_pretrained(tmp_path)
+    engine, options = Engine.load(tmp_path), {"frames": 24, "size": (128, 128), "steps": 1, "solver": "euler"}
+    video = engine.generate("a red ball", **options, vae_tiling=True)
+    assert video.frames.shape == (24, 128, 128, 3)
+    again = engine.generate(["a red ball", "a blue ball"], **options)  # tiles take one clip at a time
+    assert [clip.frames.shape for clip in again] == [video.frames.shape] * 2 and engine.backbone.pipeline.vae.use_tiling
+
+
+def test_a_vae_with_latents_of_another_size_than_the_pipeline_prepares_is_refused(tmp_path: Path) -> None:
+    pipeline = ROWS["WanVideoToVideoPipeline"].build()
+    pipeline.register_modules(vae=parts.wan_vae_22())
+    with pytest.raises(UnsupportedError, match="prepares latents of 8 px, but the VAE of .* has 16 px per latent"):
+        Engine.from_pipeline(pipeline)
+    pipeline.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedError, match="prepares latents of 8 px"):
+        load_outline(str(tmp_path))
+
+
+def test_tiles_are_refused_before_a_step_where_the_vae_has_none() -> None:
+    engine = Engine.from_pipeline(ROWS["StableVideoDiffusionPipeline"].build())
+    with pytest.raises(UnsupportedError, match="cannot decode in tiles"):
+        engine.generate("", image=parts.image(32, 32), frames=3, size=(32, 32), steps=1, vae_tiling=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,11 +101,19 @@ def test_classes_of_a_later_diffusers_name_it(
     assert (f"has since 0.42; {installed} is installed: pip install" in str(refused.value)) is not has
 
 
-def test_missing_weights_of_the_librarys_own_components_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("component", ["connectors", "vocoder"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "tensor"])
+def test_missing_weights_of_the_librarys_own_components_are_named(component: str, whole: bool, tmp_path: Path) -> None:
+    """Components under the pipeline's own library name (`ltx2`) in model_index.json."""
     folder = saved("LTX2Pipeline", tmp_path)
-    (weights,) = (folder / "connectors").glob("*.safetensors")
-    weights.unlink()
-    with pytest.raises(CheckpointError, match="connectors"):
+    (weights,) = (folder / component).glob("*.safetensors")
+    if whole:
+        weights.unlink()
+    else:
+        tensors = load_file(weights)
+        tensors.pop(sorted(tensors)[-1])
+        save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{component} has no"):
         Engine.load(folder)
 
 
@@ -85,8 +133,9 @@ def index(folder: Path, class_name: Any) -> Path:
 
 
 def test_packages_that_a_pipeline_needs_are_named_before_loading(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"needs the model's safety checker.*install cosmos_guardrail"):
-        load_outline(str(index(tmp_path, "CosmosTextToWorldPipeline")))
+    for act in (load_outline, Engine.load):
+        with pytest.raises(UnsupportedError, match=r"needs the model's safety checker.*install cosmos_guardrail"):
+            act(str(index(tmp_path, "CosmosTextToWorldPipeline")))
 
 
 def test_code_that_a_checkpoint_brings_is_never_run(tmp_path: Path) -> None:

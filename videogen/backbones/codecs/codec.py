@@ -17,7 +17,7 @@ from videogen.core.lazy import load_object
 from ..base import to_signed_range, to_unit_range
 from ..streaming import StreamDecoder
 from .buffered import BufferedDecoder
-from .table import CODECS, WITHOUT_CODEC
+from .table import CODECS, WITHOUT_CODEC, CodecRow
 
 
 class Codec(ABC):
@@ -76,10 +76,27 @@ class Codec(ABC):
 def build_codec(pipeline: Any, lineage: str = "") -> Codec:
     """The codec of a pipeline's VAE. UnsupportedError, with the reason, where there is none."""
     vae = getattr(pipeline, "vae", None)
-    names = [kind.__name__ for kind in type(vae).__mro__]
-    row = next((CODECS[name] for name in names if name in CODECS), None)
+    row = find_codec_row(vae)
     if row is None:
+        names = _names_of(vae)
         reason = next((WITHOUT_CODEC[name] for name in names if name in WITHOUT_CODEC), "it has no codec yet")
         raise UnsupportedError(f"{names[0]} cannot be used outside its pipeline's call: {reason}")
     codec: Codec = load_object(row.forms.get(lineage, row.home), __package__)(pipeline)
     return codec
+
+
+def find_codec_row(vae: Any) -> CodecRow | None:
+    """The row of a VAE's class; None where it has none."""
+    return next((CODECS[name] for name in _names_of(vae) if name in CODECS), None)
+
+
+def enable_needed_tiling(vae: Any) -> None:
+    """Let a VAE decode and encode in tiles whose class can do nothing else, clips of a batch one after another."""
+    row = find_codec_row(vae)
+    if row is not None and row.tiles_only:
+        vae.enable_tiling()
+        vae.enable_slicing()
+
+
+def _names_of(vae: Any) -> list[str]:
+    return [kind.__name__ for kind in type(vae).__mro__]

@@ -11,7 +11,8 @@ class CodecRow:
     """A class of VAE.
 
     home: its codec, as `module:Class` of this package; forms: those of lineages that scale the latents of the same VAE
-    in another way. streams: in constant memory as latents arrive; otherwise they are held until the last.
+    in another way. streams: in constant memory as latents arrive; otherwise they are held until the last. tiles_only:
+    whether the class decodes and encodes in tiles alone, one clip at a time.
     """
 
     name: str
@@ -19,6 +20,7 @@ class CodecRow:
     streams: bool
     description: str
     forms: Mapping[str, str] = field(default_factory=dict)
+    tiles_only: bool = False
 
 
 CODECS: dict[str, CodecRow] = {
@@ -34,7 +36,7 @@ CODECS: dict[str, CodecRow] = {
         CodecRow("AutoencoderKLLTX2Video", "ltx:LTX2VideoCodec", False, "the entire clip"),
         CodecRow("AutoencoderKLCogVideoX", "cogvideox:CogVideoXCodec", True, "pairs of latent frames, the first three"),
         CodecRow("AutoencoderKLMochi", "mean_std:MochiCodec", False, "the entire clip"),
-        CodecRow("AutoencoderKLAllegro", "scaled:AllegroCodec", False, "overlapping tiles"),
+        CodecRow("AutoencoderKLAllegro", "scaled:AllegroCodec", False, "overlapping tiles", tiles_only=True),
         CodecRow("AutoencoderKLMagvit", "scaled:InverseScaledCodec", False, "groups of latent frames"),
         CodecRow("AutoencoderKLCosmos", "mean_std:CosmosCodec", False, "the entire clip"),
         CodecRow(

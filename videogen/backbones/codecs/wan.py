@@ -13,6 +13,11 @@ from .statistics import per_channel
 class WanCodec(Codec):
     """Wan's own: divides by 1 / std, in the VAE's dtype."""
 
+    @property
+    def spatial(self) -> int:
+        """From its layers: the setting of its configuration is what its pipelines state, and may not fit them."""
+        return int(2 ** len(self.vae.temperal_downsample) * (self.vae.config.patch_size or 1))
+
     def denormalise(self, latents: torch.Tensor) -> torch.Tensor:
         latents = latents.to(self.device, self.vae.dtype)
         mean, inverse_std = self._statistics(latents)

@@ -60,6 +60,17 @@ def rate_parameter(pipeline_class: Any) -> str | None:
     return find_parameter(pipeline_class, _RATE)
 
 
+def takes_guidance(pipeline_class: Any) -> bool:
+    """Whether a pipeline can be guided: by an argument of its call, or by a guider component."""
+    return find_parameter(pipeline_class, _SCALE) is not None or "guider" in _component_names(pipeline_class)
+
+
+def _component_names(pipeline_class: Any) -> Sequence[str]:
+    if is_modular(pipeline_class):
+        return list(pipeline_class.components)
+    return list(inspect.signature(pipeline_class.__init__).parameters)
+
+
 def option_names(pipeline_class: Any, row: PipelineRow) -> list[str]:
     """The pipeline's own arguments, which a request may set as `options`."""
     taken = {*_KEYWORDS, *_UNAVAILABLE, *row.inputs.values()}

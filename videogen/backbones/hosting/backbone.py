@@ -24,7 +24,7 @@ from videogen.schedulers.solver import Solver
 from ..anatomy import anatomy_of, patch_of
 from ..base import Backbone
 from ..clip import Clip, ClipSpec
-from ..codecs.codec import Codec, build_codec
+from ..codecs.codec import Codec, build_codec, enable_needed_tiling, find_codec_row
 from ..conditioning import Conditioning, PromptReading, PromptTexts
 from ..defaults import Capabilities
 from ..geometry import ClipLimits, LatentGeometry
@@ -36,6 +36,7 @@ from .arguments import (
     option_names,
     parameters_of,
     rate_parameter,
+    takes_guidance,
 )  # fmt: skip
 from .draws import Draws
 from .hosted_clip import HostedClip
@@ -70,6 +71,18 @@ class HostedBackbone(Backbone):
         self.family = self.row.lineage
         self._class = self._class_of(pipeline)
         super().__init__(pipeline, name, digest, defaults, training)
+        self._check_vae_scale()
+        enable_needed_tiling(getattr(pipeline, "vae", None))
+
+    def _check_vae_scale(self) -> None:
+        """UnsupportedError where the pipeline prepares latents of another size than its VAE has."""
+        vae = getattr(self.pipeline, "vae", None)
+        if find_codec_row(vae) is None or self.codec.spatial == self.geometry.spatial:
+            return
+        raise UnsupportedError(
+            f"{self.row.name} prepares latents of {self.geometry.spatial} px, but the VAE of {self.name!r} has "
+            f"{self.codec.spatial} px per latent; give the pipeline the VAE that its checkpoints are published with"
+        )
 
     def _row_of(self, pipeline: Any) -> PipelineRow:
         return PIPELINES[_class_name(pipeline)]
@@ -124,6 +137,10 @@ class HostedBackbone(Backbone):
         return "prompt" in parameters_of(self._call)
 
     @property
+    def tiles_vae(self) -> bool:
+        return hasattr(getattr(self.pipeline, "vae", None), "use_tiling")
+
+    @property
     def takes_any_size(self) -> bool:
         return not self._denoiser_config().get("use_learned_positional_embeddings")
 
@@ -176,6 +193,13 @@ class HostedBackbone(Backbone):
                 scheduler.set_timesteps(steps, device=self.device, **options)
                 return DiffusersSolver(scheduler)
         return DiffusersSolver(scheduler)
+
+    def fit(self, spec: ClipSpec) -> ClipSpec:
+        if spec.guidance_scale > 1 and not takes_guidance(self._call):
+            raise UnsupportedError(
+                f"guidance_scale={spec.guidance_scale:g}: {self.row.name} takes none; leave it out, or give 1"
+            )
+        return super().fit(spec)
 
     def open(self, spec: ClipSpec, text: object, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
         assert isinstance(text, PromptTexts)

@@ -24,10 +24,8 @@ from .hosted_solver import HostedSolver
 from .layout import Layout
 from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
 from .outputs import Outputs, read_outputs
+from .step_guidance import StepGuidance
 from .tapped_scheduler import find_tapped, restore_scheduler, save_scheduler
-
-#: the next number above 1 in fp32
-_UNGUIDED = 1 + 2**-23
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class HostedClip(Clip):
         in_order: bool = False,
         guidance_scale: float | None = None,
     ) -> None:
-        self._loop, self._layout, self._in_order, self._guidance_scale = loop, layout, in_order, guidance_scale
+        self._loop, self._layout, self._in_order = loop, layout, in_order
         self.reenterable = not in_order
         self._handover = loop.open(arguments)
         weakref.finalize(self, loop.close)
@@ -67,6 +65,7 @@ class HostedClip(Clip):
         except BaseException:
             self.close()
             raise
+        self._guidance = None if guidance_scale is None else StepGuidance(loop, guidance_scale)
         self._fit_layout()
         self._enter_section()
         self.initial = self._read_latents()
@@ -96,8 +95,9 @@ class HostedClip(Clip):
         if self._in_order and (window is not None or index != (self.position or 0)):
             raise UnsupportedError(f"step {index}: this pipeline runs its steps in order; it cannot go back or window")
         self._check_timestep(context, index)
-        self._set_guidance(context.guidance_scale)
         self._leave_body()
+        if self._guidance is not None:
+            self._guidance.set(context.guidance_scale)
         model_input = context.model_input(latents)
         if model_input is not self._video:
             self._set_latents(model_input)
@@ -269,21 +269,6 @@ class HostedClip(Clip):
         frames = self._layout.frame_count(like.shape)
         pinned = video.shape[2] - frames
         return self._layout.from_video(video[:, :, pinned:] if pinned > 0 and frames > 0 else video, like)
-
-    def _set_guidance(self, scale: float) -> None:
-        """Guide this step by another scale than the clip was opened with, as the pipeline's own callbacks can.
-
-        A step without guidance is given a scale just above 1: at 1, pipelines that evaluate both branches in one batch
-        would give the model half of it, with the text of both.
-        """
-        if self._guidance_scale is not None and self._guidance_scale > 1 >= scale:
-            scale = _UNGUIDED
-        if self._guidance_scale is None or scale == self._guidance_scale:
-            return
-        settings = vars(self._loop.pipeline)
-        if "_guidance_scale" not in settings:
-            raise UnsupportedError(f"{self._name} has one guidance scale for all steps; it cannot be {scale:g} at one")
-        settings["_guidance_scale"] = self._guidance_scale = scale
 
     def _check_timestep(self, context: PredictionContext, index: int) -> None:
         own = self.solver.timesteps[index - self._first]

@@ -48,6 +48,10 @@ class LoopForm:
         """Set what the next body begins with."""
         set_locals(frame, values)
 
+    def set_variables(self, frame: FrameType, values: Mapping[str, Any]) -> None:
+        """Set local variables of the call that the loop does not carry over."""
+        set_locals(frame, values)
+
     def variables(self, frame: FrameType) -> list[Any]:
         """All that a suspended call refers to."""
         return list(frame.f_locals.values())

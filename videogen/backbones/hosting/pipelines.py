@@ -7,7 +7,7 @@ from .pipeline_row import DRIVEN, PipelineRow
 _PACKED, _FRAMES_FIRST, _CHANNELS_LAST = "b (f h w) c", "b f c h w", "b f h w c"
 _IMAGE, _VIDEO, _START_END = {"image": "image"}, {"video": "video"}, {"image": "image", "last_image": "last_image"}
 _COSMOS = "the model's safety checker, a package of its publisher (cosmos_guardrail), and torchvision"
-_GUARDRAIL = ("cosmos_guardrail",)
+_GUARDRAIL = ("cosmos_guardrail", "torchvision")
 _CONTROLNET = {"control:": "conditioning_frames"}
 
 _WAN = (
