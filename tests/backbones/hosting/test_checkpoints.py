@@ -59,7 +59,8 @@ def test_a_vae_that_only_works_in_tiles_is_set_to_them(tmp_path: Path) -> None:
     pipeline = ROWS["AllegroPipeline"].build()
     pipeline.register_modules(vae=build_tiled_vae())
     pipeline.save_pretrained(tmp_path)
-    engine, options = Engine.load(tmp_path), {"frames": 24, "size": (128, 128), "steps": 1, "solver": "euler"}
+    engine = Engine.load(tmp_path)
+    options: dict[str, Any] = {"frames": 24, "size": (128, 128), "steps": 1, "solver": "euler"}
     video = engine.generate("a red ball", **options, vae_tiling=True)
     assert video.frames.shape == (24, 128, 128, 3)
     again = engine.generate(["a red ball", "a blue ball"], **options)  # tiles take one clip at a time
@@ -69,7 +70,7 @@ def test_a_vae_that_only_works_in_tiles_is_set_to_them(tmp_path: Path) -> None:
 def test_a_vae_with_latents_of_another_size_than_the_pipeline_prepares_is_refused(tmp_path: Path) -> None:
     pipeline = ROWS["WanVideoToVideoPipeline"].build()
     pipeline.register_modules(vae=parts.wan_vae_22())
-    with pytest.raises(UnsupportedError, match="prepares latents of 8 px, but the VAE of .* has 16 px per latent"):
+    with pytest.raises(UnsupportedError, match=r"prepares latents of 8 px, but the VAE of .* has 16 px per latent"):
         Engine.from_pipeline(pipeline)
     pipeline.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedError, match="prepares latents of 8 px"):
@@ -102,12 +103,12 @@ def test_classes_of_a_later_diffusers_name_it(
 
 
 @pytest.mark.parametrize("component", ["connectors", "vocoder"])
-@pytest.mark.parametrize("whole", [True, False], ids=["file", "tensor"])
-def test_missing_weights_of_the_librarys_own_components_are_named(component: str, whole: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entire", [True, False], ids=["file", "tensor"])
+def test_missing_weights_of_the_librarys_own_components_are_named(component: str, entire: bool, tmp_path: Path) -> None:
     """Components under the pipeline's own library name (`ltx2`) in model_index.json."""
     folder = saved("LTX2Pipeline", tmp_path)
     (weights,) = (folder / component).glob("*.safetensors")
-    if whole:
+    if entire:
         weights.unlink()
     else:
         tensors = load_file(weights)
