@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from videogen.core.byte_sizes import parse_bytes
 from videogen.core.errors import InputError, unknown
 
+from .precision.table import dtype_of
+
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("model", "sequential")
@@ -32,7 +34,8 @@ class LoadOptions:
     denoiser's repeated blocks at their first call; `cuda-graphs` also replays them as CUDA graphs. channels_last: the
     VAE's weights and activations in channels-last memory, whose convolutions are faster on a GPU and may round
     differently. memory: bytes of the device that a render may take, such as `12GB`: what stays on the device and how
-    the VAE decodes are then planned for each render.
+    the VAE decodes are then planned for each render. precision: how the denoiser's weights are stored, a name of
+    `precision.table` such as `int8`, or `COMPONENT=NAME,...` (None: in the dtype).
 
     base: where the rest of the pipeline of a single file is, a folder or hub id (None: the library's own for the model
     that the file is of); revision: branch, tag or commit of a model on the hub; transformer, transformer_2, unet, vae,
@@ -54,6 +57,7 @@ class LoadOptions:
     vae: str | None = None
     text_encoder: str | None = None
     motion_adapter: str | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("dtype", self.dtype, DTYPES)
@@ -65,6 +69,20 @@ class LoadOptions:
         if not isinstance(self.channels_last, bool):
             raise InputError(f"channels_last={self.channels_last!r} must be True or False")
         self._check_memory()
+        self._check_precision()
+
+    @property
+    def chosen_dtype(self) -> str | None:
+        """`dtype`, or the one that `precision` sets."""
+        return self.dtype or dtype_of(self.precision)
+
+    def _check_precision(self) -> None:
+        set_by_precision = dtype_of(self.precision)
+        if set_by_precision not in (None, self.dtype or set_by_precision):
+            raise InputError(
+                f"precision={self.precision!r} sets dtype {set_by_precision!r}, but dtype={self.dtype!r} is given; "
+                "give one of them"
+            )
 
     def _check_memory(self) -> None:
         if self.memory is None:

@@ -12,24 +12,37 @@ from typing import Any
 import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
-from videogen.core.errors import CheckpointError, OutOfMemoryError
+from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, VideogenError
 
 from .checkpoint_files import check_weights, weight_variant
 from .hosting.modular_loading import build_modular
 from .hub import files_of
+from .precision.component import Chosen, apply, library_options, precision_of
+from .precision.quantizing import is_quantized, load_quantized
+from .precision.table import Precision
+from .precision.weight_format import WeightFormat
 from .registry import components_of
 
 _log = logging.getLogger("videogen")
 
 
-def build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
+def build_pipeline(
+    class_name: str,
+    source: Path | str,
+    index: dict[str, Any],
+    dtype: str | None,
+    device: str,
+    precision: Chosen | None = None,
+) -> Any:
     """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
     hide_broken_packages()
     with without_fallback_lines():
-        return _build_pipeline(class_name, source, index, dtype, device)
+        return _build_pipeline(class_name, source, index, dtype, device, precision or {})
 
 
-def _build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str) -> Any:
+def _build_pipeline(
+    class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str, precision: Chosen
+) -> Any:
     import diffusers
 
     chosen = (
@@ -45,7 +58,8 @@ def _build_pipeline(class_name: str, source: Path | str, index: dict[str, Any], 
                 check_weights(source / name, _weights_name(model_class), kind)
         for name, (library, kind) in components_of(index).items():
             with _explain_failure(f"{source}/{name}", kind):
-                components[name] = _component(source, name, library, kind, chosen, files)
+                row = precision_of(name, precision)
+                components[name] = _component(source, name, library, kind, chosen, files, row)
         found = {name: component for name, component in components.items() if component is not None}
         with _explain_failure(str(source), class_name):
             if issubclass(pipeline_class, diffusers.ModularPipeline):
@@ -68,7 +82,7 @@ def _explain_failure(what: str, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except CheckpointError:
+    except VideogenError:
         raise
     except MemoryError as error:
         raise OutOfMemoryError(
@@ -79,7 +93,15 @@ def _explain_failure(what: str, kind: str) -> Iterator[None]:
         raise CheckpointError(f"{what} cannot be loaded as {kind}: {first}") from error
 
 
-def _component(source: Path | str, name: str, library: str, kind: str, dtype: torch.dtype, files: Iterable[str]) -> Any:
+def _component(
+    source: Path | str,
+    name: str,
+    library: str,
+    kind: str,
+    dtype: torch.dtype,
+    files: Iterable[str],
+    precision: Precision | WeightFormat | None = None,
+) -> Any:
     """A model of a pipeline; None for a component without weights, which the pipeline loads itself. files: names of all
     files of the checkpoint.
 
@@ -88,7 +110,14 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     model_class = _model_class(library, kind)
     if model_class is None:
         return None
+    if isinstance(source, Path) and is_quantized(source / name):
+        if precision is not None:
+            raise InputError(
+                f"precision={precision.name!r}: {source / name} is quantized already; leave precision out for it"
+            )
+        return load_quantized(model_class, source / name, dtype)
     options: dict[str, Any] = {"dtype": dtype} if library == "transformers" else dtype_option(dtype)
+    options |= library_options(precision, library, dtype)
     names = [file.removeprefix(f"{name}/") for file in files if file.startswith(f"{name}/")]
     if variant := weight_variant(names, dtype, f"{source}/{name}"):
         options |= {"variant": variant}
@@ -106,6 +135,7 @@ def _component(source: Path | str, name: str, library: str, kind: str, dtype: to
     extra = sorted(loading_info["unexpected_keys"])
     if extra:
         _log.warning("%s/%s has %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
+    apply(precision, model, name, dtype)
     return model
 
 

@@ -25,6 +25,7 @@ from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
 from .load_options import LoadOptions
 from .model_spec import ReadSpec, read_files
+from .precision.table import check_installed, parse_precision
 from .resolvable import ResolvableModel
 
 if TYPE_CHECKING:
@@ -102,9 +103,13 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
     from .digest import digest
     from .loading import build_pipeline
     from .placement import place, resolve_device
+    from .precision.component import check_components
 
     target = resolve_device(options.device, options.offload)
-    pipeline = build_pipeline(family.pipelines[0], files, index, options.dtype, target)
+    precision = parse_precision(options.precision) if options.precision else {}
+    check_components(precision, components_of(index))
+    check_installed(precision, target)
+    pipeline = build_pipeline(family.pipelines[0], files, index, options.chosen_dtype, target, precision)
     place(pipeline, target, options.offload)
     backbone_class = load_object(family.home, __package__)
     backbone = backbone_class(pipeline, full_name(name_or_path), digest(files), defaults, training)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from videogen.attention.policies.table import first_with_target, spec_forms
+from videogen.backbones.precision.table import describe_precisions
 from videogen.configs import presets
 from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
@@ -235,6 +236,7 @@ def _add_machine(render: argparse.ArgumentParser) -> None:
     add_source_options(model)
     model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best that is present)")
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16")
+    model.add_argument("--precision", metavar="NAME", help=describe_precisions())
     model.add_argument("--offload", metavar="MODE", help="model or sequential: offload idle modules to the CPU")
     model.add_argument(
         "--memory", metavar="SIZE",

@@ -116,6 +116,7 @@ class Engine:
         vae: str | PathLike[str] | None = None,
         text_encoder: str | PathLike[str] | None = None,
         motion_adapter: str | PathLike[str] | None = None,
+        precision: str | None = None,
     ) -> Engine:
         """Load an embedded model (`embedded`, `embedded-unet`), a folder in diffusers' layout, a hub id, or a file.
 
@@ -126,7 +127,8 @@ class Engine:
         channels_last: the VAE in channels-last memory; memory: bytes of the device that renders may take, such as
         `12GB`: each is planned for it. base: the rest of a file's pipeline, a folder or hub id; revision: branch, tag
         or commit of a hub id, also as `owner/name@main`; transformer, vae, text_encoder, ...: a component from another
-        file, folder or hub id (docs/guide/models.md). Raises InputError, CheckpointError, UnsupportedError or
+        file, folder or hub id (docs/guide/models.md); precision: how the denoiser's weights are stored, such as `int8`
+        (`videogen render --help` lists them). Raises InputError, CheckpointError, UnsupportedError or
         OutOfMemoryError.
         """
         if not isinstance(name_or_path, str | PathLike):
@@ -137,7 +139,7 @@ class Engine:
                 base=_path(base), revision=revision, transformer=_path(transformer),
                 transformer_2=_path(transformer_2), unet=_path(unet), vae=_path(vae),
                 text_encoder=_path(text_encoder), motion_adapter=_path(motion_adapter), compile=compile,
-                channels_last=channels_last, memory=memory,
+                channels_last=channels_last, memory=memory, precision=precision,
             )  # fmt: skip
             return cls(load(fspath(name_or_path), options))
 
@@ -154,6 +156,7 @@ class Engine:
         compile: bool | str | None = None,
         channels_last: bool | None = None,
         memory: str | int | None = None,
+        precision: str | None = None,
     ) -> Engine:
         """The model that rendered a video file, as the file's manifest names it, if its weights have not changed since.
 
@@ -172,7 +175,7 @@ class Engine:
         check_recorded_weights(request.model, recorded, where)
         changes = {
             "dtype": dtype, "device": device, "offload": offload, "compile": compile, "channels_last": channels_last,
-            "memory": memory,
+            "memory": memory, "precision": precision,
         }  # fmt: skip
         recorded_options = asdict(request.load_options())
         given = {name: value for name, value in changes.items() if value is not None}

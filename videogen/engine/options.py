@@ -76,6 +76,7 @@ class GenerateOptions(TypedDict, total=False):
     vae: str | PathLike[str] | None
     text_encoder: str | PathLike[str] | None
     motion_adapter: str | PathLike[str] | None
+    precision: str | None
     image: Any
     last_image: Any
     images: Mapping[int, Any]

@@ -68,6 +68,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "options": (dict,),
     "memory": (str, int),
     **dict.fromkeys(("base", *COMPONENTS), (str, PathLike)),
+    "precision": (str,),
 }
 
 

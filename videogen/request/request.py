@@ -81,6 +81,7 @@ class RenderRequest:
 
     base, revision, transformer, transformer_2, unet, vae, text_encoder, motion_adapter: from where the model and its
     components are loaded, as in `videogen.backbones.load_options.LoadOptions`.
+    precision: how the denoiser's weights are stored, as for `Engine.load`.
     """
 
     prompt: str = ""
@@ -128,6 +129,7 @@ class RenderRequest:
     vae: str | PathLike[str] | None = None
     text_encoder: str | PathLike[str] | None = None
     motion_adapter: str | PathLike[str] | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the

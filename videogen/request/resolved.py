@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: `guidance_mode` of a pipeline that combines the guidance branches itself
 PIPELINE_GUIDANCE = "pipeline"
 #: fields that are stored only where they are set, or not at their default
-_ONLY_WHERE_SET = ("conditions", "options", "compile", "channels_last", "strict", "memory", *SOURCE_FIELDS)
+_ONLY_WHERE_SET = ("conditions", "options", "compile", "channels_last", "strict", "memory", "precision", *SOURCE_FIELDS)
 _ONLY_WHERE_OFF = ("validate",)
 _NOTED_DEVIATION = 0.01  # of the requested duration, as a fraction
 

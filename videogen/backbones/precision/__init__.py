@@ -1,0 +1,1 @@
+"""Precision of weights: rows, formats, quantized layers and their storage."""

@@ -1,0 +1,62 @@
+"""Precision of one component as it is loaded: the library's configuration before, or the quantization after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.lazy import load_object
+
+from .quantizing import quantize
+from .selection import find_quantizable
+from .table import DENOISERS, Precision
+from .weight_format import WeightFormat
+
+Chosen = Mapping[str, Precision | WeightFormat]
+_STORAGE = torch.float8_e4m3fn
+
+
+def precision_of(component: str, chosen: Chosen) -> Precision | WeightFormat | None:
+    """Of a component of a pipeline; None for the dtype of the run."""
+    own = chosen.get(component)
+    if own is None and component.startswith(("transformer", "unet")):
+        own = chosen.get(DENOISERS)
+    return None if isinstance(own, Precision) and own.dtype else own
+
+
+def check_components(chosen: Chosen, components: Iterable[str]) -> None:
+    """InputError for a component that the model does not have."""
+    known = list(components)
+    unknown = next((name for name in chosen if name not in (DENOISERS, *known)), None)
+    if unknown is not None:
+        raise InputError(f"precision of {unknown!r}: the model has no such component; it has {', '.join(known)}")
+
+
+def library_options(row: Precision | WeightFormat | None, library: str, dtype: torch.dtype) -> dict[str, Any]:
+    """What `from_pretrained` is given, where a library quantizes while it loads. library: `diffusers`, `transformers`
+    or the folder of a pipeline."""
+    if not isinstance(row, Precision) or not row.config:
+        return {}
+    build = load_object(row.config, __package__)
+    return {"quantization_config": build("transformers" if library == "transformers" else "diffusers", dtype)}
+
+
+def apply(row: Precision | WeightFormat | None, model: Any, component: str, dtype: torch.dtype) -> None:
+    """Change a loaded model to a precision that is not a library's. UnsupportedError where it has no layers for it."""
+    if isinstance(row, WeightFormat):
+        if not find_quantizable(model):
+            raise UnsupportedError(
+                f"precision={row.name!r}: {component} ({type(model).__name__}) has no linear layers in blocks to "
+                "quantize; leave this component out"
+            )
+        quantize(model, row)
+    elif row is not None and not row.config:
+        if not hasattr(model, "enable_layerwise_casting"):
+            raise UnsupportedError(
+                f"precision={row.name!r}: {component} ({type(model).__name__}) cannot cast layer by layer; int8 works "
+                "for it"
+            )
+        model.enable_layerwise_casting(storage_dtype=_STORAGE, compute_dtype=dtype)
