@@ -42,8 +42,10 @@ def test_unpacking_inverts_packing(bits: int, count: int) -> None:
 def test_sizes_are_as_counted_and_shapes_as_announced(name: str, columns: int) -> None:
     how, values = parse_format(name), weight(columns=columns)
     tensors = encode(values, how).tensors()
-    assert sum(value.numel() * value.element_size() for value in tensors.values()) == how.count_bytes(*values.shape)
-    announced = empty_like_encoded(*values.shape, how).tensors()
+    assert sum(value.numel() * value.element_size() for value in tensors.values()) == how.count_bytes(
+        values.shape[0], values.shape[1]
+    )
+    announced = empty_like_encoded(values.shape[0], values.shape[1], how).tensors()
     assert {key: (value.shape, value.dtype) for key, value in tensors.items()} == {
         key: (value.shape, value.dtype) for key, value in announced.items()
     }

@@ -82,13 +82,13 @@ def decode(encoded: EncodedWeight, how: WeightFormat, columns: int, dtype: torch
 def empty_like_encoded(rows: int, columns: int, how: WeightFormat) -> EncodedWeight:
     """Uninitialised tensors of the shapes that `encode` gives, to load stored ones into."""
     groups, rank = columns // how.group_of(columns), how.rank_of(rows, columns)
-    side = {"dtype": _SIDE_DTYPE}
+    codes = -(-rows * columns // 8) * how.bits if how.bits < 8 else rows * columns
     return EncodedWeight(
-        torch.empty(-(-rows * columns // 8) * how.bits if how.bits < 8 else rows * columns, dtype=torch.uint8),
-        torch.empty(rows, groups, **side),
-        torch.empty(rows, groups, **side) if how.kind == "int" else None,
-        torch.empty(rows, rank, **side) if rank else None,
-        torch.empty(rank, columns, **side) if rank else None,
+        torch.empty(codes, dtype=torch.uint8),
+        torch.empty(rows, groups, dtype=_SIDE_DTYPE),
+        torch.empty(rows, groups, dtype=_SIDE_DTYPE) if how.kind == "int" else None,
+        torch.empty(rows, rank, dtype=_SIDE_DTYPE) if rank else None,
+        torch.empty(rank, columns, dtype=_SIDE_DTYPE) if rank else None,
     )
 
 

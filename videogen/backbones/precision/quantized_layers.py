@@ -41,7 +41,7 @@ class QuantizedLayer(torch.nn.Module):
             self.register_buffer(f"encoded_{name}", getattr(encoded, name))
 
 
-class QuantizedLinear(QuantizedLayer, torch.nn.Linear):
+class QuantizedLinear(QuantizedLayer, torch.nn.Linear):  # type: ignore[misc, override]
     def forward(self, input: Tensor) -> Tensor:
         return torch.nn.functional.linear(input, self.decode(input.dtype), self.bias)
 
@@ -54,13 +54,13 @@ class _QuantizedConvolution(QuantizedLayer):
         return self._conv_forward(input, self.decode(input.dtype), self.bias)
 
 
-class QuantizedConv1d(_QuantizedConvolution, torch.nn.Conv1d): ...
+class QuantizedConv1d(_QuantizedConvolution, torch.nn.Conv1d): ...  # type: ignore[misc, override]
 
 
-class QuantizedConv2d(_QuantizedConvolution, torch.nn.Conv2d): ...
+class QuantizedConv2d(_QuantizedConvolution, torch.nn.Conv2d): ...  # type: ignore[misc, override]
 
 
-class QuantizedConv3d(_QuantizedConvolution, torch.nn.Conv3d): ...
+class QuantizedConv3d(_QuantizedConvolution, torch.nn.Conv3d): ...  # type: ignore[misc, override]
 
 
 _CLASSES: dict[type[torch.nn.Module], type[QuantizedLayer]] = {

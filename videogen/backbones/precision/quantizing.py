@@ -73,12 +73,11 @@ def load_quantized(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
         model = model_class.from_config(model_class.load_config(folder))
     for name, how in formats.items():
         replace_layer(model, name, quantized_layer(_layer(model, name, folder), how))
-    kept = tuple(model_class._keep_in_fp32_modules or ())
-    state = {
-        name: value if not value.is_floating_point() or ".encoded_" in name or any(part in name for part in kept)
-        else value.to(dtype)
-        for name, value in load_file(folder / WEIGHTS_FILE).items()
-    }  # fmt: skip
+    in_fp32 = tuple(model_class._keep_in_fp32_modules or ())
+    state = load_file(folder / WEIGHTS_FILE)
+    for name, value in state.items():
+        if value.is_floating_point() and ".encoded_" not in name and not any(part in name for part in in_fp32):
+            state[name] = value.to(dtype)
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
