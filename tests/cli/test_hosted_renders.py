@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cli.test_long import stop_at
 from tests.tiny import parts
 from tests.tiny.table import load_rows
 from videogen import Engine, Video
@@ -116,3 +117,25 @@ def test_a_misspelt_option_of_the_pipeline_is_refused_before_its_weights_are_rea
     outcome = run("render", "a red ball", "--model", "model", *flags)
     assert outcome.code == 2 and "did you mean 'max_sequence_length'?" in outcome.err
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_keyframes_of_an_interrupted_video_are_listed_and_resumed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clips, from the first image to the second and on to the third; the video is left in its second clip."""
+    ROWS["WanImageToVideoPipeline:experts"].build().save_pretrained(tmp_path / "model")
+    write_files(32, 32, 5)
+    images = ("--images", "0=a.png", "--images", "4=b.png", "--images", "-1=a.png")
+    flags = ("--frames", 13, "--window", 9, "--size", "32x32", "--steps", 2, "--seed", 5, *images)
+    with monkeypatch.context() as patched:
+        stop_at(patched, 3)
+        stopped = run("render", "a red ball", "--model", "model", *flags, "-o", "out")
+    assert "1 of 2 segments" in stopped.err
+    listed = run("story", "show", "out").out
+    assert "0-4" in listed and "5-12" in listed and "1 of 2 segments are done" in listed
+    assert run("render", "--resume", "out").code == 0
+    given = {0: "a.png", 4: "b.png", -1: "a.png"}
+    expected = Engine.load("model").generate(
+        "a red ball", images=given, frames=13, window=9, size=(32, 32), steps=2, seed=5
+    )
+    assert np.array_equal(Video.open("out").frames, expected.frames) and len(expected) == 13

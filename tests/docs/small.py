@@ -20,6 +20,7 @@ from tests.tiny import parts
 from tests.tiny.table import load_rows
 from videogen import Video
 from videogen.backbones import registry
+from videogen.backbones.load_options import LoadOptions
 
 #: Fields of `defaults.json` of the embedded models, and of the length for which they were trained.
 SMALL = {
@@ -74,11 +75,11 @@ def share_models(patch: pytest.MonkeyPatch, loaded: dict[Any, Any], hosted: dict
     """Engines of one model share what was loaded first; models of the hub are tiny ones."""
     load, from_pretrained = registry.load, DiffusionPipeline.from_pretrained.__func__
 
-    def load_once(name: str, **options: Any) -> Any:
+    def load_once(name: str, options: LoadOptions = LoadOptions()) -> Any:  # noqa: B008
         name = str(hosted.get(name, name))
-        key = registry.EMBEDDED.get(name, name), *(options.get(option) for option in ("dtype", "device", "offload"))
+        key = registry.EMBEDDED.get(name, name), options
         if key not in loaded:
-            loaded[key] = load(name, **options)
+            loaded[key] = load(name, options)
         return loaded[key]
 
     def from_tiny(kind: Any, name: str, /, **options: Any) -> Any:

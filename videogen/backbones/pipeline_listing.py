@@ -66,7 +66,7 @@ def _cells(row: PipelineRow, reasons: list[str]) -> list[str]:
 
 def _reason(row: PipelineRow, technique: str) -> str:
     """Why a technique cannot run with the conditions that the pipeline needs; empty where it can."""
-    if _mode(row) == _OWN:
+    if _mode(row) == _OWN and not TECHNIQUES[technique].by_inputs:
         return ""
     refusal = find_refusal(row, technique, row.needs)
     return "" if refusal is None else refusal.reason

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from videogen.core.errors import Cancelled, InputError
 from videogen.request.continuity import MEASURED
 from videogen.request.continuity_policies import suggested_policy
+from videogen.request.image_chain import ChainClip, divide_chain, is_image_chain
 from videogen.request.resolved import ResolvedRequest
 
 from .jobs import count_done, interruption_message
@@ -40,8 +41,10 @@ def render(engine: Engine, request: ResolvedRequest, output: OutputSettings, *, 
         raise Cancelled(interruption_message(path, overwrite, count)) from stop
 
 
-def divide(request: ResolvedRequest, backbone: ResolvableModel) -> SegmentPlan:
+def divide(request: ResolvedRequest, backbone: ResolvableModel) -> SegmentPlan | tuple[ChainClip, ...]:
     """The segments in which a resolved long request is rendered."""
+    if is_image_chain(request):
+        return divide_chain(request, backbone.geometry.frame_map)
     from videogen.longvideo.policies.build import divide_timeline
 
     clip = backbone.geometry.shape(request.window, 0, 0)[2]

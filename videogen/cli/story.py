@@ -155,13 +155,20 @@ def _read_unfinished(output: Path) -> tuple[Json, list[Sequence[str]], str]:
 
     job, done = read_job(output), count_done(output) or 0
     stored, command = job.request.to_dict(), f"videogen render --resume {output}"
+    if job.starts:
+        return stored, *_list_unfinished(list(job.starts), stored, done, command)
     geometry = job.geometry or _configured_geometry(job.request.model)
     if geometry is None:
         return stored, [], f"{plural(done, 'segment')} of this job are done; to resume: {command}"
     timeline, segments = plan_stored(job.request, geometry)
     starts = [timeline.latent_map.frames_of(segment.scene.video_latent(segment.start)).start for segment in segments]
-    rows = [_segment_row(i, starts, stored, "done" if i < done else "to do") for i in range(len(segments))]
-    return stored, rows, f"{done} of {len(segments)} segments are done; to resume: {command}"
+    return stored, *_list_unfinished(starts, stored, done, command)
+
+
+def _list_unfinished(starts: list[int], stored: Json, done: int, command: str) -> tuple[list[Sequence[str]], str]:
+    """Rows of segments that begin with these frames, and what can be done next."""
+    rows = [_segment_row(i, starts, stored, "done" if i < done else "to do") for i in range(len(starts))]
+    return rows, f"{done} of {len(starts)} segments are done; to resume: {command}"
 
 
 def _configured_geometry(model: str | None) -> LatentGeometry | None:

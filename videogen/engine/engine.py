@@ -27,10 +27,10 @@ from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest
 from videogen.core.notebook import build_html
 from videogen.core.turns import turns_of
+from videogen.longvideo.build_run import build_run
 from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo, restore
 from videogen.longvideo.render import LongVideo, build_manifest, render_long
-from videogen.longvideo.run import LongRun
 from videogen.longvideo.space import check_memory
 from videogen.media.metadata import read_manifest
 from videogen.media.video import Video
@@ -432,7 +432,7 @@ class Engine:
             )
         try:
             request, trial = choose_policy(self.backbone, request, progress)
-            run = LongRun(self.backbone, request, progress, trial)
+            run = build_run(self.backbone, request, progress, trial)
             frames = np.concatenate(list(run.frames()))
         finally:
             self.backbone.release()

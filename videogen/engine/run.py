@@ -20,6 +20,7 @@ from videogen.media.video import Video
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
 from videogen.sampling.clean_estimate import CleanEstimate
+from videogen.sampling.condition_reading import ReadConditions, read_conditions
 from videogen.sampling.loop import LoopState
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, sample
@@ -31,7 +32,6 @@ from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
 
 from .clip_audio import read_audio_of
-from .condition_reading import ReadConditions, read_conditions
 
 #: What of a clip in a batch is bit for bit that of the clip alone; frames differ by the rounding of larger products.
 EXACT = ("noise", "timesteps")

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.core.errors import InputError, VideogenError
+from videogen.core.errors import InputError, UnsupportedError, VideogenError
 from videogen.media.metadata import read_manifest
+from videogen.request.continuity_policies import FIRST_FRAME_POLICY
+from videogen.request.image_chain import is_image_chain
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import begin, sample
 from videogen.schedulers.cono.look_back import SOURCE, Clip
@@ -28,6 +30,7 @@ from videogen.schedulers.windows import Windows
 from videogen.techniques.build import build_techniques
 from videogen.techniques.fixed_latents import StraightReplay
 
+from .image_chain_run import ImageChainRun
 from .join_seams import join_seams, seam_notes
 from .journal.journal import Journal
 from .journal.records import SegmentRecord
@@ -104,9 +107,15 @@ def _change_segment(
     """Change a segment in the journal, and write the video again."""
     job = read_stored_job(output)
     resolved = replace(job.request, device=None, dtype=None).resolve(backbone)
+    if is_image_chain(resolved):
+        raise UnsupportedError(
+            f"segment {index} cannot be regenerated: the clips of {FIRST_FRAME_POLICY} on {backbone.name!r} each begin "
+            "with the last frame of the one before; render the video again with another seed"
+        )
     before = join_seams(_stored_manifest(output), index)
 
-    def prepare(run: LongRun, journal: Journal) -> None:
+    def prepare(run: LongRun | ImageChainRun, journal: Journal) -> None:
+        assert isinstance(run, LongRun)
         if not 0 <= index < len(journal):
             raise InputError(
                 f"segment {index} is not there: the job has {len(journal)} of {len(run.segments)} segments, counted "

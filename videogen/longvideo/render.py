@@ -19,7 +19,7 @@ from typing import Any
 
 from videogen.backbones.base import Backbone
 from videogen.core.errors import Cancelled, ResumeError, SavedElsewhereError, VideogenError
-from videogen.core.files import check_output, sweep_partials
+from videogen.core.files import check_output, sha256, sweep_partials
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.core.notebook import build_html
 from videogen.media.metadata import read_manifest
@@ -31,6 +31,8 @@ from videogen.request.stored import with_current_settings
 from videogen.sampling.progress import ProgressCallback
 from videogen.techniques.effects import with_effects
 
+from .build_run import build_run
+from .image_chain_run import ImageChainRun
 from .journal.job import job_folder, locked_job, read_started_job
 from .journal.journal import Journal
 from .journal.lock import FileLock
@@ -86,7 +88,7 @@ def render_long(
     overwrite: bool = False,
     keep_job: bool = False,
     progress: ProgressCallback | None = None,
-    prepare: Callable[[LongRun, Journal], None] | None = None,
+    prepare: Callable[[LongRun | ImageChainRun, Journal], None] | None = None,
 ) -> LongVideo:
     """Render a resolved long request into a file, through the job folder next to it.
 
@@ -107,7 +109,7 @@ def render_long(
         # a trial is expensive: a second process is refused before it
         lock = stack.enter_context(locked_job(job_folder(path))) if request.continuity == MEASURED else None
         request, trial = choose_policy(backbone, _with_started_policy(request, path, backbone), progress)
-        run = LongRun(backbone, request, progress, trial)
+        run = build_run(backbone, request, progress, trial)
         job = {
             "request": request.to_dict(),
             "model": backbone.identity,
@@ -118,8 +120,7 @@ def render_long(
             notes = ("the video was already complete",)
             return LongVideo(path, request.frames, fps, size, manifest, len(run.segments), notes)
         check_output(path, overwrite)
-        about = {"geometry": backbone.geometry.to_dict()}
-        journal = stack.enter_context(Journal.open(job_folder(path), job, lock, about=about))
+        journal = stack.enter_context(Journal.open(job_folder(path), job, lock, about=run.about))
         stack.enter_context(_explain_cancelling(path, journal, len(run.segments)))
         if prepare is not None:
             prepare(run, journal)
@@ -159,10 +160,12 @@ def _with_started_policy(request: ResolvedRequest, path: Path, backbone: Backbon
 
 
 def _digest_files(request: ResolvedRequest) -> dict[str, str]:
-    """A digest of each file that a motion is read from."""
+    """A digest of each file that a motion is read from, or a clip made from."""
     of_video = None if request.motion is None else request.motion.spec
     moving = [of_video, *(shot.motion for shot in request.timeline.shots)]
-    return {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
+    images = {value: sha256(Path(value)) for _, _, _, value in request.conditions.items() if isinstance(value, str)}
+    moved = {name: value for motion in moving if motion is not None for name, value in digests(motion, None).items()}
+    return moved | images
 
 
 def _finish_job(path: Path, job: dict[str, Any], lock: FileLock | None) -> dict[str, Any] | None:
@@ -193,7 +196,7 @@ def _explain_cancelling(path: Path, journal: Journal, segments: int) -> Iterator
         ) from stop
 
 
-def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
+def build_manifest(run: LongRun | ImageChainRun, output: dict[str, Any]) -> Manifest:
     """How a long video was rendered, once all its frames are; the plan is one segment's. output: how the file was
     written."""
     readings = [run.backbone.read_prompt(prompt) for prompt in run.timeline.prompts]
@@ -204,6 +207,7 @@ def build_manifest(run: LongRun, output: dict[str, Any]) -> Manifest:
         plan=[row.to_dict() for row in run.plan],
         measured={
             "long": run.measured,
+            **({"conditions": run.conditions} if isinstance(run, ImageChainRun) and run.conditions else {}),
             **with_effects(summarize_techniques(run.request, run.rows)),
             "prompts": [reading.to_dict() for reading in readings],
             **run.backbone.measure_negative_prompt(run.request.negative_prompt),

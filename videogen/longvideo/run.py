@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.core.manifest import collect_versions
 from videogen.metrics.long_clip import LongClip
 from videogen.request.continuity import Continuity
 from videogen.request.resolved import ResolvedRequest
@@ -36,6 +35,7 @@ from .segment_renderer import SegmentRenderer
 from .segment_versions import SceneVersions
 from .segments import Segment
 from .stored_segments import first_to_render, store
+from .version_notes import note_other_versions
 
 _NOT_REPORTED = ("memory", "versions", "trial", "follows")  # of a segment's state
 
@@ -55,6 +55,11 @@ class LongRun:
     resumed: int = 0
     timings_s: dict[str, float] = field(default_factory=lambda: {"denoise": 0.0, "decode": 0.0})
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What describes the job."""
+        return {"geometry": self.backbone.geometry.to_dict()}
 
     def __post_init__(self) -> None:
         request, geometry = self.request, self.backbone.geometry
@@ -123,20 +128,8 @@ class LongRun:
         reported = {name: value for name, value in record.state.items() if name not in _NOT_REPORTED}
         self.trial = record.state.get("trial", self.trial)
         self.rows.append({"latents": record.latents.shape[2], "first_frame": first, **reported})
-        self._note_other_versions(segment, record.state["versions"])
+        note_other_versions(self.notes, segment.index, record.state["versions"])
         yield from self._measure(batches)
-
-    def _note_other_versions(self, segment: Segment, versions: dict[str, str]) -> None:
-        """Note where a segment was rendered by other versions than these, once."""
-        now = collect_versions()
-        other = [
-            f"{name} {was} (now {now.get(name, 'gone')})" for name, was in versions.items() if now.get(name) != was
-        ]
-        if other and not self.notes:
-            self.notes.append(
-                f"segment {segment.index} was rendered with {', '.join(other)}: where it joins the later ones, frames "
-                "may differ"
-            )
 
     def _measure(self, batches: Iterable[FrameBatch]) -> Iterator[np.ndarray]:
         for batch in batches:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from videogen.core.byte_sizes import format_bytes
 from videogen.core.errors import InputError
+from videogen.request.image_chain import is_image_chain
 from videogen.request.resolved import ResolvedRequest
 
 from .journal.job import job_folder
@@ -20,10 +21,8 @@ _COPIES = 2  # of the frames in memory: those of the segments, and all of them j
 
 
 def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str | os.PathLike[str]) -> None:
-    """InputError where the latents of a long video, which its job stores, do not fit the disk of its output."""
-    latents = geometry.frame_map.round_up(request.frames), request.height, request.width
-    _, channels, count, height, width = geometry.shape(*latents)
-    needed = channels * count * height * width * _LATENT_BYTES
+    """InputError where what the job of a long video stores does not fit the disk of its output."""
+    needed = _stored_bytes(request, geometry)
     folder = job_folder(output)
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     place = next(parent for parent in folder.parents if parent.exists())
@@ -34,6 +33,15 @@ def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str |
             f"{place} has {format_bytes(free)}; use at most "
             f"{request.describe_length(max(1, request.frames * free // needed))}"
         )
+
+
+def _stored_bytes(request: ResolvedRequest, geometry: LatentGeometry) -> int:
+    """What a job stores: latents, or the frames of clips that begin with an image."""
+    if is_image_chain(request):
+        return request.frames * request.height * request.width * 3
+    latents = geometry.frame_map.round_up(request.frames), request.height, request.width
+    _, channels, count, height, width = geometry.shape(*latents)
+    return channels * count * height * width * _LATENT_BYTES
 
 
 def check_memory(request: ResolvedRequest) -> None:

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class StoredJob:
     """request: the resolved one, every field set. output: how the file is written. model: name, family and hash of the
-    model; geometry: its latents', None in a job of a version that did not store it."""
+    model; geometry: its latents', None in a job of a version that did not store it; starts: the frame with which each
+    segment begins, where they are clips that begin with an image."""
 
     request: RenderRequest
     output: dict[str, Any]
     model: dict[str, Any]
     geometry: LatentGeometry | None
+    starts: tuple[int, ...] = ()
 
 
 def read_stored_job(output: str | os.PathLike[str]) -> StoredJob:
@@ -40,8 +42,10 @@ def read_stored_job(output: str | os.PathLike[str]) -> StoredJob:
     job = read_request(folder)
     if not {"request", "model", "output"} <= set(job):
         raise InputError(f"{folder} is not the job of a render")
-    geometry = LatentGeometry.from_dict(read_about(folder).get("geometry"))
-    return StoredJob(RenderRequest.from_dict(job["request"]), dict(job["output"]), dict(job["model"]), geometry)
+    about = read_about(folder)
+    geometry, starts = LatentGeometry.from_dict(about.get("geometry")), tuple(about.get("starts") or ())
+    request = RenderRequest.from_dict(job["request"])
+    return StoredJob(request, dict(job["output"]), dict(job["model"]), geometry, starts)
 
 
 def plan_stored(request: RenderRequest, geometry: LatentGeometry) -> tuple[LatentTimeline, SegmentPlan]:

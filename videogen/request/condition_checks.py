@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from videogen.backbones.hosting.pipelines import PIPELINES
 from videogen.core.errors import InputError, UnsupportedError, unknown
 
+from .image_chain import takes_keyframes
+
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
     from videogen.media.source_info import SourceInfo
@@ -22,12 +24,14 @@ def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
     given, and for a control with an unknown name."""
     given = conditions.keys()
     for key in given:
-        if not _takes(backbone, key):
-            raise _refusal(backbone, key)
+        if not (_takes(backbone, key) or (key == "images" and takes_keyframes(backbone))):
+            raise _refusal(backbone, key, given)
     if conditions.strength is not None and "strength" not in backbone.option_names:
         raise UnsupportedError(
             f"strength={conditions.strength:g} is given, but {backbone.name!r} takes none; leave it out"
         )
+    if takes_keyframes(backbone) and "images" in given:
+        given = (*given, "image")  # `image_chain.check_chain` checks that one stands at the first frame
     for need in backbone.needs:
         alternatives = need.split("|")
         if not any(_is_met(one, given) for one in alternatives):
@@ -62,7 +66,7 @@ def check_masks(video: SourceInfo | None, mask: SourceInfo | None) -> None:
         )
 
 
-def _refusal(backbone: ResolvableModel, key: str) -> InputError | UnsupportedError:
+def _refusal(backbone: ResolvableModel, key: str, given: tuple[str, ...]) -> InputError | UnsupportedError:
     kind, _, name = key.partition(":")
     controls = [one.partition(":")[2] for one in backbone.accepts if one.startswith("control:")]
     if kind == "control" and controls:
@@ -70,6 +74,9 @@ def _refusal(backbone: ResolvableModel, key: str) -> InputError | UnsupportedErr
     takes = ", ".join(_describe(one) for one in backbone.accepts) or "a prompt alone"
     others = _models_that_take(key, backbone.family)
     hint = f"; {kind} is taken by {others}" if others else ""
+    refusal = backbone.refusal("keyframes", given) if kind == "images" else None
+    if refusal is not None:
+        hint = f"; as first and last frames of several clips: {refusal.reason}{hint}"
     return UnsupportedError(f"{kind} is given, but {backbone.name!r} takes {takes}{hint}")
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 #: of `windows`, in a spec: one clip for an entire scene
 ALL = "all"
 _POLICIES = "videogen.longvideo.policies"
+#: the policy that continues the last frame
+FIRST_FRAME_POLICY = "i2v_prefix"
+#: `guidance_mode` of a pipeline that combines the guidance branches itself
+PIPELINE_GUIDANCE = "pipeline"
 #: the settings of the mean regularisation
 _MEANS = ("mean_regularisation", "mean_space", "mean_power")
 
@@ -30,9 +34,14 @@ class ModelNeed:
     is_met: Callable[[ResolvableModel], bool]
 
 
+def takes_first_frame(model: ResolvableModel) -> bool:
+    """Whether a clip can begin with a given image, by the model's own code or its pipeline's."""
+    return model.capabilities.first_frame or (model.capabilities.own_guidance and "image" in model.accepts)
+
+
 NEEDS: dict[str, ModelNeed] = {
     "clean_prefix": ModelNeed("a timestep for each frame", lambda model: model.takes_clean_prefix),
-    "first_frame": ModelNeed("a first frame", lambda model: model.capabilities.first_frame),
+    "first_frame": ModelNeed("a first frame", takes_first_frame),
     "temporal_blocks": ModelNeed("temporal layers", lambda model: model.has_temporal_blocks),
 }
 
@@ -184,7 +193,7 @@ POLICIES: dict[str, PolicyRow] = {
             trial_order=3,
         ),
         PolicyRow(
-            "i2v_prefix",
+            FIRST_FRAME_POLICY,
             "a clip continues the last frame, given as its first: for models that take a first frame",
             f"{_POLICIES}.i2v_prefix:FirstFramePrefix",
             need="first_frame",

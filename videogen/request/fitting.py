@@ -10,7 +10,7 @@ from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion.control import MotionControl
 from videogen.request.continuity import Continuity
 from videogen.request.continuity_noise import INDEPENDENT, MOVING
-from videogen.request.continuity_policies import needs_met
+from videogen.request.continuity_policies import FIRST_FRAME_POLICY, needs_met
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
@@ -25,7 +25,8 @@ def fit_continuity(
     noise: the request's; moves: whether the video has a motion, which its noise then follows. InputError or
     UnsupportedError where the policy fits neither the model nor the video.
     """
-    check_joined_noise(noise)
+    if policy.policy != FIRST_FRAME_POLICY or not backbone.capabilities.own_guidance:
+        check_joined_noise(noise)
     if moves and policy.noise == INDEPENDENT:
         policy = replace(policy, noise=MOVING)
     if policy.noise_row.follows_motion != moves:

@@ -13,7 +13,7 @@ from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.rates import exact_fps
 from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
-from videogen.request.continuity_policies import automatic_policy, general_policy, needs_met
+from videogen.request.continuity_policies import FIRST_FRAME_POLICY, automatic_policy, general_policy, needs_met
 
 from .condition_checks import check_conditions, check_masks, check_places
 from .fitting import (
@@ -24,6 +24,7 @@ from .fitting import (
     check_window,
     fit_continuity,
 )
+from .image_chain import check_chain, chooses_chain, is_image_chain
 from .resolved import MotionSettings, ResolvedRequest
 from .source_fitting import ClipSources, fit_to_sources, fitting_notes
 from .technique_checks import check_joined_clips, check_techniques_fit
@@ -153,8 +154,11 @@ def _resolve_continuity(
     """The policy for this length with all of its numbers, `off` for a single clip, or `measured` for a trial to
     choose."""
     requested = request.continuity or AUTO
-    alone = backbone.refusal("replay", request.given.keys()) is not None
-    single = request.story is None and (alone or frames <= (request.window or backbone.single_pass_frames))
+    given, longest = request.given.keys(), request.window or backbone.single_pass_frames
+    if requested == AUTO and chooses_chain(request, backbone, is_longer=frames > longest):
+        requested = FIRST_FRAME_POLICY
+    alone = backbone.refusal("replay", given) is not None
+    single = request.story is None and (alone or frames <= longest)
     if requested == OFF or (requested in (AUTO, MEASURED) and single):
         if request.retries:
             raise InputError(
@@ -162,7 +166,8 @@ def _resolve_continuity(
             )
         if requested == OFF or not segmented:
             return "off"
-        requested = general_policy()
+        chained = alone and backbone.refusal(FIRST_FRAME_POLICY, given) is None
+        requested = FIRST_FRAME_POLICY if chained else general_policy()
     if requested == MEASURED:
         check_joined_clips(MEASURED, backbone, request.given.keys())
         check_joined_noise(request.noise)
@@ -246,12 +251,19 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
     check_solver(resolved.solver, backbone.noise_schedule)
     if resolved.is_long:
         check_window(resolved.window, backbone)
+    elif resolved.conditions.images and "images" not in backbone.accepts:
+        raise InputError(
+            f"images of {backbone.name!r} are first and last frames of several clips; leave out continuity='off'"
+        )
     spec = backbone.fit(resolved.clip_spec(resolved.window if resolved.is_long else None))
     fitted = replace(resolved, width=spec.width, height=spec.height, steps=spec.steps)
     if not fitted.is_long:
         return replace(fitted, frames=min(fitted.frames, spec.frames), generated_frames=spec.frames)
     fitted = replace(fitted, window=spec.frames)
     timeline = fitted.latent_timeline(backbone.geometry)
+    if is_image_chain(fitted):
+        check_chain(fitted, backbone)
+        return fitted
     check_prompts(timeline, backbone)
     check_scenes(timeline, backbone)
     return fitted

@@ -17,7 +17,7 @@ from videogen.core.errors import InputError
 from videogen.core.frame_latent_map import FrameLatentMap
 from videogen.core.rates import exact_fps
 from videogen.request.continuity import Continuity
-from videogen.request.continuity_policies import general_policy
+from videogen.request.continuity_policies import PIPELINE_GUIDANCE, general_policy
 
 from .conditions import Conditions
 from .fitting import check_joined_motion, fit_continuity
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from .request import RenderRequest
 
-#: `guidance_mode` of a pipeline that combines the guidance branches itself
-PIPELINE_GUIDANCE = "pipeline"
 #: fields that are stored only where they are set, or not at their default
 _ONLY_WHERE_SET = ("conditions", "options", "compile", "channels_last", "strict", "memory", "precision", *SOURCE_FIELDS)
 _ONLY_WHERE_OFF = ("validate",)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from videogen.core.errors import UnsupportedError
 from videogen.request.continuity import Continuity
-from videogen.request.continuity_policies import POLICIES
+from videogen.request.continuity_policies import FIRST_FRAME_POLICY, POLICIES
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel
@@ -49,5 +49,8 @@ def techniques_of(request: ResolvedRequest) -> Iterator[str]:
 def check_joined_clips(policy: Continuity | str, backbone: ResolvableModel, given: tuple[str, ...]) -> None:
     """The same for a policy by which clips are joined; given: keys of conditions."""
     name = policy.policy if isinstance(policy, Continuity) else policy
+    if name == FIRST_FRAME_POLICY:
+        check_technique(FIRST_FRAME_POLICY, backbone, given)
+        return
     windows = name in POLICIES and "windows" in POLICIES[name].configurable
     check_technique("windows" if windows else "replay", backbone, given)

@@ -45,7 +45,7 @@ from .lent_loop import LentLoop
 from .loop_form import read_loop_form
 from .pipeline_row import DRIVEN, PipelineRow
 from .pipelines import PIPELINES
-from .techniques_table import Refusal, find_refusal
+from .techniques_table import Refusal, find_checkpoint_refusal, find_refusal
 from .windowed_clip import WindowedClip
 
 _SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
@@ -116,17 +116,29 @@ class HostedBackbone(Backbone):
 
     @property
     def accepts(self) -> tuple[str, ...]:
-        return self.row.conditions
+        single = self._encoded_images == 1
+        return tuple(key for key in self.row.conditions if not (single and key == "last_image"))
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return self.row.needs
+        both = self._encoded_images == 2
+        return (*self.row.needs, "last_image") if both and "last_image" in self.row.inputs else self.row.needs
+
+    @property
+    def _encoded_images(self) -> int | None:
+        """How many images the denoiser takes from an image encoder, which differs between checkpoints of Wan's
+        lineage; None where that is open."""
+        config = self._denoiser_config()
+        if not config.get("image_dim") or "pos_embed_seq_len" not in config:
+            return None
+        return 2 if config["pos_embed_seq_len"] else 1
 
     def batches(self, conditions: Sequence[str] = ()) -> bool:
         return self.row.batches and set(conditions) <= set(self.row.batched_inputs)
 
     def refusal(self, technique: str, given: Sequence[str] = ()) -> Refusal | None:
-        return find_refusal(self.row, technique, given)
+        found = find_refusal(self.row, technique, given)
+        return found or find_checkpoint_refusal(technique, self._denoiser_config(), self.accepts)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..anatomy import ANATOMY
 from .pipeline_row import DRIVEN, PipelineRow
@@ -17,6 +18,18 @@ _CONDITIONED = "its conditions are of one clip, and each clip or window of a lon
 _NOT_NOISE = "its loop does not begin with noise alone, so that a longer clip cannot begin as a window does"
 _SOUND = "its sound is carried from step to step with the window's frames"
 _NOT_NOISE_PIPELINES = ("CosmosTextToWorldPipeline",)
+_NO_IMAGE = "it takes no image that a clip begins with"
+_NO_LAST_IMAGE = "it takes no image that a clip ends with"
+_SOUND_OF_ONE = "its sound is of one clip, and is not joined to that of the next"
+_OTHER_CONDITIONS = "of its conditions, only images and references can be those of several clips"
+#: pipelines whose image is not the first frame of the clip, and what it is
+_OTHER_IMAGES = {
+    "ChronoEditPipeline": "its image is one that it edits, and its clip the way to the result",
+    "ConsisIDPipeline": "its image shows a person, and is not the clip's first frame",
+    "HunyuanVideoFramepackPipeline": "it makes a long video of an image itself, in sections of one length",
+}
+_SHORTER = "its checkpoint leaves out the first four frames of a clip, and with them the image"
+_OF_ANY_CLIP = {"image", "last_image", "images", "references"}
 _PARTIAL = "its steps are of one section of the clip, not of all its frames"
 _MIXED = "its latents have the condition in them, as further channels"
 _OWN_LEVELS = "its noise levels are of its own making and cannot be read from its solver"
@@ -46,11 +59,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class HostedTechnique:
-    """A technique on hosted pipelines. title: a column of the table; instead: what a message suggests."""
+    """A technique on hosted pipelines. title: a column of the table; instead: what a message suggests; by_inputs:
+    whether it depends on the inputs alone, so that the rule is also that of pipelines which run by videogen's code."""
 
     title: str
     rule: Rule
     instead: str = "leave it out"
+    by_inputs: bool = False
 
 
 def _needs_weights(row: PipelineRow, given: Sequence[str]) -> str:
@@ -98,14 +113,31 @@ def _needs_windows(row: PipelineRow, given: Sequence[str]) -> str:
     return _needs_joins(row, given) or sound or (_NOT_NOISE if row.name in _NOT_NOISE_PIPELINES else "")
 
 
+def _needs_image(row: PipelineRow, given: Sequence[str]) -> str:
+    if "image" not in row.inputs:
+        return _NO_IMAGE
+    if row.name in _OTHER_IMAGES:
+        return _OTHER_IMAGES[row.name]
+    if not all(set(key.split("|")) & _OF_ANY_CLIP for key in given):
+        return _OTHER_CONDITIONS
+    return _SOUND_OF_ONE if row.audio else ""
+
+
+def _needs_last_image(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_image(row, given) or ("" if "last_image" in row.inputs else _NO_LAST_IMAGE)
+
+
+_SINGLE_CLIP = "render a single clip: continuity='off'"
 TECHNIQUES: dict[str, HostedTechnique] = {
     "attention": HostedTechnique("sparse attention", _needs_weights, "use attention='dense'"),
     "propagation": HostedTechnique("propagation", _needs_one_loop),
     "roll_back": HostedTechnique("max_error", _needs_known_noise, "use propagate='every:2'"),
     "warped_noise": HostedTechnique("warped noise", _needs_one_draw),
     "dual_clock": HostedTechnique("dual clock", _needs_late_start, "use motion_backend='warped_noise' where that runs"),
-    "replay": HostedTechnique("replay", _needs_joins, "render a single clip: continuity='off'"),
-    "windows": HostedTechnique("windows", _needs_windows, "render a single clip: continuity='off'"),
+    "replay": HostedTechnique("replay", _needs_joins, _SINGLE_CLIP),
+    "windows": HostedTechnique("windows", _needs_windows, _SINGLE_CLIP),
+    "i2v_prefix": HostedTechnique("i2v_prefix", _needs_image, _SINGLE_CLIP, by_inputs=True),
+    "keyframes": HostedTechnique("keyframes", _needs_last_image, _SINGLE_CLIP, by_inputs=True),
     "previews": HostedTechnique("previews", _needs_predictions),
     "stream": HostedTechnique("streaming decode", _needs_joins),
     "resume": HostedTechnique("resume", _needs_joins),
@@ -116,6 +148,17 @@ def find_refusal(row: PipelineRow, technique: str, given: Sequence[str] = ()) ->
     """Why a technique, a key of `TECHNIQUES`, cannot run on a pipeline with these conditions; None where it can."""
     known = TECHNIQUES[technique]
     reason = known.rule(row, given)
+    return Refusal(known.title, reason, known.instead) if reason else None
+
+
+def find_checkpoint_refusal(technique: str, config: Mapping[str, Any], accepts: Sequence[str]) -> Refusal | None:
+    """The same for what only some checkpoints of a class cannot do. config: the denoiser's; accepts: the checkpoint's
+    conditions."""
+    known, reason = TECHNIQUES[technique], ""
+    if known.by_inputs and config.get("image_condition_type") == "latent_concat":
+        reason = _SHORTER
+    elif technique == "keyframes" and "last_image" not in accepts:
+        reason = _NO_LAST_IMAGE
     return Refusal(known.title, reason, known.instead) if reason else None
 
 

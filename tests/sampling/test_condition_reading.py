@@ -15,8 +15,8 @@ from tests.tiny.table import load_rows
 from videogen import InputError, RenderRequest, Video
 from videogen.backbones.hosting.backbone import HostedBackbone
 from videogen.core.files import sha256
-from videogen.engine.condition_reading import ReadConditions, read_conditions
 from videogen.request.conditions import digest_of
+from videogen.sampling.condition_reading import ReadConditions, read_conditions
 
 IMAGES, EDITS, INPAINTS = "WanImageToVideoPipeline", "WanVideoToVideoPipeline", "WanVACEPipeline"
 

@@ -44,7 +44,7 @@ def read_conditions(request: ResolvedRequest, backbone: Backbone) -> ReadConditi
         notes = [note for note in notes if note != SOUND and not note.startswith(label)]
         for note in notes:
             log_note("%s: %s", label, note)
-        records.append(_record(kind, name, frame, value) | ({"notes": notes} if notes else {}))
+        records.append(record_of(kind, name, frame, value) | ({"notes": notes} if notes else {}))
     return ReadConditions(tuple(given), tuple(records))
 
 
@@ -68,8 +68,8 @@ def _read(
     return image.to_pil()[0], image.notes
 
 
-def _record(kind: str, name: str, frame: int, value: Any) -> dict[str, Any]:
-    """A condition as the manifest names it."""
+def record_of(kind: str, name: str, frame: int, value: Any) -> dict[str, Any]:
+    """A condition as the manifest names it, with the file's digest or that of an object in memory."""
     record: dict[str, Any] = {"kind": kind}
     if name:
         record["name"] = name
