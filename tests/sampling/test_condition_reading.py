@@ -18,7 +18,7 @@ from videogen.core.files import sha256
 from videogen.request.conditions import digest_of
 from videogen.sampling.condition_reading import ReadConditions, read_conditions
 
-IMAGES, EDITS, INPAINTS = "WanImageToVideoPipeline", "WanVideoToVideoPipeline", "WanVACEPipeline"
+IMAGES, EDITS, INPAINTS = "WanImageToVideoPipeline:experts", "WanVideoToVideoPipeline", "WanVACEPipeline"
 
 
 @cache

@@ -14,10 +14,10 @@ from videogen.backbones.clip import PredictionContext
 from videogen.backbones.hosting.hosted_clip import HostedClip
 from videogen.backbones.hosting.pipeline_row import DRIVEN
 from videogen.core.errors import UnsupportedError
-from videogen.engine.condition_reading import read_conditions
 from videogen.engine.options import build_requests
 from videogen.motion.camera import Camera
 from videogen.request.resolve import resolve
+from videogen.sampling.condition_reading import read_conditions
 from videogen.sampling.sample import begin
 from videogen.schedulers.noise.source import AddressedNoise
 
