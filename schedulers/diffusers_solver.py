@@ -16,6 +16,7 @@ from .schedule_file import flow_shift_of, prediction_kind_of
 from .solver import NoiseSchedule, Solver, join_frames, split_frames
 
 _TRAIN_STEPS = 1000  # where a scheduler does not state it
+_TO_DATA = ("MiniMaxH3Scheduler",)  # their model predicts the velocity to the data, which is none of `KINDS`
 
 
 class DiffusersSolver(Solver):
@@ -41,7 +42,7 @@ class DiffusersSolver(Solver):
 
     @property
     def train_steps(self) -> int:
-        return int(self._scheduler.config.num_train_timesteps)
+        return int(self._scheduler.config.get("num_train_timesteps", _TRAIN_STEPS))
 
     @property
     def initial_scale(self) -> float:
@@ -73,6 +74,8 @@ class DiffusersSolver(Solver):
 
     @property
     def levels(self) -> list[NoiseLevel] | None:
+        if self.name in _TO_DATA:
+            return None
         steps = len(self.timesteps)
         sigmas = getattr(self._scheduler, "sigmas", None)
         if sigmas is not None and len(sigmas) == steps + 1:

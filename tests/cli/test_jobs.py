@@ -161,4 +161,8 @@ def test_a_render_stores_its_geometry(run: Run, tiny: Path) -> None:
     clip = ("--frames", "13", "--window", "9", "--size", "32x32", "--steps", "1", "--continuity", "replay")
     assert run("render", "a red ball", "--model", tiny, *clip, "-o", "a.mp4", "--keep-job").code == 0
     geometry = read_stored_job("a.mp4").geometry
-    assert geometry is not None and vars(geometry) == GEOMETRY | {"latent_step": 1}
+    assert geometry is not None and vars(geometry) == GEOMETRY | {
+        "latent_step": 1,
+        "latents_per_segment": 1,
+        "last_segment": 1,
+    }

@@ -14,6 +14,7 @@ import torch
 from tests.tiny.modular_rows import SCALE
 from tests.tiny.table import Tiny, TinyCall, load_rows
 from videogen import Engine, Technique
+from videogen.backbones.anatomy import patch_of
 from videogen.backbones.clip import PredictionContext
 from videogen.backbones.hosting.arguments import option_names
 from videogen.backbones.hosting.backbone import HostedBackbone
@@ -87,12 +88,13 @@ def open_clip(
     """A hosted clip with the arguments of the library's own call. pipeline: built before."""
     pipeline, known = pipeline or build(row, call, solver, dtype), pipeline_row(row)
     kind: Any = type(pipeline)
+    scheduler = backbone_of(row, pipeline).scheduler
     sources = [DiffusersNoise(SEED + k) for k in range(len(call.prompts))]
     modular = is_modular(row)
     loop = (ModularLoop if modular else LentLoop)(
         pipeline,
         first_block_form(pipeline) if modular else read_loop_form(kind, known.method),
-        type(pipeline.scheduler).from_config(pipeline.scheduler.config),
+        type(scheduler).from_config(scheduler.config),
         Draws(sources, Layout(known.noise), known.noise_draw),
         list(find_denoisers(pipeline).values()),
         len(sources),
@@ -105,12 +107,16 @@ def open_clip(
 def layout_of(row: Tiny, call: TinyCall, pipeline: Any) -> Layout:
     """How the engine sees the latents of a clip."""
     known = pipeline_row(row)
-    if is_modular(row):
-        return Layout()
-    geometry = HostedBackbone(pipeline, class_of(row), "tiny").geometry
+    geometry = backbone_of(row, pipeline).geometry
     count = row.call(call).get("num_frames") or call.frames
     frames, height, width = geometry.shape(count, call.height, call.width)[2:]
-    return Layout(known.latents, (frames, height, width), behind=known.extras_behind)
+    denoiser: Any = next(iter(find_denoisers(pipeline).values()))
+    patch = patch_of(denoiser.config)[2]
+    return Layout(known.latents, (frames, height, width), behind=known.extras_behind, patch=patch)
+
+
+def backbone_of(row: Tiny, pipeline: Any) -> HostedBackbone:
+    return (ModularBackbone if is_modular(row) else HostedBackbone)(pipeline, class_of(row), "tiny")
 
 
 def run_hosted(row: Tiny, call: TinyCall, solver: str | None = None, dtype: torch.dtype | None = None) -> Outputs:
@@ -129,8 +135,7 @@ def context(index: int) -> PredictionContext:
 
 
 def engine_of(row: Tiny, call: TinyCall) -> Engine:
-    backbone = ModularBackbone if is_modular(row) else HostedBackbone
-    return Engine(backbone(build(row, call), class_of(row), "tiny"))
+    return Engine(backbone_of(row, build(row, call)))
 
 
 def assert_equal(found: Outputs, expected: Outputs) -> None:
@@ -152,7 +157,7 @@ def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
     given, called = row.given(call), kind() if is_modular(row) else kind
     made = {"conditions", "reference_conditions", "controlnet_frame_indices", "strength"}  # of the conditions
     options = {name: own[name] for name in option_names(called, pipeline_row(row)) if name in own and name not in made}
-    scale = SCALE if is_modular(row) else None
+    scale = SCALE if "guider" in getattr(called, "_component_specs", ()) else None
     return {
         "frames": own.get("num_frames", call.frames),
         "size": (call.width, call.height),

@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.tiny import helios, hunyuan15, ltx, modular_ltx2, parts, wan
+from tests.tiny import (
+    helios,
+    hunyuan15,
+    ltx,
+    modular_animate,
+    modular_cosmos,
+    modular_echo,
+    modular_ltx2,
+    modular_minimax,
+    parts,
+    wan,
+)
 from tests.tiny.modular_rows import SHORT, Words, row
 from tests.tiny.table import Tiny
 
@@ -81,15 +92,13 @@ ROWS: tuple[Tiny, ...] = (
         without=("num_inference_steps",),
     ),
     *modular_ltx2.ROWS,
+    *modular_cosmos.ROWS,
+    *modular_animate.ROWS,
+    *modular_minimax.ROWS,
+    *modular_echo.ROWS,
 )  # fmt: skip
 
 #: Classes and workflows without a row, and why.
 UNAVAILABLE: dict[str, str] = {
     "WanImage2VideoModularPipeline:last-image": "crops the last image with torchvision, which is not installed",
-    "EchoModularPipeline": "not yet built: components of LTX-2; its loop goes over sigmas and has no scheduler",
-    "MiniMaxH3ModularPipeline": "not yet built: its two VAEs, Qwen3-VL with a processor, and 3 workflows",
-    "WanAnimate2ModularPipeline": "not yet built: compiles a block mask for flex attention; image features of 1280",
-    "WanAnimate2DistilledModularPipeline": "not yet built: as WanAnimate2ModularPipeline",
-    "Cosmos3OmniModularPipeline": "not yet built: omni transformer and audio tokenizer; needs a safety checker",
-    "Cosmos3DistilledModularPipeline": "not yet built: as Cosmos3OmniModularPipeline",
 }

@@ -14,8 +14,12 @@ SHORT: Words = {"max_sequence_length": 16}
 SCALE = 5.0
 
 
-def builder(name: str, components: Callable[[], Words]) -> Callable[[], Any]:
-    """A function that builds the class of this name with these components."""
+def leave(pipeline: Any) -> None:
+    return None
+
+
+def builder(name: str, components: Callable[[], Words], finish: Callable[[Any], None] = leave) -> Callable[[], Any]:
+    """A function that builds the class of this name with these components. finish: sets what is not one of them."""
 
     def build() -> Any:
         import diffusers
@@ -23,6 +27,7 @@ def builder(name: str, components: Callable[[], Words]) -> Callable[[], Any]:
         parts.seed()
         pipeline = getattr(diffusers, name)()
         pipeline.update_components(**components())
+        finish(pipeline)
         for block in all_blocks(pipeline._blocks):
             if hasattr(block, "set_progress_bar_config"):
                 block.set_progress_bar_config(disable=True)
@@ -59,7 +64,8 @@ def nothing(call: TinyCall) -> Words:
 def row(
     name: str, components: Callable[[], Words], given: Callable[[TinyCall], Words] = nothing,
     options: Words = SHORT, sizes: tuple[tuple[int, int, int], ...] = wan.SIZES, *, names: Words | None = None,
-    arguments: Callable[[TinyCall], Words] | None = None, without: tuple[str, ...] = (), **more: Any,
+    arguments: Callable[[TinyCall], Words] | None = None, without: tuple[str, ...] = (),
+    finish: Callable[[Any], None] = leave, **more: Any,
 ) -> Tiny:  # fmt: skip
     """names: engine's name of a condition -> the pipeline's. arguments: those of the conditions, where names do not
     suffice. without: words that the pipeline does not take."""
@@ -75,4 +81,5 @@ def row(
     def prepare(pipeline: Any, tiny: TinyCall) -> None:
         set_guidance(pipeline, guided=tiny.guided or not more.get("guides", True))
 
-    return Tiny(name, builder(name.partition(":")[0], components), call, sizes, given, options, prepare=prepare, **more)
+    build = builder(name.partition(":")[0], components, finish)
+    return Tiny(name, build, call, sizes, given, options, prepare=prepare, **more)

@@ -38,7 +38,6 @@ def collect_facts(model: Backbone) -> dict[str, Any]:
 
     default, geometry, limits = model.defaults, model.geometry, model.limits
     row = PIPELINES.get(type(model.pipeline).__name__)
-    rule = f"{geometry.temporal}k+1" if geometry.single_first else f"{geometry.temporal}k"
     hosted = isinstance(model, HostedBackbone)
     return {
         "model": model.name,
@@ -49,7 +48,7 @@ def collect_facts(model: Backbone) -> dict[str, Any]:
         "size": f"{default.width}x{default.height}",
         "size_multiple": geometry.multiple,
         "frames": default.frames,
-        "frame_rule": "any" if geometry.temporal == 1 else rule,
+        "frame_rule": geometry.rule,
         "most_frames": limits.frames,
         "fps": default.fps,
         "steps": default.steps,

@@ -34,6 +34,9 @@ class FrameLatentMap:
 
     @classmethod
     def from_geometry(cls, geometry: Geometry) -> FrameLatentMap:
+        segment = getattr(geometry, "latents_per_segment", 1)
+        if segment > 1:
+            return SegmentedLatentMap(geometry.temporal, True, 1, segment, getattr(geometry, "last_segment", 1))
         return cls(geometry.temporal, geometry.single_first, getattr(geometry, "latent_step", 1))
 
     @property
@@ -90,3 +93,54 @@ class FrameLatentMap:
         latent = self.latent_of(frame)
         frames = self.frames_of(latent)
         return latent if 2 * (frame - frames.start) <= len(frames) else latent + 1
+
+
+@dataclass(frozen=True)
+class SegmentedLatentMap(FrameLatentMap):
+    """Of a VAE that encodes a clip in segments, in each of which the first latent has one frame.
+
+    latents_per_segment: of all but the last segment, which has last_segment of them. MiniMax-H3: 5 and 2 latents of 4
+    frames, so 17 n + 5 frames.
+    """
+
+    latents_per_segment: int = 1
+    last_segment: int = 1
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames of a segment."""
+        return self.latents_per_segment * self.frames_per_latent - self._missing
+
+    @property
+    def last_frames(self) -> int:
+        """Frames of the last segment."""
+        return self.last_segment * self.frames_per_latent - self._missing
+
+    def frames_of(self, latent: int) -> range:
+        segment, place = divmod(latent, self.latents_per_segment)
+        first = segment * self.segment_frames
+        own = super().frames_of(place)
+        return range(first + own.start, first + own.stop)
+
+    def latent_of(self, frame: int) -> int:
+        segment, place = divmod(frame, self.segment_frames)
+        return segment * self.latents_per_segment + super().latent_of(place)
+
+    def frame_count(self, latents: int) -> int:
+        segments, rest = divmod(latents, self.latents_per_segment)
+        return segments * self.segment_frames + super().frame_count(rest)
+
+    def full_latents(self, frames: int) -> int:
+        segments, rest = divmod(frames, self.segment_frames)
+        return segments * self.latents_per_segment + super().full_latents(rest)
+
+    def fits(self, frames: int) -> bool:
+        return frames >= self.last_frames and (frames - self.last_frames) % self.segment_frames == 0
+
+    def nearest_counts(self, frames: int) -> list[int]:
+        below = frames - (frames - self.last_frames) % self.segment_frames
+        return [count for count in (below, below + self.segment_frames) if count > 0]
+
+    def round_up(self, frames: int) -> int:
+        further = max(0, frames - self.last_frames)
+        return self.last_frames + -(-further // self.segment_frames) * self.segment_frames

@@ -180,7 +180,9 @@ class HostedBackbone(Backbone):
         multiple = self.row.multiple or spatial * patch_of(self._denoiser_config())[2]
         padded = self.row.pads_latents or not self._denoiser_config().get("patch_size_t")
         causal = self.row.causal and temporal > 1 and padded
-        return LatentGeometry(channels, spatial, temporal, multiple, causal, self.row.latent_step)
+        return LatentGeometry(
+            channels, spatial, temporal, multiple, causal, self.row.latent_step, *self.row.vae_segments
+        )
 
     @property
     def limits(self) -> ClipLimits:
@@ -228,7 +230,7 @@ class HostedBackbone(Backbone):
         given = replace(spec, frames=frames)
         arguments = build_arguments(loop.pipeline, self.row, given, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
-        layout = Layout(self.row.latents, extent, behind=behind)
+        layout = Layout(self.row.latents, extent, behind=behind, patch=patch_of(self._denoiser_config())[2])
         if frames < spec.frames and self.row.mode != DRIVEN:
             count = self.geometry.shape(spec.frames, spec.height, spec.width)[2]
             return WindowedClip(loop, arguments, layout, sources, count, spec.guidance_scale)

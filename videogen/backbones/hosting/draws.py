@@ -69,7 +69,7 @@ class Draws:
             self._has_noise[sample] = self._noise.has_size_of(shape)
             if self._has_noise[sample]:
                 return self._initial_noise(source, shape)
-        if kind is torch.randn and self._step is not None and self._noise.fits(shape):
+        if kind is torch.randn and self._step is not None and self._noise.has_full_frames(shape):
             return self._step_noise(source, shape, self._step, number)
         step = -1 if self._step is None else self._step
         seed = address(_seed_of(source), f"pipeline:{number}", 0, step)

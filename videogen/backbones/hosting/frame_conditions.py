@@ -35,3 +35,21 @@ def _pixels(clip: list[Any]) -> Any:
     arrays = [np.array(image) for image in clip]
     frames = np.stack([array[..., None] if array.ndim == 2 else array for array in arrays])
     return torch.from_numpy(frames).permute(3, 0, 1, 2)[None] / 255
+
+
+def build_controls(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
+    """For `Cosmos3OmniModularPipeline`: control videos by name; an image or video as it is."""
+    given = tuple(given)
+    controls = {one.name: one.value for one in given if one.kind == "control"}
+    found = {one.kind: one.value for one in given if one.kind != "control"}
+    return found | ({"control_videos": controls} if controls else {})
+
+
+def build_references(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
+    """For `MiniMaxH3ModularPipeline`: reference images; a first and a last image as they are."""
+    from diffusers.modular_pipelines.minimax_h3 import MiniMaxH3ImageReference
+
+    given = tuple(given)
+    references = [MiniMaxH3ImageReference(image=one.value) for one in given if one.kind == "references"]
+    found = {one.kind: one.value for one in given if one.kind != "references"}
+    return found | ({"references": references} if references else {})

@@ -217,9 +217,10 @@ class HostedClip(Clip):
             return call.make(prediction, sample)
 
     def _schedulers(self) -> list[Any]:
-        """The pipeline's scheduler, and the copies that its call has made of it."""
+        """The pipeline's scheduler, the copies that its call has made of it, and its further ones."""
         assert self._loop.frame is not None
-        return find_tapped(self._loop.scheduler, self._loop.form.variables(self._loop.frame))
+        found = find_tapped(self._loop.scheduler, self._loop.form.variables(self._loop.frame))
+        return [*found, *self._loop.further_schedulers]
 
     def _carried(self) -> dict[str, Any]:
         assert self._loop.frame is not None
@@ -253,8 +254,9 @@ class HostedClip(Clip):
         batch, _, frames = self._video.shape[:3]
         if tensor.ndim == 4 and len(tensor) == batch * frames:  # frames as a batch of images
             return tensor.unflatten(0, (batch, frames)).transpose(1, 2)
-        if self._layout.fits(tensor.shape):
-            tensor = tensor if self._layout.frame_count(tensor.shape) < 0 else self._layout.to_video(tensor)
+        layout = self._layout.of_video_alone(tensor.shape)
+        if layout.fits(tensor.shape):
+            tensor = tensor if layout.frame_count(tensor.shape) < 0 else layout.to_video(tensor)
         pinned = frames - tensor.shape[2] if tensor.ndim == 5 else 0
         if pinned <= 0:
             return tensor
@@ -266,9 +268,10 @@ class HostedClip(Clip):
             return video.transpose(1, 2).flatten(0, 1)
         if not self._layout.fits(like.shape):
             return video[:, :, video.shape[2] - like.shape[2] :]
-        frames = self._layout.frame_count(like.shape)
+        layout = self._layout.of_video_alone(like.shape)
+        frames = layout.frame_count(like.shape)
         pinned = video.shape[2] - frames
-        return self._layout.from_video(video[:, :, pinned:] if pinned > 0 and frames > 0 else video, like)
+        return layout.from_video(video[:, :, pinned:] if pinned > 0 and frames > 0 else video, like)
 
     def _check_timestep(self, context: PredictionContext, index: int) -> None:
         own = self.solver.timesteps[index - self._first]

@@ -76,6 +76,7 @@ class LentLoop:
         self.pipeline = copy.copy(pipeline)
         vars(self.pipeline)["scheduler"] = self.scheduler = tap_scheduler(scheduler, self._tap)
         vars(self.pipeline)["_progress_bar_config"] = {"disable": True}
+        self.further_schedulers: list[Any] = []
         self._prepare()
         self._hooks = [hook for model in denoisers for hook in self._hook(model)]
         self._handover: Handover | None = None

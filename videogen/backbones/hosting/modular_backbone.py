@@ -14,6 +14,7 @@ from .backbone import HostedBackbone
 from .draws import Draws
 from .modular_loop import ModularLoop, first_block_form
 from .modular_pipelines import MODULAR_PIPELINES, ModularRow
+from .renoising import RenoisingScheduler
 
 
 class ModularBackbone(HostedBackbone):
@@ -29,7 +30,7 @@ class ModularBackbone(HostedBackbone):
         missing = sorted(
             name for name, spec in pipeline._component_specs.items()
             if spec.default_creation_method == "from_pretrained" and name in _ESSENTIAL
-            and getattr(pipeline, name, None) is None
+            and getattr(pipeline, name, None) is None and getattr(pipeline, f"{name}_ref", None) is None
         )  # fmt: skip
         if missing:
             raise InputError(
@@ -40,6 +41,17 @@ class ModularBackbone(HostedBackbone):
     @property
     def _call(self) -> Any:
         return self.pipeline
+
+    @property
+    def scheduler(self) -> Any:
+        """The pipeline's own; a stand-in where its blocks step without one."""
+        found = getattr(self.pipeline, "scheduler", None)
+        return RenoisingScheduler() if found is None else found
+
+    def family_defaults(self) -> dict[str, Any]:
+        """As of any hosted pipeline; distilled ones have their steps in their configuration."""
+        levels = self.pipeline.config.get("distilled_sigmas")
+        return super().family_defaults() | ({"steps": len(levels)} if levels else {})
 
     def fit(self, spec: ClipSpec) -> ClipSpec:
         if self.row.needs_guidance and spec.guidance_scale <= 1:

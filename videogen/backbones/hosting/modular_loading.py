@@ -35,4 +35,6 @@ def build_modular(
     if missing:
         raise CheckpointError(f"{source} has no {', '.join(missing)} that can be loaded; copy the folder again")
     pipeline.update_components(**components)
+    if getattr(pipeline, "requires_safety_checker", False):
+        pipeline.enable_safety_checker()
     return pipeline

@@ -17,19 +17,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import CodeType, FrameType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 from videogen.core.errors import UnsupportedError
 
 from .lent_loop import LentLoop
 from .loop_form import LoopForm, read_loop_form
+from .renoising import suspend_step
 
-_STATE, _BLOCK_STATE = "latents", "block_state"
+#: of what is stepped besides the video
+_FURTHER_SCHEDULERS = ("audio_scheduler",)
+_STATE, _BLOCK_STATE, _CLEAN = "latents", "block_state", "predicted_video_x0"
+_LOOPS = (f"enumerate({_BLOCK_STATE}.timesteps)", "enumerate(sigmas[:-1])")
 
 
 @dataclass(frozen=True)
 class BlockLoopForm(LoopForm):
-    """A loop whose state is the attributes of `block_state`."""
+    """A loop whose state is the attributes of `block_state`. renoises: whether its last block adds noise to the clean
+    clip that the model predicts, without a scheduler."""
+
+    renoises: bool = False
 
     def read(self, frame: FrameType) -> dict[str, Any]:
         found = vars(frame.f_locals[_BLOCK_STATE])
@@ -48,9 +55,17 @@ class ModularLoop(LentLoop):
     def _prepare(self) -> None:
         self._forms: dict[CodeType, LoopForm] = {}
         vars(self.pipeline)["_blocks"] = self._copied(self.pipeline._blocks)
+        for name in _FURTHER_SCHEDULERS:
+            if getattr(self.pipeline, name, None) is not None:
+                vars(self.pipeline)[name] = copy.deepcopy(getattr(self.pipeline, name))
+                self.further_schedulers.append(vars(self.pipeline)[name])
 
     def _call(self) -> Callable[..., Any]:
         return partial(_call_blocks, self.pipeline)
+
+    def _ask(self, what: str, payload: Any) -> Any:
+        assert self._handover is not None
+        return self._handover.ask(what, payload)
 
     def _copied(self, block: Any) -> Any:
         """A copy of a tree of blocks with lent loops."""
@@ -65,6 +80,9 @@ class ModularLoop(LentLoop):
         if form is None:
             return twin
         self._forms[form.function.__code__] = form
+        if getattr(form, "renoises", False):
+            last = next(reversed(twin.sub_blocks))
+            twin.sub_blocks[last] = suspend_step(twin.sub_blocks[last], _CLEAN, _STATE, self._ask)
         kind = type(block)
         silent = {"tqdm": partial(form.function.__globals__["tqdm"], disable=True)} if _has_own_bar(form) else {}
         call = form.lend(self._enumerate, **silent)
@@ -97,8 +115,9 @@ def find_block_form(block: Any) -> LoopForm | None:
     """The form of a block's own loop over timesteps; None where it has none."""
     parts = getattr(block, "sub_blocks", None) or {}
     kind: Any = type(block)
-    if parts:
-        return _read_wrapper_form(kind, tuple(type(part) for part in parts.values()))
+    form = _read_block_form(kind, tuple(type(part) for part in parts.values()))
+    if form is not None or parts:
+        return form
     try:
         return read_loop_form(kind)
     except UnsupportedError:
@@ -106,21 +125,29 @@ def find_block_form(block: Any) -> LoopForm | None:
 
 
 @lru_cache(maxsize=256)
-def _read_wrapper_form(wrapper: type, parts: tuple[type, ...]) -> LoopForm | None:
-    """The form of a block that loops over timesteps and runs these blocks, one of which steps the scheduler."""
-    function = inspect.unwrap(wrapper.__call__)  # type: ignore[operator]
-    loops = [
-        node for node in ast.walk(_parse(function))
-        if isinstance(node, ast.For) and ast.unparse(node.iter) == f"enumerate({_BLOCK_STATE}.timesteps)"
-    ]  # fmt: skip
-    bodies = [_parse(inspect.unwrap(part.__call__)) for part in parts]  # type: ignore[operator]
-    if not loops or not any("components.scheduler.step(" in ast.unparse(body) for body in bodies):
+def _read_block_form(kind: type, parts: tuple[type, ...]) -> LoopForm | None:
+    """The form of a block that loops over timesteps with the block state's latents, and steps the scheduler, or
+    re-noises, itself or by one of these blocks, which it runs; None where it does not."""
+    function = inspect.unwrap(kind.__call__)  # type: ignore[operator]
+    loop = next((node for node in ast.walk(_parse(function)) if _is_loop(node)), None)
+    if loop is None:
         return None
+    bodies = [_parse(inspect.unwrap(part.__call__)) for part in parts] or [loop]  # type: ignore[operator]
     stores = {name for body in bodies for name in _attributes(body, ast.Store)}
-    in_place = _STATE in {name for body in bodies for name in _written_in_place(body)}
-    line = loops[0].iter.lineno
+    in_place = {name for body in bodies for name in _written_in_place(body)}
+    stores |= in_place
+    renoises = bool(parts) and _CLEAN in set(_attributes(bodies[-1], ast.Load))
+    if not renoises and not any("components.scheduler.step(" in ast.unparse(body) for body in bodies):
+        return None
+    if not parts and _STATE not in stores:
+        return None  # its latents are a local variable
+    lines = range(loop.iter.lineno, loop.iter.lineno + 1)
     carried = sorted({name for name in stores if name == _STATE or name.endswith("latents")} | {_STATE})
-    return BlockLoopForm("__call__", function, range(line, line + 1), (), tuple(carried), _STATE, in_place)
+    return BlockLoopForm("__call__", function, lines, (), tuple(carried), _STATE, bool(in_place), renoises)
+
+
+def _is_loop(node: ast.AST) -> TypeGuard[ast.For]:
+    return isinstance(node, ast.For) and ast.unparse(node.iter) in _LOOPS
 
 
 def _parse(function: Any) -> ast.AST:

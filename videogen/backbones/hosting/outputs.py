@@ -67,7 +67,8 @@ def _read_audio(result: Any, pipeline: Any, clips: int) -> Audio | None:
         samples = samples[None] if clips == 1 else samples[:, None]
     elif samples.ndim == 1:
         samples = samples[None, None]
-    return Audio(samples, _UNNAMED_RATE if pipeline is None else audio_rate(pipeline))
+    rate = getattr(result, "sampling_rate", None) or (_UNNAMED_RATE if pipeline is None else audio_rate(pipeline))
+    return Audio(samples, int(rate))
 
 
 def _as_pixels(frames: Any) -> torch.Tensor:

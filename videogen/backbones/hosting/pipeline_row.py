@@ -20,8 +20,9 @@ class PipelineRow:
     noise_draw: which of its draws the noise is, from 0; extras_behind: whether frames or tokens of conditions follow
     the video's. mode: `session`, any step at any time, or `driven`, each step once and in order; method: which loops.
     temporal: frames per latent frame where the pipeline does not state it; causal: whether the first latent frame holds
-    one frame; latent_step: further latent frames come in groups of so many; pads_latents: whether their count is padded
-    to the denoiser's temporal patch. fps, steps, frames, width, height: defaults where the call's signature has none.
+    one frame; latent_step: further latent frames come in groups of so many; vae_segments: latent frames of each segment
+    and of the last, of a VAE that encodes a clip in segments; pads_latents: whether their count is padded to the
+    denoiser's temporal patch. fps, steps, frames, width, height: defaults where the call's signature has none.
     audio: whether sound is generated. negative_text: whether the call fails without a negative prompt, an empty one at
     least. sections: whether a clip is made in several loops, each with steps of its own. requires: what must be
     installed or given besides diffusers, for the user; packages: modules without which a checkpoint cannot be loaded.
@@ -45,6 +46,7 @@ class PipelineRow:
     temporal: int | None = None
     causal: bool = True
     latent_step: int = 1
+    vae_segments: tuple[int, int] = (1, 1)
     pads_latents: bool = True
     multiple: int | None = None
     fps: int = 16

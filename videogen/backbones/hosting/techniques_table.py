@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..anatomy import ANATOMY
+from ..geometry import LatentGeometry
 from .pipeline_row import DRIVEN, PipelineRow
 
 _IN_ORDER = "its pipeline runs its steps once each, in order"
@@ -166,6 +167,7 @@ def find_checkpoint_refusal(technique: str, config: Mapping[str, Any], accepts: 
 _TEMPORAL = {
     "wan": 4, "anyflow": 4, "skyreels": 4, "helios": 4, "hunyuan": 4, "hunyuan15": 4, "kandinsky": 4, "cogvideox": 4,
     "ltx": 8, "ltx2": 8, "cosmos": 4, "allegro": 4, "easyanimate": 4, "motif": 4, "sana": 4,
+    "minimax": 4,
 }  # fmt: skip
 
 
@@ -174,4 +176,6 @@ def frame_rule(row: PipelineRow) -> str:
     ratio = row.temporal or _TEMPORAL[row.lineage]
     if ratio == 1:
         return "any"
+    if row.vae_segments[0] > 1:
+        return LatentGeometry(1, 1, ratio, 1, row.causal, 1, *row.vae_segments).rule
     return f"{ratio}k+1" if row.causal else f"{ratio}k"
