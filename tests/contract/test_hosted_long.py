@@ -92,15 +92,41 @@ def test_an_interrupted_video_is_resumed(policy: str, tmp_path: Path) -> None:
     assert np.array_equal(Video.open(tmp_path / "clip").frames, expected)
 
 
-def test_a_prompt_that_changes_within_a_scene_is_refused() -> None:
-    name = "HunyuanVideoPipeline"
-    values = clip_settings(name) | {"steps": 3, "seed": 1, "fps": 8}
-    shots = [
-        {"prompt": "a red ball", "seconds": 2},
-        {"prompt": "a blue square", "seconds": 2, "transition": "blend(8)"},
-    ]
-    with pytest.raises(UnsupportedError, match="shot 2 changes the prompt without a cut"):
-        engine_of(name).generate(story=shots, **values)
+SHOTS = [
+    {"prompt": "a red ball", "seconds": 2},
+    {"prompt": "a blue square", "seconds": 2, "transition": "blend(8)"},
+]
+
+
+@pytest.mark.parametrize("policy", ["replay", "co_denoise"])
+def test_prompts_blend(policy: str) -> None:
+    """Up to the blend the video is that of the first prompt; a shot with the same prompt changes nothing."""
+    engine = engine_of("HunyuanVideoPipeline")
+    values = clip_settings("HunyuanVideoPipeline") | {"steps": 3, "seed": 1, "fps": 8, "continuity": policy}
+    video = engine.generate(story=SHOTS, **values).frames
+    alone = [engine.generate(prompt, frames=32, **values).frames for prompt in ("a red ball", "a blue square")]
+    assert video.shape == alone[0].shape and not any(np.array_equal(video, one) for one in alone)
+    same = engine.generate(story=[SHOTS[0], {**SHOTS[1], "prompt": "a red ball"}], **values).frames
+    assert np.array_equal(same, alone[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["replay", "co_denoise"])
+def test_blended_prompts_are_those_of_the_family_that_is_written_here(policy: str) -> None:
+    """But for the rounding of averages before and after guidance."""
+    hosted = engine_of("WanPipeline")
+    values = clip_settings("WanPipeline") | {"steps": 3, "seed": 1, "fps": 8, "continuity": policy}
+    values |= {"guidance_scale": 4.0, "negative_prompt": "blurry", "story": SHOTS}
+    own = Engine(WanBackbone(ROWS["WanPipeline"].build(), "WanPipeline", ""))
+    expected = own.generate(**{key: value for key, value in values.items() if key != "options"}).frames
+    difference = np.abs(hosted.generate(**values).frames.astype(int) - expected.astype(int))
+    assert difference.max() <= 1 and np.isin(0, difference)
+
+
+def test_a_prompt_that_changes_within_a_scene_of_a_pipeline_with_sound_is_refused() -> None:
+    values = clip_settings("Kandinsky6TI2VAPipeline") | {"steps": 3, "seed": 1, "fps": 8}
+    with pytest.raises(UnsupportedError, match="shot 2 changes the prompt without a cut.*its sound is carried"):
+        engine_of("Kandinsky6TI2VAPipeline").generate(story=SHOTS, continuity="replay", **values)
 
 
 @pytest.mark.slow

@@ -51,10 +51,15 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class PromptTexts:
-    """Prompts that a pipeline encodes itself, one per clip; negatives: as many, None without guidance."""
+    """Prompts that a pipeline encodes itself, one per clip; negatives: as many, None without guidance.
+
+    blends: further prompts, one per clip, with their weight in each latent frame [batch, frames]; the remaining weight
+    is the first ones'.
+    """
 
     prompts: tuple[str, ...]
     negatives: tuple[str, ...] | None = None
+    blends: tuple[tuple[tuple[str, ...], torch.Tensor], ...] = ()
 
     @property
     def embeddings(self) -> tuple[torch.Tensor, ...]:

@@ -38,15 +38,16 @@ def fit_continuity(
 
 
 def check_prompts(timeline: LatentTimeline, backbone: ResolvableModel) -> None:
-    """UnsupportedError where the prompt changes within a scene and the model's pipeline takes one for an entire
-    clip."""
-    if not backbone.capabilities.own_guidance:
+    """UnsupportedError where the prompt changes within a scene and the predictions of the model's pipeline cannot be
+    blended per frame."""
+    refusal = backbone.refusal("blend", ())
+    if refusal is None:
         return
     for number, (before, shot) in enumerate(pairwise(timeline.shots), 2):
         if not shot.cut and shot.prompt != before.prompt:
             raise UnsupportedError(
-                f"shot {number} changes the prompt without a cut, but the pipeline of {backbone.name!r} takes one "
-                "prompt for an entire clip; let the shot begin with a cut"
+                f"shot {number} changes the prompt without a cut, which cannot be done on {backbone.name!r}: "
+                f"{refusal.reason}; {refusal.instead}"
             )
 
 

@@ -33,7 +33,8 @@ SINGLE: dict[str, dict[str, Any]] = {
 }
 #: of a long video; streaming and resuming are those of any
 LONG = {
-    "replay": "replay", "windows": "co_denoise", "stream": "replay", "resume": "replay", "i2v_prefix": "i2v_prefix",
+    "replay": "replay", "windows": "co_denoise", "stream": "replay", "resume": "replay", "blend": "replay",
+    "i2v_prefix": "i2v_prefix",
     "keyframes": "i2v_prefix",
 }  # fmt: skip
 
@@ -48,6 +49,9 @@ def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
         window = max(options["frames"], latents.round_up(latents.frame_count(3)))  # the least that clips are joined by
         frames = latents.round_up(2 * window)
         long = {"frames": frames, "window": window, "continuity": LONG[technique]}
+        if technique == "blend":
+            halves = {0: PROMPT, frames // 2: "a blue square spins"}  # `hold`: weights of 0 and 1 per latent frame
+            return engine.generate(story=halves, **options | long).frames
         if technique == "i2v_prefix":
             long |= {"window": options["frames"], "last_image": None}
         if technique == "keyframes":

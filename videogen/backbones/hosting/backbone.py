@@ -38,6 +38,7 @@ from .arguments import (
     rate_parameter,
     takes_guidance,
 )  # fmt: skip
+from .blended_clip import BlendedClip
 from .draws import Draws
 from .hosted_clip import HostedClip
 from .layout import Layout
@@ -217,6 +218,8 @@ class HostedBackbone(Backbone):
 
     def open(self, spec: ClipSpec, text: object, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
         assert isinstance(text, PromptTexts)
+        if text.blends:
+            return self._open_blended(spec, text, sources, solver)
         if not isinstance(solver, DiffusersSolver):
             raise UnsupportedError(
                 f"solver {solver.name!r} is the engine's own; {self._class.__name__} steps a diffusers scheduler: name "
@@ -235,6 +238,20 @@ class HostedBackbone(Backbone):
             count = self.geometry.shape(spec.frames, spec.height, spec.width)[2]
             return WindowedClip(loop, arguments, layout, sources, count, spec.guidance_scale)
         return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
+
+    def _open_blended(
+        self, spec: ClipSpec, text: PromptTexts, sources: Sequence[NoiseSource], solver: Solver
+    ) -> BlendedClip:
+        """One clip of several prompts."""
+        clips: list[Clip] = []
+        try:
+            for prompts in (text.prompts, *(prompts for prompts, _ in text.blends)):
+                clips.append(self.open(spec, PromptTexts(prompts, text.negatives), sources, solver))
+        except BaseException:
+            for clip in clips:
+                clip.close()
+            raise
+        return BlendedClip(clips, [weight for _, weight in text.blends])
 
     def _noise_draw(self, spec: ClipSpec) -> int:
         """Which draw of a clip's generator is the initial noise."""

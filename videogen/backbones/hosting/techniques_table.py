@@ -114,6 +114,10 @@ def _needs_windows(row: PipelineRow, given: Sequence[str]) -> str:
     return _needs_joins(row, given) or sound or (_NOT_NOISE if row.name in _NOT_NOISE_PIPELINES else "")
 
 
+def _needs_blending(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_joins(row, given) or (_SOUND if row.audio else "") or _needs_predictions(row, given)
+
+
 def _needs_image(row: PipelineRow, given: Sequence[str]) -> str:
     if "image" not in row.inputs:
         return _NO_IMAGE
@@ -137,6 +141,7 @@ TECHNIQUES: dict[str, HostedTechnique] = {
     "dual_clock": HostedTechnique("dual clock", _needs_late_start, "use motion_backend='warped_noise' where that runs"),
     "replay": HostedTechnique("replay", _needs_joins, _SINGLE_CLIP),
     "windows": HostedTechnique("windows", _needs_windows, _SINGLE_CLIP),
+    "blend": HostedTechnique("prompt blend", _needs_blending, "let the shot begin with a cut"),
     "i2v_prefix": HostedTechnique("i2v_prefix", _needs_image, _SINGLE_CLIP, by_inputs=True),
     "keyframes": HostedTechnique("keyframes", _needs_last_image, _SINGLE_CLIP, by_inputs=True),
     "previews": HostedTechnique("previews", _needs_predictions),
