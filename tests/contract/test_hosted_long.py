@@ -125,7 +125,7 @@ def test_blended_prompts_are_those_of_the_family_that_is_written_here(policy: st
 
 def test_a_prompt_that_changes_within_a_scene_of_a_pipeline_with_sound_is_refused() -> None:
     values = clip_settings("Kandinsky6TI2VAPipeline") | {"steps": 3, "seed": 1, "fps": 8}
-    with pytest.raises(UnsupportedError, match="shot 2 changes the prompt without a cut.*its sound is carried"):
+    with pytest.raises(UnsupportedError, match=r"shot 2 changes the prompt without a cut.*its sound is carried"):
         engine_of("Kandinsky6TI2VAPipeline").generate(story=SHOTS, continuity="replay", **values)
 
 
