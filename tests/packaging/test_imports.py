@@ -28,7 +28,7 @@ LAYER = {
     "techniques": 7,
     "longvideo": 8,
     "engine": 9,
-    "editing": 10,
+    "editing": 10, "quantization": 10,
     "facade": 11,  # videogen/__init__.py: what `from videogen import Engine` gives
     "cli": 12, "comfyui": 12, "serving": 12, "tools": 12,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
-from . import condition_options, long_options, motion, several_options
+from . import condition_options, long_options, motion, quantize, several_options
 from .source_options import add_source_options
 from .types import Subparsers
 
@@ -150,6 +150,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         help="every pipeline class of diffusers that is loaded: its inputs, and which techniques run on it",
     )
     models.add_argument("--json", action="store_true", help="as JSON")
+    quantize.add_parser(commands, [common], _Format)
     doctor = commands.add_parser(
         "doctor", parents=[common], formatter_class=_Format, help="check what is installed and which backends work",
         description="Versions, devices, and each attention backend, tested by calling it, with the reason where it "

@@ -173,12 +173,17 @@ def _from_flags(options: argparse.Namespace) -> Json:
     values["motion"] = motion.layers_from_flags(options)
     values |= dict.fromkeys(TABLES) | tables_from_flags(options)
     if options.size is not None:
-        match = _SIZE.fullmatch(options.size.strip())
-        if match is None:
-            raise InputError(f"size={options.size!r} is not WIDTHxHEIGHT; write it as 832x480")
-        values["width"], values["height"] = int(match[1]), int(match[2])
+        values["width"], values["height"] = parse_size(options.size)
     values |= {"output": options.output, "overwrite": options.overwrite or None, "quality": options.quality}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) in px of a text such as `832x480`. InputError for any other."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"size={text!r} is not WIDTHxHEIGHT; write it as 832x480")
+    return int(match[1]), int(match[2])
 
 
 def _read_config(path: Path) -> Json:
