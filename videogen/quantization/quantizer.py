@@ -192,7 +192,7 @@ class Quantizer:
     def _render(self, *, measured: bool, what: str) -> list[np.ndarray]:
         options, clips = self._options, []
         given = {"frames": options.frames, "size": options.size, "steps": options.steps}
-        known = {name: value for name, value in given.items() if value is not None}
+        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         first = options.seed + (_MEASURED_SEED if measured else 0)
         for number, prompt in enumerate(options.prompts):
             self._notify(what, number, len(options.prompts))
