@@ -35,6 +35,8 @@ from videogen.sampling.loop import LoopState
 from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise
 
 SEED = 3
+#: pipelines that make another number of frames than they are called with
+IN_SECTIONS = ("HunyuanVideoFramepackPipeline",)
 
 
 def class_of(row: Tiny) -> str:
@@ -159,7 +161,7 @@ def request_of(row: Tiny, call: TinyCall) -> dict[str, Any]:
     options = {name: own[name] for name in option_names(called, pipeline_row(row)) if name in own and name not in made}
     scale = SCALE if "guider" in getattr(called, "_component_specs", ()) else None
     return {
-        "frames": own.get("num_frames", call.frames),
+        "frames": call.frames if class_of(row) in IN_SECTIONS else own.get("num_frames", call.frames),
         "size": (call.width, call.height),
         "steps": call.steps,
         "seed": SEED,

@@ -51,7 +51,7 @@ def test_a_copy_of_the_streams_has_the_manifest(tmp_path: Path, name: str, copie
 
 def test_a_manifest_longer_than_64_kib_is_read_back(tmp_path: Path) -> None:
     manifest = {"measured": {"seams": list(np.arange(30000) / 7)}}
-    for name in ("a.mp4", "a.webm"):
+    for name in ("a.mp4", "a.mkv", "a.webm"):
         assert read_manifest(copy_streams(Video(clip(3), 8, manifest).save(tmp_path / name), tmp_path / f"b-{name}"))
 
 

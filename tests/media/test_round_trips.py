@@ -35,12 +35,13 @@ def clip(count: int = 9, width: int = 48, height: int = 32) -> np.ndarray:
     ("name", "width", "height", "worst"),
     [
         ("a.mp4", 48, 32, 4.0),
+        ("a.mkv", 48, 32, 4.0),
         ("a.webm", 48, 32, 4.0),
         ("a.gif", 48, 32, 12.0),
         ("folder", 48, 32, 0.0),
         ("odd.webm", 47, 31, 4.0),
     ],
-    ids=["h264", "vp9", "gif: 256 colours", "png: exact", "vp9 odd size"],
+    ids=["h264", "h264 in mkv", "vp9", "gif: 256 colours", "png: exact", "vp9 odd size"],
 )
 def test_frames_rate_and_manifest_are_read_back(
     tmp_path: Path, name: str, width: int, height: int, worst: float

@@ -13,26 +13,33 @@ _TIMEOUT_S = 10.0
 
 
 def cached_index(hub_id: str) -> dict[str, Any] | None:
-    """`model_index.json` of a hub repository from the local cache; None where it is not there."""
-    hide_broken_packages()
-    from diffusers import DiffusionPipeline
-
+    """The index of a hub repository from the local cache, as `hub_index`; None where it is not there."""
     with suppress(OSError, ValueError):
-        return dict(DiffusionPipeline.load_config(hub_id, local_files_only=True))
+        return _load_index(hub_id, local_files_only=True)
     return None
 
 
+def _load_index(hub_id: str, **options: Any) -> dict[str, Any]:
+    """`model_index.json`, or else `modular_model_index.json`. OSError or ValueError where there is neither."""
+    hide_broken_packages()
+    from diffusers import DiffusionPipeline, ModularPipeline
+
+    with suppress(OSError, ValueError):
+        return dict(DiffusionPipeline.load_config(hub_id, **options))
+    return dict(ModularPipeline.load_config(hub_id, **options))
+
+
 def hub_index(hub_id: str) -> dict[str, Any]:
-    """`model_index.json` of a hub repository, from the local cache or the hub."""
+    """`model_index.json` of a hub repository, or else its `modular_model_index.json`, from the local cache or the
+    hub."""
     cached = cached_index(hub_id)
     if cached is not None:
         return cached
-    from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi
 
     try:
         HfApi().model_info(hub_id, timeout=_TIMEOUT_S)  # fails at once, where the loader would retry
-        return dict(DiffusionPipeline.load_config(hub_id))
+        return _load_index(hub_id)
     except Exception as error:  # the hub's client raises many types, offline or not found
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

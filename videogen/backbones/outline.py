@@ -14,6 +14,7 @@ import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
 
+from .hosting.modular_loading import outline_modular
 from .loading import without_fallback_lines
 from .registry import components_of
 
@@ -40,6 +41,8 @@ def _build_outline(class_name: str, source: Path | str, index: dict[str, Any], o
     }
     pipeline_class = getattr(diffusers, class_name)
     outlined = type(class_name, (pipeline_class,), {"_execution_device": torch.device("cpu")})  # for noise and solver
+    if issubclass(pipeline_class, diffusers.ModularPipeline):
+        return outline_modular(outlined, source, index, built)
     return outlined(**settings, **(components | built))
 
 

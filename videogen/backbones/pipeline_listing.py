@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipeline_row import PipelineRow
-from .hosting.pipelines import NOT_HOSTED, PIPELINES
+from .hosting.pipelines import NOT_HOSTED, NOT_TAKEN, PIPELINES
 from .hosting.techniques_table import TECHNIQUES, find_refusal, frame_rule
 from .registry import FAMILIES
 
@@ -19,7 +20,7 @@ _OWN = "own"
 def build_table() -> str:
     """The table in Markdown, with the reasons that its cells refer to by number, and what is not loaded."""
     reasons: list[str] = []
-    rows = [_cells(row, reasons) for row in PIPELINES.values()]
+    rows = [_cells(row, reasons) for row in _rows()]
     heads = [
         "pipeline",
         "lineage",
@@ -36,8 +37,10 @@ def build_table() -> str:
         "",
     ]
     lines += [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    lines += ["", *(f"No pipeline takes `{kind}` as an input: {reason}." for kind, reason in NOT_TAKEN.items())]
     lines += ["", "Not loaded:", ""]
-    return "\n".join([*lines, *(f"- `{name}`: {reason}" for name, reason in NOT_HOSTED.items())])
+    left_out = NOT_HOSTED | MODULAR_NOT_HOSTED
+    return "\n".join([*lines, *(f"- `{name}`: {reason}" for name, reason in left_out.items())])
 
 
 def list_pipelines() -> list[dict[str, object]]:
@@ -49,8 +52,13 @@ def list_pipelines() -> list[dict[str, object]]:
             "requires": row.requires,
             "techniques": {name: _reason(row, name) or True for name in TECHNIQUES},
         }
-        for row in PIPELINES.values()
+        for row in _rows()
     ]  # fmt: skip
+
+
+def _rows() -> Iterable[PipelineRow]:
+    """Of the standard pipelines, then of the modular ones."""
+    return [*PIPELINES.values(), *MODULAR_PIPELINES.values()]
 
 
 def _cells(row: PipelineRow, reasons: list[str]) -> list[str]:

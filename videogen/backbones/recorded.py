@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, ResumeError
 
-from .registry import find_cached, locate
+from .registry import find_cached_index, locate
 
 if TYPE_CHECKING:
     from .base import Backbone
@@ -39,7 +39,7 @@ def check_job_model(name: str | None, where: str, *, allow_model: bool = False) 
     name: the model of the job's request (None: the embedded one); where: the job's folder, for the message.
     """
     source = locate(name or "embedded")
-    if isinstance(source, str) and not allow_model and find_cached(source, "model_index.json") is None:
+    if isinstance(source, str) and not allow_model and find_cached_index(source) is None:
         raise InputError(
             f"{where} names model={source!r}, which is neither embedded, a folder here, nor in the hub's local cache; "
             "if you trust it, add --allow-model to load it from the hub"

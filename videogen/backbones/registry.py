@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +82,7 @@ _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
 
 _DEFAULTS = LoadOptions()
+_NO_LIMIT = 1 << 30  # tokens: what tokenizers without a limit state is above
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -118,7 +120,7 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
 
 def _cached_folder(hub_id: str) -> Path:
     """The snapshot of a hub repository in the local cache. CheckpointError where it is not there."""
-    index = find_cached(hub_id, "model_index.json")
+    index = find_cached_index(hub_id)
     if index is None:
         raise CheckpointError(f"{hub_id!r} is not in the hub's local cache; allow it to be loaded from the hub")
     return index.parent
@@ -134,7 +136,7 @@ def read_model(name_or_path: str) -> ConfiguredModel | None:
     if isinstance(source, Path):
         index, (defaults, training) = read_index(source), read_defaults(source)
     else:
-        if find_cached(source, "model_index.json") is None:
+        if find_cached_index(source) is None:
             return None
         index, defaults, training = read_index(_cached_folder(source)), {}, {}
     family = family_of(index, name_or_path)
@@ -155,6 +157,32 @@ def _file_finder(source: Path | str) -> Callable[[str], Path | None]:
     if isinstance(source, Path):
         return lambda name: source / name
     return lambda name: find_cached(source, name)
+
+
+def find_cached_index(hub_id: str) -> Path | None:
+    """The index of a hub repository in the local cache, also that of a modular pipeline; None where it is not there."""
+    return find_cached(hub_id, _INDEX) or find_cached(hub_id, _MODULAR_INDEX)
+
+
+def read_tokenizer_limits(name_or_path: str) -> dict[str, int | None]:
+    """Tokens of a prompt that each tokenizer of a checkpoint reads, from its files on this machine; None: any number,
+    or not known."""
+    source = locate(name_or_path)
+    if isinstance(source, Path):
+        index: dict[str, Any] = read_index(source)
+    else:
+        cached = find_cached_index(source)
+        index = {} if cached is None else read_index(cached.parent)
+    find_file = _file_finder(source)
+    names = [name for name, (_, kind) in components_of(index).items() if "Tokenizer" in kind or "tokenizer" in name]
+    return {name: _read_token_limit(find_file(f"{name}/tokenizer_config.json")) for name in names}
+
+
+def _read_token_limit(file: Path | None) -> int | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        limit = json.loads((file or Path()).read_text(encoding="utf-8"))["model_max_length"]
+        return int(limit) if limit < _NO_LIMIT else None
+    return None
 
 
 def find_cached(hub_id: str, file: str) -> Path | None:

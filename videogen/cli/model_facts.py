@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
 from videogen.backbones.hosting.pipelines import PIPELINES
-from videogen.backbones.registry import load_outline
+from videogen.backbones.registry import load_outline, read_tokenizer_limits
 from videogen.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -20,24 +22,27 @@ def print_model(name: str, *, as_json: bool) -> int:
         raise CheckpointError(
             f"the configuration files of {name!r} do not describe a model; render with it to see what is wrong"
         )
-    facts = collect_facts(model)
+    facts = collect_facts(model, read_tokenizer_limits(name))
     if as_json:
         print(json.dumps(facts, indent=2))
         return 0
     width = max(map(len, facts))
     for key, value in facts.items():
+        if isinstance(value, dict):
+            value = [f"{part} {limit or 'any'}" for part, limit in value.items()]
         text = ", ".join(value) if isinstance(value, list) else value
         print(f"{key:<{width}}  {text if text not in ('', None) else '-'}")
     return 0
 
 
-def collect_facts(model: Backbone) -> dict[str, Any]:
-    """What is known of a model without its weights, by the names of the request's fields."""
-    from videogen.backbones.hosting.arguments import option_names
+def collect_facts(model: Backbone, tokens: Mapping[str, int | None]) -> dict[str, Any]:
+    """What is known of a model without its weights, by the names of the request's fields. tokens: that each of its
+    tokenizers reads."""
     from videogen.backbones.hosting.backbone import HostedBackbone
+    from videogen.backbones.hosting.lengths import describe_length
 
     default, geometry, limits = model.defaults, model.geometry, model.limits
-    row = PIPELINES.get(type(model.pipeline).__name__)
+    row = (PIPELINES | MODULAR_PIPELINES).get(type(model.pipeline).__name__)
     hosted = isinstance(model, HostedBackbone)
     return {
         "model": model.name,
@@ -49,12 +54,14 @@ def collect_facts(model: Backbone) -> dict[str, Any]:
         "size_multiple": geometry.multiple,
         "frames": default.frames,
         "frame_rule": geometry.rule,
+        "other_lengths": describe_length(row) if row else "",
         "most_frames": limits.frames,
         "fps": default.fps,
         "steps": default.steps,
         "guidance_scale": default.guidance_scale,
         "solver": type(model.scheduler).__name__,
         "prompt_tokens": model.text_limit if hosted and model.text_limit < 1 << 30 else None,
-        "options": option_names(type(model.pipeline).__mro__[1], row) if hosted and row else [],
+        "tokenizers": dict(tokens),
+        "options": list(model.option_names),
         "requires": row.requires if row else "",
     }

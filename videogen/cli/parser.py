@@ -271,11 +271,11 @@ def _add_output(render: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=".mp4, .webm, .gif, or no suffix for a folder of PNGs (default: out/PROMPT-SEED.mp4, or the next free "
+        help=".mp4, .mkv, .webm, .gif, or no suffix for a folder of PNGs (default: out/PROMPT-SEED.mp4, or the next free "
         "name)",
     )
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
-    output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16 for mp4, 28 for webm)")
+    output.add_argument("--quality", type=int, metavar="CRF", help="0 (best) to 63 (default: 16, 28 for webm)")
     output.add_argument(
         "--preview", type=Path, metavar="FILE.png", help="write a live low-resolution preview (single clips)"
     )

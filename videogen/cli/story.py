@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from videogen.backbones.geometry import LatentGeometry
     from videogen.timeline.timeline import Timeline
 
-_VIDEOS = (".mp4", ".webm", ".gif", ".job")
+_VIDEOS = (".mp4", ".mkv", ".webm", ".gif", ".job")
 #: Names that a request may give instead of a policy's.
 CHOICES = {
     AUTO: describe_automatic(),

@@ -1,4 +1,4 @@
-"""Manifests stored in video files: in the comment of mp4, webm and GIF, in a file next to PNGs that also has
+"""Manifests stored in video files: in the comment of mp4, mkv, webm and GIF, in a file next to PNGs that also has
 their rate.
 
 Of all tags of a container, tools such as `ffmpeg -c copy` retain the comment in every format; they drop custom tags.
@@ -17,7 +17,7 @@ from videogen.core.stored_keys import with_current_keys
 
 from .formats import image_format
 
-#: begins a comment that is a manifest, in mp4 and webm
+#: begins a comment that is a manifest, in mp4, mkv and webm
 _MARK = "videogen: "
 #: the custom tag of earlier versions, which is still read
 _EARLIER_TAG = "videogen"
@@ -30,8 +30,10 @@ def encode(manifest: dict[str, Any]) -> str:
 
 
 def container_options(path: Path) -> dict[str, str]:
-    """Muxer options of an mp4 or webm: the index of an mp4 is written first, so that players can start at once."""
-    return {"movflags": "faststart"} if path.suffix.lower() == ".mp4" else {}
+    """Muxer options of an mp4, mkv or webm: the index of an mp4 is written first, so that players can start at once;
+    an mkv gets no random identifier, so that the same frames give the same bytes."""
+    found = {".mp4": {"movflags": "faststart"}, ".mkv": {"fflags": "bitexact"}}
+    return found.get(path.suffix.lower(), {})
 
 
 def set_comment(container: Any, text: str | None) -> None:
@@ -41,9 +43,9 @@ def set_comment(container: Any, text: str | None) -> None:
 
 
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
-    """Replace the manifest (`encode`d; None: none) of a finished mp4 or webm. Packets are copied, so no frame changes.
+    """Replace the manifest (`encode`d; None: none) of a finished mp4, mkv or webm. Packets are copied, so no frame changes.
 
-    fps: the file's constant rate, given again because webm rounds it and the duration of each frame. The copy is
+    fps: the file's constant rate, given again because mkv and webm round it and the duration of each frame. The copy is
     written next to the file and then renamed over it.
     """
     import av

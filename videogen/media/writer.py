@@ -1,6 +1,6 @@
 """Streaming video writer: frame by frame into a file that is complete or absent.
 
-H.264 mp4, VP9 webm, GIF, or a folder of PNGs, by the suffix of the name. Codecs get 4:2:0 (yuv420p), the subsampling
+H.264 mp4 and mkv, VP9 webm, GIF, or a folder of PNGs, by the suffix of the name. Codecs get 4:2:0 (yuv420p), the subsampling
 that all players decode. In H.264 it needs even sides: an odd one is made even by repeating the last column or row,
 which is logged; frames are never rescaled. Colours are converted to and tagged as bt709. Memory does not grow with the
 clip, except for the container's index of some bytes per frame.
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 #: and players show a frame of one hundredth for ten.
 KINDS: dict[str, tuple[int | None, int]] = {
     ".mp4": (51, 1000),
+    ".mkv": (51, 1000),
     ".webm": (63, 1000),
     ".gif": (None, 50),
     "": (None, 1000),
 }
-WITH_AUDIO = (".mp4", ".webm")
+WITH_AUDIO = (".mp4", ".mkv", ".webm")
 _SLOWEST_FPS = 0.01
 
 
@@ -180,7 +181,7 @@ def check_target(path: str | os.PathLike[str], fps: float | None = None, quality
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in KINDS or path.name.lower() in KINDS:
-        kinds = ".mp4, .webm, .gif, or a name without suffix for a folder of PNGs"
+        kinds = ".mp4, .mkv, .webm, .gif, or a name without suffix for a folder of PNGs"
         raise InputError(f"cannot write {suffix or path.name!r} files; use {kinds}")
     worst, fastest = KINDS[suffix]
     if quality is not None:
@@ -211,7 +212,7 @@ def timing_notes(path: Path, fps: float) -> list[str]:
 
 
 class _CodecSink:
-    """mp4 and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced
+    """mp4, mkv and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced
     at the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:

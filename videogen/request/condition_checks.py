@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.backbones.hosting.pipelines import NOT_TAKEN, PIPELINES
 from videogen.core.errors import InputError, UnsupportedError, unknown
 
 from .image_chain import takes_keyframes
@@ -77,6 +77,8 @@ def _refusal(backbone: ResolvableModel, key: str, given: tuple[str, ...]) -> Inp
     refusal = backbone.refusal("keyframes", given) if kind == "images" else None
     if refusal is not None:
         hint = f"; as first and last frames of several clips: {refusal.reason}{hint}"
+    if kind in NOT_TAKEN:
+        hint = f": {NOT_TAKEN[kind]}"
     return UnsupportedError(f"{kind} is given, but {backbone.name!r} takes {takes}{hint}")
 
 

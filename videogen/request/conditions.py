@@ -63,6 +63,13 @@ class Conditions:
         # a pipeline may depend on the order, which manifests do not keep: those counted from the end come last
         in_order = sorted(self.images.items(), key=lambda entry: (entry[0] < 0, entry[0]))
         object.__setattr__(self, "images", dict(in_order))
+        for name in ("image", "last_image"):
+            value = getattr(self, name)
+            if isinstance(value, list | tuple):
+                raise InputError(
+                    f"{name} is a list of {len(value)}, and a call takes one for all of its prompts and seeds; call "
+                    "generate once for each image, or give images={frame: image} for several in one clip"
+                )
         for one in fields(self):
             object.__setattr__(self, one.name, _with_absolute_files(one.name, getattr(self, one.name)))
         if self.last_image is not None and self.image is None:

@@ -42,6 +42,7 @@ from .blended_clip import BlendedClip
 from .draws import Draws
 from .hosted_clip import HostedClip
 from .layout import Layout
+from .lengths import call_length, check_length
 from .lent_loop import LentLoop
 from .loop_form import read_loop_form
 from .pipeline_row import DRIVEN, PipelineRow
@@ -214,7 +215,9 @@ class HostedBackbone(Backbone):
             raise UnsupportedError(
                 f"guidance_scale={spec.guidance_scale:g}: {self.row.name} takes none; leave it out, or give 1"
             )
-        return super().fit(spec)
+        fitted = super().fit(spec)
+        check_length(self.pipeline, self.row, fitted, self.name)
+        return fitted
 
     def open(self, spec: ClipSpec, text: object, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
         assert isinstance(text, PromptTexts)
@@ -230,7 +233,7 @@ class HostedBackbone(Backbone):
         extent, behind = (size[0], size[1], size[2]), self.row.extras_behind
         draws = Draws(sources, Layout(self.row.noise, extent, behind=behind), self._noise_draw(spec))
         loop = self._lend_loop(solver.fresh_scheduler(), draws, len(sources))
-        given = replace(spec, frames=frames)
+        given = replace(spec, frames=call_length(self.pipeline, self.row, frames, spec.options))
         arguments = build_arguments(loop.pipeline, self.row, given, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
         layout = Layout(self.row.latents, extent, behind=behind, patch=patch_of(self._denoiser_config())[2])

@@ -9,13 +9,8 @@ from typing import Any
 from videogen.core.errors import CheckpointError
 
 
-def build_modular(
-    pipeline_class: Any, source: Path | str, index: Mapping[str, Any], components: Mapping[str, Any]
-) -> Any:
-    """The pipeline of an index with these components; those without weights, such as tokenizers, are loaded here.
-
-    CheckpointError where the folder brings its own blocks, which would be code that it runs.
-    """
+def check_blocks(source: Path | str, index: Mapping[str, Any]) -> None:
+    """CheckpointError where a checkpoint brings its own blocks, which would be code that it runs."""
     import diffusers
 
     blocks = index.get("_blocks_class_name")
@@ -24,6 +19,26 @@ def build_modular(
             f"{source} has blocks of its own ({blocks}), which are code; build the pipeline yourself and give it to "
             "Engine.from_pipeline"
         )
+
+
+def outline_modular(
+    pipeline_class: Any, source: Path | str, index: Mapping[str, Any], components: Mapping[str, Any]
+) -> Any:
+    """The pipeline with its default blocks and these components alone. CheckpointError as `build_modular`."""
+    check_blocks(source, index)
+    pipeline = pipeline_class()
+    pipeline.update_components(**components)
+    return pipeline
+
+
+def build_modular(
+    pipeline_class: Any, source: Path | str, index: Mapping[str, Any], components: Mapping[str, Any]
+) -> Any:
+    """The pipeline of an index with these components; those without weights, such as tokenizers, are loaded here.
+
+    CheckpointError where the folder brings its own blocks, which would be code that it runs.
+    """
+    check_blocks(source, index)
     pipeline = pipeline_class(pretrained_model_name_or_path=str(source), local_files_only=isinstance(source, Path))
     others = [name for name in pipeline.pretrained_component_names if name in index and name not in components]
     for name in others:

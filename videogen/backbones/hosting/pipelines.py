@@ -51,11 +51,11 @@ _WAN = (
     ),
     PipelineRow(
         "HeliosPipeline", "helios", "Helios, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN, sections=True,
-        fps=24, continues=True,
+        fps=24, frames=129, continues=True,
     ),
     PipelineRow(
         "HeliosPyramidPipeline", "helios", "Helios pyramid, segment by segment", _IMAGE | _VIDEO, mode=DRIVEN,
-        sections=True, fps=24, batches=False, continues=True,
+        sections=True, fps=24, frames=129, batches=False, continues=True,
     ),
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ _HUNYUAN = (
     PipelineRow("HunyuanSkyreelsImageToVideoPipeline", "hunyuan", "SkyReels V1, image to video", _IMAGE, ("image",),
                 noise_draw=1, fps=24),
     PipelineRow("HunyuanVideoFramepackPipeline", "hunyuan", "FramePack: a long video from an image, section by section",
-                _START_END, ("image",), mode=DRIVEN, sections=True, fps=30),
+                _START_END, ("image",), mode=DRIVEN, sections=True, fps=30, frames=145),
     PipelineRow("HunyuanVideo15Pipeline", "hunyuan15", "HunyuanVideo 1.5, text to video", fps=24, frames=121,
                 batches=False),
     PipelineRow("HunyuanVideo15ImageToVideoPipeline", "hunyuan15", "HunyuanVideo 1.5, image to video", _IMAGE,
@@ -206,4 +206,10 @@ NOT_HOSTED: dict[str, str] = {
     "Kandinsky5T2IPipeline": "it makes images",
     "Kandinsky5I2IPipeline": "it makes images",
     "Cosmos2TextToImagePipeline": "it makes images",
+}
+
+#: Conditions that no loaded class takes, and why.
+NOT_TAKEN: dict[str, str] = {
+    "audio": "no video pipeline of diffusers 0.42 that is loaded takes a sound track; LTX-2, Kandinsky 6 and Cosmos 3 "
+    "take latents of sound that are already encoded, as options={'audio_latents': ...} or 'sound_latents'",
 }
