@@ -18,7 +18,9 @@ from videogen.media.writer import VideoWriter
 
 from .test_round_trips import MANIFEST, clip
 
-KINDS = pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".gif", ""], ids=["mp4", "mkv", "webm", "gif", "folder"])
+KINDS = pytest.mark.parametrize(
+    "suffix", [".mp4", ".mkv", ".webm", ".gif", ""], ids=["mp4", "mkv", "webm", "gif", "folder"]
+)
 CODECS = pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 LATE: dict[str, Any] = {**MANIFEST, "measured": {"seams": [0.25, 1.5], "note": "ünï " * 40}}
 

@@ -102,6 +102,21 @@ def test_classes_of_a_later_diffusers_name_it(
     assert (f"has since 0.42; {installed} is installed: pip install" in str(refused.value)) is not has
 
 
+def test_a_modular_folder_states_its_inputs_before_its_weights_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, video = tmp_path / "model", tmp_path / "a.mp4"
+    ROWS["WanImage2VideoModularPipeline"].build().save_pretrained(str(folder), overwrite_modular_index=True)
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    assert main(["models", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["inputs"], facts["needs"]) == (["image", "last_image"], ["image"])
+    assert (facts["frame_rule"], facts["tokenizers"], facts["prompt_tokens"]) == ("4k+1", {"tokenizer": 16}, 512)
+    assert main(["render", "a red ball", "--model", str(folder), "-o", str(video)]) == InputError.exit_code
+    assert "needs image; give it with --image FILE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("component", ["connectors", "vocoder"])
 @pytest.mark.parametrize("entire", [True, False], ids=["file", "tensor"])
 def test_missing_weights_of_the_librarys_own_components_are_named(component: str, entire: bool, tmp_path: Path) -> None:
