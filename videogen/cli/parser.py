@@ -271,7 +271,7 @@ def _add_output(render: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help=".mp4, .mkv, .webm, .gif, or no suffix for a folder of PNGs (default: out/PROMPT-SEED.mp4, or the next free "
+        help=".mp4, .mkv, .webm, .gif, or no suffix for a folder of PNGs (default: out/PROMPT-SEED.mp4, or the next "
         "name)",
     )
     output.add_argument("--overwrite", action="store_true", help="replace the output if it exists")

@@ -43,7 +43,7 @@ def set_comment(container: Any, text: str | None) -> None:
 
 
 def retag(path: Path, text: str | None, fps: Fraction) -> None:
-    """Replace the manifest (`encode`d; None: none) of a finished mp4, mkv or webm. Packets are copied, so no frame changes.
+    """Replace the manifest (`encode`d; None: none) of a finished mp4, mkv or webm. Packets are copied: frames stay.
 
     fps: the file's constant rate, given again because mkv and webm round it and the duration of each frame. The copy is
     written next to the file and then renamed over it.

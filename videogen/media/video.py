@@ -72,10 +72,10 @@ class Video:
 
     @suggest_keywords
     def save(self, path: str | os.PathLike[str], *, quality: int | None = None, overwrite: bool = False) -> Path:
-        """Write by suffix: .mp4 and .mkv (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file is complete or
-        absent.
+        """Write by suffix: .mp4 and .mkv (H.264), .webm (VP9), .gif, or a folder of PNGs (no suffix). The file
+        is complete or absent.
 
-        quality: the codec's CRF, lower is better (None: 16 for mp4 and mkv, 28 for webm). An odd width or height of an mp4 is
+        quality: the codec's CRF, lower is better (None: 16, for webm 28). An odd width or height of an mp4 or mkv is
         made even by repeating the last column or row, because most players refuse it; a GIF has at most 50 frames per
         second. Files are written at a constant rate
         and without alpha: a clip with varying times or alpha is refused until `times_s` or `alpha` is set to None.

@@ -1,9 +1,9 @@
 """Streaming video writer: frame by frame into a file that is complete or absent.
 
-H.264 mp4 and mkv, VP9 webm, GIF, or a folder of PNGs, by the suffix of the name. Codecs get 4:2:0 (yuv420p), the subsampling
-that all players decode. In H.264 it needs even sides: an odd one is made even by repeating the last column or row,
-which is logged; frames are never rescaled. Colours are converted to and tagged as bt709. Memory does not grow with the
-clip, except for the container's index of some bytes per frame.
+H.264 mp4 and mkv, VP9 webm, GIF, or a folder of PNGs, by the suffix of the name. Codecs get 4:2:0 (yuv420p), the
+subsampling that all players decode. In H.264 it needs even sides: an odd one is made even by repeating the last column
+or row, which is logged; frames are never rescaled. Colours are converted to and tagged as bt709. Memory does not grow
+with the clip, except for the container's index of some bytes per frame.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def timing_notes(path: Path, fps: float) -> list[str]:
 
 
 class _CodecSink:
-    """mp4, mkv and webm through PyAV. The header is written with the first packet; a manifest that changes later is replaced
-    at the end."""
+    """mp4, mkv and webm through PyAV. The header is written with the first packet; a manifest that changes later is
+    replaced at the end."""
 
     def __init__(self, partial: Path, writer: VideoWriter) -> None:
         import av

@@ -111,7 +111,7 @@ def test_a_modular_folder_states_its_inputs_before_its_weights_are_read(
         weights.unlink()
     assert main(["models", str(folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["inputs"], facts["needs"]) == (["image", "last_image"], ["image"])
+    assert (facts["inputs"], facts["needs"]) == (["image"], ["image"])  # its model reads one image
     assert (facts["frame_rule"], facts["tokenizers"], facts["prompt_tokens"]) == ("4k+1", {"tokenizer": 16}, 512)
     assert main(["render", "a red ball", "--model", str(folder), "-o", str(video)]) == InputError.exit_code
     assert "needs image; give it with --image FILE" in capsys.readouterr().err

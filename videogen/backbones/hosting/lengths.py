@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from videogen.core.errors import InputError
@@ -39,7 +40,8 @@ def check_length(pipeline: Any, row: PipelineRow, spec: ClipSpec, name: str) -> 
         for side, value, axis in (("width", spec.width, 2), ("height", spec.height, 1)):
             kernel, stride = pipeline.vae.kernel[axis], pipeline.vae.stride[axis]
             if not _is_covered(value, kernel, stride):
-                near = _nearest(value, range(_FARTHEST), lambda px, k=kernel, s=stride: _is_covered(px, k, s))
+                fits = partial(_is_covered, kernel=kernel, stride=stride)
+                near = _nearest(value, range(_FARTHEST), fits)
                 raise InputError(f"{side}={value} does not fit {name!r}: {_TILES}; use {near}")
 
 

@@ -210,6 +210,6 @@ NOT_HOSTED: dict[str, str] = {
 
 #: Conditions that no loaded class takes, and why.
 NOT_TAKEN: dict[str, str] = {
-    "audio": "no video pipeline of diffusers 0.42 that is loaded takes a sound track; LTX-2, Kandinsky 6 and Cosmos 3 "
-    "take latents of sound that are already encoded, as options={'audio_latents': ...} or 'sound_latents'",
+    "audio": "no video pipeline of diffusers 0.42 that is loaded takes a sound track to follow; LTX-2, Kandinsky 6 and "
+    "Cosmos 3 take latents of sound that are already encoded, as options={'audio_latents': ...} or 'sound_latents'",
 }
