@@ -34,14 +34,15 @@ def check_length(pipeline: Any, row: PipelineRow, spec: ClipSpec, name: str) -> 
     does not decode. name: of the model."""
     rule = LENGTHS.get(row.name)
     if rule is not None and not rule.fits(pipeline, spec.frames, spec.options):
-        near = _nearest(spec.frames, range(_FARTHEST), lambda count: rule.fits(pipeline, count, spec.options))
+        fits = partial(rule.fits, pipeline, options=spec.options)
+        near = _nearest(spec.frames, range(_FARTHEST), fits)
         raise InputError(f"frames={spec.frames} does not fit {name!r}: {rule.reason}; use {near}")
     if row.name == _TILED:
         for side, value, axis in (("width", spec.width, 2), ("height", spec.height, 1)):
             kernel, stride = pipeline.vae.kernel[axis], pipeline.vae.stride[axis]
             if not _is_covered(value, kernel, stride):
-                fits = partial(_is_covered, kernel=kernel, stride=stride)
-                near = _nearest(value, range(_FARTHEST), fits)
+                covers = partial(_is_covered, kernel=kernel, stride=stride)
+                near = _nearest(value, range(_FARTHEST), covers)
                 raise InputError(f"{side}={value} does not fit {name!r}: {_TILES}; use {near}")
 
 
