@@ -12,7 +12,7 @@ from videogen.backbones.hosting.lengths import LENGTHS
 from videogen.core.errors import InputError
 
 ROWS = load_rows()
-#: pipeline -> (a length that is not made, the nearest ones); chunks and sections of the tiny rows have 3 and 2 latents
+#: pipeline -> (a length that is not made, the nearest ones); segments of the tiny rows have 3 latents, sections 2
 WRONG = {
     "LattePipeline": (3, [1, 4]),
     "Kandinsky5I2VPipeline": (13, [17]),

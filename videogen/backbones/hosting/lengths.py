@@ -1,7 +1,7 @@
 """Lengths and sizes that a hosted pipeline makes, where its VAE's compression alone does not decide them.
 
 Latte has one position per frame of its training clips; Kandinsky 5 normalises the first four latent frames of an image
-to video clip by those after them; Allegro's VAE covers whole tiles only; Helios and FramePack make whole sections.
+to video clip by those after them; Allegro's VAE covers full tiles only; Helios and FramePack make full sections.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def check_length(pipeline: Any, row: PipelineRow, spec: ClipSpec, name: str) -> 
     does not decode. name: of the model."""
     rule = LENGTHS.get(row.name)
     if rule is not None and not rule.fits(pipeline, spec.frames, spec.options):
-        fits = partial(rule.fits, pipeline, options=spec.options)
-        near = _nearest(spec.frames, range(_FARTHEST), fits)
+        makes = rule.fits
+        near = _nearest(spec.frames, range(_FARTHEST), lambda count: makes(pipeline, count, spec.options))
         raise InputError(f"frames={spec.frames} does not fit {name!r}: {rule.reason}; use {near}")
     if row.name == _TILED:
         for side, value, axis in (("width", spec.width, 2), ("height", spec.height, 1)):
@@ -89,8 +89,8 @@ def _fits_tiles(pipeline: Any, frames: int, options: Mapping[str, Any]) -> bool:
     return _is_covered(frames, pipeline.vae.kernel[0], pipeline.vae.stride[0])
 
 
-def _fits_chunks(pipeline: Any, frames: int, options: Mapping[str, Any]) -> bool:
-    """Helios decodes each chunk as a clip and cuts all to 4k+1 frames."""
+def _fits_segments(pipeline: Any, frames: int, options: Mapping[str, Any]) -> bool:
+    """Helios decodes each segment as a clip and cuts all to 4k+1 frames."""
     if frames < 1:
         return False
     window = 4 * (int(_option(pipeline, "num_latent_frames_per_chunk", options)) - 1) + 1
@@ -105,7 +105,9 @@ def _fits_windows(pipeline: Any, frames: int, options: Mapping[str, Any]) -> boo
 
 _TILED, _FRAMEPACK = "AllegroPipeline", "HunyuanVideoFramepackPipeline"
 _TILES = "its VAE decodes overlapping tiles, which have to cover the clip exactly"
-_CHUNKS = LengthRule(_fits_chunks, "its pipeline makes whole chunks (num_latent_frames_per_chunk latent frames each)")
+_SEGMENTS = LengthRule(
+    _fits_segments, "its pipeline makes full segments (num_latent_frames_per_chunk latent frames each)"
+)
 
 LENGTHS: dict[str, LengthRule] = {
     "LattePipeline": LengthRule(_fits_positions, "its model has positions for one image or for its full length"),
@@ -113,12 +115,12 @@ LENGTHS: dict[str, LengthRule] = {
         _fits_reference, "its pipeline normalises the first four latent frames by those after them"
     ),
     _TILED: LengthRule(_fits_tiles, _TILES),
-    _FRAMEPACK: LengthRule(_fits_windows, "its pipeline makes whole sections (latent_window_size latent frames each)"),
+    _FRAMEPACK: LengthRule(_fits_windows, "its pipeline makes full sections (latent_window_size latent frames each)"),
     **dict.fromkeys(
         (
             "HeliosPipeline", "HeliosPyramidPipeline", "HeliosModularPipeline", "HeliosPyramidModularPipeline",
             "HeliosPyramidDistilledModularPipeline",
         ),
-        _CHUNKS,
+        _SEGMENTS,
     ),
 }  # fmt: skip
