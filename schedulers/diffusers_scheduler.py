@@ -50,6 +50,20 @@ def build_scheduler(name: str | None, own: Any, *, shifts: bool = False) -> Any:
     return _build_flow(name, own) if prediction_kind(own) == FLOW else _build_vp(name, own)
 
 
+def with_shift(own: Any, shift: float | None) -> Any:
+    """A flow checkpoint's scheduler with another shift of its sigmas, the same at any size; None: as it is.
+
+    UnsupportedError for a model that has none, whose noise levels are not sigmas from 0 to 1.
+    """
+    if shift is None:
+        return own
+    key = next((name for name in ("flow_shift", "shift") if name in own.config), None)
+    if prediction_kind(own) != FLOW or key is None:
+        raise UnsupportedError(f"shift={shift:g} is for flow-matching models, which {type(own).__name__} is not for")
+    fixed = {"use_dynamic_shifting": False} if own.config.get("use_dynamic_shifting", False) else {}
+    return type(own).from_config(own.config, **{key: shift}, **fixed)
+
+
 def _own_class(own: Any) -> Any:
     """The checkpoint's class; our DEIS for a flow model's, which ends before all noise is gone."""
     is_deis = type(own).__name__ == SOLVERS["deis"].vp and prediction_kind(own) == FLOW

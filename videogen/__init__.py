@@ -22,6 +22,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "schedulers" / "__init__.py
 
 if TYPE_CHECKING:
     from .backbones.base import Backbone
+    from .backbones.lora.spec import Lora
     from .core.errors import (
         Cancelled,
         CheckpointError,
@@ -49,6 +50,7 @@ _HOMES = {
     "Engine": "engine.engine",
     "InputError": "core.errors",
     "LongVideo": "longvideo.render",
+    "Lora": "backbones.lora.spec",
     "MediaError": "core.errors",
     "NumericsError": "core.errors",
     "OutOfMemoryError": "core.errors",
@@ -69,6 +71,7 @@ __all__ = [
     "Engine",
     "InputError",
     "LongVideo",
+    "Lora",
     "MediaError",
     "NumericsError",
     "OutOfMemoryError",

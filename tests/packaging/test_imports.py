@@ -38,6 +38,7 @@ THIRD_PARTY_HOMES = {
     "diffusers": ("backbones/", "schedulers/", "attention/attaching.py", "propagation/library", "tools/"),
     "transformers": ("backbones/", "tools/"),
     "accelerate": ("backbones/",),
+    "peft": ("backbones/lora/",),
     "av": ("media/",),
     "cv2": ("motion/", "metrics/registration.py", "metrics/object_track.py"),
     "imageio": ("media/",),

@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = {
     "videogen": """
-        Backbone Cancelled CheckpointError Continuity Engine InputError LongVideo MediaError NumericsError
-        OutOfMemoryError Progress RenderRequest ResumeError Technique UnsupportedError Video VideogenError __version__
+        Backbone Cancelled CheckpointError Continuity Engine InputError LongVideo Lora MediaError
+        NumericsError OutOfMemoryError Progress RenderRequest ResumeError Technique UnsupportedError Video
+        VideogenError __version__
         """,
     "videogen.attention": """
         ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionSnapshot BlockMap

@@ -15,6 +15,7 @@ from torch import nn
 
 from videogen.attention.order import TokenGrid
 from videogen.core.errors import InputError, UnsupportedError
+from videogen.schedulers.diffusers_scheduler import with_shift
 from videogen.schedulers.diffusers_solver import read_noise_schedule
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import NoiseSchedule, Solver
@@ -26,6 +27,7 @@ from .conditioning import ClipText, Conditioning, PromptReading
 from .defaults import Defaults, Training
 from .geometry import ClipLimits
 from .guided import GuidedClip
+from .lora.adaptation import Adaptation
 from .prompt_grammar import GRAMMARS
 from .resolvable import ResolvableModel
 from .streaming import StreamDecoder
@@ -50,6 +52,7 @@ class Backbone(ResolvableModel):
         self.pipeline, self.name, self.digest = pipeline, name, digest
         self.defaults = Defaults(**{**self.family_defaults(), **(defaults or {})})
         self.training = Training(**{**self.family_training(), **(training or {})})
+        self.adaptation = Adaptation(self)
 
     @property
     def device(self) -> torch.device:
@@ -80,9 +83,10 @@ class Backbone(ResolvableModel):
         """Whether several clips can be generated at once that are made from conditions with these keys."""
         return True
 
-    def build_solver(self, name: str | None, steps: int) -> Solver:
-        """A solver of the table, or the checkpoint's own (None), set up for a run of so many steps."""
-        return build_solver(name, self.scheduler, steps, self.device)
+    def build_solver(self, name: str | None, steps: int, shift: float | None = None) -> Solver:
+        """A solver of the table, or the checkpoint's own (None), set up for a run of so many steps. shift: of a flow
+        model's sigmas; None: the checkpoint's."""
+        return build_solver(name, with_shift(self.scheduler, shift), steps, self.device)
 
     def open(self, spec: ClipSpec, text: ClipText, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
         """Begin a batch of clips: one noise source per sample, a solver set up for this run."""

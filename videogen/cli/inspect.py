@@ -51,6 +51,8 @@ def _print_section(title: str, values: Mapping[str, object]) -> None:
 
 def summarize(part: str, figures: object) -> dict[str, object]:
     """The single figures of a part of the measurements; its tables are for `--json` and `--report`."""
+    if part in ("loras", "embeddings") and isinstance(figures, list):
+        return {one["name"]: describe_adaptation(one) for one in figures}
     if isinstance(figures, list):
         return {"": len(figures)}
     if not isinstance(figures, dict):
@@ -60,6 +62,18 @@ def summarize(part: str, figures: object) -> dict[str, object]:
     if part == "no_effect":
         return dict(figures)
     return {name: value for name, value in figures.items() if not isinstance(value, list | dict) or name == "promised"}
+
+
+def describe_adaptation(record: Json) -> str:
+    """A LoRA or textual inversion in a line: its weight and where it is on, or its token, and its digest."""
+    digest = f"sha256 {record['sha256'][:8]}"
+    if "token" in record:
+        return f"token {record['token']}, {record['vectors']} vectors, {digest}"
+    span = (
+        "" if (record["start"], record["end"]) == (0, 1) else f" in {record['start']:g}-{record['end']:g} of the steps"
+    )
+    expert = f" {record['expert']} noise" if record.get("expert") else ""
+    return f"weight {record['weight']:g}{expert}{span}, {sum(record['layers'].values())} layers, {digest}"
 
 
 def summarize_long(figures: Json) -> dict[str, object]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WITH_RESUME = ("command", "verbose", "resume", "overwrite", "keep_job", "report", "json", "quiet", "allow_model")
 _FLAGS = {"prompt": "the prompt", "negative_prompt": "--negative", "guidance_scale": "--guidance",
-          "own_options": "--set"}  # fmt: skip
+          "own_options": "--set", "loras": "--lora", "embeddings": "--embedding"}  # fmt: skip
 
 
 def output_of(path: Path) -> Path:

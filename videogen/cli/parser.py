@@ -15,7 +15,7 @@ from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
-from . import condition_options, long_options, motion, quantize, several_options
+from . import condition_options, long_options, lora_options, motion, quantize, several_options
 from .source_options import add_source_options
 from .types import Subparsers
 
@@ -170,6 +170,7 @@ def _add_render(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     condition_options.add_options(render)
     long_options.add_options(render)
     _add_sampling(render)
+    lora_options.add_options(render)
     motion.add_options(render)
     several_options.add_options(render)
     _add_machine(render)

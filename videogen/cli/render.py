@@ -177,6 +177,7 @@ def save_video(video: Video, request: ResolvedRequest, output: OutputSettings) -
         *PromptReading(**measured["prompt"]).notes(),
         *negative_prompt_notes(measured),
         *measured.get("motion", {}).get("notes", ()),
+        *(note for one in measured.get("loras", ()) for note in one.get("notes", ())),
     ]
     saved = save_clip(video, output)
     return Written(saved.path, len(video), video.size, float(video.fps), video.manifest, notes, saved.saved_elsewhere)
@@ -187,6 +188,7 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
     torch is imported, from the model's configuration files where they are on this machine."""
     from videogen.backbones.registry import read_model
     from videogen.media.writer import check_target
+    from videogen.request.loras import resolve_embeddings, resolve_loras
     from videogen.request.source_fitting import probe_conditions
 
     request, output = settings.request, settings.output
@@ -206,6 +208,8 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
     if settings.like is not None:
         check_condition_files(settings.like, request, options.like)
     probe_conditions(request.given)
+    resolve_loras(request.given_loras)
+    resolve_embeddings(request.given_embeddings)
     model = read_model(name)
     resolved = None if model is None else _check_fits(request, model, output, options)
     output = replace(output, path=check_output(choose_output(output, request, resolved), output.overwrite))

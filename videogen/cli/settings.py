@@ -25,6 +25,7 @@ from videogen.request.request import RenderRequest
 
 from . import motion
 from .condition_options import TABLES, merge_layer, resolve_files, tables_from_flags
+from .lora_options import locate_files
 from .types import Json
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ def _resolve_files(values: Json, folder: Path) -> Json:
         found["motion"] = to_layers(load_plan(folder / plan) if isinstance(plan, str) else from_layers(plan, folder))
     if values.get("conditions") is not None:
         found["conditions"] = resolve_files(values["conditions"], folder)
+    found |= locate_files(values, folder)
     if isinstance(values.get("first_frame"), str):
         found["first_frame"] = str((folder / values["first_frame"]).absolute())
     for name in ("base", *COMPONENTS):

@@ -310,7 +310,8 @@ class Engine:
         def render(batch: list[ResolvedRequest], progress: ProgressCallback | None) -> list[Video]:
             if batch[0].is_long:
                 return [self._render_in_memory(request, given, progress) for request in batch]
-            return self._render_batch(batch, given, progress, preview_every)
+            with self.backbone.adaptation.apply(batch[0].loras, batch[0].embeddings):
+                return self._render_batch(batch, given, progress, preview_every)
 
         return render_batches(resolved, limit, render, progress)
 
@@ -431,12 +432,13 @@ class Engine:
                 "techniques are for a single clip; a long video attaches its own to each segment: use continuity='off'"
             )
         try:
-            request, trial = choose_policy(self.backbone, request, progress)
-            run = build_run(self.backbone, request, progress, trial)
-            frames = np.concatenate(list(run.frames()))
+            with self.backbone.adaptation.apply(request.loras, request.embeddings):
+                request, trial = choose_policy(self.backbone, request, progress)
+                run = build_run(self.backbone, request, progress, trial)
+                frames = np.concatenate(list(run.frames()))
+                return Video(frames, request.exact_fps, build_manifest(run, {}).to_dict())
         finally:
             self.backbone.release()
-        return Video(frames, request.exact_fps, build_manifest(run, {}).to_dict())
 
     def _dual_clock(self, run: Run, motion: PlannedMotion) -> DualClockTechnique:
         """Dual-clock sampling, with the first frame that is given, or each clip's draft's."""

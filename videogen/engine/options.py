@@ -77,6 +77,9 @@ class GenerateOptions(TypedDict, total=False):
     text_encoder: str | PathLike[str] | None
     motion_adapter: str | PathLike[str] | None
     precision: str | None
+    loras: list[Any] | tuple[Any, ...] | None
+    embeddings: list[Any] | tuple[Any, ...] | None
+    shift: float | None
     image: Any
     last_image: Any
     images: Mapping[int, Any]

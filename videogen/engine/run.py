@@ -138,6 +138,7 @@ class Run:
             measured = {**measured, "batch": {"size": len(self.requests), "index": index, "exact": list(EXACT)}}
         if self.conditions.records:
             measured = {**measured, "conditions": list(self.conditions.records)}
+        measured = {**measured, **self.backbone.adaptation.records}
         audio = read_audio_of(self.clip, index, request, self.backbone)
         if audio is not None:
             measured = {**measured, "audio": {"channels": len(audio.samples), "rate": audio.rate}}

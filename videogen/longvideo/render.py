@@ -106,6 +106,7 @@ def render_long(
         check_output(path, overwrite)
     check_disk(request, backbone.geometry, path)
     with ExitStack() as stack:
+        stack.enter_context(backbone.adaptation.apply(request.loras, request.embeddings))
         # a trial is expensive: a second process is refused before it
         lock = stack.enter_context(locked_job(job_folder(path))) if request.continuity == MEASURED else None
         request, trial = choose_policy(backbone, _with_started_policy(request, path, backbone), progress)
@@ -139,7 +140,7 @@ def render_long(
         if not keep_job:
             journal.finish()
         assert writer.manifest is not None
-        found = (*request.notes, *journal.notes, *run.notes, *writer.notes)
+        found = (*request.notes, *backbone.adaptation.notes, *journal.notes, *run.notes, *writer.notes)
         return LongVideo(path, count, fps, size, writer.manifest, run.resumed, found, elsewhere)
 
 
@@ -209,6 +210,7 @@ def build_manifest(run: LongRun | ImageChainRun, output: dict[str, Any]) -> Mani
             "long": run.measured,
             **({"conditions": run.conditions} if isinstance(run, ImageChainRun) and run.conditions else {}),
             **with_effects(summarize_techniques(run.request, run.rows)),
+            **run.backbone.adaptation.records,
             "prompts": [reading.to_dict() for reading in readings],
             **run.backbone.measure_negative_prompt(run.request.negative_prompt),
         },

@@ -69,6 +69,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "memory": (str, int),
     **dict.fromkeys(("base", *COMPONENTS), (str, PathLike)),
     "precision": (str,),
+    "loras": (list, tuple),
+    "embeddings": (list, tuple),
+    "shift": (int, float),
 }
 
 
@@ -106,11 +109,11 @@ def check_values(request: RenderRequest) -> None:
     """InputError for an empty prompt, a number outside its range, or an unknown choice."""
     if not request.prompt.strip() and not request.given.keys():
         raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
-    for name in ("frames", "width", "height", "steps", "fps", "seconds", "window"):
+    for name in ("frames", "width", "height", "steps", "fps", "seconds", "window", "shift"):
         value = getattr(request, name)
         if value is not None and not value > 0:
             raise InputError(f"{name}={value} must be above 0")
-    for name in ("guidance_scale", "guidance_scale_2", "fps", "recall", "seconds"):
+    for name in ("guidance_scale", "guidance_scale_2", "fps", "recall", "seconds", "shift"):
         value = getattr(request, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name}={value} must be a finite number of at least 0")

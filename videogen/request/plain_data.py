@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from videogen.attention.config import SparseAttention
+from videogen.backbones.lora.embedding_spec import Embedding
+from videogen.backbones.lora.spec import Lora
 from videogen.motion.control import MotionControl
 from videogen.motion.spec import Motion
 from videogen.propagation.caches import LibraryCache
@@ -22,6 +24,8 @@ def to_plain(value: Any) -> Any:
 
     if isinstance(value, Motion):
         return to_layers(value)
+    if isinstance(value, tuple) and any(isinstance(one, Lora | Embedding) for one in value):
+        return [one.to_dict() for one in value]
     if isinstance(value, Timeline | Continuity | Conditions):
         return value.to_dict()
     if isinstance(value, SparseAttention | StepCaching):

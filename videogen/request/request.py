@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from videogen.attention.config import SparseAttention, with_policy
 from videogen.backbones.load_options import LoadOptions
+from videogen.backbones.lora.embedding_spec import Embedding, read_embeddings
+from videogen.backbones.lora.spec import Lora, read_loras
 from videogen.core.errors import InputError
 from videogen.core.keywords import suggest_keywords
 from videogen.core.tables import check_keys
@@ -82,6 +84,10 @@ class RenderRequest:
     base, revision, transformer, transformer_2, unet, vae, text_encoder, motion_adapter: from where the model and its
     components are loaded, as in `videogen.backbones.load_options.LoadOptions`.
     precision: how the denoiser's weights are stored, as for `Engine.load`.
+    loras: a list of LoRA files, each as `[EXPERT=]FILE[:WEIGHT][@START-END]`, a `videogen.Lora`, or its fields as a
+    dict: its weight, the fractions of the steps between which it is on, and `high` or `low` for one of two experts.
+    embeddings: a list of textual inversions, each as `[TOKEN=]FILE` or a dict. shift: of a flow model's noise levels
+    towards noise, in place of the checkpoint's.
     """
 
     prompt: str = ""
@@ -130,6 +136,9 @@ class RenderRequest:
     text_encoder: str | PathLike[str] | None = None
     motion_adapter: str | PathLike[str] | None = None
     precision: str | None = None
+    loras: list[Any] | tuple[Any, ...] | None = None
+    embeddings: list[Any] | tuple[Any, ...] | None = None
+    shift: float | None = None
 
     def __post_init__(self) -> None:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
@@ -142,6 +151,10 @@ class RenderRequest:
             object.__setattr__(self, "seed", secrets.randbelow(_DRAWN_SEEDS))
         if self.conditions is not None:
             object.__setattr__(self, "conditions", Conditions.from_value(self.conditions))
+        if self.loras is not None:
+            object.__setattr__(self, "loras", read_loras(self.loras))
+        if self.embeddings is not None:
+            object.__setattr__(self, "embeddings", read_embeddings(self.embeddings))
         for name, value in check_types(self).items():
             object.__setattr__(self, name, value)
         if isinstance(self.attention, dict):
@@ -161,6 +174,16 @@ class RenderRequest:
     def given(self) -> Conditions:
         """The conditions, none where none are given."""
         return Conditions() if self.conditions is None else cast(Conditions, self.conditions)
+
+    @property
+    def given_loras(self) -> tuple[Lora, ...]:
+        """The LoRAs, none where none are given."""
+        return () if self.loras is None else cast("tuple[Lora, ...]", self.loras)
+
+    @property
+    def given_embeddings(self) -> tuple[Embedding, ...]:
+        """The textual inversions, none where none are given."""
+        return () if self.embeddings is None else cast("tuple[Embedding, ...]", self.embeddings)
 
     @property
     def moves(self) -> bool:

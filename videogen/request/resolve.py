@@ -25,6 +25,8 @@ from .fitting import (
     fit_continuity,
 )
 from .image_chain import check_chain, chooses_chain, is_image_chain
+from .lora_preset import build_preset
+from .loras import resolve_embeddings, resolve_loras
 from .resolved import MotionSettings, ResolvedRequest
 from .source_fitting import ClipSources, fit_to_sources, fitting_notes
 from .technique_checks import check_joined_clips, check_techniques_fit
@@ -64,8 +66,12 @@ def _resolve(
     _check_guidance(request.guidance_mode, backbone)
     window = request.window or defaults.frames
     continuity = _resolve_continuity(request, frames, window, backbone, segmented)
-    motion = _resolve_motion(request, backbone) if continuity == OFF else _resolve_long_motion(request, backbone)
-    scale = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    loras = resolve_loras(request.given_loras)
+    preset = build_preset(request, loras)
+    resolve_motion = _resolve_motion if continuity == OFF else _resolve_long_motion
+    motion = resolve_motion(request, backbone, preset.motion)
+    default_scale = defaults.guidance_scale if preset.guidance_scale is None else preset.guidance_scale
+    scale = default_scale if request.guidance_scale is None else request.guidance_scale
     resolved = ResolvedRequest(
         request=request,
         prompt=request.prompt,
@@ -79,8 +85,8 @@ def _resolve(
         width=request.width or sources.width or defaults.width,
         height=request.height or sources.height or defaults.height,
         fps=request.fps or sources.fps or defaults.fps,
-        steps=request.steps or defaults.steps,
-        solver=request.solver,
+        steps=request.steps or preset.steps or defaults.steps,
+        solver=request.solver or preset.solver,
         guidance_scale=scale,
         guidance_scale_2=request.guidance_scale_2,
         guidance_mode=request.guidance_mode or backbone.native_guidance,
@@ -96,6 +102,11 @@ def _resolve(
         single_pass_frames=backbone.single_pass_frames,
         conditions=request.given,
         options=_resolve_options(request, backbone),
+        loras=loras,
+        embeddings=resolve_embeddings(request.given_embeddings),
+        shift=request.shift or preset.shift,
+        lora_notes=preset.notes,
+        follows_noise=preset.motion is not None,
     )
     return _fit_sources(_fit(resolved, backbone), sources, backbone)
 
@@ -179,8 +190,11 @@ def _resolve_continuity(
     return fit_continuity(policy, backbone, window, noise=request.noise, moves=request.moves)
 
 
-def _resolve_motion(request: RenderRequest, backbone: ResolvableModel) -> MotionSettings | None:
-    """A single clip's motion, by the backend that suits the model and the motion where none is named."""
+def _resolve_motion(
+    request: RenderRequest, backbone: ResolvableModel, trained: MotionControl | None
+) -> MotionSettings | None:
+    """A single clip's motion, by the backend that suits the model and the motion where none is named. trained: the
+    backend that a LoRA was trained with."""
     from videogen.motion.serialisation import is_global
 
     spec = request.motion_spec
@@ -188,17 +202,22 @@ def _resolve_motion(request: RenderRequest, backbone: ResolvableModel) -> Motion
         return None
     everything_moves, training = is_global(spec), backbone.training
     preferred = "dual_clock" if request.first_frame is not None else training.motion_backend(is_global=everything_moves)
-    control = request.motion_control or MotionControl(preferred)
+    if trained is not None and request.first_frame is None:
+        control = request.motion_control or trained
+    else:
+        control = request.motion_control or MotionControl(preferred)
     return _motion_settings(request, control.with_clocks(*training.dual_clock_levels(is_global=everything_moves)))
 
 
-def _resolve_long_motion(request: RenderRequest, backbone: ResolvableModel) -> MotionSettings | None:
-    """A long video's motion, by warped noise in every clip."""
+def _resolve_long_motion(
+    request: RenderRequest, backbone: ResolvableModel, trained: MotionControl | None
+) -> MotionSettings | None:
+    """A long video's motion, by warped noise in every clip. trained: the backend that a LoRA was trained with."""
     if not request.moves:
         return None
-    control = request.motion_control or MotionControl("warped_noise")
+    control = request.motion_control or trained or MotionControl("warped_noise")
     check_joined_motion(control, request.first_frame)
-    if request.motion_backend is None and not backbone.training.warped_noise:
+    if request.motion_backend is None and trained is None and not backbone.training.warped_noise:
         raise UnsupportedError(
             f"a long video's motion needs warped noise, and {backbone.name!r} is not known to be trained with it; "
             f"set motion_backend='warped_noise' to try it, or render at most "
@@ -249,6 +268,7 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
             f"guidance_scale_2={resolved.guidance_scale_2:g} is for models with two experts; {backbone.name!r} has one"
         )
     check_solver(resolved.solver, backbone.noise_schedule)
+    _check_shift(resolved, backbone)
     if resolved.is_long:
         check_window(resolved.window, backbone)
     elif resolved.conditions.images and "images" not in backbone.accepts:
@@ -267,6 +287,15 @@ def _fit(resolved: ResolvedRequest, backbone: ResolvableModel) -> ResolvedReques
     check_prompts(timeline, backbone)
     check_scenes(timeline, backbone)
     return fitted
+
+
+def _check_shift(resolved: ResolvedRequest, backbone: ResolvableModel) -> None:
+    """UnsupportedError for a shift of noise levels that are not a flow model's."""
+    kind = backbone.noise_schedule.kind
+    if resolved.shift is not None and kind != "flow":
+        raise UnsupportedError(
+            f"shift={resolved.shift:g} is for flow-matching models; {backbone.name!r} predicts {kind!r}: leave it out"
+        )
 
 
 def _fit_sources(resolved: ResolvedRequest, sources: ClipSources, backbone: ResolvableModel) -> ResolvedRequest:

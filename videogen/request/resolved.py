@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from videogen.attention.config import SparseAttention
     from videogen.backbones.clip_spec import ClipSpec
     from videogen.backbones.geometry import LatentGeometry
+    from videogen.backbones.lora.embedding_spec import Embedding
+    from videogen.backbones.lora.spec import Lora
     from videogen.backbones.resolvable import ResolvableModel
     from videogen.motion.control import MotionControl
     from videogen.motion.spec import Motion
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
     from .request import RenderRequest
 
 #: fields that are stored only where they are set, or not at their default
-_ONLY_WHERE_SET = ("conditions", "options", "compile", "channels_last", "strict", "memory", "precision", *SOURCE_FIELDS)
+_ONLY_WHERE_SET = (
+    "conditions", "options", "compile", "channels_last", "strict", "memory", "precision", "loras", "embeddings",
+    "shift", *SOURCE_FIELDS,
+)  # fmt: skip
 _ONLY_WHERE_OFF = ("validate",)
 _NOTED_DEVIATION = 0.01  # of the requested duration, as a fraction
 
@@ -67,8 +72,9 @@ class ResolvedRequest:
     is left out. window: frames that it generates at once. attention, propagation, motion: None for off. story: None
     for one prompt. continuity: how a long video's clips are joined; `off` for a single clip; `measured` until a
     trial has chosen the policy. source_notes: how images and videos that the clip is made from are fitted to it.
-    single_pass_frames: the most that the model is known to generate at once without worse
-    frames.
+    loras, embeddings: with the digest of each file. shift: None for the checkpoint's own. lora_notes: what the
+    LoRAs' own settings decided; follows_noise: whether one was trained with warped noise. single_pass_frames: the most
+    that the model is known to generate at once without worse frames.
     """
 
     request: RenderRequest
@@ -100,6 +106,11 @@ class ResolvedRequest:
     single_pass_frames: int
     conditions: Conditions = field(default_factory=Conditions)
     options: Mapping[str, Any] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    shift: float | None = None
+    lora_notes: tuple[str, ...] = ()
+    follows_noise: bool = False
     source_notes: tuple[str, ...] = ()
 
     @cached_property
@@ -152,7 +163,7 @@ class ResolvedRequest:
     @property
     def notes(self) -> list[str]:
         """What a user should know about how the request is served."""
-        left_out, notes = self.generated_frames - self.frames, [*self.source_notes]
+        left_out, notes = self.generated_frames - self.frames, [*self.source_notes, *self.lora_notes]
         if left_out and not self.is_long:
             notes.append(
                 f"frames={self.frames} does not fill the latents of {self.model!r}: {self.generated_frames} frames are "
@@ -232,6 +243,8 @@ class ResolvedRequest:
             "width": self.width,
             "height": self.height,
             "steps": self.steps,
+            "solver": self.solver,
+            "shift": self.shift,
             "guidance_scale": self.guidance_scale,
             "fps": self.fps,
             "guidance_mode": self.guidance_mode,
@@ -249,8 +262,13 @@ class ResolvedRequest:
         }
         if self.conditions.keys() or self.conditions.strength is not None:
             resolved["conditions"] = self.conditions
-        names = [one.name for one in fields(self.request) if _is_stored(one.name, getattr(self.request, one.name))]
-        return {name: to_plain(resolved[name] if name in resolved else getattr(self.request, name)) for name in names}
+        if self.loras:
+            resolved["loras"] = self.loras
+        if self.embeddings:
+            resolved["embeddings"] = self.embeddings
+        given = {one.name: getattr(self.request, one.name) for one in fields(self.request)}
+        values = {name: resolved.get(name, value) for name, value in given.items()}
+        return {name: to_plain(value) for name, value in values.items() if _is_stored(name, value)}
 
 
 def _is_stored(name: str, value: object) -> bool:

@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 
 def check_techniques_fit(request: ResolvedRequest, backbone: ResolvableModel) -> None:
     """UnsupportedError, with the reason and what to do instead, for a technique that the model's pipeline rules out."""
+    from videogen.propagation.caches import LibraryCache
+
     for technique in techniques_of(request):
         check_technique(technique, backbone, request.conditions.keys())
     if request.vae_tiling and not backbone.tiles_vae:
         raise UnsupportedError(f"vae_tiling: the VAE of {backbone.name!r} cannot decode in tiles; leave it out")
+    changing = next((lora for lora in request.loras if not lora.is_constant), None)
+    if changing is not None and isinstance(request.propagation, LibraryCache):
+        raise UnsupportedError(
+            f"propagate={str(request.propagation)!r} reuses features across the step at which the LoRA {changing.name} "
+            "is switched; use propagate='every:2' or 'max_error:0.02', or the LoRA without @START-END"
+        )
 
 
 def check_technique(technique: str, backbone: ResolvableModel, given: tuple[str, ...] = ()) -> None:
@@ -37,6 +45,7 @@ def techniques_of(request: ResolvedRequest) -> Iterator[str]:
     caching = request.propagation
     rolls_back = isinstance(caching, StepCaching) and caching.roll_back and caching.max_error is not None
     used = {
+        "lora": bool(request.loras),
         "attention": request.attention is not None,
         "propagation": caching is not None,
         "roll_back": rolls_back,

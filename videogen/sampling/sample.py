@@ -30,7 +30,7 @@ OnStep = Callable[[LoopState, int, int], None]
 
 def plan_of(backbone: Backbone, request: ResolvedRequest) -> list[StepRow]:
     """The plan of a resolved request before it runs: more rows than steps with solvers that call the model twice."""
-    return make_plan(backbone, backbone.build_solver(request.solver, request.steps), request)
+    return make_plan(backbone, backbone.build_solver(request.solver, request.steps, request.shift), request)
 
 
 def begin(
@@ -54,7 +54,7 @@ def begin(
     spec = replace(request.clip_spec(frames), given=tuple(given))
     if windows is not None:
         spec = replace(spec, window_frames=backbone.geometry.frame_map.frame_count(windows.size))
-    clip = backbone.open(spec, text, sources, backbone.build_solver(request.solver, request.steps))
+    clip = backbone.open(spec, text, sources, backbone.build_solver(request.solver, request.steps, request.shift))
     if windows is not None and not clip.reenterable:
         clip.close()
         raise UnsupportedError(
@@ -67,7 +67,7 @@ def begin(
 def begin_outline(backbone: Backbone, request: ResolvedRequest, latent_frames: int) -> LoopState:
     """The first state of a clip that will not be generated, for what attaches to a model without its weights."""
     spec = request.clip_spec(backbone.geometry.frame_map.frame_count(latent_frames))
-    clip = PlannedClip(backbone.build_solver(request.solver, request.steps), backbone.geometry, spec)
+    clip = PlannedClip(backbone.build_solver(request.solver, request.steps, request.shift), backbone.geometry, spec)
     return LoopState(clip, clip.initial, 0)
 
 

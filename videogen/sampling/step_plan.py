@@ -17,7 +17,7 @@ class StepRow:
     key: whether the entire model was evaluated, where propagation decides that; it is filled in while the plan runs.
     motion: under dual-clock sampling `skipped`, `clamped` (the controlled parts are put back after it), `partly` (a
     fraction of them is) or `free`. Where the entire frame moves, the last of these have less guidance than requested,
-    or none.
+    or none. lora_weights: of each LoRA, where they change over the steps.
     """
 
     index: int
@@ -27,9 +27,13 @@ class StepRow:
     guidance_scale: float
     key: bool | None = None
     motion: str | None = None
+    lora_weights: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data; weights of LoRAs only where they change over the steps."""
+        values = asdict(self)
+        weights = values.pop("lora_weights")
+        return values if weights is None else {**values, "lora_weights": list(weights)}
 
 
 def make_plan(backbone: Backbone, solver: Solver, request: ResolvedRequest, first: int = 0) -> list[StepRow]:

@@ -13,7 +13,8 @@ from .technique import AttachedTechnique, Technique
 
 #: sections of a manifest's `measured` that the engine writes itself
 ENGINE_SECTIONS = (
-    "batch", "length", "motion", "negative_prompt", "no_effect", "prompt", "techniques", "technique_notes",
+    "batch", "embeddings", "length", "loras", "motion", "negative_prompt", "no_effect", "prompt", "techniques",
+    "technique_notes",
 )  # fmt: skip
 _LONGEST_TEXT = 200
 

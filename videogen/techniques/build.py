@@ -12,6 +12,7 @@ from videogen.sampling.sample import begin_outline, plan_of
 from videogen.sampling.technique import AttachedTechnique, Technique
 
 from .feature_cache import LibraryCacheTechnique
+from .lora_schedule import LoraSchedule
 from .propagation import PropagationTechnique
 from .sparse_attention import SparseAttentionTechnique
 
@@ -23,6 +24,7 @@ def check_techniques(request: ResolvedRequest, backbone: Backbone) -> None:
     """
     frames = request.window if request.is_long else request.generated_frames
     latents = backbone.geometry.shape(frames, request.height, request.width)[2]
+    backbone.adaptation.check(request.loras, request.embeddings)
     state, plan = begin_outline(backbone, request, latents), plan_of(backbone, request)
     with closing(state.clip):
         for technique in build_techniques(request):
@@ -41,6 +43,8 @@ def build_techniques(
     """
     sparse, propagation = request.attention, request.propagation
     found: list[Technique] = []
+    if not all(lora.is_constant for lora in request.loras):
+        found.append(LoraSchedule(request.loras))
     if isinstance(propagation, LibraryCache):
         found.append(
             LibraryCacheTechnique(

@@ -142,7 +142,7 @@ def _check_warped(request: ResolvedRequest, motion: MotionSettings, backbone: Ba
             "leave it "
             "out, or choose dual_clock"
         )
-    if not backbone.training.warped_noise:
+    if not backbone.training.warped_noise and not request.follows_noise:
         log_note(
             "%s is not known to be trained with warped noise: it may not follow the motion, and may show artifacts",
             backbone.name,

@@ -110,14 +110,16 @@ class PropagationTechnique(AttachedTechnique):
 
 
 def forced_key_steps(plan: list[StepRow], sparse: SparseAttention | None) -> dict[int, str]:
-    """Steps at which cached features no longer fit, each with the reason: another expert, another guidance scale, or
-    attention that turns from dense to sparse."""
+    """Steps at which cached features no longer fit, each with the reason: another expert, another guidance scale, other
+    weights of LoRAs, or attention that turns from dense to sparse."""
     forced = {}
     for before, row in pairwise(plan):
         if row.expert != before.expert:
             forced[row.index] = "another expert"
         elif row.guidance_scale != before.guidance_scale:
             forced[row.index] = "another guidance scale"
+        elif row.lora_weights != before.lora_weights:
+            forced[row.index] = "other LoRA weights"
         elif sparse is not None and before.index / len(plan) < sparse.dense_steps <= row.index / len(plan):
             forced[row.index] = "attention turns sparse"
     return forced

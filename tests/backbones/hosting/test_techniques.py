@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.lora_files import denoiser_of, write_lora
 from tests.tiny import parts
 from tests.tiny.table import LINEAGES, Tiny, TinyCall, load_rows
 from videogen.backbones.hosting.pipelines import PIPELINES
@@ -59,6 +64,10 @@ def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
             ends = {0: parts.image(width, height), options["frames"] - 1: parts.image(width, height, 90)}
             long |= {"window": options["frames"], "image": None, "last_image": None, "images": ends}
         return engine.generate(PROMPT, **options | long).frames
+    if technique == "lora":
+        with TemporaryDirectory() as folder:
+            file = write_lora(Path(folder) / "a.safetensors", denoiser_of(engine.backbone.pipeline))
+            return engine.generate(PROMPT, **options, loras=[file]).frames
     reports: list[Progress] = []
     video = engine.generate(PROMPT, **options | SINGLE[technique], progress=reports.append)
     if technique == "previews":
@@ -87,6 +96,24 @@ def test_what_the_table_says_is_so(row: Tiny) -> None:
         with pytest.raises(UnsupportedError) as raised:
             run(engine, technique, options)
         assert refusal.reason in str(raised.value) and row.name in str(raised.value), technique
+
+
+def test_the_classes_without_adapters_are_the_librarys() -> None:
+    import diffusers
+
+    for name in PIPELINES:
+        if not hasattr(diffusers, name):  # of a later version
+            continue
+        kinds = [
+            getattr(diffusers, kind)
+            for role, parameter in inspect.signature(getattr(diffusers, name).__init__).parameters.items()
+            if role.startswith(("transformer", "unet"))
+            for kind in re.findall(r"\b\w*(?:UNet|Transformer)\w*\b", str(parameter.annotation))
+            if hasattr(diffusers, kind)
+        ]
+        refusal = find_refusal(PIPELINES[name], "lora")
+        assert (refusal is None) == all(hasattr(kind, "load_lora_adapter") for kind in kinds), name
+        assert refusal is None or refusal.reason.endswith(kinds[0].__name__)
 
 
 def test_windows_are_refused_where_conditions_are_given() -> None:

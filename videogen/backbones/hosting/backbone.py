@@ -16,7 +16,7 @@ import torch
 from videogen.attention.order import TokenGrid
 from videogen.core.denoisers import find_denoisers
 from videogen.core.errors import UnsupportedError
-from videogen.schedulers.diffusers_scheduler import build_scheduler
+from videogen.schedulers.diffusers_scheduler import build_scheduler, with_shift
 from videogen.schedulers.diffusers_solver import DiffusersSolver
 from videogen.schedulers.noise.source import NoiseSource
 from videogen.schedulers.solver import Solver
@@ -201,9 +201,9 @@ class HostedBackbone(Backbone):
         dtype: torch.dtype = next(iter(self.denoisers())).dtype
         return dtype
 
-    def build_solver(self, name: str | None, steps: int) -> Solver:
+    def build_solver(self, name: str | None, steps: int, shift: float | None = None) -> Solver:
         """The scheduler, with nominal timesteps: the pipeline sets its own when a clip is opened."""
-        scheduler = build_scheduler(name, self.scheduler, shifts=True)
+        scheduler = build_scheduler(name, with_shift(self.scheduler, shift), shifts=True)
         for options in ({}, {"mu": 1.0}):
             with suppress(Exception):
                 scheduler.set_timesteps(steps, device=self.device, **options)

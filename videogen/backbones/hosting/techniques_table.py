@@ -11,6 +11,7 @@ from typing import Any
 
 from ..anatomy import ANATOMY
 from ..geometry import LatentGeometry
+from ..lora.support import unsupported_reason
 from .pipeline_row import DRIVEN, PipelineRow
 
 _IN_ORDER = "its pipeline runs its steps once each, in order"
@@ -42,6 +43,18 @@ _DENSE_DENOISERS = {
     "SanaVideoPipeline": "SanaVideoTransformer3DModel",
     "SanaImageToVideoPipeline": "SanaVideoTransformer3DModel",
     "AnyFlowFARPipeline": "AnyFlowFARTransformer3DModel",
+}
+#: pipelines whose denoiser has no adapter loader in diffusers
+_NO_ADAPTERS = {
+    "StableVideoDiffusionPipeline": "UNetSpatioTemporalConditionModel",
+    "TextToVideoSDPipeline": "UNet3DConditionModel",
+    "VideoToVideoSDPipeline": "UNet3DConditionModel",
+    "I2VGenXLPipeline": "I2VGenXLUNet",
+    "AllegroPipeline": "AllegroTransformer3DModel",
+    "LattePipeline": "LatteTransformer3DModel",
+    "EasyAnimatePipeline": "EasyAnimateTransformer3DModel",
+    "EasyAnimateInpaintPipeline": "EasyAnimateTransformer3DModel",
+    "SanaWMPipeline": "SanaWMTransformer3DModel",
 }
 _MIXED_PIPELINES = ("Kandinsky5I2VPipeline",)
 
@@ -132,7 +145,13 @@ def _needs_last_image(row: PipelineRow, given: Sequence[str]) -> str:
     return _needs_image(row, given) or ("" if "last_image" in row.inputs else _NO_LAST_IMAGE)
 
 
+def _needs_adapters(row: PipelineRow, given: Sequence[str]) -> str:
+    denoiser = _NO_ADAPTERS.get(row.name)
+    return unsupported_reason(denoiser) if denoiser else ""
+
+
 _SINGLE_CLIP = "render a single clip: continuity='off'"
+
 TECHNIQUES: dict[str, HostedTechnique] = {
     "attention": HostedTechnique("sparse attention", _needs_weights, "use attention='dense'"),
     "propagation": HostedTechnique("propagation", _needs_one_loop),
@@ -147,6 +166,7 @@ TECHNIQUES: dict[str, HostedTechnique] = {
     "previews": HostedTechnique("previews", _needs_predictions),
     "stream": HostedTechnique("streaming decode", _needs_joins),
     "resume": HostedTechnique("resume", _needs_joins),
+    "lora": HostedTechnique("LoRA", _needs_adapters),
 }
 
 

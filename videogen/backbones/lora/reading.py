@@ -1,0 +1,85 @@
+"""Reading of a LoRA's weights for a model: by the names of its layers, or else through diffusers' converter.
+
+The converter of the pipeline's class knows layouts in which layers are fused or renamed beyond a rule, such as those of
+HunyuanVideo's own repository.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from videogen.core.errors import CheckpointError
+
+from .cache import LayerWeights, Weights
+from .keys import ALPHA, BIAS, DOWN, UP
+from .lora_file import TensorFile
+from .matching import LayerMatch, Match, Target, assign, check_fits, check_kind
+from .spec import Lora
+
+_log = logging.getLogger("videogen")
+
+
+def read_weights(lora: Lora, file: TensorFile, target: Target, pipeline: Any) -> tuple[Match, Weights]:
+    """Which layers a file changes, and their matrices. CheckpointError for a file that cannot be read or does not fit,
+    see `matching.match`."""
+    check_kind(lora, file.path, file.shapes, target)
+    found = assign(lora, file.shapes, target)
+    converted = _convert(lora, file, target, pipeline, found) if found.unknown else None
+    if converted is None:
+        check_fits(found, file.path, file.shapes, target)
+        return found, build_weights(found, read_tensors(file))
+    found, tensors = converted
+    return found, build_weights(found, tensors)
+
+
+def read_tensors(file: TensorFile) -> dict[str, torch.Tensor]:
+    """All tensors of a file, on the CPU."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(file.path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file.path} cannot be read: {error}; copy it again") from error
+
+
+def _convert(
+    lora: Lora, file: TensorFile, target: Target, pipeline: Any, by_name: Match
+) -> tuple[Match, dict[str, torch.Tensor]] | None:
+    """The match and tensors in diffusers' layout, where its converter finds layers that names alone do not."""
+    convert = getattr(type(pipeline), "lora_state_dict", None)
+    if convert is None:
+        return None
+    try:
+        found = convert(read_tensors(file), return_lora_metadata=False)
+    except Exception as error:  # of a key that it does not know: of any type
+        _log.debug("%s: diffusers' converter: %s", file.path, error)
+        return None
+    state, alphas = found[:2] if isinstance(found, tuple) else (found, None)
+    tensors = {**state, **{key: torch.tensor(float(value)) for key, value in (alphas or {}).items()}}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    converted = assign(lora, shapes, target)
+    if converted.count <= by_name.count:
+        return None
+    check_fits(converted, file.path, shapes, target)
+    converted.layout = by_name.layout or converted.layout
+    return converted, tensors
+
+
+def build_weights(found: Match, tensors: Mapping[str, torch.Tensor]) -> Weights:
+    """Each layer's matrices; components that share a layer's tensors share them in memory."""
+    return {
+        component: {name: _layer_weights(layer, tensors) for name, layer in layers.items()}
+        for component, layers in found.layers.items()
+    }
+
+
+def _layer_weights(layer: LayerMatch, tensors: Mapping[str, torch.Tensor]) -> LayerWeights:
+    keys = layer.keys
+    alpha = float(tensors[keys[ALPHA]]) if ALPHA in keys else float(layer.rank)
+    bias = tensors[keys[BIAS]] if BIAS in keys else None
+    return LayerWeights(tensors[keys[DOWN]], tensors[keys[UP]], alpha, bias)
