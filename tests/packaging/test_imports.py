@@ -25,7 +25,7 @@ LAYER = {
     "backbones": 4,
     "request": 5,
     "sampling": 6,
-    "techniques": 7,
+    "techniques": 7, "planning": 7,
     "longvideo": 8,
     "engine": 9,
     "editing": 10, "quantization": 10,

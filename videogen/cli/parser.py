@@ -50,6 +50,12 @@ examples:
   videogen render "a blue star spins" --count 2 --skip-existing          again after Ctrl-C: it continues
 """
 
+_PLAN_EXAMPLES = """examples:
+  videogen plan "a red ball moves right on a black background"
+  videogen plan "a cat on a boat" --model Wan-AI/Wan2.1-T2V-1.3B-Diffusers --frames 81 --size 832x480
+  videogen plan "a cat on a boat" --model FOLDER --device cuda --memory 12GB    for a machine that is not here
+"""
+
 
 class _Format(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
@@ -129,6 +135,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     parser.set_defaults(command=None, verbose=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     _add_render(commands, common)
+    _add_plan(commands, common)
     long_options.add_story(commands, common, _Format)
     inspect = commands.add_parser(
         "inspect", parents=[common], formatter_class=_Format, help="print how a video was made",
@@ -175,6 +182,24 @@ def _add_render(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     several_options.add_options(render)
     _add_machine(render)
     _add_output(render)
+
+
+def _add_plan(commands: Subparsers, common: argparse.ArgumentParser) -> None:
+    plan = commands.add_parser(
+        "plan", parents=[common], formatter_class=_Format, help="memory and time of a render, before it runs",
+        description="Peak memory by stage and time of a render, from the model's configuration files alone: no weights "
+        "are read. Chooses what stays on the device for --memory, or for what is free. Takes the options of `render`.",
+        epilog=_PLAN_EXAMPLES,
+    )  # fmt: skip
+    _add_content(plan)
+    condition_options.add_options(plan)
+    long_options.add_options(plan)
+    _add_sampling(plan)
+    motion.add_options(plan)
+    _add_machine(plan)
+    output = plan.add_argument_group("output")
+    output.add_argument("--no-time", action="store_true", help="do not measure this machine's speed")
+    output.add_argument("--json", action="store_true", help="as JSON: bytes and seconds")
 
 
 def _add_content(render: argparse.ArgumentParser) -> None:
@@ -243,7 +268,7 @@ def _add_machine(render: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--memory", metavar="SIZE",
         help="memory of the device that the render may take, such as 12GB: what is offloaded and how the VAE decodes "
-        "are chosen for it",
+        "are chosen for it (see `videogen plan`)",
     )  # fmt: skip
     model.add_argument(
         "--compile", nargs="?", const=True, metavar="cuda-graphs",

@@ -35,7 +35,8 @@ class CacheKind:
 
 FLOW = CacheKind("flow", "optical flow", b"videogen-flow-1\n", 2 << 30)
 PREVIEW = CacheKind("preview", "colours of latent previews", b"videogen-preview-1\n", 16 << 20)
-CACHES = (FLOW, PREVIEW)
+OPERATORS = CacheKind("operators", "times of this machine's operators", b"videogen-operators-1\n", 16 << 20)
+CACHES = (FLOW, PREVIEW, OPERATORS)
 
 
 class DiskCache:

@@ -55,6 +55,8 @@ from .seeds import has_several_seeds
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from videogen.planning.plan import MemoryPlan
+
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -94,6 +96,7 @@ class Engine:
             )
         self.backbone = backbone
         self._preview: LatentPreview | None = None
+        self._memory: str | int | None = None
 
     @classmethod
     @suggest_keywords
@@ -141,7 +144,9 @@ class Engine:
                 text_encoder=_path(text_encoder), motion_adapter=_path(motion_adapter), compile=compile,
                 channels_last=channels_last, memory=memory, precision=precision,
             )  # fmt: skip
-            return cls(load(fspath(name_or_path), options))
+            engine = cls(load(fspath(name_or_path), options))
+            engine._memory = memory
+            return engine
 
     @classmethod
     @suggest_keywords
@@ -264,6 +269,18 @@ class Engine:
         """Render the video of one request, resolved or not; otherwise as `generate`."""
         _check_request(request)
         return self._render_all([request], techniques, progress, preview_every)[0]
+
+    @suggest_keywords
+    def plan(self, request: RenderRequest | ResolvedRequest, *, memory: str | int | None = None) -> MemoryPlan:
+        """The peak memory by stage and the time of a request, and the residency that fits the memory. Computes nothing.
+
+        memory: such as `12GB`; None: the request's, else what the engine was loaded with, else what is free. Raises as
+        `generate`; InputError for less memory than the smallest plan takes, which it names.
+        """
+        from videogen.planning.plan import plan_loaded
+
+        _check_request(request)
+        return plan_loaded(self.backbone, request, memory=memory or self._memory)
 
     @suggest_keywords
     def render_each(

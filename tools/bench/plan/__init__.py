@@ -1,0 +1,1 @@
+"""Benchmark of memory plans: what was planned against what a render takes."""

@@ -1,0 +1,67 @@
+"""Residency: which weights are on the device at which time, and in which form. No torch here.
+
+A plan for a given memory chooses one (`videogen/planning/`); `residency_hooks.apply` sets it up with the hooks of
+diffusers and accelerate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PlacementRow:
+    """Where weights rest. accelerator, cpu: on which kinds of device it has an effect."""
+
+    name: str
+    description: str
+    accelerator: bool = True
+    cpu: bool = False
+
+
+PLACEMENTS: dict[str, PlacementRow] = {
+    row.name: row
+    for row in (
+        PlacementRow("device", "all weights on the device", cpu=True),
+        PlacementRow("text-freed", "the text encoders' weights are dropped once the prompt is encoded, and read again "
+                     "for the next one", accelerator=False, cpu=True),
+        PlacementRow("model", "each component on the device only while it computes"),
+        PlacementRow("block", "the denoiser block by block, the next one copied meanwhile; others layer by layer"),
+        PlacementRow("leaf", "every component layer by layer, the next one copied meanwhile"),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Residency:
+    """placement: of `PLACEMENTS`. fp8: the denoiser's layers are stored in 8-bit floating point, and cast for each
+    call; tiling: the VAE decodes in tiles; slicing: one clip of a batch after another; attention_chunks: parts in which
+    the queries of attention are computed."""
+
+    placement: str = "device"
+    fp8: bool = False
+    tiling: bool = False
+    slicing: bool = False
+    attention_chunks: int = 1
+
+    @property
+    def changes_values(self) -> int:
+        """How many of its means change the frames, by rounding or at seams."""
+        return int(self.fp8) + int(self.tiling)
+
+    def describe(self) -> str:
+        """`model offload, VAE tiling`."""
+        names = {"device": "on device", "text-freed": "text encoder freed"}
+        parts = [names.get(self.placement, f"{self.placement} offload")]
+        parts += ["fp8 storage"] if self.fp8 else []
+        parts += ["VAE tiling"] if self.tiling else []
+        parts += ["VAE slicing"] if self.slicing else []
+        parts += [f"attention in {self.attention_chunks} chunks"] if self.attention_chunks > 1 else []
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "placement": self.placement, "fp8": self.fp8, "vae_tiling": self.tiling, "vae_slicing": self.slicing,
+            "attention_chunks": self.attention_chunks,
+        }  # fmt: skip

@@ -1,0 +1,79 @@
+"""Planned model: a backbone without values, whose calls allocate nothing, and the weights of each of its components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from videogen.backbones.base import Backbone
+from videogen.backbones.registry import load_outline, locate, read_index
+from videogen.core.errors import CheckpointError
+from videogen.core.lazy import load_object
+
+from .fake_model import fake_mode, make_fake
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """backbone: over an outline with fake weights; encoders: of texts and images, by name; dtype: of all of them."""
+
+    backbone: Backbone
+    encoders: dict[str, nn.Module]
+    dtype: torch.dtype
+    mode: FakeTensorMode = field(default_factory=fake_mode)
+
+    def __post_init__(self) -> None:
+        for module in self.modules().values():
+            make_fake(module, self.mode, self.dtype)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """All components with weights, by name."""
+        return self.backbone.components() | self.encoders
+
+    def denoisers(self) -> dict[str, nn.Module]:
+        """Those of the components that predict, by name."""
+        own = self.backbone.denoisers()
+        return {name: part for name, part in self.backbone.components().items() if any(part is one for one in own)}
+
+
+def read_planned_model(name: str, dtype: torch.dtype, *, online: bool = False) -> PlannedModel:
+    """A model by name, folder or hub id, from its configuration files alone. CheckpointError where they do not
+    suffice."""
+    from videogen.backbones.weight_outline import build_encoders, read_tokenizer_limit
+
+    source = locate(name)
+    outline = load_outline(name, online=online)
+    if outline is None:
+        raise CheckpointError(
+            f"{name!r} cannot be planned: its configuration files are not on this machine, or describe no model that "
+            "can be built; give a folder, or allow them to be fetched"
+        )
+    limit = read_tokenizer_limit(source)
+    if limit is not None and getattr(outline.pipeline, "tokenizer", None) is None:
+        vars(outline.pipeline)["tokenizer"] = SimpleNamespace(model_max_length=limit)
+    return PlannedModel(outline, build_encoders(source, _index_of(source, online), online=online), dtype)
+
+
+def plan_loaded_model(backbone: Backbone) -> PlannedModel:
+    """A model that is loaded, from its configurations: its weights are not touched."""
+    from videogen.backbones.weight_outline import outline_pipeline
+
+    pipeline, encoders = outline_pipeline(backbone.pipeline)
+    family: Any = type(backbone)
+    outline = family(pipeline, backbone.name, backbone.digest)
+    outline.defaults, outline.training = backbone.defaults, backbone.training
+    return PlannedModel(outline, encoders, backbone.dtype)
+
+
+def _index_of(source: Path | str, online: bool) -> dict[str, Any]:
+    if isinstance(source, Path):
+        return read_index(source)
+    hub: Any = load_object("videogen.backbones.hub:hub_index" if online else "videogen.backbones.hub:cached_index", "")
+    index: dict[str, Any] = hub(source)
+    return index

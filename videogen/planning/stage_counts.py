@@ -1,0 +1,206 @@
+"""Stages of a render, counted: what encoding the text, denoising and decoding allocate and compute, without values.
+
+Peaks are above the weights; which weights are on the device meanwhile depends on the residency (`residency.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from videogen.backbones.conditioning import Conditioning
+from videogen.backbones.guided import guide
+from videogen.core.branch import Branch
+from videogen.request.resolved import PIPELINE_GUIDANCE, ResolvedRequest
+
+from .counter import LiveStorageCounter, OperatorCall
+from .denoiser_inputs import CallShape, find_inputs
+from .fake_model import default_dtype, tensors_of
+from .planned_model import PlannedModel
+from .repeats import count_repeats_once
+
+TEXT, DENOISE, DECODE = "text", "denoise", "decode"
+STAGES = (TEXT, DENOISE, DECODE)
+#: text tokens of a model that states none
+_TEXT_TOKENS = 512
+_LONGEST_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """One stage. components: those that compute in it; activations: peak bytes above the weights; flops, calls: of one
+    repetition; repetitions: model calls per clip, of which each takes as long; known: whether it could be counted."""
+
+    name: str
+    components: tuple[str, ...]
+    activations: int
+    flops: int = 0
+    calls: Counter[OperatorCall] = field(default_factory=Counter)
+    repetitions: int = 1
+    known: bool = True
+
+    def again(self, repetitions: int) -> StageCount:
+        return replace(self, repetitions=repetitions)
+
+
+def count_text(model: PlannedModel, request: ResolvedRequest) -> StageCount:
+    """The encoders of text, each called once per prompt; the larger of their peaks."""
+    encoders = {name: part for name, part in model.encoders.items() if _encodes_text(name, part)}
+    counts = [_count_encoder(model, part) for part in encoders.values()]
+    found = [one for one in counts if one is not None]
+    calls = sum((one.calls for one in found), Counter[OperatorCall]())
+    return StageCount(
+        TEXT, tuple(encoders), max((one.peak for one in found), default=0), sum(one.flops for one in found), calls,
+        2 if _guided(request) else 1, known=len(found) == len(counts),
+    )  # fmt: skip
+
+
+def count_denoise(model: PlannedModel, request: ResolvedRequest, steps: int, batch: int = 1) -> StageCount:
+    """One guided prediction. steps: model calls of the plan; batch: clips at once. UnsupportedError for a denoiser
+    whose inputs are not known."""
+    frames = request.window if request.is_long else request.generated_frames
+    shape = model.backbone.geometry.shape(frames, request.height, request.width)
+    predict = _predict_hosted if request.guidance_mode == PIPELINE_GUIDANCE else _predict_own
+    with _Counted(model, *model.denoisers().values()) as counter:
+        repetitions = predict(model, request, (shape[1], shape[2], shape[3], shape[4]), batch)
+    return StageCount(
+        DENOISE, tuple(model.denoisers()), counter.peak, counter.flops, counter.calls, steps * repetitions
+    )
+
+
+def count_decode(model: PlannedModel, request: ResolvedRequest, *, tiling: bool, batch: int = 1) -> StageCount:
+    """Decoding the final latents to uint8 frames, in tiles or not."""
+    frames = request.window if request.is_long else request.generated_frames
+    shape = model.backbone.geometry.shape(frames, request.height, request.width)
+    vae: Any = model.backbone.components()["vae"]
+    if tiling:
+        vae.enable_tiling()
+    try:
+        with _Counted(model, vae) as counter:
+            latents = torch.empty(batch, *shape[1:], dtype=_latents_dtype(model, request))
+            pixels = model.backbone.decode(latents)
+            torch.isfinite(pixels).all()
+            frames_rgb = (pixels * 255).round().to(torch.uint8)
+            del pixels, frames_rgb
+    finally:
+        if tiling:
+            vae.disable_tiling()
+    return StageCount(DECODE, ("vae",), counter.peak, counter.flops, counter.calls)
+
+
+class _Counted:
+    """Context in which operators are counted on the model's fake tensors. modules: those that are called."""
+
+    def __init__(self, model: PlannedModel, *modules: nn.Module) -> None:
+        self._counter = LiveStorageCounter(with_calls=True)
+        self._counter.ignore(tensor for module in modules for tensor in tensors_of(module))
+        self._contexts = [
+            torch.no_grad(), model.mode, default_dtype(torch.float32), self._counter,
+            count_repeats_once(self._counter, *modules),
+        ]  # fmt: skip
+
+    def __enter__(self) -> LiveStorageCounter:
+        for context in self._contexts:
+            context.__enter__()
+        return self._counter
+
+    def __exit__(self, *error: Any) -> None:
+        for context in reversed(self._contexts):
+            context.__exit__(*error)
+
+
+def _predict_own(model: PlannedModel, request: ResolvedRequest, latents: tuple[int, int, int, int], batch: int) -> int:
+    """One guided prediction of a family written here. Returns how often it is made per step."""
+    backbone = model.backbone
+    width = _text_width(model)
+    text = torch.empty(batch, _text_tokens(model), width, dtype=model.dtype)
+    conditioning = Conditioning(text, torch.empty_like(text) if _guided(request) else None)
+    noisy, timestep = torch.empty(batch, *latents, dtype=torch.float32), torch.tensor(999.0)
+
+    def evaluate(given: torch.Tensor, text: torch.Tensor, branch: Branch) -> torch.Tensor:
+        return backbone.predict(given, timestep, text)
+
+    prediction = guide(evaluate, noisy.to(model.dtype), conditioning, request.guidance_scale, request.guidance_mode)
+    stepped = noisy + prediction.float()
+    del stepped
+    return 1
+
+
+def _predict_hosted(
+    model: PlannedModel, request: ResolvedRequest, latents: tuple[int, int, int, int], batch: int
+) -> int:
+    """One call of a hosted pipeline's denoiser, with both guidance branches where they are one batch."""
+    denoiser: Any = next(iter(model.denoisers().values()))
+    row = find_inputs(denoiser)
+    guided = request.guidance_scale > 1 and not row.embedded
+    samples = batch * (2 if guided and row.batched else 1)
+    shape = CallShape(samples, latents, _text_tokens(model), model.dtype, request.fps, (request.height, request.width))
+    state = torch.empty(batch, *latents, dtype=torch.float32)
+    result = denoiser(**row.build(shape, denoiser.config), return_dict=False)
+    del state, result
+    return 2 if guided and not row.batched else 1
+
+
+def _latents_dtype(model: PlannedModel, request: ResolvedRequest) -> torch.dtype:
+    """Of the latents that are decoded."""
+    if request.guidance_mode == PIPELINE_GUIDANCE:
+        return model.dtype
+    solver = model.backbone.build_solver(request.solver, request.steps)
+    return model.backbone.start(torch.empty(1, 1, 1, 1, 1), solver).dtype
+
+
+def _guided(request: ResolvedRequest) -> bool:
+    return max(request.guidance_scale, request.guidance_scale_2 or 0.0) > 1
+
+
+def _text_tokens(model: PlannedModel) -> int:
+    """Tokens of a text as the denoiser is given it."""
+    try:
+        limit = int(model.backbone.text_limit)
+    except (AttributeError, TypeError):  # an outline has no tokenizer
+        limit = _encoder_limit(model)
+    return limit if 0 < limit <= _LONGEST_TEXT else _encoder_limit(model)
+
+
+def _encoder_limit(model: PlannedModel) -> int:
+    configs: list[Any] = [part.config for name, part in model.encoders.items() if _encodes_text(name, part)]
+    stated = (getattr(config, "max_position_embeddings", None) for config in configs)
+    return min((int(limit) for limit in stated if limit), default=_TEXT_TOKENS)
+
+
+def _text_width(model: PlannedModel) -> int:
+    config: Mapping[str, Any] = next(iter(model.denoisers().values())).config  # type: ignore[assignment]
+    names = ("text_dim", "text_embed_dim", "caption_channels", "cross_attention_dim")
+    return int(next(config[name] for name in names if isinstance(config.get(name), int)))
+
+
+def _encodes_text(name: str, part: nn.Module) -> bool:
+    return name.startswith("text_encoder") and callable(getattr(part, "forward", None))
+
+
+def _count_encoder(model: PlannedModel, encoder: nn.Module) -> LiveStorageCounter | None:
+    """One text through an encoder; None for one that cannot run without values."""
+    tokens = min(_text_tokens(model), _encoder_limit(model))
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: encoder(_ids(tokens), attention_mask=_ids(tokens)),
+        lambda: encoder(_ids(tokens)),
+        lambda: encoder(input_ids=_ids(tokens)),
+    )
+    for attempt in attempts:
+        try:
+            with _Counted(model, encoder) as counter:
+                result = attempt()
+                del result
+            return counter
+        except Exception:  # whatever code that looks at values raises without any
+            continue
+    return None
+
+
+def _ids(tokens: int) -> torch.Tensor:
+    return torch.zeros(1, tokens, dtype=torch.int64)
