@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
@@ -83,7 +84,8 @@ class LiveStorageCounter(TorchDispatchMode):
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
                 return parts
-        result = func(*args, **given)
+        answer = _ANSWERS.get(func) if any(isinstance(leaf, FakeTensor) for leaf in args) else None
+        result = func(*args, **given) if answer is None else answer(*args)
         flops = int(flop_registry[packet](*args, **given, out_val=result)) if packet in flop_registry else 0
         self.flops += flops
         made = sum(self._add(tensor) for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor))
@@ -126,6 +128,22 @@ def measure_call(counter: LiveStorageCounter, call: Callable[[], Any]) -> tuple[
         above = counter.peak - before
         counter.peak = max(outer, counter.peak)
     return result, CountedCall(above, counter.flops - flops, counter.calls - calls)
+
+
+def _every_place(mask: torch.Tensor) -> torch.Tensor:
+    """Indices of what is not zero, where that is not known: of everything, which takes the most."""
+    return torch.empty(mask.numel(), mask.ndim, dtype=torch.int64, device=mask.device)
+
+
+def _any_value(tensor: torch.Tensor) -> bool | int | float:
+    return tensor.dtype.is_floating_point * 1.0 if tensor.dtype is not torch.bool else True
+
+
+#: what is assumed of values that a fake tensor does not have
+_ANSWERS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.nonzero.default: _every_place,
+    torch.ops.aten._local_scalar_dense.default: _any_value,
+}
 
 
 def _writes(func: Any) -> bool:

@@ -155,7 +155,7 @@ def build_ltx(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
 
 
 def build_ltx2(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
-    channels, frames, height, width = shape.latents
+    _, frames, height, width = shape.latents
     seconds = ((frames - 1) * config["vae_scale_factors"][0] + 1) / shape.fps
     rate = config["audio_sampling_rate"] / config["audio_hop_length"] / config["audio_scale_factor"]
     audio = max(1, round(seconds * rate))

@@ -41,7 +41,9 @@ def make_fake(model: nn.Module, mode: FakeTensorMode, dtype: torch.dtype) -> Non
                     module._parameters[name] = nn.Parameter(fake, requires_grad=False)
         for name, buffer in list(module._buffers.items()):
             if buffer is not None:
-                module._buffers[name] = _fake_like(buffer, mode, buffer.dtype)
+                stored = name not in module._non_persistent_buffers_set  # others are made anew, in their own dtype
+                loaded = _loaded_dtype(buffer, f"{path}.{name}", kept, dtype) if stored else buffer.dtype
+                module._buffers[name] = _fake_like(buffer, mode, loaded)
 
 
 def is_kept_in_fp32(path: str, names: tuple[str, ...]) -> bool:

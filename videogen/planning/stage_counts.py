@@ -6,7 +6,8 @@ Peaks are above the weights; which weights are on the device meanwhile depends o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from videogen.backbones.conditioning import Conditioning
 from videogen.backbones.guided import guide
 from videogen.core.branch import Branch
+from videogen.core.errors import UnsupportedError, VideogenError
 from videogen.request.resolved import PIPELINE_GUIDANCE, ResolvedRequest
 
 from .counter import LiveStorageCounter, OperatorCall
@@ -51,7 +53,7 @@ class StageCount:
 def count_text(model: PlannedModel, request: ResolvedRequest) -> StageCount:
     """The encoders of text, each called once per prompt; the larger of their peaks."""
     encoders = {name: part for name, part in model.encoders.items() if _encodes_text(name, part)}
-    counts = [_count_encoder(model, part) for part in encoders.values()]
+    counts = [_count_encoder(model, request, part) for part in encoders.values()]
     found = [one for one in counts if one is not None]
     calls = sum((one.calls for one in found), Counter[OperatorCall]())
     return StageCount(
@@ -66,7 +68,8 @@ def count_denoise(model: PlannedModel, request: ResolvedRequest, steps: int, bat
     frames = request.window if request.is_long else request.generated_frames
     shape = model.backbone.geometry.shape(frames, request.height, request.width)
     predict = _predict_hosted if request.guidance_mode == PIPELINE_GUIDANCE else _predict_own
-    with _Counted(model, *model.denoisers().values()) as counter:
+    name = type(next(iter(model.denoisers().values()))).__name__
+    with explain_failure(name), _Counted(model, *model.denoisers().values()) as counter:
         repetitions = predict(model, request, (shape[1], shape[2], shape[3], shape[4]), batch)
     return StageCount(
         DENOISE, tuple(model.denoisers()), counter.peak, counter.flops, counter.calls, steps * repetitions
@@ -81,16 +84,35 @@ def count_decode(model: PlannedModel, request: ResolvedRequest, *, tiling: bool,
     if tiling:
         vae.enable_tiling()
     try:
-        with _Counted(model, vae) as counter:
-            latents = torch.empty(batch, *shape[1:], dtype=_latents_dtype(model, request))
-            pixels = model.backbone.decode(latents)
-            torch.isfinite(pixels).all()
-            frames_rgb = (pixels * 255).round().to(torch.uint8)
-            del pixels, frames_rgb
+        return _count_decode(model, request, (batch, *shape[1:]))
+    except NotImplementedError:  # a VAE that only decodes in tiles
+        return count_decode(model, request, tiling=True, batch=batch)
     finally:
         if tiling:
             vae.disable_tiling()
+
+
+def _count_decode(model: PlannedModel, request: ResolvedRequest, shape: tuple[int, ...]) -> StageCount:
+    vae: Any = model.backbone.components()["vae"]
+    with explain_failure(type(vae).__name__), _Counted(model, vae) as counter:
+        latents = torch.empty(shape, dtype=_latents_dtype(model, request))
+        pixels = model.backbone.decode(latents)
+        torch.isfinite(pixels).all()
+        frames_rgb = (pixels * 255).round().to(torch.uint8)
+        del pixels, frames_rgb
     return StageCount(DECODE, ("vae",), counter.peak, counter.flops, counter.calls)
+
+
+@contextmanager
+def explain_failure(name: str) -> Iterator[None]:
+    """Whatever a model raises that looks at values, as an UnsupportedError. name: its class."""
+    try:
+        yield
+    except (VideogenError, NotImplementedError):
+        raise
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedError(f"{name} cannot be planned: it does not run without values ({first[:120]})") from error
 
 
 class _Counted:
@@ -118,7 +140,7 @@ def _predict_own(model: PlannedModel, request: ResolvedRequest, latents: tuple[i
     """One guided prediction of a family written here. Returns how often it is made per step."""
     backbone = model.backbone
     width = _text_width(model)
-    text = torch.empty(batch, _text_tokens(model), width, dtype=model.dtype)
+    text = torch.empty(batch, _text_tokens(model, request), width, dtype=model.dtype)
     conditioning = Conditioning(text, torch.empty_like(text) if _guided(request) else None)
     noisy, timestep = torch.empty(batch, *latents, dtype=torch.float32), torch.tensor(999.0)
 
@@ -139,7 +161,9 @@ def _predict_hosted(
     row = find_inputs(denoiser)
     guided = request.guidance_scale > 1 and not row.embedded
     samples = batch * (2 if guided and row.batched else 1)
-    shape = CallShape(samples, latents, _text_tokens(model), model.dtype, request.fps, (request.height, request.width))
+    shape = CallShape(
+        samples, latents, _text_tokens(model, request), model.dtype, request.fps, (request.height, request.width)
+    )
     state = torch.empty(batch, *latents, dtype=torch.float32)
     result = denoiser(**row.build(shape, denoiser.config), return_dict=False)
     del state, result
@@ -158,8 +182,11 @@ def _guided(request: ResolvedRequest) -> bool:
     return max(request.guidance_scale, request.guidance_scale_2 or 0.0) > 1
 
 
-def _text_tokens(model: PlannedModel) -> int:
+def _text_tokens(model: PlannedModel, request: ResolvedRequest) -> int:
     """Tokens of a text as the denoiser is given it."""
+    given = request.options.get("max_sequence_length")
+    if isinstance(given, int):
+        return given
     try:
         limit = int(model.backbone.text_limit)
     except (AttributeError, TypeError):  # an outline has no tokenizer
@@ -183,9 +210,9 @@ def _encodes_text(name: str, part: nn.Module) -> bool:
     return name.startswith("text_encoder") and callable(getattr(part, "forward", None))
 
 
-def _count_encoder(model: PlannedModel, encoder: nn.Module) -> LiveStorageCounter | None:
+def _count_encoder(model: PlannedModel, request: ResolvedRequest, encoder: nn.Module) -> LiveStorageCounter | None:
     """One text through an encoder; None for one that cannot run without values."""
-    tokens = min(_text_tokens(model), _encoder_limit(model))
+    tokens = min(_text_tokens(model, request), _encoder_limit(model))
     attempts: tuple[Callable[[], Any], ...] = (
         lambda: encoder(_ids(tokens), attention_mask=_ids(tokens)),
         lambda: encoder(_ids(tokens)),
