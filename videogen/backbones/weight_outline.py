@@ -72,4 +72,6 @@ def _build_empty(model_class: Any, config: Any) -> nn.Module:
         model: nn.Module = model_class.from_config(config) if hasattr(model_class, "from_config") else (
             model_class(config)
         )  # fmt: skip
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()  # type: ignore[operator]  # building without memory separates what is one tensor
     return model.eval()

@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class LiveStorageCounter(TorchDispatchMode):
     ) -> Any:
         given = kwargs or {}
         packet = func._overloadpacket
-        if packet not in flop_registry and func.namespace == "aten":
+        if packet not in _FLOPS and func.namespace == "aten":
             with self:  # inference mode gives composite operators as a whole: what is allocated within counts too
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
                 return parts
         answer = _ANSWERS.get(func) if any(isinstance(leaf, FakeTensor) for leaf in args) else None
         result = func(*args, **given) if answer is None else answer(*args)
-        flops = int(flop_registry[packet](*args, **given, out_val=result)) if packet in flop_registry else 0
+        flops = int(_FLOPS[packet](*args, **given, out_val=result)) if packet in _FLOPS else 0
         self.flops += flops
         made = sum(self._add(tensor) for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor))
         if self._with_calls and (made or _writes(func)):
@@ -128,6 +128,14 @@ def measure_call(counter: LiveStorageCounter, call: Callable[[], Any]) -> tuple[
         above = counter.peak - before
         counter.peak = max(outer, counter.peak)
     return result, CountedCall(above, counter.flops - flops, counter.calls - calls)
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+
+
+#: operator -> its floating-point operations: torch's own, and the attention of CPUs, which they lack
+_FLOPS = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def _every_place(mask: torch.Tensor) -> torch.Tensor:

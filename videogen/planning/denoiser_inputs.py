@@ -81,7 +81,7 @@ def _once(shape: CallShape) -> torch.Tensor:
 
 
 def build_wan(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
-    inputs = {
+    inputs: Inputs = {
         "hidden_states": _channels(shape, config),
         "timestep": _once(shape),
         "encoder_hidden_states": _text(shape, config["text_dim"]),
@@ -100,7 +100,7 @@ def build_cogvideox(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
     _, frames, height, width = shape.latents
     patch_t, patch = config.get("patch_size_t") or 1, config["patch_size"]
     frames += -frames % patch_t
-    inputs = {
+    inputs: Inputs = {
         "hidden_states": shape.empty(frames, config["in_channels"], height, width),
         "timestep": shape.empty(dtype=torch.int64),
         "encoder_hidden_states": _text(shape, config["text_embed_dim"]),
@@ -115,7 +115,7 @@ def build_cogvideox(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
 
 
 def build_hunyuan(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
-    inputs = {
+    inputs: Inputs = {
         "hidden_states": _channels(shape, config),
         "timestep": _once(shape),
         "encoder_hidden_states": _text(shape, config["text_embed_dim"]),
@@ -128,7 +128,7 @@ def build_hunyuan(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
 
 
 def build_hunyuan15(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
-    inputs = {
+    inputs: Inputs = {
         "hidden_states": _channels(shape, config),
         "timestep": _once(shape),
         "encoder_hidden_states": _text(shape, config["text_embed_dim"]),
@@ -215,7 +215,7 @@ def build_plain(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
 
 def build_cosmos(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
     channels, frames, height, width = shape.latents
-    inputs = {
+    inputs: Inputs = {
         "hidden_states": shape.empty(channels, frames, height, width), "timestep": _once(shape),
         "encoder_hidden_states": _text(shape, config["text_embed_dim"]),
         "padding_mask": torch.empty(1, 1, *shape.size, dtype=shape.dtype), "fps": int(shape.fps),
@@ -247,7 +247,7 @@ def build_unet_clip(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
 def build_unet_motion(shape: CallShape, config: Mapping[str, Any]) -> Inputs:
     frames = shape.latents[1]
     text = torch.empty(shape.batch * frames, shape.text_tokens, config["cross_attention_dim"], dtype=shape.dtype)
-    inputs = {"sample": _channels(shape, config), "timestep": torch.empty((), dtype=torch.int64),
+    inputs: Inputs = {"sample": _channels(shape, config), "timestep": torch.empty((), dtype=torch.int64),
               "encoder_hidden_states": text}  # fmt: skip
     if config.get("addition_embed_type") == "text_time":
         pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]

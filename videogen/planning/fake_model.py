@@ -33,12 +33,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def make_fake(model: nn.Module, mode: FakeTensorMode, dtype: torch.dtype) -> None:
     """Replace a model's parameters and buffers by fake ones on the CPU, in the dtype that they are loaded in."""
     kept = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    made: dict[int, nn.Parameter] = {}  # tied weights stay one
     for path, module in model.named_modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
-                fake = _fake_like(parameter, mode, _loaded_dtype(parameter, f"{path}.{name}", kept, dtype))
-                with mode:
-                    module._parameters[name] = nn.Parameter(fake, requires_grad=False)
+                if id(parameter) not in made:
+                    fake = _fake_like(parameter, mode, _loaded_dtype(parameter, f"{path}.{name}", kept, dtype))
+                    with mode:
+                        made[id(parameter)] = nn.Parameter(fake, requires_grad=False)
+                module._parameters[name] = made[id(parameter)]
         for name, buffer in list(module._buffers.items()):
             if buffer is not None:
                 stored = name not in module._non_persistent_buffers_set  # others are made anew, in their own dtype

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.residency import PLACEMENTS, Residency
 from videogen.core.byte_sizes import format_bytes, parse_bytes
 from videogen.core.errors import InputError
@@ -132,11 +131,12 @@ class RenderCounts:
     device: torch.device
     calibration: Calibration | None
     batch: int = 1
+    precision: str | None = None
     _decodes: dict[tuple[bool, bool], StageCount] = field(default_factory=dict)
 
     @cached_property
     def weights(self) -> ModelWeights:
-        return weigh(self.model)
+        return weigh(self.model, self.precision)
 
     @cached_property
     def text(self) -> StageCount:
@@ -192,9 +192,9 @@ def plan_render(
     """
     from videogen.backbones.placement import best_device
 
-    options = LoadOptions(request.dtype, request.device, None, memory=memory or request.memory)
+    options = replace(request, memory=memory or request.memory).load_options()
     device = torch.device(options.device or best_device())
-    dtype = getattr(torch, options.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    dtype = getattr(torch, options.chosen_dtype or ("float32" if device.type == "cpu" else "bfloat16"))
     model = read_planned_model(request.model or "embedded", dtype, online=online)
     return _plan(model, request, device, options.memory, calibrate)
 
@@ -215,9 +215,11 @@ def _plan(
 ) -> MemoryPlan:  # fmt: skip
     resolved = replace(request, model=None, dtype=None, device=None, memory=None).resolve(model.backbone)
     calibration = open_calibration(device) if calibrate and is_here(device) else None
-    counts = RenderCounts(model, resolved, device, calibration, batch)
+    counts = RenderCounts(model, resolved, device, calibration, batch, request.precision)
     limit = available_bytes(device) if memory is None else parse_bytes(memory, "memory")
-    tried = _options_until(counts, candidates(resolved, device, batch), limit, device)
+    tried = _options_until(
+        counts, candidates(resolved, device, batch, quantized=request.precision is not None), limit, device
+    )
     chosen = tried[-1]
     if limit is not None and not _fits(chosen, limit, device):
         _refuse(counts, tried, limit, device, given=memory is not None)
@@ -228,16 +230,20 @@ def _plan(
     )  # fmt: skip
 
 
-def candidates(request: ResolvedRequest, device: torch.device, batch: int = 1) -> Iterator[Residency]:
+def candidates(
+    request: ResolvedRequest, device: torch.device, batch: int = 1, *, quantized: bool = False
+) -> Iterator[Residency]:
     """The residencies to try in this order: first those that leave the frames as they are, each time the fastest
-    placement first."""
+    placement first. quantized: whether the weights have a precision already, so that fp8 storage is none of them."""
     on_cpu = device.type == "cpu"
     placements = [row.name for row in PLACEMENTS.values() if (row.cpu if on_cpu else row.accelerator)]
     tilings = (True,) if request.vae_tiling else (False, True)
     sliced = (False, True) if batch > 1 else (False,)
     found = [
         Residency(placement, fp8, tiling, slicing)
-        for fp8, tiling, slicing, placement in product((False, True), tilings, sliced, placements)
+        for fp8, tiling, slicing, placement in product(
+            (False,) if quantized else (False, True), tilings, sliced, placements
+        )
     ]
     yield from sorted(found, key=lambda one: one.changes_values)
 

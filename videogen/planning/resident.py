@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from videogen.backbones.precision.component import precision_of
+from videogen.backbones.precision.table import parse_precision
 from videogen.backbones.residency import Residency
 
 from .planned_model import PlannedModel
 from .stage_counts import DECODE, DENOISE, TEXT
-from .weights import ComponentWeights, measure_weights
+from .weights import FP8_STORAGE, ComponentWeights, measure_weights
 
 #: groups on the device at once where the next one is copied meanwhile
 _WITH_PREFETCH = 2
@@ -34,14 +36,15 @@ class ModelWeights:
         return {TEXT: self.encoders, DENOISE: self.denoisers, DECODE: self.decoders}[stage]
 
 
-def weigh(model: PlannedModel) -> ModelWeights:
-    """The weights of a model's components."""
+def weigh(model: PlannedModel, precision: str | None = None) -> ModelWeights:
+    """The weights of a model's components. precision: as `LoadOptions` has it."""
+    chosen = parse_precision(precision) if precision else {}
     modules: dict[str, nn.Module] = model.modules()
     denoisers = tuple(model.denoisers())
     rest = tuple(name for name in modules if name not in denoisers and name not in model.encoders)
     return ModelWeights(
-        {name: measure_weights(part) for name, part in modules.items()},
-        {name: measure_weights(modules[name], fp8=True) for name in denoisers},
+        {name: measure_weights(part, precision_of(name, chosen)) for name, part in modules.items()},
+        {name: measure_weights(modules[name], FP8_STORAGE) for name in denoisers},
         tuple(model.encoders),
         denoisers,
         rest,

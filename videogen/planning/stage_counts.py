@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from videogen.backbones.conditioning import Conditioning
 from videogen.backbones.guided import guide
 from videogen.core.branch import Branch
 from videogen.core.errors import UnsupportedError, VideogenError
-from videogen.request.resolved import PIPELINE_GUIDANCE, ResolvedRequest
+from videogen.request.continuity_policies import PIPELINE_GUIDANCE
+from videogen.request.resolved import ResolvedRequest
 
 from .counter import LiveStorageCounter, OperatorCall
 from .denoiser_inputs import CallShape, find_inputs
@@ -121,7 +122,7 @@ class _Counted:
     def __init__(self, model: PlannedModel, *modules: nn.Module) -> None:
         self._counter = LiveStorageCounter(with_calls=True)
         self._counter.ignore(tensor for module in modules for tensor in tensors_of(module))
-        self._contexts = [
+        self._contexts: list[AbstractContextManager[Any]] = [
             torch.no_grad(), model.mode, default_dtype(torch.float32), self._counter,
             count_repeats_once(self._counter, *modules),
         ]  # fmt: skip

@@ -8,27 +8,34 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from videogen.core.errors import unknown
+from videogen.backbones.precision.selection import find_quantizable
+from videogen.backbones.precision.table import PRECISIONS, Precision, parse_precision
+from videogen.backbones.precision.weight_format import WeightFormat
 
-#: bytes per weight, and per group of weights for the scale of a quantized one
-_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5 + 2 / 64}
+FP8_STORAGE = PRECISIONS["fp8-storage"]
+_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
+#: of a library's 4-bit weight: its code, and a scale per 64
+_FOUR_BITS, _EIGHT_BITS = 0.5 + 2 / 64, 1.0
 _CASTABLE = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
 )  # fmt: skip
-_NOT_CAST = re.compile(r"pos_embed|patch_embed|norm|^proj_in$|^proj_out$")
+_NOT_CAST = re.compile(r"pos_embed|patch_embed|norm|^proj_in$|^proj_out$")  # as diffusers' layerwise casting
+_SAMPLE = 4096  # rows and columns of a weight, to state the bytes per weight of a format
 
 
 def bytes_per_weight(precision: str) -> float:
-    """Bytes that one weight takes. InputError for an unknown precision, with the known ones."""
-    if precision not in _BYTES:
-        raise unknown("precision", precision, list(_BYTES))
-    return _BYTES[precision]
+    """Bytes that one weight of a large layer takes, with its part of scales and of a low-rank branch. InputError for
+    an unknown precision, with the known ones."""
+    row = next(iter(parse_precision(precision).values()))
+    if isinstance(row, WeightFormat):
+        return row.count_bytes(_SAMPLE, _SAMPLE) / _SAMPLE**2
+    return _BYTES.get(row.name) or (_FOUR_BITS if "4" in row.name else _EIGHT_BITS)
 
 
 @dataclass(frozen=True)
 class ComponentWeights:
-    """Bytes of a component: all of it; the largest block and layer; what is in no block; and how much of it is cast
-    where the storage is fp8 (cast: as stored, cast_to: the largest layer once it is cast)."""
+    """Bytes of a component on the device: all of it; its largest block; what is in no block; its largest layer. Each
+    includes the layer that is cast to the dtype of the run, where weights are stored in another form."""
 
     total: int
     largest_block: int
@@ -36,47 +43,67 @@ class ComponentWeights:
     largest_leaf: int
 
 
-def measure_weights(module: nn.Module, *, fp8: bool = False) -> ComponentWeights:
-    """Of a module whose parameters may have no values. fp8: its layers are stored as diffusers' layerwise casting does,
-    all but norms and embeddings of positions and patches; one layer at a time is cast back."""
-    leaves = [(name, leaf) for name, leaf in module.named_modules() if not list(leaf.children())]
-    sizes = {id(leaf): _size(name, leaf, fp8) for name, leaf in leaves}
-    own = {id(part): sum(_bytes(weight) for weight in part.parameters(recurse=False)) for part in module.modules()}
-    total_of = {id(part): _sum(part, sizes, own) for part in (module, *_blocks(module))}
-    blocks = [total_of[id(block)] for block in _blocks(module)]
-    cast = max((_bytes_of(leaf) for name, leaf in leaves if fp8 and _is_cast(name, leaf)), default=0)
-    total = total_of[id(module)]
+def measure_weights(module: nn.Module, precision: Precision | WeightFormat | None = None) -> ComponentWeights:
+    """Of a module whose parameters may have no values. precision: of its layers; None: as they are."""
+    stored = _stored_bytes(module, precision)
+    leaves = [leaf for leaf in module.modules() if not list(leaf.children())]
+    own = _own_bytes(module) | stored
+    cast = max((_bytes_of(leaf) for leaf in leaves if id(leaf) in stored), default=0)
+    blocks = [_sum(block, own) for block in _blocks(module)]
+    total, largest = _sum(module, own), max((own[id(leaf)] for leaf in leaves), default=0)
     return ComponentWeights(
-        total + cast, max(blocks, default=total) + cast, total - sum(blocks), max(sizes.values(), default=0) + cast
-    )
+        total + cast, max(blocks, default=total) + cast, total - sum(blocks), largest + cast
+    )  # fmt: skip
+
+
+def _stored_bytes(module: nn.Module, precision: Precision | WeightFormat | None) -> dict[int, int]:
+    """id of a layer -> bytes that it is stored in, of the layers that a precision changes."""
+    if precision is None:
+        return {}
+    if isinstance(precision, WeightFormat):
+        return {id(layer): _format_bytes(layer, precision) for layer in find_quantizable(module).values()}
+    if precision is FP8_STORAGE:
+        layers = [layer for name, layer in module.named_modules() if _is_cast(name, layer)]
+    else:
+        layers = list(find_quantizable(module).values())
+    each = bytes_per_weight(precision.name)
+    return {id(layer): int(sum(weight.numel() for weight in layer.parameters()) * each) for layer in layers}
+
+
+def _format_bytes(layer: nn.Module, precision: WeightFormat) -> int:
+    weight, bias = layer.weight, getattr(layer, "bias", None)
+    assert isinstance(weight, torch.Tensor)
+    rows = weight.shape[0]
+    return precision.count_bytes(rows, weight.numel() // rows) + (0 if bias is None else _bytes(bias))
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
     """What diffusers offloads as a group: the entries of lists that the module has itself."""
-    return [
-        block
-        for child in module.children()
-        if isinstance(child, nn.ModuleList | nn.Sequential)
-        for block in child
-    ]  # fmt: skip
+    lists = (child for child in module.children() if isinstance(child, nn.ModuleList | nn.Sequential))
+    return [block for child in lists for block in child]
 
 
-def _sum(module: nn.Module, sizes: dict[int, int], own: dict[int, int]) -> int:
-    return sum(sizes.get(id(part), own.get(id(part), 0)) for part in module.modules())
+def _sum(module: nn.Module, own: dict[int, int]) -> int:
+    return sum(own[id(part)] for part in module.modules())
 
 
-def _size(name: str, leaf: nn.Module, fp8: bool) -> int:
-    if not (fp8 and _is_cast(name, leaf)):
-        return _bytes_of(leaf)
-    return int(sum(weight.numel() for weight in leaf.parameters()) * bytes_per_weight("fp8"))
+def _own_bytes(module: nn.Module) -> dict[int, int]:
+    """id of each module within -> bytes of its own weights; weights that several share are the first one's."""
+    seen: set[int] = set()
+    found = {}
+    for part in module.modules():
+        fresh = [weight for weight in part.parameters(recurse=False) if id(weight) not in seen]
+        seen.update(map(id, fresh))
+        found[id(part)] = sum(map(_bytes, fresh))
+    return found
 
 
-def _is_cast(name: str, leaf: nn.Module) -> bool:
-    return isinstance(leaf, _CASTABLE) and _NOT_CAST.search(name) is None
+def _is_cast(name: str, layer: nn.Module) -> bool:
+    return isinstance(layer, _CASTABLE) and _NOT_CAST.search(name) is None
 
 
-def _bytes_of(leaf: nn.Module) -> int:
-    return sum(_bytes(weight) for weight in leaf.parameters())
+def _bytes_of(part: nn.Module) -> int:
+    return sum(_bytes(weight) for weight in part.parameters(recurse=False))
 
 
 def _bytes(weight: torch.Tensor) -> int:
