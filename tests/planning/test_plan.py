@@ -38,16 +38,16 @@ def test_enough_memory_leaves_everything_on_the_device() -> None:
 def test_less_memory_takes_smaller_plans_each_of_which_fits(device: str) -> None:
     reserve = 0 if device == "cpu" else 600_000_000
     found = plan("8GB", device)
-    seen = [found.residency]
+    found_so_far = [found.residency]
     while True:
         try:
             found = plan(int(found.peak * (1 if device == "cpu" else 1.04)) + reserve - 1, device)
         except InputError:
             break
-        assert found.residency not in seen
-        seen.append(found.residency)
-    assert len(seen) > 1
-    changes = [one.changes_values for one in seen]
+        assert found.residency not in found_so_far
+        found_so_far.append(found.residency)
+    assert len(found_so_far) > 1
+    changes = [one.changes_values for one in found_so_far]
     assert changes == sorted(changes), "what changes the frames comes last"
 
 

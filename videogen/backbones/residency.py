@@ -36,14 +36,12 @@ PLACEMENTS: dict[str, PlacementRow] = {
 @dataclass(frozen=True)
 class Residency:
     """placement: of `PLACEMENTS`. fp8: the denoiser's layers are stored in 8-bit floating point, and cast for each
-    call; tiling: the VAE decodes in tiles; slicing: one clip of a batch after another; attention_chunks: parts in which
-    the queries of attention are computed."""
+    call; tiling: the VAE decodes in tiles; slicing: one clip of a batch after another."""
 
     placement: str = "device"
     fp8: bool = False
     tiling: bool = False
     slicing: bool = False
-    attention_chunks: int = 1
 
     @property
     def changes_values(self) -> int:
@@ -57,11 +55,9 @@ class Residency:
         parts += ["fp8 storage"] if self.fp8 else []
         parts += ["VAE tiling"] if self.tiling else []
         parts += ["VAE slicing"] if self.slicing else []
-        parts += [f"attention in {self.attention_chunks} chunks"] if self.attention_chunks > 1 else []
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "placement": self.placement, "fp8": self.fp8, "vae_tiling": self.tiling, "vae_slicing": self.slicing,
-            "attention_chunks": self.attention_chunks,
         }  # fmt: skip

@@ -80,7 +80,7 @@ class LiveStorageCounter(TorchDispatchMode):
         given = kwargs or {}
         packet = func._overloadpacket
         if packet not in _FLOPS and func.namespace == "aten":
-            with self:  # inference mode gives composite operators as a whole: what is allocated within counts too
+            with self:  # inference mode gives composite operators undivided: what is allocated within counts too
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
                 return parts

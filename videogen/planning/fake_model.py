@@ -32,32 +32,32 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def make_fake(model: nn.Module, mode: FakeTensorMode, dtype: torch.dtype) -> None:
     """Replace a model's parameters and buffers by fake ones on the CPU, in the dtype that they are loaded in."""
-    kept = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    in_fp32 = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
     made: dict[int, nn.Parameter] = {}  # tied weights stay one
     for path, module in model.named_modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
                 if id(parameter) not in made:
-                    fake = _fake_like(parameter, mode, _loaded_dtype(parameter, f"{path}.{name}", kept, dtype))
+                    fake = _fake_like(parameter, mode, _loaded_dtype(parameter, f"{path}.{name}", in_fp32, dtype))
                     with mode:
                         made[id(parameter)] = nn.Parameter(fake, requires_grad=False)
                 module._parameters[name] = made[id(parameter)]
         for name, buffer in list(module._buffers.items()):
             if buffer is not None:
-                stored = name not in module._non_persistent_buffers_set  # others are made anew, in their own dtype
-                loaded = _loaded_dtype(buffer, f"{path}.{name}", kept, dtype) if stored else buffer.dtype
+                stored = name not in module._non_persistent_buffers_set  # others are computed again, in their own dtype
+                loaded = _loaded_dtype(buffer, f"{path}.{name}", in_fp32, dtype) if stored else buffer.dtype
                 module._buffers[name] = _fake_like(buffer, mode, loaded)
 
 
-def is_kept_in_fp32(path: str, names: tuple[str, ...]) -> bool:
+def stays_in_fp32(path: str, names: tuple[str, ...]) -> bool:
     """Whether diffusers loads a parameter in fp32 whatever the requested dtype is."""
     return any(name in path.split(".") for name in names)
 
 
-def _loaded_dtype(tensor: torch.Tensor, path: str, kept: tuple[str, ...], dtype: torch.dtype) -> torch.dtype:
+def _loaded_dtype(tensor: torch.Tensor, path: str, in_fp32: tuple[str, ...], dtype: torch.dtype) -> torch.dtype:
     if not tensor.is_floating_point():
         return tensor.dtype
-    return torch.float32 if is_kept_in_fp32(path, kept) else dtype
+    return torch.float32 if stays_in_fp32(path, in_fp32) else dtype
 
 
 def _fake_like(tensor: torch.Tensor, mode: FakeTensorMode, dtype: torch.dtype) -> torch.Tensor:

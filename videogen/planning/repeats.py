@@ -39,24 +39,23 @@ def count_repeats_once(counter: LiveStorageCounter, *modules: nn.Module) -> Iter
     known: dict[Any, _Known] = {}
     with ExitStack() as stack:
         for module in modules:
-            for block in (*_repeated_blocks(module), *_decoders(module)):
+            for block in _decoders(module) or _repeated_blocks(module):
                 if "forward" not in vars(block):
                     vars(block)["forward"] = _once(block, block.forward, counter, known)
                     stack.callback(vars(block).pop, "forward", None)
         yield
 
 
-def _repeated_blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.modules():
-        if isinstance(child, nn.ModuleList) and len(child) >= _LEAST and len({type(block) for block in child}) == 1:
-            yield from child
+def _repeated_blocks(module: nn.Module) -> list[nn.Module]:
+    lists = [child for child in module.modules() if isinstance(child, nn.ModuleList) and len(child) >= _LEAST]
+    return [block for child in lists if len({type(block) for block in child}) == 1 for block in child]
 
 
-def _decoders(module: nn.Module) -> Iterator[nn.Module]:
-    """The part of a VAE that is called once per tile, or once per group of frames."""
+def _decoders(module: nn.Module) -> list[nn.Module]:
+    """The part of a VAE that is called once per tile, or once per group of frames. Blocks within it may store frames
+    between two calls, so they are not repeated."""
     decoder = getattr(module, "decoder", None)
-    if isinstance(decoder, nn.Module) and hasattr(module, "decode"):
-        yield decoder
+    return [decoder] if isinstance(decoder, nn.Module) and hasattr(module, "decode") else []
 
 
 def _once(

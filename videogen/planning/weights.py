@@ -89,11 +89,11 @@ def _sum(module: nn.Module, own: dict[int, int]) -> int:
 
 def _own_bytes(module: nn.Module) -> dict[int, int]:
     """id of each module within -> bytes of its own weights; weights that several share are the first one's."""
-    seen: set[int] = set()
+    counted: set[int] = set()
     found = {}
     for part in module.modules():
-        fresh = [weight for weight in part.parameters(recurse=False) if id(weight) not in seen]
-        seen.update(map(id, fresh))
+        fresh = [weight for weight in part.parameters(recurse=False) if id(weight) not in counted]
+        counted.update(map(id, fresh))
         found[id(part)] = sum(map(_bytes, fresh))
     return found
 
