@@ -14,7 +14,7 @@ from videogen.planning.stage_counts import DECODE, DENOISE, TEXT
 
 ROWS = (
     "LTXPipeline", "AnimateDiffPipeline", "CogVideoXPipeline:1.5", "LTX2Pipeline", "TextToVideoSDPipeline",
-    "AnimateDiffSDXLPipeline", "CogVideoXPipeline", "EasyAnimatePipeline", "HunyuanVideoPipeline", "WanPipeline:expand",
+    "AnimateDiffSDXLPipeline", "CogVideoXPipeline", "HunyuanVideoPipeline", "WanPipeline:expand",
 )  # fmt: skip
 
 

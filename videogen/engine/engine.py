@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from functools import wraps
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from videogen.core.keywords import suggest_keywords
 from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest
 from videogen.core.notebook import build_html
-from videogen.core.turns import turns_of
 from videogen.longvideo.build_run import build_run
 from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo, restore
@@ -51,6 +49,7 @@ from .batches import check_equal_settings, choose_limit, render_batches
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
 from .run import Previews, Run
 from .seeds import has_several_seeds
+from .turns import in_turn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -58,22 +57,7 @@ if TYPE_CHECKING:
     from videogen.planning.plan import MemoryPlan
 
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 _loading = threading.RLock()  # the libraries patch torch while they load a model
-
-
-def _in_turn(
-    method: Callable[Concatenate[Engine, _Arguments], _Result],
-) -> Callable[Concatenate[Engine, _Arguments], _Result]:
-    """A method that waits until no other thread uses the engine's model."""
-
-    @wraps(method)
-    def run(engine: Engine, /, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
-        with turns_of(engine.backbone.denoisers()[0]):
-            return method(engine, *arguments, **options)
-
-    return run
 
 
 class Engine:
@@ -296,12 +280,12 @@ class Engine:
             _check_request(request)
         return self._render(requests, progress=progress, batch_size=batch_size)
 
-    @_in_turn
+    @in_turn
     def _render_all(self, requests: Sequence[RenderRequest | ResolvedRequest], *given: Any, **call: Any) -> list[Video]:
         """The videos of `_render`; no other thread uses the model in between."""
         return list(self._render(requests, *given, **call))
 
-    @_in_turn
+    @in_turn
     @torch.inference_mode()
     def _render(
         self,
@@ -332,7 +316,7 @@ class Engine:
 
         return render_batches(resolved, limit, render, progress)
 
-    @_in_turn
+    @in_turn
     @torch.inference_mode()
     def _render_batch(
         self,
@@ -359,7 +343,7 @@ class Engine:
         return [run.video(index, frames[index].cpu(), measured) for index in range(len(resolved))]
 
     @suggest_keywords
-    @_in_turn
+    @in_turn
     def render_long(
         self,
         request: RenderRequest | ResolvedRequest,
@@ -397,7 +381,7 @@ class Engine:
             self.backbone.release()
 
     @suggest_keywords
-    @_in_turn
+    @in_turn
     def redo(
         self,
         output: str | PathLike[str],
@@ -418,7 +402,7 @@ class Engine:
             self.backbone.release()
 
     @suggest_keywords
-    @_in_turn
+    @in_turn
     def restore(
         self,
         output: str | PathLike[str],
@@ -438,7 +422,7 @@ class Engine:
         finally:
             self.backbone.release()
 
-    @_in_turn
+    @in_turn
     @torch.inference_mode()
     def _render_in_memory(
         self, request: ResolvedRequest, techniques: Sequence[Technique], progress: ProgressCallback | None
