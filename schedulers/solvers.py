@@ -61,6 +61,10 @@ SOLVERS: dict[str, SolverRow] = {
         zero_snr=False,
     ),
     "euler": SolverRow("first order, robust", vp="EulerDiscreteScheduler", flow="FlowMatchEulerDiscreteScheduler"),
+    "euler-simple": SolverRow(
+        "Euler at even noise levels, for distilled flow models",
+        flow="videogen.schedulers.flow_euler:FlowMatchSimpleEulerScheduler",
+    ),
     "euler-a": SolverRow(
         "ancestral Euler: adds noise at each step",
         vp="EulerAncestralDiscreteScheduler",

@@ -16,9 +16,10 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from tests.lora_files import write_lora
 from tests.tiny import parts
 from tests.tiny.table import load_rows
-from videogen import Video
+from videogen import Lora, Video
 from videogen.backbones import registry
 from videogen.backbones.load_options import LoadOptions
 
@@ -123,6 +124,17 @@ def write_inputs(options: argparse.Namespace, files: dict[str, str], hosted: Map
             Video(moving_square(), fps=8).save(path)
     if options.command == "render":
         write_sources(_sources_of(options))
+        _write_loras(options)
+
+
+def _write_loras(options: argparse.Namespace) -> None:
+    """LoRAs of the model's layers, where they are not there yet."""
+    for text in options.loras or ():
+        path = Path(Lora.from_value(text).file)
+        if not path.exists():
+            outline = registry.load_outline(options.model or "embedded", online=False)
+            assert outline is not None
+            write_lora(path, outline.denoisers()[0])
 
 
 def write_sources(names: Iterable[str]) -> None:

@@ -34,6 +34,7 @@ NOT_RUN = {
     "python examples/text_to_video.py": "run by test_examples.py",
     "pip install -c constraints.txt .": "installs",
     "pip install xformers triton": "installs",
+    "pip install 'videogen[lora]'": "installs",
     "pip install flash-attn --no-build-isolation": "installs",
     "make gpu MINUTES=30 OUT=out/gpu WHEELS=wheels PYTHON=python3": "trains for 30 minutes on a GPU",
     "python -m tools.gpu --wheel-names | xargs python -m pip download -c constraints.txt --no-deps "

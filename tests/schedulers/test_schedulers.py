@@ -137,7 +137,10 @@ def test_another_flow_solver_keeps_the_shift() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "fitting"),
-    [({"shift_terminal": 0.1}, "euler, unipc, lcm"), ({"invert_sigmas": True}, "euler, lcm")],
+    [
+        ({"shift_terminal": 0.1}, "euler, euler-simple, unipc, lcm"),
+        ({"invert_sigmas": True}, "euler, euler-simple, lcm"),
+    ],
     ids=["sigmas that end early", "time that runs backwards"],
 )
 def test_a_flow_solver_that_cannot_keep_the_sigmas_is_refused_with_those_that_can(

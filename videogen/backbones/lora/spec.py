@@ -35,7 +35,8 @@ class Lora:
     file: safetensors, or a folder with a single such file. weight: 1 is as trained, 0 is off, below 0 is the opposite.
     start, end: the part of the run in which it is on, as fractions of the steps: a step i of n is in it where
     start <= i / n < end. expert: `high` or `low`, the high-noise or the low-noise expert of a model with two; None: all
-    denoisers. sha256: what the file must be, where a manifest or a job has recorded it.
+    denoisers. sha256: what the file must be, where a manifest or a job has recorded it. InputError for values that no
+    model can be given.
     """
 
     file: str
