@@ -32,8 +32,8 @@ def test_a_lora_is_applied_recorded_and_repeated(run: Run, tiny: Path, file: Pat
     assert first.manifest["request"]["loras"][0] | {"sha256": ""} == {
         "file": str(file), "weight": 0.8, "start": 0.0, "end": 0.5, "expert": None, "sha256": "",
     }  # fmt: skip
-    shown = run("inspect", "a.mp4")
-    assert "loras style.safetensors" in shown.out and "weight 0.8 in 0-0.5 of the steps, 20 layers" in shown.out
+    listed = run("inspect", "a.mp4")
+    assert "loras style.safetensors" in listed.out and "weight 0.8 in 0-0.5 of the steps, 20 layers" in listed.out
     assert run("render", "--like", "a.mp4", "--quiet", "-o", "b.mp4").code == 0
     assert (Video.open("b.mp4").frames == first.frames).all()
     write_lora(file, load_rows()["WanPipeline"].build().transformer, seed=5)

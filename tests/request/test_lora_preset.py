@@ -55,7 +55,7 @@ def test_unset_fields_are_filled_in_and_recorded(engine: Engine, speed: str) -> 
     assert torch.allclose(plan, torch.tensor([1000.0, 937.5, 833.333, 625.0]), atol=0.5), "a shift of 5"
 
 
-def test_what_the_request_states_is_kept(engine: Engine, speed: str) -> None:
+def test_what_the_request_states_stays(engine: Engine, speed: str) -> None:
     assert sampling(resolve(engine, speed, steps=8, shift=3.0)) == (8, 1.0, 3.0, "euler-simple")
     resolved = resolve(engine, speed, steps=8, guidance_scale=2.0, shift=3.0, solver="unipc")
     assert sampling(resolved) == (8, 2.0, 3.0, "unipc") and not [note for note in resolved.notes if "LoRA" in note]
@@ -98,9 +98,9 @@ def test_a_lora_of_warped_noise_chooses_the_backend(tmp_path: Path, engine: Engi
         found = resolve(unet, flow, **untrained)
         assert found.motion is not None and found.motion.control == MotionControl("warped_noise", "compat")
         assert found.follows_noise and [note for note in found.notes if "which this render uses" in note]
-        kept = resolve(unet, flow, motion_backend="dual_clock", **untrained)
-        assert kept.motion is not None and kept.motion.control.backend == "dual_clock"
-        assert [note for note in kept.notes if "this render uses dual_clock, as requested" in note]
+        chosen = resolve(unet, flow, motion_backend="dual_clock", **untrained)
+        assert chosen.motion is not None and chosen.motion.control.backend == "dual_clock"
+        assert [note for note in chosen.notes if "this render uses dual_clock, as requested" in note]
         assert [note for note in resolve(unet, flow).notes if "the request has none: give one" in note]
         long = resolve(unet, flow, frames=60, window=16, **untrained)
         assert long.is_long and long.motion is not None and long.motion.control.method == "compat"
