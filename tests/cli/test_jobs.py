@@ -10,8 +10,9 @@ import torch
 
 from tests.cli.conftest import Run
 from videogen import InputError, RenderRequest
-from videogen.backbones import recorded, registry
+from videogen.backbones import registry
 from videogen.backbones.digest import digest
+from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.registry import read_model
 from videogen.cli.settings import OutputSettings, choose_output
 from videogen.longvideo import Journal, SegmentRecord, job_folder
@@ -90,8 +91,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """(model, local_files_only) of each load, which is refused."""
     found: list[tuple[str, bool]] = []
 
-    def refuse(name: str, **options: Any) -> None:
-        found.append((name, options["local_files_only"]))
+    def refuse(name: str, options: LoadOptions) -> None:
+        found.append((name, options.local_files_only))
         raise InputError("reached the weights")
 
     monkeypatch.setattr("videogen.engine.engine.load", refuse)
@@ -109,8 +110,7 @@ def test_a_jobs_model_is_not_fetched_unasked(
     loads: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     start_job("a.mp4", resolve(tiny), done=1, model=HUB)
-    for module in (recorded, registry):
-        monkeypatch.setattr(module, "find_cached", lambda _, file: tiny / file if cached else None)
+    monkeypatch.setattr(registry, "find_cached", lambda _, file: tiny / file if cached else None)
     outcome = run(*action)
     assert outcome.code == 2 and loads == ([] if local_only is None else [(HUB, local_only)])
     assert ("reached the weights" if cached else f"a.mp4.job names model='{HUB}'") in outcome.err
@@ -122,7 +122,7 @@ def test_a_jobs_model_that_is_allowed(
     action: tuple[str, ...], run: Run, tiny: Path, loads: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_job("a.mp4", resolve(tiny), done=1, model=HUB)
-    monkeypatch.setattr(recorded, "find_cached", lambda *_: None)
+    monkeypatch.setattr(registry, "find_cached", lambda *_: None)
     assert run(*action, "--allow-model").code == 2 and loads == [(HUB, False)]
 
 
