@@ -6,7 +6,7 @@ cannot be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,34 +16,67 @@ _LINEAR = "its self-attention is linear and never computes a matrix of weights t
 _FLEX = "its attention is causal over segments of frames and runs in torch's flex attention"
 
 
+#: a denoiser's configuration -> most tokens along (frames, height, width)
+Positions = Callable[[Mapping[str, Any]], tuple[int, int, int]]
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """A class of denoiser.
 
     text: where text is in self-attention. per_frame: whether self-attention sees one frame at a time, or one position
-    in all frames. dense_only: why none of it can be made sparse; empty where it can.
+    in all frames. dense_only: why none of it can be made sparse; empty where it can. positions: how its configuration
+    limits the tokens along (frames, height, width); None: not at all.
     """
 
     name: str
     text: str = NONE
     per_frame: bool = False
     dense_only: str = ""
+    positions: Positions | None = None
+
+
+def _rotary(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Of a table of rotary frequencies that all three axes are read from."""
+    length = int(config.get("rope_max_seq_len", 1024))
+    return length, length, length
+
+
+def _kandinsky(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Of tables that the class sets, whatever the configuration."""
+    return 128, 128, 128
+
+
+def _cosmos(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Of `max_size` in latents. Rotary positions alone are read from one table, of the longest axis."""
+    frames, height, width = (size // patch for size, patch in zip(config["max_size"], patch_of(config), strict=True))
+    if config.get("extra_pos_embed_type"):
+        return frames, height, width
+    longest = max(frames, height, width)
+    return longest, longest, longest
 
 
 ANATOMY: dict[str, Anatomy] = {
     row.name: row
     for row in (
+        *(
+            Anatomy(name, positions=_rotary)
+            for name in (
+                "WanTransformer3DModel", "WanVACETransformer3DModel", "WanAnimateTransformer3DModel",
+                "ChronoEditTransformer3DModel", "AnyFlowTransformer3DModel", "SkyReelsV2Transformer3DModel",
+            )
+        ),
         *map(
             Anatomy,
             (
-                "WanTransformer3DModel", "WanVACETransformer3DModel", "WanAnimateTransformer3DModel",
-                "ChronoEditTransformer3DModel", "AnyFlowTransformer3DModel", "SkyReelsV2Transformer3DModel",
-                "HeliosTransformer3DModel", "Kandinsky5Transformer3DModel", "Kandinsky6Transformer3DModel",
-                "LTXVideoTransformer3DModel", "LTX2VideoTransformer3DModel", "CosmosTransformer3DModel",
+                "HeliosTransformer3DModel", "LTXVideoTransformer3DModel", "LTX2VideoTransformer3DModel",
                 "Cosmos3OmniTransformer", "AllegroTransformer3DModel",
             ),
         ),
-        Anatomy("AnyFlowFARTransformer3DModel", dense_only=_FLEX),
+        Anatomy("Kandinsky5Transformer3DModel", positions=_kandinsky),
+        Anatomy("Kandinsky6Transformer3DModel", positions=_kandinsky),
+        Anatomy("CosmosTransformer3DModel", positions=_cosmos),
+        Anatomy("AnyFlowFARTransformer3DModel", dense_only=_FLEX, positions=_rotary),
         Anatomy("HunyuanVideoTransformer3DModel", LAST),
         Anatomy("HunyuanVideoFramepackTransformer3DModel", LAST),
         Anatomy("HunyuanVideo15Transformer3DModel", LAST),
@@ -58,8 +91,8 @@ ANATOMY: dict[str, Anatomy] = {
         Anatomy("UNet3DConditionModel", per_frame=True),
         Anatomy("UNetSpatioTemporalConditionModel", per_frame=True),
         Anatomy("I2VGenXLUNet", per_frame=True),
-        Anatomy("SanaVideoTransformer3DModel", dense_only=_LINEAR),
-        Anatomy("SanaWMTransformer3DModel"),
+        Anatomy("SanaVideoTransformer3DModel", dense_only=_LINEAR, positions=_rotary),
+        Anatomy("SanaWMTransformer3DModel", positions=_rotary),
     )
 }  # fmt: skip
 

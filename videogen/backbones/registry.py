@@ -80,6 +80,7 @@ _MODULAR_HOST = "videogen.backbones.hosting.modular_backbone:ModularBackbone"
 _INDEX, _MODULAR_INDEX = "model_index.json", "modular_model_index.json"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
 EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
+_KNOWN_NAMES = f"{' or '.join(map(repr, EMBEDDED))}, a folder in diffusers' layout, or a hub id 'owner/name'"
 
 _DEFAULTS = LoadOptions()
 _NO_LIMIT = 1 << 30  # tokens: what tokenizers without a limit state is above
@@ -245,6 +246,8 @@ def locate(name_or_path: str) -> Path | str:
     """The folder of an embedded model or of a checkpoint on disk, or the hub id itself."""
     if name_or_path in EMBEDDED:
         return EMBEDDED[name_or_path]
+    if not name_or_path.strip():
+        raise InputError(f"model={name_or_path!r} is empty; give {_KNOWN_NAMES}")
     try:
         path = Path(name_or_path).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
@@ -258,10 +261,7 @@ def locate(name_or_path: str) -> Path | str:
         return name_or_path
     guess = nearest(name_or_path, EMBEDDED)
     hint = f"did you mean {guess!r}? " if guess else ""
-    raise InputError(
-        f"unknown model {name_or_path!r}; {hint}give {' or '.join(map(repr, EMBEDDED))}, "
-        "a folder in diffusers' layout, or a hub id 'owner/name'"
-    )
+    raise InputError(f"unknown model {name_or_path!r}; {hint}give {_KNOWN_NAMES}")
 
 
 def read_index(folder: Path) -> dict[str, Any]:

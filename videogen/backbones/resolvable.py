@@ -89,6 +89,11 @@ class ResolvableModel(ABC):
         """Whether the VAE can decode in tiles."""
         return True
 
+    def ignores_negative_prompt(self, scale: float, options: Mapping[str, Any]) -> str:
+        """Why a negative prompt has no effect with this guidance scale and these options, to follow "has no effect";
+        empty where it has one."""
+        return "" if scale > 1 else f"with guidance_scale={scale:g}; raise it above 1"
+
     @property
     def takes_any_size(self) -> bool:
         """Whether a clip may have another size than the default one, such as that of an image it is made from."""

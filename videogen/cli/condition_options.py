@@ -91,7 +91,7 @@ def resolve_files(conditions: Any, folder: Path) -> Any:
 
 
 def _resolve(value: Any, folder: Path) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and value.strip():
         return str((folder / Path(value).expanduser()).absolute())
     if isinstance(value, Mapping):
         return {key: _resolve(one, folder) for key, one in value.items()}

@@ -50,6 +50,14 @@ def sha256(path: Path) -> str:
     return state.hexdigest()
 
 
+def absolute_name(name: str, path: str | os.PathLike[str]) -> str:
+    """A file's name that is valid from any working directory; name: of the argument. InputError for an empty one, which
+    would be the working directory."""
+    if not str(path).strip():
+        raise InputError(f"{name}={str(path)!r} is not a file name; give the path of a file, or leave {name} out")
+    return str(Path(path).expanduser().absolute())
+
+
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """The absolute path, if a result can be written there; InputError otherwise. Creates nothing: call it before a
     long run."""

@@ -22,12 +22,11 @@ def read_audio_of(clip: Clip | None, index: int, request: ResolvedRequest, backb
     source = request.conditions.video
     if source is None:
         return None
-    if isinstance(source, Video):
-        return None if source.audio is None else _trim(source.audio, request)
     info = probe_source(source, "video")
     if not info.has_audio or not retains_audio(info, request.exact_fps, backbone):
         return None
-    return _trim(read_audio(source), request)
+    audio = source.audio if isinstance(source, Video) else read_audio(source)
+    return None if audio is None else _trim(audio, request)
 
 
 def _trim(audio: Audio, request: ResolvedRequest) -> Audio:

@@ -19,6 +19,7 @@ from .reader import read_video
 from .video import Video
 
 _ORIENTATION = 0x0112  # of EXIF
+_BYTES = (str, bytes, bytearray, memoryview)  # sequences that are not of images
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ def probe_source(source: Any, name: str = "image") -> SourceInfo:
     if isinstance(source, str | os.PathLike):
         return _probe_file(Path(source), name)
     if isinstance(source, Video):
-        return SourceInfo(*source.size, len(source), Fraction(source.fps))
+        return SourceInfo(*source.size, len(source), Fraction(source.fps), source.audio is not None)
     if hasattr(source, "getexif") and hasattr(source, "convert"):
         turned = from_exif(source.getexif().get(_ORIENTATION)).transpose
         return SourceInfo(*(source.size[::-1] if turned else source.size))
     shape = tuple(getattr(source, "shape", ()))
     if len(shape) in (2, 3, 4):
         return _from_shape(shape, channels_first=hasattr(source, "detach"), is_mask=name == "mask")
-    if isinstance(source, Sequence) and not isinstance(source, str) and len(source) > 0:
+    if isinstance(source, Sequence) and not isinstance(source, _BYTES) and len(source) > 0:
         first = probe_source(source[0], f"{name}[0]")
         return SourceInfo(first.width, first.height, len(source))
     raise InputError(
@@ -80,6 +81,8 @@ def _probe_file(path: Path, name: str) -> SourceInfo:
         raise MediaError(f"{name}={str(path)!r} does not exist; give the path of a file on this machine")
     if is_folder:
         return _measure(path)
+    if not path.is_file():
+        raise MediaError(f"{name}={str(path)!r} is not a file; give the path of an image or a video on this machine")
     if image_format(path) is None:
         return _probe_video(path)
     with open_image(path) as file:

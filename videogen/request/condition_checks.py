@@ -24,6 +24,7 @@ def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
     given, and for a control with an unknown name."""
     given = conditions.keys()
     for key in given:
+<<<<<<< HEAD
         if not (_takes(backbone, key) or (key == "images" and takes_keyframes(backbone))):
             raise _refusal(backbone, key, given)
     if conditions.strength is not None and "strength" not in backbone.option_names:
@@ -32,12 +33,43 @@ def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
         )
     if takes_keyframes(backbone) and "images" in given:
         given = (*given, "image")  # `image_chain.check_chain` checks that one stands at the first frame
+=======
+        if not _takes(backbone, key):
+            raise _refusal(backbone, key)
+    _check_controls(conditions, backbone)
+    _check_strength(conditions, backbone)
+>>>>>>> 340a834 (Requests that hosted pipelines cannot serve are refused before loading: positions, strengths, controls, options, prompts)
     for need in backbone.needs:
         alternatives = need.split("|")
         if not any(_is_met(one, given) for one in alternatives):
             options = " or ".join(f"--{_as_option(one)}" for one in alternatives)
             names = " or ".join(_describe(one) for one in alternatives)
             raise InputError(f"{backbone.name!r} needs {names}; give it with {options}")
+
+
+def _check_controls(conditions: Conditions, backbone: ResolvableModel) -> None:
+    """InputError for several control videos of names of one's own: the model has one input for them."""
+    named = [name for name in conditions.control if f"control:{name}" not in backbone.accepts]
+    if len(named) > 1:
+        raise InputError(
+            f"control has {len(named)} videos ({', '.join(named)}), and {backbone.name!r} takes one, of any name; give "
+            "one of them"
+        )
+
+
+def _check_strength(conditions: Conditions, backbone: ResolvableModel) -> None:
+    """UnsupportedError for a strength where the model takes none, InputError where there is nothing that it is of."""
+    strength = conditions.strength
+    if strength is None:
+        return
+    if "strength" not in backbone.option_names:
+        raise UnsupportedError(f"strength={strength:g} is given, but {backbone.name!r} takes none; leave it out")
+    if not conditions.keys():
+        takes = ", ".join(_describe(one) for one in backbone.accepts)
+        raise InputError(
+            f"strength={strength:g} says how much of a given image or video counts, and none is given; give one "
+            f"({takes}), or leave it out"
+        )
 
 
 def check_places(conditions: Conditions, frames: int) -> None:
@@ -49,6 +81,20 @@ def check_places(conditions: Conditions, frames: int) -> None:
                 f"images has frame {frame}, but the clip has {frames} frames; use 0 to {frames - 1} (nearest: "
                 f"{nearest}), or -1 for the last"
             )
+
+
+def check_frames_given_once(conditions: Conditions, frames: int, continued: int) -> None:
+    """InputError where two conditions stand at one frame of a clip of so many frames. continued: how many frames at its
+    beginning are those of `video`."""
+    taken = {frame: "video" for frame in range(continued)}
+    for kind, _, frame, _ in conditions.items():
+        if kind not in ("image", "last_image", "images"):
+            continue
+        name = f"images[{frame}]" if kind == "images" else kind
+        place = frame % frames
+        if place in taken:
+            raise InputError(f"{taken[place]} and {name} both give frame {place} of the clip; leave one of them out")
+        taken[place] = name
 
 
 def check_masks(video: SourceInfo | None, mask: SourceInfo | None) -> None:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.files import absolute_name
 
 #: how a condition of another shape than the clip becomes the clip's: never stretched
 FITS = ("crop", "pad", "refuse")
@@ -27,8 +27,8 @@ class Conditions:
 
     image, last_image: first and last frame; images: frame number -> image; video: to start from or to edit; mask: white
     where the video is generated; control: name -> control video; references: images of what appears; audio: a file;
-    strength: 0 (the video as it is) to 1 (only its outline counts). fit: `crop`, `pad` or `refuse` what has another
-    shape than the clip.
+    strength: from just above 0 (hardly changed) to 1 (only its outline counts). fit: `crop`, `pad` or `refuse` what has
+    another shape than the clip.
     """
 
     image: Any = None
@@ -54,7 +54,7 @@ class Conditions:
         ):
             raise InputError(f"strength={self.strength!r} must be a number from 0 to 1")
         if self.strength is not None and not 0 <= self.strength <= 1:
-            raise InputError(f"strength={self.strength} must be from 0 (the video as it is) to 1 (only its outline)")
+            raise InputError(f"strength={self.strength} must be from 0 (hardly changed) to 1 (only its outline counts)")
         if not isinstance(self.references, list | tuple):
             raise InputError(f"references={self.references!r} must be a list of images")
         for frame in self.images:
@@ -63,6 +63,7 @@ class Conditions:
         # a pipeline may depend on the order, which manifests do not keep: those counted from the end come last
         in_order = sorted(self.images.items(), key=lambda entry: (entry[0] < 0, entry[0]))
         object.__setattr__(self, "images", dict(in_order))
+<<<<<<< HEAD
         for name in ("image", "last_image"):
             value = getattr(self, name)
             if isinstance(value, list | tuple):
@@ -70,6 +71,9 @@ class Conditions:
                     f"{name} is a list of {len(value)}, and a call takes one for all of its prompts and seeds; call "
                     "generate once for each image, or give images={frame: image} for several in one clip"
                 )
+=======
+        object.__setattr__(self, "control", _with_text_names(self.control))
+>>>>>>> 340a834 (Requests that hosted pipelines cannot serve are refused before loading: positions, strengths, controls, options, prompts)
         for one in fields(self):
             object.__setattr__(self, one.name, _with_absolute_files(one.name, getattr(self, one.name)))
         if self.last_image is not None and self.image is None:
@@ -133,13 +137,27 @@ def _is_unset(name: str, value: Any) -> bool:
 
 
 def _with_absolute_files(name: str, value: Any) -> Any:
+    """A condition with the names of its files absolute. InputError for what names no file: an empty text, or bytes."""
     if isinstance(value, Mapping):
-        return {key: _with_absolute_files(name, one) for key, one in value.items()}
+        return {key: _with_absolute_files(f"{name}[{key!r}]", one) for key, one in value.items()}
     if name in _LISTS:
-        return tuple(_with_absolute_files("", one) for one in value)
+        return tuple(_with_absolute_files(f"{name}[{index}]", one) for index, one in enumerate(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise InputError(
+            f"{name} is {type(value).__name__}; give a path, or an image that Pillow has opened: "
+            "Image.open(io.BytesIO(...))"
+        )
     if name != "fit" and isinstance(value, str | PathLike):
-        return str(Path(value).expanduser().absolute())
+        return absolute_name(name, value)
     return value
+
+
+def _with_text_names(controls: Mapping[Any, Any]) -> dict[str, Any]:
+    """Controls by name, whole numbers as text. InputError for one without a name, or with a name of another kind."""
+    for name in controls:
+        if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+            raise InputError(f"control has the key {name!r}; keys are names, such as {_EXAMPLES['control']}")
+    return {str(name): value for name, value in controls.items()}
 
 
 def _to_stored(value: Any) -> Any:

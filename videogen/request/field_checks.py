@@ -119,6 +119,9 @@ def check_values(request: RenderRequest) -> None:
             raise InputError(f"{name}={value} must be a finite number of at least 0")
     if request.seed is None or not 0 <= request.seed < 2**63:
         raise InputError(f"seed={request.seed} must be from 0 to 2**63 - 1")
+    for name in request.options or ():
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"options has the key {name!r}; keys are names of the pipeline's arguments")
     if request.strict and not request.validate:
         raise InputError("strict=True stops at a kernel that is found wrong, and validate=False looks for none; "
                          "leave one of them out")  # fmt: skip

@@ -10,7 +10,6 @@ import secrets
 from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from videogen.attention.config import SparseAttention, with_policy
@@ -18,6 +17,7 @@ from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.lora.embedding_spec import Embedding, read_embeddings
 from videogen.backbones.lora.spec import Lora, read_loras
 from videogen.core.errors import InputError
+from videogen.core.files import absolute_name
 from videogen.core.keywords import suggest_keywords
 from videogen.core.tables import check_keys
 from videogen.motion.control import MotionControl
@@ -144,7 +144,7 @@ class RenderRequest:
         """InputError for what is wrong for every model. A motion becomes a `Motion`, a story a `Timeline`, and the
         names of files absolute."""
         if isinstance(self.first_frame, str | PathLike):
-            object.__setattr__(self, "first_frame", str(Path(self.first_frame).expanduser().absolute()))
+            object.__setattr__(self, "first_frame", absolute_name("first_frame", self.first_frame))
         for name, value in name_sources(self).items():
             object.__setattr__(self, name, value)
         if self.seed is None:

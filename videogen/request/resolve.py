@@ -15,7 +15,7 @@ from videogen.motion.control import STRENGTHS, MotionControl
 from videogen.request.continuity import AUTO, MEASURED, OFF, Continuity
 from videogen.request.continuity_policies import FIRST_FRAME_POLICY, automatic_policy, general_policy, needs_met
 
-from .condition_checks import check_conditions, check_masks, check_places
+from .condition_checks import check_conditions, check_frames_given_once, check_masks, check_places
 from .fitting import (
     check_joined_motion,
     check_joined_noise,
@@ -233,7 +233,10 @@ def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSe
 
 
 def _resolve_options(request: RenderRequest, backbone: ResolvableModel) -> dict[str, Any]:
-    """The pipeline's own arguments; strength is one of them. InputError for an empty prompt where it is needed."""
+    """The pipeline's own arguments; strength is one of them. InputError for an empty prompt where it is needed, and for
+    one where it is not read."""
+    if request.prompt.strip() and not backbone.takes_prompt:
+        raise InputError(f"the prompt has no effect: {backbone.name!r} reads none; leave it out")
     if not request.prompt.strip() and backbone.takes_prompt and not backbone.needs:
         raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
     options = dict(request.options or {})
@@ -250,11 +253,12 @@ def _check_guidance(mode: str | None, backbone: ResolvableModel) -> None:
 
 
 def _resolve_negative_prompt(request: RenderRequest, scale: float, backbone: ResolvableModel) -> str:
-    """Empty without guidance, where it has no effect."""
-    if max(scale, request.guidance_scale_2 or 0.0) > 1 or backbone.capabilities.own_guidance:
+    """Empty where it has no effect. InputError for one that is given there."""
+    reason = backbone.ignores_negative_prompt(max(scale, request.guidance_scale_2 or 0.0), request.options or {})
+    if not reason:
         return backbone.defaults.negative_prompt if request.negative_prompt is None else request.negative_prompt
     if (request.negative_prompt or "").strip():
-        raise InputError(f"a negative prompt has no effect with guidance_scale={scale:g}; raise it above 1")
+        raise InputError(f"a negative prompt has no effect {reason}")
     return ""
 
 
@@ -305,7 +309,10 @@ def _fit_sources(resolved: ResolvedRequest, sources: ClipSources, backbone: Reso
     if not conditions.keys():
         return resolved
     check_places(conditions, resolved.frames)
-    check_masks(sources.found.get(("video", "", 0)), sources.found.get(("mask", "", 0)))
+    video = sources.found.get(("video", "", 0))
+    continued = video.frames if video is not None and backbone.continues_video else 0
+    check_frames_given_once(conditions, resolved.generated_frames, min(continued, resolved.generated_frames))
+    check_masks(video, sources.found.get(("mask", "", 0)))
     size = resolved.width, resolved.height
     notes = fitting_notes(conditions, sources, backbone, size, resolved.generated_frames, resolved.exact_fps)
     return replace(resolved, source_notes=(*sources.notes, *notes))

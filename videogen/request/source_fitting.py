@@ -5,6 +5,7 @@ Files are only probed here, not read, so that whatever does not fit is refused b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
 
 if TYPE_CHECKING:
+    from videogen.backbones.geometry import ClipLimits
     from videogen.backbones.resolvable import ResolvableModel
     from videogen.media.source_info import SourceInfo
 
@@ -24,6 +26,7 @@ _CLIPS = ("video", "mask", "control")
 #: kinds whose shape and length a clip takes, the first that is given
 _SIZED_BY = ("image", "video", "images", "last_image", "control")
 _TIMED_BY = ("video", "control")
+_MOST_ELONGATED = 8  # times: a clip of the model's default area would have sides far from those it was trained with
 
 
 @dataclass(frozen=True)
@@ -84,23 +87,39 @@ def _first(
 def _fit_size(
     request: RenderRequest, backbone: ResolvableModel, found: Mapping[tuple[str, str, int], SourceInfo]
 ) -> tuple[int | None, int | None, list[str]]:
-    """The source's aspect ratio at the model's default area, in multiples that fit."""
+    """The source's aspect ratio at the model's default area, or less where it has no positions for that, in multiples
+    that fit. InputError for a source that is far from square."""
     label, source = _first(found, _SIZED_BY)
     if source is None or not backbone.takes_any_size or (request.width and request.height):
         return None, None, []
     default, multiple = backbone.defaults, backbone.geometry.multiple
     ratio = source.width / source.height
-    area = default.width * default.height
+    if not 1 / _MOST_ELONGATED <= ratio <= _MOST_ELONGATED:
+        raise InputError(
+            f"{label} is {source.width}x{source.height}: one side is more than {_MOST_ELONGATED} times the other; crop "
+            "it, or set width and height"
+        )
     if request.height:
-        area = round(request.height**2 * ratio)
+        area: float = round(request.height**2 * ratio)
     elif request.width:
         area = round(request.width**2 / ratio)
+    else:
+        area = min(default.width * default.height, *_most_areas(ratio, backbone.limits))
     width = request.width or _round((area * ratio) ** 0.5, multiple)
     height = request.height or _round((area / ratio) ** 0.5, multiple)
     if not (request.width or request.height) and (width, height) == (default.width, default.height):
         return width, height, []
     note = f"size={width}x{height} follows {label}, which is {source.width}x{source.height}"
     return width, height, [note]
+
+
+def _most_areas(ratio: float, limits: ClipLimits) -> Iterator[float]:
+    """Largest areas of this aspect ratio (width / height) for which a model has positions, one per limited side."""
+    yield math.inf
+    if limits.width is not None:
+        yield limits.width**2 / ratio
+    if limits.height is not None:
+        yield limits.height**2 * ratio
 
 
 def _round(value: float, multiple: int) -> int:

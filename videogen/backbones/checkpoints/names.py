@@ -40,6 +40,6 @@ def resolve_name(name: str | PathLike[str]) -> str:
 def is_present(name: str) -> bool:
     """Whether a name is that of a file or folder on this machine."""
     try:
-        return Path(name).expanduser().exists()
+        return bool(name.strip()) and Path(name).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long, with NUL, or of an unknown user
         return False

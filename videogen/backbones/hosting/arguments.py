@@ -11,6 +11,7 @@ from videogen.core.lazy import load_object
 
 from ..clip import ClipSpec
 from ..given import Given
+from .option_types import check_option
 from .pipeline_row import PipelineRow
 
 _LENGTH = ("num_frames", "frames", "video_length")
@@ -25,6 +26,8 @@ _KEYWORDS: dict[str, str] = {
     **dict.fromkeys(_LENGTH, "frames (--frames)"), **dict.fromkeys(_RATE, "fps (--fps)"),
     **dict.fromkeys(_SCALE, "guidance_scale (--guidance)"),
 }  # fmt: skip
+#: the scale of guidance by a negative prompt, of pipelines whose guidance_scale is an input of a distilled model
+_TRUE_CFG = "true_cfg_scale"
 #: arguments that would take a clip out of the engine's hands
 _UNAVAILABLE = (
     "latents", "output_type", "return_dict", "callback", "callback_steps", "callback_on_step_end",
@@ -42,8 +45,17 @@ def parameters_of(pipeline_class: Any) -> Mapping[str, inspect.Parameter]:
     if is_modular(pipeline_class):
         inputs = [given for given in pipeline_class._blocks.inputs if given.name]
         kind = inspect.Parameter.KEYWORD_ONLY
-        return {given.name: inspect.Parameter(given.name, kind, default=given.default) for given in inputs}
-    return inspect.signature(inspect.unwrap(pipeline_class.__call__)).parameters
+        hints = {given.name: getattr(given, "type_hint", None) or inspect.Parameter.empty for given in inputs}
+        return {
+            given.name: inspect.Parameter(given.name, kind, default=given.default, annotation=hints[given.name])
+            for given in inputs
+        }
+    return inspect.signature(_function(pipeline_class)).parameters
+
+
+def _function(pipeline_class: Any) -> Any:
+    """The function of a pipeline's call, as it is annotated."""
+    return inspect.unwrap(pipeline_class.__call__)
 
 
 def find_parameter(pipeline_class: Any, names: Sequence[str]) -> str | None:
@@ -65,6 +77,22 @@ def takes_guidance(pipeline_class: Any) -> bool:
     return find_parameter(pipeline_class, _SCALE) is not None or "guider" in _component_names(pipeline_class)
 
 
+def ignores_negative_prompt(pipeline_class: Any, scale: float, options: Mapping[str, Any]) -> str:
+    """As `ResolvableModel.ignores_negative_prompt`."""
+    known = parameters_of(pipeline_class)
+    if "negative_prompt" not in known:
+        return "here: the pipeline takes none; leave it out"
+    if _TRUE_CFG in known:
+        true_scale = options.get(_TRUE_CFG, known[_TRUE_CFG].default)
+        if true_scale > 1:
+            return ""
+        return f"with {_TRUE_CFG}={true_scale:g}; raise that above 1 (--set {_TRUE_CFG}=6), or leave it out"
+    scales = [scale, *(value for name, value in options.items() if name.endswith("guidance_scale"))]
+    if any(one is not None and one > 1 for one in scales):
+        return ""
+    return f"with guidance_scale={scale:g}; raise it above 1"
+
+
 def _component_names(pipeline_class: Any) -> Sequence[str]:
     if is_modular(pipeline_class):
         return list(pipeline_class.components)
@@ -78,11 +106,12 @@ def option_names(pipeline_class: Any, row: PipelineRow) -> list[str]:
 
 
 def check_options(pipeline_class: Any, row: PipelineRow, options: Mapping[str, Any]) -> None:
-    """InputError for an option that the pipeline does not take, with the nearest name, or that the engine states
-    itself, with its own name."""
-    known = option_names(pipeline_class, row)
+    """InputError for an option that the pipeline does not take, with the nearest name, that the engine states itself,
+    with its own name, or whose value is of another type."""
+    known, parameters = option_names(pipeline_class, row), parameters_of(pipeline_class)
     for name in options:
         if name in known:
+            check_option(_function(pipeline_class), parameters[name], options[name], row.name)
             continue
         keyword = _keyword_of(row, name)
         if keyword is not None:
@@ -166,7 +195,14 @@ def _condition_arguments(row: PipelineRow, spec: ClipSpec) -> dict[str, Any]:
             found.setdefault(argument, []).append(given.value)
         else:
             found[argument] = given.value
+    numbered = sorted((one for one in spec.given if one.kind == "control" and one.name.isdecimal()), key=_number)
+    if len(numbered) > 1:  # of several control networks
+        found[_argument_of(row, numbered[0])] = [given.value for given in numbered]
     return found
+
+
+def _number(given: Given) -> int:
+    return int(given.name)
 
 
 def _argument_of(row: PipelineRow, given: Given) -> str:

@@ -32,6 +32,7 @@ from ..streaming import StreamDecoder
 from .arguments import (
     build_arguments,
     check_options,
+    ignores_negative_prompt,
     length_parameter,
     option_names,
     parameters_of,
@@ -39,6 +40,7 @@ from .arguments import (
     takes_guidance,
 )  # fmt: skip
 from .blended_clip import BlendedClip
+from .control_nets import control_nets, name_controls
 from .draws import Draws
 from .hosted_clip import HostedClip
 from .layout import Layout
@@ -47,6 +49,7 @@ from .lent_loop import LentLoop
 from .loop_form import read_loop_form
 from .pipeline_row import DRIVEN, PipelineRow
 from .pipelines import PIPELINES
+from .strengths import check_strength
 from .techniques_table import Refusal, find_checkpoint_refusal, find_refusal
 from .windowed_clip import WindowedClip
 
@@ -119,12 +122,14 @@ class HostedBackbone(Backbone):
     @property
     def accepts(self) -> tuple[str, ...]:
         single = self._encoded_images == 1
-        return tuple(key for key in self.row.conditions if not (single and key == "last_image"))
+        taken = [key for key in self.row.conditions if not (single and key == "last_image")]
+        return name_controls(taken, control_nets(self.pipeline))
 
     @property
     def needs(self) -> tuple[str, ...]:
         both = self._encoded_images == 2
-        return (*self.row.needs, "last_image") if both and "last_image" in self.row.inputs else self.row.needs
+        needed = (*self.row.needs, "last_image") if both and "last_image" in self.row.inputs else self.row.needs
+        return name_controls(needed, control_nets(self.pipeline))
 
     @property
     def _encoded_images(self) -> int | None:
@@ -149,6 +154,9 @@ class HostedBackbone(Backbone):
     @property
     def takes_prompt(self) -> bool:
         return "prompt" in parameters_of(self._call)
+
+    def ignores_negative_prompt(self, scale: float, options: Mapping[str, Any]) -> str:
+        return ignores_negative_prompt(self._call, scale, options)
 
     @property
     def tiles_vae(self) -> bool:
@@ -188,8 +196,15 @@ class HostedBackbone(Backbone):
 
     @property
     def limits(self) -> ClipLimits:
-        positions = self.temporal_positions
-        return ClipLimits(None if positions is None else positions)
+        config, geometry, frames = self._denoiser_config(), self.geometry, self.temporal_positions
+        positions = anatomy_of(self.denoisers()[0]).positions
+        if positions is None:
+            return ClipLimits(frames)
+        counts = zip(positions(config), patch_of(config), strict=True)
+        length, height, width = (count * size for count, size in counts)  # in latents
+        if not self.row.sections:  # otherwise no call of the model sees the entire clip
+            frames = geometry.frame_map.frame_count(length)
+        return ClipLimits(frames, height * geometry.spatial, width * geometry.spatial)
 
     @property
     def temporal_positions(self) -> int | None:
@@ -217,6 +232,7 @@ class HostedBackbone(Backbone):
             )
         fitted = super().fit(spec)
         check_length(self.pipeline, self.row, fitted, self.name)
+        check_strength(self._call, fitted, self.name)
         return fitted
 
     def open(self, spec: ClipSpec, text: object, sources: Sequence[NoiseSource], solver: Solver) -> Clip:
@@ -237,10 +253,11 @@ class HostedBackbone(Backbone):
         arguments = build_arguments(loop.pipeline, self.row, given, text.prompts, text.negatives)
         arguments["generator"] = draws.generator
         layout = Layout(self.row.latents, extent, behind=behind, patch=patch_of(self._denoiser_config())[2])
-        if frames < spec.frames and self.row.mode != DRIVEN:
+        scale, driven, options = spec.guidance_scale, self.row.mode == DRIVEN, spec.options
+        if frames < spec.frames and not driven:
             count = self.geometry.shape(spec.frames, spec.height, spec.width)[2]
-            return WindowedClip(loop, arguments, layout, sources, count, spec.guidance_scale)
-        return HostedClip(loop, arguments, layout, in_order=self.row.mode == DRIVEN, guidance_scale=spec.guidance_scale)
+            return WindowedClip(loop, arguments, layout, sources, count, scale, options)
+        return HostedClip(loop, arguments, layout, in_order=driven, guidance_scale=scale, options=options)
 
     def _open_blended(
         self, spec: ClipSpec, text: PromptTexts, sources: Sequence[NoiseSource], solver: Solver

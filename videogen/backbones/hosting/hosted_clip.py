@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from videogen.core.errors import InputError, UnsupportedError, VideogenError
+from videogen.core.errors import UnsupportedError
 from videogen.schedulers.windows import Window
 
 from ..clip import Clip, PredictionContext
@@ -24,6 +24,7 @@ from .hosted_solver import HostedSolver
 from .layout import Layout
 from .lent_loop import END, NEXT, STEP, LentLoop, StepCall
 from .outputs import Outputs, read_outputs
+from .refusals import explain_refusal
 from .step_guidance import StepGuidance
 from .tapped_scheduler import find_tapped, restore_scheduler, save_scheduler
 
@@ -40,7 +41,9 @@ class _Saved:
 
 class HostedClip(Clip):
     """loop: not begun yet; arguments: of the pipeline's call. in_order: the steps run once each, in order, since the
-    pipeline loops more than once, or its bodies depend on more than can be put back."""
+    pipeline loops more than once, or its bodies depend on more than can be put back. options: those of the arguments
+    that the request states under the pipeline's own names. InputError for what the pipeline's own checks refuse.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class HostedClip(Clip):
         *,
         in_order: bool = False,
         guidance_scale: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self._loop, self._layout, self._in_order = loop, layout, in_order
         self.reenterable = not in_order
@@ -61,7 +65,9 @@ class HostedClip(Clip):
         self._given: torch.Tensor | None = None
         self._prediction: torch.Tensor | None = None
         try:
-            self._expect(self._begin(), NEXT)
+            with explain_refusal(self._name, options or {}):
+                message = self._handover.begin()
+            self._expect(message, NEXT)
         except BaseException:
             self.close()
             raise
@@ -69,15 +75,6 @@ class HostedClip(Clip):
         self._fit_layout()
         self._enter_section()
         self.initial = self._read_latents()
-
-    def _begin(self) -> Question | Returned:
-        """Run the pipeline up to its loop. InputError for what its own checks refuse."""
-        try:
-            return self._handover.begin()
-        except VideogenError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{self._name} refuses the request: {error}") from error
 
     @property
     def length(self) -> int:

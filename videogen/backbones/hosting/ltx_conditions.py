@@ -12,16 +12,17 @@ _TEMPORAL = 8  # frames per latent frame, of both lineages
 
 
 def build(given: Iterable[Given], spec: ClipSpec) -> dict[str, Any]:
-    """For `LTXConditionPipeline`: one image or video as it is, otherwise a list of conditions in pixel frames."""
+    """For `LTXConditionPipeline`: one image or video as it is, otherwise a list of conditions in pixel frames, each of
+    the request's strength: the call ignores its own where it is given a list."""
     given = tuple(given)
     if len(given) == 1 and given[0].kind in ("image", "video"):
         return {given[0].kind: given[0].value}
     from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
-    kinds = {"video": "video"}
+    kinds, strength = {"video": "video"}, spec.options.get("strength", 1.0)
     return {
         "conditions": [
-            LTXVideoCondition(frame_index=frame, **{kinds.get(kind, "image"): value})
+            LTXVideoCondition(frame_index=frame, strength=strength, **{kinds.get(kind, "image"): value})
             for kind, frame, value in _placed(given, spec)
         ]
     }

@@ -39,8 +39,9 @@ class WindowedClip(HostedClip):
         sources: Sequence[NoiseSource],
         frames: int,
         guidance_scale: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(loop, arguments, layout, guidance_scale=guidance_scale)
+        super().__init__(loop, arguments, layout, guidance_scale=guidance_scale, options=options)
         try:
             self._carries = set(
                 self._carried()
