@@ -97,6 +97,18 @@ def test_a_source_s_sound_at_another_rate_is_left_out_with_a_note(tmp_path: Path
     assert any("the sound of video is not retained: it has 8 frames per second and the clip 16" in n for n in notes)
 
 
+def test_sound_of_a_video_in_memory_is_left_out_where_a_file_s_is() -> None:
+    frames = np.stack([np.asarray(image) for image in parts.clip(9, 64, 32)])
+    source = Video(frames, 8, audio=sine(9))
+    assert edit(source, fps=16).audio is None
+    notes = RenderRequest("", conditions={"video": source}, fps=16).resolve(engine(EDITS).backbone).notes
+    assert any("the sound of video is not retained: it has 8 frames per second" in note for note in notes)
+    continued = engine("LTXConditionPipeline").generate(
+        "a red ball", video=source, size=(64, 32), frames=17, steps=2, options={"max_sequence_length": 16}
+    )
+    assert continued.audio is None
+
+
 def test_a_silent_source_makes_a_silent_clip() -> None:
     assert edit(parts.clip(5, 32, 32)).audio is None
 

@@ -15,6 +15,7 @@ from videogen.backbones.hosting.backbone import HostedBackbone
 from videogen.backbones.registry import load_outline
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.request.conditions import Conditions
+from videogen.techniques.effects import expected_no_effect
 
 IMAGE = parts.image(64, 32)
 LTX, COG, SVD = "LTXConditionPipeline", "CogVideoXVideoToVideoPipeline", "StableVideoDiffusionPipeline"
@@ -118,8 +119,9 @@ def test_ltx_s_strength_is_of_its_conditions_and_needs_one() -> None:
 @pytest.mark.parametrize(
     ("name", "prompt", "fields", "message"),
     [
-        pytest.param(SVD, "a cat", {}, "the prompt has no effect: .* reads none; leave it out", id="a prompt for SVD"),
-        pytest.param(SVD, "", {"negative_prompt": "bad"}, "no effect here: the pipeline takes none", id="negative, SVD"),
+        pytest.param(
+            SVD, "", {"negative_prompt": "bad"}, "no effect here: the pipeline takes none", id="negative, SVD"
+        ),
         pytest.param(
             HUNYUAN,
             "a cat",
@@ -149,11 +151,28 @@ def test_prompts_without_effect(name: str, prompt: str, fields: dict[str, Any], 
         resolve(name, prompt, fields=fields, **image)
 
 
+def test_a_prompt_that_no_one_reads_is_noted_before_the_run() -> None:
+    loaded = backbone(SVD)
+    assert isinstance(loaded, HostedBackbone)
+    resolved = resolve(SVD, "a cat", image=parts.image(64, 64))
+    assert expected_no_effect(resolved, loaded) == {"prompt": f"{SVD!r} reads none"}
+    assert expected_no_effect(resolve(SVD, "", image=parts.image(64, 64)), loaded) == {}
+
+
+def test_true_guidance_without_a_negative_prompt_is_noted() -> None:
+    loaded = backbone(HUNYUAN)
+    assert isinstance(loaded, HostedBackbone)
+    fields: dict[str, Any] = {"options": {"true_cfg_scale": 6.0}, "frames": 5, "width": 32, "height": 32}
+    assert "set negative_prompt" in expected_no_effect(resolve(HUNYUAN, fields=fields), loaded)["true_cfg_scale"]
+    fields["negative_prompt"] = "bad"
+    assert expected_no_effect(resolve(HUNYUAN, fields=fields), loaded) == {}
+
+
 def test_prompts_with_an_effect() -> None:
     fields = {"negative_prompt": "bad", "options": {"true_cfg_scale": 6.0}, "frames": 5}
     assert resolve(HUNYUAN, fields=fields).negative_prompt == "bad"
     assert resolve(SVD, "", image=parts.image(64, 64)).negative_prompt == ""
-    fields = {"negative_prompt": "bad", "guidance_scale": 1.0, "options": {"guidance_scale_2": 3.0}}
+    fields = {"negative_prompt": "bad", "guidance_scale": 5.0}
     assert resolve(WAN, fields=fields, image=parts.image(64, 64)).negative_prompt == "bad"
 
 

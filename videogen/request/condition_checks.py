@@ -24,21 +24,12 @@ def check_conditions(conditions: Conditions, backbone: ResolvableModel) -> None:
     given, and for a control with an unknown name."""
     given = conditions.keys()
     for key in given:
-<<<<<<< HEAD
         if not (_takes(backbone, key) or (key == "images" and takes_keyframes(backbone))):
             raise _refusal(backbone, key, given)
-    if conditions.strength is not None and "strength" not in backbone.option_names:
-        raise UnsupportedError(
-            f"strength={conditions.strength:g} is given, but {backbone.name!r} takes none; leave it out"
-        )
-    if takes_keyframes(backbone) and "images" in given:
-        given = (*given, "image")  # `image_chain.check_chain` checks that one stands at the first frame
-=======
-        if not _takes(backbone, key):
-            raise _refusal(backbone, key)
     _check_controls(conditions, backbone)
     _check_strength(conditions, backbone)
->>>>>>> 340a834 (Requests that hosted pipelines cannot serve are refused before loading: positions, strengths, controls, options, prompts)
+    if takes_keyframes(backbone) and "images" in given:
+        given = (*given, "image")  # `image_chain.check_chain` checks that one stands at the first frame
     for need in backbone.needs:
         alternatives = need.split("|")
         if not any(_is_met(one, given) for one in alternatives):

@@ -63,7 +63,6 @@ class Conditions:
         # a pipeline may depend on the order, which manifests do not keep: those counted from the end come last
         in_order = sorted(self.images.items(), key=lambda entry: (entry[0] < 0, entry[0]))
         object.__setattr__(self, "images", dict(in_order))
-<<<<<<< HEAD
         for name in ("image", "last_image"):
             value = getattr(self, name)
             if isinstance(value, list | tuple):
@@ -71,9 +70,7 @@ class Conditions:
                     f"{name} is a list of {len(value)}, and a call takes one for all of its prompts and seeds; call "
                     "generate once for each image, or give images={frame: image} for several in one clip"
                 )
-=======
         object.__setattr__(self, "control", _with_text_names(self.control))
->>>>>>> 340a834 (Requests that hosted pipelines cannot serve are refused before loading: positions, strengths, controls, options, prompts)
         for one in fields(self):
             object.__setattr__(self, one.name, _with_absolute_files(one.name, getattr(self, one.name)))
         if self.last_image is not None and self.image is None:

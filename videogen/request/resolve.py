@@ -233,10 +233,7 @@ def _motion_settings(request: RenderRequest, control: MotionControl) -> MotionSe
 
 
 def _resolve_options(request: RenderRequest, backbone: ResolvableModel) -> dict[str, Any]:
-    """The pipeline's own arguments; strength is one of them. InputError for an empty prompt where it is needed, and for
-    one where it is not read."""
-    if request.prompt.strip() and not backbone.takes_prompt:
-        raise InputError(f"the prompt has no effect: {backbone.name!r} reads none; leave it out")
+    """The pipeline's own arguments; strength is one of them. InputError for an empty prompt where it is needed."""
     if not request.prompt.strip() and backbone.takes_prompt and not backbone.needs:
         raise InputError("the prompt is empty; say what the video shows, such as 'a red ball moves right'")
     options = dict(request.options or {})
@@ -310,8 +307,9 @@ def _fit_sources(resolved: ResolvedRequest, sources: ClipSources, backbone: Reso
         return resolved
     check_places(conditions, resolved.frames)
     video = sources.found.get(("video", "", 0))
+    frames = resolved.frames if resolved.is_long else resolved.generated_frames
     continued = video.frames if video is not None and backbone.continues_video else 0
-    check_frames_given_once(conditions, resolved.generated_frames, min(continued, resolved.generated_frames))
+    check_frames_given_once(conditions, frames, min(continued, frames))
     check_masks(video, sources.found.get(("mask", "", 0)))
     size = resolved.width, resolved.height
     notes = fitting_notes(conditions, sources, backbone, size, resolved.generated_frames, resolved.exact_fps)

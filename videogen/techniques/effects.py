@@ -35,6 +35,8 @@ def expected_no_effect(request: ResolvedRequest, backbone: Backbone) -> dict[str
             f"max_error={budget:g} leaves hardly a step of {request.steps} to skip; use a larger error, more steps, or "
             "a fixed rule such as every:2"
         )
+    if request.prompt.strip() and not backbone.takes_prompt:
+        found["prompt"] = f"{request.model!r} reads none"
     if (request.options.get("true_cfg_scale") or 0) > 1 and not request.negative_prompt.strip():
         found["true_cfg_scale"] = "there is no negative prompt; set negative_prompt"
     return found
