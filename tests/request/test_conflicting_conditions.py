@@ -99,7 +99,7 @@ def test_the_strengths_and_steps_that_are_suggested_fit(strength: float, steps: 
     assert resolve(COG, fields={"steps": steps}, video=[IMAGE] * 9, strength=strength).options["strength"] == strength
 
 
-def test_animatediff_makes_all_steps_where_it_is_told_to() -> None:
+def test_animatediff_makes_all_steps_where_it_enforces_them() -> None:
     clip = [parts.image(32, 32)] * 8
     fields = {"steps": 2, "options": {"enforce_inference_steps": True}}
     name = "AnimateDiffVideoToVideoPipeline"

@@ -32,9 +32,9 @@ def check_option(call: Any, parameter: inspect.Parameter, value: Any, pipeline: 
         raise InputError(f"{name} must be {_named(hint)}")
     if isinstance(value, Real) and not math.isfinite(value):
         raise InputError(f"{name} must be a finite number")
-    if _COUNT.search(parameter.name) and _is_whole(value) and value < 1 and _is_whole(default) and default >= 1:
+    if _COUNT.search(parameter.name) and _is_integer(value) and value < 1 and _is_integer(default) and default >= 1:
         raise InputError(f"{name} must be at least 1, such as its default of {default}")
-    if parameter.name in _FRACTIONS and isinstance(value, Real) and not 0 <= value <= 1:
+    if parameter.name in _FRACTIONS and isinstance(value, int | float) and not 0 <= value <= 1:
         raise InputError(f"{name} must be from 0 to 1")
 
 
@@ -81,7 +81,7 @@ def _fits_any(value: Any, hints: Sequence[Any]) -> bool:
     return any(_fits(value, hint) for hint in hints)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
