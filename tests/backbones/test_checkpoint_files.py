@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.contract.families import wan
 from videogen.backbones.checkpoint_files import check_files, check_weights, weight_variant
+from videogen.backbones.checkpoints.sources import ModelSources
 from videogen.backbones.hub import files_of
 from videogen.backbones.load_options import LoadOptions
-from videogen.backbones.loading import _component, build_pipeline
-from videogen.backbones.registry import components_of, load, read_index
+from videogen.backbones.loading import _component, _model_class, build_pipeline
+from videogen.backbones.registry import components_of, find_sources, load, read_index
 from videogen.core.errors import CheckpointError
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -177,12 +178,18 @@ def test_a_component_without_weights_that_are_loaded_is_named(names: list[str], 
         check_weights(folder, "diffusion_pytorch_model", "AutoencoderKLWan")
 
 
+def sources_of(folder: Path) -> ModelSources:
+    sources = find_sources(str(folder), LoadOptions(), online=False)
+    assert sources is not None
+    return sources
+
+
 def test_weights_are_missed_before_any_are_loaded(tmp_path: Path) -> None:
     wan(tmp_path)
     (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     (tmp_path / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"vae has no diffusion_pytorch_model\.safetensors"):
-        build_pipeline("WanPipeline", tmp_path, json.loads((tmp_path / "model_index.json").read_text()), None, "cpu")
+        build_pipeline("WanPipeline", sources_of(tmp_path), None, "cpu")
 
 
 def test_a_missing_shard_of_a_variant_is_named(folder: Path) -> None:
@@ -203,11 +210,12 @@ def test_missing_weights_of_a_pipelines_own_class_are_named(library: str, tmp_pa
         resnet_kernel_sizes=[3], resnet_dilations=[[1]],
     )  # fmt: skip
     model.save_pretrained(tmp_path / "vocoder")
-    assert _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, files_of(tmp_path)) is not None
+    model_class, files = _model_class(library, "LTX2Vocoder"), files_of(tmp_path)
+    assert _component(tmp_path, "vocoder", model_class, torch.float32, files) is not None
     weights = tmp_path / "vocoder" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.bias"}, weights)
     with pytest.raises(CheckpointError, match=r"vocoder has no weights for conv_in\.bias; LTX2Vocoder needs them"):
-        _component(tmp_path, "vocoder", library, "LTX2Vocoder", torch.float32, files_of(tmp_path))
+        _component(tmp_path, "vocoder", model_class, torch.float32, files)
 
 
 def test_files_that_no_loader_reads_may_be_anything(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class Backbone(ResolvableModel):
     family: str
     #: Of a pipeline in memory: what its files have too once they are loaded with its dtype. Empty for loaded models.
     components_digest: str = ""
+    #: field of a request -> commit that it was loaded from, of what comes from the hub
+    revisions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -65,9 +68,11 @@ class Backbone(ResolvableModel):
         return {"name": self.name, "family": self.family, "hash": self.digest}
 
     @property
-    def recorded_identity(self) -> dict[str, str]:
-        """Which model this is, for manifests: with `components_hash` where the hash is not that of files."""
-        return self.identity | ({"components_hash": self.components_digest} if self.components_digest else {})
+    def recorded_identity(self) -> dict[str, Any]:
+        """Which model this is, for manifests: with `components_hash` where the hash is not that of files, and with the
+        commits of what comes from the hub."""
+        in_memory = {"components_hash": self.components_digest} if self.components_digest else {}
+        return self.identity | in_memory | ({"revisions": dict(self.revisions)} if self.revisions else {})
 
     @property
     def scheduler(self) -> Any:

@@ -8,39 +8,85 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import CheckpointError
 
-PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+from .checkpoints.file_names import PICKLES, check_links, is_left_over
+from .checkpoints.header import read_header
+from .checkpoints.location import components_of
+
+if TYPE_CHECKING:
+    from .checkpoints.sources import ModelSources
+
 #: the names that both libraries load, with a variant such as `fp16` before or after the shard's number; other files in
 #: a folder may be of any kind
 _LOADED = re.compile(r"(diffusion_pytorch_model|model)(?:\.(\w+))?(-\d+-of-\d+)?(?:\.(\w+))?\.safetensors")
 #: torch dtype -> the variants that are nearest to it
 _NEAREST = {"float16": ("fp16", "bf16"), "bfloat16": ("bf16", "fp16"), "float32": ("fp32", "bf16", "fp16")}
-_LARGEST_HEADER_BYTES = 100 << 20  # the format's own limit
 _LARGEST_CONFIGURATION_BYTES = 1 << 20  # larger JSON files are vocabularies
 
 
-def check_files(folder: Path, components: Iterable[str]) -> None:
+def check_sources(sources: ModelSources) -> None:
+    """CheckpointError for what is missing, damaged or unsafe in the folders that a model is loaded from, and for
+    components of classes that are neither of diffusers nor of transformers. Files were checked as they were found."""
+    check_libraries(sources.index, sources.name)
+    if sources.place.is_local and isinstance(sources.base, Path):
+        check_links(sources.base)
+        check_files(sources.base, components_of(sources.index), sources.parts)
+    for part in sources.parts.values():
+        if isinstance(part.source, Path) and part.file is None:
+            check_links(part.source)
+            check_component(part.source / part.subfolder)
+
+
+def check_libraries(index: Mapping[str, Any], name: str) -> None:
+    """CheckpointError for a component whose class is in code of the checkpoint's own."""
+    spec = find_spec("diffusers")
+    folders = [Path(place) / "pipelines" for place in (spec.submodule_search_locations or ())] if spec else []
+    for component, (library, kind) in components_of(dict(index)).items():
+        known = library.partition(".")[0] in ("diffusers", "transformers")
+        if not known and not any((folder / library).exists() for folder in folders):
+            raise CheckpointError(
+                f"{name}: its {component} is a {kind!r} of {library!r}, which is code of its own and never run; use a "
+                "checkpoint of diffusers' and transformers' classes, or give the pipeline to Engine.from_pipeline"
+            )
+
+
+def check_files(folder: Path, components: Iterable[str], replaced: Collection[str] = ()) -> None:
     """CheckpointError, naming the file, for a component of the index that is missing, a configuration that is not JSON,
-    a component with pickled weights only, and weights that are truncated or lack a shard."""
-    missing = next((name for name in components if not (folder / name).is_dir()), None)
+    a component with pickled weights only, and weights that are truncated or lack a shard.
+
+    replaced: components that come from elsewhere, which are not checked.
+    """
+    missing = next((name for name in components if name not in replaced and not (folder / name).is_dir()), None)
     if missing:
         raise CheckpointError(f"{folder} has no {missing!r}, which its model_index.json names; copy the folder again")
-    for component in sorted(path for path in folder.iterdir() if path.is_dir()):
-        _refuse_pickles(component)
-        for path in sorted(component.glob("*.json")):
-            if path.stat().st_size <= _LARGEST_CONFIGURATION_BYTES:
-                _read_json(path)
-        for index in sorted(component.glob("*.safetensors.index*.json")):  # with a variant: index.fp16.json
-            _check_shards(index)
-        weights = {path: _variant(path.name) for path in sorted(component.glob("*.safetensors"))}
-        for path, variant in weights.items():
-            if variant == "" or (variant and "" not in weights.values()):
-                _check_size(path)
+    for component in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in replaced):
+        if not is_left_over(PurePath(component.name)):
+            check_component(component)
+
+
+def check_component(component: Path) -> None:
+    """`check_files` of one component's folder."""
+    _refuse_pickles(component)
+    for path in _files(component, "*.json"):
+        if path.stat().st_size <= _LARGEST_CONFIGURATION_BYTES:
+            _read_json(path)
+    for index in _files(component, "*.safetensors.index*.json"):  # with a variant: index.fp16.json
+        _check_shards(index)
+    weights = {path: _variant(path.name) for path in _files(component, "*.safetensors")}
+    for path, variant in weights.items():
+        if variant == "" or (variant and "" not in weights.values()):
+            read_header(path)
+
+
+def _files(component: Path, pattern: str) -> list[Path]:
+    """The files of a folder but those that macOS leaves there."""
+    return sorted(path for path in component.glob(pattern) if not is_left_over(PurePath(path.name)))
 
 
 def weight_variant(names: Iterable[str], dtype: object, component: str) -> str | None:
@@ -69,7 +115,7 @@ def check_weights(component: Path, base: str, kind: str) -> None:
 
     base: the start of their names, `model` or `diffusion_pytorch_model`; kind: the component's class.
     """
-    found = {path.name: _LOADED.fullmatch(path.name) for path in sorted(component.glob("*.safetensors"))}
+    found = {path.name: _LOADED.fullmatch(path.name) for path in _files(component, "*.safetensors")}
     loaded = [match for match in found.values() if match and match[1] == base]
     if any(match[3] is None for match in loaded) or any(component.glob(f"{base}*.safetensors.index*.json")):
         return
@@ -99,8 +145,8 @@ def _read_json(path: Path) -> Any:
 
 def _refuse_pickles(component: Path) -> None:
     """Pickles can run code when they are opened, so they are refused before that."""
-    pickles = [path for pattern in PICKLES for path in component.glob(pattern)]
-    if pickles and not any(component.glob("*.safetensors")):
+    pickles = [path for suffix in PICKLES for path in _files(component, f"*{suffix}")]
+    if pickles and not _files(component, "*.safetensors"):
         raise CheckpointError(
             f"{pickles[0]} is pickled, which can run code when it is opened; convert it to safetensors"
         )
@@ -117,26 +163,3 @@ def _check_shards(index: Path) -> None:
             f"{index.parent} has {len(names) - len(missing)} of {len(names)} weight files; {missing[0]} is missing: "
             "copy it again"
         )
-
-
-def _check_size(path: Path) -> None:
-    """The file must be as long as its header says."""
-    size = path.stat().st_size
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if 0 < length <= _LARGEST_HEADER_BYTES else None
-        end = max(_ends(header), default=0) if isinstance(header, dict) else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        end = None
-    if end is None:
-        raise CheckpointError(
-            f"{path} cannot be loaded: it has no safetensors header, so it is damaged or truncated; copy it again"
-        )
-    expected = 8 + length + end
-    if size < expected:
-        raise CheckpointError(f"{path} cannot be loaded: it has {size} of its {expected} bytes; copy it again")
-
-
-def _ends(header: dict[str, Any]) -> Iterator[int]:
-    return (int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__")

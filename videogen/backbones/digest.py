@@ -4,42 +4,99 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from videogen.core.errors import CheckpointError
+
+from .checkpoints.file_names import WEIGHTS, is_left_over
+from .checkpoints.gguf_header import read_gguf
 from .hub import cached_folder
+
+if TYPE_CHECKING:
+    from .checkpoints.parts import Part
+    from .checkpoints.sources import ModelSources
 
 _FULLY_HASHED_BYTES = 64 << 20
 _SAMPLE_BYTES = 4096  # of each sample of a larger file
 _HEADER_BYTES = 100 << 20  # the format's own limit
 
 
-def digest(source: Path | str) -> str:
+def digest(source: Path | str, replaced: Collection[str] = ()) -> str:
     """Digest of a model: a hash over every config, and over each safetensors file's name, size and content.
 
     For files above 64 MiB only the beginning, middle and end of each tensor are hashed, so that a checkpoint of many
-    gigabytes takes little time. `defaults.json` is left out: its values are in every resolved request.
+    gigabytes takes little time. `defaults.json` is left out: its values are in every resolved request. So are the
+    weights of components that are `replaced`. Of a single file, its content alone is hashed, wherever it is.
     """
     folder = source if isinstance(source, Path) else cached_folder(source)
     if folder is None:
         return "unknown"
     state = hashlib.sha256()
-    files = (
-        p
-        for p in folder.rglob("*")
-        if p.suffix in (".safetensors", ".json") and p.name != "defaults.json" and p.is_file()
-    )
-    for path in sorted(files):
-        size = path.stat().st_size
-        state.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
-        with open(path, "rb") as file:
-            sampled = path.suffix == ".safetensors" and size > _FULLY_HASHED_BYTES
-            for begin, length in _samples(file, size) if sampled else ((0, size),):
-                file.seek(begin)
-                state.update(file.read(length))
+    if folder.is_file():
+        _hash_content(state, folder)
+        return state.hexdigest()[:32]
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        weights = path.suffix == ".safetensors"
+        if is_left_over(name) or path.name == "defaults.json" or (weights and name.parts[0] in replaced):
+            continue
+        if (weights or path.suffix == ".json") and path.is_file():
+            state.update(f"{name.as_posix()}:{path.stat().st_size}\n".encode())
+            _hash_content(state, path)
     return state.hexdigest()[:32]
+
+
+def digest_sources(sources: ModelSources) -> str:
+    """Digest of a model that is joined from several sources: of each of them, by component; `unknown` where one is not
+    on this machine."""
+    base = digest(sources.base, tuple(sources.parts))
+    if sources.is_plain:
+        return base
+    found = {"": base} | digest_parts(sources)
+    if "unknown" in found.values():
+        return "unknown"
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def digest_parts(sources: ModelSources) -> dict[str, str]:
+    """Component -> digest of where it comes from, of those that do not come from the base."""
+    return {name: _digest_part(part) for name, part in sources.parts.items()}
+
+
+def _digest_part(part: Part) -> str:
+    if part.file is not None:
+        config = json.dumps(part.own_config(), sort_keys=True)
+        return hashlib.sha256(f"{part.prefix}\n{digest(part.file)}\n{config}".encode()).hexdigest()[:32]
+    return digest(part.source / part.subfolder if isinstance(part.source, Path) else part.source)
+
+
+def _hash_content(state: Any, path: Path) -> None:
+    """Add a file's content to a hash, of a large one the samples of its tensors."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        if path.suffix not in WEIGHTS or size <= _FULLY_HASHED_BYTES:
+            parts: Iterable[tuple[int, int]] = ((0, size),)
+        elif path.suffix == ".gguf":
+            parts = _gguf_samples(path, size)
+        else:
+            parts = _samples(file, size)
+        for begin, length in parts:
+            file.seek(begin)
+            state.update(file.read(length))
+
+
+def _gguf_samples(path: Path, size: int) -> Iterator[tuple[int, int]]:
+    """As `_samples`, of a GGUF file."""
+    with suppress(CheckpointError):
+        header = read_gguf(path)
+        yield 0, header.begin
+        for facts in sorted(header.tensors.values(), key=lambda one: one.begin):
+            yield from _ends_and_middle(facts.begin, facts.end)
+        return
+    yield 0, size
 
 
 def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
@@ -57,5 +114,9 @@ def _samples(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
             tensors = [(8 + header + int(begin), 8 + header + int(end)) for begin, end in offsets] or tensors
     yield 0, min(size, 8 + min(header, _HEADER_BYTES))
     for begin, end in sorted(tensors):
-        length = min(_SAMPLE_BYTES, end - begin)
-        yield from ((begin, length), ((begin + end - length) // 2, length), (end - length, length))
+        yield from _ends_and_middle(begin, end)
+
+
+def _ends_and_middle(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    length = min(_SAMPLE_BYTES, end - begin)
+    yield from ((begin, length), ((begin + end - length) // 2, length), (end - length, length))

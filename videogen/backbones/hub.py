@@ -9,6 +9,9 @@ from typing import Any
 from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError
 
+from .checkpoints.file_names import is_left_over
+from .checkpoints.hub_id import HubId, revision_option
+
 _TIMEOUT_S = 10.0
 
 
@@ -24,9 +27,10 @@ def _load_index(hub_id: str, **options: Any) -> dict[str, Any]:
     hide_broken_packages()
     from diffusers import DiffusionPipeline, ModularPipeline
 
+    options |= revision_option(hub_id)
     with suppress(OSError, ValueError):
-        return dict(DiffusionPipeline.load_config(hub_id, **options))
-    return dict(ModularPipeline.load_config(hub_id, **options))
+        return dict(DiffusionPipeline.load_config(str(hub_id), **options))
+    return dict(ModularPipeline.load_config(str(hub_id), **options))
 
 
 def hub_index(hub_id: str) -> dict[str, Any]:
@@ -38,14 +42,52 @@ def hub_index(hub_id: str) -> dict[str, Any]:
     from huggingface_hub import HfApi
 
     try:
-        HfApi().model_info(hub_id, timeout=_TIMEOUT_S)  # fails at once, where the loader would retry
+        HfApi().model_info(str(hub_id), timeout=_TIMEOUT_S, **revision_option(hub_id))  # fails at once: no retries
         return _load_index(hub_id)
     except Exception as error:  # the hub's client raises many types, offline or not found
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{hub_id!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go "
-            "online"
-        ) from error
+        raise _unavailable(hub_id, error) from error
+
+
+def _unavailable(hub_id: str, error: Exception) -> CheckpointError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    name = hub_id.pinned if isinstance(hub_id, HubId) else hub_id
+    return CheckpointError(
+        f"{name!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go online"
+    )
+
+
+def find_cached(hub_id: str, file: str) -> Path | None:
+    """A file of a hub repository in the local cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(hub_id), file, **revision_option(hub_id))
+    return Path(found) if isinstance(found, str) else None
+
+
+def find_hub_file(name: HubId, *, online: bool) -> Path | None:
+    """The local copy of one file of a repository, `owner/name/folder/file.gguf`; None where it is not in the local
+    cache and may not be fetched."""
+    from huggingface_hub import hf_hub_download
+
+    owner, repository, *rest = str(name).split("/")
+    hub_id, file = HubId(f"{owner}/{repository}", name.revision), "/".join(rest)
+    cached = find_cached(hub_id, file)
+    if cached is not None or not online:
+        return cached
+    try:
+        return Path(hf_hub_download(str(hub_id), file, **revision_option(hub_id)))
+    except Exception as error:  # the hub's client raises many types, offline or not found
+        raise _unavailable(name, error) from error
+
+
+def commit_of(hub_id: HubId) -> str | None:
+    """The commit of a repository's copy in the local cache, or of one of its files; None where it is not there."""
+    owner, repository, *rest = str(hub_id).split("/")
+    names = ["/".join(rest)] if rest else ["model_index.json", "modular_model_index.json", "config.json"]
+    folder = HubId(f"{owner}/{repository}", hub_id.revision)
+    found = next(filter(None, (find_cached(folder, name) for name in names)), None)
+    parents = [] if found is None else [path.name for path in found.parents]
+    return parents[parents.index("snapshots") - 1] if "snapshots" in parents else None
 
 
 def files_of(source: Path | str) -> list[str]:
@@ -56,16 +98,17 @@ def files_of(source: Path | str) -> list[str]:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        siblings = HfApi().model_info(source, timeout=_TIMEOUT_S).siblings or []
+        siblings = HfApi().model_info(str(source), timeout=_TIMEOUT_S, **revision_option(source)).siblings or []
         return [sibling.rfilename for sibling in siblings]
     except Exception:  # the hub's client raises many types; `hub_index` has raised what matters
         with suppress(OSError, ValueError):
-            return _names_in(Path(snapshot_download(source, local_files_only=True)))
+            return _names_in(Path(snapshot_download(str(source), local_files_only=True, **revision_option(source))))
     return []
 
 
 def _names_in(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.glob("*/*")]
+    files = (path.relative_to(folder) for pattern in ("*", "*/*") for path in folder.glob(pattern))
+    return [path.as_posix() for path in files if not is_left_over(path)]
 
 
 def cached_folder(hub_id: str) -> Path | None:
@@ -74,7 +117,7 @@ def cached_folder(hub_id: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     with suppress(OSError, ValueError):
-        return Path(DiffusionPipeline.download(hub_id, local_files_only=True))
+        return Path(DiffusionPipeline.download(str(hub_id), local_files_only=True, **revision_option(hub_id)))
     with suppress(OSError, ValueError):  # a snapshot of variants alone, which the library does not look for
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        return Path(snapshot_download(str(hub_id), local_files_only=True, **revision_option(hub_id)))
     return None

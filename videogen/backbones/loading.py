@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -12,67 +12,136 @@ from typing import Any
 import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
-from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, VideogenError
+from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, UnsupportedError, VideogenError
 
 from .checkpoint_files import check_weights, weight_variant
+from .checkpoints.fitting import name_some
+from .checkpoints.hub_id import HubId, revision_option
+from .checkpoints.location import components_of
+from .checkpoints.parts import Part
+from .checkpoints.single_file import FittedFile, fit_file, load_fitted
+from .checkpoints.sources import ModelSources
 from .hosting.modular_loading import build_modular
 from .hub import files_of
 from .precision.component import Chosen, apply, library_options, precision_of
 from .precision.quantizing import is_quantized, load_quantized
 from .precision.table import Precision
 from .precision.weight_format import WeightFormat
-from .registry import components_of
 
 _log = logging.getLogger("videogen")
 
 
 def build_pipeline(
-    class_name: str,
-    source: Path | str,
-    index: dict[str, Any],
-    dtype: str | None,
-    device: str,
-    precision: Chosen | None = None,
+    class_name: str, sources: ModelSources, dtype: str | None, device: str, precision: Chosen | None = None
 ) -> Any:
     """The pipeline with its components on the CPU. CheckpointError where weights are missing or do not fit."""
     hide_broken_packages()
-    with without_fallback_lines():
-        return _build_pipeline(class_name, source, index, dtype, device, precision or {})
+    with without_fallback_lines(), _no_bars():
+        return _build_pipeline(class_name, sources, dtype, device, precision or {})
 
 
-def _build_pipeline(
-    class_name: str, source: Path | str, index: dict[str, Any], dtype: str | None, device: str, precision: Chosen
-) -> Any:
+def _build_pipeline(class_name: str, sources: ModelSources, dtype: str | None, device: str, precision: Chosen) -> Any:
     import diffusers
 
     chosen = (
         getattr(torch, dtype) if dtype else (torch.float32 if device.partition(":")[0] == "cpu" else torch.bfloat16)
     )
     pipeline_class = getattr(diffusers, class_name)
-    local = isinstance(source, Path)
-    with _no_bars():
-        components: dict[str, Any] = {}
-        files = files_of(source)
-        for name, (library, kind) in components_of(index).items():
-            if isinstance(source, Path) and (model_class := _model_class(library, kind)):
-                check_weights(source / name, _weights_name(model_class), kind)
-        for name, (library, kind) in components_of(index).items():
-            with _explain_failure(f"{source}/{name}", kind):
-                row = precision_of(name, precision)
-                components[name] = _component(source, name, library, kind, chosen, files, row)
-        found = {name: component for name, component in components.items() if component is not None}
-        with _explain_failure(str(source), class_name):
-            if issubclass(pipeline_class, diffusers.ModularPipeline):
-                pipeline = build_modular(pipeline_class, source, index, found)
-            else:
-                pipeline = pipeline_class.from_pretrained(
-                    str(source), **dtype_option(chosen), use_safetensors=True, local_files_only=local, **found
-                )
+    source, parts = sources.base, sources.parts
+    found = _load_components(sources, chosen, precision)
+    with _explain_failure(str(source), class_name):
+        if issubclass(pipeline_class, diffusers.ModularPipeline):
+            pipeline = build_modular(pipeline_class, source, sources.index, found)
+        else:
+            pipeline = pipeline_class.from_pretrained(
+                str(source), **dtype_option(chosen), use_safetensors=True, local_files_only=isinstance(source, Path),
+                **revision_option(source), **found,
+            )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    for component in pipeline.components.values():
+    for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
             component.eval()
+        if name in parts and type(component) is type(found[name]) and component is not found[name]:
+            raise CheckpointError(f"{class_name} has not taken {name} from {parts[name].given}")
     return pipeline
+
+
+def _load_components(sources: ModelSources, dtype: torch.dtype, precision: Chosen) -> dict[str, Any]:
+    """The components that have weights, and those with settings of their own: by name. What can be checked without
+    reading weights is checked for all of them first."""
+    source, parts = sources.base, sources.parts
+    named = {
+        name: (kind, _model_class(library, kind)) for name, (library, kind) in components_of(sources.index).items()
+    }
+    models = {name: (kind, model_class) for name, (kind, model_class) in named.items() if model_class is not None}
+    fitted: dict[str, FittedFile] = {}
+    for name, (kind, model_class) in models.items():
+        part = parts.get(name)
+        if part is not None and part.file is not None:
+            with _explain_failure(str(part.file), kind):
+                fitted[name] = fit_file(part, model_class, sources)
+                _check_precision(fitted[name], precision_of(name, precision))
+        elif isinstance(folder := _folder_of(sources, name), Path):
+            check_weights(folder, _weights_name(model_class), kind)
+    files, found = files_of(source), {}
+    for name, (kind, model_class) in models.items():
+        part = parts.get(name)
+        with _explain_failure(f"{source}/{name}" if part is None else part.given, kind):
+            row = precision_of(name, precision)
+            if name in fitted:
+                found[name] = load_fitted(fitted[name], dtype)
+                apply(row, found[name], name, dtype)
+            elif part is None:
+                found[name] = _component(source, name, model_class, dtype, files, row)
+            else:
+                found[name] = _load_part(part, model_class, dtype, row)
+    for name, settings in sources.settings.items():
+        with _explain_failure(f"{source}/{name}", named[name][0]):
+            found[name] = _with_settings(source, name, named[name][0], settings)
+    return found
+
+
+def _folder_of(sources: ModelSources, name: str) -> Path | HubId:
+    """The folder of a component's weights, where it is on this machine."""
+    part = sources.parts.get(name)
+    if part is None:
+        return sources.base / name if isinstance(sources.base, Path) else sources.base
+    return part.source / part.subfolder if isinstance(part.source, Path) else part.source
+
+
+def _check_precision(file: FittedFile, row: Precision | WeightFormat | None) -> None:
+    """InputError or UnsupportedError where a file cannot be loaded with the precision that was requested."""
+    if row is None:
+        return
+    if file.is_quantized:
+        raise InputError(
+            f"precision={row.name!r}: {file.part.given} is quantized already; leave precision out for {file.part.name}"
+        )
+    if isinstance(row, Precision) and row.config:
+        raise UnsupportedError(
+            f"precision={row.name!r}: its library quantizes folders in diffusers' layout, and {file.part.name} comes "
+            f"from the file {file.part.given}; use a precision of videogen's own, such as int8"
+        )
+
+
+def _load_part(part: Part, model_class: Any, dtype: torch.dtype, row: Precision | WeightFormat | None) -> Any:
+    """A component from a folder or repository of its own, or of another pipeline."""
+    files = files_of(part.source)
+    if isinstance(part.source, Path):
+        subfolder = part.subfolder
+    else:
+        subfolder = part.name if f"{part.name}/config.json" in files else ""
+    return _component(part.source, subfolder, model_class, dtype, files, row, part.name)
+
+
+def _with_settings(source: Path | HubId, name: str, kind: str, settings: Mapping[str, Any]) -> Any:
+    """A component without weights, of a class of diffusers, with other settings than those of its configuration."""
+    import diffusers
+
+    local = isinstance(source, Path)
+    return getattr(diffusers, kind).from_pretrained(
+        str(source), subfolder=name, local_files_only=local, **revision_option(source), **settings
+    )
 
 
 @contextmanager
@@ -95,47 +164,48 @@ def _explain_failure(what: str, kind: str) -> Iterator[None]:
 
 def _component(
     source: Path | str,
-    name: str,
-    library: str,
-    kind: str,
+    subfolder: str,
+    model_class: Any,
     dtype: torch.dtype,
     files: Iterable[str],
-    precision: Precision | WeightFormat | None = None,
+    row: Precision | WeightFormat | None = None,
+    name: str = "",
 ) -> Any:
-    """A model of a pipeline; None for a component without weights, which the pipeline loads itself. files: names of all
-    files of the checkpoint.
+    """A model of a pipeline. subfolder: its folder within the source, empty for the source itself; files: names of all
+    files of the source; row: of the precision that was requested; name: the component, where it is not the folder.
 
     Both libraries fill missing tensors with random values and a warning; here they are an error.
     """
-    model_class = _model_class(library, kind)
-    if model_class is None:
-        return None
-    if isinstance(source, Path) and is_quantized(source / name):
-        if precision is not None:
-            raise InputError(
-                f"precision={precision.name!r}: {source / name} is quantized already; leave precision out for it"
-            )
-        return load_quantized(model_class, source / name, dtype)
-    options: dict[str, Any] = {"dtype": dtype} if library == "transformers" else dtype_option(dtype)
-    options |= library_options(precision, library, dtype)
-    names = [file.removeprefix(f"{name}/") for file in files if file.startswith(f"{name}/")]
-    if variant := weight_variant(names, dtype, f"{source}/{name}"):
+    from transformers import PreTrainedModel
+
+    place, kind = f"{source}/{subfolder}".rstrip("/"), model_class.__name__
+    is_transformers = issubclass(model_class, PreTrainedModel)
+    if isinstance(source, Path) and is_quantized(source / subfolder):
+        if row is not None:
+            raise InputError(f"precision={row.name!r}: {place} is quantized already; leave precision out for it")
+        return load_quantized(model_class, source / subfolder, dtype)
+    options: dict[str, Any] = {"dtype": dtype} if is_transformers else dtype_option(dtype)
+    options |= library_options(row, "transformers" if is_transformers else "diffusers", dtype)
+    prefix = f"{subfolder}/" if subfolder else ""
+    names = [name for file in files if file.startswith(prefix) and "/" not in (name := file.removeprefix(prefix))]
+    if variant := weight_variant(names, dtype, place):
         options |= {"variant": variant}
+    if subfolder:
+        options |= {"subfolder": subfolder}
     model, loading_info = model_class.from_pretrained(
-        str(source), subfolder=name, use_safetensors=True, local_files_only=isinstance(source, Path),
-        output_loading_info=True, **options,
+        str(source), use_safetensors=True, local_files_only=isinstance(source, Path), output_loading_info=True,
+        **revision_option(source), **options,
     )  # fmt: skip
     missing = sorted(loading_info["missing_keys"])
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(
-            f"{source}/{name} has no weights for {', '.join(missing[:3])}{more}; {kind} needs them; the checkpoint is "
-            "damaged or of another model"
+            f"{place} has no weights for {name_some(missing)}; {kind} needs them; the checkpoint is damaged or of "
+            "another model"
         )
     extra = sorted(loading_info["unexpected_keys"])
     if extra:
-        _log.warning("%s/%s has %d tensors that %s does not use, such as %s", source, name, len(extra), kind, extra[0])
-    apply(precision, model, name, dtype)
+        _log.warning("%s has %d tensors that %s does not use, such as %s", place, len(extra), kind, extra[0])
+    apply(row, model, name or subfolder, dtype)
     return model
 
 

@@ -7,8 +7,7 @@ torch. Weights are safetensors only, and no code from a checkpoint is ever run.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,19 +17,48 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError, nearest
 from videogen.core.lazy import load_object
 
-from .checkpoint_files import check_files
+from .checkpoint_files import check_sources
+from .checkpoints.header import read_header
+from .checkpoints.hub_id import HubId
+from .checkpoints.location import (
+    EMBEDDED,
+    INDEX,
+    MODULAR_INDEX,
+    components_of,
+    full_name,
+    is_file_source,
+    locate,
+    read_index,
+)
+from .checkpoints.sources import (
+    ModelPlace,
+    ModelSources,
+    check_is_model,
+    find_place,
+    join_sources,
+    locate_base,
+    read_configurations,
+    source_name,
+)
 from .configured import ConfiguredModel
 from .defaults import read_defaults
 from .hosting.library_version import has_class, installed_version
 from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
+from .hub import find_cached, find_hub_file
 from .load_options import LoadOptions
-from .model_spec import ReadSpec, read_files
+from .model_spec import ReadSpec
 from .precision.table import check_installed, parse_precision
 from .resolvable import ResolvableModel
 
 if TYPE_CHECKING:
     from .base import Backbone
+
+__all__ = [
+    "EMBEDDED", "FAMILIES", "Family", "check_packages", "components_of", "family_of", "find_cached", "find_family",
+    "full_name", "load", "load_outline", "locate", "read_index", "read_model",
+    "read_tokenizer_limits",
+]  # fmt: skip
 
 _Model = TypeVar("_Model", bound=ResolvableModel)
 
@@ -77,151 +105,170 @@ FAMILIES: dict[str, Family] = {
 
 _HOST = "videogen.backbones.hosting.backbone:HostedBackbone"
 _MODULAR_HOST = "videogen.backbones.hosting.modular_backbone:ModularBackbone"
-_INDEX, _MODULAR_INDEX = "model_index.json", "modular_model_index.json"
-_EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded"
-EMBEDDED: dict[str, Path] = {"embedded": _EMBEDDED_FOLDER / "dit", "embedded-unet": _EMBEDDED_FOLDER / "unet"}
-_KNOWN_NAMES = f"{' or '.join(map(repr, EMBEDDED))}, a folder in diffusers' layout, or a hub id 'owner/name'"
-
 _DEFAULTS = LoadOptions()
 _NO_LIMIT = 1 << 30  # tokens: what tokenizers without a limit state is above
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
-    """Load an embedded model by name, a folder in diffusers' layout, or a hub id.
+    """Load an embedded model by name, a folder in diffusers' layout, a hub id, or a file that a base completes.
 
     Raises InputError (unknown name), CheckpointError (missing, damaged or unsafe checkpoint), UnsupportedError
     (device).
     """
-    source = locate(name_or_path)
-    files = _cached_folder(source) if isinstance(source, str) and options.local_files_only else source
-    index = read_index(files) if isinstance(files, Path) else _hub_index(files)
-    family = family_of(index, name_or_path)
+    sources = find_sources(name_or_path, options, online=not options.local_files_only)
+    if sources is None:
+        raise CheckpointError(f"{name_or_path!r} is not in the hub's local cache; allow it to be loaded from the hub")
+    family = family_of(sources.index, name_or_path)
     check_packages(family, name_or_path)
-    if isinstance(source, Path):
-        check_files(source, components_of(index))
-        defaults, training = read_defaults(source)
-    else:
-        defaults, training = {}, {}
-    from .digest import digest
+    check_sources(sources)
+    from .checkpoints.revisions import collect_revisions
+    from .digest import digest_sources
     from .loading import build_pipeline
     from .placement import place, resolve_device
     from .precision.component import check_components
 
     target = resolve_device(options.device, options.offload)
     precision = parse_precision(options.precision) if options.precision else {}
-    check_components(precision, components_of(index))
+    check_components(precision, components_of(sources.index))
     check_installed(precision, target)
-    pipeline = build_pipeline(family.pipelines[0], files, index, options.chosen_dtype, target, precision)
+    pipeline = build_pipeline(family.pipelines[0], sources, options.chosen_dtype, target, precision)
     place(pipeline, target, options.offload)
     backbone_class = load_object(family.home, __package__)
-    backbone = backbone_class(pipeline, full_name(name_or_path), digest(files), defaults, training)
+    defaults, training = _stored_defaults(sources)
+    backbone: Backbone = backbone_class(pipeline, sources.name, digest_sources(sources), defaults, training)
+    backbone.sources, backbone.revisions = sources.recorded, collect_revisions(sources)
     return _with_fitting_defaults(backbone, defaults)
 
 
-def _cached_folder(hub_id: str) -> Path:
-    """The snapshot of a hub repository in the local cache. CheckpointError where it is not there."""
-    index = find_cached_index(hub_id)
-    if index is None:
-        raise CheckpointError(f"{hub_id!r} is not in the hub's local cache; allow it to be loaded from the hub")
-    return index.parent
+def find_sources(name_or_path: str, options: LoadOptions, *, online: bool, detects: bool = True) -> ModelSources | None:
+    """Where a model is loaded from. None where that is not on this machine and the hub may not be reached (`online`),
+    or where the base of a file would have to be detected from its tensors, which imports torch (`detects`).
+
+    Raises InputError or CheckpointError as `load`.
+    """
+    name, source = find_place(name_or_path, options)
+    file: Path | None = None
+    base: Path | HubId | None = source
+    if is_file_source(source):
+        file = source if isinstance(source, Path) else find_hub_file(source, online=online)
+        base = None if file is None else _base_of(file, options, detects)
+    found = None if base is None else _read_index_of(base, online)
+    located = {component: _locate_part(component, given, online) for component, given in options.components.items()}
+    if base is None or found is None or None in located.values():
+        return None
+    index, where = found
+    revision = getattr(source, "revision", None)
+    place = ModelPlace(name, where, source_name(base), revision, file, is_local=isinstance(base, Path))
+    parts = {component: (options.components[component], part) for component, part in located.items() if part}
+    return join_sources(place, index, parts)
 
 
-def read_model(name_or_path: str) -> ConfiguredModel | None:
+def _base_of(file: Path, options: LoadOptions, detects: bool) -> Path | HubId | None:
+    """What completes a single file: the given base, or that of the model that the file is of."""
+    header = read_header(file)
+    check_is_model(header)
+    if options.base is not None:
+        return locate_base(options.base)
+    if not detects:
+        return None
+    from .checkpoints.detection import detect_base
+
+    return detect_base(header, two_experts=options.transformer_2 is not None)
+
+
+def _read_index_of(base: Path | HubId, online: bool) -> tuple[dict[str, Any], Path | HubId] | None:
+    """(index, place) of a pipeline: a folder, or a repository; of that, offline, the snapshot in the local cache."""
+    if isinstance(base, Path):
+        return read_index(base), base
+    if online:
+        return _hub_index(base), base
+    cached = find_cached(base, INDEX) or find_cached(base, MODULAR_INDEX)
+    return None if cached is None else (read_index(cached.parent), cached.parent)
+
+
+def _locate_part(component: str, given: str, online: bool) -> Path | HubId | None:
+    """Where a component comes from; None where that is on the hub, and is neither here nor may be fetched."""
+    source = locate(given)
+    if isinstance(source, Path):
+        return source
+    if is_file_source(source):
+        return find_hub_file(source, online=online)
+    if online:
+        return source
+    found = (find_cached(source, f"{folder}config.json") for folder in (f"{component}/", ""))
+    return next((path.parent for path in found if path is not None), None)
+
+
+def _stored_defaults(sources: ModelSources) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a folder's `defaults.json` overrides; nothing for a model of the hub."""
+    base = sources.base
+    return read_defaults(base) if sources.place.is_local and isinstance(base, Path) else ({}, {})
+
+
+def read_model(name_or_path: str, options: LoadOptions = _DEFAULTS) -> ConfiguredModel | None:
     """The model as the configuration files on this machine describe it, to resolve requests against without torch.
 
     None where they do not suffice: a hub id that is not in the local cache, a family without a `spec`, a damaged file.
     Raises InputError or CheckpointError as `load`.
     """
-    source = locate(name_or_path)
-    if isinstance(source, Path):
-        index, (defaults, training) = read_index(source), read_defaults(source)
-    else:
-        if find_cached_index(source) is None:
-            return None
-        index, defaults, training = read_index(_cached_folder(source)), {}, {}
-    family = family_of(index, name_or_path)
+    sources = find_sources(name_or_path, options, online=False, detects=False)
+    if sources is None:
+        return None
+    defaults, training = _stored_defaults(sources)
+    family = family_of(sources.index, name_or_path)
     if not family.spec:
         return None
-    configurations = read_files(index, _file_finder(source))
+    configurations = read_configurations(sources)
     read_spec: ReadSpec = load_object(family.spec, __package__)
     try:
         spec = read_spec(configurations)
-        model = ConfiguredModel(full_name(name_or_path), spec, configurations, defaults, training)
+        model = ConfiguredModel(sources.name, spec, configurations, defaults, training)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # of a damaged configuration
         return None
+    model.sources = sources.recorded
     return _with_fitting_defaults(model, defaults)
 
 
-def _file_finder(source: Path | str) -> Callable[[str], Path | None]:
-    """Where a file of a checkpoint is, from its name within it; None where it is not on this machine."""
-    if isinstance(source, Path):
-        return lambda name: source / name
-    return lambda name: find_cached(source, name)
-
-
-def find_cached_index(hub_id: str) -> Path | None:
-    """The index of a hub repository in the local cache, also that of a modular pipeline; None where it is not there."""
-    return find_cached(hub_id, _INDEX) or find_cached(hub_id, _MODULAR_INDEX)
-
-
-def read_tokenizer_limits(name_or_path: str) -> dict[str, int | None]:
+def read_tokenizer_limits(name_or_path: str, options: LoadOptions = _DEFAULTS) -> dict[str, int | None]:
     """Tokens of a prompt that each tokenizer of a checkpoint reads, from its files on this machine; None: any number,
     or not known."""
-    source = locate(name_or_path)
-    if isinstance(source, Path):
-        index: dict[str, Any] = read_index(source)
-    else:
-        cached = find_cached_index(source)
-        index = {} if cached is None else read_index(cached.parent)
-    find_file = _file_finder(source)
-    names = [name for name, (_, kind) in components_of(index).items() if "Tokenizer" in kind or "tokenizer" in name]
-    return {name: _read_token_limit(find_file(f"{name}/tokenizer_config.json")) for name in names}
+    sources = find_sources(name_or_path, options, online=False)
+    if sources is None or not isinstance(sources.base, Path):
+        return {}
+    components = components_of(sources.index).items()
+    names = [name for name, (_, kind) in components if "Tokenizer" in kind or "tokenizer" in name]
+    return {name: _read_token_limit(sources.base / name / "tokenizer_config.json") for name in names}
 
 
-def _read_token_limit(file: Path | None) -> int | None:
+def _read_token_limit(file: Path) -> int | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        limit = json.loads((file or Path()).read_text(encoding="utf-8"))["model_max_length"]
+        limit = json.loads(file.read_text(encoding="utf-8"))["model_max_length"]
         return int(limit) if limit < _NO_LIMIT else None
     return None
 
 
-def find_cached(hub_id: str, file: str) -> Path | None:
-    """A file of a hub repository in the local cache; None where it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(hub_id, file)
-    return Path(found) if isinstance(found, str) else None
-
-
-def load_outline(name_or_path: str, *, online: bool = False) -> Backbone | None:
+def load_outline(name_or_path: str, options: LoadOptions = _DEFAULTS, *, online: bool = False) -> Backbone | None:
     """The model as its configuration files describe it, to resolve requests against before its weights are loaded.
 
     It has no weights, text encoder or device of its own. None where the files do not suffice: loading then says more.
     online: whether those of a hub id may be fetched. Raises InputError or CheckpointError as `load`.
     """
-    source = locate(name_or_path)
-    if isinstance(source, Path):
-        index = read_index(source)
-    else:
-        from .hub import cached_index
-
-        found = _hub_index(source) if online else cached_index(source)
-        if found is None:
-            return None
-        index = found
-    family = family_of(index, name_or_path)
+    sources = find_sources(name_or_path, options, online=online)
+    if sources is None:
+        return None
+    family = family_of(sources.index, name_or_path)
     check_packages(family, name_or_path)
-    defaults, training = read_defaults(source) if isinstance(source, Path) else ({}, {})
+    defaults, training = _stored_defaults(sources)
     from .outline import build_outline
 
     try:
-        pipeline = build_outline(family.pipelines[0], source, index, online=online)
-        outline = load_object(family.home, __package__)(pipeline, full_name(name_or_path), "", defaults, training)
+        pipeline = build_outline(family.pipelines[0], sources, online=online)
+        outline: Backbone = load_object(family.home, __package__)(pipeline, sources.name, "", defaults, training)
     except VideogenError:
         raise
     except Exception:  # whatever a damaged configuration, or a model that needs its weights to be built, raises
         return None
+    outline.sources = sources.recorded
     return _with_fitting_defaults(outline, defaults)
 
 
@@ -234,58 +281,6 @@ def _with_fitting_defaults(model: _Model, overrides: Mapping[str, Any]) -> _Mode
         except InputError as error:
             raise CheckpointError(f"defaults.json of {model.name!r} does not fit the model: {error}") from error
     return model
-
-
-def full_name(name_or_path: str) -> str:
-    """A name that is valid from any working directory: the path of a checkpoint is made absolute."""
-    source = locate(name_or_path)
-    return str(source.absolute()) if isinstance(source, Path) and name_or_path not in EMBEDDED else name_or_path
-
-
-def locate(name_or_path: str) -> Path | str:
-    """The folder of an embedded model or of a checkpoint on disk, or the hub id itself."""
-    if name_or_path in EMBEDDED:
-        return EMBEDDED[name_or_path]
-    if not name_or_path.strip():
-        raise InputError(f"model={name_or_path!r} is empty; give {_KNOWN_NAMES}")
-    try:
-        path = Path(name_or_path).expanduser()
-        is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or of an unknown user
-        raise InputError(f"model {name_or_path[:60]!r} is not a valid name or folder ({error})") from error
-    if is_folder:
-        return path
-    if exists:
-        raise CheckpointError(f"{name_or_path} is a file; give the folder that contains its model_index.json")
-    if _HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
-        return name_or_path
-    guess = nearest(name_or_path, EMBEDDED)
-    hint = f"did you mean {guess!r}? " if guess else ""
-    raise InputError(f"unknown model {name_or_path!r}; {hint}give {_KNOWN_NAMES}")
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """The folder's `model_index.json`, else its `modular_model_index.json`. CheckpointError where it is damaged."""
-    modular = not (folder / _INDEX).exists() and (folder / _MODULAR_INDEX).exists()
-    path = folder / (_MODULAR_INDEX if modular else _INDEX)
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} is not a checkpoint: it has no model_index.json; give a folder in diffusers' layout"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; the checkpoint is damaged, copy it again") from error
-    if not isinstance(index, dict) or "_class_name" not in index:
-        raise CheckpointError(f"{path} has no pipeline class; the checkpoint is damaged or not in diffusers' layout")
-    return index
-
-
-def components_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """name -> (library, class) of the components in an index. library: `diffusers`, `transformers`, or the folder of a
-    pipeline in diffusers that has classes of its own. Those of a modular index also state where they are."""
-    lists = {name: value for name, value in index.items() if isinstance(value, list | tuple) and len(value) in (2, 3)}
-    return {name: (library, kind) for name, (library, kind, *_) in lists.items() if library and kind}
 
 
 def family_of(index: dict[str, Any], name: str) -> Family:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from videogen.core.errors import InputError
@@ -28,6 +29,8 @@ class ResolvableModel(ABC):
     native_guidance: str
     defaults: Defaults
     training: Training
+    #: fields of a request -> from where else the model's components are loaded (`checkpoints.sources.ModelSources`)
+    sources: Mapping[str, str] = MappingProxyType({})
 
     @property
     @abstractmethod

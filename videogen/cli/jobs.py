@@ -47,7 +47,8 @@ def read_job(output: Path) -> StoredJob:
 
 def check_model(job: StoredJob, output: Path, *, allow_model: bool) -> None:
     """InputError where the model that a job names would be fetched from the hub and that is not allowed."""
-    check_job_model(job.request.model, shorten(job_folder(output)), allow_model=allow_model)
+    folder, model_options = shorten(job_folder(output)), job.request.load_options()
+    check_job_model(job.request.model, folder, model_options, allow_model=allow_model)
 
 
 def read_resumed(options: argparse.Namespace) -> RenderSettings:

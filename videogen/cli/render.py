@@ -94,7 +94,8 @@ def load_checked(
         notes += difference_notes(settings.like, options.like)
     local_only = settings.job is not None and not options.allow_model
     if settings.job is not None:
-        check_job_weights(settings.request.model, settings.job.model, str(options.resume))
+        job = settings.job.model
+        check_job_weights(settings.request.model, job, str(options.resume), settings.request.load_options())
     _check_before_weights(settings.request, output, options, online=not local_only)
     engine = load_engine(settings.request, verbose=options.verbose, local_files_only=local_only)
     if settings.like is not None and settings.model_from_like:
@@ -197,7 +198,7 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
         check_output(output.path, output.overwrite)
     check_solver(request.solver)
     if settings.model_from_like:
-        check_allowed(request.model, str(options.like), allow_model=options.allow_model)
+        check_allowed(request.model, str(options.like), request.load_options(), allow_model=options.allow_model)
     name = request.model or "embedded"
     locate(name)
     request.load_options()
@@ -210,7 +211,7 @@ def check_before_loading(settings: RenderSettings, options: argparse.Namespace) 
     probe_conditions(request.given)
     resolve_loras(request.given_loras)
     resolve_embeddings(request.given_embeddings)
-    model = read_model(name)
+    model = read_model(name, request.load_options())
     resolved = None if model is None else _check_fits(request, model, output, options)
     output = replace(output, path=check_output(choose_output(output, request, resolved), output.overwrite))
     _check_distinct(output.path, options.preview, options.report, options.motion_preview)
@@ -237,7 +238,7 @@ def _check_before_weights(
     from videogen.backbones.registry import load_outline
     from videogen.techniques.build import check_techniques
 
-    outline = load_outline(request.model or "embedded", online=online)
+    outline = load_outline(request.model or "embedded", request.load_options(), online=online)
     adopt_third_parties(options.verbose)
     if outline is None:
         return
@@ -253,7 +254,8 @@ def _check_before_weights(
 def _check_repeatable(settings: RenderSettings, like: Manifest, name: Path) -> None:
     """InputError where the weights or a file of the motion are not those of the video to repeat: nothing is loaded."""
     if settings.model_from_like:
-        check_recorded_weights(settings.request.model, like.model, str(name))
+        model_options = settings.request.load_options()
+        check_recorded_weights(settings.request.model, like.model, str(name), options=model_options)
     check_motion_files(like, name)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videogen.backbones.checkpoints.names import is_present
+from videogen.backbones.checkpoints.revisions import pin_sources
 from videogen.backbones.load_options import COMPONENTS
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
@@ -21,6 +22,7 @@ from videogen.core.manifest import Manifest
 from videogen.core.stored_keys import REQUEST_KEYS, with_current_keys
 from videogen.core.tables import check_keys, parse_toml, read_text
 from videogen.longvideo.journal.job import is_job_of, job_folder
+from videogen.request.model_sources import SOURCE_FIELDS
 from videogen.request.request import RenderRequest
 
 from . import motion
@@ -161,6 +163,9 @@ def _check_output_types(output: Json) -> None:
 def _from_manifest(like: Manifest, given: set[str]) -> Json:
     """The settings of another video, without those that conflict with the keys that are `given`."""
     values = {"continuity": "off"} | like.request  # a video of a version without long videos is one clip
+    values |= pin_sources(like.request, like.model)
+    if "model" in given:
+        values = {key: value for key, value in values.items() if key not in SOURCE_FIELDS}  # of the other model
     values |= {key: value for key, value in like.output.items() if key == "quality" and value is not None}
     if "story" in given:
         values.pop("frames", None)  # the length of the other video's story

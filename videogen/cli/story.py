@@ -34,6 +34,7 @@ from .types import Json
 
 if TYPE_CHECKING:
     from videogen.backbones.geometry import LatentGeometry
+    from videogen.request.request import RenderRequest
     from videogen.timeline.timeline import Timeline
 
 _VIDEOS = (".mp4", ".mkv", ".webm", ".gif", ".job")
@@ -157,7 +158,7 @@ def _read_unfinished(output: Path) -> tuple[Json, list[Sequence[str]], str]:
     stored, command = job.request.to_dict(), f"videogen render --resume {output}"
     if job.starts:
         return stored, *_list_unfinished(list(job.starts), stored, done, command)
-    geometry = job.geometry or _configured_geometry(job.request.model)
+    geometry = job.geometry or _configured_geometry(job.request)
     if geometry is None:
         return stored, [], f"{plural(done, 'segment')} of this job are done; to resume: {command}"
     timeline, segments = plan_stored(job.request, geometry)
@@ -171,9 +172,9 @@ def _list_unfinished(starts: list[int], stored: Json, done: int, command: str) -
     return rows, f"{done} of {len(starts)} segments are done; to resume: {command}"
 
 
-def _configured_geometry(model: str | None) -> LatentGeometry | None:
+def _configured_geometry(request: RenderRequest) -> LatentGeometry | None:
     try:
-        configured = read_model(model or "embedded")
+        configured = read_model(request.model or "embedded", request.load_options())
     except VideogenError:  # it is not on this machine
         return None
     return None if configured is None else configured.geometry
@@ -223,7 +224,7 @@ def _change_segment(options: argparse.Namespace) -> int:
     bar = Bar(visible=not options.quiet)
     try:
         bar.stage("load")
-        check_job_weights(job.request.model, job.model, str(output))
+        check_job_weights(job.request.model, job.model, str(output), job.request.load_options())
         engine = load_engine(job.request, verbose=options.verbose, local_files_only=not options.allow_model)
         change = engine.redo if regenerate else engine.restore
         video = change(output, options.segment, attempt=options.attempt, progress=bar)

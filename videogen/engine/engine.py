@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.backbones.checkpoints.revisions import pin_sources
 from videogen.backbones.in_memory import wrap_pipeline
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.preview import LatentPreview
@@ -158,15 +159,16 @@ class Engine:
         if values is None:
             raise InputError(f"video={fspath(video)!r} has no videogen manifest; give a file that videogen wrote")
         manifest = Manifest.from_dict(values)
-        request = RenderRequest.from_dict(manifest.request)
         where, recorded = fspath(video), manifest.model
-        check_allowed(request.model, where, allow_model=allow_model)
-        check_recorded_weights(request.model, recorded, where)
+        request = RenderRequest.from_dict({**manifest.request, **pin_sources(manifest.request, recorded)})
+        options = request.load_options()
+        check_allowed(request.model, where, options, allow_model=allow_model)
+        check_recorded_weights(request.model, recorded, where, options=options)
         changes = {
             "dtype": dtype, "device": device, "offload": offload, "compile": compile, "channels_last": channels_last,
             "memory": memory, "precision": precision,
         }  # fmt: skip
-        recorded_options = asdict(request.load_options())
+        recorded_options = asdict(options)
         given = {name: value for name, value in changes.items() if value is not None}
         engine = cls.load(request.model or "embedded", **(recorded_options | given))
         check_recorded_weights(request.model, recorded, where, engine.backbone)

@@ -35,3 +35,8 @@ def name_sources(request: RenderRequest) -> dict[str, str]:
         if revision is not None:
             found |= {"model": model, "revision": revision}
     return found
+
+
+def requested_sources(request: RenderRequest) -> dict[str, str]:
+    """The fields of sources that a request sets."""
+    return {name: str(value) for name in SOURCE_FIELDS if (value := getattr(request, name)) is not None}

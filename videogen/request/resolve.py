@@ -27,6 +27,7 @@ from .fitting import (
 from .image_chain import check_chain, chooses_chain, is_image_chain
 from .lora_preset import build_preset
 from .loras import resolve_embeddings, resolve_loras
+from .model_sources import requested_sources
 from .resolved import MotionSettings, ResolvedRequest
 from .source_fitting import ClipSources, fit_to_sources, fitting_notes
 from .technique_checks import check_joined_clips, check_techniques_fit
@@ -107,6 +108,7 @@ def _resolve(
         shift=request.shift or preset.shift,
         lora_notes=preset.notes,
         follows_noise=preset.motion is not None,
+        sources=dict(backbone.sources),
     )
     return _fit_sources(_fit(resolved, backbone), sources, backbone)
 
@@ -156,6 +158,14 @@ def check_loaded(request: RenderRequest | ResolvedRequest, backbone: ResolvableM
         if requested is not None and requested != loaded:
             raise InputError(
                 f"the request is for {name}={requested!r}, but this engine has {loaded!r}; load that or set {name}=None"
+            )
+    given = request.sources if isinstance(request, ResolvedRequest) else requested_sources(request)
+    for name, source in given.items():
+        found = backbone.sources.get(name)
+        if source != found:
+            raise InputError(
+                f"the request is for {name}={source!r}, but this engine has {name}={found!r}; load that or set "
+                f"{name}=None"
             )
 
 

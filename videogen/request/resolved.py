@@ -71,7 +71,8 @@ class ResolvedRequest:
     length that the model generates for a single clip, `frames` or the next one that fills its latents; what is more
     is left out. window: frames that it generates at once. attention, propagation, motion: None for off. story: None
     for one prompt. continuity: how a long video's clips are joined; `off` for a single clip; `measured` until a
-    trial has chosen the policy. source_notes: how images and videos that the clip is made from are fitted to it.
+    trial has chosen the policy. sources: from where else than `model` its components are, by the request's fields.
+    source_notes: how images and videos that the clip is made from are fitted to it.
     loras, embeddings: with the digest of each file. shift: None for the checkpoint's own. lora_notes: what the
     LoRAs' own settings decided; follows_noise: whether one was trained with warped noise. single_pass_frames: the most
     that the model is known to generate at once without worse frames.
@@ -112,6 +113,7 @@ class ResolvedRequest:
     lora_notes: tuple[str, ...] = ()
     follows_noise: bool = False
     source_notes: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -266,6 +268,7 @@ class ResolvedRequest:
             resolved["loras"] = self.loras
         if self.embeddings:
             resolved["embeddings"] = self.embeddings
+        resolved |= {name: self.sources.get(name) for name in SOURCE_FIELDS}
         given = {one.name: getattr(self.request, one.name) for one in fields(self.request)}
         values = {name: resolved.get(name, value) for name, value in given.items()}
         return {name: to_plain(value) for name, value in values.items() if _is_stored(name, value)}

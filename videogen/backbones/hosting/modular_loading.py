@@ -8,6 +8,8 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError
 
+from ..checkpoints.hub_id import revision_option
+
 
 def check_blocks(source: Path | str, index: Mapping[str, Any]) -> None:
     """CheckpointError where a checkpoint brings its own blocks, which would be code that it runs."""
@@ -39,7 +41,9 @@ def build_modular(
     CheckpointError where the folder brings its own blocks, which would be code that it runs.
     """
     check_blocks(source, index)
-    pipeline = pipeline_class(pretrained_model_name_or_path=str(source), local_files_only=isinstance(source, Path))
+    pipeline = pipeline_class(
+        pretrained_model_name_or_path=str(source), local_files_only=isinstance(source, Path), **revision_option(source)
+    )
     others = [name for name in pipeline.pretrained_component_names if name in index and name not in components]
     for name in others:
         if isinstance(source, Path) and (source / name).is_dir():
