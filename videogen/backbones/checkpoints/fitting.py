@@ -20,7 +20,7 @@ Conversion: TypeAlias = Callable[[Tensors], Tensors]
 
 #: prefixes that the library's conversions expect, of different classes
 _EXPECTED_PREFIXES = ("", "model.diffusion_model.", "vae.", "first_stage_model.", "audio_vae.", "net.")
-_MOST_UNKNOWN = 0.05  # of the tensors: beyond it, the file is of another model
+_MOST_UNKNOWN = 0.05  # of the tensors: beyond it, and beyond a few, the file is of another model
 _COMMON = 0.9  # of the names: a prefix that so many have is that of all
 _LISTED = 3
 
@@ -82,7 +82,7 @@ def check_fit(path: Path, found: Tensors, model: torch.nn.Module, kind: str, tie
             f"{name} with {list(found[name].shape)} where {list(expected[name])} is needed; give the base that it was "
             "made for (base=), or another file"
         )
-    if len(unknown) > _MOST_UNKNOWN * len(found):
+    if len(unknown) > max(_LISTED, _MOST_UNKNOWN * len(found)):
         raise CheckpointError(
             f"{path} is of another model than {kind}: {len(unknown)} of its {len(found)} tensors are unknown "
             f"({name_some(unknown)}); give the base that it was made for (base=), or another file"
