@@ -10,12 +10,15 @@ from pathlib import Path
 from videogen.backbones.registry import EMBEDDED, FAMILIES, family_of, read_index
 from videogen.core.errors import CheckpointError
 
+from .source_options import check_without_sources, load_options_of
+
 
 def run(options: argparse.Namespace) -> int:
     if options.model is not None:
         from .model_facts import print_model
 
-        return print_model(options.model, as_json=options.json)
+        return print_model(options.model, load_options_of(options), as_json=options.json)
+    check_without_sources(options)
     if options.table:
         return _print_table(as_json=options.json)
     here = [*_embedded(), *_hub_cache()]
@@ -35,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     print("\nmodels here")
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")
-    print("\nany other: --model FOLDER (diffusers' layout) or --model OWNER/NAME (from the hub)")
+    print("\nany other: --model FOLDER (diffusers' layout), FILE (.safetensors, .gguf) or OWNER/NAME (from the hub)")
     return 0
 
 

@@ -149,8 +149,9 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
         "cache.",
     )  # fmt: skip
     models.add_argument(
-        "model", nargs="?", metavar="MODEL", help="what this one takes: a folder, hub id or embedded one"
+        "model", nargs="?", metavar="MODEL", help="what this one takes: a folder, file, hub id or embedded one"
     )
+    add_source_options(models)
     models.add_argument(
         "--table",
         action="store_true",

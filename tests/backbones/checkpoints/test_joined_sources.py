@@ -223,3 +223,20 @@ def test_files_of_a_configuration_are_relative_to_it(wan: Path, tmp_path: Path) 
     (tmp_path / "ball.toml").write_text('prompt = "a red ball"\nvae = "vae.safetensors"\nbase = "some/one"\n')
     values = _read_config(tmp_path / "ball.toml")
     assert (values["vae"], values["base"]) == (str(tmp_path / "vae.safetensors"), "some/one")
+
+
+def test_a_file_is_described(wan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in weights_of(wan, "transformer").items()}
+    path = save(tensors, tmp_path / "wan.safetensors")
+    assert main(["models", str(path), "--base", str(wan), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["contains"] == ["denoiser (model.diffusion_model.*)"] and facts["format"] == "safetensors"
+    assert (facts["tensors"], facts["dtypes"]) == (69, {"F32": 69})
+    assert (facts["family"], facts["base"], facts["model"]) == ("wan", str(wan), str(path))
+    assert main(["models", str(path)]) == 0
+    assert "does not state of which model it is" in capsys.readouterr().out
+
+
+def test_sources_need_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--vae", "x"]) == 2
+    assert "--vae x has no effect without a model" in capsys.readouterr().err
