@@ -10,7 +10,7 @@ from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError
 
 from .checkpoints.file_names import is_left_over
-from .checkpoints.hub_id import HubId, revision_option
+from .checkpoints.hub_id import HubId, find_cached, revision_option
 
 _TIMEOUT_S = 10.0
 
@@ -54,14 +54,6 @@ def _unavailable(hub_id: str, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"{name!r} is neither in the local cache nor available from the hub: {first[:200]}; give a folder, or go online"
     )
-
-
-def find_cached(hub_id: str, file: str) -> Path | None:
-    """A file of a hub repository in the local cache; None where it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(str(hub_id), file, **revision_option(hub_id))
-    return Path(found) if isinstance(found, str) else None
 
 
 def find_hub_file(name: HubId, *, online: bool) -> Path | None:

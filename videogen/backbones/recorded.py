@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, ResumeError
 
-from .checkpoints.hub_id import HubId
+from .checkpoints.hub_id import HubId, find_cached
 from .checkpoints.location import INDEX, MODULAR_INDEX, is_file_source, locate
-from .hub import find_cached, find_hub_file
 from .load_options import LoadOptions
 from .registry import find_sources
 
@@ -67,6 +66,8 @@ def _named_sources(name: str | None, options: LoadOptions) -> dict[str, Path | H
 
 def _is_cached(field: str, source: HubId) -> bool:
     if is_file_source(source):
+        from .hub import find_hub_file
+
         return find_hub_file(source, online=False) is not None
     names = (INDEX, MODULAR_INDEX) if field in ("model", "base") else (f"{field}/config.json", "config.json")
     return any(find_cached(source, file) is not None for file in names)

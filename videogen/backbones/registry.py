@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError, nearest
 from videogen.core.lazy import load_object
 
-from .checkpoint_files import check_sources
-from .checkpoints.header import read_header
-from .checkpoints.hub_id import HubId
+from .checkpoints.hub_id import HubId, find_cached
 from .checkpoints.location import (
     EMBEDDED,
     INDEX,
@@ -30,22 +28,11 @@ from .checkpoints.location import (
     locate,
     read_index,
 )
-from .checkpoints.sources import (
-    ModelPlace,
-    ModelSources,
-    check_is_model,
-    find_place,
-    join_sources,
-    locate_base,
-    read_configurations,
-    source_name,
-)
 from .configured import ConfiguredModel
 from .defaults import read_defaults
 from .hosting.library_version import has_class, installed_version
 from .hosting.modular_pipelines import MODULAR_NOT_HOSTED, MODULAR_PIPELINES
 from .hosting.pipelines import NOT_HOSTED, PIPELINES
-from .hub import find_cached, find_hub_file
 from .load_options import LoadOptions
 from .model_spec import ReadSpec
 from .precision.table import check_installed, parse_precision
@@ -53,6 +40,7 @@ from .resolvable import ResolvableModel
 
 if TYPE_CHECKING:
     from .base import Backbone
+    from .checkpoints.sources import ModelSources
 
 __all__ = [
     "EMBEDDED", "FAMILIES", "Family", "check_packages", "components_of", "family_of", "find_cached", "find_family",
@@ -120,6 +108,8 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
         raise CheckpointError(f"{name_or_path!r} is not in the hub's local cache; allow it to be loaded from the hub")
     family = family_of(sources.index, name_or_path)
     check_packages(family, name_or_path)
+    from .checkpoint_files import check_sources
+
     check_sources(sources)
     from .checkpoints.revisions import collect_revisions
     from .digest import digest_sources
@@ -146,11 +136,13 @@ def find_sources(name_or_path: str, options: LoadOptions, *, online: bool, detec
 
     Raises InputError or CheckpointError as `load`.
     """
+    from .checkpoints.sources import ModelPlace, find_place, join_sources, source_name
+
     name, source = find_place(name_or_path, options)
     file: Path | None = None
     base: Path | HubId | None = source
     if is_file_source(source):
-        file = source if isinstance(source, Path) else find_hub_file(source, online=online)
+        file = source if isinstance(source, Path) else _find_hub_file(source, online)
         base = None if file is None else _base_of(file, options, detects)
     found = None if base is None else _read_index_of(base, online)
     located = {component: _locate_part(component, given, online) for component, given in options.components.items()}
@@ -165,6 +157,9 @@ def find_sources(name_or_path: str, options: LoadOptions, *, online: bool, detec
 
 def _base_of(file: Path, options: LoadOptions, detects: bool) -> Path | HubId | None:
     """What completes a single file: the given base, or that of the model that the file is of."""
+    from .checkpoints.header import read_header
+    from .checkpoints.sources import check_is_model, locate_base
+
     header = read_header(file)
     check_is_model(header)
     if options.base is not None:
@@ -192,7 +187,7 @@ def _locate_part(component: str, given: str, online: bool) -> Path | HubId | Non
     if isinstance(source, Path):
         return source
     if is_file_source(source):
-        return find_hub_file(source, online=online)
+        return _find_hub_file(source, online)
     if online:
         return source
     found = (find_cached(source, f"{folder}config.json") for folder in (f"{component}/", ""))
@@ -218,6 +213,8 @@ def read_model(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Configure
     family = family_of(sources.index, name_or_path)
     if not family.spec:
         return None
+    from .checkpoints.sources import read_configurations
+
     configurations = read_configurations(sources)
     read_spec: ReadSpec = load_object(family.spec, __package__)
     try:
@@ -330,6 +327,12 @@ def find_family(class_name: str) -> Family | None:
         return own
     host = _MODULAR_HOST if class_name in MODULAR_PIPELINES else _HOST
     return Family(row.lineage, (class_name,), host, row.description, ", ".join(row.conditions) or "text to video")
+
+
+def _find_hub_file(name: HubId, online: bool) -> Path | None:
+    from .hub import find_hub_file
+
+    return find_hub_file(name, online=online)
 
 
 def _hub_index(hub_id: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import Any
 
 from videogen.backbones.load_options import COMPONENTS, LoadOptions
 from videogen.core.errors import InputError
@@ -29,7 +31,7 @@ def add_source_options(group: argparse._ActionsContainer) -> None:
 
 def load_options_of(options: argparse.Namespace) -> LoadOptions:
     """The sources that the options name."""
-    return LoadOptions(**_given(options))
+    return replace(LoadOptions(), **_given(options))
 
 
 def check_without_sources(options: argparse.Namespace) -> None:
@@ -38,6 +40,6 @@ def check_without_sources(options: argparse.Namespace) -> None:
         raise InputError(f"--{name.replace('_', '-')} {value} has no effect without a model; name one")
 
 
-def _given(options: argparse.Namespace) -> dict[str, str]:
+def _given(options: argparse.Namespace) -> dict[str, Any]:
     names = ("base", "revision", *COMPONENTS)
     return {name: value for name in names if (value := getattr(options, name)) is not None}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from videogen.backbones.checkpoints.header import read_header
 from videogen.backbones.checkpoints.motion_adapter import read_adapter_config
-from videogen.backbones.checkpoints.sources import read_header
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.registry import load_outline, read_model
 from videogen.cli.main import main
@@ -208,10 +208,12 @@ def test_a_render_is_repeated_from_its_sources(ltx: Path, tmp_path: Path, capsys
 
 def test_a_request_for_other_sources_is_refused(wan: Path) -> None:
     engine = Engine.load(wan, device="cpu", vae=wan / "vae")
-    for given in ({}, {"vae": wan / "vae"}):
+    same: list[dict[str, Any]] = [{}, {"vae": wan / "vae"}]
+    for given in same:
         request = RenderRequest("a red ball", **given, **WAN_CLIP)
         assert request.resolve(engine.backbone).to_dict()["vae"] == str(wan / "vae")
-    for other in ({"vae": str(wan)}, {"text_encoder": str(wan)}):
+    others: list[dict[str, Any]] = [{"vae": str(wan)}, {"text_encoder": str(wan)}]
+    for other in others:
         with pytest.raises(InputError, match=r"the request is for \w+=.*, but this engine has \w+="):
             RenderRequest("a red ball", **other, **WAN_CLIP).resolve(engine.backbone)
 

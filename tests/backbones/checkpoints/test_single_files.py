@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from videogen.backbones.checkpoints.header import read_header
 from videogen.backbones.checkpoints.layout import find_roles
-from videogen.backbones.checkpoints.sources import read_header
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 from videogen.engine.engine import Engine
 
@@ -89,7 +89,8 @@ def test_components_from_files(component: str, layout: str, wan: Path, tmp_path:
     tensors = weights_of(wan, component)
     if layout == "comfyui":
         tensors = wan_vae_to_original(tensors) if component == "vae" else {**tensors, "spiece_model": torch.zeros(9)}
-    engine = Engine.load(wan, device="cpu", **{component: save(tensors, tmp_path / "part.safetensors")})
+    part: dict[str, Any] = {component: save(tensors, tmp_path / "part.safetensors")}
+    engine = Engine.load(wan, device="cpu", **part)
     check_equal(tensors_of(engine, component), tensors_of(Engine.load(wan, device="cpu"), component))
 
 
@@ -216,7 +217,7 @@ def test_a_base_that_is_not_known_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_the_base_of_a_known_model_is_named_where_it_is_not_here(
-    shape: tuple[int, ...], options: dict[str, str], base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...], options: dict[str, Any], base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors = {"head.modulation": torch.zeros(1), "patch_embedding.weight": torch.zeros(1).expand(shape)}
     monkeypatch.chdir(tmp_path)
@@ -238,7 +239,7 @@ def test_the_base_of_a_known_model_is_named_where_it_is_not_here(
     ],
 )
 def test_options_that_exclude_each_other_are_refused(
-    options: dict[str, str], error: type[Exception], message: str, wan: Path, tmp_path: Path,
+    options: dict[str, Any], error: type[Exception], message: str, wan: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)

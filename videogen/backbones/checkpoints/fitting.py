@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -100,15 +102,20 @@ def _conversions(
     names: Sequence[str], to_library: Callable[..., Tensors] | None, config: Mapping[str, Any]
 ) -> Iterator[Conversion]:
     """Conversions to try: the names as they are, without the prefix that they share, and the library's."""
-    for prefix in common_prefixes(names):
-        yield lambda tensors, prefix=prefix: strip(tensors, prefix)
-    if to_library is None:
-        return
-    for prefix in common_prefixes(names):
-        for added in _EXPECTED_PREFIXES:
-            yield lambda tensors, prefix=prefix, added=added: to_library(
-                checkpoint={f"{added}{name}": tensor for name, tensor in strip(tensors, prefix).items()}, config=config
-            )
+    prefixes = common_prefixes(names)
+    for prefix in prefixes:
+        yield partial(strip, prefix=prefix)
+    if to_library is not None:
+        for prefix, added in product(prefixes, _EXPECTED_PREFIXES):
+            yield partial(_convert, to_library=to_library, config=config, prefix=prefix, added=added)
+
+
+def _convert(
+    tensors: Tensors, to_library: Callable[..., Tensors], config: Mapping[str, Any], prefix: str, added: str
+) -> Tensors:
+    """By the library's conversion, whose names begin with `added` instead of `prefix`."""
+    named = {f"{added}{name}": tensor for name, tensor in strip(tensors, prefix).items()}
+    return to_library(checkpoint=named, config=config)
 
 
 def common_prefixes(names: Sequence[str]) -> list[str]:

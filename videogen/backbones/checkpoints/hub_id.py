@@ -1,7 +1,8 @@
-"""A repository on the hub, at a revision. No torch here."""
+"""A repository on the hub, at a revision, and its files in the local cache. No torch here."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .names import join_revision
@@ -27,3 +28,11 @@ def revision_option(source: object) -> dict[str, Any]:
     """The revision as the libraries take it; nothing for a folder, and for the main branch."""
     revision = getattr(source, "revision", None)
     return {} if revision is None else {"revision": revision}
+
+
+def find_cached(hub_id: str, file: str) -> Path | None:
+    """A file of a hub repository in the local cache; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(hub_id), file, **revision_option(hub_id))
+    return Path(found) if isinstance(found, str) else None

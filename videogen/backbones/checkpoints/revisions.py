@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..load_options import COMPONENTS
-from .hub_id import HubId
-from .location import locate
 from .names import join_revision, split_revision
-from .sources import ModelSources
+
+if TYPE_CHECKING:
+    from .sources import ModelSources
 
 
 def collect_revisions(sources: ModelSources) -> dict[str, str]:
@@ -18,6 +18,8 @@ def collect_revisions(sources: ModelSources) -> dict[str, str]:
     Read after loading, since the local cache then has them.
     """
     from ..hub import commit_of
+    from .hub_id import HubId
+    from .location import locate
 
     named = {"model": join_revision(sources.name, sources.place.revision), **sources.recorded}
     named.pop("revision", None)

@@ -148,11 +148,11 @@ def _fill(file: FittedFile, state: Tensors, dtype: torch.dtype) -> Any:
 def _restore_precision(file: FittedFile, model: Any, state: Tensors, dtype: torch.dtype) -> None:
     """Give back what the library keeps in fp32 in a folder's models and casts in a file's: modules of a list, and
     buffers that are computed, such as the frequencies of rotary positions."""
-    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
-    if not kept:
+    in_fp32 = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    if not in_fp32:
         return
     for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-        if kept.intersection(name.split(".")) and name in state and parameter.is_floating_point():
+        if in_fp32.intersection(name.split(".")) and name in state and parameter.is_floating_point():
             parameter.data = state[name].to(torch.float32)
     computed = dict(_build_as_the_library(file, dtype).named_buffers())
     for name, buffer in model.named_buffers():
