@@ -170,6 +170,20 @@ def test_with_sparse_attention_and_propagation(rule: str, engines: Callable[[str
     assert modules_of(engine) == before and np.array_equal(frames_of(engine, family, **settings), plain)
 
 
+def test_block_maps_are_searched_again_at_a_switch(engines: Callable[[str], Engine], tmp_path: Path) -> None:
+    engine, family = engines("wan-2.1"), "wan-2.1"
+    file = str(write_lora(tmp_path / "a.safetensors", denoiser_of(engine.backbone.pipeline)))
+    attention = {"sparsity": 0.5, "dense_steps": 0, "min_length": 1, "query_block": 4, "key_block": 2}
+
+    def searched(*loras: str) -> list[bool]:
+        measured = render(engine, family, *loras, steps=4, attention=attention).manifest["measured"]
+        return [any(layer[step] for layer in measured["attention"]["searches"]) for step in range(4)]
+
+    plain = searched()
+    assert searched(file) == plain and not plain[2]
+    assert searched(f"{file}@0.5-1") == [*plain[:2], True, plain[3]]
+
+
 def test_caches_of_the_library_do_not_cross_a_switch(engines: Callable[[str], Engine], tmp_path: Path) -> None:
     engine = engines("wan-2.1")
     file = str(write_lora(tmp_path / "a.safetensors", denoiser_of(engine.backbone.pipeline)))
@@ -240,6 +254,7 @@ def test_the_adapters_of_a_users_pipeline_stay(tmp_path: Path) -> None:
     assert np.array_equal(frames_of(engine, family, other), adapted), "what is disabled stays so"
 
 
+@pytest.mark.slow
 def test_two_engines_in_two_threads(engines: Callable[[str], Engine], tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -294,3 +309,58 @@ def test_classes_without_adapters_are_refused(tmp_path: Path) -> None:
         UnsupportedError, match="no adapter loader for its denoiser, LatteTransformer3DModel; leave it out"
     ):
         engine.generate("a red ball", loras=[str(file)], steps=1)
+
+
+def _group_offload(kind: str) -> Callable[[Any], None]:
+    device = torch.device("cpu")
+    return lambda model: model.enable_group_offload(device, device, kind, num_blocks_per_group=1)
+
+
+MEANS: dict[str, Callable[[Any], None]] = {
+    "fp8 storage": lambda model: model.enable_layerwise_casting(
+        storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32
+    ),
+    "leaf offload": _group_offload("leaf_level"),
+    "block offload": _group_offload("block_level"),
+    "fused projections": lambda model: model.fuse_qkv_projections(),
+}
+
+
+@pytest.mark.parametrize(
+    "means", [*list(MEANS)[:1], *(pytest.param(one, marks=pytest.mark.slow) for one in list(MEANS)[1:])]
+)
+def test_on_a_model_that_is_stored_otherwise(means: str, checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    """LoRAs with sparse attention and propagation on top, and the bits of the model under the same means afterwards."""
+    engine, family = Engine.load(str(checkpoint("wan-2.1")), device="cpu"), "wan-2.1"
+    model = denoiser_of(engine.backbone.pipeline)
+    file = str(write_lora(tmp_path / "a.safetensors", model))
+    expected = frames_of(engine, family, file)
+    MEANS[means](model)
+    plain = frames_of(engine, family)
+    adapted = frames_of(engine, family, file)
+    assert not np.array_equal(adapted, plain)
+    if "offload" in means:
+        assert np.array_equal(adapted, expected)
+    sparse = {"sparsity": 0.5, "dense_steps": 0, "min_length": 1, "query_block": 4, "key_block": 2}
+    frames_of(engine, family, f"{file}@0-0.5", attention=sparse, propagate="every:2")
+    assert np.array_equal(frames_of(engine, family), plain)
+
+
+def test_a_broken_or_missing_peft_is_named(
+    engines: Callable[[str], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from videogen.backbones.lora import support
+
+    engine = engines("wan-2.1")
+    file = str(write_lora(tmp_path / "a.safetensors", denoiser_of(engine.backbone.pipeline)))
+    for error, message in (
+        (ModuleNotFoundError("No module named 'peft'", name="peft"), r"not installed: pip install 'videogen\[lora\]'"),
+        (ImportError("undefined symbol"), r"whose import fails \(undefined symbol\); install it again"),
+    ):
+
+        def fail(name: str, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr(support, "import_module", fail)
+        with pytest.raises(UnsupportedError, match=message):
+            render(engine, "wan-2.1", file)

@@ -41,7 +41,7 @@ from videogen.sampling.checks import memory_errors
 from videogen.sampling.progress import ProgressCallback, check_progress
 from videogen.sampling.technique import Technique
 from videogen.sampling.technique_checks import check_techniques_given, name_of
-from videogen.techniques.build import build_techniques
+from videogen.techniques.build import build_lora_schedule, build_techniques
 from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.effects import effect_notes, expected_no_effect
 from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
@@ -451,7 +451,7 @@ class Engine:
         else:
             draft_motion = plan_draft(motion, run.first, self.backbone)
             with closing(Run(self.backbone, run.requests, run.progress, draft_motion)) as draft:
-                latents, _ = draft.sample()
+                latents, _ = draft.sample(build_lora_schedule(run.first))
                 run.timings_s["draft"] = sum(draft.timings_s.values())
                 first_frames = list(draft.decode_first_frame(latents).cpu().numpy())
         with run.stage("reference"):

@@ -33,6 +33,12 @@ def check_techniques(request: ResolvedRequest, backbone: Backbone) -> None:
                 technique.close()
 
 
+def build_lora_schedule(request: ResolvedRequest) -> list[Technique]:
+    """The schedule of a request's LoRAs, where one of them is on for a part of the run; every run of the model has
+    it."""
+    return [] if all(lora.is_constant for lora in request.loras) else [LoraSchedule(request.loras)]
+
+
 def build_techniques(
     request: ResolvedRequest, visible_frames: tuple[int, ...] = (), *, per_frame_timesteps: bool = False
 ) -> list[Technique]:
@@ -42,9 +48,7 @@ def build_techniques(
     each step, so that propagation does not batch several steps into one model call.
     """
     sparse, propagation = request.attention, request.propagation
-    found: list[Technique] = []
-    if not all(lora.is_constant for lora in request.loras):
-        found.append(LoraSchedule(request.loras))
+    found: list[Technique] = [*build_lora_schedule(request)]
     if isinstance(propagation, LibraryCache):
         found.append(
             LibraryCacheTechnique(

@@ -45,7 +45,9 @@ class PropagationTechnique(AttachedTechnique):
                 f"{backbone.name!r} makes a clip in sections, each with steps of its own that are not known ahead; "
                 "leave propagation out"
             )
-        self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=backbone.name)
+        # with LoRAs it is not the model that was calibrated
+        calibrated_as = None if backbone.adaptation.loras.change_model else backbone.name
+        self.handle = attach(backbone.pipeline, self.config, scheduler=state.solver, calibrated_as=calibrated_as)
         self.handle.force(forced_key_steps(plan, self._sparse))
         self._plan, self._span = plan, []
         self._may_roll_back = self.config.roll_back and self.config.max_error is not None

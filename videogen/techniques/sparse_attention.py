@@ -37,7 +37,9 @@ class SparseAttentionTechnique(AttachedTechnique):
         assert self.handle is not None
         start = branch.window or 0
         visible = tuple(frame - start for frame in self.visible_frames if 0 <= frame - start < self._frames)
-        return self.handle.at(row.index, str(branch), visible)
+        # with other LoRA weights it is another model, whose block maps are searched afresh
+        weights = "" if row.lora_weights is None else f" LoRAs {row.lora_weights}"
+        return self.handle.at(row.index, f"{branch}{weights}", visible)
 
     def snapshot(self) -> object:
         return None if self.handle is None else self.handle.snapshot()

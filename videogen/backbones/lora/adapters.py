@@ -97,6 +97,11 @@ class Adapters:
         return [one.to_dict() for one in self.applied]
 
     @property
+    def change_model(self) -> bool:
+        """Whether a LoRA is applied whose weight is not 0."""
+        return any(one.lora.weight for one in self.applied)
+
+    @property
     def notes(self) -> list[str]:
         """What a user should know about the LoRAs that are applied."""
         return [note for one in self.applied for note in one.notes]
@@ -259,11 +264,25 @@ def _inject_one(model: Any, name: str, layers: Mapping[str, LayerWeights], pipel
         model.load_lora_adapter(
             state, prefix=None, adapter_name=name, metadata=config, _pipeline=pipeline, low_cpu_mem_usage=True
         )
+        _restore_dtype(model, name, layers)
         return
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     inject_adapter_in_model(LoraConfig(**config), model, adapter_name=name, state_dict=state, low_cpu_mem_usage=True)
     set_peft_model_state_dict(model, state, name, low_cpu_mem_usage=True)
+
+
+def _restore_dtype(model: Any, name: str, layers: Mapping[str, LayerWeights]) -> None:
+    """Matrices that were cast to the dtype in which a layer's weight is stored, such as fp8, in their own again."""
+    changed = False
+    for path, layer in layers.items():
+        module = model.get_submodule(path)
+        for part, matrix in ((module.lora_A[name], layer.down), (module.lora_B[name], layer.up)):
+            if part.weight.dtype != matrix.dtype:
+                part.weight = nn.Parameter(matrix.to(part.weight.device), requires_grad=False)
+                changed = True
+    if changed:
+        _restore_group_offload(model)
 
 
 def _config(layers: Mapping[str, LayerWeights], has_bias: bool) -> dict[str, Any]:
