@@ -136,6 +136,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     _add_render(commands, common)
     _add_plan(commands, common)
+    _add_decode(commands, common)
     long_options.add_story(commands, common, _Format)
     inspect = commands.add_parser(
         "inspect", parents=[common], formatter_class=_Format, help="print how a video was made",
@@ -201,6 +202,18 @@ def _add_plan(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     output = plan.add_argument_group("output")
     output.add_argument("--no-time", action="store_true", help="do not measure this machine's speed")
     output.add_argument("--json", action="store_true", help="as JSON: bytes and seconds")
+
+
+def _add_decode(commands: Subparsers, common: argparse.ArgumentParser) -> None:
+    decode = commands.add_parser(
+        "decode", parents=[common], formatter_class=_Format, help="decode latents that a render without memory saved",
+        description="Decode the latents that a render saved when it ran out of memory: its error names the file.",
+    )  # fmt: skip
+    decode.add_argument("file", type=Path, help="FILE.latents.safetensors")
+    decode.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="as for `render`")
+    decode.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    decode.add_argument("--device", metavar="NAME", help="as for `render`")
+    decode.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
 
 
 def _add_content(render: argparse.ArgumentParser) -> None:

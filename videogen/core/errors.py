@@ -74,7 +74,9 @@ class NumericsError(VideogenError, ArithmeticError):
 
 
 class OutOfMemoryError(VideogenError, MemoryError):
-    """The device's memory ran out."""
+    """The device's memory ran out. latents: file of what was finished, where that is saved."""
+
+    latents: Path | None = None
 
     exit_code = 3
 

@@ -106,7 +106,7 @@ def _attempt(
     try:
         return render(batch, progress)
     except OutOfMemoryError as error:
-        if len(batch) == 1:
+        if len(batch) == 1 or error.latents is not None:
             raise
         if not divisible:
             raise OutOfMemoryError(

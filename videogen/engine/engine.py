@@ -18,10 +18,9 @@ from videogen.backbones.in_memory import wrap_pipeline
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.preview import LatentPreview
 from videogen.backbones.recorded import check_allowed, check_recorded_weights
-from videogen.backbones.registry import load
 from videogen.core.checks import check_count
 from videogen.core.disk_cache import PREVIEW, DiskCache
-from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.errors import InputError, OutOfMemoryError, UnsupportedError
 from videogen.core.keywords import suggest_keywords
 from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest
@@ -46,9 +45,12 @@ from videogen.techniques.dual_clock import DualClockTechnique
 from videogen.techniques.effects import effect_notes, expected_no_effect
 from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_motion, read_first_frame
 
+from .arguments import check_request, object_name, path_text
 from .batches import check_equal_settings, choose_limit, render_batches
+from .memory_use import MemoryFitter, load_for_memory
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
-from .run import Previews, Run
+from .run import Previews, Run, decode_saved
+from .saved_latents import read_latents
 from .seeds import has_several_seeds
 from .turns import in_turn
 
@@ -81,7 +83,7 @@ class Engine:
             )
         self.backbone = backbone
         self._preview: LatentPreview | None = None
-        self._memory: str | int | None = None
+        self._fitter = MemoryFitter(backbone)
 
     @classmethod
     @suggest_keywords
@@ -123,14 +125,16 @@ class Engine:
             raise InputError(f"model={name_or_path!r} is not a name or a folder; give one, such as 'embedded'")
         with memory_errors("load"), _loading:
             options = LoadOptions(
-                dtype=_name(dtype), device=_name(device), offload=offload, local_files_only=local_files_only,
-                base=_path(base), revision=revision, transformer=_path(transformer),
-                transformer_2=_path(transformer_2), unet=_path(unet), vae=_path(vae),
-                text_encoder=_path(text_encoder), motion_adapter=_path(motion_adapter), compile=compile,
+                dtype=object_name(dtype), device=object_name(device), offload=offload,
+                local_files_only=local_files_only,
+                base=path_text(base), revision=revision, transformer=path_text(transformer),
+                transformer_2=path_text(transformer_2), unet=path_text(unet), vae=path_text(vae),
+                text_encoder=path_text(text_encoder), motion_adapter=path_text(motion_adapter), compile=compile,
                 channels_last=channels_last, memory=memory, precision=precision,
             )  # fmt: skip
-            engine = cls(load(fspath(name_or_path), options))
-            engine._memory = memory
+            backbone, fitter = load_for_memory(fspath(name_or_path), options)
+            engine = cls(backbone)
+            engine._fitter = fitter
             return engine
 
     @classmethod
@@ -253,7 +257,7 @@ class Engine:
         preview_every: int = 0,
     ) -> Video:
         """Render the video of one request, resolved or not; otherwise as `generate`."""
-        _check_request(request)
+        check_request(request)
         return self._render_all([request], techniques, progress, preview_every)[0]
 
     @suggest_keywords
@@ -265,8 +269,8 @@ class Engine:
         """
         from videogen.planning.plan import plan_loaded
 
-        _check_request(request)
-        return plan_loaded(self.backbone, request, memory=memory or self._memory)
+        check_request(request)
+        return plan_loaded(self.backbone, request, memory=memory or self._fitter.memory)
 
     @suggest_keywords
     def render_each(
@@ -279,7 +283,7 @@ class Engine:
         """Render requests that are alike in everything but prompt and seed, and yield each video as soon as its batch
         is done, in order; otherwise as `generate` with several seeds."""
         for request in requests:
-            _check_request(request)
+            check_request(request)
         return self._render(requests, progress=progress, batch_size=batch_size)
 
     @in_turn
@@ -329,9 +333,11 @@ class Engine:
     ) -> list[Video]:
         """Clips as one batch."""
         motion = plan_motion(resolved[0], self.backbone)
-        run = Run(self.backbone, resolved, progress, motion)
+        use = self._fitter.fit(resolved[0], len(resolved))
+        run = Run(self.backbone, resolved, progress, motion, memory=use)
         techniques = [*given, *build_techniques(run.first)]
         try:
+            use.begin()
             if motion is not None and not motion.warps() and motion.strength:
                 techniques.insert(0, self._dual_clock(run, motion))
             latents, measured = run.sample(techniques, self._previews(preview_every))
@@ -339,10 +345,25 @@ class Engine:
                 measured["techniques"] = [name_of(technique) for technique in given]
             with run.stage("decode"):
                 frames = run.decode(latents)
+        except OutOfMemoryError as error:
+            raise run.save_finished(error) from None
         finally:
             run.close()
+            self._fitter.end(use)
             self.backbone.release()
         return [run.video(index, frames[index].cpu(), measured) for index in range(len(resolved))]
+
+    @in_turn
+    @torch.inference_mode()
+    def decode_latents(self, file: str | PathLike[str], *, vae_tiling: bool = True) -> list[Video]:
+        """The videos of latents that were saved when a render ran out of memory (`OutOfMemoryError.latents`).
+
+        vae_tiling: decode in tiles. Raises InputError for another file, and for latents of another model.
+        """
+        try:
+            return decode_saved(self.backbone, read_latents(fspath(file)), fspath(file), vae_tiling=vae_tiling)
+        finally:
+            self.backbone.release()
 
     @suggest_keywords
     @in_turn
@@ -363,7 +384,7 @@ class Engine:
         segments can be regenerated. Raises as `generate`: InputError also for continuity='off' and for an
         output that exists; ResumeError where the folder is the job of another request or another process is using it.
         """
-        _check_request(request)
+        check_request(request)
         check_progress(progress)
         try:
             resolved = resolved_for(request, self.backbone, segmented=True)
@@ -470,19 +491,3 @@ class Engine:
         if self._preview is None:
             self._preview = LatentPreview(self.backbone, DiskCache(PREVIEW))
         return Previews(self._preview, every)
-
-
-def _name(value: str | torch.dtype | torch.device | None) -> str | None:
-    """A dtype or device as a request names it."""
-    return None if value is None else str(value).removeprefix("torch.")
-
-
-def _path(name: str | PathLike[str] | None) -> str | None:
-    return None if name is None else fspath(name)
-
-
-def _check_request(request: object) -> None:
-    if not isinstance(request, RenderRequest | ResolvedRequest):
-        raise InputError(
-            f"request={request!r} is not a RenderRequest; make one, or call generate() with a prompt and its options"
-        )

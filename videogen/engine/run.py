@@ -6,17 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from videogen.backbones.base import Backbone
 from videogen.backbones.clip import Clip
 from videogen.backbones.conditioning import ClipText, negative_prompt_notes
+from videogen.backbones.guided import GuidedClip
 from videogen.backbones.preview import LatentPreview
+from videogen.backbones.residency import Residency
+from videogen.core.errors import InputError, OutOfMemoryError
 from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest, collect_versions
 from videogen.media.video import Video
+from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.checks import Tiling, check_finite, check_not_flat, memory_errors
 from videogen.sampling.clean_estimate import CleanEstimate
@@ -32,7 +36,10 @@ from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
 
 from .clip_audio import read_audio_of
+from .memory_use import DECODE, DENOISE, ENCODE, MemoryUse
+from .saved_latents import SavedLatents, save_latents
 
+_Result = TypeVar("_Result")
 #: What of a clip in a batch is bit for bit that of the clip alone; frames differ by the rounding of larger products.
 EXACT = ("noise", "timesteps")
 
@@ -43,6 +50,19 @@ class Previews:
 
     preview: LatentPreview
     every: int
+
+
+class CallPhase(Technique):
+    """Where in a step a run is. predicting: from before its model calls to the prediction."""
+
+    predicting = False
+
+    def before_step(self, row: StepRow, state: LoopState) -> None:
+        self.predicting = True
+
+    def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
+        self.predicting = False
+        return prediction
 
 
 @dataclass
@@ -59,6 +79,10 @@ class Run:
     timings_s: dict[str, float] = field(default_factory=dict)
     clip: Clip | None = None
     conditions: ReadConditions = field(default_factory=ReadConditions)
+    memory: MemoryUse | None = None
+    state: LoopState | None = None
+    phase: CallPhase = field(default_factory=CallPhase)
+    step_count: int = 0
 
     @property
     def first(self) -> ResolvedRequest:
@@ -79,20 +103,28 @@ class Run:
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Encode the prompts and denoise: (final latents, what the techniques measured)."""
         with self.stage("encode"):
-            text = self._encode_text()
+            text = self._retry(ENCODE, self._encode_text)
+        if self.memory is not None:
+            self.memory.end_encoding()
         started = time.perf_counter()
-        with memory_errors("denoise"):
-            latents, measured = self._denoise(text, techniques, previews)
+        latents, measured = self._retry(DENOISE, lambda: self._denoise(text, techniques, previews))
         self.timings_s["denoise"] = time.perf_counter() - started
         return latents, measured
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Frames uint8 [batch, frame, height, width, 3]: round(255 x)."""
-        assert self.clip is not None
-        frames = self._as_frames(latents, self.clip.decode)
-        for clip in frames:
-            check_not_flat(clip)
+        clip = self.clip
+        assert clip is not None
+        attempts = iter((clip.decode,))
+        # a pipeline that failed has left its call: the VAE alone decodes at the next attempt
+        frames = self._retry(DECODE, lambda: self._as_frames(latents, self._decoder(next(attempts, None))))
+        for one in frames:
+            check_not_flat(one)
         return frames
+
+    def decode_saved(self, latents: torch.Tensor) -> torch.Tensor:
+        """Frames as `decode`, of latents without a clip: by the VAE alone."""
+        return self._retry(DECODE, lambda: self._as_frames(latents, self.backbone.decode))
 
     def decode_first_frame(self, latents: torch.Tensor) -> torch.Tensor:
         """The first frame uint8 [batch, height, width, 3]."""
@@ -105,10 +137,47 @@ class Run:
     def _as_frames(self, latents: torch.Tensor, decode: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Pixels of the final latents: round(255 x)."""
         check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
-        with Tiling(self.backbone, self.first.vae_tiling):
-            pixels = decode(latents)
+        residency = Residency() if self.memory is None else self.memory.residency
+        with Tiling(self.backbone, self.first.vae_tiling or residency.tiling):
+            parts = [self._to_frames(decode(part)) for part in (latents.split(1) if residency.slicing else (latents,))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _to_frames(self, pixels: torch.Tensor) -> torch.Tensor:
         check_finite(pixels, "decode", self.backbone.dtype)
         return (pixels * 255).round().to(torch.uint8)
+
+    def _decoder(self, decode: Callable[[torch.Tensor], torch.Tensor] | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The clip's own decoding, at the first attempt and where it can be repeated; else the VAE's alone."""
+        if decode is not None:
+            return decode
+        assert self.clip is not None
+        return self.clip.decode if isinstance(self.clip, GuidedClip) else self.backbone.decode
+
+    def _retry(self, stage: str, attempt: Callable[[], _Result]) -> _Result:
+        """What an attempt returns, once it fits the memory: each time it does not, with less."""
+        while True:
+            try:
+                with memory_errors(stage):
+                    return attempt()
+            except OutOfMemoryError as error:
+                failure = OutOfMemoryError(str(error))  # without the traceback, which holds the tensors
+            single = stage == DECODE or len(self.requests) == 1  # others are divided by `render_batches`
+            if self.memory is None or not single or not self.memory.step_down(stage, len(self.requests)):
+                raise failure
+
+    def save_finished(self, error: OutOfMemoryError) -> OutOfMemoryError:
+        """The error, once the latents of the last finished step are in a file that it names. Not for several clips
+        before their last step: they are rendered again in smaller batches."""
+        state, total = self.state, len(self.plan) or self.step_count
+        if state is None or not state.index or (len(self.requests) > 1 and state.index < total):
+            return error
+        path = save_latents(state.latents, state.index, total, self.requests, self.backbone.identity)
+        found = OutOfMemoryError(
+            f"{error}; the latents after {state.index} of {total} steps are saved: `videogen decode {path} -o FILE` "
+            "decodes them, also on another machine"
+        )
+        found.latents = path
+        return found
 
     def close(self) -> None:
         """Free what the clip holds on the model."""
@@ -128,6 +197,7 @@ class Run:
         read = {"prompt": reading.to_dict()} | self.backbone.measure_negative_prompt(request.negative_prompt)
         for note in (*request.notes, *reading.notes(), *negative_prompt_notes(read)):
             log_note("%s", note)
+        measured = {**measured, **({} if self.memory is None else self.memory.to_manifest())}
         motion = self.motions[index] if self.motions else self.motion
         if motion is not None:
             measured = {**measured, "motion": motion.to_manifest() | measure_motion(frames.numpy(), motion.plan)}
@@ -162,15 +232,32 @@ class Run:
     def _denoise(
         self, text: ClipText, techniques: Sequence[Technique], previews: Previews | None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
+        resumed = self._resumed(techniques)
+        if resumed is not None:
+            return self._sample(resumed, techniques, previews)
+        self.close()
         self.conditions = read_conditions(self.first, self.backbone)
         sources, given = [self._noise(one) for one in self.requests], self.conditions.given
         state = begin(self.backbone, self.first, text, sources, given=given)
         self.clip = state.clip
+        return self._sample(state, techniques, previews)
+
+    def _resumed(self, techniques: Sequence[Technique]) -> LoopState | None:
+        """The last finished step of an attempt that ran out of memory in a model call; None to begin again, where a
+        technique or the pipeline has left its own run, or the solver may be within its step."""
+        plain = not techniques and isinstance(self.clip, GuidedClip)
+        return self.state if plain and self.phase.predicting else None
+
+    def _sample(
+        self, state: LoopState, techniques: Sequence[Technique], previews: Previews | None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
         estimate = CleanEstimate()
-        observed = techniques if previews is None else (*techniques, estimate)
+        observed = [*techniques, *([] if previews is None else [estimate]), self.phase]
         started = time.perf_counter()
 
         def on_step(state: LoopState, steps: int, skipped: int) -> None:
+            self.step_count = steps
+            self.state = state
             elapsed, done = time.perf_counter() - started, state.index - skipped
             if not done:
                 return report(self.progress, Progress("denoise", 0, steps, 0.0))
@@ -188,3 +275,19 @@ class Run:
         if self.motion is not None and self.motion.warps():
             return self.motion.noise(self.backbone, request.seed)
         return AddressedNoise(request.seed)
+
+
+def decode_saved(backbone: Backbone, saved: SavedLatents, file: str, *, vae_tiling: bool) -> list[Video]:
+    """The videos of saved latents. InputError for those of another model."""
+    if saved.model["hash"] != backbone.identity["hash"]:
+        raise InputError(
+            f"{file} has latents of {saved.model['name']!r} with other weights; load that model, not {backbone.name!r}"
+        )
+    requests = [RenderRequest.from_dict({**values, "device": None, "memory": None}) for values in saved.requests]
+    memory = MemoryUse(backbone, Residency(tiling=vae_tiling, slicing=len(requests) > 1))
+    run = Run(backbone, [request.resolve(backbone) for request in requests], None, memory=memory)
+    if saved.step < saved.steps:
+        log_note("%s: step %d of %d, so the frames are noisy", file, saved.step, saved.steps)
+    with run.stage(DECODE):
+        frames = run.decode_saved(saved.latents.to(backbone.device))
+    return [run.video(index, frames[index].cpu(), {}) for index in range(len(requests))]

@@ -19,6 +19,7 @@ from videogen.backbones.base import Backbone
 from videogen.backbones.residency import PLACEMENTS, Residency
 from videogen.core.byte_sizes import format_bytes, parse_bytes
 from videogen.core.errors import InputError
+from videogen.request.continuity_policies import PIPELINE_GUIDANCE
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.sample import plan_of
@@ -237,6 +238,8 @@ def candidates(
     placement first. quantized: whether the weights have a precision already, so that fp8 storage is none of them."""
     on_cpu = device.type == "cpu"
     placements = [row.name for row in PLACEMENTS.values() if (row.cpu if on_cpu else row.accelerator)]
+    if request.guidance_mode == PIPELINE_GUIDANCE:  # the pipeline encodes within its own call
+        placements = [name for name in placements if name != "text-freed"]
     tilings = (True,) if request.vae_tiling else (False, True)
     sliced = (False, True) if batch > 1 else (False,)
     found = [
