@@ -162,7 +162,7 @@ def test_denoising_continues_from_the_last_step_with_offloading(step: int, offlo
     with Shortage(denoiser(engine), "forward", 2 * step) as shortage:
         video = engine.generate(PROMPT, **CLIP)
     assert steps_of(video) == [("denoise", "model offload")]
-    assert shortage.calls == 2 * 3 + 1, "no finished step is made again"
+    assert shortage.calls == 2 * 3 + 1, "no finished step is computed twice"
     assert np.array_equal(video.frames, plain.frames)
 
 
@@ -200,16 +200,16 @@ def test_a_step_of_the_solver_that_runs_out_begins_again(offloading: None, tmp_p
 
 def test_a_technique_begins_again(offloading: None, tmp_path: Path) -> None:
     class Counting(Technique):
-        begun = 0
+        starts = 0
 
         def begin(self, *_: Any) -> None:
-            self.begun += 1
+            self.starts += 1
 
     engine, technique = build_wan(tmp_path), Counting()
     plain = engine.generate(PROMPT, **CLIP)
     with Shortage(denoiser(engine), "forward", 4):
         video = engine.generate(PROMPT, techniques=[technique], **CLIP)
-    assert technique.begun == 2 and np.array_equal(video.frames, plain.frames)
+    assert technique.starts == 2 and np.array_equal(video.frames, plain.frames)
 
 
 def test_a_batch_decodes_clip_by_clip(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,9 +17,11 @@ from videogen.backbones.residency import Residency
 from videogen.backbones.residency_hooks import EncoderStore, apply_placement, apply_residency
 from videogen.core.errors import InputError
 from videogen.core.logs import log_note
-from videogen.planning.plan import MemoryPlan, plan_loaded, plan_render
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
+
+if TYPE_CHECKING:
+    from videogen.planning.plan import MemoryPlan
 
 #: stages of a render that memory can run out in
 ENCODE, DENOISE, DECODE = "encode", "denoise", "decode"
@@ -115,6 +117,8 @@ class MemoryFitter:
             if request.request.offload is not None and self._residency == Residency():
                 self._residency = Residency(_OFFLOADS[request.request.offload])
             return MemoryUse(self._backbone, self._residency, store=self._store)
+        from videogen.planning.plan import plan_loaded
+
         plan = plan_loaded(self._backbone, request, memory=memory, batch=batch, calibrate=False)
         chosen = replace(plan.residency, fp8=plan.residency.fp8 or self._residency.fp8)
         apply_residency(self._backbone.pipeline, self._backbone.device, self._residency, chosen)
@@ -136,6 +140,8 @@ def load_for_memory(name: str, options: LoadOptions) -> tuple[Backbone, MemoryFi
     if options.memory is None or target.type == "cpu":
         backbone = load(name, options)
         return backbone, MemoryFitter(backbone, options.memory, _OFFLOADS.get(options.offload or "", "device"))
+    from videogen.planning.plan import plan_render
+
     dtype = options.chosen_dtype or "bfloat16"
     backbone = load(name, replace(options, device="cpu", dtype=dtype))
     try:
