@@ -20,6 +20,9 @@ import pytest
 
 from tests.cli.conftest import Run
 from videogen import RenderRequest, Video
+from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
+from videogen.backbones.hosting.pipelines import PIPELINES
+from videogen.backbones.registry import FAMILIES
 from videogen.cli.settings import default_output
 
 SMALL = ("--frames", "5", "--size", "32x32", "--steps", "2")
@@ -151,6 +154,16 @@ def test_propagation_is_recorded_reported_and_repeated(run: Run, tiny: Path, tmp
         "t.html",
     )
     assert cache.code == 0 and "a cache of diffusers" in (tmp_path / "t.html").read_text()
+
+
+def test_models_says_how_many_more_pipelines_there_are(run: Run) -> None:
+    hosted = len(PIPELINES) + len(MODULAR_PIPELINES) - len(FAMILIES)
+    assert f"{hosted} more pipeline classes of diffusers (videogen models --table)" in run("models").out
+
+
+def test_a_model_and_the_table_of_all_are_two_requests(run: Run) -> None:
+    outcome = run("models", "embedded", "--table")
+    assert outcome.code == 2 and "'embedded' is one model; leave out one of the two" in outcome.err
 
 
 def test_models_and_doctor_list_what_is_there(run: Run) -> None:

@@ -46,7 +46,7 @@ def test_a_long_video_must_fit_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_video_in_memory_must_fit_it(monkeypatch: pytest.MonkeyPatch) -> None:
     outline = load_outline("embedded")
     assert outline is not None
-    clip = RenderRequest("a red ball").resolve(outline)
+    clip = RenderRequest("a red ball", continuity="off").resolve(outline)
     monkeypatch.setattr(space, "_memory_bytes", lambda: 10**9)
     check_memory(clip)
     single = replace(clip, frames=10**9)
@@ -54,6 +54,12 @@ def test_a_video_in_memory_must_fit_it(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"frames=1000000000 take .* TB of memory, .* has 1 GB; .* leave out continuity"
     ):
         check_memory(single)
+    plain = replace(RenderRequest("a red ball", device="cpu").resolve(outline), frames=20_000)
+    with pytest.raises(
+        InputError, match=r"take at least 1.* GB of memory at 64x64.*most 16276 frames, or a smaller size"
+    ):
+        check_memory(plain)  # 15 bytes per pixel where it is decoded, 3 elsewhere
+    check_memory(replace(plain, device="cuda"))
     with pytest.raises(InputError, match="or render a long video into a file"):
         check_memory(replace(single, continuity="measured"))
     monkeypatch.setattr(space, "_memory_bytes", lambda: None)

@@ -226,3 +226,11 @@ def test_sources_of_another_kind_are_named_as_they_are(tmp_path: Path) -> None:
         Conditions(image=b"x")
     with pytest.raises(MediaError, match=r"image='/dev/null' is not a file; give the path of an image or a video"):
         resolve(WAN, image="/dev/null")
+
+
+def test_a_clip_that_is_longer_than_its_model_generates_well_names_no_option_that_was_not_given() -> None:
+    fields: dict[str, Any] = {"frames": 25}
+    notes = resolve(COG, fields=fields, video=[IMAGE] * 25).notes
+    assert any(note.endswith("is known to follow its prompt; use at most 17") for note in notes)
+    notes = resolve(COG, fields=fields | {"continuity": "off"}, video=[IMAGE] * 25).notes
+    assert any(note.endswith("use several clips: leave out continuity") for note in notes)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
-from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, UnsupportedError, VideogenError
+from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, UnsupportedError, VideogenError, nearest
 
 from .checkpoint_files import check_weights, weight_variant
 from .checkpoints.fitting import name_some
@@ -70,6 +70,9 @@ def _load_components(sources: ModelSources, dtype: torch.dtype, precision: Chose
     """The components that have weights, and those with settings of their own: by name. What can be checked without
     reading weights is checked for all of them first."""
     source, parts = sources.base, sources.parts
+    for name, (library, kind) in components_of(sources.index).items():
+        if library == "diffusers":
+            check_class(import_module(library), kind, f"{source}/{name}")
     named = {
         name: (kind, _model_class(library, kind)) for name, (library, kind) in components_of(sources.index).items()
     }
@@ -222,6 +225,18 @@ def _model_class(library: str, kind: str) -> Any:
             home = import_module(library)
     found = getattr(home, kind, None)
     return found if isinstance(found, type) and issubclass(found, torch.nn.Module) else None
+
+
+def check_class(library: Any, kind: str, where: str) -> None:
+    """CheckpointError where a library does not have a component's class. where: the component's folder."""
+    if hasattr(library, kind):
+        return
+    near = nearest(kind, dir(library))
+    hint = f"; did you mean {near!r}?" if near else ";"
+    raise CheckpointError(
+        f"{where} is a {kind!r}, which {library.__name__} {library.__version__} does not have{hint} update "
+        f"{library.__name__}, or correct model_index.json"
+    )
 
 
 def _weights_name(model_class: type) -> str:

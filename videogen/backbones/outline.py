@@ -18,7 +18,7 @@ from .checkpoints.location import components_of
 from .checkpoints.motion_adapter import ADAPTER
 from .checkpoints.sources import ModelSources
 from .hosting.modular_loading import outline_modular
-from .loading import without_fallback_lines
+from .loading import check_class, without_fallback_lines
 
 
 def build_outline(class_name: str, sources: ModelSources, *, online: bool = False) -> Any:
@@ -58,6 +58,7 @@ def _build_component(sources: ModelSources, name: str, kind: str, online: bool) 
     import diffusers
     from accelerate import init_empty_weights
 
+    check_class(diffusers, kind, f"{sources.base}/{name}")
     component = getattr(diffusers, kind)
     config = load_config(component, sources, name, online=online)
     if not issubclass(component, torch.nn.Module):

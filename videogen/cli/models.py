@@ -7,13 +7,19 @@ import json
 import os
 from pathlib import Path
 
+from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
+from videogen.backbones.hosting.pipelines import PIPELINES
 from videogen.backbones.registry import EMBEDDED, FAMILIES, family_of, read_index
-from videogen.core.errors import CheckpointError
+from videogen.core.errors import CheckpointError, InputError
 
 from .source_options import check_without_sources, load_options_of
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.model is not None and options.table:
+        raise InputError(
+            f"--table lists every pipeline class, and {options.model!r} is one model; leave out one of the two"
+        )
     if options.model is not None:
         from .model_facts import print_model
 
@@ -35,6 +41,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"  {family.name:<{width}}{family.description}")
         indent = " " * (width + 2)
         print(f"{indent}supports: {family.supports}\n{indent}loads: {', '.join(family.pipelines)}")
+    others = [name for name in PIPELINES if all(name not in family.pipelines for family in FAMILIES.values())]
+    print(
+        f"\nby their own code: {len(others) + len(MODULAR_PIPELINES)} more pipeline classes of diffusers "
+        "(videogen models --table)"
+    )
     print("\nmodels here")
     for model in here:
         print(f"  {model['name']:<40} {model['family']:<12} {model['where']}")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from videogen.backbones.geometry import LatentGeometry
 
 _LATENT_BYTES = 4  # fp32
+_CLIP_BYTES = 3  # of a pixel, RGB
+_DECODED_BYTES = 12  # of a pixel as the VAE decodes it, fp32
 _COPIES = 2  # of the frames in memory: those of the segments, and all of them joined
 
 
@@ -29,9 +31,8 @@ def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str |
     free = shutil.disk_usage(place).free + stored
     if needed > free:
         raise InputError(
-            f"{request.length} take at least {format_bytes(needed)} of disk while they are rendered, and "
-            f"{place} has {format_bytes(free)}; use at most "
-            f"{request.describe_length(max(1, request.frames * free // needed))}"
+            f"{request.length} take at least {format_bytes(needed)} of memory at {request.width}x{request.height}, "
+            f"and this machine has {format_bytes(present)}; use at most {most}, or {streams}"
         )
 
 
@@ -45,15 +46,30 @@ def _stored_bytes(request: ResolvedRequest, geometry: LatentGeometry) -> int:
 
 
 def check_memory(request: ResolvedRequest) -> None:
-    """InputError where the frames of a video that is returned at once do not fit this machine's memory."""
-    needed, present = request.frames * request.height * request.width * 3 * _COPIES, _memory_bytes()
-    if present is not None and needed > present:
-        streams = "render a long video into a file" if request.is_long else "leave out continuity='off'"
+    """InputError where the frames of a video that is returned at once do not fit this machine's memory: a lower bound,
+    of pixels alone."""
+    pixels, present = request.frames * request.height * request.width, _memory_bytes()
+    if present is None or pixels * (_CLIP_BYTES + _DECODED_BYTES) <= present:
+        return
+    needed = pixels * _bytes_per_pixel(request)
+    if needed > present:
+        several = "leave out continuity='off'" if request.request.continuity is not None else "a smaller size"
+        streams = "render a long video into a file" if request.is_long else several
         most = request.describe_length(max(1, request.frames * present // needed))
         raise InputError(
-            f"{request.length} take {format_bytes(needed)} of memory, and this machine has {format_bytes(present)}; "
-            f"use at most {most}, or {streams}"
+            f"{request.length} take at least {format_bytes(needed)} of memory at {request.width}x{request.height}, and "
+            f"this machine has {format_bytes(present)}; use at most {most}, or {streams}"
         )
+
+
+def _bytes_per_pixel(request: ResolvedRequest) -> int:
+    """What a pixel of the frames takes of this machine's memory; a clip is decoded there only without an accelerator."""
+    if request.is_long:
+        return _CLIP_BYTES * _COPIES
+    from videogen.backbones.placement import best_device
+
+    decodes_here = str(request.device) == "cpu" and (request.request.device == "cpu" or best_device() == "cpu")
+    return _CLIP_BYTES + (_DECODED_BYTES if decodes_here else 0)
 
 
 def _memory_bytes() -> int | None:

@@ -173,7 +173,7 @@ class ResolvedRequest:
             )
         at_once = self.window if self.is_long else self.generated_frames
         if at_once > self.single_pass_frames:
-            remedy = "a smaller window" if self.is_long else "several clips, as without a window or continuity='off'"
+            remedy = _remedy_of_length(self.request, is_long=self.is_long, most=self.single_pass_frames)
             notes.append(
                 f"{at_once} frames at once are more than the {self.single_pass_frames} up to which {self.model!r} is "
                 f"known to follow its prompt; use {remedy}"
@@ -272,6 +272,15 @@ class ResolvedRequest:
         given = {one.name: getattr(self.request, one.name) for one in fields(self.request)}
         values = {name: resolved.get(name, value) for name, value in given.items()}
         return {name: to_plain(value) for name, value in values.items() if _is_stored(name, value)}
+
+
+def _remedy_of_length(request: RenderRequest, *, is_long: bool, most: int) -> str:
+    """What to do about a clip that is longer than its model is known to generate well; options that were not given are
+    not named."""
+    if is_long:
+        return "a smaller window"
+    given = [name for name in ("window", "continuity") if getattr(request, name) is not None]
+    return f"several clips: leave out {' and '.join(given)}" if given else f"at most {most}"
 
 
 def _is_stored(name: str, value: object) -> bool:
