@@ -51,7 +51,7 @@ def test_a_video_in_memory_must_fit_it(monkeypatch: pytest.MonkeyPatch) -> None:
     check_memory(clip)
     single = replace(clip, frames=10**9)
     with pytest.raises(
-        InputError, match=r"frames=1000000000 take .* TB of memory, .* has 1 GB; .* leave out continuity"
+        InputError, match=r"frames=1000000000 take .* TB of memory .* has 1 GB; .* leave out continuity"
     ):
         check_memory(single)
     plain = replace(RenderRequest("a red ball", device="cpu").resolve(outline), frames=20_000)

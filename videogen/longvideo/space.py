@@ -31,8 +31,9 @@ def check_disk(request: ResolvedRequest, geometry: LatentGeometry, output: str |
     free = shutil.disk_usage(place).free + stored
     if needed > free:
         raise InputError(
-            f"{request.length} take at least {format_bytes(needed)} of memory at {request.width}x{request.height}, "
-            f"and this machine has {format_bytes(present)}; use at most {most}, or {streams}"
+            f"{request.length} take at least {format_bytes(needed)} of disk while they are rendered, and "
+            f"{place} has {format_bytes(free)}; use at most "
+            f"{request.describe_length(max(1, request.frames * free // needed))}"
         )
 
 
@@ -57,13 +58,13 @@ def check_memory(request: ResolvedRequest) -> None:
         streams = "render a long video into a file" if request.is_long else several
         most = request.describe_length(max(1, request.frames * present // needed))
         raise InputError(
-            f"{request.length} take at least {format_bytes(needed)} of memory at {request.width}x{request.height}, and "
-            f"this machine has {format_bytes(present)}; use at most {most}, or {streams}"
+            f"{request.length} take at least {format_bytes(needed)} of memory at {request.width}x{request.height}, "
+            f"and this machine has {format_bytes(present)}; use at most {most}, or {streams}"
         )
 
 
 def _bytes_per_pixel(request: ResolvedRequest) -> int:
-    """What a pixel of the frames takes of this machine's memory; a clip is decoded there only without an accelerator."""
+    """What a pixel of the frames takes of this machine's memory: a clip is decoded there without an accelerator."""
     if request.is_long:
         return _CLIP_BYTES * _COPIES
     from videogen.backbones.placement import best_device
