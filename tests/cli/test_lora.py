@@ -65,7 +65,7 @@ def test_a_configuration_names_files_relative_to_itself(run: Run, tiny: Path, fi
         pytest.param("style.safetensors@0.5", "style.safetensors@0.5 does not exist", id="half a span"),
         pytest.param("style.safetensors@0.7-0.2", "give fractions of the steps with 0 <= START < END", id="a span"),
         pytest.param("cut.safetensors", "cut.safetensors is truncated", id="truncated"),
-        pytest.param("old.ckpt", "old.ckpt is pickled, which can run code", id="a pickle"),
+        pytest.param("old.ckpt", "old.ckpt is pickled (.ckpt), which can run code", id="a pickle"),
         pytest.param("large.safetensors", "does not fit this model", id="of a larger model"),
         pytest.param("ranks.safetensors", "whose ranks differ; copy it again", id="ranks differ"),
         pytest.param("high=style.safetensors", "this model has a single denoiser; leave out high=", id="an expert"),

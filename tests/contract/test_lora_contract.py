@@ -301,6 +301,53 @@ def test_motion_and_text_encoder_loras(engines: Callable[[str], Engine], tmp_pat
     assert modules_of(engine) == before and np.array_equal(frames_of(engine, family), plain)
 
 
+@pytest.mark.parametrize("layout", ["kohya", "ComfyUI"])
+def test_fused_layers_go_through_the_librarys_converter(layout: str, tmp_path: Path) -> None:
+    """HunyuanVideo's own repository has one layer for query, key and value."""
+    from safetensors.torch import save_file
+
+    engine, family = Engine.from_pipeline(load_rows()["HunyuanVideoPipeline"].build()), "HunyuanVideoPipeline"
+    width = denoiser_of(engine.backbone.pipeline).transformer_blocks[0].attn.to_q.in_features  # type: ignore[index, union-attr]
+    down, up = torch.randn(RANK, width), torch.randn(3 * width, RANK)
+    separate: dict[str, torch.Tensor] = {}
+    for name, part in zip(("to_q", "to_k", "to_v"), up.chunk(3), strict=True):
+        layer = f"transformer.transformer_blocks.0.attn.{name}"
+        separate |= {f"{layer}.lora_A.weight": down.clone(), f"{layer}.lora_B.weight": part.clone()}
+    save_file(separate, tmp_path / "separate.safetensors")
+    start = "lora_unet_double_blocks_0_" if layout == "kohya" else "diffusion_model.double_blocks.0."
+    fused = {f"{start}img_attn_qkv.lora_down.weight": down, f"{start}img_attn_qkv.lora_up.weight": up}
+    save_file(fused | {f"{start}img_attn_qkv.alpha": torch.tensor(float(RANK))}, tmp_path / "fused.safetensors")
+    frames, width_px, height_px = load_rows()[family].sizes[0]
+    clip: dict[str, Any] = {"frames": frames, "size": (width_px, height_px)}
+    expected = frames_of(engine, family, str(tmp_path / "separate.safetensors"), **clip)
+    video = render(engine, family, str(tmp_path / "fused.safetensors"), **clip)
+    assert np.array_equal(video.frames, expected)
+    assert not np.array_equal(video.frames, frames_of(engine, family, **clip))
+    (record,) = video.manifest["measured"]["loras"]
+    assert record["layers"] == {"transformer": 3} and record["layout"] == layout and record["keys"]["unknown"] == 0
+
+
+def test_blocks_of_a_unet_that_are_counted_otherwise(engines: Callable[[str], Engine], tmp_path: Path) -> None:
+    """As kohya names them for Stable Diffusion's own repository, with an alpha of half the rank."""
+    from safetensors.torch import save_file
+
+    engine, family = engines("animatediff"), "animatediff"
+    layers = {"attn1.to_q": "attn1_to_q", "attn2.to_out.0": "attn2_to_out_0"}
+    block, theirs = "down_blocks.0.attentions.0.transformer_blocks.0", "lora_unet_input_blocks_1_1_transformer_blocks_0"
+    factors = draw_factors(denoiser_of(engine.backbone.pipeline), where=block)
+    factors = {f"{block}.{layer}": factors[f"{block}.{layer}"] for layer in layers}
+    plain = write_lora(tmp_path / "plain.safetensors", denoiser_of(engine.backbone.pipeline), factors=factors)
+    tensors: dict[str, torch.Tensor] = {}
+    for layer, name in layers.items():
+        down, up = factors[f"{block}.{layer}"]
+        tensors |= {f"{theirs}_{name}.lora_down.weight": down, f"{theirs}_{name}.lora_up.weight": up}
+        tensors |= {f"{theirs}_{name}.alpha": torch.tensor(RANK / 2)}
+    save_file(tensors, tmp_path / "own.safetensors")
+    video = render(engine, family, str(tmp_path / "own.safetensors"))
+    assert np.array_equal(video.frames, frames_of(engine, family, f"{plain}:0.5"))
+    assert video.manifest["measured"]["loras"][0]["keys"] == {"used": 6, "unknown": 0}
+
+
 def test_classes_without_adapters_are_refused(tmp_path: Path) -> None:
     engine = Engine.from_pipeline(load_rows()["LattePipeline"].build())
     file = tmp_path / "a.safetensors"

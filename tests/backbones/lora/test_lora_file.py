@@ -59,13 +59,15 @@ def _zipped(path: Path) -> None:
     ("damage", "message"),
     [
         pytest.param(_cut, r"a.safetensors is truncated: it has \d+ of its \d+ bytes; copy it again", id="cut off"),
-        pytest.param(_cut_header, "is truncated within its header", id="cut off in the header"),
+        pytest.param(_cut_header, "no safetensors header, so it is damaged or truncated", id="cut off in the header"),
         pytest.param(_wrong_shape, "sizes do not fit shapes", id="another shape"),
-        pytest.param(_no_offsets, "is not a safetensors file", id="no offsets"),
-        pytest.param(_pickled, "is pickled, which can run code when it is opened; convert it", id="a renamed pickle"),
+        pytest.param(_no_offsets, "has no safetensors header", id="no offsets"),
+        pytest.param(
+            _pickled, "is pickled, whatever its name, and can run code when it is opened", id="a renamed pickle"
+        ),
         pytest.param(_zipped, "is pickled", id="a renamed checkpoint"),
-        pytest.param(lambda path: path.write_text("hello" * 9), "is not a safetensors file", id="a text"),
-        pytest.param(lambda path: path.write_bytes(b""), "is not a safetensors file", id="empty"),
+        pytest.param(lambda path: path.write_text("hello" * 9), "has no safetensors header", id="a text"),
+        pytest.param(lambda path: path.write_bytes(b""), "has no safetensors header", id="empty"),
     ],
 )
 def test_damaged_files_are_refused(damage: Callable[[Path], None], message: str, file: Path) -> None:

@@ -7,6 +7,7 @@ HunyuanVideo's own repository.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from .lora_file import TensorFile
 from .matching import LayerMatch, Match, Target, assign, check_fits, check_kind
 from .spec import Lora
 
+_HUNYUAN_BLOCK = re.compile(r"lora_unet_(double_blocks|single_blocks)_(\d+)_(\w+)")
 _log = logging.getLogger("videogen")
 
 
@@ -55,12 +57,15 @@ def _convert(
     if convert is None:
         return None
     try:
-        found = convert(read_tensors(file), return_lora_metadata=False)
+        unet = getattr(pipeline, "unet", None)
+        options = {} if unet is None else {"unet_config": unet.config}  # to rename blocks that are counted otherwise
+        found = convert(in_repository_names(read_tensors(file)), **options)
     except Exception as error:  # of a key that it does not know: of any type
         _log.debug("%s: diffusers' converter: %s", file.path, error)
         return None
     state, alphas = found[:2] if isinstance(found, tuple) else (found, None)
-    tensors = {**state, **{key: torch.tensor(float(value)) for key, value in (alphas or {}).items()}}
+    scales = {_alpha_key(key): torch.tensor(float(value)) for key, value in (alphas or {}).items()}
+    tensors = {**state, **scales}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     converted = assign(lora, shapes, target)
     if converted.count <= by_name.count:
@@ -68,6 +73,36 @@ def _convert(
     check_fits(converted, file.path, shapes, target)
     converted.layout = by_name.layout or converted.layout
     return converted, tensors
+
+
+def in_repository_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors as the converters of transformers know them: `lora_A` and `lora_B` with alpha multiplied in, and kohya's
+    names of HunyuanVideo's layers with dots."""
+    found = dict(tensors)
+    for key in [key for key in found if key.endswith(".lora_down.weight")]:
+        layer = key.removesuffix(".lora_down.weight")
+        name = _with_dots(layer)
+        if name.startswith("lora_"):  # of other models: the converter knows kohya's names
+            continue
+        down, alpha = found.pop(key), found.pop(f"{layer}.alpha", None)
+        found[f"{name}.lora_A.weight"] = down if alpha is None else down * (float(alpha) / len(down))
+        if f"{layer}.lora_up.weight" in found:
+            found[f"{name}.lora_B.weight"] = found.pop(f"{layer}.lora_up.weight")
+    return found
+
+
+def _alpha_key(key: str) -> str:
+    """The library's name of an alpha as the layer's: it has the down matrix' for earlier attention processors."""
+    return key.replace("_lora.down.weight.alpha", ".alpha")
+
+
+def _with_dots(layer: str) -> str:
+    """`lora_unet_double_blocks_0_img_attn_qkv` as `diffusion_model.double_blocks.0.img_attn_qkv`."""
+    block = _HUNYUAN_BLOCK.fullmatch(layer)
+    if block is None:
+        return layer
+    inner = re.sub(r"(mlp|mod|modulation)_(fc[12]|linear)$", r"\1.\2", block[3])
+    return f"diffusion_model.{block[1]}.{block[2]}.{inner}"
 
 
 def build_weights(found: Match, tensors: Mapping[str, torch.Tensor]) -> Weights:
