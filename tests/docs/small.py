@@ -93,6 +93,9 @@ def share_models(patch: pytest.MonkeyPatch, loaded: dict[Any, Any], hosted: dict
 def shorten(arguments: list[str], hub_model: Path, hosted: Mapping[str, Path] = MappingProxyType({})) -> list[str]:
     """The arguments with a tiny model in place of one of the hub, and long clips cut short. Without a GPU also without
     `--offload`, which is refused there."""
+    if arguments[0] == "quantize":
+        clip = ["--frames", "5", "--steps", "2", "--size", HUB_SIZE]
+        return ["quantize", str(hub_model), *arguments[2:], *clip, "--samples", "1", "--no-search"]
     short = list(arguments)
     for index, (flag, value) in enumerate(pairwise(arguments), 1):
         if flag in MOST:

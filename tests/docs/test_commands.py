@@ -19,6 +19,7 @@ import torch
 from tests.docs.commands import Session, arguments_of, collect_sessions, without_comment
 from tests.docs.small import shorten, write_inputs
 from videogen import Video
+from videogen.backbones import registry
 from videogen.cli.main import main
 from videogen.cli.parser import build_parser
 from videogen.cli.progress import Bar
@@ -68,6 +69,9 @@ class Reader:
         write_inputs(options, self.session.files, self.hosted)
         if options.command == "render" and options.resume is not None:
             self.interrupt(options.resume)
+        if options.command == "quantize":
+            self.quantize(options, arguments)
+            return
         out, _ = self.call(arguments)
         if options.command == "render":
             self.check_render(options, arguments, out)
@@ -75,6 +79,14 @@ class Reader:
             check_video(options.video)
         else:
             assert out.strip(), line
+
+    def quantize(self, options: argparse.Namespace, arguments: list[str]) -> None:
+        """With a model of its own, since it is changed."""
+        with self.patch.context() as patch:
+            patch.setattr("videogen.engine.engine.load", registry.load)
+            self.call(arguments)
+        assert (options.output / "quantization.json").is_file()
+        self.hosted = {**self.hosted, str(options.output): options.output}
 
     def call(self, arguments: list[str], code: int = 0) -> Outcome:
         self.output.readouterr()

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "motion": Benchmark("tools.bench.motion.command", "how well a model follows a drag, a camera or another video"),
     "noise": Benchmark("tools.bench.noise.command", "warped noise: statistics and speed"),
     "presets": Benchmark("tools.bench.presets", "presets at the models' defaults, next to fewer steps"),
+    "quantization": Benchmark("tools.bench.quantization", "formats of weights: bits against PSNR"),
     "preview": Benchmark("tools.bench.preview", "error and cost of latent previews"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.bench.report import attention, long, motion, noise, propagation, render
+from tools.bench.report import attention, long, motion, noise, propagation, quantization, render
 from tools.bench.report.table import Reader
 
 
@@ -114,6 +114,15 @@ SECTIONS = (
         "Propagation on models of real shapes",
         "Random weights: only the times and the memory of the cached features mean anything.",
         (Source("propagation-models.json", propagation.model_tables),),
+    ),
+    Section(
+        "Quantization",
+        "Size is that of the denoiser's weights, PSNR that of decoded clips against full precision, with seeds that "
+        "calibration did not see. Uniform formats first, then ways to make and choose them.",
+        (
+            Source("quantization-embedded.json", quantization.format_tables),
+            Source("quantization-*.json", quantization.format_tables),
+        ),
     ),
     Section(
         "Motion control",
