@@ -15,6 +15,8 @@ FIRST, LAST, NONE = "first", "last", "none"
 _LINEAR = "its self-attention is linear and never computes a matrix of weights that could be made sparse"
 _FLEX = "its attention is causal over segments of frames and runs in torch's flex attention"
 
+_FLEX_REFERENCES = "its attention sees references by a mask of its own, in torch's flex attention"
+
 
 #: a denoiser's configuration -> most tokens along (frames, height, width)
 Positions = Callable[[Mapping[str, Any]], tuple[int, int, int]]
@@ -77,6 +79,7 @@ ANATOMY: dict[str, Anatomy] = {
         Anatomy("Kandinsky6Transformer3DModel", positions=_kandinsky),
         Anatomy("CosmosTransformer3DModel", positions=_cosmos),
         Anatomy("AnyFlowFARTransformer3DModel", dense_only=_FLEX, positions=_rotary),
+        Anatomy("WanAnimate2Transformer3DModel", dense_only=_FLEX_REFERENCES),
         Anatomy("HunyuanVideoTransformer3DModel", LAST),
         Anatomy("HunyuanVideoFramepackTransformer3DModel", LAST),
         Anatomy("HunyuanVideo15Transformer3DModel", LAST),
@@ -92,7 +95,7 @@ ANATOMY: dict[str, Anatomy] = {
         Anatomy("UNetSpatioTemporalConditionModel", per_frame=True),
         Anatomy("I2VGenXLUNet", per_frame=True),
         Anatomy("SanaVideoTransformer3DModel", dense_only=_LINEAR, positions=_rotary),
-        Anatomy("SanaWMTransformer3DModel", positions=_rotary),
+        Anatomy("SanaWMTransformer3DModel", dense_only=_LINEAR, positions=_rotary),
     )
 }  # fmt: skip
 

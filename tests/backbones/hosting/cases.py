@@ -21,6 +21,9 @@ KEYWORDS = {
 ENGINES = ("seed",)
 
 
+#: options that a tiny row states for each call, since they depend on its length and size
+PER_CALL = ("action", "intrinsics")
+
 #: classes that have a row and that the host does not run yet, and why
 PENDING = {"VideoToVideoSDPipeline": "its size is that of the video"}
 
@@ -49,6 +52,7 @@ def build_engine(row: Tiny, call: TinyCall) -> Engine:
 def request_options(row: Tiny, call: TinyCall) -> dict[str, Any]:
     """Keywords of `Engine.generate` for a call."""
     options = {name: value for name, value in row.options.items() if name not in ENGINES}
+    options |= {name: value for name, value in row.call(call).items() if name in PER_CALL}
     keywords = {KEYWORDS[name]: options.pop(name) for name in list(options) if name in KEYWORDS}
     return {
         "frames": call.frames, "size": (call.width, call.height), "steps": call.steps, "seed": 1,

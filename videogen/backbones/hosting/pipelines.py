@@ -185,7 +185,7 @@ _OTHERS = (
     PipelineRow("SanaVideoPipeline", "sana", "Sana Video, text to video", fps=16),
     PipelineRow("SanaImageToVideoPipeline", "sana", "Sana Video, image to video", _IMAGE, ("image",), fps=16),
     PipelineRow("SanaWMPipeline", "sana", "Sana world model: an image and a camera path", _IMAGE, ("image",), fps=16,
-                since="0.42"),
+                temporal=8, since="0.42"),
 )  # fmt: skip
 
 PIPELINES: dict[str, PipelineRow] = {

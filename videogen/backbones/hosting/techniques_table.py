@@ -42,7 +42,10 @@ _FRAMEWISE_PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline", "I2VG
 _DENSE_DENOISERS = {
     "SanaVideoPipeline": "SanaVideoTransformer3DModel",
     "SanaImageToVideoPipeline": "SanaVideoTransformer3DModel",
+    "SanaWMPipeline": "SanaWMTransformer3DModel",
     "AnyFlowFARPipeline": "AnyFlowFARTransformer3DModel",
+    "WanAnimate2ModularPipeline": "WanAnimate2Transformer3DModel",
+    "WanAnimate2DistilledModularPipeline": "WanAnimate2Transformer3DModel",
 }
 #: pipelines whose denoiser has no adapter loader in diffusers
 _NO_ADAPTERS = {
@@ -56,6 +59,8 @@ _NO_ADAPTERS = {
     "EasyAnimateInpaintPipeline": "EasyAnimateTransformer3DModel",
     "SanaWMPipeline": "SanaWMTransformer3DModel",
 }
+_PACKED = "its denoiser takes the tokens of text, video and sound in one list, not latents and a timestep"
+_PACKED_PIPELINES = ("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline")
 _MIXED_PIPELINES = ("Kandinsky5I2VPipeline",)
 
 #: (row, keys of the conditions that are given) -> why the technique cannot run; empty where it can
@@ -91,12 +96,16 @@ def _needs_one_loop(row: PipelineRow, given: Sequence[str]) -> str:
     return _LOOPS if row.sections else ""
 
 
+def _needs_latents(row: PipelineRow, given: Sequence[str]) -> str:
+    return _needs_one_loop(row, given) or (_PACKED if row.name in _PACKED_PIPELINES else "")
+
+
 def _needs_any_order(row: PipelineRow, given: Sequence[str]) -> str:
     return _IN_ORDER if row.mode == DRIVEN else ""
 
 
 def _needs_known_noise(row: PipelineRow, given: Sequence[str]) -> str:
-    refused = _needs_one_loop(row, given) or _needs_any_order(row, given)
+    refused = _needs_latents(row, given) or _needs_any_order(row, given)
     return refused or (_OWN_LEVELS if row.name in _OWN_LEVELS_PIPELINES else "")
 
 
@@ -154,7 +163,7 @@ _SINGLE_CLIP = "render a single clip: continuity='off'"
 
 TECHNIQUES: dict[str, HostedTechnique] = {
     "attention": HostedTechnique("sparse attention", _needs_weights, "use attention='dense'"),
-    "propagation": HostedTechnique("propagation", _needs_one_loop),
+    "propagation": HostedTechnique("propagation", _needs_latents),
     "roll_back": HostedTechnique("max_error", _needs_known_noise, "use propagate='every:2'"),
     "warped_noise": HostedTechnique("warped noise", _needs_one_draw),
     "dual_clock": HostedTechnique("dual clock", _needs_late_start, "use motion_backend='warped_noise' where that runs"),
