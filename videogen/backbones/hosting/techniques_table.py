@@ -61,6 +61,8 @@ _NO_ADAPTERS = {
 }
 _PACKED = "its denoiser takes the tokens of text, video and sound in one list, not latents and a timestep"
 _PACKED_PIPELINES = ("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline")
+_TOKENWISE = "its solver steps each token at a level of its own, and predictions are not in the form of a clip"
+_TOKENWISE_PIPELINES = ("SanaWMPipeline",)
 _MIXED_PIPELINES = ("Kandinsky5I2VPipeline",)
 
 #: (row, keys of the conditions that are given) -> why the technique cannot run; empty where it can
@@ -120,6 +122,8 @@ def _needs_late_start(row: PipelineRow, given: Sequence[str]) -> str:
 def _needs_plain_latents(row: PipelineRow, given: Sequence[str]) -> str:
     if row.mode == DRIVEN:
         return _PARTIAL
+    if row.name in _TOKENWISE_PIPELINES:
+        return _TOKENWISE
     return _MIXED if row.name in _MIXED_PIPELINES else ""
 
 
