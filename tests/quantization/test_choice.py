@@ -47,7 +47,7 @@ def test_more_bytes_never_give_more_error() -> None:
     assert errors == sorted(errors, reverse=True)
 
 
-def seen(steps: int) -> Observation:
+def observed(steps: int) -> Observation:
     """Steps whose features change fast in the beginning, and not at all in the end."""
     features = [torch.tensor([float(max(0, 4 - step)) ** 2, 1.0, float(step == 0)]) for step in range(steps)]
     return Observation([{} for _ in range(steps)], features, [])
@@ -55,17 +55,17 @@ def seen(steps: int) -> Observation:
 
 @pytest.mark.parametrize("sampling", ["spread", "normal:0.4", "density"])
 def test_weights_of_steps_sum_to_one(sampling: str) -> None:
-    weights = weigh_steps(seen(10), QuantizeOptions(to="int8", sampling=sampling))
+    weights = weigh_steps(observed(10), QuantizeOptions(to="int8", sampling=sampling))
     assert len(weights) == 10 and min(weights) > 0 and sum(weights) == pytest.approx(1)
 
 
 def test_samplings_prefer_what_they_say() -> None:
-    normal = weigh_steps(seen(11), QuantizeOptions(to="int8", sampling="normal:0.2"))
+    normal = weigh_steps(observed(11), QuantizeOptions(to="int8", sampling="normal:0.2"))
     assert normal.index(max(normal)) == 8
-    density = weigh_steps(seen(10), QuantizeOptions(to="int8", sampling="density"))
+    density = weigh_steps(observed(10), QuantizeOptions(to="int8", sampling="density"))
     assert density[0] > density[2] and density[9] > density[2]  # unlike all others; like many others
-    alike = Observation([{} for _ in range(4)], [torch.ones(3)] * 4, [])
-    assert weigh_steps(alike, QuantizeOptions(to="int8", sampling="density")) == pytest.approx([0.25] * 4)
+    equal_steps = Observation([{} for _ in range(4)], [torch.ones(3)] * 4, [])
+    assert weigh_steps(equal_steps, QuantizeOptions(to="int8", sampling="density")) == pytest.approx([0.25] * 4)
 
 
 def test_steps_are_chosen_at_equal_intervals_of_the_weights() -> None:

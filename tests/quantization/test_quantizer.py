@@ -99,7 +99,7 @@ def test_an_expert_that_is_never_called_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_layers_that_compute_with_the_timestep_are_left_unless_asked_for() -> None:
+def test_layers_that_compute_with_the_timestep_are_left_unless_requested() -> None:
     row = load_rows()["AnimateDiffPipeline"]
     layers = {}
     for time_format in (None, "int6"):

@@ -1,6 +1,6 @@
 """Formats of weights and ways to choose them: bits against PSNR on an embedded model.
 
-Each row quantizes the model anew and measures decoded clips against full precision, with seeds that calibration did not
+Each row loads the model again, quantizes it and measures decoded clips against full precision, with seeds that calibration did not
 see. Writes benchmarks/quantization-MODEL.json.
 """
 

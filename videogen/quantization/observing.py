@@ -46,8 +46,8 @@ class Observation:
 def observe(model: torch.nn.Module, layers: Mapping[str, torch.nn.Module], render: Callable[[], Any]) -> Observation:
     """Run `render`, which makes one or more clips with the model, and record its calls by step of each clip."""
     found, counts = Observation(), _StepCount(inspect.signature(type(model).forward))
-    seen: dict[tuple[int, str], int] = {}
-    with _hooks(model, layers, found, counts, seen):
+    numbers: dict[tuple[int, str], int] = {}
+    with _hooks(model, layers, found, counts, numbers):
         render()
     return found
 
@@ -76,7 +76,7 @@ def _hooks(
     layers: Mapping[str, torch.nn.Module],
     found: Observation,
     counts: _StepCount,
-    seen: dict[tuple[int, str], int],
+    numbers: dict[tuple[int, str], int],
 ) -> Iterator[None]:
     def before(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         counts.update(arguments, keywords)
@@ -94,9 +94,9 @@ def _hooks(
         def hook(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             square = _mean_square(arguments[0] if arguments else next(iter(keywords.values())), layer)
             key = (counts.step, name)
-            number = seen.get(key, 0)
+            number = numbers.get(key, 0)
             old = found.squares[counts.step].get(name, torch.zeros_like(square))
-            found.squares[counts.step][name], seen[key] = (old * number + square) / (number + 1), number + 1
+            found.squares[counts.step][name], numbers[key] = (old * number + square) / (number + 1), number + 1
 
         return hook
 

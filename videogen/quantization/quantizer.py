@@ -102,13 +102,13 @@ class Quantizer:
             layer: parse_format(options.time_format)
             for layer in layers if options.time_format is not None and is_time_layer(layer)
         }  # fmt: skip
-        seen = observe(model, layers, lambda: self._render(measured=False, what=f"observing {name}"))
-        if not seen.calls:
+        observation = observe(model, layers, lambda: self._render(measured=False, what=f"observing {name}"))
+        if not observation.calls:
             raise InputError(f"{name} is not called in clips of so few steps (steps={options.steps}); give more")
-        weights = weigh_steps(seen, options)
-        importance = seen.importance(weights) if options.weighted else None
+        weights = weigh_steps(observation, options)
+        importance = observation.importance(weights) if options.weighted else None
         steps = choose_steps(weights, options.samples)
-        calls = [_nth([call for call in seen.calls if call.step == step], k) for k, step in enumerate(steps)]
+        calls = [_nth([call for call in observation.calls if call.step == step], k) for k, step in enumerate(steps)]
         part = _Component(model, layers, fixed, importance, {})
         for done, (layer, module) in enumerate(layers.items()):
             self._notify(f"trying the layers of {name}", done, len(layers))
