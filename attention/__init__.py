@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .policies.table import ATTENTION_POLICIES, AttentionPolicyRow
     from .searching import audit_map, search
     from .sparse import sparse_attention
+    from .watching import ValidationHandle, validate
 
 _HOMES = {
     "ATTENTION_POLICIES": "policies.table",
@@ -42,6 +43,7 @@ _HOMES = {
     "PolicyState": "policies.base",
     "SparseAttention": "config",
     "TokenGrid": "order",
+    "ValidationHandle": "watching",
     "attach": "attaching",
     "detach": "attaching",
     "audit_map": "searching",
@@ -53,6 +55,7 @@ _HOMES = {
     "row_mass": "mass",
     "search": "searching",
     "sparse_attention": "sparse",
+    "validate": "watching",
 }
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "PolicyState",
     "SparseAttention",
     "TokenGrid",
+    "ValidationHandle",
     "attach",
     "detach",
     "audit_map",
@@ -80,6 +84,7 @@ __all__ = [
     "row_mass",
     "search",
     "sparse_attention",
+    "validate",
 ]
 
 __getattr__ = lazy(__name__, _HOMES)

@@ -28,6 +28,8 @@ from videogen.core.step_counter import StepCounter
 
 from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
 from .config import SparseAttention
+from .dispatch import attention_modules, use_native_backend
+from .kernels.watch import run_sdpa
 from .layout import as_key_mask, frames_per_token, guess_grid, token_layout
 from .order import TokenGrid
 from .policies.base import PolicyState
@@ -92,7 +94,7 @@ class Handle:
         models = _attending_denoisers(target)
         for model in models.values():
             check_free(model, _AttachedModel)
-            check_not_compiled(model, [module for _, module in _attention_modules(model)])
+            check_not_compiled(model, [module for _, module in attention_modules(model)])
         if steps is None and find_scheduler(target) is None and config.needs_steps:
             raise InputError(
                 "this configuration depends on fractions of the steps, which a bare model cannot know; "
@@ -201,16 +203,12 @@ class Handle:
 
 def _attending_denoisers(target: Any) -> dict[str, nn.Module]:
     """The denoisers that have attention processors. InputError if there is none."""
-    found = {name: part for name, part in find_denoisers(target).items() if any(_attention_modules(part))}
+    found = {name: part for name, part in find_denoisers(target).items() if any(attention_modules(part))}
     if not found:
         raise InputError(
             f"{type(target).__name__} has no attention processors; give a diffusers transformer, UNet or pipeline"
         )
     return found
-
-
-def _attention_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in model.named_modules() if hasattr(module, "processor"))
 
 
 class _AttachedModel(HookAttachment):
@@ -229,7 +227,7 @@ class _AttachedModel(HookAttachment):
         self._context = StepContext(0, None, "0")
         self._signature = inspect.signature(model.forward)
         super().__init__(model)
-        for module_name, module in _attention_modules(model):
+        for module_name, module in attention_modules(model):
             full = f"{name}.{module_name}" if name != "model" else module_name
             self.layers[full] = _AttachedLayer(full, module, self)
 
@@ -357,7 +355,7 @@ class _AttachedLayer(HookAttachment):
             if 0 < self._video + self._text < self._owner.config.min_length:
                 self.has_attended = True
             else:
-                self._restore_backend = _use_native_backend(module)
+                self._restore_backend = use_native_backend(module)
         self._mode.__enter__()
 
     @property
@@ -383,10 +381,10 @@ class _AttachedLayer(HookAttachment):
         tokens, self.has_attended = query.shape[2], True
         if why := self._refusal(call):
             self._owner.refuse(self, tokens, why)
-            return func(*args, **kwargs)
+            return run_sdpa(func, args, kwargs)
         joint = self._text and self._video < tokens <= self._video + self._text
         layer_call = LayerCall(
-            query, key, call["value"], lambda: func(*args, **kwargs), call.get("scale"),
+            query, key, call["value"], lambda: run_sdpa(func, args, kwargs), call.get("scale"),
             as_key_mask(call.get("attn_mask"), query, key),
         )  # fmt: skip
         return self._owner.attend(self, layer_call, tokens - self._video if joint else 0)
@@ -405,26 +403,3 @@ class _AttachedLayer(HookAttachment):
         if mask is not None and as_key_mask(mask, query, key) is None:
             return f"a mask {list(mask.shape)} that is more than key padding"
         return ""
-
-
-def _use_native_backend(module: nn.Module) -> Callable[[], None] | None:
-    """Make diffusers' attention dispatch end in torch's function for this module; returns what restores it, None where
-    nothing was changed."""
-    processor = module.processor
-    if not hasattr(processor, "_attention_backend"):
-        return None
-    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
-
-    before = vars(processor).get("_attention_backend", _AttentionBackendRegistry)
-    current = processor._attention_backend or _AttentionBackendRegistry.get_active_backend()[0]
-    if AttentionBackendName(current) == AttentionBackendName.NATIVE:
-        return None
-    processor._attention_backend = AttentionBackendName.NATIVE
-
-    def restore() -> None:
-        if before is _AttentionBackendRegistry:
-            del processor._attention_backend
-        else:
-            processor._attention_backend = before
-
-    return restore

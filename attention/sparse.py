@@ -9,7 +9,9 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 
 from .blockmap import BlockMap, check_key_mask, visible_blocks
-from .kernels.table import Case, choose
+from .kernels.table import KERNELS, Case, Kernel, choose
+from .kernels.validation import Call
+from .kernels.watch import Compute, current_watch
 
 
 @overload
@@ -44,8 +46,20 @@ def sparse_attention(
     Raises InputError where shapes disagree with the map, UnsupportedError where a named backend cannot.
     """
     _check(query, key, value, block_map, key_mask)
-    kernel = choose(Case.from_tensors(query, value, block_map, key_mask), backend)
-    out, lse = kernel.load()(query, key, value, block_map, scale=scale, key_mask=key_mask)
+    case = Case.from_tensors(query, value, block_map, key_mask)
+    kernel = choose(case, backend)
+
+    def computed_by(kernel: Kernel) -> Compute:
+        return lambda: kernel.load()(query, key, value, block_map, scale=scale, key_mask=key_mask)
+
+    watch = current_watch()
+    if watch is None:
+        out, lse = kernel.load()(query, key, value, block_map, scale=scale, key_mask=key_mask)
+    else:
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        call = Call(query, key, value, mask, scale=scale, block_map=block_map)
+        others = [(f"sparse-{other.name}", computed_by(other)) for other in KERNELS if other.refuses(case) is None]
+        out, lse = watch.run(f"sparse-{kernel.name}", call, computed_by(kernel), others)
     if key_mask is not None:
         out, lse = _empty_blind_rows(out, lse, block_map, key_mask)
     return (out, lse) if return_lse else out

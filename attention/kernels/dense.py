@@ -15,6 +15,8 @@ from videogen.attention.blockmap import BlockMap
 
 from . import flash, xformers_dense
 from .triton_support import has_triton
+from .validation import Call
+from .watch import Compute, current_watch
 
 _AT = torch.ops.aten
 _SCORES_BYTES = 256 << 20
@@ -40,8 +42,16 @@ def attention_with_lse(
     if key_mask is not None:
         bias = torch.zeros(key_mask.shape, dtype=query.dtype, device=query.device).masked_fill_(~key_mask, -torch.inf)
         bias = bias[:, None, None, :]
-    kernel, _ = DENSE[choose_dense(DenseCase.from_tensors(query, value, bias))]
-    return kernel(query, key, value, bias, scale)
+    case = DenseCase.from_tensors(query, value, bias)
+    name, watch = choose_dense(case), current_watch()
+    if watch is None:
+        return DENSE[name][0](query, key, value, bias, scale)
+
+    def computed_by(name: str) -> Compute:
+        return lambda: DENSE[name][0](query, key, value, bias, scale)
+
+    others = [(f"lse-{other}", computed_by(other)) for other, why in dense_reasons(case).items() if why is None]
+    return watch.run(f"lse-{name}", Call(query, key, value, bias, scale=scale), computed_by(name), others)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,12 @@ _MODULES = {
     "sageattention": "sageattention",
     "triton": "triton",
 }
-#: The same for what diffusers and transformers import together with any pipeline, where it is installed.
+#: The same for what diffusers and transformers import together with any pipeline, and what videogen itself imports
+#: where it is needed, where it is installed.
 _LIBRARY_MODULES = {
     "bitsandbytes": "bitsandbytes",
+    "cv2": "cv2",
+    "decord": "decord",
     "ftfy": "ftfy",
     "gguf": "gguf",
     "hqq": "hqq",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from videogen.core.errors import UnsupportedError
 
-from .dense import DENSE, DenseCase, dense_reasons
-from .table import KERNELS, Case, Kernel
+from .dense import DENSE, DenseCase, choose_dense, dense_reasons
+from .table import KERNELS, Case, Kernel, choose
 
 _TOLERANCE = 2e-2  # of values near 1, in half precision
 
@@ -36,6 +36,26 @@ def probe_backends() -> list[BackendReport]:
     q, k, v = (torch.randn(1, 2, 64, 64, generator=generator).to(device, dtype) for _ in range(3))
     expected = torch.softmax(q.float() @ k.float().mT / 8, -1) @ v.float()
     return [_try(name, call, (q, k, v), expected) for name, call in _CALLS.items()]
+
+
+def chosen_kernels() -> dict[str, str]:
+    """Which kernel runs calls of usual shapes on the best device: dense ones, those that also give a log-sum-exp, and
+    block-sparse ones."""
+    import torch
+
+    from videogen.attention.blockmap import BlockMap
+
+    from .watch import sdpa_kernel_name
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    q = torch.zeros(1, 2, 256, 64, device=device, dtype=dtype)
+    block_map = BlockMap.full(1, 2, query_block=128, key_block=64, length=256, device=q.device)
+    return {
+        "dense": sdpa_kernel_name({"query": q, "key": q, "value": q}),
+        "dense with log-sum-exp": f"lse-{choose_dense(DenseCase.from_tensors(q, q, None))}",
+        "block-sparse": f"sparse-{choose(Case.from_tensors(q, q, block_map, None)).name}",
+    }
 
 
 def _try(name: str, call: Callable, qkv: tuple, expected) -> BackendReport:  # type: ignore[type-arg, no-untyped-def]

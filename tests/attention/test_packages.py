@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from videogen import InputError
 from videogen.attention.kernels import flash, packages, triton_support, xformers_dense
 from videogen.attention.kernels.dense import DenseCase, choose_dense, dense_reasons
 from videogen.attention.kernels.probe import probe_backends
+from videogen.media import decord_reader
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"flash_attn": "2.8.3", "xformers": "0.0.35"}
@@ -72,8 +74,13 @@ def test_diffusers_does_not_import_a_broken_package(broken: Path) -> None:
 
 #: what the libraries import together with a pipeline, and how its import fails
 LIBRARIES = {
+    "cv2": "raise ImportError('libGL.so.1: cannot open shared object file')",
+    "decord": "raise OSError('libavcodec.so.58: cannot open shared object file')",
+    "flash_attn": "raise ImportError('undefined symbol: _ZN3c10')",
     "ftfy": "raise ImportError('undefined symbol: _ZN3c10')",
     "peft": "raise AttributeError('no attribute')",
+    "sageattention": "raise AssertionError('unsupported GPU')",
+    "triton": "raise RuntimeError('0 active drivers')",
     "torchao": "raise OSError('libcudart.so.11.0: cannot open shared object file')",
     "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
     "xformers": "raise SystemExit(1)",
@@ -96,3 +103,28 @@ def test_other_packages_that_the_libraries_import_are_left_out_and_named(tmp_pat
     names, reason = done.stdout.splitlines()[-2:]
     assert set(names.split()) >= LIBRARIES.keys()
     assert reason == "RuntimeError: operator torchvision::nms does not exist"
+
+
+@pytest.mark.slow
+def test_a_render_and_doctor_run_with_every_optional_package_broken(tmp_path: Path) -> None:
+    for name, raised in LIBRARIES.items():
+        write_package(tmp_path, name, "9.0", raised)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from videogen import Engine\n"
+        "from videogen.cli import main\n"
+        "video = Engine.load('embedded').generate('a red ball', frames=5, steps=1)\n"
+        "print(len(video.frames), sorted(video.manifest['measured']['kernels']['calls']))\n"
+        "main.main(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("5 ['sdpa-flash']")
+    left_out = done.stdout.partition("left out: installed, but their import fails")[2]
+    assert all(f"\n  {name} " in left_out for name in LIBRARIES)
+
+
+def test_a_broken_decord_is_refused_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path, "decord", "0.6", LIBRARIES["decord"])
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"its import fails \(OSError: libavcodec"):
+        decord_reader._import()

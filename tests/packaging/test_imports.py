@@ -35,7 +35,7 @@ LAYER = {
 
 # Where a third party may be imported, as path prefixes. What is not named here may be imported anywhere.
 THIRD_PARTY_HOMES = {
-    "diffusers": ("backbones/", "schedulers/", "attention/attaching.py", "propagation/library", "tools/"),
+    "diffusers": ("backbones/", "schedulers/", "attention/dispatch.py", "propagation/library", "tools/"),
     "transformers": ("backbones/", "tools/"),
     "accelerate": ("backbones/",),
     "peft": ("backbones/lora/",),

@@ -20,8 +20,8 @@ PUBLIC = {
         """,
     "videogen.attention": """
         ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionSnapshot BlockMap
-        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid attach audit_map block_mass detach
-        error_bound inverse merge permutation row_mass search sparse_attention
+        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid ValidationHandle attach audit_map block_mass
+        detach error_bound inverse merge permutation row_mass search sparse_attention validate
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """

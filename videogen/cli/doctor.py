@@ -16,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from videogen.attention.kernels.packages import broken_packages
-    from videogen.attention.kernels.probe import probe_backends
+    from videogen.attention.kernels.probe import chosen_kernels, probe_backends
 
     caches = [DiskCache(kind) for kind in CACHES]
     if options.clear_cache:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({
             "versions": collect_versions(), "devices": devices, "cpu_threads": torch.get_num_threads(),
             "embedded": models, "attention": [asdict(backend) for backend in backends],
-            "broken_packages": broken,
+            "broken_packages": broken, "chosen": chosen_kernels(),
             **{f"{cache.kind.name}_cache": _describe(cache) for cache in caches},
         }, indent=2))  # fmt: skip
         return 0
@@ -49,6 +49,9 @@ def run(options: argparse.Namespace) -> int:
     print("\nattention backends")
     for backend in backends:
         print(f"  {'yes' if backend.available else 'no':<5}{backend.name:<18}{backend.reason}")
+    print("\nkernels that run attention here (a video's manifest counts its calls by kernel)")
+    for kind, name in chosen_kernels().items():
+        print(f"  {kind:<24}{name}")
     if broken:
         print("\nleft out: installed, but their import fails; install them again")
     for name, error in broken.items():

@@ -32,6 +32,7 @@ from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 from videogen.schedulers.noise.source import AddressedNoise, DiffusersNoise, NoiseSource
 from videogen.techniques.effects import with_effects
+from videogen.techniques.kernel_validation import DECODER, TEXT, validate_component, with_components
 from videogen.techniques.motion_plan import PlannedMotion
 from videogen.techniques.motion_report import measure_motion
 
@@ -83,6 +84,7 @@ class Run:
     state: LoopState | None = None
     phase: CallPhase = field(default_factory=CallPhase)
     step_count: int = 0
+    kernels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def first(self) -> ResolvedRequest:
@@ -102,7 +104,7 @@ class Run:
         self, techniques: Sequence[Technique] = (), previews: Previews | None = None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Encode the prompts and denoise: (final latents, what the techniques measured)."""
-        with self.stage("encode"):
+        with self.stage("encode"), validate_component(self.backbone, self.first, TEXT, self.kernels):
             text = self._retry(ENCODE, self._encode_text)
         if self.memory is not None:
             self.memory.end_encoding()
@@ -138,7 +140,8 @@ class Run:
         """Pixels of the final latents: round(255 x)."""
         check_finite(latents, "denoise (the final latents)", self.backbone.dtype)
         residency = Residency() if self.memory is None else self.memory.residency
-        with Tiling(self.backbone, self.first.vae_tiling or residency.tiling):
+        validated = validate_component(self.backbone, self.first, DECODER, self.kernels)
+        with Tiling(self.backbone, self.first.vae_tiling or residency.tiling), validated:
             parts = [self._to_frames(decode(part)) for part in (latents.split(1) if residency.slicing else (latents,))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -217,7 +220,7 @@ class Run:
             model=self.backbone.recorded_identity,
             versions=collect_versions(),
             plan=[row.to_dict() for row in self.plan],
-            measured={**with_effects(measured), **read},
+            measured={**with_effects(with_components(measured, self.kernels)), **read},
             timings_s={name: round(seconds, 4) for name, seconds in self.timings_s.items()},
         )
         return Video(frames.numpy(), request.exact_fps, manifest.to_dict(), audio=audio)

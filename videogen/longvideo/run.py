@@ -22,6 +22,7 @@ from videogen.sampling.checks import Tiling, check_not_flat, memory_errors
 from videogen.sampling.progress import Progress, ProgressCallback, report
 from videogen.sampling.sample import OnStep, plan_of
 from videogen.sampling.step_plan import StepRow
+from videogen.techniques.kernel_validation import DECODER, SECTION, validate_component
 from videogen.timeline.latent_timeline import LatentTimeline
 
 from .decode_stream import FrameBatch, FrameStream
@@ -53,6 +54,7 @@ class LongRun:
     trial: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     resumed: int = 0
+    kernels: dict[str, Any] = field(default_factory=dict)
     timings_s: dict[str, float] = field(default_factory=lambda: {"denoise": 0.0, "decode": 0.0})
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -115,13 +117,15 @@ class LongRun:
             "report": self.meter.report().to_dict() if self.meter.count > 1 else None,
             **({} if self.trial is None else {"trial": self.trial}),
             **({} if self.motion is None else {"motion": self.motion.measured}),
+            **({SECTION: self.kernels} if self.kernels else {}),
         }
 
     def _decode(
         self, stream: FrameStream, segment: Segment, scene: SceneVersions, record: SegmentRecord
     ) -> Iterator[np.ndarray]:
         start_s, first = time.perf_counter(), stream.first_frame(segment, segment.start)
-        with memory_errors("decode"), Tiling(self.backbone, self.request.vae_tiling):
+        validated = validate_component(self.backbone, self.request, DECODER, self.kernels)
+        with memory_errors("decode"), Tiling(self.backbone, self.request.vae_tiling), validated:
             batches = list(stream.push(segment, scene, record))
         self.timings_s["decode"] += time.perf_counter() - start_s
         self.timings_s["denoise"] += record.state["seconds"]

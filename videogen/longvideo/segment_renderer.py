@@ -18,6 +18,7 @@ from videogen.sampling.checks import check_finite, memory_errors
 from videogen.sampling.sample import OnStep, begin, sample
 from videogen.sampling.technique import Technique
 from videogen.techniques.build import build_techniques
+from videogen.techniques.kernel_validation import SECTION
 from videogen.timeline.latent_timeline import LatentTimeline
 
 from .continuity_technique import ContinuityTechnique, copying_frames
@@ -137,4 +138,6 @@ def summarize(measured: dict[str, Any]) -> dict[str, Any]:
     if "propagation" in measured:
         values = measured["propagation"]
         found["propagation"] = {name: values[name] for name in ("keys", "estimated_error") if name in values}
+    if SECTION in measured:
+        found[SECTION] = {name: measured[SECTION][name] for name in ("calls", "wrong")}
     return found

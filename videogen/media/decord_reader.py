@@ -58,8 +58,13 @@ def read_decord(path: Path, part: Excerpt, limits: MediaLimits) -> Video:
 def _import() -> Any:
     try:
         import decord
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError("backend='decord' is not installed; install it or use backend='pyav'") from error
+    except Exception as error:  # an import may fail in any way
+        raise InputError(
+            f"backend='decord' is installed, but its import fails ({type(error).__name__}: {error}); install it "
+            "again or use backend='pyav'"
+        ) from error
     return decord
 
 

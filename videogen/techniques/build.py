@@ -12,6 +12,7 @@ from videogen.sampling.sample import begin_outline, plan_of
 from videogen.sampling.technique import AttachedTechnique, Technique
 
 from .feature_cache import LibraryCacheTechnique
+from .kernel_validation import KernelValidation
 from .lora_schedule import LoraSchedule
 from .propagation import PropagationTechnique
 from .sparse_attention import SparseAttentionTechnique
@@ -49,6 +50,8 @@ def build_techniques(
     """
     sparse, propagation = request.attention, request.propagation
     found: list[Technique] = [*build_lora_schedule(request)]
+    if request.request.validate:
+        found.insert(0, KernelValidation(request.request.strict))
     if isinstance(propagation, LibraryCache):
         found.append(
             LibraryCacheTechnique(
