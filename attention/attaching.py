@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,9 +29,10 @@ from videogen.core.step_counter import StepCounter
 
 from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
 from .config import SparseAttention
-from .dispatch import attention_modules, use_native_backend
+from .dispatch import NATIVE, attention_modules, backend_of, use_native_backend
 from .kernels.watch import run_sdpa
 from .layout import as_key_mask, frames_per_token, guess_grid, token_layout
+from .operator import use_operator
 from .order import TokenGrid
 from .policies.base import PolicyState
 from .report import summarize
@@ -38,6 +40,7 @@ from .visible_frames import Frames, Spans, check_frames, check_within, frame_tok
 
 _log = logging.getLogger("videogen.attention")
 _SDPA = torch.nn.functional.scaled_dot_product_attention
+_LINEAR = "linear attention"
 _PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
@@ -95,6 +98,7 @@ class Handle:
         for model in models.values():
             check_free(model, _AttachedModel)
             check_not_compiled(model, [module for _, module in attention_modules(model)])
+            _check_softmax(model)
         if steps is None and find_scheduler(target) is None and config.needs_steps:
             raise InputError(
                 "this configuration depends on fractions of the steps, which a bare model cannot know; "
@@ -145,6 +149,17 @@ class Handle:
         if record.why and record.why not in self._logged:
             self._logged.add(record.why)
             _log.info("%s stays dense at step %d: %s", record.layer, record.step, record.why)
+
+    def use_operator(self) -> Callable[[], None]:
+        """Before blocks of the model are compiled: replace the hooks of all layers by an operator, which compiled code
+        calls without a break in its graph. Returns what undoes it, to be called before `close()`."""
+        undone = [layer.use_operator() for layer in self._layers().values()]
+
+        def undo() -> None:
+            for one in undone:
+                one()
+
+        return undo
 
     def snapshot(self) -> AttentionSnapshot:
         """All that the next step depends on, for `restore`. Costs no copy of a tensor: states never change in place."""
@@ -211,6 +226,23 @@ def _attending_denoisers(target: Any) -> dict[str, nn.Module]:
     return found
 
 
+def _why_untouched(module: nn.Module) -> str:
+    """Why an attention module is not softmax self-attention, as far as its class shows it; empty where it may be."""
+    if getattr(module, "is_cross_attention", False):
+        return "cross-attention"
+    return _LINEAR if "Linear" in type(module.processor).__name__ else ""
+
+
+def _check_softmax(model: nn.Module) -> None:
+    """UnsupportedError where all self-attention of a model is known to be linear."""
+    reasons = {_why_untouched(module) for _, module in attention_modules(model)}
+    if _LINEAR in reasons and "" not in reasons:
+        raise UnsupportedError(
+            f"the self-attention of {type(model).__name__} is linear: it never computes a matrix of weights that could "
+            "be made sparse; leave sparse attention out"
+        )
+
+
 class _AttachedModel(HookAttachment):
     """The hooks on one model. given_context: what the handle's user has stated; None: to be counted."""
 
@@ -259,10 +291,13 @@ class _AttachedModel(HookAttachment):
             layer.ordinal = 0
 
     def _leave(self, model: nn.Module, *_: Any) -> None:
-        """After the first call, check that there is self-attention to make sparse."""
+        """After the first call, check that there is self-attention to make sparse, and that none was passed by."""
         layers = self.layers.values()
-        if self._checked or any(layer.has_attended for layer in layers):
+        if self._checked:
+            return
+        if any(layer.has_attended for layer in layers):
             self._checked = True
+            self._check_all_ran(model)
             return
         name = type(model).__name__
         if any(layer.has_run for layer in layers):
@@ -271,12 +306,33 @@ class _AttachedModel(HookAttachment):
                 "self-attention (it is linear, or its processors call another library), so nothing can be made sparse; "
                 "set the default processors, or leave sparse attention out"
             )
-        skips = any(not isinstance(other, HookAttachment) for other in attachments_on(model))
-        if not skips and not getattr(model, "is_cache_enabled", False):
+        if not self._may_skip(model):
             raise UnsupportedError(
                 f"none of the {len(layers)} attention layers of {name} ran through its hooks, as it runs code that was "
                 "compiled before; attach first, then compile"
             )
+
+    def _check_all_ran(self, model: nn.Module) -> None:
+        """UnsupportedError where some layers ran through their hooks and others of the same kind did not."""
+        if self._may_skip(model):
+            return
+        kinds: dict[str, list[_AttachedLayer]] = {}
+        for name, layer in self.layers.items():
+            if not layer.untouched:
+                kinds.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", name), []).append(layer)
+        for kind, layers in kinds.items():
+            missed = [layer.attention.name for layer in layers if not layer.has_run]
+            if 0 < len(missed) < len(layers):
+                raise UnsupportedError(
+                    f"{len(missed)} of the {len(layers)} layers {kind} of {type(model).__name__} received no call, "
+                    f"such as {missed[0]}, so they would run dense: their blocks run code that was compiled before, or "
+                    "the model skips them; attach first, then compile"
+                )
+
+    def _may_skip(self, model: nn.Module) -> bool:
+        """Whether something else on the model may leave out blocks."""
+        others = any(not isinstance(other, HookAttachment) for other in attachments_on(model))
+        return others or bool(getattr(model, "is_cache_enabled", False))
 
     def attend(self, layer: _AttachedLayer, call: LayerCall, text: int) -> Any:
         """A call that may become sparse. text: tokens of the module's text input in its sequence."""
@@ -328,9 +384,7 @@ class _AttachedLayer(HookAttachment):
 
     def __init__(self, name: str, module: nn.Module, owner: _AttachedModel) -> None:
         self.attention, self.ordinal = AttentionLayer(name, owner.config), 0
-        self.untouched = (
-            "audio" if "audio" in name else "cross-attention" if getattr(module, "is_cross_attention", False) else ""
-        )
+        self.untouched = "audio" if "audio" in name else _why_untouched(module)
         self.processor_name = type(module.processor).__name__
         self.has_run = self.has_attended = False
         self._owner, self._text, self._video = owner, 0, 0
@@ -352,11 +406,39 @@ class _AttachedLayer(HookAttachment):
         self._text = text.shape[1] if isinstance(text, torch.Tensor) and text.ndim == 3 else 0
         self.has_run = True
         if not self.untouched:
-            if 0 < self._video + self._text < self._owner.config.min_length:
-                self.has_attended = True
-            else:
+            short = 0 < self._video + self._text < self._owner.config.min_length
+            if not short:
                 self._restore_backend = use_native_backend(module)
+            elif backend_of(module) != NATIVE:
+                self.has_attended = True  # as far as can be seen: its calls do not end in torch's function
         self._mode.__enter__()
+
+    def answer(self, video: int, text: int, arguments: dict[str, Any]) -> Any:
+        """A call of the operator in compiled code, see `operator`."""
+        self._video, self._text, self.has_run = video, text, True
+        return self._answer(_SDPA, (), arguments)
+
+    def use_operator(self) -> Callable[[], None]:
+        """For compiled code: answer the operator's calls instead of using hooks. Returns what goes back to them.
+
+        A module whose forward other code has replaced keeps its hooks. One that is not self-attention runs plain.
+        """
+        module = self._module
+        if vars(module).get("forward") is not self or self._before is not None:
+            return lambda: None
+        del vars(module)["forward"]
+        for hook in self._hooks:
+            hook.remove()
+        undone = [] if self.untouched else [use_operator(module, self), use_native_backend(module)]
+
+        def undo() -> None:
+            for one in undone:
+                if one is not None:
+                    one()
+            vars(module)["forward"] = self
+            self._hooks = self._register_hooks(module)
+
+        return undo
 
     @property
     def idle(self) -> str:

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from videogen.core.attachment import Attachment
+from videogen.core.attachment import Attachment, ForwardAttachment, attachments_in
 from videogen.core.denoisers import find_denoisers
 
 from .dispatch import NATIVE, attention_modules, backend_function, backend_of, use_native_backend
@@ -38,23 +38,30 @@ _verdicts: WeakKeyDictionary[nn.Module, _Verdicts] = WeakKeyDictionary()
 _QUANTIZED = ("sage", "_sage")
 
 
-def validate(target: Any, *, strict: bool = False) -> ValidationHandle:
+def validate(target: Any, *, strict: bool = False, compiled: bool = False) -> ValidationHandle:
     """Check each attention kernel of a model, or of all of a pipeline's denoisers, at its first call with a new shape,
     dtype or head size, until `close()`.
 
-    A wrong kernel is reported once and replaced; strict: it raises NumericsError. Attach sparse attention afterwards,
-    within. Raises InputError for what is no model or pipeline.
+    A wrong kernel is reported once and replaced; strict: it raises NumericsError. compiled: blocks of the model are, or
+    will be, compiled: their kernels are looked at in one additional call of the model without compiled code, whose
+    result is not used, and a wrong one raises in any case. Attach sparse attention afterwards, within. Raises
+    InputError for what is no model or pipeline.
     """
-    return ValidationHandle(target, strict)
+    return ValidationHandle(target, strict, compiled)
 
 
 class ValidationHandle:
     """Validation of one model or pipeline. `report()` says which kernel ran how many calls; `close()` ends it."""
 
-    def __init__(self, target: Any, strict: bool = False) -> None:
+    def __init__(self, target: Any, strict: bool = False, compiled: bool = False) -> None:
         models = list(find_denoisers(target).values())
         self.watch = KernelWatch(verdicts_of(models[0]), strict)
-        self._modules = [_WatchedModule(module, self.watch) for model in models for module in _watched_parts(model)]
+        self._modules: list[_WatchedModule] = []
+        for model in models:
+            if compiled:
+                self._modules.append(_WatchedCompiledModel(model, self.watch))
+            else:
+                self._modules += [_WatchedModule(module, self.watch) for module in _watched_parts(model)]
 
     def report(self) -> dict[str, Any]:
         """calls: by kernel; validated: kernels and shapes; wrong: what was replaced, by what, and why."""
@@ -171,6 +178,32 @@ class _WatchedModule(Attachment):
         replaced = {verdict.replacement for verdict in self.watch.wrong()}
         if not replaced & counts.keys():  # else each call is looked at, so that it runs the replacement
             self.known[signature] = counts
+
+
+class _WatchedCompiledModel(_WatchedModule):
+    """The hooks on a model with compiled blocks, in which no hook and no mode may be.
+
+    Its first call with inputs of a signature is preceded by one without compiled code. That call is left out where
+    other attachments would take part in it.
+    """
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stack = ExitStack()
+        signature = tuple(_signature(x) for x in (*args, *kwargs.values()))
+        if signature not in self.known:
+            self.known[signature] = self._count(module, args, kwargs)
+        stack.enter_context(watching(self.watch))
+        self._open.append((stack, signature, self.known[signature]))
+
+    def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Counter[str]:
+        """Calls by kernel of one call, each compared with its reference."""
+        counts: Counter[str] = Counter()
+        if any(isinstance(other, ForwardAttachment) and other.takes_part for other in attachments_in(module)):
+            return counts
+        strict = KernelWatch(self.watch.verdicts, strict=True, used=self.watch.used)
+        with watching(strict), WatchMode(counts), torch.compiler.set_stance("force_eager"):
+            type(module).forward(module, *args, **kwargs)
+        return counts
 
 
 def _signature(value: Any) -> object:

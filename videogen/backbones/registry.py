@@ -112,21 +112,26 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
 
     check_sources(sources)
     from .checkpoints.revisions import collect_revisions
+    from .acceleration import check_compile, set_channels_last
     from .digest import digest_sources
     from .loading import build_pipeline
     from .placement import place, resolve_device
     from .precision.component import check_components
 
     target = resolve_device(options.device, options.offload)
+    check_compile(options.compile, target)
     precision = parse_precision(options.precision) if options.precision else {}
     check_components(precision, components_of(sources.index))
     check_installed(precision, target)
     pipeline = build_pipeline(family.pipelines[0], sources, options.chosen_dtype, target, precision)
     place(pipeline, target, options.offload)
+    if options.channels_last:
+        set_channels_last(pipeline)
     backbone_class = load_object(family.home, __package__)
     defaults, training = _stored_defaults(sources)
     backbone: Backbone = backbone_class(pipeline, sources.name, digest_sources(sources), defaults, training)
     backbone.sources, backbone.revisions = sources.recorded, collect_revisions(sources)
+    backbone.compile, backbone.channels_last = options.compile, options.channels_last
     return _with_fitting_defaults(backbone, defaults)
 
 

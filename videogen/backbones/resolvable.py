@@ -22,8 +22,11 @@ from .hosting.techniques_table import Refusal
 
 class ResolvableModel(ABC):
     """name: the folder or hub id, or an embedded model's name; family: of the registry; native_guidance: how the
-    family's own pipeline evaluates guidance, `sequential` or `batched`."""
+    family's own pipeline evaluates guidance, `sequential` or `batched`; compile, channels_last: how the model was
+    loaded, see `LoadOptions`."""
 
+    compile: bool | str = False
+    channels_last: bool = False
     name: str
     family: str = ""
     native_guidance: str

@@ -66,6 +66,9 @@ class ForwardAttachment(Attachment, ABC):
     restores it. original: the earlier `module.forward`, to be called from `forward`.
     """
 
+    #: Whether it does more than to pass calls on.
+    takes_part: ClassVar[bool] = True
+
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._attach()
@@ -121,6 +124,8 @@ class HookAttachment(ForwardAttachment):
     the class is used for this one without a look at its hooks (`skip_nnmodule_hook_guards`), but not if its forward is
     another.
     """
+
+    takes_part: ClassVar[bool] = False
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)

@@ -93,6 +93,8 @@ def _resolve(
         guidance_mode=request.guidance_mode or backbone.native_guidance,
         seed=cast(int, request.seed),
         noise=request.noise,
+        compile=backbone.compile or request.compile,
+        channels_last=backbone.channels_last or request.channels_last,
         vae_tiling=request.vae_tiling,
         attention=request.sparse_attention,
         propagation=request.propagation,

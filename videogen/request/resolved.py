@@ -97,6 +97,8 @@ class ResolvedRequest:
     guidance_mode: str
     seed: int
     noise: str
+    compile: bool | str
+    channels_last: bool
     vae_tiling: bool
     attention: SparseAttention | None
     propagation: StepCaching | LibraryCache | None
@@ -251,6 +253,8 @@ class ResolvedRequest:
             "fps": self.fps,
             "guidance_mode": self.guidance_mode,
             "dtype": self.dtype,
+            "compile": self.compile,
+            "channels_last": self.channels_last,
             "device": self.device,
             "motion": None if motion is None else motion.spec,
             "motion_strength": None if motion is None else motion.strength,

@@ -11,6 +11,7 @@ from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.sample import begin_outline, plan_of
 from videogen.sampling.technique import AttachedTechnique, Technique
 
+from .compiled_blocks import CompiledBlocks
 from .feature_cache import LibraryCacheTechnique
 from .kernel_validation import KernelValidation
 from .lora_schedule import LoraSchedule
@@ -51,7 +52,7 @@ def build_techniques(
     sparse, propagation = request.attention, request.propagation
     found: list[Technique] = [*build_lora_schedule(request)]
     if request.request.validate:
-        found.insert(0, KernelValidation(request.request.strict))
+        found.insert(0, KernelValidation(request.request.strict, compiled=bool(request.compile)))
     if isinstance(propagation, LibraryCache):
         found.append(
             LibraryCacheTechnique(
@@ -63,4 +64,6 @@ def build_techniques(
         found.append(PropagationTechnique(single, sparse))
     if sparse is not None:
         found.append(SparseAttentionTechnique(sparse, visible_frames))
+    if request.compile:
+        found.append(CompiledBlocks())
     return found

@@ -26,15 +26,15 @@ TEXT, DECODER = "text_encoder", "decoder"
 
 
 class KernelValidation(AttachedTechnique):
-    """The attention kernels of every denoiser. strict: a wrong one stops the run."""
+    """The attention kernels of every denoiser. strict: a wrong one stops the run; compiled: its blocks are compiled."""
 
     section = SECTION
 
-    def __init__(self, strict: bool = False) -> None:
-        self._strict = strict
+    def __init__(self, strict: bool = False, compiled: bool = False) -> None:
+        self._strict, self._compiled = strict, compiled
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
-        self.handle = validate(backbone.pipeline, strict=self._strict)
+        self.handle = validate(backbone.pipeline, strict=self._strict, compiled=self._compiled)
 
 
 @contextmanager
