@@ -39,4 +39,5 @@ def set_channels_last(pipeline: Any) -> None:
     for module in vae.modules():
         layout = next((layout for kind, layout in _LAYOUTS.items() if isinstance(module, kind)), None)
         if layout is not None:
-            module.weight.data = module.weight.data.contiguous(memory_format=layout)
+            weight: Any = module.weight
+            weight.data = weight.data.contiguous(memory_format=layout)
