@@ -111,8 +111,8 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
     from .checkpoint_files import check_sources
 
     check_sources(sources)
-    from .checkpoints.revisions import collect_revisions
     from .acceleration import check_compile, set_channels_last
+    from .checkpoints.revisions import collect_revisions
     from .digest import digest_sources
     from .loading import build_pipeline
     from .placement import place, resolve_device
