@@ -1,7 +1,7 @@
 """Formats of weights and ways to choose them: bits against PSNR on an embedded model.
 
-Each row loads the model again, quantizes it and measures decoded clips against full precision, with seeds that calibration did not
-see. Writes benchmarks/quantization-MODEL.json.
+Each row loads the model again, quantizes it, and measures decoded clips against full precision, with seeds that
+calibration did not see. Writes benchmarks/quantization-MODEL.json.
 """
 
 from __future__ import annotations
