@@ -10,8 +10,8 @@ from videogen.backbones.precision.weight_format import WeightFormat, parse_forma
 from videogen.core.byte_sizes import parse_bytes
 from videogen.core.errors import InputError
 
-#: steps from which inputs are taken: every few steps (Q-Diffusion, section 4.2), drawn around a point of the run
-#: (PTQ4DM, section 3.3; `normal:0.4` is 40 % before its end), or by how different steps are (EDA-DM, section 4.1)
+#: steps from which inputs are taken: every few steps (Q-Diffusion), drawn around a point of the run
+#: (PTQ4DM; `normal:0.4` is 40 % before its end), or by how different steps are (EDA-DM)
 SAMPLINGS = ("spread", "normal:WHERE", "density")
 _NORMAL = re.compile(r"normal:([01]?\.?\d+)")
 _DEFAULT_FORMATS = ("int3", "int4", "int4-svd16", "int4-svd32", "int6", "int8")
@@ -30,7 +30,7 @@ class QuantizeOptions:
 
     Exactly one of: target, bytes of the denoiser's weights, as `8GB`; psnr, dB of the decoded clips to full precision;
     to, one format for all layers. formats: those to choose from; time_format: of the layers that compute with the
-    timestep, None: full precision (TFMQ-DM, section 3.2); sampling: of `SAMPLINGS`; samples: model calls at which
+    timestep, None: full precision (TFMQ-DM); sampling: of `SAMPLINGS`; samples: model calls at which
     layers are tried; search: whether ranges are searched; weighted: whether errors count as the inputs are large.
     prompts: of the clips that are observed; the same ones with other seeds measure the result. frames, size, steps: of
     the clips, None: the model's defaults.

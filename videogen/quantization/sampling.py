@@ -10,7 +10,7 @@ from .options import QuantizeOptions
 Tensor = torch.Tensor
 #: of the normal distribution around a point of the run, as a fraction of it (PTQ4DM takes half of the run)
 _SPREAD = 0.25
-#: of the diversity against the density (EDA-DM, section 4.1)
+#: of the diversity against the density (EDA-DM)
 _DIVERSITY = 1.0
 #: steps with features this near, in units of the median distance, count as neighbours
 _NEIGHBOURS = 0.5

@@ -1,7 +1,7 @@
 """Encoding of weights in a format of `weight_format`, and decoding.
 
 Every format is a table of levels: w = level[code] * scale (+ offset), with a scale per group of columns. Ranges are
-searched for the smallest error (Low-bit FP, section 3), weighted by how large a layer's inputs are; the low-rank branch
+searched for the smallest error (Low-bit FP), weighted by how large a layer's inputs are; the low-rank branch
 holds what matters most under the same weights.
 """
 

@@ -2,7 +2,7 @@
 
 `int2` to `int8` are affine (scale and offset per group), `fp4`, `fp6` and `fp8` floating point with a scale per group
 (e2m1, e3m2, e4m3). `-svdR` adds a low-rank branch: W = U V + quantized(W - U V), U [out, R], V [R, in] in bf16
-(SVDQuant, section 4.2, for weights alone).
+(SVDQuant, for weights alone).
 """
 
 from __future__ import annotations
