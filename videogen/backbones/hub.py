@@ -69,7 +69,7 @@ def find_hub_file(name: HubId, *, online: bool) -> Path | None:
     try:
         return Path(hf_hub_download(str(hub_id), file, **revision_option(hub_id)))
     except Exception as error:  # the hub's client raises many types, offline or not found
-        raise _unavailable(name, error) from error
+        raise CheckpointError(f"{name} is not a file on this machine; {_unavailable(name, error)}") from error
 
 
 def commit_of(hub_id: HubId) -> str | None:

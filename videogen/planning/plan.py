@@ -196,7 +196,7 @@ def plan_render(
     options = replace(request, memory=memory or request.memory).load_options()
     device = torch.device(options.device or best_device())
     dtype = getattr(torch, options.chosen_dtype or ("float32" if device.type == "cpu" else "bfloat16"))
-    model = read_planned_model(request.model or "embedded", dtype, online=online)
+    model = read_planned_model(request.model or "embedded", dtype, request.load_options(), online=online)
     return _plan(model, request, device, options.memory, calibrate)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +11,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.registry import load_outline, locate, read_index
+from videogen.backbones.load_options import LoadOptions
+from videogen.backbones.registry import find_sources, load_outline
 from videogen.core.errors import CheckpointError
-from videogen.core.lazy import load_object
 
 from .fake_model import fake_mode, make_fake
+
+_DEFAULTS = LoadOptions()
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,24 @@ class PlannedModel:
         return {name: part for name, part in self.backbone.components().items() if any(part is one for one in own)}
 
 
-def read_planned_model(name: str, dtype: torch.dtype, *, online: bool = False) -> PlannedModel:
-    """A model by name, folder or hub id, from its configuration files alone. CheckpointError where they do not
-    suffice."""
+def read_planned_model(
+    name: str, dtype: torch.dtype, options: LoadOptions = _DEFAULTS, *, online: bool = False
+) -> PlannedModel:
+    """A model by name, folder, file or hub id, from its configuration files alone. options: where its components come
+    from. CheckpointError where the files do not suffice."""
     from videogen.backbones.weight_outline import build_encoders, read_tokenizer_limit
 
-    source = locate(name)
-    outline = load_outline(name, online=online)
-    if outline is None:
+    sources = find_sources(name, options, online=online)
+    outline = load_outline(name, options, online=online)
+    if outline is None or sources is None:
         raise CheckpointError(
             f"{name!r} cannot be planned: its configuration files are not on this machine, or describe no model that "
             "can be built; give a folder, or allow them to be fetched"
         )
-    limit = read_tokenizer_limit(source)
+    limit = read_tokenizer_limit(sources.base)
     if limit is not None and getattr(outline.pipeline, "tokenizer", None) is None:
         vars(outline.pipeline)["tokenizer"] = SimpleNamespace(model_max_length=limit)
-    return PlannedModel(outline, build_encoders(source, _index_of(source, online), online=online), dtype)
+    return PlannedModel(outline, build_encoders(sources.base, sources.index, online=online), dtype)
 
 
 def plan_loaded_model(backbone: Backbone) -> PlannedModel:
@@ -69,11 +72,3 @@ def plan_loaded_model(backbone: Backbone) -> PlannedModel:
     outline = family(pipeline, backbone.name, backbone.digest)
     outline.defaults, outline.training = backbone.defaults, backbone.training
     return PlannedModel(outline, encoders, backbone.dtype)
-
-
-def _index_of(source: Path | str, online: bool) -> dict[str, Any]:
-    if isinstance(source, Path):
-        return read_index(source)
-    hub: Any = load_object("videogen.backbones.hub:hub_index" if online else "videogen.backbones.hub:cached_index", "")
-    index: dict[str, Any] = hub(source)
-    return index

@@ -92,11 +92,17 @@ def save(tensors: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def save_gguf(tensors: Mapping[str, torch.Tensor], path: Path, kind: str = "F32") -> Path:
-    """kind: `F32`, `F16` of all matrices, or `Q8_0` of those that it can hold."""
+def save_gguf(
+    tensors: Mapping[str, torch.Tensor], path: Path, kind: str = "F32", *, reshaped: tuple[str, ...] = ()
+) -> Path:
+    """kind: `F32`, `F16` of all matrices, or `Q8_0` of those that it can hold; reshaped: tensors that are stored as
+    matrices, with their own shape as a setting."""
     writer = gguf.GGUFWriter(str(path), "wan")
     for name, tensor in tensors.items():
         values = tensor.float().numpy()
+        if name in reshaped:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(map(int, values.shape)))
+            values = values.reshape(values.shape[0], -1)
         if kind == "F16" and values.ndim > 1:
             values = values.astype(np.float16)
         if kind == "Q8_0" and values.ndim == 2 and values.shape[1] % 32 == 0:

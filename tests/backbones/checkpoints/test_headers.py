@@ -95,7 +95,7 @@ def test_a_length_that_no_file_has_is_refused_without_reading_it(tmp_path: Path)
         pytest.param("x.BIN", "is pickled", id="bin in capitals"),
         pytest.param("x.pth", "is pickled", id="pth"),
         pytest.param("._x.safetensors", r"is what macOS leaves .*; give .*/x\.safetensors", id="of macOS"),
-        pytest.param("x.onnx", r"is a file of another kind; give weights \(\.safetensors or \.gguf\)", id="another"),
+        pytest.param("x.onnx", r"another kind; give the folder .* weights \(\.safetensors or \.gguf\)", id="another"),
     ],
 )
 def test_files_are_refused_by_their_names(name: str, message: str, tmp_path: Path) -> None:
@@ -131,9 +131,10 @@ def test_links_out_of_a_folder_are_refused(target: str, message: str, tmp_path: 
 
 
 def test_links_of_the_hubs_cache_are_not(tmp_path: Path) -> None:
-    snapshot, blob = tmp_path / "snapshots" / "abc", tmp_path / "blobs" / "123"
-    for folder in (snapshot, blob.parent):
+    vae, blob = tmp_path / "snapshots" / "abc" / "vae", tmp_path / "blobs" / "123"
+    for folder in (vae, blob.parent):
         folder.mkdir(parents=True)
     blob.write_bytes(b"x")
-    (snapshot / "model.safetensors").symlink_to("../../blobs/123")
-    check_links(snapshot)
+    (vae / "model.safetensors").symlink_to("../../../blobs/123")
+    check_links(vae.parent)
+    check_links(vae)

@@ -242,3 +242,32 @@ def test_a_file_is_described(wan: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_sources_need_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--vae", "x"]) == 2
     assert "--vae x has no effect without a model" in capsys.readouterr().err
+
+
+def test_one_file_of_stable_diffusion_with_its_adapter(stable_diffusion: Path, adapter: Path, tmp_path: Path) -> None:
+    prefixes = {
+        "unet": "model.diffusion_model.", "vae": "first_stage_model.",
+        "text_encoder": "cond_stage_model.transformer.text_model.",
+    }  # fmt: skip
+    tensors = {
+        f"{prefix}{name}": tensor * 0.5
+        for component, prefix in prefixes.items()
+        for name, tensor in weights_of(stable_diffusion, component).items()
+    }
+    path = save(tensors, tmp_path / "sd15.safetensors")
+    engine = Engine.load(path, base=stable_diffusion, motion_adapter=adapter, device="cpu")
+    for component, prefix in prefixes.items():
+        found = tensors_of(engine, component)
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        assert own and all(torch.equal(found[name], tensor) for name, tensor in own.items())
+
+
+def test_a_render_of_a_file_is_planned(wan: Path, tmp_path: Path) -> None:
+    from videogen.planning.plan import plan_render
+
+    path = save(weights_of(wan, "transformer"), tmp_path / "wan.safetensors")
+    forms: list[dict[str, Any]] = [{"model": str(wan)}, {"model": str(path), "base": wan}]
+    plans = [
+        plan_render(RenderRequest("a red ball", device="cpu", **form, **WAN_CLIP), calibrate=False) for form in forms
+    ]
+    assert plans[0].weights == plans[1].weights and plans[0].chosen == plans[1].chosen

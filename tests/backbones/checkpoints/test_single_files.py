@@ -117,6 +117,13 @@ def predict(model: Any) -> torch.Tensor:
     return found
 
 
+def test_convolutions_that_comfyui_stores_as_matrices_get_their_shape(wan: Path, tmp_path: Path) -> None:
+    tensors, name = original_wan(wan), "patch_embedding.weight"
+    path = save_gguf(tensors, tmp_path / "wan.gguf", reshaped=(name,))
+    assert read_header(path).tensors[name].shape == (32, 16)
+    assert torch.equal(tensors_of(Engine.load(path, base=wan, device="cpu"))[name], tensors[name])
+
+
 def test_a_quantized_gguf_computes_what_it_stores(wan: Path, tmp_path: Path) -> None:
     from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
 

@@ -31,7 +31,8 @@ def check_weights_name(path: Path) -> None:
         raise CheckpointError(f"{path} is what macOS leaves next to a file, and has no weights; give {other}")
     if suffix not in WEIGHTS:
         raise CheckpointError(
-            f"{path} is a file of another kind; give weights ({' or '.join(WEIGHTS)}), or a folder in diffusers' layout"
+            f"{path} is a file of another kind; give the folder of a checkpoint in diffusers' layout, or a file of "
+            f"weights ({' or '.join(WEIGHTS)})"
         )
 
 
@@ -41,7 +42,8 @@ def check_links(folder: Path) -> None:
     Files in the hub's cache are links into the repository's `blobs`, and may be.
     """
     root = folder.resolve()
-    allowed = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
+    blobs = [place.parents[1] / "blobs" for place in (root, *root.parents) if place.parent.name == "snapshots"]
+    allowed = [root, *blobs]
     for path in sorted(folder.rglob("*")):
         if not path.is_symlink() or is_left_over(path.relative_to(folder)):
             continue

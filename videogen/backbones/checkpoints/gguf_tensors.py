@@ -36,10 +36,16 @@ def read_gguf_tensors(header: Header, names: Collection[str]) -> dict[str, Any]:
 
     tensors: dict[str, Any] = load_gguf_checkpoint(str(header.path))
     for name in names:
-        shape = header.metadata.get(f"{_SHAPE}{name}")
-        if shape:
-            tensors[name] = _plain(tensors[name]).reshape([int(side) for side in shape.split(",")])
+        shape = own_shape(header, name)
+        if shape != header.tensors[name].shape:
+            tensors[name] = _plain(tensors[name]).reshape(shape)
     return {name: tensors[name] for name in names}
+
+
+def own_shape(header: Header, name: str) -> tuple[int, ...]:
+    """The shape that a tensor has in its model, which ComfyUI states where it stores another."""
+    stated = header.metadata.get(f"{_SHAPE}{name}")
+    return tuple(map(int, stated.split(","))) if stated else header.tensors[name].shape
 
 
 def _plain(tensor: Any) -> Any:

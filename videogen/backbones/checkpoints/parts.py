@@ -57,8 +57,9 @@ class Part:
         this machine."""
         if self.file is not None:
             path = self.file.with_name(_CONFIG)
-            config = read_config(path) if path.is_file() else None
-            return config if config is not None and ("_class_name" in config or "architectures" in config) else None
+            config = read_config(path) if path.is_file() else {}
+            wanted = "architectures" if self.name.startswith("text_encoder") else "_class_name"
+            return config if wanted in config else None
         if isinstance(self.source, Path):
             return read_config(self.source / self.subfolder / _CONFIG)
         return None

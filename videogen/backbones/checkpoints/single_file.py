@@ -21,7 +21,7 @@ from videogen.core.errors import CheckpointError, UnsupportedError
 
 from .configurations import load_config
 from .fitting import Fit, Tensors, check_fit, fit_names, name_some
-from .gguf_tensors import check_gguf_types, read_gguf_tensors
+from .gguf_tensors import check_gguf_types, own_shape, read_gguf_tensors
 from .hub_id import revision_option
 from .layout import PREFIXES
 from .parts import Part
@@ -88,8 +88,8 @@ def fit_file(part: Part, model_class: Any, sources: ModelSources) -> FittedFile:
 def load_fitted(file: FittedFile, dtype: torch.dtype) -> Any:
     """The model with the file's weights, on the CPU and in eval mode. dtype: of a GGUF, that it computes in."""
     names = _names_of(file.part, file.header)
-    read = read_gguf_tensors if file.header.format == GGUF else _read_tensors
-    tensors = read(file.header, names)
+    is_gguf = file.header.format == GGUF
+    tensors = read_gguf_tensors(file.header, names) if is_gguf else _read_tensors(file.header, names, dtype)
     converted = file.fit.convert(_without_prefix(tensors, file.part))
     state = {name: tensor for name, tensor in converted.items() if name in file.fit.used}
     if not hasattr(file.model_class, "load_config"):
@@ -230,11 +230,11 @@ def _without_prefix(tensors: Mapping[str, torch.Tensor], part: Part) -> Tensors:
 
 def _meta(header: Header, name: str) -> torch.Tensor:
     facts = header.tensors[name]
-    return torch.empty(facts.shape, dtype=_DTYPES.get(facts.dtype, torch.float32), device="meta")
+    return torch.empty(own_shape(header, name), dtype=_DTYPES.get(facts.dtype, torch.float32), device="meta")
 
 
-def _read_tensors(header: Header, names: list[str]) -> Tensors:
-    """Tensors of a safetensors file; scaled ones are multiplied by their scales."""
+def _read_tensors(header: Header, names: list[str], dtype: torch.dtype) -> Tensors:
+    """Tensors of a safetensors file; scaled ones are multiplied by their scales, to this dtype."""
     from safetensors import safe_open
 
     found: Tensors = {}
@@ -242,7 +242,7 @@ def _read_tensors(header: Header, names: list[str]) -> Tensors:
         for name in names:
             scale = scale_of(name, header.tensors.keys()) if name.endswith(".weight") else None
             tensor = file.get_tensor(name)
-            found[name] = tensor if scale is None else apply_scale(tensor, file.get_tensor(scale))
+            found[name] = tensor if scale is None else apply_scale(tensor, file.get_tensor(scale)).to(dtype)
     return found
 
 
