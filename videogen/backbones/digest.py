@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from videogen.core.errors import CheckpointError
 
-from .checkpoints.file_names import WEIGHTS, is_left_over
+from .checkpoints.file_names import is_left_over
 from .checkpoints.gguf_header import read_gguf
+from .checkpoints.names import WEIGHTS
 from .hub import cached_folder
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videogen.backbones.checkpoints.names import is_present
-from videogen.backbones.checkpoints.revisions import pin_sources
 from videogen.backbones.load_options import COMPONENTS
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
@@ -162,6 +161,8 @@ def _check_output_types(output: Json) -> None:
 
 def _from_manifest(like: Manifest, given: set[str]) -> Json:
     """The settings of another video, without those that conflict with the keys that are `given`."""
+    from videogen.backbones.checkpoints.revisions import pin_sources
+
     values = {"continuity": "off"} | like.request  # a video of a version without long videos is one clip
     values |= pin_sources(like.request, like.model)
     if "model" in given:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePath
 
 from videogen.core.errors import CheckpointError
 
-WEIGHTS = (".safetensors", ".gguf")
+from .names import WEIGHTS
+
 #: of files that are opened by running what is in them
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError, InputError, nearest
 
-from .file_names import WEIGHTS, check_weights_name
 from .hub_id import HubId
-from .names import split_revision
+from .names import WEIGHTS, split_revision
 
 INDEX, MODULAR_INDEX = "model_index.json", "modular_model_index.json"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[2] / "embedded"
@@ -41,6 +40,8 @@ def locate(name_or_path: str) -> Path | HubId:
     if is_folder:
         return path
     if exists:
+        from .file_names import check_weights_name
+
         check_weights_name(path)
         return path
     repository, revision = split_revision(name_or_path)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from videogen.core.errors import InputError
 
+#: ends of the names of weights files that are loaded
+WEIGHTS = (".safetensors", ".gguf")
 #: `owner/name`, or a file of a repository, `owner/name/folder/file.safetensors`
 _HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(/[\w.-]+)*")
 _REVISION = re.compile(r"[\w./-]+")
