@@ -15,11 +15,13 @@ import pytest
 from tests.lora_files import denoiser_of, write_lora
 from tests.tiny import parts
 from tests.tiny.table import LINEAGES, Tiny, TinyCall, load_rows
+from videogen import Cancelled, Video
 from videogen.backbones.hosting.pipelines import PIPELINES
 from videogen.backbones.hosting.techniques_table import TECHNIQUES, find_refusal, frame_rule
 from videogen.backbones.registry import FAMILIES
 from videogen.core.errors import UnsupportedError
 from videogen.engine.engine import Engine
+from videogen.engine.options import build_requests
 from videogen.motion.camera import Camera
 from videogen.motion.drag import Drag
 from videogen.sampling.progress import Progress
@@ -29,7 +31,16 @@ from .cases import STEPS, build_engine, class_of, hosted_rows, request_options
 PROMPT = "a red ball moves right"
 #: keywords of each technique that is one of a single clip
 SINGLE: dict[str, dict[str, Any]] = {
-    "attention": {"attention": {"policy": "window", "sparsity": 0.5, "min_length": 8}},
+    "attention": {
+        "attention": {
+            "policy": "window",
+            "sparsity": 0.5,
+            "min_length": 1,
+            "key_block": 1,
+            "query_block": 1,
+            "rows": None,
+        }
+    },
     "propagation": {"propagate": "every:2"},
     "roll_back": {"propagate": "max_error:0.5"},
     "warped_noise": {"motion": Camera(pan=4), "motion_backend": "warped_noise"},
@@ -42,6 +53,9 @@ LONG = {
     "i2v_prefix": "i2v_prefix",
     "keyframes": "i2v_prefix",
 }  # fmt: skip
+
+#: of one clip, with other frames than the plain render
+CHANGES = ("warped_noise", "dual_clock", "lora", "propagation")
 
 #: classes whose image input cannot be used here, and why
 NO_IMAGE_HERE = {"Cosmos2_5_PredictBasePipeline": "it is read by torchvision"}
@@ -63,7 +77,12 @@ def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
             width, height = options["size"]
             ends = {0: parts.image(width, height), options["frames"] - 1: parts.image(width, height, 90)}
             long |= {"window": options["frames"], "image": None, "last_image": None, "images": ends}
-        return engine.generate(PROMPT, **options | long).frames
+        video = engine.generate(PROMPT, **options | long)
+        if technique in ("stream", "resume"):
+            rendered = render_to_disk(engine, options | long, interrupt=technique == "resume")
+            assert np.array_equal(rendered, video.frames), technique
+        check_segments(video, technique)
+        return video.frames
     if technique == "lora":
         with TemporaryDirectory() as folder:
             file = write_lora(Path(folder) / "a.safetensors", denoiser_of(engine.backbone.pipeline))
@@ -72,7 +91,42 @@ def run(engine: Engine, technique: str, options: dict[str, Any]) -> np.ndarray:
     video = engine.generate(PROMPT, **options | SINGLE[technique], progress=reports.append)
     if technique == "previews":
         assert any(report.preview is not None for report in reports)
+    check_report(video, technique)
     return video.frames
+
+
+def render_to_disk(engine: Engine, options: dict[str, Any], *, interrupt: bool) -> np.ndarray:
+    """Frames of a video that is decoded as it is rendered, losslessly. interrupt: after the first segment or window,
+    and then resumed."""
+    request = build_requests(PROMPT, options)[0]
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "clip"
+        if interrupt:
+            with pytest.raises(Cancelled):
+                engine.render_long(request, output, progress=lambda step: step.step <= STEPS)
+        written = engine.render_long(request, output)
+        assert written.resumed == int(interrupt)
+        return Video.open(output).frames
+
+
+def check_segments(video: Video, technique: str) -> None:
+    """That a long video was made of several clips or windows."""
+    assert video.manifest is not None
+    long = video.manifest["measured"]["long"]
+    assert len(long["segments"]) > 1 or technique == "windows", technique
+
+
+def check_report(video: Video, technique: str) -> None:
+    """That a technique of one clip did something, by its report."""
+    assert video.manifest is not None
+    measured = video.manifest["measured"]
+    if technique == "attention":
+        assert measured["attention"]["mean_density"] < 1
+    if technique == "propagation":
+        evaluated, _, steps = measured["propagation"]["evaluated"].removesuffix(" steps").partition(" of ")
+        assert int(evaluated) < int(steps)
+    if technique == "roll_back":
+        assert measured["propagation"]["steps"] > 0
 
 
 @pytest.mark.parametrize("row", hosted_rows())
@@ -92,6 +146,8 @@ def test_what_the_table_says_is_so(row: Tiny) -> None:
         if refusal is None:
             made = run(engine, technique, options)
             assert made.shape[1:] == plain.shape[1:] and made.std() > 1, technique
+            if technique in CHANGES:
+                assert not np.array_equal(made, plain), f"{technique} changed nothing"
             continue
         with pytest.raises(UnsupportedError) as raised:
             run(engine, technique, options)
@@ -135,7 +191,7 @@ def test_every_hosted_class_has_a_row_of_the_tests_or_is_known_to_have_none() ->
     missing = {
         name for lineage in LINEAGES for name in getattr(import_module(f"tests.tiny.{lineage}"), "UNAVAILABLE", {})
     }
-    assert {name for name in PIPELINES.keys() - classes - missing if not name.startswith("LTX2")} == set()
+    assert PIPELINES.keys() - classes - missing == set()
 
 
 def test_handwritten_families_are_in_the_table_too() -> None:
