@@ -20,13 +20,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Modules that the jobs import, beyond torch and the standard library.
-MODULES = ("diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "ftfy", "av", "PIL", "numpy", "tqdm")
+MODULES = (
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "ftfy",
+    "av",
+    "PIL",
+    "numpy",
+    "tqdm",
+)
 #: Their wheels and those of their dependencies, without the ones that torch installs itself.
 WHEELS = (
     "accelerate", "annotated-doc", "annotated-types", "anyio", "av", "certifi", "charset-normalizer",
     "click", "diffusers", "einops", "ftfy", "h11", "hf-xet", "httpcore2", "httpx2", "huggingface-hub",
     "idna", "importlib-metadata", "lazy-importer", "markdown-it-py", "mdurl", "numpy", "packaging",
-    "pillow", "psutil", "pydantic", "pydantic-core", "pygments", "pyyaml", "regex", "requests", "rich",
+    "peft", "pillow", "psutil", "pydantic", "pydantic-core", "pygments", "pyyaml", "regex", "requests", "rich",
     "safetensors", "shellingham", "tokenizers", "tqdm", "transformers", "truststore", "typer",
     "typing-inspection", "urllib3", "wcwidth", "zipp",
 )  # fmt: skip
@@ -102,6 +114,10 @@ JOBS: tuple[Job, ...] = (
     Job(
         "propagation", ALONE, "propagation: UNets and a DiT of real shapes",
         "{python} -m tools.bench propagation-models --device {device} --out {out}", reserve_s=180.0,
+    ),
+    Job(
+        "lora", ALONE, "LoRAs applied, removed and under offload: times, and the bits afterwards",
+        "{python} -m tools.bench lora --device {device} --offload model --out {out}", reserve_s=60.0,
     ),
     Job(
         "motion", ALONE, "warped noise: speed, against bipartite",

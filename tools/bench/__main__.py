@@ -30,6 +30,7 @@ BENCHMARKS = {
     "presets": Benchmark("tools.bench.presets", "presets at the models' defaults, next to fewer steps"),
     "quantization": Benchmark("tools.bench.quantization", "formats of weights: bits against PSNR"),
     "preview": Benchmark("tools.bench.preview", "error and cost of latent previews"),
+    "lora": Benchmark("tools.bench.lora", "LoRAs: time to swap one, cost of a step, the model's bits afterwards"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
 }
 
