@@ -10,7 +10,7 @@ from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError
 
 from .checkpoints.file_names import is_left_over
-from .checkpoints.hub_id import HubId, find_cached, revision_option
+from .checkpoints.names import HubId, find_cached, revision_option
 
 _TIMEOUT_S = 10.0
 

@@ -16,8 +16,8 @@ from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, 
 
 from .checkpoint_files import check_weights, weight_variant
 from .checkpoints.fitting import name_some
-from .checkpoints.hub_id import HubId, revision_option
 from .checkpoints.location import components_of
+from .checkpoints.names import HubId, revision_option
 from .checkpoints.parts import Part
 from .checkpoints.single_file import FittedFile, fit_file, load_fitted
 from .checkpoints.sources import ModelSources

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError, ResumeError
 
-from .checkpoints.hub_id import HubId, find_cached
 from .checkpoints.location import INDEX, MODULAR_INDEX, is_file_source, locate
+from .checkpoints.names import HubId, find_cached
 from .load_options import LoadOptions
 from .registry import find_sources
 

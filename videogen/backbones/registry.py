@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError, nearest
 from videogen.core.lazy import load_object
 
-from .checkpoints.hub_id import HubId, find_cached
 from .checkpoints.location import (
     EMBEDDED,
     INDEX,
@@ -28,6 +27,7 @@ from .checkpoints.location import (
     locate,
     read_index,
 )
+from .checkpoints.names import HubId, find_cached
 from .configured import ConfiguredModel
 from .defaults import read_defaults
 from .hosting.library_version import has_class, installed_version

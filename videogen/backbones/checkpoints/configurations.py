@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .hub_id import revision_option
+from .names import revision_option
 from .sources import ModelSources, part_config
 
 

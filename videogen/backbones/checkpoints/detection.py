@@ -10,7 +10,7 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError
 
-from .hub_id import HubId
+from .names import HubId
 from .tensors import Header
 
 _WAN_PATCHES = ("patch_embedding.weight", "model.diffusion_model.patch_embedding.weight")

@@ -9,8 +9,7 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError, InputError, nearest
 
-from .hub_id import HubId
-from .names import WEIGHTS, split_revision
+from .names import WEIGHTS, HubId, split_revision
 
 INDEX, MODULAR_INDEX = "model_index.json", "modular_model_index.json"
 _EMBEDDED_FOLDER = Path(__file__).resolve().parents[2] / "embedded"

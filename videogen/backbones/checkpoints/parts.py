@@ -10,7 +10,7 @@ from typing import Any
 from videogen.core.errors import CheckpointError
 
 from .header import read_header
-from .hub_id import HubId
+from .names import HubId
 from .tensors import Header
 
 _CONFIG = "config.json"

@@ -18,8 +18,8 @@ def collect_revisions(sources: ModelSources) -> dict[str, str]:
     Read after loading, since the local cache then has them.
     """
     from ..hub import commit_of
-    from .hub_id import HubId
     from .location import locate
+    from .names import HubId
 
     named = {"model": join_revision(sources.name, sources.place.revision), **sources.recorded}
     named.pop("revision", None)

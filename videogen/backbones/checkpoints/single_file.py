@@ -22,8 +22,8 @@ from videogen.core.errors import CheckpointError, UnsupportedError
 from .configurations import load_config
 from .fitting import Fit, Tensors, check_fit, fit_names, name_some
 from .gguf_tensors import check_gguf_types, own_shape, read_gguf_tensors
-from .hub_id import revision_option
 from .layout import PREFIXES
+from .names import revision_option
 from .parts import Part
 from .scaled_weights import apply_scale, check_scaling, is_of_scaling, scale_of
 from .sources import ModelSources

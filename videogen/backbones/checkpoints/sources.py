@@ -16,11 +16,10 @@ from videogen.core.errors import CheckpointError, InputError
 from ..load_options import LoadOptions
 from ..model_spec import read_files
 from .header import read_header
-from .hub_id import HubId
 from .layout import AUDIO_VAE, DENOISER, LORA, MOTION, ROLES, TEXT_ENCODER, TITLES, VAE, find_roles, prefix_of
 from .location import components_of, full_name, is_file_source, locate
 from .motion_adapter import ADAPTER, SCHEDULER, WITH_MOTION, add_motion, read_adapter_config
-from .names import split_revision
+from .names import HubId, split_revision
 from .parts import Part
 from .tensors import Header
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError
 
-from ..checkpoints.hub_id import revision_option
+from ..checkpoints.names import revision_option
 
 
 def check_blocks(source: Path | str, index: Mapping[str, Any]) -> None:
