@@ -31,6 +31,7 @@ BENCHMARKS = {
     "quantization": Benchmark("tools.bench.quantization", "formats of weights: bits against PSNR"),
     "preview": Benchmark("tools.bench.preview", "error and cost of latent previews"),
     "lora": Benchmark("tools.bench.lora", "LoRAs: time to swap one, cost of a step, the model's bits afterwards"),
+    "validation": Benchmark("tools.bench.validation", "what kernel validation adds to a render"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
 }
 

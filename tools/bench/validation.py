@@ -1,0 +1,80 @@
+"""Cost of kernel validation: what the checks of a first and of a later render take, as a fraction of the render.
+
+Time within the checks is measured in the process (CPU time of its threads), so that a busy machine does not change the
+fraction. A first render checks every shape; a later one of the same engine checks none. Writes
+benchmarks/validation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from tools.bench.files import BENCHMARKS, write_report
+from tools.bench.render import PROMPT, SEED
+from videogen import Engine
+from videogen.attention.kernels import watch
+from videogen.techniques import convolution_validation
+
+MODELS = ("embedded", "embedded-unet")
+TARGET = 0.005
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="names or folders")
+    parser.add_argument("--out", type=Path, default=BENCHMARKS / "validation.json")
+
+
+def run(options: argparse.Namespace) -> int:
+    models = {Path(name).name: measure(name) for name in options.models}
+    for name, row in models.items():
+        print(name, row)
+    write_report(options.out, "validation", {"target": TARGET, "models": models}, device="cpu")
+    return 0
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Fractions of a render's CPU time that the checks take: in the first of an engine, and in the next."""
+    Engine.load(name, device="cpu").generate(PROMPT, seed=SEED, validate=False)  # warms up
+    engine = Engine.load(name, device="cpu")
+    found = {}
+    for render in ("first", "second"):
+        with _Stopwatch() as checks:
+            start = time.process_time()
+            video = engine.generate(PROMPT, seed=SEED)
+            render_s = time.process_time() - start
+        kernels = video.manifest["measured"]["kernels"]
+        compared = sum(part["validated"] for part in (kernels, kernels["text_encoder"], kernels["decoder"]))
+        found[render] = {
+            "render_cpu_s": round(render_s, 3), "checks_cpu_s": round(checks.seconds, 4),
+            "fraction": round(checks.seconds / render_s, 5), "compared": compared,
+        }  # fmt: skip
+    return found
+
+
+class _Stopwatch:
+    """CPU time within the comparisons, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._before = (watch.find_fault, convolution_validation.find_convolution_fault)
+
+    def __enter__(self) -> _Stopwatch:
+        watch.find_fault = self._timed(self._before[0])
+        convolution_validation.find_convolution_fault = self._timed(self._before[1])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        watch.find_fault, convolution_validation.find_convolution_fault = self._before
+
+    def _timed(self, work: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self.seconds += time.process_time() - start
+
+        return call
