@@ -95,7 +95,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         found.append((name, options.local_files_only))
         raise InputError("reached the weights")
 
-    monkeypatch.setattr("videogen.engine.engine.load", refuse)
+    monkeypatch.setattr("videogen.engine.memory_use.load", refuse)
     monkeypatch.setattr(registry, "_hub_index", lambda name: pytest.fail("the hub was reached"))
     return found
 

@@ -86,7 +86,7 @@ def share_models(patch: pytest.MonkeyPatch, loaded: dict[Any, Any], hosted: dict
     def from_tiny(kind: Any, name: str, /, **options: Any) -> Any:
         return parts.quiet(from_pretrained(kind, hosted[OTHER_CLASS[name]] if name in OTHER_CLASS else name, **options))
 
-    patch.setattr("videogen.engine.engine.load", load_once)
+    patch.setattr("videogen.engine.memory_use.load", load_once)
     patch.setattr(DiffusionPipeline, "from_pretrained", classmethod(from_tiny))
 
 

@@ -83,7 +83,7 @@ class Reader:
     def quantize(self, options: argparse.Namespace, arguments: list[str]) -> None:
         """With a model of its own, since it is changed."""
         with self.patch.context() as patch:
-            patch.setattr("videogen.engine.engine.load", registry.load)
+            patch.setattr("videogen.engine.memory_use.load", registry.load)
             self.call(arguments)
         assert (options.output / "quantization.json").is_file()
         self.hosted = {**self.hosted, str(options.output): options.output}
