@@ -32,6 +32,7 @@ BENCHMARKS = {
     "preview": Benchmark("tools.bench.preview", "error and cost of latent previews"),
     "lora": Benchmark("tools.bench.lora", "LoRAs: time to swap one, cost of a step, the model's bits afterwards"),
     "validation": Benchmark("tools.bench.validation", "what kernel validation adds to a render"),
+    "plan": Benchmark("tools.bench.plan.command", "memory plans: peaks and times against renders, published shapes"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
 }
 

@@ -30,10 +30,13 @@ _KINDS = {"mm": "matmul", "addmm": "matmul", "bmm": "matmul", "baddbmm": "matmul
 
 
 class Calibration:
-    """The times of one machine's operators on one device. cache: where they are stored between runs; None: nowhere."""
+    """The times of one machine's operators on one device. cache: where they are stored between runs; None: nowhere;
+    clock: of seconds."""
 
-    def __init__(self, device: torch.device, cache: DiskCache | None = None) -> None:
-        self.device, self._cache = device, cache
+    def __init__(
+        self, device: torch.device, cache: DiskCache | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.device, self._cache, self._clock = device, cache, clock
         self._key = machine_key(device)
         stored = None if cache is None else cache.read(self._key)
         self._seconds: dict[str, float] = {} if stored is None else json.loads(stored)
@@ -60,14 +63,14 @@ class Calibration:
 
     def time(self, run: Callable[[], object]) -> float:
         """Seconds of the fastest of a few runs."""
-        return _fastest(run, self.device)
+        return _fastest(run, self.device, self._clock)
 
     def _measure(self, call: OperatorCall) -> float:
         """Seconds of one call with random values; at the memory's rate where it cannot be made without its own."""
         try:
             arguments, keywords = _with_values(call, self.device)
             with torch.no_grad():
-                return _fastest(lambda: call.operator(*arguments, **keywords), self.device)
+                return self.time(lambda: call.operator(*arguments, **keywords))
         except Exception:  # an operator that is only valid for certain values
             return call.moved * self._rate("memory", torch.float32)
 
@@ -82,7 +85,7 @@ class Calibration:
     def _rate(self, kind: str, dtype: torch.dtype) -> float:
         """Seconds per floating-point operation of a kind of operator; per byte for `memory`."""
         work, run = _SAMPLES[kind](dtype, self.device)
-        return self.stored(f"{kind}:{dtype}", lambda: _fastest(run, self.device) / work)
+        return self.stored(f"{kind}:{dtype}", lambda: self.time(run) / work)
 
     def _overhead(self) -> float:
         """Seconds between two operators: of a small model, what its operators alone do not take."""
@@ -95,7 +98,7 @@ class Calibration:
             counter.ignore(model.parameters())
             model(tokens)
         with torch.no_grad():
-            entire = _fastest(lambda: model(tokens), self.device)
+            entire = self.time(lambda: model(tokens))
         alone = sum(count * self._seconds_of(call) for call, count in counter.calls.items())
         return max(0.0, entire - alone) / sum(counter.calls.values())
 
@@ -117,23 +120,23 @@ def _name_of(call: OperatorCall) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _fastest(run: Callable[[], object], device: torch.device) -> float:
+def _fastest(run: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
     """Seconds of the fastest of a few runs, each long enough to be timed."""
     run()
     _wait(device)
-    started = time.perf_counter()
+    started = clock()
     run()
     _wait(device)
-    once = max(time.perf_counter() - started, 1e-7)
+    once = max(clock() - started, 1e-7)
     # an accelerator computes while the next is launched; on a CPU, other programs disturb some of the runs
     repeats = 1 if device.type == "cpu" else max(1, min(200, round(_LEAST_S / once)))
     best = once
     for _ in range(max(_RUNS, min(_MOST_RUNS, round(_LEAST_S / (once * repeats))))):
-        started = time.perf_counter()
+        started = clock()
         for _ in range(repeats):
             run()
         _wait(device)
-        best = min(best, (time.perf_counter() - started) / repeats)
+        best = min(best, (clock() - started) / repeats)
     return best
 
 

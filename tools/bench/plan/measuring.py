@@ -15,7 +15,7 @@ from videogen.request.request import RenderRequest
 
 
 class CallMeter:
-    """Around every call of a module's method, in whichever thread: with a counter of storage, or with a clock.
+    """Around every call of a module's method, in whichever thread: with a counter of storage, or a clock of CPU time.
 
     peak: of live bytes within calls, above what was live before; seconds: of each call.
     """
@@ -28,7 +28,7 @@ class CallMeter:
         method: Callable[..., Any] = getattr(owner, name)
 
         def measured(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
+            started = time.process_time()
             if not self._counts:
                 result = method(*args, **kwargs)
             else:
@@ -36,7 +36,7 @@ class CallMeter:
                     counter.ignore(_tensors_of(owner))
                     result = method(*args, **kwargs)
                 self.peak = max(self.peak, counter.peak)
-            self.seconds.append(time.perf_counter() - started)
+            self.seconds.append(time.process_time() - started)
             return result
 
         setattr(owner, name, measured)

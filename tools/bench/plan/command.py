@@ -1,0 +1,135 @@
+"""Memory plans against renders: peak memory and time by stage, of the embedded models and of random ones of a middle
+size, on one thread of a CPU; and plans of published shapes from configurations alone.
+
+Peaks are compared with a counter of the storages that operators hand out on real tensors, times with the least CPU time
+of several renders, which a busy machine changes least. Writes benchmarks/plan.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.bench.environment import machine
+from tools.bench.files import BENCHMARKS, write_report
+from videogen import Engine, RenderRequest
+from videogen.planning.calibration import Calibration
+from videogen.planning.plan import RenderCounts, plan_render
+from videogen.planning.planned_model import plan_loaded_model
+from videogen.planning.stage_counts import DECODE, DENOISE, STAGES
+
+from .measuring import measure
+from .random_models import MODELS
+from .shapes import SHAPES, Shape, write_folder
+
+TARGETS = {"peak_error": 0.1, "time_error": 0.15}
+PROMPT = "a red ball moves right on a black background"
+_GIB = 2**30
+#: of the largest plan: no residency is chosen for a smaller one
+_ALL_MEMORY = 1 << 42
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=int, default=4, help="renders per model; the fastest counts")
+    parser.add_argument("--steps", type=int, default=2, help="denoising steps of each clip")
+    parser.add_argument("--out", type=Path, default=BENCHMARKS, help="folder of the report")
+
+
+def run(options: argparse.Namespace) -> int:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        renders = {name: compare(build(), options.steps, options.repeats) for name, build in MODELS.items()}
+        shapes = {name: plan_shape(shape) for name, shape in SHAPES.items()}
+        report = {"machine": machine("cpu"), "targets": TARGETS, "renders": renders, "shapes": shapes}
+    finally:
+        torch.set_num_threads(threads)
+    for name, row in (renders | shapes).items():
+        print(name, row)
+    write_report(options.out / "plan.json", "plan", report, device="cpu")
+    return 0
+
+
+def compare(engine: Engine, steps: int, repeats: int) -> dict[str, Any]:
+    """Planned and measured (peak bytes with the weights, CPU seconds of a call) by stage."""
+    defaults = engine.backbone.defaults
+    request = RenderRequest(PROMPT, frames=min(defaults.frames, 17), steps=steps, continuity="off")
+    model = plan_loaded_model(engine.backbone)
+    counts = RenderCounts(model, request.resolve(model.backbone), torch.device("cpu"), None)
+    option = counts.under(_plain())
+    stages = {stage.name: stage for stage in option.stages}
+    calls = {DENOISE: counts.denoise, DECODE: counts.decode(_plain())}
+    peaks = measure(engine, request, counts=True)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    planned: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        clocks = measure(engine, request, counts=False)
+        calibration = Calibration(torch.device("cpu"), clock=time.process_time)
+        for name, count in calls.items():
+            seconds[name].append(min(clocks[name].seconds))
+            planned[name].append(calibration.seconds(count.calls))
+    found: dict[str, Any] = {}
+    for name in STAGES:
+        resident, peak = stages[name].resident, peaks[name].peak
+        found[name] = _pair("peak_bytes", stages[name].peak, resident + peak)
+        if name in calls:
+            found[name] |= _pair("seconds", min(planned[name]), min(seconds[name]))
+    return found
+
+
+def plan_shape(shape: Shape) -> dict[str, Any]:
+    """The plan of each published clip, and the figures that another program counted for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(shape, Path(folder) / "model")
+        rows = {}
+        for clip in shape.clips:
+            request = RenderRequest(
+                PROMPT, model=str(Path(folder) / "model"), frames=clip.frames, width=clip.width, height=clip.height,
+                device="cuda", continuity="off",
+            )  # fmt: skip
+            started = time.perf_counter()
+            plan = plan_render(request, memory=_ALL_MEMORY, calibrate=False)
+            took = time.perf_counter() - started
+            rows[f"{clip.frames} frames of {clip.width}x{clip.height}"] = {
+                "weights_gib": {name: round(size / _GIB, 2) for name, size in plan.weights.items()},
+                "activations_gib": {s.name: round(s.activations / _GIB, 2) for s in plan.chosen.stages},
+                "counted_before_gib": {"denoise": clip.gib[0], "decode": clip.gib[1]},
+                "tflop_per_render": round(sum(s.flops for s in plan.chosen.stages) / 1e12, 1),
+                "planned_in_s": round(took, 1),
+                "smallest": _smallest(request),
+            }
+    return {"weights_before_gib": list(shape.weights_gib), "clips": rows}
+
+
+def _smallest(request: RenderRequest) -> list[dict[str, Any]]:
+    """The residencies that 8, 12, 16 and 24 GB choose."""
+    from videogen import InputError
+
+    rows = []
+    for size in ("8GB", "12GB", "16GB", "24GB"):
+        try:
+            plan = plan_render(request, memory=size, calibrate=False)
+            rows.append(
+                {"memory": size, "residency": plan.residency.describe(), "peak_gib": round(plan.peak / _GIB, 2)}
+            )
+        except InputError as error:
+            rows.append({"memory": size, "refused": str(error).partition(": ")[2]})
+    return rows
+
+
+def _plain() -> Any:
+    from videogen.backbones.residency import Residency
+
+    return Residency()
+
+
+def _pair(name: str, planned: float, measured: float) -> dict[str, Any]:
+    return {
+        f"planned_{name}": round(planned, 5), f"measured_{name}": round(measured, 5),
+        f"{name}_error": round(planned / measured - 1, 3),
+    }  # fmt: skip
