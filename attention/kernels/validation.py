@@ -57,6 +57,10 @@ class Fault:
         return self.why
 
 
+#: by which a row may exceed the allowed error: sums in another order reach 1.02 on small heads, faults 10 and more
+_MARGIN = 4.0
+
+
 def sample_query_rows(length: int, seed: int = 0, count: int = RANDOM_ROWS) -> torch.Tensor:
     """Rows to check, int64 ascending: the ends, both sides of the last edge of each usual tile, and one random row of
     each of `count` equal parts."""
@@ -117,7 +121,7 @@ def _fault_of_heads(
         excess = torch.maximum(excess, reference.excess_of_lse(lse[b, heads].index_select(1, rows), product))
     excess = torch.where(reference.comparable, excess, torch.zeros_like(excess))
     worst = float(excess.max())
-    if not worst > 1:
+    if not worst > _MARGIN:
         return None
     head, index = divmod(int(excess.argmax()), excess.shape[1])
     where = f"batch {b}, head {heads.start + head}, row {int(rows[index])} of {out.shape[2]}"

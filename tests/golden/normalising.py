@@ -11,7 +11,7 @@ from tests.golden.aliases import KEY_ALIASES, VALUE_ALIASES
 from videogen.attention.config import with_policy
 
 #: Keys whose values differ from run to run, or from machine to machine.
-VOLATILE = frozenset({"versions", "timings_s", "seconds", "elapsed_s", "memory_mib", "peak_memory"})
+VOLATILE = frozenset({"versions", "timings_s", "seconds", "elapsed_s", "memory_mib", "peak_memory", "kernels"})
 #: Keys of a record that hash volatile values together with reproducible ones; each tensor is hashed separately instead.
 _DIGESTS = frozenset({"file", "sha256", "request"})
 

@@ -21,8 +21,8 @@ COMMAND = "from videogen.cli.main import main; assert main({}) == 0"
     ("program", "limit"),
     [
         pytest.param("import videogen", 10, id="the package"),
-        pytest.param(COMMAND.format(["--help"]), 240, id="help"),
-        pytest.param(COMMAND.format(["render", "--help"]), 240, id="render's help"),
+        pytest.param(COMMAND.format(["--help"]), 265, id="help"),
+        pytest.param(COMMAND.format(["render", "--help"]), 265, id="render's help"),
         pytest.param(COMMAND.format(["story", "policies"]), 300, id="policies"),
         pytest.param(COMMAND.format(["models"]), 300, id="models"),
     ],

@@ -248,7 +248,7 @@ class Run:
     def _resumed(self, techniques: Sequence[Technique]) -> LoopState | None:
         """The last finished step of an attempt that ran out of memory in a model call; None to begin again, where a
         technique or the pipeline has left its own run, or the solver may be within its step."""
-        plain = not techniques and isinstance(self.clip, GuidedClip)
+        plain = all(one.only_observes for one in techniques) and isinstance(self.clip, GuidedClip)
         return self.state if plain and self.phase.predicting else None
 
     def _sample(

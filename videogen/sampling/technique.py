@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class Technique:
-    """Base whose every answer is that of a run without it. Legend: latents [b, c, f, h, w]."""
+    """Base whose every answer is that of a run without it. Legend: latents [b, c, f, h, w].
+
+    only_observes: whether it changes nothing, so that a run which was stopped can be continued without its past.
+    """
+
+    only_observes = False
 
     def begin(self, backbone: Backbone, plan: list[StepRow], state: LoopState) -> None:
         """Before the first step: attach to the model, and extend the plan."""

@@ -29,6 +29,7 @@ class KernelValidation(AttachedTechnique):
     """The attention kernels of every denoiser. strict: a wrong one stops the run; compiled: its blocks are compiled."""
 
     section = SECTION
+    only_observes = True
 
     def __init__(self, strict: bool = False, compiled: bool = False) -> None:
         self._strict, self._compiled = strict, compiled
