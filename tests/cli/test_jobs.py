@@ -10,7 +10,7 @@ import torch
 
 from tests.cli.conftest import Run
 from videogen import InputError, RenderRequest
-from videogen.backbones import registry
+from videogen.backbones import recorded, registry
 from videogen.backbones.digest import digest
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.registry import read_model
@@ -110,7 +110,8 @@ def test_a_jobs_model_is_not_fetched_unasked(
     loads: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     start_job("a.mp4", resolve(tiny), done=1, model=HUB)
-    monkeypatch.setattr(registry, "find_cached", lambda _, file: tiny / file if cached else None)
+    for module in (recorded, registry):
+        monkeypatch.setattr(module, "find_cached", lambda _, file: tiny / file if cached else None)
     outcome = run(*action)
     assert outcome.code == 2 and loads == ([] if local_only is None else [(HUB, local_only)])
     assert ("reached the weights" if cached else f"a.mp4.job names model='{HUB}'") in outcome.err
@@ -122,7 +123,8 @@ def test_a_jobs_model_that_is_allowed(
     action: tuple[str, ...], run: Run, tiny: Path, loads: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_job("a.mp4", resolve(tiny), done=1, model=HUB)
-    monkeypatch.setattr(registry, "find_cached", lambda *_: None)
+    for module in (recorded, registry):
+        monkeypatch.setattr(module, "find_cached", lambda *_: None)
     assert run(*action, "--allow-model").code == 2 and loads == [(HUB, False)]
 
 

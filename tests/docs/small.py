@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -50,7 +51,8 @@ def write_small_models(folder: Path) -> dict[str, Path]:
         source, target = registry.EMBEDDED[name], folder / name
         target.mkdir()
         for entry in source.iterdir():
-            (target / entry.name).symlink_to(entry)
+            copy = shutil.copytree if entry.is_dir() else shutil.copy
+            copy(entry, target / entry.name)
         values = json.loads((source / "defaults.json").read_text(encoding="utf-8"))
         values["defaults"] |= defaults
         values["training"] |= training

@@ -136,8 +136,8 @@ def load_for_memory(name: str, options: LoadOptions) -> tuple[Backbone, MemoryFi
 
     Each render then plans its own clip.
     """
-    target = torch.device(resolve_device(options.device, options.offload))
-    if options.memory is None or target.type == "cpu":
+    target = None if options.memory is None else torch.device(resolve_device(options.device, options.offload))
+    if target is None or target.type == "cpu":
         backbone = load(name, options)
         return backbone, MemoryFitter(backbone, options.memory, _OFFLOADS.get(options.offload or "", "device"))
     from videogen.planning.plan import plan_render
