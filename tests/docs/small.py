@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -105,7 +105,7 @@ def shorten(arguments: list[str], hub_model: Path, hosted: Mapping[str, Path] = 
         elif flag == "--model" and value in hosted:
             short[index] = str(hosted[value])
         elif flag == "--model" and value not in registry.EMBEDDED:
-            short[index] = str(hub_model)
+            short[index] = value if (Path(value) / "quantization.json").is_file() else str(hub_model)
             short += ["--frames", "5", "--steps", "2", "--size", HUB_SIZE]
     if "--offload" in short and not torch.cuda.is_available():
         at = short.index("--offload")

@@ -86,7 +86,6 @@ class Reader:
             patch.setattr("videogen.engine.memory_use.load", registry.load)
             self.call(arguments)
         assert (options.output / "quantization.json").is_file()
-        self.hosted = {**self.hosted, str(options.output): options.output}
 
     def call(self, arguments: list[str], code: int = 0) -> Outcome:
         self.output.readouterr()
