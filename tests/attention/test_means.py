@@ -78,14 +78,13 @@ def _quantize(model: Any) -> None:
             attention.to_q, attention.to_k = Int8(attention.to_q), Int8(attention.to_k)
 
 
-BOTH = tuple(TECHNIQUES)
 MEANS = (
     Means("fused QKV projections", _fuse),
     Means("fp8 storage (layerwise casting)", _store_in_fp8),
     Means("group offload, blocks", _offload("block_level")),
     Means("group offload, leaves", _offload("leaf_level")),
     Means("int8 weights in other linear layers", _quantize),
-    Means("compiled blocks", _compile_blocks, refused=BOTH),
+    Means("compiled blocks", _compile_blocks, refused=("sparse attention",)),
     Means("compiled feed-forward layers alone", _compile_feed_forward),
 )
 ORDERS = ("applied before", "applied while attached")
