@@ -76,7 +76,8 @@ def test_every_layout_is_the_librarys_adapter_and_leaves_no_trace(
 
     def add_adapter(pipeline: Any) -> None:
         model = denoiser_of(pipeline)
-        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(factors)), "own")  # type: ignore[operator]
+        config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(factors))
+        model.add_adapter(config, "own")  # type: ignore[operator]
         state = {f"{name}.lora_A.weight": down for name, (down, _) in factors.items()}
         state |= {f"{name}.lora_B.weight": up for name, (_, up) in factors.items()}
         set_peft_model_state_dict(model, state, "own")
@@ -307,7 +308,8 @@ def test_fused_layers_go_through_the_librarys_converter(layout: str, tmp_path: P
     from safetensors.torch import save_file
 
     engine, family = Engine.from_pipeline(load_rows()["HunyuanVideoPipeline"].build()), "HunyuanVideoPipeline"
-    width = denoiser_of(engine.backbone.pipeline).transformer_blocks[0].attn.to_q.in_features  # type: ignore[index, union-attr]
+    denoiser: Any = denoiser_of(engine.backbone.pipeline)
+    width = denoiser.transformer_blocks[0].attn.to_q.in_features
     down, up = torch.randn(RANK, width), torch.randn(3 * width, RANK)
     separate: dict[str, torch.Tensor] = {}
     for name, part in zip(("to_q", "to_k", "to_v"), up.chunk(3), strict=True):

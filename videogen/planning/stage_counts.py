@@ -86,7 +86,11 @@ def count_decode(model: PlannedModel, request: ResolvedRequest, *, tiling: bool,
         vae.enable_tiling()
     try:
         return _count_decode(model, request, (batch, *shape[1:]))
-    except NotImplementedError:  # a VAE that only decodes in tiles
+    except UnsupportedError:
+        raise
+    except NotImplementedError as error:  # a VAE that only decodes in tiles
+        if tiling:
+            raise UnsupportedError(f"{type(vae).__name__} cannot be planned: {error}") from error
         return count_decode(model, request, tiling=True, batch=batch)
     finally:
         if tiling:

@@ -39,7 +39,7 @@ class ComponentReport:
 
 @dataclass(frozen=True)
 class Report:
-    """psnr_db: of each measured clip, decoded, to the model before; target: what was asked for, as text; options: how
+    """psnr_db: of each measured clip, decoded, to the model before; target: the requested one, as text; options: how
     the model was observed."""
 
     model: str

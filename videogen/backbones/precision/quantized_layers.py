@@ -21,7 +21,7 @@ _TENSORS = ("codes", "scale", "offset", "up", "down")
 class QuantizedLayer(torch.nn.Module):
     """What the quantized classes share: the encoded weight in buffers, so that it is saved, moved and offloaded.
 
-    how: the weight's format; shape: of the decoded weight; weight_dtype: of the `weight` that others read.
+    how: the weight's format; shape: of the decoded weight; weight_dtype: of the decoded `weight` that LoRAs and hooks read.
     """
 
     how: WeightFormat
@@ -72,7 +72,7 @@ _CLASSES: dict[type[torch.nn.Module], type[QuantizedLayer]] = {
 
 
 def can_quantize(layer: torch.nn.Module) -> bool:
-    """Whether a layer is of a class with a quantized form; subclasses may compute otherwise and are left alone."""
+    """Whether a layer is of a class with a quantized form; subclasses may compute differently and are not quantized."""
     return type(layer) in _CLASSES
 
 

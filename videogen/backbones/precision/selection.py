@@ -1,7 +1,7 @@
 """Selection of the layers that are quantized: those of a model's blocks, without what computes with the timestep.
 
 Embeddings, the input and output projections and modulations hold few weights and decide much, so they keep the model's
-dtype; time layers of the blocks too, unless they are asked for (TFMQ-DM).
+dtype; time layers of the blocks too, unless requested (TFMQ-DM).
 """
 
 from __future__ import annotations
