@@ -21,7 +21,7 @@ _TENSORS = ("codes", "scale", "offset", "up", "down")
 class QuantizedLayer(torch.nn.Module):
     """What the quantized classes share: the encoded weight in buffers, so that it is saved, moved and offloaded.
 
-    how: the weight's format; shape: of the decoded weight; weight_dtype: of the decoded `weight` that LoRAs and hooks read.
+    how: the weight's format; shape: of the decoded weight; weight_dtype: of the `weight` that LoRAs and hooks read.
     """
 
     how: WeightFormat
