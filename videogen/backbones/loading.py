@@ -26,6 +26,7 @@ from .hub import files_of
 from .precision.component import Chosen, apply, library_options, precision_of
 from .precision.quantizing import is_quantized, load_quantized
 from .precision.table import Precision
+from .precision.vae_dtype import component_dtype
 from .precision.weight_format import WeightFormat
 
 _log = logging.getLogger("videogen")
@@ -48,7 +49,7 @@ def _build_pipeline(class_name: str, sources: ModelSources, dtype: str | None, d
     )
     pipeline_class = getattr(diffusers, class_name)
     source, parts = sources.base, sources.parts
-    found = _load_components(sources, chosen, precision)
+    found = _load_components(class_name, sources, chosen, precision)
     with _explain_failure(str(source), class_name):
         if issubclass(pipeline_class, diffusers.ModularPipeline):
             pipeline = build_modular(pipeline_class, source, sources.index, found)
@@ -66,7 +67,7 @@ def _build_pipeline(class_name: str, sources: ModelSources, dtype: str | None, d
     return pipeline
 
 
-def _load_components(sources: ModelSources, dtype: torch.dtype, precision: Chosen) -> dict[str, Any]:
+def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype, precision: Chosen) -> dict[str, Any]:
     """The components that have weights, and those with settings of their own: by name. What can be checked without
     reading weights is checked for all of them first."""
     source, parts = sources.base, sources.parts
@@ -77,6 +78,10 @@ def _load_components(sources: ModelSources, dtype: torch.dtype, precision: Chose
         name: (kind, _model_class(library, kind)) for name, (library, kind) in components_of(sources.index).items()
     }
     models = {name: (kind, model_class) for name, (kind, model_class) in named.items() if model_class is not None}
+    dtypes = {
+        name: component_dtype(name, model_class, class_name, dtype, precision)
+        for name, (_, model_class) in models.items()
+    }
     fitted: dict[str, FittedFile] = {}
     for name, (kind, model_class) in models.items():
         part = parts.get(name)
@@ -90,14 +95,14 @@ def _load_components(sources: ModelSources, dtype: torch.dtype, precision: Chose
     for name, (kind, model_class) in models.items():
         part = parts.get(name)
         with _explain_failure(f"{source}/{name}" if part is None else part.given, kind):
-            row = precision_of(name, precision)
+            row, own = precision_of(name, precision), dtypes[name]
             if name in fitted:
-                found[name] = load_fitted(fitted[name], dtype)
-                apply(row, found[name], name, dtype)
+                found[name] = load_fitted(fitted[name], own)
+                apply(row, found[name], name, own)
             elif part is None:
-                found[name] = _component(source, name, model_class, dtype, files, row)
+                found[name] = _component(source, name, model_class, own, files, row)
             else:
-                found[name] = _load_part(part, model_class, dtype, row)
+                found[name] = _load_part(part, model_class, own, row)
     for name, settings in sources.settings.items():
         with _explain_failure(f"{source}/{name}", named[name][0]):
             found[name] = _with_settings(source, name, named[name][0], settings)

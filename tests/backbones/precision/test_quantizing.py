@@ -139,6 +139,8 @@ def test_truncated_weights_are_named(tmp_path: Path) -> None:
         ("int8", [DENOISERS]),
         ("fp8-storage,text_encoder=int8", [DENOISERS, "text_encoder"]),
         ("transformer=int4", ["transformer"]),
+        ("vae=fp32", ["vae"]),
+        ("fp16,vae=bf16", [DENOISERS, "vae"]),
     ],
 )
 def test_precisions_are_read(text: str, components: list[str]) -> None:

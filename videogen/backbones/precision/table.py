@@ -37,7 +37,7 @@ PRECISIONS: dict[str, Precision] = {
     for row in (
         Precision("fp32", "32-bit floats", dtype="float32"),
         Precision("bf16", "bfloat16", dtype="bfloat16"),
-        Precision("fp16", "16-bit floats, with the layers that the library keeps in 32 bits", dtype="float16"),
+        Precision("fp16", "16-bit floats; layers and VAEs that overflow in them stay in 32 bits", dtype="float16"),
         Precision("fp8-storage", "8-bit floats in memory, cast layer by layer to the dtype of the run"),
         Precision("torchao-int8", "8-bit integers, weights only", config=f"{_LIBRARY}:torchao_int8",
                   packages=("torchao",)),
@@ -69,7 +69,7 @@ _CHECKPOINTS = {
 
 def parse_precision(text: str) -> dict[str, Precision | WeightFormat]:
     """component (or `DENOISERS`) -> row or weight format, of `NAME` or `COMPONENT=NAME,...`. InputError for a name that
-    is unknown, and for a component that is named twice."""
+    is unknown, for a component that is named twice, and for a dtype of a component other than the VAE."""
     found: dict[str, Precision | WeightFormat] = {}
     for part in text.split(","):
         component, equals, name = part.strip().rpartition("=")
@@ -77,10 +77,12 @@ def parse_precision(text: str) -> dict[str, Precision | WeightFormat]:
         if component in found:
             raise InputError(f"precision={text!r} sets {component!r} twice; give each component one precision")
         found[component] = _find(name.strip())
-    if any(isinstance(row, Precision) and row.dtype for row in found.values()) and (
-        len(found) > 1 or DENOISERS not in found
-    ):
-        raise InputError(f"precision={text!r}: fp32, bf16 and fp16 are for the entire model; give one of them alone")
+    for component, row in found.items():
+        if isinstance(row, Precision) and row.dtype and component not in (DENOISERS, "vae"):
+            raise InputError(
+                f"precision={text!r}: fp32, bf16 and fp16 are for the entire model or its VAE (vae={row.name}), not "
+                f"for {component!r}"
+            )
     return found
 
 
@@ -134,5 +136,5 @@ def describe_precisions() -> str:
     """One sentence for a help text."""
     return (
         "how the denoiser's weights are stored: int8, fp8, int4-svd (any device), "
-        f"{', '.join(PRECISIONS)}; another component's: text_encoder=int8"
+        f"{', '.join(PRECISIONS)}; another component's: text_encoder=int8, vae=fp32"
     )
