@@ -1,4 +1,5 @@
-"""Block-sparse attention with a guaranteed recall. Tensors in, tensors out; `attach` attaches it to a model.
+"""Block-sparse attention with a guaranteed recall. Tensors in, tensors out; `attach` attaches it to a diffusers model,
+`AttentionRun` gives it to any other program.
 
     block_map = search(query, key, recall=0.95)
     out = sparse_attention(query, key, value, block_map)
@@ -18,13 +19,16 @@ from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .attaching import AttentionSnapshot, Handle, attach, detach
+    from .attention_layer import DENSE, CallRecord, Dense
     from .blockmap import BlockMap, Forced
     from .config import SparseAttention
+    from .layout import padding_mask
     from .lse import error_bound, merge
     from .mass import block_mass, row_mass
     from .order import TokenGrid, inverse, permutation
     from .policies.base import AttentionCall, AttentionOutcome, AttentionPolicy, FixedMapPolicy, PolicyState
     from .policies.table import ATTENTION_POLICIES, AttentionPolicyRow
+    from .run import AttentionRun, AttentionRunSnapshot
     from .searching import audit_map, search
     from .sparse import sparse_attention
     from .watching import ValidationHandle, validate
@@ -34,8 +38,13 @@ _HOMES = {
     "AttentionCall": "policies.base",
     "AttentionOutcome": "policies.base",
     "AttentionPolicy": "policies.base",
+    "AttentionRun": "run",
+    "AttentionRunSnapshot": "run",
     "AttentionSnapshot": "attaching",
     "BlockMap": "blockmap",
+    "CallRecord": "attention_layer",
+    "DENSE": "attention_layer",
+    "Dense": "attention_layer",
     "FixedMapPolicy": "policies.base",
     "Forced": "blockmap",
     "Handle": "attaching",
@@ -51,6 +60,7 @@ _HOMES = {
     "error_bound": "lse",
     "inverse": "order",
     "merge": "lse",
+    "padding_mask": "layout",
     "permutation": "order",
     "row_mass": "mass",
     "search": "searching",
@@ -63,8 +73,13 @@ __all__ = [
     "AttentionCall",
     "AttentionOutcome",
     "AttentionPolicy",
+    "AttentionRun",
+    "AttentionRunSnapshot",
     "AttentionSnapshot",
     "BlockMap",
+    "CallRecord",
+    "DENSE",
+    "Dense",
     "FixedMapPolicy",
     "Forced",
     "Handle",
@@ -80,6 +95,7 @@ __all__ = [
     "error_bound",
     "inverse",
     "merge",
+    "padding_mask",
     "permutation",
     "row_mass",
     "search",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
 
 import torch
 
@@ -21,30 +23,36 @@ from .visible_frames import Spans
 _TILE = (4, 4, 4)
 
 
+class Dense(Enum):
+    """The type of `DENSE`."""
+
+    DENSE = "dense"
+
+
+#: In place of a result: the host is to run this call dense, with its own kernel.
+DENSE: Final = Dense.DENSE
+
+
 @dataclass(frozen=True)
 class StepContext:
-    """Where in a run a call happens. branch: the guidance branch, or the number of the model call within this step;
-    visible_frames: latent frames that every query sees, ascending."""
+    """Where in a run a call happens. branch: the guidance branch, or the number of the model call within this step."""
 
     step: int
     steps: int | None
     branch: str
-    visible_frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class LayerCall:
     """One call of self-attention as the model makes it, in the model's token order.
 
-    query [b, h, l, d], key and value [b, g, l, d], key_mask bool [b, l]. dense: the call as it was. ordinal: its number
-    within this forward pass of the layer. grid: where the video's tokens lie, None if unknown. visible: tokens that
-    every query sees.
+    query [b, h, l, d], key and value [b, g, l, d], key_mask bool [b, l]. ordinal: its number within this forward pass
+    of the layer. grid: where the video's tokens lie, None if unknown. visible: tokens that every query sees.
     """
 
     query: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor
-    dense: Callable[[], torch.Tensor]
     scale: float | None = None
     key_mask: torch.Tensor | None = None
     grid: TokenGrid | None = None
@@ -71,16 +79,16 @@ class CallRecord:
 
 
 class AttentionLayer:
-    """Self-attention of one module. Its states, one per guidance branch, ordinal of the call, shape and visible tokens,
-    are never changed in place."""
+    """Self-attention of one module. Its states, one per guidance branch, ordinal of the call, shape, visible tokens and
+    grid, are never changed in place."""
 
     def __init__(self, name: str, config: SparseAttention) -> None:
         self.name, self._config = name, config
         self._policy = build_policy(config)
         self.states: Mapping[tuple[object, ...], PolicyState] = {}
 
-    def attend(self, context: StepContext, call: LayerCall) -> tuple[torch.Tensor, CallRecord]:
-        """The call's result, [b, h, l, d] in the model's token order, and its record."""
+    def attend(self, context: StepContext, call: LayerCall) -> tuple[torch.Tensor | Dense, CallRecord]:
+        """The call's result, [b, h, l, d] in the model's token order or `DENSE`, and its record."""
         self._check_backend(call)
         order = self._order(call.grid, call.query.device)
         key = (context.branch, call.ordinal, tuple(call.query.shape), tuple(call.key.shape), call.query.dtype)
@@ -92,7 +100,7 @@ class AttentionLayer:
             step=context.step, steps=context.steps,
             seed=zlib.crc32(f"{self.name} {context.step} {key}".encode()),
         )  # fmt: skip
-        address = (*key, call.visible)
+        address = (*key, call.visible, call.grid)
         before = self.states.get(address)
         state = self._policy.initial_state() if before is None else before
         outcome, state = self._policy.attend(policy_call, state)
@@ -101,12 +109,16 @@ class AttentionLayer:
         if self._config.audit == "full" and outcome.block_map is not None:
             exact, below_half = _exact_recall(policy_call, outcome)
         back = None if order is None else inverse(order)
-        out = call.dense() if outcome.out is None else _reorder(outcome.out, back)
+        out = DENSE if outcome.out is None else _reorder(outcome.out, back)
         return out, self._record(context, call.query.shape[2], outcome, exact, below_half)
 
     def refuse(self, context: StepContext, tokens: int, why: str) -> CallRecord:
         """The record of a call that stays dense."""
         return CallRecord(self.name, context.step, context.branch, tokens, 1.0, 1.0, 1.0, False, why)
+
+    def forget(self, branch: str | None = None) -> None:
+        """Drop the states of one branch, or of all."""
+        self.states = {} if branch is None else {key: s for key, s in self.states.items() if key[0] != branch}
 
     def _record(
         self, context: StepContext, tokens: int, outcome: AttentionOutcome, exact: float | None, below: float | None

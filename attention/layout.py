@@ -1,6 +1,7 @@
-"""Token layout of a diffusers model: the grid of its video, the position of text in a joint sequence, its padding.
+"""Token layout: where the video and other tokens lie in a sequence, its padding, and how a diffusers model shows them.
 
-Read from configurations and shapes; the rest of the library knows nothing about model families.
+What is known about models is read from configurations and shapes; the rest of the library knows nothing about model
+families.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .order import TokenGrid
 #: Processors whose joint sequences begin with the text. With processors in neither list both ends count as text.
 _TEXT_FIRST = ("CogVideoX", "EasyAnimate")
 _VIDEO_FIRST = ("HunyuanVideo", "Mochi", "Motif")
+_HIDDEN = 10_000  # what additive masks subtract at least from the scores of padding
 
 
 def as_key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor | None:
@@ -39,6 +41,15 @@ def as_key_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tenso
     if not (torch.equal(mask[:, 0].sum(1), sums) and torch.equal(mask[:, 0].sum(2), sums)):
         return None
     return valid.expand(query.shape[0], -1)
+
+
+def padding_mask(bias: torch.Tensor) -> torch.Tensor | None:
+    """bool [b, 1, 1, keys] for an additive mask of floats [b, 1, 1, keys] that hides padding: 0 for a key that is read,
+    and -10,000 or less for one that is not. None for any other mask."""
+    if not bias.is_floating_point() or bias.ndim != 4 or bias.shape[1:3] != (1, 1):
+        return None
+    read, hidden = bias == 0, bias <= -_HIDDEN
+    return read if bool((read | hidden).all()) else None
 
 
 def guess_grid(model: nn.Module, latents: torch.Tensor | None) -> TokenGrid | None:
@@ -71,23 +82,37 @@ def _pair(patch: Any) -> tuple[int, int]:
 
 
 def token_layout(grid: TokenGrid | None, text: int, length: int, processor: str) -> TokenGrid | None:
-    """Where the video and the text of a joint sequence lie, as far as known; None: all tokens are treated the same.
+    """Where the video and the text of a joint sequence of a diffusers model lie, as far as known; None: all tokens are
+    treated the same.
 
     `text` tokens of the module's text input are at one end. Where it is unknown at which, or where the text is
     packed into the video's input, as many tokens count as text at both ends.
     """
     found = _grid_of_length(length, grid)
+    if found is not None or text == 0:
+        return found or sequence_layout(grid, length)
+    if processor.startswith(_TEXT_FIRST):
+        return sequence_layout(grid, length, text, 0)
+    if processor.startswith(_VIDEO_FIRST):
+        return sequence_layout(grid, length, 0, text)
+    return _line(length, text, text) if 2 * text < length else None
+
+
+def sequence_layout(grid: TokenGrid | None, length: int, before: int = 0, after: int = 0) -> TokenGrid | None:
+    """Where the tokens of a sequence lie that begins with `before` and ends with `after` tokens of something else than
+    the video; None: all tokens are treated the same.
+
+    grid: the video's. Where it and the two numbers do not add up, only the ends are known; without the numbers, as many
+    tokens as are left over count as other tokens at both ends.
+    """
+    if before or after:
+        known = grid is not None and before + grid.video_tokens + after == length
+        return replace(grid, before=before, after=after) if grid and known else _line(length, before, after)
+    found = _grid_of_length(length, grid)
     if found is not None:
         return found
-    if text == 0:
-        packed = 0 if grid is None else length - grid.video_tokens
-        return _line(length, packed, packed) if 0 < 2 * packed < length else None
-    known = grid is not None and grid.video_tokens + text == length
-    if processor.startswith(_TEXT_FIRST):
-        return replace(grid, before=text, after=0) if grid and known else _line(length, text, 0)
-    if processor.startswith(_VIDEO_FIRST):
-        return replace(grid, before=0, after=text) if grid and known else _line(length, 0, text)
-    return _line(length, text, text) if 2 * text < length else None
+    packed = 0 if grid is None else length - grid.video_tokens
+    return _line(length, packed, packed) if 0 < 2 * packed < length else None
 
 
 def _grid_of_length(length: int, grid: TokenGrid | None) -> TokenGrid | None:

@@ -60,7 +60,7 @@ def test_text_attends_to_all_and_is_attended_by_all(tiny: Tiny) -> None:
     with attach(model, narrow) as handle:
         outputs(model, tiny)
         assert all(record.density < 1 for record in handle.records if record.tokens > 64)
-        for states in handle.snapshot().states.values():
+        for states in handle.snapshot().run.states.values():
             for state in states.values():
                 assert state.block_map is not None
                 mask = state.block_map.to_dense()

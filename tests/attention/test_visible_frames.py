@@ -75,7 +75,7 @@ def run_layer(config: SparseAttention, grid: TokenGrid, frames: dict[int, tuple[
     for step in range(STEPS):
         visible = frames.get(step, visible)
         x = frame_wise(grid, step)
-        call = LayerCall(x, x, x, lambda x=x: x, grid=grid, visible=frame_spans(grid, visible))  # type: ignore[misc]
+        call = LayerCall(x, x, x, grid=grid, visible=frame_spans(grid, visible))
         layer.attend(StepContext(step, STEPS, "cond"), call)
     return recording.outcomes
 

@@ -122,6 +122,12 @@ def check_technique(names: Names) -> None:
     assert 0 < len(guided) < 10 and manifest["measured"]["guidance_interval"]["guided_steps"] == guided
 
 
+def check_host(names: Names) -> None:
+    report = names["run"].report()
+    assert report["least_recall"] >= 0.9 and report["mean_density"] < 0.8
+    assert torch.equal(names["exact"], names["plain"]) and not torch.equal(names["sparse"], names["plain"])
+
+
 CHECKS: dict[str, Callable[[Names], None]] = {
     "attention_policy": check_attention_policy,
     "kernel": check_kernel,
@@ -130,6 +136,7 @@ CHECKS: dict[str, Callable[[Names], None]] = {
     "pipeline": check_pipeline,
     "solver": check_solver,
     "technique": check_technique,
+    "host": check_host,
 }
 
 

@@ -133,6 +133,11 @@ def test_top_packages_are_imported_by_their_installed_name(name: str, path: Path
         pytest.param("videogen.cli.main", ("torch", "diffusers", "transformers", "av"), id="nor does the command line"),
         pytest.param("videogen.configs", ("torch",), id="nor do the presets"),
         pytest.param("videogen.schedulers", ("torch", "diffusers"), id="nor do the solvers' names"),
+        pytest.param(
+            "videogen.attention.run, videogen.schedulers.warping.warped_noise",
+            ("diffusers", "transformers", "accelerate"),
+            id="what hosts attach needs no diffusers",
+        ),
         pytest.param("videogen.request.request", ("torch", "diffusers"), id="nor does a request"),
         pytest.param("videogen.backbones.registry", ("torch", "diffusers"), id="nor do the families"),
         pytest.param("videogen.motion", ("torch", "cv2", "numpy"), id="nor does motion"),

@@ -19,9 +19,10 @@ PUBLIC = {
         VideogenError __version__
         """,
     "videogen.attention": """
-        ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionSnapshot BlockMap
-        FixedMapPolicy Forced Handle PolicyState SparseAttention TokenGrid ValidationHandle attach audit_map block_mass
-        detach error_bound inverse merge permutation row_mass search sparse_attention validate
+        ATTENTION_POLICIES AttentionCall AttentionOutcome AttentionPolicy AttentionPolicyRow AttentionRun
+        AttentionRunSnapshot AttentionSnapshot BlockMap CallRecord DENSE Dense FixedMapPolicy Forced Handle PolicyState
+        SparseAttention TokenGrid ValidationHandle attach audit_map block_mass detach error_bound inverse merge
+        padding_mask permutation row_mass search sparse_attention validate
         """,
     "videogen.longvideo": "Journal SegmentRecord job_folder read_request",
     "videogen.motion": """
