@@ -195,7 +195,7 @@ def _component(
     options: dict[str, Any] = {"dtype": dtype} if is_transformers else dtype_option(dtype)
     options |= library_options(row, "transformers" if is_transformers else "diffusers", dtype)
     prefix = f"{subfolder}/" if subfolder else ""
-    names = [name for file in files if file.startswith(prefix) and "/" not in (name := file.removeprefix(prefix))]
+    names = [end for file in files if file.startswith(prefix) and "/" not in (end := file.removeprefix(prefix))]
     if variant := weight_variant(names, dtype, place):
         options |= {"variant": variant}
     if subfolder:

@@ -42,6 +42,11 @@ def read_gguf_tensors(header: Header, names: Collection[str]) -> dict[str, Any]:
     return {name: tensors[name] for name in names}
 
 
+def decode_tensors(tensors: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Tensors as plain ones of a dtype of torch. Takes them out of the mapping, so that no two copies are in memory."""
+    return {name: _plain(tensors.pop(name)).to(dtype) for name in list(tensors)}
+
+
 def own_shape(header: Header, name: str) -> tuple[int, ...]:
     """The shape that a tensor has in its model, which ComfyUI states where it stores another."""
     stated = header.metadata.get(f"{_SHAPE}{name}")

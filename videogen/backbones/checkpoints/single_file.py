@@ -21,7 +21,8 @@ from videogen.core.errors import CheckpointError, UnsupportedError
 
 from .configurations import load_config
 from .fitting import Fit, Tensors, check_fit, fit_names, name_some
-from .gguf_tensors import check_gguf_types, own_shape, read_gguf_tensors
+from .gguf_tensors import check_gguf_types, decode_tensors, own_shape, read_gguf_tensors
+from .gguf_text import check_text_class, rename_text_tensors
 from .layout import PREFIXES
 from .names import revision_option
 from .parts import Part
@@ -51,7 +52,8 @@ class FittedFile:
     @property
     def is_quantized(self) -> bool:
         """Whether its weights stay quantized once they are loaded."""
-        return self.header.format == GGUF and any(name not in ("F32", "F16", "BF16") for name in self.header.dtypes)
+        stays = self.header.format == GGUF and hasattr(self.model_class, "load_config")
+        return stays and any(name not in ("F32", "F16", "BF16") for name in self.header.dtypes)
 
 
 def fit_file(part: Part, model_class: Any, sources: ModelSources) -> FittedFile:
@@ -69,7 +71,8 @@ def fit_file(part: Part, model_class: Any, sources: ModelSources) -> FittedFile:
     config: Any
     if is_text_model:
         config = _load_text_config(part, model_class, sources)
-        model, to_library, settings = _build_empty(lambda: model_class(config)), None, {}
+        model, settings = _build_empty(lambda: model_class(config)), {}
+        to_library = rename_text_tensors if header.format == GGUF else None
     else:
         config = load_config(model_class, sources, part.name, online=True)
         model = _build_empty(lambda: model_class.from_config(config))
@@ -93,7 +96,7 @@ def load_fitted(file: FittedFile, dtype: torch.dtype) -> Any:
     converted = file.fit.convert(_without_prefix(tensors, file.part))
     state = {name: tensor for name, tensor in converted.items() if name in file.fit.used}
     if not hasattr(file.model_class, "load_config"):
-        return _load_text_model(file, state, dtype)
+        return _load_text_model(file, decode_tensors(state, dtype) if is_gguf else state, dtype)
     if not hasattr(file.model_class, "from_single_file"):
         return _fill(file, state, dtype)
     from ..loading import dtype_option
@@ -208,7 +211,9 @@ def _conversion_of(model_class: Any) -> Callable[..., Tensors] | None:
 def _check_takes_gguf(part: Part, model_class: Any) -> None:
     from importlib.util import find_spec
 
-    if not hasattr(model_class, "from_single_file"):
+    if not hasattr(model_class, "load_config"):
+        check_text_class(part, model_class.__name__)
+    elif not hasattr(model_class, "from_single_file"):
         raise UnsupportedError(
             f"{part.given} is a GGUF, from which diffusers does not load {model_class.__name__}; give its safetensors"
         )

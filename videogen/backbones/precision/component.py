@@ -17,6 +17,8 @@ from .weight_format import WeightFormat
 
 Chosen = Mapping[str, Precision | WeightFormat]
 _STORAGE = torch.float8_e4m3fn
+#: whose modules are those of a model that no library has quantized
+_UNCHANGED = ("torch", "diffusers", "transformers")
 
 
 def precision_of(component: str, chosen: Chosen) -> Precision | WeightFormat | None:
@@ -45,18 +47,39 @@ def library_options(row: Precision | WeightFormat | None, library: str, dtype: t
 
 
 def apply(row: Precision | WeightFormat | None, model: Any, component: str, dtype: torch.dtype) -> None:
-    """Change a loaded model to a precision that is not a library's. UnsupportedError where it has no layers for it."""
-    if isinstance(row, WeightFormat):
+    """Change a loaded model to a precision that is not a library's, and check that a library has applied its own.
+    UnsupportedError where it has no layers for it."""
+    if isinstance(row, Precision) and row.config:
+        _check_quantized(row, model, component)
+    elif isinstance(row, WeightFormat):
         if not find_quantizable(model):
             raise UnsupportedError(
                 f"precision={row.name!r}: {component} ({type(model).__name__}) has no linear layers in blocks to "
                 "quantize; leave this component out"
             )
         quantize(model, row)
-    elif row is not None and not row.config:
+    elif row is not None:
         if not hasattr(model, "enable_layerwise_casting"):
             raise UnsupportedError(
                 f"precision={row.name!r}: {component} ({type(model).__name__}) cannot cast layer by layer; int8 works "
                 "for it"
             )
         model.enable_layerwise_casting(storage_dtype=_STORAGE, compute_dtype=dtype)
+
+
+def _check_quantized(row: Precision, model: torch.nn.Module, component: str) -> None:
+    """Libraries leave out layers that are too small or that they do not know, without an error."""
+    if not any(_is_changed(layer) for layer in model.modules()):
+        raise UnsupportedError(
+            f"precision={row.name!r}: its library has quantized no layer of {component} ({type(model).__name__}); "
+            "leave it out, or use a precision of videogen's own, such as int8"
+        )
+
+
+def _is_changed(layer: torch.nn.Module) -> bool:
+    """Whether a library has replaced a layer, or its weight."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        return False
+    foreign = type(layer).__module__.partition(".")[0] not in _UNCHANGED
+    return foreign or type(weight) is not torch.nn.Parameter or not weight.is_floating_point()
