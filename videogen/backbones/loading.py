@@ -13,6 +13,7 @@ import torch
 
 from videogen.attention.kernels.packages import hide_broken_packages
 from videogen.core.errors import CheckpointError, InputError, OutOfMemoryError, UnsupportedError, VideogenError, nearest
+from videogen.core.logs import log_note
 
 from .checkpoint_files import check_weights, weight_variant
 from .checkpoints.fitting import name_some
@@ -20,7 +21,7 @@ from .checkpoints.location import components_of
 from .checkpoints.names import HubId, revision_option
 from .checkpoints.parts import Part
 from .checkpoints.single_file import FittedFile, fit_file, load_fitted
-from .checkpoints.sources import ModelSources
+from .checkpoints.sources import ModelSources, find_left_to_base
 from .hosting.modular_loading import build_modular
 from .hub import files_of
 from .precision.component import Chosen, apply, library_options, precision_of
@@ -91,6 +92,8 @@ def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype,
                 _check_precision(fitted[name], precision_of(name, precision))
         elif isinstance(folder := _folder_of(sources, name), Path):
             check_weights(folder, _weights_name(model_class), kind)
+    if names := find_left_to_base(sources):
+        log_note("%s has its own %s; the base's are used", sources.name, " and ".join(names))
     files, found = files_of(source), {}
     for name, (kind, model_class) in models.items():
         part = parts.get(name)

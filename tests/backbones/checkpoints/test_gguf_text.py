@@ -101,7 +101,9 @@ def test_a_file_that_does_not_fit_is_refused(
 
 def test_another_kind_of_text_encoder_is_refused(stable_diffusion: Path, adapter: Path, tmp_path: Path) -> None:
     path = save_gguf({"token_embd.weight": torch.zeros(4, 4)}, tmp_path / "clip.gguf")
-    with pytest.raises(UnsupportedError, match=r"clip\.gguf is a GGUF, and this model's text_encoder is a CLIPTextModel"):
+    with pytest.raises(
+        UnsupportedError, match=r"clip\.gguf is a GGUF, and this model's text_encoder is a CLIPTextModel"
+    ):
         Engine.load(stable_diffusion, motion_adapter=adapter, text_encoder=path, device="cpu")
 
 

@@ -27,6 +27,10 @@ _MARKS: Mapping[str, tuple[str, ...]] = {
           "decoder.up_blocks."),
 }  # fmt: skip
 _MOTION = ".motion_modules."
+#: component that no conversion reads from a file with others -> what its tensors' names have
+_UNREAD: Mapping[str, tuple[str, ...]] = {
+    "vocoder": ("vocoder.",), "connectors": ("text_embedding_projection.", "_embeddings_connector."),
+}  # fmt: skip
 #: role -> what it is called in messages
 TITLES = {
     DENOISER: "denoiser", VAE: "VAE", AUDIO_VAE: "audio VAE", TEXT_ENCODER: "text encoder", MOTION: "motion adapter",
@@ -52,6 +56,11 @@ def find_roles(header: Header) -> dict[str, str]:
     if found and TEXT_ENCODER not in found and _main_role(header) == DENOISER:
         return {DENOISER: "", **found}  # such as an unprefixed denoiser with its VAE
     return {_main_role(header): ""}
+
+
+def find_unread(header: Header) -> list[str]:
+    """Components that a file has and that are always loaded from its base."""
+    return [name for name, marks in _UNREAD.items() if any(mark in one for one in header.tensors for mark in marks)]
 
 
 def prefix_of(header: Header, component: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from videogen.core.errors import CheckpointError, InputError, nearest
 
+from .file_names import PICKLES, check_weights_name
 from .names import WEIGHTS, HubId, split_revision
 
 INDEX, MODULAR_INDEX = "model_index.json", "modular_model_index.json"
@@ -38,9 +39,7 @@ def locate(name_or_path: str) -> Path | HubId:
         raise InputError(f"model {name_or_path[:60]!r} is not a valid name or folder ({error})") from error
     if is_folder:
         return path
-    if exists:
-        from .file_names import check_weights_name
-
+    if exists or path.suffix.lower() in PICKLES:
         check_weights_name(path)
         return path
     repository, revision = split_revision(name_or_path)

@@ -16,7 +16,19 @@ from videogen.core.errors import CheckpointError, InputError
 from ..load_options import LoadOptions
 from ..model_spec import read_files
 from .header import read_header
-from .layout import AUDIO_VAE, DENOISER, LORA, MOTION, ROLES, TEXT_ENCODER, TITLES, VAE, find_roles, prefix_of
+from .layout import (
+    AUDIO_VAE,
+    DENOISER,
+    LORA,
+    MOTION,
+    ROLES,
+    TEXT_ENCODER,
+    TITLES,
+    VAE,
+    find_roles,
+    find_unread,
+    prefix_of,
+)
 from .location import components_of, full_name, is_file_source, locate
 from .motion_adapter import ADAPTER, SCHEDULER, WITH_MOTION, add_motion, read_adapter_config
 from .names import HubId, split_revision
@@ -197,6 +209,18 @@ def check_is_model(header: Header) -> dict[str, str]:
         role = next(iter(roles))
         raise CheckpointError(f"{header.path} has a {TITLES[role]} and no denoiser; {_remedy(role, header.path)}")
     return roles
+
+
+def find_left_to_base(sources: ModelSources) -> list[str]:
+    """Components that a single file has and that are loaded from its base all the same: those that no conversion
+    reads, and text encoders where the pipeline has several."""
+    place = sources.place
+    if place.file is None:
+        return []
+    found, components = find_unread(place.header), components_of(sources.index)
+    if TEXT_ENCODER in find_roles(place.header):
+        found += [name for name in components if name.startswith("text_encoder")]
+    return [name for name in found if name in components and name not in sources.parts]
 
 
 def read_configurations(sources: ModelSources) -> dict[str, Mapping[str, Any]]:
