@@ -41,9 +41,8 @@ def unet_name(name: str, tensors: Tensors, layers: int) -> str:
     if head in _UNET:
         return f"{_UNET[head]}.{end}"
     if name.startswith("mid_block."):
-        _, kind, index, rest = name.split(".", 3)
-        place = 1 if kind == "attentions" else 2 * int(index)
-        return f"middle_block.{place}.{_replace(rest, _RESNET if kind == 'resnets' else {})}"
+        _, kind, number, rest = name.split(".", 3)
+        return f"middle_block.{1 if kind == 'attentions' else 2 * int(number)}.{_replace(rest, _RESNET if kind == 'resnets' else {})}"
     found = _BLOCK.fullmatch(name)
     assert found is not None, name
     side, block, kind, index, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]

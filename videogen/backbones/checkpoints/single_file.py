@@ -69,6 +69,7 @@ def fit_file(part: Part, model_class: Any, sources: ModelSources) -> FittedFile:
     else:
         check_scaling(header, header.path)
     config: Any
+    to_library: Callable[..., Tensors] | None
     if is_text_model:
         config = _load_text_config(part, model_class, sources)
         model, settings = _build_empty(lambda: model_class(config)), {}
