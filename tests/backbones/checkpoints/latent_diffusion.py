@@ -42,7 +42,9 @@ def unet_name(name: str, tensors: Tensors, layers: int) -> str:
         return f"{_UNET[head]}.{end}"
     if name.startswith("mid_block."):
         _, kind, number, rest = name.split(".", 3)
-        return f"middle_block.{1 if kind == 'attentions' else 2 * int(number)}.{_replace(rest, _RESNET if kind == 'resnets' else {})}"
+        if kind == "attentions":
+            return f"middle_block.1.{rest}"
+        return f"middle_block.{2 * int(number)}.{_replace(rest, _RESNET)}"
     found = _BLOCK.fullmatch(name)
     assert found is not None, name
     side, block, kind, index, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
