@@ -6,14 +6,17 @@ This library is independent of model families, pipelines and video files.
 
 from .cono.look_back import LookBack, look_back, replay
 from .cono.mean_regularisation import MeanRegularisation, regularise_mean
+from .levels import NoiseLevel, levels_from_sigmas, step_at
 from .noise.source import AddressedNoise, DiffusersNoise, NoiseSource
 from .noise.stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
+from .samplers import SAMPLERS, SamplerRow, find_sampler, sampler_name, solver_of_sampler
 from .solver import LevelSolver, NoiseSchedule, Solver
 from .solvers import SOLVERS, SolverRow, build_solver, solver_names
 from .warping.warped_noise import WarpedNoise, warped_noise
 from .windows import Window, Windows
 
 __all__ = [
+    "SAMPLERS",
     "SOLVERS",
     "STREAMS",
     "AddressedNoise",
@@ -21,20 +24,27 @@ __all__ = [
     "LevelSolver",
     "LookBack",
     "MeanRegularisation",
+    "NoiseLevel",
     "NoiseSchedule",
     "NoiseSource",
     "NoiseStream",
     "NoiseWindow",
+    "SamplerRow",
     "Solver",
     "SolverRow",
     "WarpedNoise",
     "Window",
     "Windows",
     "build_solver",
+    "find_sampler",
+    "levels_from_sigmas",
     "look_back",
     "noise_stream",
     "regularise_mean",
     "replay",
+    "sampler_name",
     "solver_names",
+    "solver_of_sampler",
+    "step_at",
     "warped_noise",
 ]

@@ -79,10 +79,7 @@ class DiffusersSolver(Solver):
         steps = len(self.timesteps)
         sigmas = getattr(self._scheduler, "sigmas", None)
         if sigmas is not None and len(sigmas) == steps + 1:
-            values = [float(s) for s in sigmas]
-            if self.kind == FLOW:
-                return [NoiseLevel(1 - s, s) for s in values]
-            return [NoiseLevel(1 / math.hypot(1, s), s / math.hypot(1, s)) for s in values]
+            return [NoiseLevel.from_sigma(float(s), flow=self.kind == FLOW) for s in sigmas]
         products = getattr(self._scheduler, "alphas_cumprod", None)
         if products is None:
             return None

@@ -126,6 +126,10 @@ def check_host(names: Names) -> None:
     report = names["run"].report()
     assert report["least_recall"] >= 0.9 and report["mean_density"] < 0.8
     assert torch.equal(names["exact"], names["plain"]) and not torch.equal(names["sparse"], names["plain"])
+    runs = names["cached"], names["middle"]
+    assert [run.report()["evaluated"] for run in runs] == ["6 of 12 steps"] * 2
+    plain = names["generate"]()
+    assert torch.equal(names["generate"](names["PropagationRun"]("every:1", names["schedule"])), plain)
 
 
 CHECKS: dict[str, Callable[[Names], None]] = {

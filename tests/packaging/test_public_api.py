@@ -29,11 +29,15 @@ PUBLIC = {
         Camera Compose CutDrag Drag Flow FlowPair FlowStack Motion MotionPlan Sprite Tracks Transfer compile_motion
         consistent estimate flow_both_ways from_layers load_plan parse_camera parse_drag read_flow to_layers write_flow
         """,
-    "videogen.propagation": "EncoderPropagation PropagationHandle StepCaching attach detach",
+    "videogen.propagation": """
+        BlockCut Decision EncoderPropagation PropagationHandle PropagationRun RunSchedule StepCaching attach
+        build_host_cut detach
+        """,
     "videogen.schedulers": """
-        AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseSchedule NoiseSource NoiseStream
-        NoiseWindow SOLVERS STREAMS Solver SolverRow WarpedNoise Window Windows build_solver look_back noise_stream
-        regularise_mean replay solver_names warped_noise
+        AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseLevel NoiseSchedule NoiseSource
+        NoiseStream NoiseWindow SAMPLERS SOLVERS STREAMS SamplerRow Solver SolverRow WarpedNoise Window Windows
+        build_solver find_sampler levels_from_sigmas look_back noise_stream regularise_mean replay sampler_name
+        solver_names solver_of_sampler step_at warped_noise
         """,
     "videogen.timeline": """
         LatentShot LatentTimeline Shot Timeline Transition as_timeline from_frames from_list parse_story read_story

@@ -28,7 +28,7 @@ from tests.propagation.frames_cases import (
 from videogen.attention.attaching import attach as attach_sparse
 from videogen.attention.config import SparseAttention
 from videogen.core.errors import InputError, UnsupportedError
-from videogen.propagation.block_cut import BlockCut
+from videogen.propagation.attached_block_cut import AttachedBlockCut
 from videogen.propagation.frame_choice import build_frame_subset
 
 
@@ -187,7 +187,7 @@ def test_a_cut_attached_after_it_caches_all_frames(tiny: Tiny) -> None:
     model, inputs = model_of(tiny.name), tiny.inputs()
     with closing(build_frame_subset(model)) as frames:
         full = subset(frames, model, inputs, ALL)
-        with closing(BlockCut(model, 1, 0, 0, False)) as cut:
+        with closing(AttachedBlockCut(model, 1, 0, 0, False)) as cut:
 
             def forward(copies: int, timesteps: Tensor | None) -> Any:
                 return run(model, inputs)

@@ -271,8 +271,8 @@ def test_residuals_of_a_controlnet_stay_fresh_and_are_never_made_ahead() -> None
         outputs = []
         for step, more in ((0, first), (1, first), (2, second)):
             outputs.append(tensors(model(**inputs_at(UNET_3D, step), **more)))
-        assert [call.key for call in handle.evaluations] == [True, False, False] and handle.ahead_s == 0.0
-        assert handle.forced == {}
+        assert [call.key for call in handle.evaluations] == [True, False, False] and handle.run.ahead_s == 0.0
+        assert handle.run.forced == {}
     assert not equal(outputs[1], outputs[2])
 
 

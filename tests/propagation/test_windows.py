@@ -102,8 +102,8 @@ def test_a_branch_does_not_depend_on_the_others(tiny: Tiny, boundary: str) -> No
         for order in ORDERS[1:]:
             together = run(handle, model, tiny, lambda _, o=order: o, 6)  # type: ignore[misc]
             assert all(equal(together[branch], alone[branch]) for branch in BRANCHES)
-            assert handle.report()["keys"] == [0, 1, 4] and not handle.forced
-            assert not any(model._ahead for model in handle._models)
+            assert handle.report()["keys"] == [0, 1, 4] and not handle.run.forced
+            assert not any(denoiser.ahead for denoiser in handle.run.denoisers)
 
 
 @each
@@ -137,7 +137,7 @@ def test_windows_that_take_turns_follow_every_key_step(tiny: Tiny, boundary: str
         assert all({1, 5, 9} <= set(key_steps_of(handle, branch)) for branch in second)
         assert all({0, 4, 8} <= set(key_steps_of(handle, branch)) for branch in first)
         assert any(not call.key for call in handle.evaluations)
-        assert {1, 5, 9} <= set(handle.forced)
+        assert {1, 5, 9} <= set(handle.run.forced)
     for branch in second:  # at a key step the output is the model's, bit for bit
         assert equal(found[branch][:1], tensors(model(**inputs(tiny, branch, 1))))
 
@@ -184,7 +184,7 @@ def test_a_window_that_is_new_between_key_steps_is_fully_evaluated(tiny: Tiny, b
     with attach(model, StepCaching(keys=(0, 5), boundary=boundary), scheduler=Schedule()) as handle:
         later = (new, *old) if place == "first" else (*old, new)
         found = run(handle, model, tiny, lambda step: old if step < 2 else later, steps=7)
-        assert handle.forced[2] == "nothing was cached yet"
+        assert handle.run.forced[2] == "nothing was cached yet"
         assert key_steps_of(handle, new)[0] == 2 and equal(found[new][:1], plain)
         if place == "first":  # the step is a key step of all
             assert handle.report()["keys"] == [0, 2, 5] and all(key_steps_of(handle, b) == [0, 2, 5] for b in old)
@@ -196,8 +196,8 @@ def test_predictions_made_ahead_are_for_the_steps_of_the_turn() -> None:
     model = UNET.build()
     with attach(model, StepCaching(keys="every:6", boundary="fd"), scheduler=Schedule()) as handle:
         run(handle, model, UNET, lambda step: STAGGERED[step % 2], steps=8)  # the second round of key steps, at 6 and 7
-        assert {step for _, step in handle._models[0]._ahead} == {8, 9, 10, 11}
-        assert all(step % 2 == (branch in STAGGERED[1]) for branch, step in handle._models[0]._ahead)
+        assert {step for _, step in handle.run.denoisers[0].ahead} == {8, 9, 10, 11}
+        assert all(step % 2 == (branch in STAGGERED[1]) for branch, step in handle.run.denoisers[0].ahead)
 
 
 @pytest.mark.parametrize("tiny", [WAN, UNET], ids=lambda tiny: tiny.name)
@@ -205,8 +205,8 @@ def test_rolling_back_undoes_the_key_step_of_that_step_alone(tiny: Tiny) -> None
     model = tiny.build()
     with attach(model, StepCaching(max_error=0.9, first=2, last=0), scheduler=Schedule()) as handle:
         run(handle, model, tiny, lambda step: STAGGERED[step % 2], steps=2)
-        control: Any = handle.controller
-        points = handle._models[0].cut._points
+        control: Any = handle.run.controller
+        points = handle.run.cut._points
         for step in range(2, STEPS):
             for branch in STAGGERED[step % 2]:
                 evaluate(handle, model, tiny, step, branch)
@@ -217,7 +217,7 @@ def test_rolling_back_undoes_the_key_step_of_that_step_alone(tiny: Tiny) -> None
             handle.finish_step()
         back = handle.finish_step(roll_back=True)
         del control.roll_back_step
-        assert back is not None and handle.rolled_back == [(step, back)]
+        assert back is not None and handle.run.rolled_back == [(step, back)]
         assert all(points[branch] == before[branch][1:] for branch in STAGGERED[step % 2])
         assert all(points[branch] == before[branch] for branch in STAGGERED[1 - step % 2])
         for again in range(back, STEPS):

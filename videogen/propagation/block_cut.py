@@ -2,56 +2,43 @@
 
     between key steps:  h_front -> h_front + (h_out - h_in of the last key steps) -> tail -> output
 
-The current latents enter through the front, which also serves as a probe. Blocks are found by the names that diffusers
-gives to its lists of blocks, and by the order in which they run.
+The current latents enter through the front, which also serves as a probe. Each block is a tap: its index, its input
+streams, and what runs it. A host calls `BlockCut.tap` in place of each block; `attached_block_cut` does so for the
+models of diffusers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
 
-from videogen.core.attachment import ForwardAttachment
 from videogen.core.errors import InputError, UnsupportedError
 
 from .cut import Cut, Forward, ModelOutput
 from .cut_state import CacheEntry
 from .extrapolation import combine, probe_gain
+from .output_form import OutputForm
 from .predictor_kinds import PredictorKind
-
-_LISTS = (
-    "blocks", "transformer_blocks", "single_transformer_blocks", "layers", "visual_transformer_blocks",
-    "temporal_transformer_blocks",
-)  # fmt: skip
-
-
-def block_lists(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a transformer; empty if no list of blocks has a known name."""
-    lists = [child for name, child in model.named_children() if name in _LISTS and isinstance(child, nn.ModuleList)]
-    return [block for blocks in lists for block in blocks]
 
 
 class BlockCut(Cut):
-    """Caches the change by the blocks between the first `front` and the last `tail`.
+    """Caches the change by the blocks between the first `front` and the last `tail` of `count`.
 
-    Raises UnsupportedError if no blocks are found, InputError if none are left to cache.
+    order: of the extrapolation; probe: its length is measured on the front. model: its name, for messages. Raises
+    InputError if no blocks are left to cache.
     """
 
     stateful = (*Cut.stateful, "stream_places", "exit")
 
-    def __init__(self, model: nn.Module, front: int, tail: int, order: int, probe: bool) -> None:
+    def __init__(
+        self, count: int, front: int, tail: int, order: int, probe: bool = False, model: str = "the model"
+    ) -> None:
         super().__init__(order)
-        blocks = block_lists(model)
-        if not blocks:
-            raise UnsupportedError(f"{type(model).__name__} has no list of blocks to cut; use boundary 'output'")
-        if front < 0 or tail < 0 or front + tail >= len(blocks):
-            raise InputError(
-                f"blocks:{front},{tail} leaves nothing of {len(blocks)} blocks of {type(model).__name__} to cache"
-            )
-        self.front, self.tail, self.probe, self.count = front, tail, probe, len(blocks)
+        if front < 0 or tail < 0 or front + tail >= count:
+            raise InputError(f"blocks:{front},{tail} leaves nothing of {count} blocks of {model} to cache")
+        self.front, self.tail, self.probe, self.count = front, tail, probe, count
         self.entry: tuple[torch.Tensor, ...] = ()  # input streams of the first middle block, in this call
         self.called = 0  # blocks called so far, in this call
         # Per branch, since windows differ in length, and streams are identified by their shapes:
@@ -60,7 +47,7 @@ class BlockCut(Cut):
         self._fresh: tuple[torch.Tensor, ...] = ()
         self._inputs: list[CacheEntry] = []
         self._outputs: list[CacheEntry] = []
-        self._blocks = [_CachedBlock(block, self) for block in blocks]
+        self._forms: dict[tuple[int, str], OutputForm] = {}  # by block and branch
 
     @property
     def name(self) -> str:
@@ -95,16 +82,45 @@ class BlockCut(Cut):
         self.called = 0
         return super().replay(branch, positions, forward, latents, timesteps)
 
-    def enter(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
+    def tap(self, inputs: Sequence[torch.Tensor], run: Callable[[], Any], index: int | None = None) -> Any:
+        """The output of one block: of `run()`, or the propagated streams in the same form.
+
+        inputs: the tensors that the block is given, its token streams among them. run: the block itself, which returns
+        a tensor or a tuple. index: of the block, in the order in which they run; None: counted.
+        """
+        if self.state.mode == "off":
+            return run()
+        index = self.called if index is None else index
+        self.called, branch = index + 1, self.state.branch
+        if self.state.mode == "replay" and self.front <= index <= self.exit.get(branch, -1):
+            if index == self.front:
+                self.entry = tuple(inputs[i] for i in self.stream_places[branch])
+            return self._forms[index, branch].fill(self.propagate(branch) if index == self.exit[branch] else ())
+        if self.copies and self.state.mode == "record" and index == self.front:
+            inputs = [x.clone() for x in inputs]
+        output = run()
+        if self.state.mode == "record" and self.front <= index < self.count - self.tail:
+            self._record_block(index, inputs, output)
+        return output
+
+    def _record_block(self, index: int, inputs: Sequence[torch.Tensor], output: Any) -> None:
+        form = self._forms[index, self.state.branch] = OutputForm(output)
+        tensors = [part for part in form.parts_of(output) if isinstance(part, torch.Tensor)]
+        if index == self.front:
+            self._enter(inputs, tensors)
+        self._leave(index, tensors)
+
+    def _enter(self, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
         """Note the first middle block of a key step; its streams are the inputs that its outputs continue."""
         places = [i for i in match_shapes(outputs, inputs) if i is not None]
         self.stream_places[self.state.branch], self.entry = places, tuple(inputs[i] for i in places)
 
-    def leave(self, index: int, outputs: Sequence[torch.Tensor]) -> None:
+    def _leave(self, index: int, outputs: Sequence[torch.Tensor]) -> None:
         """Note a middle block of a key step; the last one that continues all streams ends the middle."""
         found = [outputs[i] for i in match_shapes(self.entry, outputs) if i is not None]
         if self.entry and len(found) == len(self.entry):
-            self._fresh, self.exit[self.state.branch] = tuple(found), index
+            copied = [stream.clone() for stream in found] if self.copies else found
+            self._fresh, self.exit[self.state.branch] = tuple(copied), index
 
     def _record(self, branch: str) -> None:
         self._inputs += [CacheEntry(self.order + 1) for _ in self.entry[len(self._inputs) :]]
@@ -131,68 +147,7 @@ class BlockCut(Cut):
         return tuple(found)
 
     def close(self) -> None:
-        for block in self._blocks:
-            block.detach()
-        self._blocks.clear()
-
-
-@dataclass
-class _Blank:
-    """A tensor of an output that no block reads between key steps."""
-
-    shape: torch.Size
-    dtype: torch.dtype
-    device: torch.device
-
-    def tensor(self) -> torch.Tensor:
-        return torch.zeros(1, dtype=self.dtype, device=self.device).expand(self.shape)
-
-
-class _CachedBlock(ForwardAttachment):
-    """One transformer block, which either runs or returns the propagated streams."""
-
-    kind = "propagation"
-
-    def __init__(self, module: nn.Module, cut: BlockCut) -> None:
-        self._cut, self._returns_many = cut, True
-        self._forms: dict[str, tuple[object, ...]] = {}
-        super().__init__(module)
-
-    def forward(self, *args: object, **kwargs: object) -> object:
-        cut = self._cut
-        if cut.state.mode == "off":
-            return self.original(*args, **kwargs)
-        index, cut.called = cut.called, cut.called + 1
-        inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
-        branch = cut.state.branch
-        if cut.state.mode == "replay" and cut.front <= index <= cut.exit.get(branch, -1):
-            if index == cut.front:
-                cut.entry = tuple(inputs[i] for i in cut.stream_places[branch])
-            return self._replayed_output(cut.propagate(branch) if index == cut.exit[branch] else ())
-        output = self.original(*args, **kwargs)
-        if cut.state.mode == "record" and cut.front <= index < cut.count - cut.tail:
-            self._record(index, inputs, output)
-        return output
-
-    def _record(self, index: int, inputs: list[torch.Tensor], output: object) -> None:
-        cut = self._cut
-        self._returns_many = isinstance(output, tuple | list)
-        parts = tuple(output) if isinstance(output, tuple | list) else (output,)
-        self._forms[cut.state.branch] = tuple(
-            _Blank(p.shape, p.dtype, p.device) if isinstance(p, torch.Tensor) else p for p in parts
-        )
-        tensors = [p for p in parts if isinstance(p, torch.Tensor)]
-        if index == cut.front:
-            cut.enter(inputs, tensors)
-        cut.leave(index, tensors)
-
-    def _replayed_output(self, streams: tuple[torch.Tensor, ...]) -> object:
-        """An output in the form of this block's, with `streams` put where their shapes fit."""
-        left, parts = list(streams), []
-        for part in self._forms[self._cut.state.branch]:
-            fits = next((i for i, s in enumerate(left) if isinstance(part, _Blank) and s.shape == part.shape), None)
-            parts.append(left.pop(fits) if fits is not None else part.tensor() if isinstance(part, _Blank) else part)
-        return tuple(parts) if self._returns_many else parts[0]
+        self.forget()
 
 
 def match_shapes(wanted: Sequence[torch.Tensor], given: Sequence[torch.Tensor]) -> list[int | None]:
@@ -206,7 +161,9 @@ def match_shapes(wanted: Sequence[torch.Tensor], given: Sequence[torch.Tensor]) 
     return found
 
 
-def build_block_cut(model: nn.Module, numbers: tuple[int, ...], predictor: PredictorKind) -> BlockCut:
-    """The builder of `blocks:FRONT,TAIL`."""
+def build_tapped_blocks(count: int | None, numbers: tuple[int, ...], predictor: PredictorKind) -> BlockCut:
+    """The builder of `blocks:FRONT,TAIL` for a host that taps `count` blocks."""
     front, tail = numbers
-    return BlockCut(model, front, tail, predictor.order, probe=predictor.probes)
+    if count is None:
+        raise InputError(f"boundary blocks:{front},{tail} needs the number of blocks of the model; give blocks=N")
+    return BlockCut(count, front, tail, predictor.order, predictor.probes)

@@ -121,6 +121,17 @@ class StepCaching:
         return cls(**values)
 
 
+def read_config(config: StepCaching | str | None) -> StepCaching:
+    """The settings that a spec or None stands for. Raises InputError."""
+    if isinstance(config, str):
+        config = StepCaching.parse(config)
+        if config is None:
+            raise InputError("propagation 'off' needs nothing attached")
+    if not isinstance(config, StepCaching | None):
+        raise InputError(f"config={config!r} must be a StepCaching or a spec such as 'fd'")
+    return config or StepCaching()
+
+
 #: its name in earlier versions
 EncoderPropagation = StepCaching
 

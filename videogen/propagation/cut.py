@@ -47,6 +47,8 @@ class Cut(ABC):
     #: Measured: UNet cuts gain from the latter (2 dB); outputs and blocks lose (4 dB), as an extrapolation that missed
     #: once still points in the right direction.
     full_lines = True
+    #: Whether copies are cached, for hosts whose code writes into tensors that it has handed on.
+    copies = False
     #: Attributes, per branch, on which later steps depend, beyond the entries.
     stateful: ClassVar[tuple[str, ...]] = ("_points", "_trust")
 

@@ -2,7 +2,8 @@
 
 A new kind is a file with a builder and a row. A builder takes the model, the numbers of the spec and the predictor:
 `build(model, numbers, predictor) -> Cut`; it raises UnsupportedError if the model has no such cut, InputError if the
-numbers do not fit. Importing this loads no torch.
+numbers do not fit. One for other hosts takes the number of blocks that they tap, or None, in place of the model.
+Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -18,18 +19,24 @@ class CutKind:
     """One kind of cut.
 
     builder: `module:function` in this package; None: the default cut of the predictor. numbers: names of the numbers
-    after the colon. optional: whether the numbers may be omitted.
+    after the colon. optional: whether the numbers may be omitted. host_builder: for hosts without modules of diffusers;
+    None: there is none.
     """
 
     description: str
     builder: str | None
     numbers: tuple[str, ...] = ()
     optional: bool = False
+    host_builder: str | None = None
 
 
 CUTS: dict[str, CutKind] = {
     "auto": CutKind("the predictor's default", None),
-    "output": CutKind("the full model's prediction is extrapolated", "output_cut:build_output_cut"),
+    "output": CutKind(
+        "the full model's prediction is extrapolated",
+        "output_cut:build_output_cut",
+        host_builder="output_cut:build_output_cut",
+    ),
     "fd": CutKind("a UNet's encoder is cached (Faster Diffusion)", "unet_cut:build_encoder_cut"),
     "deepcache": CutKind(
         "a UNet's inner layers are cached from a branch on (DeepCache)", "unet_cut:build_branch_cut", ("BRANCH",), True
@@ -37,8 +44,9 @@ CUTS: dict[str, CutKind] = {
     "cut": CutKind("a UNet's first E and last D layers run at every step", "unet_cut:build_unet_cut", ("E", "D")),
     "blocks": CutKind(
         "a transformer's FRONT first and TAIL last blocks run at every step",
-        "block_cut:build_block_cut",
+        "attached_block_cut:build_block_cut",
         ("FRONT", "TAIL"),
+        host_builder="block_cut:build_tapped_blocks",
     ),
 }
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from videogen.core.errors import UnsupportedError
 
-from .block_cut import block_lists
+from .attached_block_cut import block_lists
 from .frame_attention import FrameAttention, FrameCache
 from .frame_subset import FrameSelection, FrameSubset, FrameSubsetLayer, check_innermost
 from .frame_tokens import select_tokens, token_index

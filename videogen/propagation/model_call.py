@@ -1,4 +1,5 @@
-"""Arguments of one denoiser call by role: latents, timestep and conditions; and the same call for a batch of steps."""
+"""Arguments of one call of a diffusers model by role: latents, timestep and conditions; and the same call for a batch
+of steps."""
 
 from __future__ import annotations
 
@@ -88,21 +89,3 @@ def repeat_condition(value: object, batch: int, copies: int) -> object:
 
 def _is_per_step(name: str) -> bool:
     return name == _NOISE_LEVEL or any(part in name for part in _PER_STEP)
-
-
-def changed_conditions(before: dict[str, object], now: dict[str, object]) -> list[str]:
-    """The names of the conditions that differ between two calls."""
-    return [name for name in before.keys() | now.keys() if not equal_conditions(before.get(name), now.get(name))]
-
-
-def equal_conditions(a: object, b: object) -> bool:
-    """Whether two conditions are equal, tensors by value."""
-    if a is b:
-        return True
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(equal_conditions(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(equal_conditions(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and not isinstance(a, torch.Tensor) and bool(a == b)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from torch.utils import _pytree as tree
 
 from .cut import Cut, Forward, ModelOutput
@@ -43,13 +42,13 @@ class OutputCut(Cut):
             output = forward(1, None)
         leaves, self._structure[branch] = tree.tree_flatten(output)
         self._entries += [CacheEntry(self.order + 1) for _ in leaves[len(self._entries) :]]
-        self._latents.setdefault(branch, []).insert(0, latents)
+        self._latents.setdefault(branch, []).insert(0, latents.clone() if self.copies else latents)
         del self._latents[branch][self.order + 1 :]
         for entry, leaf in zip(self._entries, leaves, strict=False):
             if expected is not None:
                 newest = self._propagate(entry, branch, (1.0,), latents)
                 self.state.compare(self._propagate(entry, branch, expected, latents), newest, leaf)
-            entry.record(branch, leaf)
+            entry.record(branch, leaf.clone() if self.copies else leaf)
         return output, self._note_key_step(branch, position)
 
     def replay(
@@ -72,7 +71,9 @@ class OutputCut(Cut):
         before = before[-len(cached) :] if len(before) > len(cached) else before
         output = combine(cached, weights)
         now, then = noisy_part(latents, cached[0]), noisy_part(combine(before, weights), cached[0])
-        return output if now is None or then is None else output + (now - then).to(output.dtype)
+        if now is None or then is None:
+            return output.clone() if self.copies else output
+        return output + (now - then).to(output.dtype)
 
     def drop_newest(self, branch: str) -> None:
         super().drop_newest(branch)
@@ -86,6 +87,6 @@ class OutputCut(Cut):
         self.forget()
 
 
-def build_output_cut(model: nn.Module, numbers: tuple[int, ...], predictor: PredictorKind) -> OutputCut:
+def build_output_cut(model: object, numbers: tuple[int, ...], predictor: PredictorKind) -> OutputCut:
     """The builder of `output`."""
     return OutputCut(predictor.order)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from videogen.core.errors import UnsupportedError
-from videogen.schedulers.levels import NoiseLevel
+from videogen.core.errors import UnsupportedError, unknown
+from videogen.schedulers.levels import NoiseLevel, levels_from_sigmas
+from videogen.schedulers.parametrization import KINDS
+from videogen.schedulers.samplers import SAMPLERS, sampler_name, solver_of_sampler
 from videogen.schedulers.solver import Solver
 
 
@@ -23,10 +26,37 @@ class RunSchedule:
     timesteps: torch.Tensor | None
     levels: list[NoiseLevel] | None
     kind: str
-    by_sigma: bool
+    by_sigma: bool = False
     all_timesteps: torch.Tensor | None = None
     solver: str = ""
     stochastic: bool = False
+
+    @classmethod
+    def from_sigmas(cls, sigmas: Sequence[float] | torch.Tensor, kind: str, sampler: str) -> RunSchedule:
+        """The schedule of a sampler that is given as its sigmas [steps + 1], falling, in a host without solvers.
+
+        kind: of the model's prediction, one of `KINDS`: `flow` for sigmas from 0 to 1, others for ratios of noise to
+        signal. sampler: its name in `SAMPLERS`. The timesteps are the sigmas, so a host may give either of them, or
+        count steps by `step_at`. Raises InputError; UnsupportedError for a sampler that is not known to call the model
+        once per step, at these sigmas.
+        """
+        if kind not in KINDS:
+            raise unknown("kind of prediction", kind, KINDS)
+        name = sampler_name(sampler)
+        if name not in SAMPLERS or not SAMPLERS[name].single_call:
+            how = "calls the model several times in some steps" if name in SAMPLERS else "is unknown"
+            single = ", ".join(known for known, row in SAMPLERS.items() if row.single_call)
+            raise UnsupportedError(
+                f"sampler {name!r} {how}, and propagation must not split a step; use one of {single}"
+            )
+        values = [float(sigma) for sigma in sigmas]
+        return cls(
+            timesteps=torch.tensor(values[:-1], dtype=torch.float64),
+            levels=levels_from_sigmas(values, kind),
+            kind=kind,
+            solver=solver_of_sampler(name, kind),
+            stochastic=SAMPLERS[name].stochastic,
+        )
 
     @property
     def steps(self) -> int | None:

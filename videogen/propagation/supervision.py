@@ -8,8 +8,10 @@ of a clip, the name of a branch ends in `@` and its window, and each window is g
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch.utils import _pytree as tree
 
 from videogen.schedulers.levels import NoiseLevel
 from videogen.schedulers.parametrization import clean_error, clean_latents
@@ -105,3 +107,9 @@ def noisy_part(latents: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor 
     if len(differ) != 1 or latents.shape[differ[0]] < prediction.shape[differ[0]]:
         return None
     return latents.narrow(differ[0], 0, prediction.shape[differ[0]])
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The prediction in a model's output, which may be a tensor, a tuple or an output class."""
+    found: torch.Tensor = next(leaf for leaf in tree.tree_leaves(output) if isinstance(leaf, torch.Tensor))
+    return found

@@ -51,7 +51,7 @@ def test_calibration_is_a_quantile_of_renders(tiny: Path, tmp_path: Path, monkey
     monkeypatch.setattr(calibrate, "BUDGETS", (0.9, 0.95, 0.99))
     monkeypatch.setattr(calibrate, "CALIBRATION", tmp_path / "calibration.json")
     assert main(["propagation", "calibrate", str(tiny), "--device", "cpu", "--renders", "1"]) == 0
-    found = json.loads((tmp_path / "calibration.json").read_text())["output"]["tiny"]
+    (found,) = json.loads((tmp_path / "calibration.json").read_text())["output"]["tiny"]
     assert found["factor"] >= found["median"] > 0 and found["renders"] == 3
 
 

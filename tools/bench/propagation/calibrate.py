@@ -21,10 +21,11 @@ BUDGETS = (0.04, 0.08, 0.2)
 
 
 def write_calibration(label: str, options: argparse.Namespace) -> None:
-    """Replace the model's row in the package's calibration table."""
+    """Replace the model's row, for this solver and number of steps, in the package's calibration table."""
     row = measure_calibration(options)
     table = json.loads(CALIBRATION.read_text(encoding="utf-8")) if CALIBRATION.is_file() else {}
-    table.setdefault(options.boundary, {})[label] = row
+    rows = table.setdefault(options.boundary, {}).setdefault(label, [])
+    rows[:] = [other for other in rows if any(other[name] != row[name] for name in ("solver", "steps"))] + [row]
     CALIBRATION.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(CALIBRATION)
 
