@@ -7,6 +7,7 @@ pipeline, whose weights are not touched.
 
 from __future__ import annotations
 
+import copy
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .hosting.arguments import is_modular
 from .loading import _model_class, without_fallback_lines
 from .registry import components_of, find_cached
 
@@ -38,6 +40,11 @@ def outline_pipeline(pipeline: Any) -> tuple[Any, dict[str, nn.Module]]:
     encoders = {name: part for name, part in empty.items() if not _is_of_outline(modules[name])}
     kind = type(pipeline)
     outlined = type(kind.__name__, (kind,), {"_execution_device": torch.device("cpu")})
+    if is_modular(pipeline):  # its blocks are its own
+        twin = copy.copy(pipeline)
+        twin.__class__ = outlined
+        vars(twin).update(empty)
+        return twin, encoders
     settings = {name: value for name, value in pipeline.config.items() if name[0] != "_"}
     others = {name: part for name, part in pipeline.components.items() if name not in modules}
     parts = others | empty | dict.fromkeys(encoders)

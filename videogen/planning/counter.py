@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from .known_values import KnownValues
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,15 @@ class LiveStorageCounter(TorchDispatchMode):
     """Context that counts the operators run within it, in this thread.
 
     live: bytes of the storages that were made within and still exist; peak: the most there ever were; calls: how often
-    each operator call was made; flops: of all of them. with_calls: whether `calls` is filled, which takes time.
+    each operator call was made; flops: of all of them; values: of tensors without any, as far as they are known.
+    with_calls: whether `calls` is filled, which takes time.
     """
 
     def __init__(self, *, with_calls: bool = False) -> None:
         super().__init__()
         self.live = self.peak = self.flops = 0
         self.calls: Counter[OperatorCall] = Counter()
+        self.values = KnownValues()
         self._with_calls = with_calls
         self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
@@ -84,13 +88,30 @@ class LiveStorageCounter(TorchDispatchMode):
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
                 return parts
-        answer = _ANSWERS.get(func) if any(isinstance(leaf, FakeTensor) for leaf in args) else None
-        result = func(*args, **given) if answer is None else answer(*args)
+        result = self._run(func, args, given)
         flops = int(_FLOPS[packet](*args, **given, out_val=result)) if packet in _FLOPS else 0
         self.flops += flops
         made = sum(self._add(tensor) for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor))
         if self._with_calls and (made or _writes(func)):
             self.calls[_describe(func, args, given, result, flops)] += 1
+        return result
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What an operator returns; of one that looks at values, where there are none, what they answer or assume."""
+        if not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs))):
+            return func(*args, **kwargs)
+        assume = _ANSWERS.get(func)
+        if assume is None or not _looks_at_values(func, args):
+            result = func(*args, **kwargs)
+            self.values.follow(func, args, kwargs, result)
+            return result
+        values = self.values.compute(func, args, kwargs)
+        if values is None:
+            return assume(self.values, *args)
+        if not isinstance(values, torch.Tensor):
+            return values
+        result = torch.empty(values.shape, dtype=values.dtype)
+        self.values.set(result, values)
         return result
 
     def _add(self, tensor: torch.Tensor) -> bool:
@@ -138,20 +159,42 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 _FLOPS = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
-def _every_place(mask: torch.Tensor) -> torch.Tensor:
+def _every_place(values: KnownValues, mask: torch.Tensor) -> torch.Tensor:
     """Indices of what is not zero, where that is not known: of everything, which takes the most."""
     return torch.empty(mask.numel(), mask.ndim, dtype=torch.int64, device=mask.device)
 
 
-def _any_value(tensor: torch.Tensor) -> bool | int | float:
+def _at_masks(values: KnownValues, tensor: torch.Tensor, indices: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    """A tensor indexed by masks: as often as they are true, or everywhere where that is not known."""
+    places: list[torch.Tensor | None] = []
+    for index in indices:
+        if index is None or index.dtype not in (torch.bool, torch.uint8):
+            places.append(index)
+            continue
+        count = values.count_true(index)
+        found = _every_place(values, index)
+        places.extend((found if count is None else found[:count]).unbind(1))
+    result: torch.Tensor = torch.ops.aten.index.Tensor(tensor, places)
+    return result
+
+
+def _any_value(values: KnownValues, tensor: torch.Tensor) -> bool | int | float:
     return tensor.dtype.is_floating_point * 1.0 if tensor.dtype is not torch.bool else True
 
 
 #: what is assumed of values that a fake tensor does not have
 _ANSWERS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.nonzero.default: _every_place,
+    torch.ops.aten.index.Tensor: _at_masks,
     torch.ops.aten._local_scalar_dense.default: _any_value,
 }
+
+
+def _looks_at_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the shape of what an operator returns depends on values: indexing does so for masks alone."""
+    if func is not torch.ops.aten.index.Tensor:
+        return True
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
 
 
 def _writes(func: Any) -> bool:

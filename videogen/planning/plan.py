@@ -28,7 +28,7 @@ from .calibration import Calibration, open_calibration
 from .device_memory import available_bytes, is_here, reserve_bytes
 from .planned_model import PlannedModel, plan_loaded_model, read_planned_model
 from .resident import ModelWeights, resident_bytes, transferred_bytes, weigh
-from .stage_counts import DECODE, DENOISE, STAGES, TEXT, StageCount, count_decode, count_denoise, count_text
+from .stage_counts import DECODE, DENOISE, STAGES, TEXT, StageCount, count_decode, count_stages
 from .transfers import copy_seconds_per_byte
 
 
@@ -140,16 +140,20 @@ class RenderCounts:
         return weigh(self.model, self.precision)
 
     @cached_property
-    def text(self) -> StageCount:
-        return count_text(self.model, self.request)
-
-    @cached_property
     def calls(self) -> int:
         return len(plan_of(self.model.backbone, self.request))
 
     @cached_property
+    def before_decoding(self) -> dict[str, StageCount]:
+        return count_stages(self.model, self.request, self.calls, self.batch)
+
+    @property
+    def text(self) -> StageCount:
+        return self.before_decoding[TEXT]
+
+    @property
     def denoise(self) -> StageCount:
-        return count_denoise(self.model, self.request, self.calls, self.batch)
+        return self.before_decoding[DENOISE]
 
     def decode(self, residency: Residency) -> StageCount:
         """In tiles or not; clip by clip, or the batch at once."""

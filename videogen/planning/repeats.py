@@ -6,6 +6,7 @@ such call is counted; each later one adds the same figures and returns new tenso
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -62,16 +63,18 @@ def _once(
     block: nn.Module, forward: Callable[..., Any], counter: LiveStorageCounter, known: dict[Any, _Known]
 ) -> Callable[..., Any]:
     weights = tuple((tuple(weight.shape), weight.dtype) for weight in block.parameters())
+    kind = (type(block), repr(block), weights)  # convolutions of one shape may have other strides
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        key = (type(block), weights, _shapes((args, kwargs)))
-        own = _tensors((args, kwargs))
+        shapes = _shapes((args, kwargs))
+        key = (kind, shapes)
+        own = [weakref.ref(tensor) for tensor in _tensors((args, kwargs))]  # a call may replace what it is given
         found = known.get(key)
         if found is not None:
             counter.repeat(found.counted)
             return tree_map(lambda leaf: _made(leaf, own), found.result)
         result, counted = measure_call(counter, lambda: forward(*args, **kwargs))
-        if _shapes(_tensors((args, kwargs))) == _shapes(own):  # else its caches have grown: the next call differs
+        if _shapes((args, kwargs)) == shapes:  # else its caches have grown: the next call differs
             known[key] = _Known(tree_map(lambda leaf: _template(leaf, own), result), counted)
         return result
 
@@ -89,10 +92,10 @@ def _shapes(value: Any) -> tuple[Any, ...]:
     )
 
 
-def _template(leaf: Any, own: list[torch.Tensor]) -> Any:
+def _template(leaf: Any, own: list[weakref.ref[torch.Tensor]]) -> Any:
     if not isinstance(leaf, torch.Tensor):
         return leaf
-    index = next((i for i, tensor in enumerate(own) if tensor is leaf), None)
+    index = next((i for i, tensor in enumerate(own) if tensor() is leaf), None)
     return _Own(index) if index is not None else (_Shape(tuple(leaf.shape), tuple(leaf.stride()), leaf.dtype))
 
 
@@ -103,7 +106,7 @@ class _Shape:
     dtype: torch.dtype
 
 
-def _made(leaf: Any, own: list[torch.Tensor]) -> Any:
+def _made(leaf: Any, own: list[weakref.ref[torch.Tensor]]) -> Any:
     if isinstance(leaf, _Own):
-        return own[leaf.index]
+        return own[leaf.index]()
     return torch.empty_strided(leaf.shape, leaf.stride, dtype=leaf.dtype) if isinstance(leaf, _Shape) else leaf

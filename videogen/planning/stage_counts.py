@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,11 +21,11 @@ from videogen.core.errors import UnsupportedError, VideogenError
 from videogen.request.continuity_policies import PIPELINE_GUIDANCE
 from videogen.request.resolved import ResolvedRequest
 
+from .counted import Counted
 from .counter import LiveStorageCounter, OperatorCall
 from .denoiser_inputs import CallShape, find_inputs
-from .fake_model import default_dtype, tensors_of
+from .pipeline_calls import count_pipeline
 from .planned_model import PlannedModel
-from .repeats import count_repeats_once
 
 TEXT, DENOISE, DECODE = "text", "denoise", "decode"
 STAGES = (TEXT, DENOISE, DECODE)
@@ -51,6 +51,35 @@ class StageCount:
         return replace(self, repetitions=repetitions)
 
 
+def count_stages(model: PlannedModel, request: ResolvedRequest, steps: int, batch: int = 1) -> dict[str, StageCount]:
+    """Encoding and denoising, by name. steps: model calls of the plan; batch: clips at once. UnsupportedError for a
+    denoiser that does not run without values."""
+    if request.guidance_mode == PIPELINE_GUIDANCE:
+        return _count_hosted(model, request, steps, batch)
+    return {TEXT: count_text(model, request), DENOISE: count_denoise(model, request, steps, batch)}
+
+
+def _count_hosted(model: PlannedModel, request: ResolvedRequest, steps: int, batch: int) -> dict[str, StageCount]:
+    """By the pipeline's own code where it runs: without its tokenizer, from inputs of the denoiser's class."""
+    try:
+        found = count_pipeline(model, request, _latent_frames(model, request), batch)
+    except Exception as error:  # whatever the pipeline's code raises without values
+        try:
+            return {TEXT: count_text(model, request), DENOISE: count_denoise(model, request, steps, batch)}
+        except UnsupportedError as without_inputs:
+            raise UnsupportedError(f"{without_inputs}; its pipeline stops at {_first_line(error)}") from error
+    encode, step = found.encode, found.step
+    return {
+        TEXT: StageCount(TEXT, tuple(model.encoders), encode.peak, encode.flops, encode.calls),
+        DENOISE: StageCount(DENOISE, tuple(model.denoisers()), step.peak, step.flops, step.calls, steps),
+    }
+
+
+def _latent_frames(model: PlannedModel, request: ResolvedRequest) -> int:
+    frames = request.window if request.is_long else request.generated_frames
+    return model.backbone.geometry.shape(frames, request.height, request.width)[2]
+
+
 def count_text(model: PlannedModel, request: ResolvedRequest) -> StageCount:
     """The encoders of text, each called once per prompt; the larger of their peaks."""
     encoders = {name: part for name, part in model.encoders.items() if _encodes_text(name, part)}
@@ -66,11 +95,12 @@ def count_text(model: PlannedModel, request: ResolvedRequest) -> StageCount:
 def count_denoise(model: PlannedModel, request: ResolvedRequest, steps: int, batch: int = 1) -> StageCount:
     """One guided prediction. steps: model calls of the plan; batch: clips at once. UnsupportedError for a denoiser
     whose inputs are not known."""
-    frames = request.window if request.is_long else request.generated_frames
-    shape = model.backbone.geometry.shape(frames, request.height, request.width)
+    shape = model.backbone.geometry.shape(
+        request.window if request.is_long else request.generated_frames, request.height, request.width
+    )
     predict = _predict_hosted if request.guidance_mode == PIPELINE_GUIDANCE else _predict_own
     name = type(next(iter(model.denoisers().values()))).__name__
-    with explain_failure(name), _Counted(model, *model.denoisers().values()) as counter:
+    with explain_failure(name), Counted(model, *model.denoisers().values()) as counter:
         repetitions = predict(model, request, (shape[1], shape[2], shape[3], shape[4]), batch)
     return StageCount(
         DENOISE, tuple(model.denoisers()), counter.peak, counter.flops, counter.calls, steps * repetitions
@@ -99,7 +129,7 @@ def count_decode(model: PlannedModel, request: ResolvedRequest, *, tiling: bool,
 
 def _count_decode(model: PlannedModel, request: ResolvedRequest, shape: tuple[int, ...]) -> StageCount:
     vae: Any = model.backbone.components()["vae"]
-    with explain_failure(type(vae).__name__), _Counted(model, vae) as counter:
+    with explain_failure(type(vae).__name__), Counted(model, vae) as counter:
         latents = torch.empty(shape, dtype=_latents_dtype(model, request))
         pixels = model.backbone.decode(latents)
         torch.isfinite(pixels).all()
@@ -116,29 +146,14 @@ def explain_failure(name: str) -> Iterator[None]:
     except (VideogenError, NotImplementedError):
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedError(f"{name} cannot be planned: it does not run without values ({first[:120]})") from error
+        raise UnsupportedError(
+            f"{name} cannot be planned: it does not run without values ({_first_line(error)})"
+        ) from error
 
 
-class _Counted:
-    """Context in which operators are counted on the model's fake tensors. modules: those that are called."""
-
-    def __init__(self, model: PlannedModel, *modules: nn.Module) -> None:
-        self._counter = LiveStorageCounter(with_calls=True)
-        self._counter.ignore(tensor for module in modules for tensor in tensors_of(module))
-        self._contexts: list[AbstractContextManager[Any]] = [
-            torch.no_grad(), model.mode, default_dtype(torch.float32), self._counter,
-            count_repeats_once(self._counter, *modules),
-        ]  # fmt: skip
-
-    def __enter__(self) -> LiveStorageCounter:
-        for context in self._contexts:
-            context.__enter__()
-        return self._counter
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*error)
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:120] if text else type(error).__name__
 
 
 def _predict_own(model: PlannedModel, request: ResolvedRequest, latents: tuple[int, int, int, int], batch: int) -> int:
@@ -225,7 +240,7 @@ def _count_encoder(model: PlannedModel, request: ResolvedRequest, encoder: nn.Mo
     )
     for attempt in attempts:
         try:
-            with _Counted(model, encoder) as counter:
+            with Counted(model, encoder) as counter:
                 result = attempt()
                 del result
             return counter
