@@ -40,15 +40,10 @@ def outline_pipeline(pipeline: Any) -> tuple[Any, dict[str, nn.Module]]:
     encoders = {name: part for name, part in empty.items() if not _is_of_outline(modules[name])}
     kind = type(pipeline)
     outlined = type(kind.__name__, (kind,), {"_execution_device": torch.device("cpu")})
-    if is_modular(pipeline):  # its blocks are its own
-        twin = copy.copy(pipeline)
-        twin.__class__ = outlined
-        vars(twin).update(empty)
-        return twin, encoders
-    settings = {name: value for name, value in pipeline.config.items() if name[0] != "_"}
-    others = {name: part for name, part in pipeline.components.items() if name not in modules}
-    parts = others | empty | dict.fromkeys(encoders)
-    return outlined(**{**{n: v for n, v in settings.items() if n not in pipeline.components}, **parts}), encoders
+    twin = copy.copy(pipeline)  # with what was set on it after it was built
+    twin.__class__ = outlined
+    vars(twin).update(empty if is_modular(pipeline) else empty | dict.fromkeys(encoders))
+    return twin, encoders
 
 
 def read_tokenizer_limit(source: Path | str) -> int | None:

@@ -98,12 +98,12 @@ class LiveStorageCounter(TorchDispatchMode):
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What an operator returns; of one that looks at values, where there are none, what they answer or assume."""
-        if not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs))):
-            return func(*args, **kwargs)
-        assume = _ANSWERS.get(func)
+        given_values = not any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs)))
+        assume = None if given_values else _ANSWERS.get(func)
         if assume is None or not _looks_at_values(func, args):
             result = func(*args, **kwargs)
-            self.values.follow(func, args, kwargs, result)
+            if any(isinstance(leaf, FakeTensor) for leaf in tree_leaves(result)):
+                self.values.follow(func, args, kwargs, result)
             return result
         values = self.values.compute(func, args, kwargs)
         if values is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
@@ -40,10 +41,12 @@ class KnownValues:
     def compute(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What an operator returns for known values; None where one of its arguments has none."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if any(tensor not in self._of for tensor in tensors) or operator.__name__.startswith(_NO_VALUES):
+        if any(
+            tensor not in self._of for tensor in tensors if isinstance(tensor, FakeTensor)
+        ) or operator.__name__.startswith(_NO_VALUES):
             return None
         with _disable_current_modes(), torch.no_grad():
-            given = tree_map_only(torch.Tensor, lambda tensor: self._of[tensor], (args, kwargs))
+            given = tree_map_only(torch.Tensor, lambda tensor: self._of.get(tensor, tensor), (args, kwargs))
             return operator(*given[0], **given[1])
 
     def follow(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

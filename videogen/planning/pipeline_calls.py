@@ -8,6 +8,7 @@ the result's shapes are returned. So the inputs of each call are those of a rend
 from __future__ import annotations
 
 import copy
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -109,6 +110,7 @@ class _Recorder:
     def _boundary(self, module: nn.Module, method: str) -> Callable[..., Any]:
         real = getattr(module, method)
 
+        @functools.wraps(real)  # modular pipelines read its parameters
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._counting:  # a call within a call that is counted
                 return real(*args, **kwargs)

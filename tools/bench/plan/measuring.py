@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ class CallMeter:
         """Replace a method of an instance or a class by one that is measured."""
         method: Callable[..., Any] = getattr(owner, name)
 
+        @functools.wraps(method)  # modular pipelines read its parameters
         def measured(*args: Any, **kwargs: Any) -> Any:
             if self._depth:
                 return method(*args, **kwargs)
@@ -59,8 +61,13 @@ def _storages(tensors: Sequence[torch.Tensor]) -> dict[int, int]:
 
 
 def _tensors_of(owner: Any) -> list[torch.Tensor]:
-    module = owner if isinstance(owner, torch.nn.Module) else None
-    return [] if module is None else [*module.parameters(), *module.buffers()]
+    """The weights of a module, or of a backbone's."""
+    modules = owner.components().values() if isinstance(owner, Backbone) else [owner]
+    return [
+        tensor
+        for module in modules if isinstance(module, torch.nn.Module)
+        for tensor in (*module.parameters(), *module.buffers())
+    ]  # fmt: skip
 
 
 def measure(engine: Engine, request: RenderRequest, *, counts: bool) -> dict[str, CallMeter]:
