@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.contract.families import animatediff, wan
+from tests.tiny.table import load_rows
 from videogen import CheckpointError, Engine, InputError, UnsupportedError
 
 CLIP: dict[str, Any] = {"frames": 4, "size": (16, 16), "steps": 1, "seed": 1}
@@ -94,3 +95,10 @@ def test_models_that_read_their_prompt_otherwise_refuse_it(tmp_path: Path) -> No
         Engine.load(tmp_path / "wan", device="cpu").generate(
             "a <cat>", embeddings=[tmp_path / "a.safetensors"], frames=5, size=(32, 32), steps=1
         )
+
+
+def test_two_text_encoders_are_refused(tmp_path: Path) -> None:
+    engine = Engine.from_pipeline(load_rows()["AnimateDiffSDXLPipeline"].build())
+    save_file({"<cat>": torch.ones(1, 16)}, tmp_path / "a.safetensors")
+    with pytest.raises(UnsupportedError, match="it has two text encoders, and a file has the embedding of one; leave"):
+        engine.generate("a <cat>", embeddings=[tmp_path / "a.safetensors"], **CLIP)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from videogen import InputError
+from videogen.backbones.lora import recipe
 from videogen.backbones.lora.lora_file import read_tensor_file
 from videogen.backbones.lora.recipe import Recipe, known_recipes, read_recipe
 
@@ -31,6 +32,7 @@ def read(path: Path) -> Recipe | None:
     [
         ("Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32", LIGHTNING, None),
         ("wan2.1_t2v_14b_lora_rank64_lightx2v_4step", LIGHTNING, None),
+        ("wan2.2_t2v_A14b_high_noise_lora_rank64_lightx2v_4step_1217", LIGHTNING, None),
         ("Wan2.2-Lightning_T2V-A14B-4steps-lora_LOW_fp16", LIGHTNING, None),
         ("Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1/high_noise_model", LIGHTNING, None),
         ("AnimateLCM_sd15_t2v_lora", {"steps": 6, "guidance_scale": 2.0, "solver": "lcm"}, None),
@@ -78,5 +80,11 @@ def test_statements_that_are_wrong_are_refused_with_their_file(text: str, messag
     assert "a.toml" in str(raised.value)
 
 
+def test_each_row_cites_its_source() -> None:
+    rows = (Path(recipe.__file__).parent / "recipes.toml").read_text(encoding="utf-8").split("[[recipe]]")
+    assert len(rows) == 1 + len(known_recipes())
+    assert all("# Source: " in before.rpartition("\n\n")[2] for before in rows[:-1])
+
+
 def test_the_table_is_valid() -> None:
-    assert len(known_recipes()) >= 4 and all(recipe.sampling or recipe.motion for _, recipe in known_recipes())
+    assert len(known_recipes()) >= 4 and all(found.sampling or found.motion for _, found in known_recipes())

@@ -21,6 +21,7 @@ from videogen.core.errors import InputError
 from videogen.core.logs import log_note
 
 from .cache import LayerWeights, WeightCache, Weights
+from .claims import claim
 from .lora_file import TensorFile, read_tensor_file
 from .matching import Match, Target, match
 from .reading import read_weights
@@ -123,7 +124,8 @@ class Adapters:
         """Inject LoRAs, each with its weight, and remove them at the end of the block.
 
         UnsupportedError where the model takes no LoRAs or peft is missing; CheckpointError and InputError for files
-        that cannot be read or do not fit, before anything is changed; InputError within another such block.
+        that cannot be read or do not fit, before anything is changed; InputError within another such block, also of an
+        engine that shares a model.
         """
         if not loras:
             yield
@@ -132,6 +134,13 @@ class Adapters:
             raise InputError("LoRAs are applied to this model already; end that render first")
         target = self._target()
         found = [self._read(lora, target) for lora in loras]
+        changed = {name for lora, (_, _, weights) in zip(loras, found, strict=True) if lora.weight for name in weights}
+        with claim({name: target.models[name] for name in changed}, self._backbone):
+            yield from self._apply(loras, found, target)
+
+    def _apply(
+        self, loras: Sequence[Lora], found: Sequence[tuple[TensorFile, Match, Weights]], target: Target
+    ) -> Iterator[None]:
         try:
             with torch.inference_mode(False), torch.no_grad():
                 self._inject(loras, [weights for _, _, weights in found])

@@ -17,6 +17,7 @@ import torch
 
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 
+from .claims import claim
 from .embedding_spec import Embedding
 from .lora_file import TensorFile, read_tensor_file
 from .reading import read_tensors
@@ -50,12 +51,17 @@ class TokenEmbeddings:
         """Add embeddings, and remove them at the end of the block.
 
         UnsupportedError where the model does not read its prompt with CLIP; CheckpointError and InputError for files
-        that cannot be read or do not fit, and for a token that the model knows already.
+        that cannot be read or do not fit, for a token that the model knows already, and where another engine shares the
+        text encoder and has changed it.
         """
         if not embeddings:
             yield
             return
         self.check(embeddings)
+        with claim({"text_encoder": self._backbone.pipeline.text_encoder}, self._backbone):
+            yield from self._apply(embeddings)
+
+    def _apply(self, embeddings: Sequence[Embedding]) -> Iterator[None]:
         pipeline = self._backbone.pipeline
         encoder, tokenizer = pipeline.text_encoder, pipeline.tokenizer
         table, size = encoder.get_input_embeddings(), encoder.config.vocab_size
