@@ -81,6 +81,7 @@ def _alternate(
     for _ in range(options.rounds):
         for name, its_engine, loras in (("plain", engine, None), ("adapted", engine, [path]), ("fused", fused, None)):
             video = its_engine.generate(PROMPT, seed=1, loras=loras, steps=options.steps)
+            assert video.manifest is not None
             times[name].append(video.manifest["timings_s"]["denoise"] / options.steps)
             if name == "plain":
                 frames["after"].append(video.frames)

@@ -1,4 +1,4 @@
-"""Files that do not fit or are damaged, from the command line: exit 2, the file's name and a remedy, nothing written."""
+"""Files that do not fit or are damaged, from the command line: exit 2 with name and remedy, nothing written."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_shared_text_encoder_is_changed_by_one_engine_at_a_time(
     assert not np.array_equal(plain, with_lora)
     with first.backbone.adaptation.loras.apply([Lora(files["text"])]):
         for more in ({"loras": [files["text"]]}, {"embeddings": [files["cat"]]}):
-            with pytest.raises(InputError, match="text_encoder of .* is shared with another engine.*end that render"):
+            with pytest.raises(InputError, match=r"text_encoder of .* is shared with another engine.*end that render"):
                 frames(second, **more)
     assert encoder.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())

@@ -1,4 +1,4 @@
-"""Claims on models that a render changes: a text encoder or denoiser that two engines share is changed by one at a time.
+"""Claims on models that a render changes: what two engines share is changed by one of them at a time.
 
 LoRAs and textual inversions put a model back as it was before them, which only fits where nothing else has changed it
 meanwhile.
