@@ -6,8 +6,10 @@ This library is independent of model families, pipelines and video files.
 
 from .cono.look_back import LookBack, look_back, replay
 from .cono.mean_regularisation import MeanRegularisation, regularise_mean
+from .cono.tied_clips import Regularised, permuted_noise, tie_clips
+from .dual_clock import ClampSchedule, clamp, noised, plan_clamps
 from .levels import NoiseLevel, levels_from_sigmas, step_at
-from .noise.source import AddressedNoise, DiffusersNoise, NoiseSource
+from .noise.source import AddressedNoise, DiffusersNoise, GivenNoise, NoiseSource
 from .noise.stream import STREAMS, NoiseStream, NoiseWindow, noise_stream
 from .samplers import SAMPLERS, SamplerRow, find_sampler, sampler_name, solver_of_sampler
 from .solver import LevelSolver, NoiseSchedule, Solver
@@ -20,7 +22,9 @@ __all__ = [
     "SOLVERS",
     "STREAMS",
     "AddressedNoise",
+    "ClampSchedule",
     "DiffusersNoise",
+    "GivenNoise",
     "LevelSolver",
     "LookBack",
     "MeanRegularisation",
@@ -29,6 +33,7 @@ __all__ = [
     "NoiseSource",
     "NoiseStream",
     "NoiseWindow",
+    "Regularised",
     "SamplerRow",
     "Solver",
     "SolverRow",
@@ -36,15 +41,20 @@ __all__ = [
     "Window",
     "Windows",
     "build_solver",
+    "clamp",
     "find_sampler",
     "levels_from_sigmas",
     "look_back",
     "noise_stream",
+    "noised",
+    "permuted_noise",
+    "plan_clamps",
     "regularise_mean",
     "replay",
     "sampler_name",
     "solver_names",
     "solver_of_sampler",
     "step_at",
+    "tie_clips",
     "warped_noise",
 ]

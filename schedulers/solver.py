@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .dual_clock import noised
 from .levels import NoiseLevel
 from .parametrization import FLOW, clean_latents, implied_noise
 
@@ -195,8 +196,7 @@ class LevelSolver(Solver):
         return self.advance(clean, noise, now, after, fresh).to(latents.dtype)
 
     def noised(self, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
-        level = self._levels[index]
-        return level.alpha * clean + level.sigma * noise
+        return noised(clean, noise, self._levels[index])
 
     def _fresh_noise(self, like: torch.Tensor, index: int, sources: Sequence[NoiseSource]) -> torch.Tensor:
         """Noise of each sample's own source, frame by frame where the source is addressed."""

@@ -1,7 +1,8 @@
 """Noise sources: the initial noise of a clip and the generators of stochastic solvers.
 
 `AddressedNoise` is the default: every latent frame's noise is a pure function of (seed, stream, latent frame, step).
-`DiffusersNoise` draws from one generator in the order of diffusers' pipelines, for conformance with them.
+`DiffusersNoise` draws from one generator in the order of diffusers' pipelines, for conformance with them. `GivenNoise`
+is noise that another program has drawn.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from videogen.core.errors import InputError
 from videogen.core.randomness import address, normal
 
 if TYPE_CHECKING:
@@ -63,3 +65,27 @@ class DiffusersNoise:
 
     def generators(self, step: int, frames: int) -> list[torch.Generator]:
         return [self._generator]
+
+
+class GivenNoise:
+    """Noise that a host has drawn for one clip, bit for bit. noise: [1, channels, frames, height, width], standard
+    normal; seed: of the generators for stochastic solvers."""
+
+    def __init__(self, noise: torch.Tensor, seed: int = 0) -> None:
+        if noise.ndim != 5 or noise.shape[0] != 1:
+            raise InputError(
+                f"noise {list(noise.shape)} must be [1, channels, frames, height, width]; give one clip of a batch"
+            )
+        self._noise, self._addressed = noise, AddressedNoise(seed)
+
+    def frames(self, indices: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+        """The given noise of these frames. InputError for another shape, or frames that it does not have."""
+        _, channels, frames, height, width = self._noise.shape
+        if tuple(shape) != (channels, height, width) or not all(0 <= index < frames for index in indices):
+            raise InputError(
+                f"frames {list(indices)} of shape {list(shape)} are not in the given noise {list(self._noise.shape)}"
+            )
+        return self._noise[:, :, list(indices)]
+
+    def generators(self, step: int, frames: int) -> list[torch.Generator]:
+        return self._addressed.generators(step, frames)

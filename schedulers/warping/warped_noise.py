@@ -4,9 +4,9 @@
     warped_noise(flow)                          # [1, 16, latent frames, height / 8, width / 8]
     WarpedNoise(flow, seed=3, strength=0.7)     # the same as a noise source for the denoising loop
 
-`strength` is the correlation with the fully warped noise; the rest is `AddressedNoise` of the same seed, so strength 0
-is that noise bit for bit. With zero flow and strength 1, every latent frame has the noise of the first. Each latent
-frame is a function of the motion and the seed only: segments and order change nothing.
+`strength` is the correlation with the fully warped noise; the rest is `plain`, by default `AddressedNoise` of the same
+seed, so strength 0 is that noise bit for bit. With zero flow and strength 1, every latent frame has the noise of the
+first. Each latent frame is a function of the motion and the seed only: segments and order change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from videogen.core.checks import at_least
 from videogen.core.errors import InputError, unknown
-from videogen.schedulers.noise.source import AddressedNoise
+from videogen.schedulers.noise.source import AddressedNoise, NoiseSource
 
 from .maps import as_flow, as_maps
 from .mix import low_pass_mix, resolve_strength
@@ -29,7 +29,7 @@ METHODS = ("texture", "bipartite")
 
 
 class WarpedNoise:
-    """A `NoiseSource` whose initial noise follows a motion; stochastic solvers use the generators of `AddressedNoise`.
+    """A `NoiseSource` whose initial noise follows a motion; stochastic solvers use the generators of `plain`.
 
     motion: flow [frames - 1, 2, height, width] (px, from each frame to the next), `FlowMaps` where backward flow is
     known too, or an object with `texture()` (exact maps) or `flow()`. An empty stack [0, 2, height, width] is a single
@@ -39,8 +39,9 @@ class WarpedNoise:
     and oversample are options of the latter (see `bipartite`). strength: retained correlation, 0 to 1. degradation:
     Go-with-the-Flow's gamma instead, 0 (fully correlated) to 1. cutoff: experimental, for models not trained with
     warped noise: only wavelengths above 1 / cutoff latent pixels follow the motion, with a smooth transition (0.05 to
-    0.5 cycles per latent pixel). device: where to compute. Raises InputError for values out of range and for motions
-    that do not fit.
+    0.5 cycles per latent pixel). device: where to compute. plain: the part that is not warped, such as a host's own
+    noise (`GivenNoise`), and the generators; it must be independent of `seed`'s. Raises InputError for values out of
+    range and for motions that do not fit.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class WarpedNoise:
         oversample: int = 1,
         compat: bool = False,
         device: str | torch.device = "cpu",
+        plain: NoiseSource | None = None,
     ) -> None:
         import torch
 
@@ -76,7 +78,7 @@ class WarpedNoise:
             raise InputError(f"cutoff={cutoff} must be above 0 and at most 1; leave it out to warp all wavelengths")
         self.cutoff = cutoff
         self.device = torch.device(device)
-        self._plain = AddressedNoise(seed)
+        self._plain: NoiseSource = AddressedNoise(seed) if plain is None else plain
         self._bipartite: Any = None
         self._settings = {"oversample": oversample, "compat": compat}
         for name, size in (("height", self.maps.height), ("width", self.maps.width)):
@@ -143,8 +145,8 @@ def warped_noise(
 ) -> torch.Tensor:
     """Noise [1, channels, latent frames, height / spatial, width / spatial] that follows a motion, on `device`.
 
-    motion and settings (causal, strength, degradation, cutoff, oversample, compat, device): see `WarpedNoise`. Computed
-    in fp32; dtype: of the result. InputError as there, and for channels under 1.
+    motion and settings (causal, strength, degradation, cutoff, oversample, compat, device, plain): see `WarpedNoise`.
+    Computed in fp32; dtype: of the result. InputError as there, and for channels under 1.
     """
     at_least("channels", channels, 1)
     source = WarpedNoise(motion, seed, spatial=spatial, temporal=temporal, method=method, **settings)

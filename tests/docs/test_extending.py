@@ -130,6 +130,11 @@ def check_host(names: Names) -> None:
     assert [run.report()["evaluated"] for run in runs] == ["6 of 12 steps"] * 2
     plain = names["generate"]()
     assert torch.equal(names["generate"](names["PropagationRun"]("every:1", names["schedule"])), plain)
+    assert names["warped"].shape == names["drawn"].shape and not torch.equal(names["warped"], names["drawn"])
+    reference, moved, free = names["reference"], names["moved"], names["free"]
+    inside = names["mask"] > 0
+    assert (moved - reference)[inside].abs().mean() < 0.7 * (free - reference)[inside].abs().mean()
+    assert sum(part.shape[2] for part in names["new"]) == names["plan"].new_frames
 
 
 CHECKS: dict[str, Callable[[Names], None]] = {

@@ -34,10 +34,11 @@ PUBLIC = {
         build_host_cut detach
         """,
     "videogen.schedulers": """
-        AddressedNoise DiffusersNoise LevelSolver LookBack MeanRegularisation NoiseLevel NoiseSchedule NoiseSource
-        NoiseStream NoiseWindow SAMPLERS SOLVERS STREAMS SamplerRow Solver SolverRow WarpedNoise Window Windows
-        build_solver find_sampler levels_from_sigmas look_back noise_stream regularise_mean replay sampler_name
-        solver_names solver_of_sampler step_at warped_noise
+        AddressedNoise ClampSchedule DiffusersNoise GivenNoise LevelSolver LookBack MeanRegularisation
+        NoiseLevel NoiseSchedule NoiseSource NoiseStream NoiseWindow Regularised SAMPLERS SOLVERS STREAMS
+        SamplerRow Solver SolverRow WarpedNoise Window Windows build_solver clamp find_sampler
+        levels_from_sigmas look_back noise_stream noised permuted_noise plan_clamps regularise_mean replay
+        sampler_name solver_names solver_of_sampler step_at tie_clips warped_noise
         """,
     "videogen.timeline": """
         LatentShot LatentTimeline Shot Timeline Transition as_timeline from_frames from_list parse_story read_story

@@ -9,7 +9,8 @@ from diffusers import DDIMScheduler
 
 from videogen.sampling.step_plan import StepRow
 from videogen.schedulers import build_solver
-from videogen.techniques.dual_clock import ClampSchedule, build_clamp_schedule
+from videogen.schedulers.dual_clock import ClampSchedule
+from videogen.techniques.dual_clock import build_clamp_schedule
 
 SOLVER = build_solver("ddim", DDIMScheduler(), 10)
 STEPS = [StepRow(i, 1000.0 - 100 * i, None, int(i > 7), 1.0) for i in range(10)]

@@ -14,8 +14,9 @@ from videogen.request.continuity import Continuity
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
-from videogen.schedulers.cono.look_back import FIRST, SOURCE, replay
+from videogen.schedulers.cono.look_back import FIRST, SOURCE
 from videogen.schedulers.cono.mean_regularisation import MeanRegularisation
+from videogen.schedulers.cono.tied_clips import Regularised, tied_predictions
 from videogen.schedulers.levels import NoiseLevel
 
 from .segment_memory import SegmentMemory
@@ -55,23 +56,16 @@ class ContinuityTechnique(Technique):
     def prediction(self, row: StepRow, state: LoopState, prediction: torch.Tensor) -> torch.Tensor:
         model_input = state.solver.scale_input(state.latents, row.index)
         outputs, means = self._of_segment_before(row.index, prediction)
-        regularised = []
-        for clip, own, latents in zip(self.segment.clips, prediction.split(1), model_input.split(1), strict=True):
-            if self.mean_regularisation and clip.mean_source in means and self._levels is not None:
-                mean, input_mean = means[clip.mean_source]
-                own = self._rule.apply(own, mean, self._levels[row.index], self._kind, latents, input_mean)
-            means[clip.name] = own, latents
-            regularised.append(own)
-        replayed = []
-        for clip, own in zip(self.segment.clips, regularised, strict=True):
-            outputs[clip.name] = replay(own, clip, outputs, row.index)
-            replayed.append(outputs[clip.name])
-        self._record(row.index, replayed[-1], model_input[-1:])
-        return torch.cat(replayed)
+        regularised = None
+        if self.mean_regularisation and self._levels is not None:
+            regularised = Regularised(self._rule, self._levels[row.index], self._kind, model_input, means)
+        tied = tied_predictions(prediction, self.segment.clips, row.index, outputs, regularised)
+        self._record(row.index, tied[-1], model_input[-1:])
+        return torch.cat(tied)
 
     def _of_segment_before(
         self, step: int, like: torch.Tensor
-    ) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, ...]]]:
+    ) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, torch.Tensor]]]:
         """(predictions that are copied, means for the regularisation) of the segment before, by clip."""
         before = self.before
         outputs = {} if before.predictions is None else {SOURCE: before.predictions[step][None].to(like)}
@@ -81,7 +75,10 @@ class ContinuityTechnique(Technique):
             (FIRST, before.first_prediction_mean, before.first_input_mean),
         ):
             if prediction_mean is not None and input_mean is not None:
-                means[name] = tuple(mean[step][None, :, None].to(like) for mean in (prediction_mean, input_mean))
+                means[name] = (
+                    prediction_mean[step][None, :, None].to(like),
+                    input_mean[step][None, :, None].to(like),
+                )
         return outputs, means
 
     def _record(self, step: int, last: torch.Tensor, model_input: torch.Tensor) -> None:

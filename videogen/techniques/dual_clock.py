@@ -1,16 +1,12 @@
-"""Dual-clock sampling (Time-to-Move, 2511.08633): motion control for models that were never trained for it.
+"""Dual-clock sampling as a technique of the loop: motion control for models that were never trained for it.
 
-A coarse reference clip, the first frame moved along the motion, is noised to the `weak` level, where sampling begins.
-Down to the `strong` level the controlled region is put back after each step, x <- (1 - M) x + M (reference at this
-level); below it, sampling continues freely. So the position of objects is clamped for long, while regions that the
-motion uncovers are soon left to the model. A step that crosses the `strong` level is clamped by the fraction of it
-above that level, so that few steps have the same effect as many.
+A coarse reference clip, the first frame moved along the motion, is noised to the `weak` level, where sampling begins,
+and put back after each step down to the `strong` level. The method: `schedulers.dual_clock`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +19,7 @@ from videogen.motion.latents import latent_mask
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
+from videogen.schedulers.dual_clock import ClampSchedule, begins_step, clamp, plan_clamps
 from videogen.schedulers.solver import Solver
 
 from .motion_plan import PlannedMotion
@@ -63,7 +60,7 @@ class DualClockTechnique(Technique):
                 self._levels[1], control.strong,
             )  # fmt: skip
         is_global, step_timestep = self._motion.plan.layers[0].moves, 0.0
-        for row, begins in zip(plan, _begins_step(plan), strict=True):
+        for row, begins in zip(plan, begins_step([row.timestep for row in plan]), strict=True):
             step_timestep = row.timestep if begins else step_timestep
             label, scale = clamps.label(row.index), row.guidance_scale
             if is_global and label in ("partly", "free") and step_timestep < _UNGUIDED * train:
@@ -83,9 +80,9 @@ class DualClockTechnique(Technique):
         within_step = state.index < len(state.solver.timesteps) and not state.solver.begins_step(state.index)
         if not fraction or within_step:
             return state
-        latents = torch.lerp(state.latents.float(), self._reference_at(state, state.index), fraction * self._mask)
+        latents = clamp(state.latents, self._reference_at(state, state.index), self._mask, fraction)
         state.solver.note_changed_latents(state.index)
-        return replace(state, latents=latents.to(state.latents.dtype))
+        return replace(state, latents=latents)
 
     def end(self) -> dict[str, Any]:
         """The noise levels between which the motion was clamped, as fractions of the training timesteps, and the
@@ -104,58 +101,10 @@ class DualClockTechnique(Technique):
         return state.solver.noised(self._reference, self._noise, index)
 
 
-@dataclass(frozen=True)
-class ClampSchedule:
-    """Steps before which the reference is put back: fully before each of `steps`, and by `fraction` before `after`.
-
-    Sampling begins at the first of `steps`. until: the timestep down to which the motion is clamped, between those of
-    the last step and of `after`.
-    """
-
-    steps: range
-    after: int = 0
-    fraction: float = 0.0
-    until: float = 0.0
-
-    def fraction_at(self, index: int) -> float:
-        """Weight of the reference before step `index`."""
-        return 1.0 if index in self.steps else self.fraction if index == self.after else 0.0
-
-    def label(self, index: int) -> str:
-        """The `motion` of row `index` in the step plan."""
-        if index < self.steps.start:
-            return "skipped"
-        if index < self.steps.stop - 1:
-            return "clamped"
-        return "partly" if index < self.after and self.fraction else "free"
-
-
 def build_clamp_schedule(plan: list[StepRow], weak: float, strong: float, solver: Solver) -> ClampSchedule:
-    """Steps that clamp a motion between two timesteps: from the step nearest to `weak` on, within one expert.
-
-    Raises InputError where no two steps of one expert follow each other, and for solvers that cannot begin late.
-    """
+    """`plan_clamps` for a step plan. InputError also for solvers that cannot begin late."""
     if not solver.can_begin_late:
         raise InputError(
             "dual_clock cannot begin within pndm's warm-up steps; choose another solver, such as ddim or dpm++2m"
         )
-    steps = [row for row, begins in zip(plan, _begins_step(plan), strict=True) if begins]
-    candidates = [row for row, after in pairwise(steps) if after.expert == row.expert]
-    if not candidates:
-        raise InputError(
-            f"dual_clock cannot clamp a motion in {len(plan)} steps: it needs two of one expert; use more steps"
-        )
-    first = min(candidates, key=lambda row: abs(row.timestep - weak))
-    own = [row for row in steps if row.expert == first.expert and row.index >= first.index]
-    last = [row for row in own if row is first or row.timestep >= strong][-1]
-    rest = [row for row in steps if row.index > last.index]
-    after, end = (rest[0].index, rest[0].timestep) if rest else (len(plan), 0.0)
-    crosses = last.timestep > max(strong, end) and (not rest or rest[0].expert == last.expert)
-    fraction = min(1.0, (last.timestep - strong) / (last.timestep - end)) if crosses else 0.0
-    until = last.timestep - fraction * (last.timestep - end)
-    return ClampSchedule(range(first.index, last.index + 1), after, fraction, until)
-
-
-def _begins_step(plan: list[StepRow]) -> list[bool]:
-    """Whether a step begins with each row. The second call of a Heun step has the timestep of the next row."""
-    return [row.index + 1 >= len(plan) or row.timestep != plan[row.index + 1].timestep for row in plan]
+    return plan_clamps([row.timestep for row in plan], weak, strong, [row.expert for row in plan])
