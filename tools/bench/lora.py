@@ -112,9 +112,9 @@ def _seconds(call: Callable[[], None]) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: the best that is present)")
     parser.add_argument("--offload", help="as for Engine.load, on a GPU")
-    parser.add_argument("--repeats", type=int, default=10, help="swaps that are timed; their median counts")
-    parser.add_argument("--steps", type=int, default=4, help="steps of each render")
-    parser.add_argument("--rounds", type=int, default=5, help="renders of each kind; their median counts")
+    parser.add_argument("--repeats", type=int, default=5, help="swaps that are timed; their median counts")
+    parser.add_argument("--steps", type=int, default=2, help="steps of each render")
+    parser.add_argument("--rounds", type=int, default=3, help="renders of each kind; their median counts")
     parser.add_argument("--out", type=Path, default=BENCHMARKS, help="folder of the report")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.bench.report import attention, long, motion, noise, propagation, quantization, render
+from tools.bench.report import attention, long, lora, motion, noise, propagation, quantization, render
 from tools.bench.report.table import Reader
 
 
@@ -123,6 +123,12 @@ SECTIONS = (
             Source("quantization-embedded.json", quantization.format_tables),
             Source("quantization-*.json", quantization.format_tables),
         ),
+    ),
+    Section(
+        "LoRAs",
+        "Time to put a LoRA on the model from the cache and to take it off, and a step's time relative to one without: "
+        "next to the layers, as videogen applies it, and added to the weights, as diffusers fuses it.",
+        (Source("lora.json", lora.swap_tables),),
     ),
     Section(
         "Motion control",
