@@ -1,0 +1,1 @@
+"""Nodes, a file per group. They import ComfyUI, so only `entry` imports them."""

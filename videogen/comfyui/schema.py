@@ -1,0 +1,5 @@
+"""What all nodes of the pack share in their schemas."""
+
+from __future__ import annotations
+
+CATEGORY = "videogen"

@@ -1,0 +1,20 @@
+"""Nodes of the pack, one row each. A new node is a class in a file of `nodes/` and a row here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """name: of the class; module: of `nodes/`."""
+
+    name: str
+    module: str
+
+
+NODES = (
+    NodeRow("LoadEmbeddedModel", "embedded_model"),
+    NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),
+    NodeRow("LoadEmbeddedVae", "embedded_model"),
+)
