@@ -31,7 +31,11 @@ class EmbeddedVae:
         self._temporal, self._spatial = geometry.temporal, geometry.spatial
         #: length and side of a clip from those of its latents, and back
         self.upscale_ratio = (lambda n: max(0, n * self._temporal - self._temporal + 1), self._spatial, self._spatial)
-        self.downscale_ratio = (lambda n: max(0, (n + self._temporal - 1) // self._temporal), self._spatial, self._spatial)
+        self.downscale_ratio = (
+            lambda n: max(0, (n + self._temporal - 1) // self._temporal),
+            self._spatial,
+            self._spatial,
+        )
         self.output_channels = 3
 
     def decode(self, samples: torch.Tensor, **_: Any) -> torch.Tensor:

@@ -14,6 +14,7 @@ class NodeRow:
 
 
 NODES = (
+    NodeRow("AdaptiveSparseAttention", "sparse_attention"),
     NodeRow("LoadEmbeddedModel", "embedded_model"),
     NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),
     NodeRow("LoadEmbeddedVae", "embedded_model"),
