@@ -30,7 +30,8 @@ LAYER = {
     "engine": 9,
     "editing": 10, "quantization": 10,
     "facade": 11,  # videogen/__init__.py: what `from videogen import Engine` gives
-    "cli": 12, "comfyui": 12, "serving": 12, "tools": 12,
+    "comfyui": 12, "serving": 12,
+    "cli": 13, "tools": 13,
 }  # fmt: skip
 
 # Where a third party may be imported, as path prefixes. What is not named here may be imported anywhere.

@@ -86,6 +86,7 @@ def test_steps_are_chosen_at_equal_intervals_of_the_weights() -> None:
         ({"to": "int8", "time_format": "x"}, "'x'"),
         ({"psnr": 30.0, "formats": ("int4", "int7")}, "int7"),
         ({"psnr": 30.0, "formats": ()}, "at least one"),
+        ({"to": "int8", "formats": ("int4",)}, "give one of them"),
         ({"to": "int8", "samples": 0}, "at least one"),
         ({"to": "int8", "sampling": "normal"}, "normal:0.4"),
         ({"to": "int8", "sampling": "normal:7"}, "normal:0.4"),

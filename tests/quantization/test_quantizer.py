@@ -82,6 +82,25 @@ def test_a_size_that_no_format_reaches_names_the_smallest(wan: Path, tmp_path: P
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"target": 100}, r"smallest possible, \d+\.\d MB", id="a size that is too small"),
+        pytest.param({"to": "int4-svd999"}, "no less than the model's", id="a copy that is larger"),
+        pytest.param(
+            {"to": "int4", "time_format": "int6"}, "leave it out", id="no layers that compute with the timestep"
+        ),
+    ],
+)
+def test_what_sizes_show_is_refused_before_a_clip_is_rendered(
+    options: dict[str, Any], message: str, wan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine.load(wan, device="cpu")
+    monkeypatch.setattr(engine, "generate", lambda *_, **__: pytest.fail("a clip was rendered"))
+    with pytest.raises(InputError, match=message):
+        Quantizer(engine, QuantizeOptions(**options, **small("WanPipeline"))).run()
+
+
 @pytest.mark.parametrize("name", ["WanPipeline:experts", "AnimateDiffPipeline"])
 def test_both_experts_and_convolutions_are_quantized(name: str) -> None:
     engine = Engine.from_pipeline(load_rows()[name].build())
@@ -159,7 +178,9 @@ def test_the_command_writes_a_copy_that_renders(wan: Path, tmp_path: Path, capsy
     assert (
         main(["render", "a ball", "--model", str(copy), *clip, "--device", "cpu", "-o", str(tmp_path / "a.mp4")]) == 0
     )
-    assert main(arguments) == 2 and "choose another name" in capsys.readouterr().err
+    weights = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    assert weights.stat().st_mode == (copy / "quantization.json").stat().st_mode
+    assert main(arguments) == 2 and "exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

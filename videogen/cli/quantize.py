@@ -11,7 +11,6 @@ from typing import Any
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.registry import locate
 from videogen.core.errors import InputError
-from videogen.core.files import check_output
 from videogen.core.logs import adopt_third_parties
 from videogen.quantization.options import QuantizeOptions
 
@@ -71,8 +70,9 @@ def run(options: argparse.Namespace) -> int:
     settings = _read_settings(options)
     load = LoadOptions(dtype=options.dtype, device=options.device)
     locate(options.model)
-    check_output(options.output)
-    from videogen.quantization.checkpoint import quantize_checkpoint
+    from videogen.quantization.checkpoint import check_new_folder, quantize_checkpoint
+
+    check_new_folder(options.output)
 
     adopt_third_parties(options.verbose)
     line = _Line(visible=not options.quiet and sys.stderr.isatty())

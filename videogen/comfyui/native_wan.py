@@ -76,8 +76,8 @@ def export_transformer(folder: Path, target: Path, *, overwrite: bool = False) -
     config = _read_config(part)
     if config.get("_class_name") != MODEL_CLASS or config.get("image_dim") is not None:
         raise UnsupportedError(
-            f"{part}: {config.get('_class_name')!r} cannot be exported for ComfyUI; only {MODEL_CLASS} for text to video "
-            "can, other models are loaded there from their original files"
+            f"{part}: {config.get('_class_name')!r} cannot be exported for ComfyUI; only {MODEL_CLASS} for text to "
+            "video can, other models are loaded there from their original files"
         )
     weights = part / _WEIGHTS
     if not weights.is_file():

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -126,6 +126,7 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False, within: P
     partial = holder / f"partial{final.suffix}"
     try:
         yield partial
+        _grant_default_mode(partial)
         _sync(partial)
         reached = _commit(partial, final, holder, overwrite)
         _sync(final.parent)
@@ -208,6 +209,15 @@ def _free_name(taken: Path) -> Path:
     while os.path.lexists(free := taken.with_name(f"{taken.stem}-{number}{taken.suffix}")):
         number += 1
     return free
+
+
+def _grant_default_mode(path: Path) -> None:
+    """Give a file the permissions of any new file: libraries write theirs for their owner alone."""
+    if path.is_file():
+        mask = os.umask(0)
+        os.umask(mask)
+        with suppress(OSError):
+            path.chmod(0o666 & ~mask)
 
 
 def _sync(path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def quantize_checkpoint(
 
     The folder is complete or absent. InputError for an output that exists and a target that cannot be reached.
     """
-    check_output(output)
+    check_new_folder(output)
     _refuse_joined(load)
     engine = Engine.load(name_or_path, **asdict(load))
     source = locate(name_or_path)
@@ -38,11 +39,18 @@ def quantize_checkpoint(
     quantizer = Quantizer(engine, options, notify)
     report = quantizer.run()
     with atomic_path(output) as target:
-        shutil.copytree(folder, target, ignore=_denoisers_of(folder, quantizer.models), dirs_exist_ok=True)
+        _copy_rest(folder, target, quantizer.models)
         for name, formats in quantizer.formats.items():
             save_quantized(quantizer.models[name], target / name, formats)
         report.write(target)
     return report
+
+
+def check_new_folder(output: Path) -> None:
+    """InputError where a copy cannot be written to this folder, which must not exist."""
+    if os.path.lexists(output):
+        raise InputError(f"{output} exists already; give another folder")
+    check_output(output)
 
 
 def _refuse_joined(load: LoadOptions) -> None:
@@ -55,12 +63,12 @@ def _refuse_joined(load: LoadOptions) -> None:
         )
 
 
-def _denoisers_of(folder: Path, names: Iterable[str]) -> Callable[[str, list[str]], list[str]]:
-    """What is not copied: the denoisers' folders, and hidden files."""
-    left_out = set(names)
-
-    def ignore(path: str, children: list[str]) -> list[str]:
-        own = left_out if Path(path) == folder else set()
-        return [child for child in children if child in own or child.startswith(".")]
-
-    return ignore
+def _copy_rest(folder: Path, target: Path, denoisers: Iterable[str]) -> None:
+    """Copy all files but those of the denoisers' folders and hidden ones. OSError where the disk is full."""
+    left_out = set(denoisers)
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and parts[0] not in left_out and not any(part.startswith(".") for part in parts):
+            copy = target.joinpath(*parts)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)

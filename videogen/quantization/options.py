@@ -29,17 +29,17 @@ class QuantizeOptions:
     """InputError for what no model can be quantized with.
 
     Exactly one of: target, bytes of the denoiser's weights, as `8GB`; psnr, dB of the decoded clips to full precision;
-    to, one format for all layers. formats: those to choose from; time_format: of the layers that compute with the
-    timestep, None: full precision (TFMQ-DM); sampling: of `SAMPLINGS`; samples: model calls at which
-    layers are tried; search: whether ranges are searched; weighted: whether errors count as the inputs are large.
-    prompts: of the clips that are observed; the same ones with other seeds measure the result. frames, size, steps: of
-    the clips, None: the model's defaults.
+    to, one format for all layers. formats: those to choose from, where there is a choice (None: int3 to int8).
+    time_format: of the layers that compute with the timestep, None: full precision (TFMQ-DM). sampling: of `SAMPLINGS`;
+    samples: model calls at which layers are tried; search: whether ranges are searched; weighted: whether errors count
+    as the inputs are large. prompts: of the clips that are observed; the same ones with other seeds measure the result.
+    frames, size, steps: of the clips, None: the model's defaults.
     """
 
     target: str | int | None = None
     psnr: float | None = None
     to: str | None = None
-    formats: tuple[str, ...] = _DEFAULT_FORMATS
+    formats: tuple[str, ...] | None = None
     time_format: str | None = None
     sampling: str = "spread"
     samples: int = 4
@@ -59,9 +59,14 @@ class QuantizeOptions:
             raise InputError(f"{have}; give one of target (a size), psnr (dB) and to (a weight format)")
         if self.psnr is not None and not (math.isfinite(self.psnr) and self.psnr > 0):
             raise InputError(f"psnr={self.psnr} must be a positive number of dB")
-        for name in (*self.formats, *filter(None, (self.to, self.time_format))):
+        if self.to is not None and self.formats is not None:
+            raise InputError(
+                f"formats={','.join(self.formats)} is a choice, and to={self.to!r} leaves none; give one of them, or a "
+                "target or psnr"
+            )
+        for name in (*(self.formats or ()), *filter(None, (self.to, self.time_format))):
             parse_format(name)
-        if not self.formats or not self.prompts or self.samples < 1:
+        if self.formats == () or not self.prompts or self.samples < 1:
             raise InputError("formats, prompts and samples must each be at least one")
         _ = self.target_bytes, self.normal_point
 
@@ -84,4 +89,4 @@ class QuantizeOptions:
 
     @property
     def candidates(self) -> list[WeightFormat]:
-        return [parse_format(name) for name in ((self.to,) if self.to else self.formats)]
+        return [parse_format(name) for name in ((self.to,) if self.to else self.formats or _DEFAULT_FORMATS)]

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from videogen.backbones.precision.encoding import encode
-from videogen.backbones.precision.quantized_layers import QuantizedLayer, quantized_layer, replace_layer
-from videogen.backbones.precision.selection import find_quantizable, is_time_layer
+from videogen.backbones.precision.quantized_layers import quantized_layer, replace_layer
+from videogen.backbones.precision.selection import is_time_layer
 from videogen.backbones.precision.weight_format import WeightFormat, parse_format
 from videogen.core.denoisers import find_denoisers
-from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.errors import InputError
 from videogen.engine.engine import Engine
 from videogen.metrics.fidelity import psnr_db
 
@@ -27,6 +27,7 @@ from .observing import ModelCall, observe
 from .options import QuantizeOptions
 from .report import ComponentReport, LayerChoice, Report
 from .sampling import choose_steps, weigh_steps
+from .target_checks import check_target, find_layers
 
 Tensor = torch.Tensor
 Notify = Callable[[str, int, int], None]
@@ -76,8 +77,10 @@ class Quantizer:
         before."""
         options = self._options
         before = {name: _count_bytes(model) for name, model in self.models.items()}
+        found = {name: find_layers(name, model, options) for name, model in self.models.items()}
+        check_target(self.models, found, options)
         reference = self._render(measured=True, what="rendering in full precision")
-        parts = {name: self._observe(name, model) for name, model in self.models.items()}
+        parts = {name: self._observe(name, model, found[name]) for name, model in self.models.items()}
         if options.psnr is not None:
             chosen, psnr = self._reach_psnr(parts, reference, options.psnr)
         else:
@@ -91,13 +94,8 @@ class Quantizer:
         }
         return Report(self._engine.backbone.name, _target_text(options), components, psnr, _plain(options))
 
-    def _observe(self, name: str, model: torch.nn.Module) -> _Component:
+    def _observe(self, name: str, model: torch.nn.Module, layers: dict[str, torch.nn.Module]) -> _Component:
         options = self._options
-        layers = find_quantizable(model, time_layers=options.time_format is not None)
-        if any(isinstance(module, QuantizedLayer) for module in model.modules()):
-            raise UnsupportedError(f"{name} is quantized already; quantize the checkpoint that it was made from")
-        if not layers:
-            raise UnsupportedError(f"{name} ({type(model).__name__}) has no linear layers in blocks to quantize")
         fixed = {
             layer: parse_format(options.time_format)
             for layer in layers if options.time_format is not None and is_time_layer(layer)
@@ -134,12 +132,6 @@ class Quantizer:
         """budget: bytes of all weights of the denoisers; None: the largest formats."""
         rest = sum(part.bytes_of_rest for part in parts.values())
         rows = {f"{name}:{layer}": found for name, part in parts.items() for layer, found in part.candidates.items()}
-        smallest = rest + sum(found[0].size for found in rows.values())
-        if budget is not None and budget < smallest:
-            raise InputError(
-                f"target={self._options.target} is less than the smallest possible, {smallest / 1e6:.1f} MB with "
-                f"{', '.join(self._options.formats)}; allow more bytes, or smaller formats such as int2"
-            )
         limit = sum(found[-1].size for found in rows.values()) if budget is None else budget - rest
         chosen = choose(rows, limit)
         return {name: {layer: chosen[f"{name}:{layer}"] for layer in part.candidates} for name, part in parts.items()}

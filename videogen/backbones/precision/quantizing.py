@@ -83,7 +83,13 @@ def load_quantized(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     except RuntimeError as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit {FORMATS_FILE}: {str(error)[:300]}") from error
     for name in formats:
-        model.get_submodule(name).weight_dtype = dtype
+        layer: Any = model.get_submodule(name)
+        if layer.encoded_codes.dtype != torch.uint8:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_FILE}: the codes of {name} are {layer.encoded_codes.dtype}, not bytes; the file is "
+                "damaged: copy it again"
+            )
+        layer.weight_dtype = dtype
     return model
 
 

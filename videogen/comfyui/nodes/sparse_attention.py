@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from comfy_api.latest import io
@@ -33,13 +32,13 @@ class AdaptiveSparseAttention(io.ComfyNode):
                 io.Model.Input("model", tooltip="A video model, after its LoRAs."),
                 io.Combo.Input(
                     "mode", options=[_RECALL, _ADASPA], default=_RECALL,
-                    tooltip="recall: as few blocks as hold the attention mass below, audited at every call. adaspa: a fixed "
-                    "fraction of the blocks is left out, searched at two steps.",
+                    tooltip="recall: as few blocks as hold the attention mass below, audited at every call. adaspa: a "
+                    "fixed fraction of the blocks is left out, searched at two steps.",
                 ),
                 io.Float.Input(
                     "recall", default=0.95, min=0.05, max=1.0, step=0.01,
-                    tooltip="For recall: the attention mass that every head retains. 1 is bit-identical to no node; 0.95 "
-                    "is hard to tell from it; 0.8 is faster, and details change.",
+                    tooltip="For recall: the attention mass that every head retains. 1 is bit-identical to no node; "
+                    "0.95 is hard to tell from it; 0.8 is faster, and details change.",
                 ),
                 io.Float.Input(
                     "sparsity", default=0.8, min=0.0, max=0.99, step=0.01,
@@ -51,8 +50,8 @@ class AdaptiveSparseAttention(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "audit", options=["sampled", "full"], default="sampled", advanced=True,
-                    tooltip="sampled: a few random rows per head check the recall. full: dense attention is computed as well, "
-                    "to measure the recall exactly; slower than no node.",
+                    tooltip="sampled: a few random rows per head check the recall. full: dense attention is computed as "
+                    "well, to measure the recall exactly; slower than no node.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model for a sampler. The input model stays as it is.")],
@@ -81,7 +80,7 @@ class AdaptiveSparseAttention(io.ComfyNode):
 def _why_wrong(mode: str | None, recall: float | None, sparsity: float | None) -> str:
     if mode not in (None, _RECALL, _ADASPA):
         return f"mode={mode!r} is unknown: use {_RECALL} or {_ADASPA}"
-    if recall is not None and not 0.05 <= recall <= 1 or recall is not None and math.isnan(recall):
+    if recall is not None and not 0.05 <= recall <= 1:  # so is NaN
         return f"recall={recall} must be from 0.05 to 1, such as 0.95"
     if sparsity is not None and not 0 <= sparsity <= 0.99:
         return f"sparsity={sparsity} must be from 0 to 0.99, such as 0.8"
