@@ -15,7 +15,7 @@ from videogen.core.errors import InputError, nearest
 from videogen.propagation.rules import describe_rules
 from videogen.schedulers.solvers import SOLVERS
 
-from . import condition_options, long_options, lora_options, motion, quantize, several_options
+from . import comfyui, condition_options, long_options, lora_options, motion, quantize, several_options
 from .source_options import add_source_options
 from .types import Subparsers
 
@@ -160,6 +160,7 @@ def build_parser(version: str, epilogue: str) -> argparse.ArgumentParser:
     )
     models.add_argument("--json", action="store_true", help="as JSON")
     quantize.add_parser(commands, [common], _Format)
+    comfyui.add_parser(commands, [common], _Format)
     doctor = commands.add_parser(
         "doctor", parents=[common], formatter_class=_Format, help="check what is installed and which backends work",
         description="Versions, devices, and each attention backend, tested by calling it, with the reason where it "

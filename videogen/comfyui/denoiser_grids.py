@@ -29,7 +29,7 @@ def find_patch(denoiser: Any) -> tuple[int, int, int]:
     """Frames, rows and columns of latents per token."""
     if hasattr(denoiser, "patch_spatial"):
         return int(denoiser.patch_temporal), int(denoiser.patch_spatial), int(denoiser.patch_spatial)
-    patch = getattr(denoiser, "patch_size", None)
+    patch: Any = getattr(denoiser, "patch_size", None)
     if patch is None:
         patch = getattr(getattr(denoiser, "patchifier", None), "patch_size", 1)
     if isinstance(patch, int):

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videogen.core.errors import CheckpointError, UnsupportedError
+from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 from videogen.core.files import atomic_path
 
 if TYPE_CHECKING:
@@ -68,10 +68,12 @@ def export_transformer(folder: Path, target: Path, *, overwrite: bool = False) -
     """Write the denoiser of a diffusers folder as one file for ComfyUI; returns its path.
 
     folder: of the pipeline; target: a `.safetensors` file. CheckpointError where the folder has no denoiser in one
-    file; UnsupportedError for another class than Wan's for text to video.
+    file; InputError for another kind of target; UnsupportedError for another class than Wan's for text to video.
     """
     from safetensors.torch import load_file, save_file
 
+    if target.suffix != ".safetensors":
+        raise InputError(f"output={str(target)!r} must end in .safetensors")
     part = folder / "transformer"
     config = _read_config(part)
     if config.get("_class_name") != MODEL_CLASS or config.get("image_dim") is not None:
@@ -91,9 +93,19 @@ def load_embedded_weights() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The embedded DiT's weights in fp32 by ComfyUI's names, and the metadata that its loader reads."""
     from safetensors.torch import load_file
 
-    part = _embedded_folder() / "transformer"
+    part = find_folder(EMBEDDED_MODEL) / "transformer"
     weights = convert_weights(load_file(part / _WEIGHTS))
     return {name: value.float() for name, value in weights.items()}, native_metadata(_read_config(part))
+
+
+def find_folder(name_or_path: str) -> Path:
+    """The folder of an embedded model, or a folder in diffusers' layout. InputError for anything else."""
+    from videogen.backbones.registry import locate
+
+    found = locate(name_or_path)
+    if not isinstance(found, Path) or not found.is_dir():
+        raise InputError(f"model={name_or_path!r} is not a folder in diffusers' layout; give one, or 'embedded'")
+    return found
 
 
 @cache
@@ -103,12 +115,6 @@ def load_embedded_backbone() -> Backbone:
     from videogen.backbones.registry import load
 
     return load(EMBEDDED_MODEL, LoadOptions(device="cpu"))
-
-
-def _embedded_folder() -> Path:
-    from videogen.backbones.checkpoints.location import EMBEDDED
-
-    return EMBEDDED[EMBEDDED_MODEL]
 
 
 def _native_name(name: str) -> str:

@@ -92,7 +92,7 @@ class SparseAttentionRun:
         finally:
             self._forward = None
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def override(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """ComfyUI's override of one call of attention. func: the kernel that ComfyUI selected."""
         if self._previous is not None:

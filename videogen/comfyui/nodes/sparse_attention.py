@@ -50,7 +50,7 @@ class AdaptiveSparseAttention(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "audit", options=["sampled", "full"], default="sampled", advanced=True,
-                    tooltip="sampled: a few random rows per head check the recall. full: dense attention is computed as "
+                    tooltip="sampled: random rows per head check the recall. full: dense attention is computed as "
                     "well, to measure the recall exactly; slower than no node.",
                 ),
             ],

@@ -1,0 +1,229 @@
+"""A double of the parts of ComfyUI that the pack uses: models, guiders, wrappers and the schema of nodes.
+
+It follows ComfyUI's documented interfaces: wrappers of the sampling run, of the evaluation and of the denoiser, which
+are called in the order in which they were added, and an override of attention that each call looks up. With
+`COMFYUI_PATH` set, the tests of the pack run on the real one as well.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+HEADS, WIDTH, BLOCKS, PATCH = 2, 32, 2, (1, 2, 2)
+
+
+class Executor:
+    """Calls wrappers around a function, the first one outermost."""
+
+    def __init__(self, original: Callable[..., Any], class_obj: Any, wrappers: list[Callable[..., Any]]) -> None:
+        self.original, self.class_obj, self._wrappers = original, class_obj, wrappers
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._wrappers:
+            return self.original(*args, **kwargs)
+        first, *rest = self._wrappers
+        return first(Executor(self.original, self.class_obj, rest), *args, **kwargs)
+
+
+def wrapped(kind: str, original: Callable[..., Any], owner: Any, options: dict[str, Any]) -> Executor:
+    by_key = options.get("wrappers", {}).get(kind, {})
+    return Executor(original, owner, [one for wrappers in by_key.values() for one in wrappers])
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: Any = None, **kwargs: Any) -> Any:
+    """ComfyUI's attention over [b, l, heads * size], with its override."""
+    override = kwargs.get("transformer_options", {}).get("optimized_attention_override")
+    if override is not None and "_inside_attn_wrapper" not in kwargs:
+        return override(attention, q, k, v, heads, mask, _inside_attn_wrapper=True, **kwargs)
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+class Denoiser(nn.Module):
+    """A few blocks of attention over the patches of a clip, and over a text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch_size = PATCH
+        self.embed = nn.Conv3d(4, WIDTH, PATCH, PATCH)
+        self.blocks = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(BLOCKS))
+        self.head = nn.ConvTranspose3d(WIDTH, 4, PATCH, PATCH)
+
+    def forward(self, x: Any, timestep: Any, context: Any, transformer_options: Any = None, **kwargs: Any) -> Any:
+        options = transformer_options or {}
+        run = wrapped("diffusion_model", self._forward, self, options)
+        return run(x, timestep, context, transformer_options=options, **kwargs)
+
+    def _forward(self, x: Any, timestep: Any, context: Any, transformer_options: Any, **_: Any) -> Any:
+        embedded = self.embed(x)
+        tokens = embedded.flatten(2).transpose(1, 2)
+        for number, block in enumerate(self.blocks):
+            replace = transformer_options.get("patches_replace", {}).get("dit", {}).get(("double_block", number))
+
+            def run(args: dict[str, Any], block: Any = block) -> dict[str, Any]:
+                h = block(args["img"])
+                h = attention(3 * h, 3 * h, h, HEADS, transformer_options=args["transformer_options"])
+                h = h + attention(h, context, context, HEADS, transformer_options=args["transformer_options"])
+                return {"img": args["img"] + 0.3 * h}
+
+            args = {"img": tokens, "transformer_options": transformer_options}
+            tokens = (run(args) if replace is None else replace(args, {"original_block": run}))["img"]
+        return self.head(tokens.transpose(1, 2).unflatten(2, embedded.shape[2:])) * (1 + timestep.view(-1, 1, 1, 1, 1))
+
+
+class Model:
+    """A MODEL: clones share the denoiser, and copy options."""
+
+    def __init__(self, base: Any = None) -> None:
+        self.model = base or SimpleNamespace(
+            diffusion_model=Denoiser(),
+            latent_format=SimpleNamespace(
+                latent_channels=4, latent_dimensions=3, spacial_downscale_ratio=8, temporal_downscale_ratio=4
+            ),
+            model_sampling=SimpleNamespace(percent_to_sigma=lambda percent: 1 - percent),
+        )
+        self.model_options: dict[str, Any] = {"transformer_options": {}}
+
+    def clone(self) -> Model:
+        made = Model(self.model)
+        made.model_options = _copy(self.model_options)
+        return made
+
+    def add_wrapper_with_key(self, kind: str, key: str, wrapper: Any) -> None:
+        wrappers = self.model_options["transformer_options"].setdefault("wrappers", {})
+        wrappers.setdefault(kind, {}).setdefault(key, []).append(wrapper)
+
+    def remove_wrappers_with_key(self, kind: str, key: str) -> None:
+        self.model_options["transformer_options"].get("wrappers", {}).get(kind, {}).pop(key, None)
+
+    def get_wrappers(self, kind: str, key: str) -> list[Any]:
+        wrappers = self.model_options["transformer_options"].get("wrappers", {})
+        return list(wrappers.get(kind, {}).get(key, []))
+
+    def get_model_object(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def _copy(options: dict[str, Any]) -> dict[str, Any]:
+    """Dicts and lists are copied, objects are shared."""
+    return {
+        name: _copy(value) if isinstance(value, dict) else copy.copy(value) if isinstance(value, list) else value
+        for name, value in options.items()
+    }
+
+
+class Guider:
+    """Two branches with guidance, evaluated in one batch or in two calls."""
+
+    def __init__(self, model: Model, *, batched: bool = True) -> None:
+        self.model_patcher, self.model_options, self.batched = model, model.model_options, batched
+        self.conditions = [(kind, uuid4(), torch.full((1, 5, WIDTH), 0.3 - kind)) for kind in (1, 0)]
+
+    @torch.no_grad()
+    def sample(self, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> Any:
+        before, self.model_options = self.model_options, _copy(self.model_options)
+        try:
+            run = wrapped("outer_sample", self._outer_sample, self, self.model_options["transformer_options"])
+            return run(noise, torch.zeros_like(noise), sampler, sigmas, None, None, False, 0)
+        finally:
+            self.model_options = before
+
+    def _outer_sample(self, noise: Any, latent: Any, sampler: Any, sigmas: Any, *_: Any, **__: Any) -> Any:
+        options = _copy(self.model_options)
+        options["transformer_options"]["sample_sigmas"] = sigmas
+        run = wrapped("sampler_sample", sampler.sample, sampler, options["transformer_options"])
+        return run(self, sigmas, {"model_options": options, "seed": 0}, None, noise, latent, None, True)
+
+    def __call__(self, x: Any, sigma: Any, model_options: Any, seed: Any = None) -> Any:
+        run = wrapped("predict_noise", self._predict, self, self.model_options["transformer_options"])
+        return run(x, sigma, model_options, seed)
+
+    def _predict(self, x: Any, sigma: Any, model_options: Any, seed: Any) -> Any:
+        run = wrapped("calc_cond_batch", self._evaluate, None, model_options["transformer_options"])
+        negative, positive = run(self.model_patcher.model, self.conditions, x, sigma, model_options)
+        return x - sigma.view(-1, 1, 1, 1, 1) * (negative + 2.0 * (positive - negative))
+
+    def _evaluate(self, model: Any, conditions: Any, x: Any, sigma: Any, model_options: Any) -> list[Any]:
+        groups = [conditions] if self.batched else [[one] for one in conditions]
+        found = []
+        for group in groups:
+            options = _copy(model_options["transformer_options"])
+            options |= {
+                "cond_or_uncond": [one[0] for one in group],
+                "uuids": [one[1] for one in group],
+                "sigmas": sigma,
+            }
+            context = torch.cat([one[2] for one in group])
+            size = len(group)
+            out = model.diffusion_model(
+                x.repeat(size, 1, 1, 1, 1), sigma.repeat(size), context, transformer_options=options
+            )
+            found += out.chunk(size)
+        return found
+
+
+class Sampler:
+    """Euler, or Heun with two evaluations per step."""
+
+    def __init__(self, name: str = "euler") -> None:
+        def function() -> None: ...
+
+        function.__name__ = f"sample_{name}"
+        self.sampler_function, self._heun = function, name == "heun"
+
+    def sample(self, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *_: Any) -> Any:
+        x = noise * sigmas[0]
+        for now, then in pairwise(sigmas):
+            slope = (x - guider(x, now.view(1), **extra)) / now
+            if self._heun and then > 0:
+                there = x + (then - now) * slope
+                slope = (slope + (there - guider(there, then.view(1), **extra)) / then) / 2
+            x = x + (then - now) * slope
+        return x
+
+
+class _Anything:
+    """Stands for inputs, outputs and schemas of nodes: it stores what it is made with."""
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        self.args, self.__dict__ = args, {**values, "args": args}
+
+    @property
+    def result(self) -> tuple[Any, ...]:
+        return self.args
+
+
+class _Type:
+    Input = type("Input", (_Anything,), {})
+    Output = type("Output", (_Anything,), {})
+
+
+def install(monkeypatch: Any) -> None:
+    """Put the double in the place of `comfy` and `comfy_api`."""
+    io: Any = ModuleType("io")
+    io.ComfyNode, io.Schema, io.NodeOutput = object, _Anything, type("NodeOutput", (_Anything,), {})
+    for name in (
+        "Model", "Clip", "Vae", "Combo", "Float", "Int", "Boolean", "String", "Latent", "Image", "Mask", "Noise",
+        "Video", "Audio", "Conditioning", "Sigmas", "Custom",
+    ):  # fmt: skip
+        setattr(io, name, _Type)
+    latest: Any = ModuleType("comfy_api.latest")
+    latest.io, latest.ComfyExtension = io, object
+    formats, sd = ModuleType("comfy.latent_formats"), ModuleType("comfy.sd")
+    modules = {
+        "comfy": ModuleType("comfy"), "comfy.latent_formats": formats, "comfy.sd": sd,
+        "comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest,
+    }  # fmt: skip
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
