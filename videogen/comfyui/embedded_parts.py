@@ -76,7 +76,7 @@ class EmbeddedVae:
 
 
 class EmbeddedTextEncoder:
-    """What CLIPTextEncode calls a CLIP with. The embedded model reads texts without weights in brackets."""
+    """What CLIPTextEncode calls. The embedded model reads texts without weights in brackets."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone

@@ -107,17 +107,17 @@ class SparseAttentionRun:
     def _attend(
         self, func: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, mask: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        def whole() -> Any:
+        def decline() -> Any:
             return func(q, k, v, heads, mask, *args, **kwargs)
 
         forward, split = self._forward, bool(kwargs.get("skip_reshape", args[1] if len(args) > 1 else False))
         length = q.shape[2] if split else q.shape[1]
         if forward is None or not _is_video(forward.grid, length, k.shape[2] if split else k.shape[1]):
-            return whole()
+            return decline()
         layer, forward.calls = f"attention {forward.calls}", forward.calls + 1
         if why := _why_declined(mask, q.shape[0], forward.branches):
             self._attention.refuse(layer, forward.branches[0], forward.step, length, why)
-            return whole()
+            return decline()
         query, key, value = (_split_heads(x, heads, split) for x in (q, k, v))
         as_heads = bool(kwargs.get("skip_output_reshape", args[2] if len(args) > 2 else False))
 

@@ -38,7 +38,7 @@ class AdaptiveSparseAttention(io.ComfyNode):
                 io.Float.Input(
                     "recall", default=0.95, min=0.05, max=1.0, step=0.01,
                     tooltip="For recall: the attention mass that every head retains. 1 is bit-identical to no node; "
-                    "0.95 is hard to tell from it; 0.8 is faster, and details change.",
+                    "0.95 is hard to distinguish from it; 0.8 is faster, and details change.",
                 ),
                 io.Float.Input(
                     "sparsity", default=0.8, min=0.0, max=0.99, step=0.01,
