@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.bench.report import attention, long, lora, motion, noise, propagation, quantization, render
+from tools.bench.report import attention, long, lora, motion, noise, propagation, quantization, render, validation
 from tools.bench.report.table import Reader
 
 
@@ -123,6 +123,12 @@ SECTIONS = (
             Source("quantization-embedded.json", quantization.format_tables),
             Source("quantization-*.json", quantization.format_tables),
         ),
+    ),
+    Section(
+        "Kernel validation",
+        "CPU time within the comparisons of sampled rows, of the first render of an engine and of the next one, in "
+        "which no shape is new. The checks of a shape cost about the same however long the render is.",
+        (Source("validation.json", validation.cost_tables),),
     ),
     Section(
         "LoRAs",
