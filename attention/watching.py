@@ -54,14 +54,16 @@ class ValidationHandle:
     """Validation of one model or pipeline. `report()` says which kernel ran how many calls; `close()` ends it."""
 
     def __init__(self, target: Any, strict: bool = False, compiled: bool = False) -> None:
-        models = list(find_denoisers(target).values())
-        self.watch = KernelWatch(verdicts_of(models[0]), strict)
+        models = find_denoisers(target)
+        self.watch = KernelWatch(verdicts_of(next(iter(models.values()))), strict)
         self._modules: list[_WatchedModule] = []
-        for model in models:
+        for name, model in models.items():
             if compiled:
                 self._modules.append(_WatchedCompiledModel(model, self.watch))
             else:
-                self._modules += [_WatchedModule(module, self.watch) for module in _watched_parts(model)]
+                parts = _watched_parts(model)
+                self._modules += [_WatchedModule(part, self.watch, f"{name}.{path}") for path, part in parts if path]
+                self._modules += [_WatchedModule(part, self.watch) for path, part in parts if not path]
 
     def report(self) -> dict[str, Any]:
         """calls: by kernel; validated: kernels and shapes; wrong: what was replaced, by what, and why."""
@@ -93,9 +95,9 @@ def verdicts_of(model: nn.Module) -> _Verdicts:
     return _verdicts.setdefault(model, {})
 
 
-def _watched_parts(model: nn.Module) -> list[nn.Module]:
-    """The attention modules, or the model where it has none that diffusers knows as such."""
-    return [module for _, module in attention_modules(model)] or [model]
+def _watched_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The attention modules by name, or the model, without a name, where it has none that diffusers knows as such."""
+    return list(attention_modules(model)) or [("", model)]
 
 
 class WatchMode(TorchFunctionMode):
@@ -137,12 +139,13 @@ def _run_backend(
 
 
 class _WatchedModule(Attachment):
-    """The hooks on one module. known: calls by kernel in one forward pass with inputs of each signature."""
+    """The hooks on one module. name: of an attention module, for messages; known: calls by kernel in one forward pass
+    with inputs of each signature."""
 
     kind: ClassVar[str] = "kernel validation"
 
-    def __init__(self, module: nn.Module, watch: KernelWatch) -> None:
-        self.watch = watch
+    def __init__(self, module: nn.Module, watch: KernelWatch, name: str = "") -> None:
+        self.watch, self._name = watch, name
         self.known: dict[object, Counter[str]] = {}
         self._open: list[tuple[ExitStack, object, Counter[str]]] = []
         self._hooks = [
@@ -162,6 +165,7 @@ class _WatchedModule(Attachment):
         backend = backend_of(module) if hasattr(module, "processor") else NATIVE
         signature = (backend, *(_signature(x) for x in (*args, *kwargs.values())))
         counts = self.known.get(signature, Counter())
+        self.watch.layer, self.watch.checks_inputs = self._name, signature not in self.known
         if signature not in self.known:
             restore: Callable[[], None] | None = use_native_backend(module) if backend != NATIVE else None
             if restore is not None:
@@ -174,6 +178,7 @@ class _WatchedModule(Attachment):
             return
         stack, signature, counts = self._open.pop()
         stack.close()
+        self.watch.layer, self.watch.checks_inputs = "", True
         self.watch.calls.update(counts)
         replaced = {verdict.replacement for verdict in self.watch.wrong()}
         if not replaced & counts.keys():  # else each call is looked at, so that it runs the replacement

@@ -31,8 +31,10 @@ _LIBRARY_MODULES = {
     "hqq": "hqq",
     "kornia": "kornia",
     "onnxruntime": "onnxruntime",
+    "optimum.quanto": "optimum.quanto",
     "peft": "peft",
     "scipy": "scipy.stats",
+    "sdnq": "sdnq",
     "soundfile": "soundfile",
     "torch_npu": "torch_npu",
     "torch_xla": "torch_xla",
@@ -54,14 +56,17 @@ def missing(package: str, name: str = "") -> str | None:
 
 def _is_installed(package: str) -> bool:
     """Whether it is there, hidden or not."""
-    return package in sys.modules or importlib.util.find_spec(package) is not None
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 @cache
 def _import_error(package: str) -> str | None:
     """What importing the package raises; None where it succeeds."""
     try:
-        importlib.import_module((_MODULES | _LIBRARY_MODULES)[package])
+        importlib.import_module((_MODULES | _LIBRARY_MODULES).get(package, package))
     except (Exception, SystemExit) as error:  # an import may fail in any way
         first = next(iter(str(error).strip().splitlines()), "no message")
         return f"{type(error).__name__}: {first[:110]}"

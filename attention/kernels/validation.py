@@ -88,7 +88,7 @@ def find_fault(
 
     out [b, h, l, dv]; lse [b, h, l], natural logarithm, where the kernel gives one. rows: to compare; None:
     `sample_query_rows`. precision: of products within the kernel, if it is lower than that of its dtype. Rows that see
-    no key, or that are not finite in the reference, are not compared.
+    no key, or that are not finite in the reference, are not compared; for the latter see `find_non_finite`.
     """
     expected = (*call.query.shape[:3], call.value.shape[-1])
     if tuple(out.shape) != expected:
@@ -105,6 +105,32 @@ def find_fault(
     if found:
         return max(found, key=lambda fault: fault.error)
     return None if _is_finite(call, out) else Fault("rows that were not sampled are NaN or Inf", torch.inf)
+
+
+def find_non_finite(call: Call) -> list[str]:
+    """Which of `query`, `key`, `value` have NaN or Inf that reach a row of the result; none where all are finite, or
+    where what is not is hidden by the mask, such as padding.
+
+    Some kernels give finite results for them, since their maxima skip NaN.
+    """
+    inputs = {"query": call.query, "key": call.key, "value": call.value}
+    names = [name for name, x in inputs.items() if not _all_finite(x)]
+    if not names:
+        return []
+    length = call.query.shape[2]
+    wrong = (~call.query.isfinite()).any(-1).flatten(0, 1).any(0).nonzero().flatten()[:RANDOM_ROWS]
+    rows = torch.cat([sample_query_rows(length).to(wrong.device), wrong]).unique()
+    for b in range(call.query.shape[0]):
+        for h in range(call.query.shape[1]):
+            reference = _Reference.of_rows(call, rows, b, slice(h, h + 1))
+            if bool((reference.sees_key & ~reference.expected.isfinite().all(-1)).any()):
+                return names
+    return []
+
+
+def _all_finite(x: torch.Tensor) -> bool:
+    least, most = x.detach().aminmax()  # in one pass, and NaN if any is
+    return bool(least.isfinite() & most.isfinite())
 
 
 def _fault_of_heads(
@@ -173,7 +199,12 @@ class _Reference:
     @property
     def comparable(self) -> torch.Tensor:
         """Rows that see a key and are finite, bool [heads, n]."""
-        return (self.total != -torch.inf).squeeze(-1) & self.expected.isfinite().all(-1)
+        return self.sees_key & self.expected.isfinite().all(-1)
+
+    @property
+    def sees_key(self) -> torch.Tensor:
+        """Rows of which not all keys are hidden, bool [heads, n]."""
+        return (self.total != -torch.inf).squeeze(-1)
 
     def allowed(self, dtype: torch.dtype, product: torch.Tensor, precision: float) -> torch.Tensor:
         """The error that a row may have, [heads, n]: twice that of plain attention in the dtype, the rounding of the
@@ -202,7 +233,9 @@ def _scores(call: Call, rows: torch.Tensor, b: int, heads: slice, wide: torch.dt
     if call.mask is not None:
         full = call.mask.expand(*call.query.shape[:3], keys) if call.mask.ndim <= 4 else call.mask
         part = full[b, heads].index_select(1, rows)
-        scores = scores.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else scores + part.to(wide)
+        hidden = ~part if part.dtype == torch.bool else part == -torch.inf
+        scores = scores if part.dtype == torch.bool else scores + part.to(wide)
+        scores = scores.masked_fill(hidden, -torch.inf)  # also those that are NaN
     if call.causal:
         hidden = torch.arange(keys, device=rows.device) > rows[:, None]
         scores = scores.masked_fill(hidden, -torch.inf)

@@ -19,7 +19,7 @@ import torch
 
 from videogen.core.errors import NumericsError, VideogenError
 
-from .validation import Call, Fault, find_fault, reference_attention
+from .validation import Call, Fault, find_fault, find_non_finite, reference_attention
 
 _log = logging.getLogger("videogen.attention")
 T = TypeVar("T")
@@ -55,13 +55,18 @@ class Verdict:
 class KernelWatch:
     """Counts of a run's calls by kernel, and verdicts by kernel and shape, which several runs of a model share.
 
-    strict: a wrong kernel raises NumericsError instead of being replaced. used: keys of the verdicts of this run.
+    strict: a wrong kernel raises NumericsError instead of being replaced. used: keys of the verdicts of this run. part:
+    of the model, for messages; layer: the attention module that runs, empty where it is not known; checks_inputs:
+    whether inputs must be finite, which is looked at in each layer's first call.
     """
 
     verdicts: dict[tuple[object, ...], Verdict] = field(default_factory=dict)
     strict: bool = False
     calls: Counter[str] = field(default_factory=Counter)
     used: set[tuple[object, ...]] = field(default_factory=set)
+    part: str = "the model"
+    layer: str = ""
+    checks_inputs: bool = True
 
     def run(
         self,
@@ -76,10 +81,14 @@ class KernelWatch:
         """The result of a kernel, or of its replacement where it is wrong.
 
         others: kernels to try in its place, best first, before plain arithmetic. counts: where the call is counted.
-        precision: see `find_fault`. NumericsError in a strict run.
+        precision: see `find_fault`. NumericsError in a strict run, and for inputs with NaN or Inf, which a kernel may
+        hide.
         """
         others = [*others, (REFERENCE, lambda: reference_attention(call))]
         key, shape = _key(kernel, call), describe(call)
+        if self.checks_inputs:
+            with unwatched():
+                self._check_inputs(call, shape)
 
         def judge(result: Result) -> Fault | None:
             return find_fault(call, *result, precision=precision)
@@ -127,6 +136,18 @@ class KernelWatch:
             "validated": len(self.used),
             "wrong": [verdict.to_dict() for verdict in self.wrong()],
         }
+
+    def _check_inputs(self, call: Call, shape: str) -> None:
+        names = find_non_finite(call)
+        if names:
+            is_half = call.query.dtype == torch.float16
+            cause = "float16 overflows in many video models: use bfloat16 or float32" if is_half else (
+                "the weights may be damaged: copy or download them again"
+            )  # fmt: skip
+            raise NumericsError(
+                f"NaN or Inf in the {' and '.join(names)} of {self.layer or 'an attention layer of ' + self.part} "
+                f"({shape}); {cause}"
+            )
 
     def _judge(
         self,

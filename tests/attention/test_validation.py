@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,12 +22,37 @@ from videogen import NumericsError
 from videogen.attention import BlockMap, SparseAttention, attach, sparse_attention, validate
 from videogen.attention.kernels import dense, table
 from videogen.attention.kernels.dense import attention_with_lse
-from videogen.attention.kernels.validation import Call, find_fault, reference_attention, sample_query_rows
+from videogen.attention.kernels.validation import (
+    Call,
+    find_fault,
+    find_non_finite,
+    reference_attention,
+    sample_query_rows,
+)
 from videogen.attention.kernels.watch import KernelWatch, watching
+from videogen.attention.watching import WatchMode
 
 
-def test_there_are_40_faults() -> None:
-    assert len(kernel_faults.DENSE) + len(SPARSE) == 40
+def test_each_of_40_faults_changes_a_result() -> None:
+    draw = torch.Generator().manual_seed(4)
+    q, k, v = (torch.randn(1, 256, 2, 24, generator=draw).transpose(1, 2) for _ in range(3))
+    changed = 0
+    for name, fault in kernel_faults.DENSE.items():
+        for keys in (256, 32):  # one is for few keys alone
+            right = F.scaled_dot_product_attention(q, k[:, :, :keys], v[:, :, :keys])
+            try:
+                wrong = fault(F.scaled_dot_product_attention, q, k[:, :, :keys], v[:, :, :keys])
+            except RuntimeError:
+                assert name == "the kernel raises"
+                wrong = right.double()
+            if wrong.dtype != right.dtype or not torch.allclose(wrong, right, atol=1e-4):
+                changed += 1
+                break
+    sparse = sparse_inputs()
+    outs = [fault.wrong(lambda *x: sparse_attention(*x, return_lse=True), *sparse) for fault in SPARSE]
+    right_outs = sparse_attention(*sparse, return_lse=True)
+    changed += sum(not all(x.equal(y) for x, y in zip(out, right_outs, strict=True)) for out in outs)
+    assert changed == 40
 
 
 @pytest.mark.parametrize("name", kernel_faults.DENSE)
@@ -213,7 +239,45 @@ def test_no_right_kernel_is_found_wrong_in_300_trials() -> None:
         if given.mask is None and not given.causal:
             found.append(find_fault(given, *attention_with_lse(given.query, given.key, given.value, scale=given.scale)))
         alarms += [f"{name}: {fault}" for fault in found if fault is not None]
+        alarms += [f"{name}: {part} is not finite" for part in find_non_finite(given)]
     assert not alarms
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_damaged_weights_are_named_with_their_layer(part: str, value: float, layer: int) -> None:
+    model = wan()
+    attention = model.blocks[layer].attn1
+    bias = {"query": attention.norm_q.weight, "key": attention.norm_k.weight, "value": attention.to_v.bias}[part]
+    with torch.no_grad():
+        bias[3] = value
+    name = rf"NaN or Inf in the \S*{part}.* of model.blocks.{layer}.attn1 \(float32 .*weights may be damaged"
+    with validate(model), pytest.raises(NumericsError, match=name):
+        call(model)
+    call(model)  # nothing is attached any longer
+
+
+def test_overflow_in_half_precision_has_its_remedy() -> None:
+    q, k, v = (torch.randn(1, 2, 300, 8, generator=torch.Generator().manual_seed(5)).half() for _ in range(3))
+    k[0, 1, 7, 2] = torch.inf
+    with watching(KernelWatch()), WatchMode(Counter()), pytest.raises(NumericsError, match="float16 overflows"):
+        F.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize("kind", ["bool", "additive", "all keys of a row"])
+def test_padding_that_a_mask_hides_is_no_alarm(kind: str) -> None:
+    q, k, v = (torch.randn(1, 2, 9, 8, generator=torch.Generator().manual_seed(6)) for _ in range(3))
+    seen = torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    if kind == "all keys of a row":
+        seen[:, :, 4] = False
+        q[:, :, 4] = torch.nan
+    else:
+        seen[..., 7:] = False
+        k[:, :, 7:] = torch.nan
+    mask = seen if kind != "additive" else torch.zeros(1, 1, 9, 9).masked_fill(~seen, -torch.inf)
+    given = Call(q, k, v, mask)
+    assert find_non_finite(given) == [] and find_non_finite(replace(given, mask=None)) != []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

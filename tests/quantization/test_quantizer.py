@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 
 from tests.tiny.table import load_rows
 from videogen.backbones.load_options import LoadOptions
@@ -150,6 +152,19 @@ def test_observation_sees_what_each_layer_receives() -> None:
     assert torch.allclose(found.squares[1]["layer"], torch.tensor([1.0, 4.0, 9.0]) * 10)
     assert torch.allclose(found.importance([1.0, 0.0])["layer"], torch.tensor([1.0, 4.0, 9.0]))
     assert not model._forward_hooks and not model.layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize("order", ["b c f h w", "b f c h w", "b (f h w) c"])
+def test_features_are_means_of_channels_in_every_layout(order: str) -> None:
+    class Model(torch.nn.Module):
+        config = SimpleNamespace(out_channels=4)
+
+        def forward(self, hidden_states: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor]:
+            return (rearrange(hidden_states, f"b c f h w -> {order}"),)
+
+    model, values = Model(), torch.randn(2, 4, 3, 5, 6, generator=torch.Generator().manual_seed(1))
+    found = observe(model, {}, lambda: model(values, timestep=torch.tensor([900])))
+    assert torch.allclose(found.features[0], values.mean((0, 2, 3, 4)), atol=1e-6)
 
 
 def test_a_quantized_model_is_not_quantized_again(wan: Path) -> None:

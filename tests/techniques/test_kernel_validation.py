@@ -62,6 +62,16 @@ def test_a_strict_run_stops_before_the_second_step() -> None:
     assert not any(steps)
 
 
+def test_damaged_weights_that_a_kernel_hides_stop_the_run() -> None:
+    engine = Engine.load("embedded", device="cpu")
+    with torch.no_grad():
+        engine.backbone.pipeline.transformer.blocks[2].attn1.norm_k.weight.fill_(torch.nan)
+    with pytest.raises(NumericsError, match=r"NaN or Inf in the key of transformer\.blocks\.2\.attn1 .*damaged"):
+        engine.generate(PROMPT, **SMALL)
+    hidden = engine.generate(PROMPT, validate=False, **SMALL)  # the CPU's kernel gives numbers for NaN
+    assert hidden.frames.std() > 0
+
+
 CONVOLUTIONS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "1-D": (F.conv1d, (2, 6, 20), (4, 6, 3), {"padding": 1}),
     "2-D with a stride": (F.conv2d, (1, 8, 9, 13), (4, 8, 3, 3), {"padding": (1, 0), "stride": 2}),

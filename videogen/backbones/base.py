@@ -42,6 +42,8 @@ class Backbone(ResolvableModel):
     components_digest: str = ""
     #: field of a request -> commit that it was loaded from, of what comes from the hub
     revisions: Mapping[str, str] = MappingProxyType({})
+    #: of an outline: configurations of the components that it leaves out, such as text encoders, with `_class_name`
+    left_out: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(
         self,

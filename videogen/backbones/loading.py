@@ -19,12 +19,13 @@ from .checkpoint_files import check_weights, weight_variant
 from .checkpoints.fitting import name_some
 from .checkpoints.location import components_of
 from .checkpoints.names import HubId, revision_option
-from .checkpoints.parts import Part
+from .checkpoints.parts import Part, read_config
 from .checkpoints.single_file import FittedFile, fit_file, load_fitted
 from .checkpoints.sources import ModelSources, find_left_to_base
+from .checkpoints.stored_precision import check_stored_precision
 from .hosting.modular_loading import build_modular
 from .hub import files_of
-from .precision.component import Chosen, apply, library_options, precision_of
+from .precision.component import Chosen, apply, check_components, library_options, precision_of
 from .precision.quantizing import is_quantized, load_quantized
 from .precision.table import Precision
 from .precision.vae_dtype import component_dtype
@@ -50,7 +51,7 @@ def _build_pipeline(class_name: str, sources: ModelSources, dtype: str | None, d
     )
     pipeline_class = getattr(diffusers, class_name)
     source, parts = sources.base, sources.parts
-    found = _load_components(class_name, sources, chosen, precision)
+    found = _load_components(class_name, sources, chosen, precision, device)
     with _explain_failure(str(source), class_name):
         if issubclass(pipeline_class, diffusers.ModularPipeline):
             pipeline = build_modular(pipeline_class, source, sources.index, found)
@@ -68,7 +69,9 @@ def _build_pipeline(class_name: str, sources: ModelSources, dtype: str | None, d
     return pipeline
 
 
-def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype, precision: Chosen) -> dict[str, Any]:
+def _load_components(
+    class_name: str, sources: ModelSources, dtype: torch.dtype, precision: Chosen, device: str
+) -> dict[str, Any]:
     """The components that have weights, and those with settings of their own: by name. What can be checked without
     reading weights is checked for all of them first."""
     source, parts = sources.base, sources.parts
@@ -79,6 +82,7 @@ def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype,
         name: (kind, _model_class(library, kind)) for name, (library, kind) in components_of(sources.index).items()
     }
     models = {name: (kind, model_class) for name, (kind, model_class) in named.items() if model_class is not None}
+    check_components(precision, {name: kind for name, (kind, _) in named.items()}, models)
     dtypes = {
         name: component_dtype(name, model_class, class_name, dtype, precision)
         for name, (_, model_class) in models.items()
@@ -91,7 +95,7 @@ def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype,
                 fitted[name] = fit_file(part, model_class, sources)
                 _check_precision(fitted[name], precision_of(name, precision))
         elif isinstance(folder := _folder_of(sources, name), Path):
-            check_weights(folder, _weights_name(model_class), kind)
+            _check_folder(folder, kind, model_class, part, device)
     if names := find_left_to_base(sources):
         log_note("%s has its own %s; the base's are used", sources.name, " and ".join(names))
     files, found = files_of(source), {}
@@ -110,6 +114,16 @@ def _load_components(class_name: str, sources: ModelSources, dtype: torch.dtype,
         with _explain_failure(f"{source}/{name}", named[name][0]):
             found[name] = _with_settings(source, name, named[name][0], settings)
     return found
+
+
+def _check_folder(folder: Path, kind: str, model_class: Any, part: Part | None, device: str) -> None:
+    """CheckpointError or UnsupportedError for a component's folder that cannot be loaded, without reading weights.
+    part: where the component does not come from the base."""
+    if part is not None:
+        part.check_class(kind)
+    check_weights(folder, _weights_name(model_class), kind)
+    if hasattr(model_class, "load_config") and (folder / "config.json").is_file():
+        check_stored_precision(read_config(folder / "config.json"), str(folder), device)
 
 
 def _folder_of(sources: ModelSources, name: str) -> Path | HubId:
@@ -168,9 +182,14 @@ def _explain_failure(what: str, kind: str) -> Iterator[None]:
         raise OutOfMemoryError(
             f"not enough memory to load {what}; close other programs or use dtype=bfloat16"
         ) from error
+    except ImportError as error:  # of a package that the checkpoint's own precision needs
+        raise UnsupportedError(f"{what} cannot be loaded as {kind}: {_first_line(error)}") from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{what} cannot be loaded as {kind}: {first}") from error
+        raise CheckpointError(f"{what} cannot be loaded as {kind}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _component(

@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from videogen.attention.kernels.packages import missing
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError, VideogenError, nearest
 from videogen.core.lazy import load_object
 
@@ -116,12 +116,10 @@ def load(name_or_path: str, options: LoadOptions = _DEFAULTS) -> Backbone:
     from .digest import digest_sources
     from .loading import build_pipeline
     from .placement import place, resolve_device
-    from .precision.component import check_components
 
     target = resolve_device(options.device, options.offload)
     check_compile(options.compile, target)
-    precision = parse_precision(options.precision) if options.precision else {}
-    check_components(precision, components_of(sources.index))
+    precision = parse_precision(options.precision) if options.precision is not None else {}
     check_installed(precision, target)
     pipeline = build_pipeline(family.pipelines[0], sources, options.chosen_dtype, target, precision)
     place(pipeline, target, options.offload)
@@ -271,7 +269,31 @@ def load_outline(name_or_path: str, options: LoadOptions = _DEFAULTS, *, online:
     except Exception:  # whatever a damaged configuration, or a model that needs its weights to be built, raises
         return None
     outline.sources = sources.recorded
+    outline.left_out = _read_left_out(sources, pipeline)
     return _with_fitting_defaults(outline, defaults)
+
+
+def _read_left_out(sources: ModelSources, outline: Any) -> dict[str, dict[str, Any]]:
+    """Configurations of the components that an outline leaves out, as far as they are on this machine, with the class
+    that the index names."""
+    absent = {
+        name: kind for name, (_, kind) in components_of(sources.index).items() if getattr(outline, name, None) is None
+    }
+    return {name: {**_read_component(sources, name), "_class_name": kind} for name, kind in absent.items()}
+
+
+def _read_component(sources: ModelSources, name: str) -> dict[str, Any]:
+    """A component's configuration on this machine; empty where there is none, or a damaged one."""
+    from .checkpoints.parts import read_config
+
+    part, base = sources.parts.get(name), sources.base
+    with suppress(CheckpointError):
+        own = None if part is None else part.own_config()
+        if own is not None:
+            return own
+        path = base / name / "config.json" if isinstance(base, Path) else find_cached(base, f"{name}/config.json")
+        return {} if path is None else read_config(path)
+    return {}
 
 
 def _with_fitting_defaults(model: _Model, overrides: Mapping[str, Any]) -> _Model:
@@ -316,11 +338,11 @@ def check_packages(family: Family, name: str) -> None:
             f"{name} is a {row.name!r}, which diffusers has since {row.since}; {installed_version()} is installed: "
             f"pip install 'diffusers>={row.since}'"
         )
-    missing = [package for package in (row.packages if row else ()) if find_spec(package) is None]
-    if row is not None and missing:
+    unusable = {package: reason for package in (row.packages if row else ()) if (reason := missing(package))}
+    if row is not None and unusable:
         raise UnsupportedError(
-            f"{name} is a {row.name!r}, which needs {row.requires}; install {', '.join(missing)}, or build the "
-            "pipeline yourself and give it to Engine.from_pipeline"
+            f"{name} is a {row.name!r}, which needs {row.requires}: {', and '.join(unusable.values())}; "
+            f"install {', '.join(unusable)}, or build the pipeline yourself and give it to Engine.from_pipeline"
         )
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from videogen.backbones.precision.fp32_modules import fp32_modules, stays_in_fp32
+
 
 def fake_mode() -> FakeTensorMode:
     """The mode of one count: models and inputs of a pass share it."""
@@ -32,7 +34,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def make_fake(model: nn.Module, mode: FakeTensorMode, dtype: torch.dtype) -> None:
     """Replace a model's parameters and buffers by fake ones on the CPU, in the dtype that they are loaded in."""
-    in_fp32 = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    in_fp32 = fp32_modules(model)
     made: dict[int, nn.Parameter] = {}  # tied weights stay one
     for path, module in model.named_modules():
         for name, parameter in list(module._parameters.items()):
@@ -47,11 +49,6 @@ def make_fake(model: nn.Module, mode: FakeTensorMode, dtype: torch.dtype) -> Non
                 stored = name not in module._non_persistent_buffers_set  # others are computed again, in their own dtype
                 loaded = _loaded_dtype(buffer, f"{path}.{name}", in_fp32, dtype) if stored else buffer.dtype
                 module._buffers[name] = _fake_like(buffer, mode, loaded)
-
-
-def stays_in_fp32(path: str, names: tuple[str, ...]) -> bool:
-    """Whether diffusers loads a parameter in fp32 whatever the requested dtype is."""
-    return any(name in path.split(".") for name in names)
 
 
 def _loaded_dtype(tensor: torch.Tensor, path: str, in_fp32: tuple[str, ...], dtype: torch.dtype) -> torch.dtype:

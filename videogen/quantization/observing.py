@@ -25,8 +25,8 @@ class ModelCall:
 
 @dataclass
 class Observation:
-    """squares: per step and layer, the mean square of each input channel [columns]; features: per step, the mean of the
-    denoiser's output over batch and space; calls: the first of each step and clip."""
+    """squares: per step and layer, the mean square of each input channel [columns]; features: per step, the mean of
+    each channel of the denoiser's output [c]; calls: the first of each step and clip."""
 
     squares: list[dict[str, Tensor]] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
@@ -78,6 +78,8 @@ def _hooks(
     counts: _StepCount,
     numbers: dict[tuple[int, str], int],
 ) -> Iterator[None]:
+    channels = getattr(getattr(model, "config", None), "out_channels", None)
+
     def before(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         counts.update(arguments, keywords)
         while len(found.squares) <= counts.step:
@@ -88,7 +90,7 @@ def _hooks(
         if counts.is_new:
             found.calls.append(ModelCall(counts.step, _copy(arguments), _copy(keywords), result.clone()))
             if len(found.features) <= counts.step:
-                found.features.append(result.float().flatten(2).mean((0, 2)).flatten())
+                found.features.append(_mean_of_channels(result, channels))
 
     def record(name: str, layer: torch.nn.Module) -> Callable[[Any, tuple[Any, ...], dict[str, Any]], None]:
         def hook(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -110,6 +112,15 @@ def _hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _mean_of_channels(output: Tensor, channels: int | None) -> Tensor:
+    """Over the batch, frames and positions, [c]. output: [b, c, f, h, w], [b, f, c, h, w] or [b, tokens, c]; channels:
+    c, where the model states it."""
+    axis = 1
+    if output.dim() == 3 or (output.dim() == 5 and output.shape[1] != channels and output.shape[2] == channels):
+        axis = 2
+    return output.float().transpose(0, axis).flatten(1).mean(1)
 
 
 def _mean_square(values: Tensor, layer: torch.nn.Module) -> Tensor:

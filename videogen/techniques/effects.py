@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from videogen.backbones.base import Backbone
+from videogen.backbones.lora.embeddings import read_token
 from videogen.propagation.config import StepCaching
 from videogen.request.resolved import ResolvedRequest
 
@@ -39,6 +40,11 @@ def expected_no_effect(request: ResolvedRequest, backbone: Backbone) -> dict[str
         found["prompt"] = f"{request.model!r} reads none"
     if (request.options.get("true_cfg_scale") or 0) > 1 and not request.negative_prompt.strip():
         found["true_cfg_scale"] = "there is no negative prompt; set negative_prompt"
+    texts = [request.negative_prompt, *(shot.prompt for shot in request.timeline.shots)]
+    for embedding in request.embeddings:
+        token = read_token(embedding)
+        if not any(token in text for text in texts):
+            found[f"the embedding {embedding.name}"] = f"no prompt has its token {token!r}; write it where it belongs"
     return found
 
 

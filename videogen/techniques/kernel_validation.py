@@ -47,7 +47,7 @@ def validate_component(
     if not request.request.validate:
         yield
         return
-    watch = KernelWatch(verdicts_of(backbone.denoisers()[0]), request.request.strict)
+    watch = KernelWatch(verdicts_of(backbone.denoisers()[0]), request.request.strict, part=f"the {name}")
     with validate_calls(watch), watch_convolutions(watch) if name == DECODER else nullcontext():
         yield
     reports[name] = watch.report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,46 @@ def test_a_length_that_no_file_has_is_refused_without_reading_it(tmp_path: Path)
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1 << 40, 1) + struct.pack("<Q", 1 << 60))
     with pytest.raises(CheckpointError, match="a text of 1152921504606846976 bytes"):
         read_header(path)
+
+
+def gguf_with(setting: str, kind: int, value: bytes) -> bytes:
+    """A GGUF of one setting and no tensor."""
+    name = setting.encode()
+    return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, len(name)) + name + struct.pack("<I", kind) + value
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(
+            gguf_with("x", 9, struct.pack("<IQ", 9, 1) * 5000), "arrays within arrays, more than 8 deep", id="arrays"
+        ),
+        pytest.param(
+            gguf_with("general.alignment", 9, struct.pack("<IQI", 4, 1, 32)), r"general.alignment=\[32\]", id="an array"
+        ),
+        pytest.param(gguf_with("general.alignment", 4, bytes(4)), "general.alignment=0", id="zero"),
+        pytest.param(gguf_with("general.alignment", 6, struct.pack("<f", 0.5)), "general.alignment=0.5", id="half"),
+    ],
+)
+def test_settings_that_no_gguf_has_are_named(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf"x.gguf cannot be loaded: .*{message}"):
+        read_header(tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [
+        pytest.param([-1, -3], [0, 12], id="negative sides"),
+        pytest.param([2, 3], [0, 20], id="too few bytes"),
+        pytest.param([2, 3], [24, 0], id="ends before its begin"),
+    ],
+)
+def test_sizes_that_do_not_fit_shapes_are_named(shape: list[int], offsets: list[int], tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    with pytest.raises(CheckpointError, match=r"x.safetensors has a damaged safetensors header: w is \["):
+        read_header(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

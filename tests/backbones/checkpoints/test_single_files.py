@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from videogen.backbones.checkpoints.header import read_header
 from videogen.backbones.checkpoints.layout import find_roles
+from videogen.backbones.checkpoints import single_file
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 from videogen.engine.engine import Engine
 
@@ -263,9 +265,10 @@ def test_a_base_for_an_entire_pipeline_is_refused(wan: Path) -> None:
 
 def test_a_gguf_needs_its_package(wan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_gguf(original_wan(wan), tmp_path / "wan.gguf")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UnsupportedError, match=r"pip install 'videogen\[quantization\]'"):
-        Engine.load(path, base=wan)
+    for reason in ("gguf is not installed", "gguf is installed, but its import fails (OSError: x); install it again"):
+        monkeypatch.setattr(single_file, "missing", lambda name, reason=reason: reason)
+        with pytest.raises(UnsupportedError, match=rf"{re.escape(reason)}: pip install 'videogen\[quantization\]'"):
+            Engine.load(path, base=wan)
 
 
 def test_a_configuration_next_to_a_file_is_used(wan: Path, tmp_path: Path) -> None:

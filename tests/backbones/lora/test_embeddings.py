@@ -77,6 +77,9 @@ def test_names_of_tokens(engine: Engine, tmp_path: Path) -> None:
     [
         pytest.param({"<cat>": torch.ones(1, 8)}, r"has an embedding of shape \[1, 8\].*takes 16 values", id="width"),
         pytest.param({"a": torch.ones(16), "b": torch.ones(16)}, "is not a textual inversion: it has 2", id="two"),
+        pytest.param({"<cat>": torch.ones(0, 16)}, r"an empty embedding, of shape \[0, 16\]", id="empty"),
+        pytest.param({"<cat>": torch.ones(16, dtype=torch.int64)}, "<cat> is stored as I64, not as floating", id="int64"),
+        pytest.param({"<cat>": torch.tensor(1.0)}, r"an embedding of shape \[\]", id="a number"),
         pytest.param({"clip_g": torch.ones(1, 4)}, r"takes 16 values", id="of another encoder"),
     ],
 )  # fmt: skip
@@ -86,6 +89,15 @@ def test_files_that_do_not_fit_are_refused(
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=message):
         frames(engine, "a <cat>", str(tmp_path / "a.safetensors"))
+
+
+def test_a_token_that_no_prompt_has_is_noted(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_file({"<cat>": torch.ones(1, 16)}, tmp_path / "cat.safetensors")
+    note = "the embedding cat.safetensors has no effect here, because no prompt has its token '<cat>'"
+    for prompt, negative, count in (("a ball", "", 1), ("a <cat>", "", 0), ("a ball", "a <cat>", 0)):
+        caplog.clear()
+        engine.generate(prompt, embeddings=[str(tmp_path / "cat.safetensors")], negative_prompt=negative, **CLIP)
+        assert [note in record.getMessage() for record in caplog.records].count(True) == count
 
 
 def test_models_that_read_their_prompt_otherwise_refuse_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,10 @@ def test_precisions_are_read(text: str, components: list[str]) -> None:
         ("int8,int4", "twice"),
         ("text_encoder=bf16", "entire model"),
         ("gguf", "give the file"),
-        ("nunchaku", "give its folder"),
-        ("", "unknown"),
+        ("nunchaku", "nunchaku_lite.*give its folder.*package kernels"),
+        ("", "names no precision"),
+        ("int8,", "'int8,' names no precision between its commas"),
+        ("text_encoder=", "unknown"),
     ],
 )
 def test_other_precisions_are_refused(text: str, message: str) -> None:
@@ -169,6 +172,23 @@ def test_a_component_that_the_model_does_not_have_is_named(folder: Path) -> None
         Engine.load(folder, device="cpu", precision="unet=int8")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("tokenizer", r"\w+"), ("scheduler", r"\w+Scheduler")])
+def test_a_component_without_weights_has_no_precision(name: str, kind: str, folder: Path) -> None:
+    message = f"'{name}': a {kind} has no weights; give it for one of .*transformer"
+    with pytest.raises(InputError, match=message):
+        Engine.load(folder, device="cpu", precision=f"{name}=int8")
+
+
+def test_an_empty_precision_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="names no precision"):
+        Engine.load(folder, device="cpu", precision="")
+
+
+def test_a_text_encoder_cannot_cast_layer_by_layer(folder: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"'fp8-storage': text_encoder \(\w+\) cannot cast layer by layer"):
+        Engine.load(folder, device="cpu", precision="text_encoder=fp8-storage")
+
+
 def test_a_dtype_is_a_precision_too(folder: Path) -> None:
     assert Engine.load(folder, device="cpu", precision="bf16").backbone.dtype == torch.bfloat16
     assert LoadOptions(precision="bf16", dtype="bfloat16").chosen_dtype == dtype_of("bf16") == "bfloat16"
@@ -179,10 +199,11 @@ def test_a_dtype_is_a_precision_too(folder: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, row in PRECISIONS.items() if row.packages])
 def test_missing_packages_and_devices_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, row = parse_precision(name), PRECISIONS[name]
-    monkeypatch.setattr(table, "find_spec", lambda _: None)
-    with pytest.raises(UnsupportedError, match="pip install"):
-        check_installed(chosen, "cuda")
-    monkeypatch.setattr(table, "find_spec", lambda _: object())
+    for reason in ("is not installed", "is installed, but its import fails (OSError: x); install it again"):
+        monkeypatch.setattr(table, "missing", lambda package, name, reason=reason: f"{name} {reason}")
+        with pytest.raises(UnsupportedError, match=rf"needs \S+: \S+ {re.escape(reason)}: pip install"):
+            check_installed(chosen, "cuda")
+    monkeypatch.setattr(table, "missing", lambda package, name: None)
     check_installed(chosen, row.device or "cpu")
     if row.device:
         with pytest.raises(VideogenError, match="needs a cuda device"):

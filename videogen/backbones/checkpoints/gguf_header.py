@@ -28,7 +28,7 @@ TYPES: dict[int, tuple[str, int, int]] = {
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
 _MAGIC, _VERSIONS, _ALIGNMENT = b"GGUF", (2, 3), 32
-_LONGEST_TEXT, _MOST_DIMENSIONS = 1 << 24, 8
+_LONGEST_TEXT, _MOST_DIMENSIONS, _DEEPEST = 1 << 24, 8, 8
 
 
 class _DamagedError(Exception):
@@ -41,9 +41,9 @@ def read_gguf(path: Path) -> Header:
     with open(path, "rb") as file:
         try:
             settings, infos = _read(file)
-            alignment = int(settings.get("general.alignment", _ALIGNMENT))
+            alignment = _alignment(settings)
             begin = -(-file.tell() // alignment) * alignment
-        except (_DamagedError, struct.error, OverflowError, ZeroDivisionError, MemoryError, ValueError) as error:
+        except (_DamagedError, struct.error, OverflowError, MemoryError, ValueError) as error:
             raise CheckpointError(
                 f"{path} cannot be loaded: it has no complete GGUF header ({error}), so it is damaged or truncated; "
                 "copy or download it again"
@@ -84,7 +84,16 @@ def _read_info(file: BinaryIO) -> tuple[str, tuple[int, ...], int, int]:
     return name, dimensions, _read_number(file, "I"), _read_number(file, "Q")
 
 
-def _read_value(file: BinaryIO, kind: int) -> Any:
+def _alignment(settings: dict[str, Any]) -> int:
+    """Of the tensors' bytes in the file."""
+    alignment = settings.get("general.alignment", _ALIGNMENT)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise _DamagedError(f"general.alignment={str(alignment)[:40]}")
+    return alignment
+
+
+def _read_value(file: BinaryIO, kind: int, depth: int = 0) -> Any:
+    """depth: of arrays around it."""
     if kind in _SCALARS:
         return _read_number(file, _SCALARS[kind])
     if kind == _TEXT:
@@ -92,7 +101,9 @@ def _read_value(file: BinaryIO, kind: int) -> Any:
     if kind != _ARRAY:
         raise _DamagedError(f"a setting of type {kind}")
     inner, count = _read_number(file, "I"), _read_number(file, "Q")
-    return [_read_value(file, inner) for _ in range(count)]
+    if depth == _DEEPEST:
+        raise _DamagedError(f"arrays within arrays, more than {_DEEPEST} deep")
+    return [_read_value(file, inner, depth + 1) for _ in range(count)]
 
 
 def _read_text(file: BinaryIO) -> str:

@@ -14,6 +14,8 @@ from .names import HubId
 from .tensors import Header
 
 _CONFIG = "config.json"
+#: class of a configuration -> classes that the library also loads it as
+_CONVERTED = {"UNet2DConditionModel": ("UNetMotionModel",), "Transformer2DModel": ("DiTTransformer2DModel",)}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Part:
         if isinstance(self.source, Path):
             return read_config(self.source / self.subfolder / _CONFIG)
         return None
+
+    def check_class(self, kind: str) -> None:
+        """CheckpointError where the configuration states another class of diffusers than the pipeline's. kind: that
+        class."""
+        stated = None if self.name.startswith("text_encoder") else (self.own_config() or {}).get("_class_name")
+        if isinstance(stated, str) and stated != kind and kind not in _CONVERTED.get(stated, ()):
+            raise CheckpointError(
+                f"{self.name}={self.given!r} is a {stated}, and this pipeline's {self.name} is a {kind}; give one of "
+                "that class, or load the pipeline that it belongs to"
+            )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ from videogen.core.errors import CheckpointError
 
 from .tensors import SAFETENSORS, Header, TensorFacts
 
+#: bytes per value of the dtypes that take whole bytes
+_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2,
+    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
 _LARGEST_BYTES = 100 << 20  # of a header: the format's own limit
 #: first bytes of what is often given another name: of a zip or a pickle, as torch.save writes
 _PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -34,6 +40,8 @@ def read_safetensors(path: Path) -> Header:
         raise CheckpointError(
             f"{path} cannot be loaded: it has no safetensors header, so it is damaged or truncated; copy it again"
         ) from None
+    for name, tensor in tensors.items():
+        _check_size(path, name, tensor)
     return Header(path, SAFETENSORS, tensors, 8 + length, size, metadata)
 
 
@@ -41,3 +49,13 @@ def _facts(entry: dict[str, Any], start: int) -> TensorFacts:
     begin, end = entry["data_offsets"]
     shape = tuple(int(side) for side in entry["shape"])
     return TensorFacts(shape, str(entry["dtype"]), start + int(begin), start + int(end))
+
+
+def _check_size(path: Path, name: str, tensor: TensorFacts) -> None:
+    """CheckpointError where a tensor's bytes are not those of its shape."""
+    size, width = tensor.end - tensor.begin, _BYTES.get(tensor.dtype)
+    if min((*tensor.shape, size)) < 0 or (width is not None and size != math.prod(tensor.shape) * width):
+        raise CheckpointError(
+            f"{path} has a damaged safetensors header: {name} is {list(tensor.shape)} of {tensor.dtype} in {size} bytes; "
+            "copy or download it again"
+        )

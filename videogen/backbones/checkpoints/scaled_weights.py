@@ -15,7 +15,7 @@ from videogen.core.errors import CheckpointError
 from .tensors import Header
 
 _SCALES = (".scale_weight", ".weight_scale")
-#: what else stands next to scaled weights, and is not needed to restore them
+#: other tensors of scaled weights, which are not needed to restore them
 _OTHERS = (".scale_input", ".input_scale", ".comfy_quant")
 _MARKER = "scaled_fp8"
 _FLOAT8 = ("F8_E4M3", "F8_E5M2")

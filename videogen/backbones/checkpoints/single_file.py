@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 
+from videogen.attention.kernels.packages import missing
 from videogen.core.errors import CheckpointError, UnsupportedError
 
+from ..precision.fp32_modules import fp32_modules, stays_in_fp32
 from .configurations import load_config
 from .fitting import Fit, Tensors, check_fit, fit_names, name_some
 from .gguf_tensors import check_gguf_types, decode_tensors, own_shape, read_gguf_tensors
@@ -152,11 +154,11 @@ def _fill(file: FittedFile, state: Tensors, dtype: torch.dtype) -> Any:
 def _restore_precision(file: FittedFile, model: Any, state: Tensors, dtype: torch.dtype) -> None:
     """Give back what the library keeps in fp32 in a folder's models and casts in a file's: modules of a list, and
     buffers that are computed, such as the frequencies of rotary positions."""
-    in_fp32 = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    in_fp32 = fp32_modules(model)
     if not in_fp32:
         return
     for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-        if in_fp32.intersection(name.split(".")) and name in state and parameter.is_floating_point():
+        if stays_in_fp32(name, in_fp32) and name in state and parameter.is_floating_point():
             parameter.data = state[name].to(torch.float32)
     computed = dict(_build_as_the_library(file, dtype).named_buffers())
     for name, buffer in model.named_buffers():
@@ -210,16 +212,14 @@ def _conversion_of(model_class: Any) -> Callable[..., Tensors] | None:
 
 
 def _check_takes_gguf(part: Part, model_class: Any) -> None:
-    from importlib.util import find_spec
-
     if not hasattr(model_class, "load_config"):
         check_text_class(part, model_class.__name__)
     elif not hasattr(model_class, "from_single_file"):
         raise UnsupportedError(
             f"{part.given} is a GGUF, from which diffusers does not load {model_class.__name__}; give its safetensors"
         )
-    if find_spec("gguf") is None:
-        raise UnsupportedError(f"{part.given} is a GGUF, which needs a package: pip install 'videogen[quantization]'")
+    if reason := missing("gguf"):
+        raise UnsupportedError(f"{part.given} is a GGUF, and {reason}: pip install 'videogen[quantization]'")
 
 
 def _names_of(part: Part, header: Header) -> list[str]:

@@ -22,9 +22,9 @@ from videogen.core.logs import log_note
 
 from .cache import LayerWeights, WeightCache, Weights
 from .claims import claim
-from .lora_file import TensorFile, read_tensor_file
+from .lora_file import TensorFile
 from .matching import Match, Target, match
-from .reading import read_weights
+from .reading import read_lora_file, read_weights
 from .spec import Lora
 from .support import check_peft, check_supported
 
@@ -114,7 +114,7 @@ class Adapters:
             return
         target = self._target()
         for lora in loras:
-            file = read_tensor_file(lora.file, "LoRA", lora.sha256)
+            file = read_lora_file(lora)
             if hasattr(type(self._backbone.pipeline), "lora_state_dict") and _is_unknown(lora, file, target):
                 continue
             match(lora, file.path, file.shapes, target)
@@ -178,7 +178,7 @@ class Adapters:
     def _read(self, lora: Lora, target: Target) -> tuple[TensorFile, Match, Weights]:
         """A LoRA's file, what it changes, and its matrices in the dtype of each model."""
         check_peft()
-        file = read_tensor_file(lora.file, "LoRA", lora.sha256)
+        file = read_lora_file(lora)
         key = file.sha256, lora.expert, str(self._backbone.dtype)
 
         def read() -> Weights:
@@ -246,18 +246,21 @@ def _in_dtype_of(weights: Weights, target: Target) -> Weights:
     for component, layers in weights.items():
         dtype: Any = getattr(target.models[component], "dtype", torch.float32)
         modules = target.layers[component]
-        found[component] = {name: _fitted(layer, modules[name], dtype) for name, layer in layers.items()}
+        found[component] = {name: _fit_to_layer(layer, modules[name], dtype) for name, layer in layers.items()}
     return found
 
 
-def _fitted(layer: LayerWeights, module: nn.Module, dtype: torch.dtype) -> LayerWeights:
+def _fit_to_layer(layer: LayerWeights, module: nn.Module, dtype: torch.dtype) -> LayerWeights:
     weight: Any = module.weight
     kernel = () if isinstance(module, nn.Linear) else tuple(weight.shape[2:])
     down = layer.down.to(dtype).reshape(*layer.down.shape[:2], *kernel).contiguous()
     up = layer.up.to(dtype).reshape(*layer.up.shape[:2], *(1 for _ in kernel)).contiguous()
+    alpha = layer.alpha
+    if not alpha:  # only the bias is added
+        up, alpha = torch.zeros_like(up), float(layer.rank)
     # a bias is added as it is, but peft scales it with the product
-    bias = None if layer.bias is None else (layer.bias.float() * (layer.rank / layer.alpha)).to(dtype)
-    return LayerWeights(down, up, layer.alpha, bias)
+    bias = None if layer.bias is None else (layer.bias.float() * (layer.rank / alpha)).to(dtype)
+    return LayerWeights(down, up, alpha, bias)
 
 
 def _inject_one(model: Any, name: str, layers: Mapping[str, LayerWeights], pipeline: Any) -> None:

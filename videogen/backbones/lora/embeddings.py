@@ -19,7 +19,7 @@ from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 
 from .claims import claim
 from .embedding_spec import Embedding
-from .lora_file import TensorFile, read_tensor_file
+from .lora_file import TensorFile, check_floating, read_tensor_file
 from .reading import read_tensors
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TokenEmbeddings:
         self._check_supported()
         for embedding in embeddings:
             file = read_tensor_file(embedding.file, _KIND, embedding.sha256)
-            self._check_width(file, find_entry(file))
+            self._check_values(file, find_entry(file))
 
     @contextmanager
     def apply(self, embeddings: Sequence[Embedding]) -> Iterator[None]:
@@ -83,8 +83,7 @@ class TokenEmbeddings:
         """Add one, and say what was added, for the manifest."""
         pipeline = self._backbone.pipeline
         file = read_tensor_file(embedding.file, _KIND, embedding.sha256)
-        key = find_entry(file)
-        token = embedding.token or (file.path.stem if key in _NAMELESS else key)
+        key, token = find_entry(file), read_token(embedding)
         if token in pipeline.tokenizer.get_vocab():
             raise InputError(
                 f"the token {token!r} of {file.path} is a word that the model knows already; name another, such as "
@@ -100,27 +99,47 @@ class TokenEmbeddings:
         }  # fmt: skip
 
     def _check_supported(self) -> None:
-        pipeline = self._backbone.pipeline
-        encoder = type(getattr(pipeline, "text_encoder", None)).__name__
-        if not hasattr(pipeline, "load_textual_inversion") or not encoder.startswith("CLIPText"):
+        encoder = self._encoder_class("text_encoder")
+        if not hasattr(self._backbone.pipeline, "load_textual_inversion") or not encoder.startswith("CLIPText"):
+            has = f"this model's text encoder is {encoder}" if encoder else "this model has no text encoder"
             raise UnsupportedError(
-                f"textual inversion cannot run on {self._backbone.name!r}: it is for prompts that CLIP reads, and this "
-                f"model's text encoder is {encoder}; leave it out"
+                f"textual inversion cannot run on {self._backbone.name!r}: it is for prompts that CLIP reads, and "
+                f"{has}; leave it out"
             )
-        if getattr(pipeline, "text_encoder_2", None) is not None:
+        if self._encoder_class("text_encoder_2"):
             raise UnsupportedError(
                 f"textual inversion cannot run on {self._backbone.name!r}: it has two text encoders, and a file has "
                 "the embedding of one; leave it out"
             )
 
-    def _check_width(self, file: TensorFile, key: str) -> None:
-        shape = file.shapes[key]
-        width = int(self._backbone.pipeline.text_encoder.config.hidden_size)
+    def _encoder_class(self, name: str) -> str:
+        """The class of a text encoder, also of one that an outline leaves out; empty where the model has none."""
+        encoder = getattr(self._backbone.pipeline, name, None)
+        stated = self._backbone.left_out.get(name, {}).get("_class_name", "")
+        return str(stated) if encoder is None else type(encoder).__name__
+
+    def _check_values(self, file: TensorFile, key: str) -> None:
+        """CheckpointError for an embedding that the text encoder's table cannot hold."""
+        shape, encoder = file.shapes[key], self._backbone.pipeline.text_encoder
+        config = self._backbone.left_out.get("text_encoder", {}) if encoder is None else encoder.config.to_dict()
+        width = config.get("hidden_size", shape[-1] if shape else 0)  # an outline may not state it
         if len(shape) not in (1, 2) or shape[-1] != width:
             raise CheckpointError(
                 f"{file.path} has an embedding of shape {list(shape)}, and this model's text encoder takes {width} "
                 "values per token; it is of another model: use one of this model"
             )
+        if 0 in shape:
+            raise CheckpointError(f"{file.path} has an empty embedding, of shape {list(shape)}; copy or train it again")
+        check_floating(file, (key,), _KIND)
+
+
+def read_token(embedding: Embedding) -> str:
+    """The word of the prompt that stands for an embedding. Errors as `read_tensor_file` and `find_entry`."""
+    if embedding.token:
+        return embedding.token
+    file = read_tensor_file(embedding.file, _KIND, embedding.sha256)
+    key = find_entry(file)
+    return file.path.stem if key in _NAMELESS else key
 
 
 def find_entry(file: TensorFile) -> str:

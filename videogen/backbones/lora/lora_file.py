@@ -5,30 +5,25 @@ Pickles, truncated files and files of other formats are refused with their name.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from videogen.backbones.checkpoints.file_names import check_weights_name
-from videogen.backbones.checkpoints.safetensors_header import read_safetensors
+from videogen.backbones.checkpoints.header import read_header
 from videogen.core.errors import CheckpointError, InputError
 from videogen.core.files import sha256
-
-#: bytes per value of the format's dtypes
-_BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
-    "BOOL": 1,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A safetensors file. shapes: of each tensor by name; metadata: text by name; sha256: of the entire file."""
+    """A safetensors file. shapes, dtypes (the format's names, such as `BF16`): of each tensor by name; metadata: text by
+    name; sha256: of the entire file."""
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
     metadata: Mapping[str, str]
     sha256: str
 
@@ -68,17 +63,17 @@ def read_tensor_file(name: str, kind: str, recorded_sha256: str | None = None) -
 @lru_cache(maxsize=32)
 def _read(path: Path, changed_ns: int, size: int) -> TensorFile:
     """changed_ns, size: of the file now, so that another one under the same name is read."""
-    try:
-        header = read_safetensors(path)
-    except OSError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; check the file") from error
-    if header.end > header.size:
-        raise CheckpointError(f"{path} is truncated: it has {header.size} of its {header.end} bytes; copy it again")
-    for tensor in header.tensors.values():
-        expected = math.prod(tensor.shape) * _BYTES.get(tensor.dtype, 0)
-        if expected and tensor.end - tensor.begin != expected:
-            raise CheckpointError(f"{path} has a damaged safetensors header (sizes do not fit shapes); copy it again")
+    header = read_header(path)
     shapes = {name: tensor.shape for name, tensor in header.tensors.items()}
-    return TensorFile(path, shapes, header.metadata, sha256(path))
+    dtypes = {name: tensor.dtype for name, tensor in header.tensors.items()}
+    return TensorFile(path, shapes, dtypes, header.metadata, sha256(path))
+
+
+def check_floating(file: TensorFile, names: Iterable[str], kind: str) -> None:
+    """CheckpointError for tensors of whole numbers, which a LoRA or an embedding cannot consist of."""
+    wrong = next((name for name in names if file.dtypes[name][0] in "IUB" and file.dtypes[name] != "BF16"), None)
+    if wrong is not None:
+        raise CheckpointError(
+            f"{file.path} is not a {kind} that can be used: {wrong} is stored as {file.dtypes[wrong]}, not as "
+            "floating-point numbers; use another file"
+        )

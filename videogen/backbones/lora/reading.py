@@ -16,13 +16,20 @@ import torch
 from videogen.core.errors import CheckpointError
 
 from .cache import LayerWeights, Weights
-from .keys import ALPHA, BIAS, DOWN, UP
-from .lora_file import TensorFile
+from .keys import ALPHA, BIAS, DOWN, UP, read_key
+from .lora_file import TensorFile, check_floating, read_tensor_file
 from .matching import LayerMatch, Match, Target, assign, check_fits, check_kind
 from .spec import Lora
 
 _HUNYUAN_BLOCK = re.compile(r"lora_unet_(double_blocks|single_blocks)_(\d+)_(\w+)")
 _log = logging.getLogger("videogen")
+
+
+def read_lora_file(lora: Lora) -> TensorFile:
+    """A LoRA's file, from its header. Errors as `read_tensor_file`; CheckpointError for matrices of whole numbers."""
+    file = read_tensor_file(lora.file, "LoRA", lora.sha256)
+    check_floating(file, (name for name in file.shapes if (key := read_key(name)) and key.part != ALPHA), "LoRA")
+    return file
 
 
 def read_weights(lora: Lora, file: TensorFile, target: Target, pipeline: Any) -> tuple[Match, Weights]:

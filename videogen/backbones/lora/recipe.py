@@ -6,6 +6,7 @@ table of published LoRAs by file name (`recipes.toml`). No torch here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +23,9 @@ from .lora_file import TensorFile
 
 _TABLE = Path(__file__).with_name("recipes.toml")
 _PREFIX = "videogen."
-_NUMBERS: dict[str, type[int] | type[float]] = {"steps": int, "guidance_scale": float, "shift": float}
+#: settings that are numbers above 0 -> whether they are whole ones
+_NUMBERS = {"steps": True, "guidance_scale": False, "shift": False}
+_MOST_STEPS = 1000  # noise levels that models are trained with
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ def _build(values: Mapping[str, Any], name: str, where: str) -> Recipe:
     valid."""
     check_keys(values, _KEYS, where)
     found: dict[str, Any] = {"name": str(values.get("name", name))}
-    for key, kind in _NUMBERS.items():
+    for key, whole in _NUMBERS.items():
         if key in values:
-            found[key] = _number(key, values[key], kind, where)
+            found[key] = _read_number(key, values[key], where, whole=whole)
     for key in ("solver", "motion"):
         if key in values:
             found[key] = str(values[key])
@@ -94,11 +97,16 @@ def _build(values: Mapping[str, Any], name: str, where: str) -> Recipe:
     return Recipe(**found)
 
 
-def _number(key: str, value: Any, kind: type[int] | type[float], where: str) -> int | float:
+def _read_number(key: str, value: Any, where: str, *, whole: bool) -> int | float:
+    """A number, also as text. InputError for one that no render can have."""
     try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        number = kind(0)
-    if isinstance(value, bool) or not number > 0:
-        raise InputError(f"{where}: {key}={value!r} is not a number above 0")
-    return number
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not (0 < number < math.inf):
+        raise InputError(f"{where}: {key}={value!r} is not a number above 0; correct it, or take it out")
+    if whole and (number != int(number) or number > _MOST_STEPS):
+        raise InputError(
+            f"{where}: {key}={value!r} is not a whole number up to {_MOST_STEPS}; correct it, or take it out"
+        )
+    return int(number) if whole else number

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
+from videogen.attention.kernels.packages import missing
 from videogen.core.errors import UnsupportedError
 
 _INSTALL = "pip install 'videogen[lora]'"
@@ -13,14 +13,8 @@ _INSTALL = "pip install 'videogen[lora]'"
 
 def check_peft() -> None:
     """UnsupportedError where peft is not installed, or its import fails."""
-    try:
-        import_module("peft")
-    except ModuleNotFoundError as error:
-        if error.name != "peft":
-            raise _broken(error) from error
-        raise UnsupportedError(f"LoRAs need the package peft, which is not installed: {_INSTALL}") from error
-    except Exception as error:  # a broken package may raise anything
-        raise _broken(error) from error
+    if reason := missing("peft"):
+        raise UnsupportedError(f"LoRAs need the package peft: {reason}: {_INSTALL}")
     from diffusers.utils import USE_PEFT_BACKEND
 
     if not USE_PEFT_BACKEND:
@@ -38,8 +32,3 @@ def check_supported(denoisers: Sequence[Any], name: str) -> None:
 def unsupported_reason(class_name: str) -> str:
     """Why a class of denoiser takes no LoRA."""
     return f"diffusers has no adapter loader for its denoiser, {class_name}"
-
-
-def _broken(error: BaseException) -> UnsupportedError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UnsupportedError(f"LoRAs need peft, whose import fails ({first[:200]}); install it again: {_INSTALL}")

@@ -29,12 +29,14 @@ def precision_of(component: str, chosen: Chosen) -> Precision | WeightFormat | N
     return None if isinstance(own, Precision) and own.dtype else own
 
 
-def check_components(chosen: Chosen, components: Iterable[str]) -> None:
-    """InputError for a component that the model does not have."""
-    known = list(components)
+def check_components(chosen: Chosen, classes: Mapping[str, str], with_weights: Iterable[str]) -> None:
+    """InputError for a component that the model does not have, or that has no weights. classes: of all components by
+    name."""
+    known = list(with_weights)
     unknown = next((name for name in chosen if name not in (DENOISERS, *known)), None)
     if unknown is not None:
-        raise InputError(f"precision of {unknown!r}: the model has no such component; it has {', '.join(known)}")
+        has = f"a {classes[unknown]} has no weights" if unknown in classes else "the model has no such component"
+        raise InputError(f"precision of {unknown!r}: {has}; give it for one of {', '.join(known)}")
 
 
 def library_options(row: Precision | WeightFormat | None, library: str, dtype: torch.dtype) -> dict[str, Any]:

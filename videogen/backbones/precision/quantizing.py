@@ -17,6 +17,7 @@ from videogen.core.errors import CheckpointError, InputError
 from videogen.core.files import atomic_path
 
 from .encoding import encode
+from .fp32_modules import fp32_modules, stays_in_fp32
 from .quantized_layers import can_quantize, quantized_layer, replace_layer
 from .selection import find_quantizable
 from .weight_format import WeightFormat, parse_format
@@ -73,10 +74,10 @@ def load_quantized(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
         model = model_class.from_config(model_class.load_config(folder))
     for name, how in formats.items():
         replace_layer(model, name, quantized_layer(_layer(model, name, folder), how))
-    in_fp32 = tuple(model_class._keep_in_fp32_modules or ())
+    in_fp32 = fp32_modules(model_class)
     state = load_file(folder / WEIGHTS_FILE)
     for name, value in state.items():
-        if value.is_floating_point() and ".encoded_" not in name and not any(part in name for part in in_fp32):
+        if value.is_floating_point() and ".encoded_" not in name and not stays_in_fp32(name, in_fp32):
             state[name] = value.to(dtype)
     try:
         model.load_state_dict(state, assign=True)

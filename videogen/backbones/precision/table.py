@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
+from videogen.attention.kernels.packages import missing
 from videogen.core.errors import InputError, UnsupportedError, nearest
 
 from .weight_format import WeightFormat, parse_format
@@ -47,7 +47,7 @@ PRECISIONS: dict[str, Precision] = {
                   packages=("torchao",), device="cuda"),
         Precision("torchao-fp8", "8-bit floats, weights and activations; compute capability 8.9 or later",
                   config=f"{_LIBRARY}:torchao_fp8", packages=("torchao",), device="cuda"),
-        Precision("bnb-int8", "8-bit integers with outliers apart (LLM.int8)", config=f"{_LIBRARY}:bitsandbytes_int8",
+        Precision("bnb-int8", "8-bit integers, and columns with outliers in 16 bits (LLM.int8)", config=f"{_LIBRARY}:bitsandbytes_int8",
                   packages=("bitsandbytes",), device="cuda"),
         Precision("bnb-nf4", "4-bit normal floats", config=f"{_LIBRARY}:bitsandbytes_nf4", packages=("bitsandbytes",),
                   device="cuda"),
@@ -59,11 +59,12 @@ PRECISIONS: dict[str, Precision] = {
     )
 }  # fmt: skip
 #: name of a package as pip knows it, where it is not the module's
-_PIP_NAMES = {"optimum.quanto": "optimum-quanto"}
+PIP_NAMES = {"optimum.quanto": "optimum-quanto", "modelopt": "nvidia-modelopt", "auto_round": "auto-round"}
 #: precisions that only a checkpoint brings, and how one is loaded
 _CHECKPOINTS = {
     "gguf": "a GGUF file states the format of each tensor; give the file, as the model or as transformer=",
-    "nunchaku": "a Nunchaku checkpoint states its precision; give its folder as the model or as transformer=",
+    "nunchaku": "a Nunchaku checkpoint that was exported for diffusers (quant_method `nunchaku_lite`) states its "
+    "precision; give its folder as the model or as transformer=, on an NVIDIA GPU with the package kernels",
 }
 
 
@@ -72,6 +73,10 @@ def parse_precision(text: str) -> dict[str, Precision | WeightFormat]:
     is unknown, for a component that is named twice, and for a dtype of a component other than the VAE."""
     found: dict[str, Precision | WeightFormat] = {}
     for part in text.split(","):
+        if not part.strip():
+            raise InputError(
+                f"precision={text!r} names no precision between its commas; give NAME or COMPONENT=NAME,..."
+            )
         component, equals, name = part.strip().rpartition("=")
         component = component.strip() if equals else DENOISERS
         if component in found:
@@ -88,31 +93,24 @@ def parse_precision(text: str) -> dict[str, Precision | WeightFormat]:
 
 def dtype_of(text: str | None) -> str | None:
     """The dtype that a precision sets; None for one that sets none."""
-    row = parse_precision(text).get(DENOISERS) if text else None
+    row = parse_precision(text).get(DENOISERS) if text is not None else None
     return (row.dtype or None) if isinstance(row, Precision) else None
 
 
 def check_installed(chosen: Mapping[str, Precision | WeightFormat], device: str) -> None:
-    """UnsupportedError where a precision needs a package that is not installed, or another device."""
+    """UnsupportedError where a precision needs a package that is not installed or broken, or another device."""
     for row in chosen.values():
         if isinstance(row, WeightFormat):
             continue
-        missing = [package for package in row.packages if not _is_installed(package)]
-        if missing:
-            names = " ".join(_PIP_NAMES.get(package, package) for package in missing)
-            raise UnsupportedError(f"precision={row.name!r} needs {names}: pip install {names}")
+        for package in row.packages:
+            name = PIP_NAMES.get(package, package)
+            if reason := missing(package, name):
+                raise UnsupportedError(f"precision={row.name!r} needs {name}: {reason}: pip install {name}")
         if row.device and device.partition(":")[0] != row.device:
             raise UnsupportedError(
                 f"precision={row.name!r} needs a {row.device} device, and this run is on {device}; int8, fp8 and "
                 "int4-svd work on every device"
             )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package that it is in
-        return False
 
 
 def _find(name: str) -> Precision | WeightFormat:
