@@ -40,7 +40,9 @@ def add_parser(commands: Any, parents: list[argparse.ArgumentParser], formatter:
     goal.add_argument("--psnr", type=float, metavar="DB", help="mean PSNR of decoded clips to full precision")
     goal.add_argument("--to", metavar="FORMAT", help="one format for all layers, such as int8, fp4 or int4-svd32")
     how = parser.add_argument_group("how")
-    how.add_argument("--formats", metavar="A,B,...", help="formats to choose from: int2 to int8, fp4 to fp8, -svdRANK")
+    how.add_argument(
+        "--formats", metavar="A,B,...", help="formats to choose from: int2 to int6, int8, fp4, fp6, fp8, -svdRANK"
+    )
     how.add_argument(
         "--time-layers", metavar="FORMAT", help="also quantize layers that compute with the timestep (default: not)"
     )

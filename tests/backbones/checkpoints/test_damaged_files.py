@@ -51,7 +51,7 @@ LORAS = [
                  "takes 32 values and gives 32, and the matrices of the LoRA are [2, 64] and [64, 2]", id="size"),
     pytest.param(lambda d: with_mixed_shapes(d / "x.safetensors"), "it is a LoRA of another model or size: use one of "
                  "this model", id="mixed shapes"),
-    pytest.param(lambda d: truncate(lora(d / "x.safetensors")), "is truncated: it has ", id="truncated"),
+    pytest.param(lambda d: truncate(lora(d / "x.safetensors")), "cannot be loaded: it has ", id="truncated"),
     pytest.param(lambda d: truncate(lora(d / "x.safetensors"), 0.1), "damaged or truncated; copy it again",
                  id="truncated header"),
     pytest.param(lambda d: pickled(d / "x.pt"), "is pickled (.pt)", id="a pickle"),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from videogen.backbones.checkpoints import single_file
 from videogen.backbones.checkpoints.header import read_header
 from videogen.backbones.checkpoints.layout import find_roles
-from videogen.backbones.checkpoints import single_file
 from videogen.core.errors import CheckpointError, InputError, UnsupportedError
 from videogen.engine.engine import Engine
 

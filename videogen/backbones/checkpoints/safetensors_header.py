@@ -13,8 +13,8 @@ from .tensors import SAFETENSORS, Header, TensorFacts
 
 #: bytes per value of the dtypes that take whole bytes
 _BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2,
-    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "U64": 8, "I32": 4, "U32": 4,
+    "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 _LARGEST_BYTES = 100 << 20  # of a header: the format's own limit
 #: first bytes of what is often given another name: of a zip or a pickle, as torch.save writes
@@ -56,6 +56,6 @@ def _check_size(path: Path, name: str, tensor: TensorFacts) -> None:
     size, width = tensor.end - tensor.begin, _BYTES.get(tensor.dtype)
     if min((*tensor.shape, size)) < 0 or (width is not None and size != math.prod(tensor.shape) * width):
         raise CheckpointError(
-            f"{path} has a damaged safetensors header: {name} is {list(tensor.shape)} of {tensor.dtype} in {size} bytes; "
-            "copy or download it again"
+            f"{path} has a damaged safetensors header: {name} is {list(tensor.shape)} of {tensor.dtype} in {size} "
+            "bytes; copy or download it again"
         )

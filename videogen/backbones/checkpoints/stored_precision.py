@@ -25,15 +25,14 @@ _NUNCHAKU = "nunchaku"
 def check_stored_precision(config: Mapping[str, Any], place: str, device: str) -> None:
     """UnsupportedError where weights are quantized in a way that diffusers does not load, or loads with a package that
     is not installed or on another device. config: of a component of diffusers; place: its folder, for the message."""
-    stated = config.get(_KEY)
-    method = stated.get("quant_method") if isinstance(stated, Mapping) else None
+    method = _read_method(config.get(_KEY))
     if method is None:
         return
     what = f"{place} is quantized with {method!r}"
     if method == _NUNCHAKU:
         raise UnsupportedError(
-            f"{what}, which is for Nunchaku's own models; diffusers loads checkpoints that were exported for it, of the "
-            "quant_method 'nunchaku_lite': use one of them, or the weights in full precision"
+            f"{what}, which is for Nunchaku's own models; diffusers loads checkpoints that were exported for it, of "
+            "the quant_method 'nunchaku_lite': use one of them, or the weights in full precision"
         )
     from diffusers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
@@ -51,3 +50,11 @@ def check_stored_precision(config: Mapping[str, Any], place: str, device: str) -
             f"{what}, which needs an NVIDIA GPU, and this run is on {device}; use the weights in full precision, or as "
             "a GGUF"
         )
+
+
+def _read_method(stated: Any) -> str | None:
+    """The quant_method of a quantization's settings, which those of bitsandbytes may leave out."""
+    if not isinstance(stated, Mapping):
+        return None
+    in_bits = any(stated.get(f"load_in_{bits}bit") for bits in (4, 8))
+    return "bitsandbytes" if in_bits else stated.get("quant_method")

@@ -18,8 +18,8 @@ from videogen.core.files import sha256
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A safetensors file. shapes, dtypes (the format's names, such as `BF16`): of each tensor by name; metadata: text by
-    name; sha256: of the entire file."""
+    """A safetensors file. shapes, dtypes (the format's names, such as `BF16`): of each tensor by name; metadata: text
+    by name; sha256: of the entire file."""
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
