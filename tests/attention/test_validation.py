@@ -268,14 +268,14 @@ def test_overflow_in_half_precision_has_its_remedy() -> None:
 @pytest.mark.parametrize("kind", ["bool", "additive", "all keys of a row"])
 def test_padding_that_a_mask_hides_is_no_alarm(kind: str) -> None:
     q, k, v = (torch.randn(1, 2, 9, 8, generator=torch.Generator().manual_seed(6)) for _ in range(3))
-    seen = torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    visible = torch.ones(1, 1, 9, 9, dtype=torch.bool)
     if kind == "all keys of a row":
-        seen[:, :, 4] = False
+        visible[:, :, 4] = False
         q[:, :, 4] = torch.nan
     else:
-        seen[..., 7:] = False
+        visible[..., 7:] = False
         k[:, :, 7:] = torch.nan
-    mask = seen if kind != "additive" else torch.zeros(1, 1, 9, 9).masked_fill(~seen, -torch.inf)
+    mask = visible if kind != "additive" else torch.zeros(1, 1, 9, 9).masked_fill(~visible, -torch.inf)
     given = Call(q, k, v, mask)
     assert find_non_finite(given) == [] and find_non_finite(replace(given, mask=None)) != []
 

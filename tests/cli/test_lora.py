@@ -154,7 +154,7 @@ def test_a_lora_of_alpha_0_adds_its_bias_alone(tiny: Path, tmp_path: Path) -> No
         assert torch.allclose(model.get_submodule(name)(x), expected, atol=1e-6)
 
 
-def test_a_lora_of_whole_numbers_is_refused(run: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_lora_of_integers_is_refused(run: Run, tiny: Path, tmp_path: Path) -> None:
     model = Engine.load(tiny, device="cpu").backbone.pipeline.transformer
     factors = {name: (down.to(torch.int8), up) for name, (down, up) in draw_factors(model).items()}
     write_lora(tmp_path / "a.safetensors", model, factors=factors)

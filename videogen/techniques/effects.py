@@ -40,7 +40,8 @@ def expected_no_effect(request: ResolvedRequest, backbone: Backbone) -> dict[str
         found["prompt"] = f"{request.model!r} reads none"
     if (request.options.get("true_cfg_scale") or 0) > 1 and not request.negative_prompt.strip():
         found["true_cfg_scale"] = "there is no negative prompt; set negative_prompt"
-    texts = [request.negative_prompt, *(shot.prompt for shot in request.timeline.shots)]
+    shots = () if request.story is None else request.story.shots
+    texts = [request.prompt, request.negative_prompt, *(shot.prompt for shot in shots)]
     for embedding in request.embeddings:
         token = read_token(embedding)
         if not any(token in text for text in texts):

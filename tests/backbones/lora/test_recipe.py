@@ -66,9 +66,9 @@ def test_a_file_next_to_it_comes_before_its_metadata_and_that_before_the_table(t
     [
         pytest.param("steps = 0", "steps=0 is not a number above 0", id="no steps"),
         pytest.param("steps = true", "steps=True is not a number above 0", id="not a number"),
-        pytest.param("steps = 2.5", "steps=2.5 is not a whole number", id="half a step"),
-        pytest.param("steps = 1e9", "steps=1000000000.0 is not a whole number up to 1000", id="too many steps"),
-        pytest.param('steps = "2.5"', "steps='2.5' is not a whole number", id="half a step, as text"),
+        pytest.param("steps = 2.5", "steps=2.5 is not an integer", id="half a step"),
+        pytest.param("steps = 1e9", "steps=1000000000.0 is not an integer up to 1000", id="too many steps"),
+        pytest.param('steps = "2.5"', "steps='2.5' is not an integer", id="half a step, as text"),
         pytest.param("shift = inf", "shift=inf is not a number above 0; correct it", id="infinite"),
         pytest.param("guidance_scale = nan", "guidance_scale=nan is not a number above 0", id="NaN"),
         pytest.param('solver = "uni_pc"', "unknown solver 'uni_pc'; did you mean 'unipc'", id="a solver"),

@@ -11,7 +11,7 @@ from videogen.core.errors import CheckpointError
 
 from .tensors import SAFETENSORS, Header, TensorFacts
 
-#: bytes per value of the dtypes that take whole bytes
+#: bytes per value of the dtypes of one or more bytes
 _BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "U64": 8, "I32": 4, "U32": 4,
     "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,

@@ -70,7 +70,7 @@ def _read(path: Path, changed_ns: int, size: int) -> TensorFile:
 
 
 def check_floating(file: TensorFile, names: Iterable[str], kind: str) -> None:
-    """CheckpointError for tensors of whole numbers, which a LoRA or an embedding cannot consist of."""
+    """CheckpointError for tensors of integers, which a LoRA or an embedding cannot consist of."""
     wrong = next((name for name in names if file.dtypes[name][0] in "IUB" and file.dtypes[name] != "BF16"), None)
     if wrong is not None:
         raise CheckpointError(

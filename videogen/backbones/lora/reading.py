@@ -26,7 +26,7 @@ _log = logging.getLogger("videogen")
 
 
 def read_lora_file(lora: Lora) -> TensorFile:
-    """A LoRA's file, from its header. Errors as `read_tensor_file`; CheckpointError for matrices of whole numbers."""
+    """A LoRA's file, from its header. Errors as `read_tensor_file`; CheckpointError for matrices of integers."""
     file = read_tensor_file(lora.file, "LoRA", lora.sha256)
     check_floating(file, (name for name in file.shapes if (key := read_key(name)) and key.part != ALPHA), "LoRA")
     return file

@@ -23,7 +23,7 @@ from .lora_file import TensorFile
 
 _TABLE = Path(__file__).with_name("recipes.toml")
 _PREFIX = "videogen."
-#: settings that are numbers above 0 -> whether they are whole ones
+#: settings that are numbers above 0 -> whether they are integers
 _NUMBERS = {"steps": True, "guidance_scale": False, "shift": False}
 _MOST_STEPS = 1000  # noise levels that models are trained with
 
@@ -82,9 +82,9 @@ def _build(values: Mapping[str, Any], name: str, where: str) -> Recipe:
     valid."""
     check_keys(values, _KEYS, where)
     found: dict[str, Any] = {"name": str(values.get("name", name))}
-    for key, whole in _NUMBERS.items():
+    for key, integer in _NUMBERS.items():
         if key in values:
-            found[key] = _read_number(key, values[key], where, whole=whole)
+            found[key] = _read_number(key, values[key], where, integer=integer)
     for key in ("solver", "motion"):
         if key in values:
             found[key] = str(values[key])
@@ -97,7 +97,7 @@ def _build(values: Mapping[str, Any], name: str, where: str) -> Recipe:
     return Recipe(**found)
 
 
-def _read_number(key: str, value: Any, where: str, *, whole: bool) -> int | float:
+def _read_number(key: str, value: Any, where: str, *, integer: bool) -> int | float:
     """A number, also as text. InputError for one that no render can have."""
     try:
         number = float(value)
@@ -105,8 +105,6 @@ def _read_number(key: str, value: Any, where: str, *, whole: bool) -> int | floa
         number = math.nan
     if isinstance(value, bool) or not (0 < number < math.inf):
         raise InputError(f"{where}: {key}={value!r} is not a number above 0; correct it, or take it out")
-    if whole and (number != int(number) or number > _MOST_STEPS):
-        raise InputError(
-            f"{where}: {key}={value!r} is not a whole number up to {_MOST_STEPS}; correct it, or take it out"
-        )
-    return int(number) if whole else number
+    if integer and (number != int(number) or number > _MOST_STEPS):
+        raise InputError(f"{where}: {key}={value!r} is not an integer up to {_MOST_STEPS}; correct it, or take it out")
+    return int(number) if integer else number
