@@ -19,9 +19,10 @@ from videogen.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .attaching import AttentionSnapshot, Handle, attach, detach
-    from .attention_layer import DENSE, CallRecord, Dense
+    from .attention_layer import CallRecord
     from .blockmap import BlockMap, Forced
     from .config import SparseAttention
+    from .dense_result import DENSE, Dense
     from .layout import padding_mask
     from .lse import error_bound, merge
     from .mass import block_mass, row_mass
@@ -43,8 +44,8 @@ _HOMES = {
     "AttentionSnapshot": "attaching",
     "BlockMap": "blockmap",
     "CallRecord": "attention_layer",
-    "DENSE": "attention_layer",
-    "Dense": "attention_layer",
+    "DENSE": "dense_result",
+    "Dense": "dense_result",
     "FixedMapPolicy": "policies.base",
     "Forced": "blockmap",
     "Handle": "attaching",

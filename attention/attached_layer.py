@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from videogen.core.attachment import HookAttachment
 from videogen.core.errors import UnsupportedError
 
-from .attention_layer import DENSE, Dense
+from .dense_result import DENSE, Dense
 from .dispatch import NATIVE, attention_modules, backend_of, use_native_backend
 from .kernels.watch import run_sdpa
 from .layout import as_key_mask

@@ -15,8 +15,8 @@ from videogen.core.attachment import HookAttachment, attachments_on
 from videogen.core.errors import UnsupportedError
 
 from .attached_layer import AttachedLayer
-from .attention_layer import Dense
 from .config import SparseAttention
+from .dense_result import Dense
 from .dispatch import attention_modules
 from .layout import frames_per_token, guess_grid, token_layout
 from .order import TokenGrid

@@ -5,13 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Final
 
 import torch
 
 from .blockmap import Forced, visible_blocks
 from .config import SparseAttention
+from .dense_result import DENSE, Dense
 from .kernels.dense import attention_with_lse
 from .kernels.table import AUTO, Case, choose
 from .order import TokenGrid, inverse, permutation
@@ -21,16 +20,6 @@ from .sparse import sparse_attention
 from .visible_frames import Spans
 
 _TILE = (4, 4, 4)
-
-
-class Dense(Enum):
-    """The type of `DENSE`."""
-
-    DENSE = "dense"
-
-
-#: In place of a result: the host is to run this call dense, with its own kernel.
-DENSE: Final = Dense.DENSE
 
 
 @dataclass(frozen=True)
@@ -90,8 +79,15 @@ class AttentionLayer:
     def attend(self, context: StepContext, call: LayerCall) -> tuple[torch.Tensor | Dense, CallRecord]:
         """The call's result, [b, h, l, d] in the model's token order or `DENSE`, and its record."""
         self._check_backend(call)
-        order = self._order(call.grid, call.query.device)
         key = (context.branch, call.ordinal, tuple(call.query.shape), tuple(call.key.shape), call.query.dtype)
+        address = (*key, call.visible, call.grid)
+        before = self.states.get(address)
+        state = self._policy.initial_state() if before is None else before
+        dense = self._policy.outcome_without_tensors(context.step, context.steps, state)
+        if dense is not None:
+            self.states = {**self.states, address: state}
+            return DENSE, self._record(context, call.query.shape[2], dense, None, dense.rows_below_half)
+        order = self._order(call.grid, call.query.device)
         forced = self._forced(call.grid, call.value, order)
         policy_call = AttentionCall(
             _reorder(call.query, order), _reorder(call.key, order), _reorder(call.value, order),
@@ -100,9 +96,6 @@ class AttentionLayer:
             step=context.step, steps=context.steps,
             seed=zlib.crc32(f"{self.name} {context.step} {key}".encode()),
         )  # fmt: skip
-        address = (*key, call.visible, call.grid)
-        before = self.states.get(address)
-        state = self._policy.initial_state() if before is None else before
         outcome, state = self._policy.attend(policy_call, state)
         self.states = {**self.states, address: state}
         exact, below_half = None, outcome.rows_below_half
@@ -192,7 +185,8 @@ def _reorder_mask(mask: torch.Tensor | None, order: torch.Tensor | None) -> torc
 
 def _not_finite(value: torch.Tensor, order: torch.Tensor | None) -> Spans:
     """Tokens whose value is NaN or Inf: every row sees them, as in dense attention."""
-    if bool(value.isfinite().all()):
+    wide = torch.promote_types(value.dtype, torch.float32)
+    if bool(value.sum(dtype=wide).isfinite()) or bool(value.isfinite().all()):  # a finite sum has finite terms
         return ()
     bad = (~value.isfinite()).any(-1).any(1).any(0)
     if order is not None:

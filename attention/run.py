@@ -20,8 +20,9 @@ import torch
 
 from videogen.core.errors import InputError
 
-from .attention_layer import DENSE, AttentionLayer, CallRecord, Dense, LayerCall, StepContext
+from .attention_layer import AttentionLayer, CallRecord, LayerCall, StepContext
 from .config import SparseAttention
+from .dense_result import DENSE, Dense
 from .layout import as_key_mask, sequence_layout
 from .order import TokenGrid
 from .policies.base import PolicyState

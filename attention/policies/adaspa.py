@@ -34,10 +34,16 @@ class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
     def initial_state(self) -> AdaSpaState:
         return AdaSpaState()
 
+    def outcome_without_tensors(self, step: int, steps: int | None, state: AdaSpaState) -> AttentionOutcome | None:
+        if self._due_searches(step, steps) == 0:
+            return AttentionOutcome(None, recall=1.0, why="before the first search")
+        return None
+
     def attend(self, call: AttentionCall, state: AdaSpaState) -> tuple[AttentionOutcome, AdaSpaState]:
-        due = sum(call.step >= first for first in self.search_steps(call.steps or 1))
-        if due == 0:
-            return AttentionOutcome(None, recall=1.0, why="before the first search"), state
+        dense = self.outcome_without_tensors(call.step, call.steps, state)
+        if dense is not None:
+            return dense, state
+        due = self._due_searches(call.step, call.steps)
         if state.block_map is None:
             out, lse = attention_with_lse(call.query, call.key, call.value, scale=call.scale, key_mask=call.key_mask)
             outcome = AttentionOutcome(out, searched=True, recall=1.0, why="first search")
@@ -54,6 +60,9 @@ class AdaSpaPolicy(AttentionPolicy[AdaSpaState]):
         warm = max(self.config.search_at[0], self.config.dense_steps)
         first = max(0, round(warm * steps) - 1)
         return [first, *(max(first + 1, round(fraction * steps) - 1) for fraction in self.config.search_at[1:])]
+
+    def _due_searches(self, step: int, steps: int | None) -> int:
+        return sum(step >= first for first in self.search_steps(steps or 1))
 
     def _search(self, call: AttentionCall, lse: torch.Tensor | None) -> BlockMap:
         options = {**self.search_options(call), "rows": self.config.rows, "lse": lse}

@@ -40,8 +40,13 @@ class AttentionCall:
 
     @property
     def progress(self) -> float:
-        """The fraction of the steps before this one; where their number is unknown, 0 at the first step and 1 later."""
-        return self.step / self.steps if self.steps else (0.0 if self.step == 0 else 1.0)
+        """See `run_progress`."""
+        return run_progress(self.step, self.steps)
+
+
+def run_progress(step: int, steps: int | None) -> float:
+    """The fraction of the steps before this one; where their number is unknown, 0 at the first step and 1 later."""
+    return step / steps if steps else (0.0 if step == 0 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,13 @@ class AttentionPolicy(ABC, Generic[S]):
     def attend(self, call: AttentionCall, state: S) -> tuple[AttentionOutcome, S]:
         """The call's outcome, and the state for the next call of the same layer and branch."""
 
+    def outcome_without_tensors(self, step: int, steps: int | None, state: S) -> AttentionOutcome | None:
+        """The outcome of a call that runs dense whatever its tensors, with the state as it is; None: `attend` decides.
+
+        Spares such a call the work on its tensors that every policy needs.
+        """
+        return None
+
     @property
     def target(self) -> float:
         """The recall or sparsity that the configuration states, whichever the policy's row names."""
@@ -130,9 +142,15 @@ class FixedMapPolicy(AttentionPolicy[PolicyState]):
     def initial_state(self) -> PolicyState:
         return PolicyState()
 
+    def outcome_without_tensors(self, step: int, steps: int | None, state: PolicyState) -> AttentionOutcome | None:
+        if run_progress(step, steps) < self.config.dense_steps:
+            return AttentionOutcome(None, recall=1.0, why="dense steps")
+        return None
+
     def attend(self, call: AttentionCall, state: PolicyState) -> tuple[AttentionOutcome, PolicyState]:
-        if call.progress < self.config.dense_steps:
-            return AttentionOutcome(None, recall=1.0, why="dense steps"), state
+        dense = self.outcome_without_tensors(call.step, call.steps, state)
+        if dense is not None:
+            return dense, state
         block_map = self._build_map(call) if state.block_map is None else state.block_map
         outcome = AttentionOutcome(self.sparse(call, block_map), block_map.density, block_map=block_map)
         return outcome, replace(state, block_map=block_map)

@@ -15,7 +15,7 @@ from videogen.attention.blockmap import BlockMap
 from videogen.attention.confidence import rows_to_show
 from videogen.attention.searching import recall_bound, retained_rows, search
 
-from .base import AttentionCall, AttentionOutcome, AttentionPolicy, PolicyState
+from .base import AttentionCall, AttentionOutcome, AttentionPolicy, PolicyState, run_progress
 
 #: Above this density of a head, a gather or a list walk costs more than dense attention saves.
 DENSE_ABOVE = 0.85
@@ -52,14 +52,19 @@ class RecallPolicy(AttentionPolicy[RecallState]):
     def initial_state(self) -> RecallState:
         return RecallState()
 
-    def attend(self, call: AttentionCall, state: RecallState) -> tuple[AttentionOutcome, RecallState]:
-        config = self.config
-        if call.progress < config.dense_steps:
-            return _dense("dense steps"), state
+    def outcome_without_tensors(self, step: int, steps: int | None, state: RecallState) -> AttentionOutcome | None:
+        if run_progress(step, steps) < self.config.dense_steps:
+            return _dense("dense steps")
         if self.target == 1:
-            return _dense("recall 1 leaves nothing out"), state
-        if state.block_map is None and call.step < state.search_at:
-            return _dense("attention too diffuse"), state
+            return _dense("recall 1 leaves nothing out")
+        if state.block_map is None and step < state.search_at:
+            return _dense("attention too diffuse")
+        return None
+
+    def attend(self, call: AttentionCall, state: RecallState) -> tuple[AttentionOutcome, RecallState]:
+        dense = self.outcome_without_tensors(call.step, call.steps, state)
+        if dense is not None:
+            return dense, state
         due = call.step >= state.search_at
         if due:
             state = replace(state, search_at=call.step + state.patience, patience=2 * state.patience)

@@ -54,6 +54,18 @@ def test_the_exact_setting_is_bit_identical_and_the_host_calls_its_kernel_once(c
     assert len(host.run.report()["dense"]) == 1
 
 
+@pytest.mark.parametrize(
+    "config",
+    [small(recall=1.0, order="tile"), small(dense_steps=0.5), SparseAttention.adaspa(min_length=64, order="tile")],
+    ids=["recall 1", "dense steps", "before the first search of AdaSpa"],
+)
+def test_a_call_that_is_dense_in_any_case_is_not_looked_at(config: SparseAttention) -> None:
+    """On the meta device a tensor has no values, so that any work on them fails."""
+    x = torch.zeros(1, HEADS, LENGTH, SIZE, device="meta")
+    run = AttentionRun(config, steps=10)
+    assert attend(run, x) is DENSE and run.records[0].recall == 1.0 and run.records[0].why
+
+
 @pytest.mark.parametrize("order", ["raster", "tile"])
 def test_the_promise_is_held_with_text_and_sound(order: str) -> None:
     host = Host(AttentionRun(small(recall=0.9, audit="full", order=order), steps=STEPS))

@@ -44,6 +44,9 @@ class RecordingPolicy:
         self._policy, self.initial_state = policy, policy.initial_state
         self.outcomes: list[AttentionOutcome] = []
 
+    def outcome_without_tensors(self, *_: Any) -> None:
+        """`attend` decides, so that all outcomes are stored."""
+
     def attend(self, *args: Any) -> tuple[AttentionOutcome, Any]:
         outcome, state = self._policy.attend(*args)
         self.outcomes.append(outcome)
