@@ -91,6 +91,7 @@ class Model:
             latent_format=SimpleNamespace(
                 latent_channels=4, latent_dimensions=3, spacial_downscale_ratio=8, temporal_downscale_ratio=4
             ),
+            model_type=SimpleNamespace(name="FLOW"),
             model_sampling=SimpleNamespace(percent_to_sigma=lambda percent: 1 - percent),
         )
         self.model_options: dict[str, Any] = {"transformer_options": {}}
@@ -128,6 +129,7 @@ class Guider:
 
     def __init__(self, model: Model, *, batched: bool = True) -> None:
         self.model_patcher, self.model_options, self.batched = model, model.model_options, batched
+        self.cfg = 2.0
         self.conditions = [(kind, uuid4(), torch.full((1, 5, WIDTH), 0.3 - kind)) for kind in (1, 0)]
 
     @torch.no_grad()
@@ -152,7 +154,7 @@ class Guider:
     def _predict(self, x: Any, sigma: Any, model_options: Any, seed: Any) -> Any:
         run = wrapped("calc_cond_batch", self._evaluate, None, model_options["transformer_options"])
         negative, positive = run(self.model_patcher.model, self.conditions, x, sigma, model_options)
-        return x - sigma.view(-1, 1, 1, 1, 1) * (negative + 2.0 * (positive - negative))
+        return x - sigma.view(-1, 1, 1, 1, 1) * (negative + self.cfg * (positive - negative))
 
     def _evaluate(self, model: Any, conditions: Any, x: Any, sigma: Any, model_options: Any) -> list[Any]:
         groups = [conditions] if self.batched else [[one] for one in conditions]
@@ -213,6 +215,7 @@ def install(monkeypatch: Any) -> None:
     """Put the double in the place of `comfy` and `comfy_api`."""
     io: Any = ModuleType("io")
     io.ComfyNode, io.Schema, io.NodeOutput = object, _Anything, type("NodeOutput", (_Anything,), {})
+    io.Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
     for name in (
         "Model", "Clip", "Vae", "Combo", "Float", "Int", "Boolean", "String", "Latent", "Image", "Mask", "Noise",
         "Video", "Audio", "Conditioning", "Sigmas", "Custom",

@@ -15,6 +15,8 @@ class NodeRow:
 
 NODES = (
     NodeRow("AdaptiveSparseAttention", "sparse_attention"),
+    NodeRow("Propagation", "propagation"),
+    NodeRow("RunReport", "run_report"),
     NodeRow("LoadEmbeddedModel", "embedded_model"),
     NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),
     NodeRow("LoadEmbeddedVae", "embedded_model"),

@@ -1,0 +1,60 @@
+"""Propagation: MODEL in, MODEL out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from videogen.core.errors import InputError
+from videogen.propagation import StepCaching
+
+from ..model_runs import with_runs
+from ..propagation import KEY, PropagatedRun
+from ..schema import CATEGORY
+
+
+class Propagation(io.ComfyNode):
+    """Fewer evaluations of one model."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VideogenPropagation",
+            display_name="Propagation (videogen)",
+            category=CATEGORY,
+            description="Calls the model at key steps only, and continues its output between them. For 15 steps or "
+            "more: with few steps, neighbouring ones differ too much. Samplers that call the model twice per step (heun, "
+            "dpm_2) run as without the node; Run Report states why.",
+            search_aliases=["videogen", "teacache", "magcache", "easycache", "faster diffusion", "cache", "speed up"],
+            inputs=[
+                io.Model.Input("model", tooltip="A video model, after its LoRAs."),
+                io.String.Input(
+                    "rule", default="every:2",
+                    tooltip="Which steps are key steps. every:1 is bit-identical to no node; every:2 halves the time; fd "
+                    "is the schedule of Faster Diffusion, with more key steps where the clip takes shape.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model for a sampler. The input model stays as it is.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, rule: str | None = None) -> Any:
+        return True if rule is None else (_why_wrong(rule) or True)
+
+    @classmethod
+    def execute(cls, model: Any, rule: str) -> Any:
+        if why := _why_wrong(rule):
+            raise ValueError(why)
+        config = StepCaching(keys=rule)
+        return io.NodeOutput(with_runs(model, KEY, lambda context: PropagatedRun(context, config)))
+
+
+def _why_wrong(rule: str) -> str:
+    if rule.startswith("max_error"):
+        return f"rule={rule!r}: an error bound needs a calibration of the model and sampler; give every:2 or fd"
+    try:
+        StepCaching(keys=rule)
+    except InputError as error:
+        return str(error)
+    return ""

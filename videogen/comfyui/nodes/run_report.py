@@ -1,0 +1,53 @@
+"""Run Report: what the techniques on a MODEL measured in its latest sampling run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..reports import collect_reports, describe_reports
+from ..schema import CATEGORY
+
+
+class RunReport(io.ComfyNode):
+    """Text and JSON of the latest run."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="VideogenRunReport",
+            display_name="Run Report (videogen)",
+            category=CATEGORY,
+            description="What the videogen nodes on a model did in the latest run: computed fraction of attention, "
+            "measured recall, key steps, and every reason for which something ran plain.",
+            search_aliases=["videogen", "report", "statistics", "density", "recall"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the sampler was given."),
+                io.Latent.Input("latent", tooltip="The sampler's result: the report is made when it is there."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The sampler's result, unchanged."),
+                io.String.Output(display_name="text", tooltip="The report in a few lines."),
+                io.String.Output(display_name="json", tooltip="All that was measured."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: Any, latent: Any) -> Any:
+        reports = collect_reports(model)
+        text = "\n".join(describe_reports(reports))
+        _show(cls, text)
+        return io.NodeOutput(latent, text, json.dumps(reports, default=str))
+
+
+def _show(node: Any, text: str) -> None:
+    """Show the text at the node, where a server is running."""
+    from server import PromptServer
+
+    instance = getattr(PromptServer, "instance", None)
+    if instance is not None:
+        instance.send_progress_text(text, node.hidden.unique_id)

@@ -1,0 +1,100 @@
+"""Propagation on ComfyUI's native models: the denoiser is not called at steps whose output follows from key steps.
+
+Branches of a batch are decided separately, and the denoiser is called once for the batch where one of them is a key
+step. A sampler that calls the model several times per step runs plain, and the report has the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from videogen.core.errors import UnsupportedError
+from videogen.propagation import PropagationRun, RunSchedule, StepCaching
+from videogen.schedulers import step_at
+
+from .branches import BranchNames
+from .model_runs import DIFFUSION_MODEL, RunContext, Wrapper, find_options
+
+KEY = "videogen_propagation"
+#: ComfyUI's types of prediction -> those of the library
+_KINDS = {"FLOW": "flow", "FLUX": "flow", "EPS": "epsilon", "V_PREDICTION": "v_prediction"}
+
+
+class PropagatedRun:
+    """State of one sampling run. Implements `model_runs.ModelRun`. declined: why the run is plain; empty where it is
+    not."""
+
+    def __init__(self, context: RunContext, config: StepCaching) -> None:
+        self._sigmas = context.sigmas
+        self._guidance_scale = float(getattr(context.guider, "cfg", 1.0) or 1.0)
+        self._branches = BranchNames()
+        self._run: PropagationRun | None = None
+        self.declined = ""
+        try:
+            schedule = RunSchedule.from_sigmas(context.sigmas, _kind_of(context.model), context.sampler_name)
+            self._run = PropagationRun(config, schedule)
+        except UnsupportedError as error:
+            self.declined = str(error)
+
+    def wrappers(self) -> Mapping[str, Wrapper]:
+        return {} if self._run is None else {DIFFUSION_MODEL: self._call_denoiser}
+
+    def report(self) -> dict[str, Any]:
+        """As `PropagationRun.report`; {"declined": reason} for a plain run."""
+        return {"declined": self.declined} if self._run is None else self._run.report()
+
+    def close(self) -> None:
+        self._run = None
+
+    def _call_denoiser(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        latents, run = args[0], self._run
+        options = find_options(args, kwargs)
+        branches = self._name(options)
+        if run is None or not isinstance(latents, torch.Tensor) or latents.shape[0] % len(branches):
+            self.declined = "latents of several modalities" if run is not None else self.declined
+            return executor(*args, **kwargs)
+        step = step_at(self._sigmas, float(options["sigmas"].flatten()[0]))
+        size = latents.shape[0] // len(branches)
+        evaluated: list[torch.Tensor] = []
+
+        def forward() -> torch.Tensor:
+            if not evaluated:
+                evaluated.append(executor(*args, **kwargs))
+            return evaluated[0]
+
+        parts = [slice(at, at + size) for at in range(0, latents.shape[0], size)]
+        found = [
+            run.call(
+                step, branch, latents[part], lambda part=part: forward()[part],  # type: ignore[misc]
+                conditions=_conditions(args[2:], kwargs, part, latents.shape[0]),
+                guidance_scale=self._guidance_scale,
+            )
+            for branch, part in zip(branches, parts, strict=True)
+        ]  # fmt: skip
+        return found[0] if len(found) == 1 else torch.cat(found)  # type: ignore[arg-type]
+
+    def _name(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The branches of a call; windows are separate ones, by where they begin."""
+        window = getattr(options.get("context_window"), "index_list", None)
+        suffix = "" if not window else f" from {window[0]}"
+        return tuple(name + suffix for name in self._branches.name(options))
+
+
+def _kind_of(model: Any) -> str:
+    """UnsupportedError for a prediction that the library does not know."""
+    kind = getattr(getattr(model, "model_type", None), "name", "")
+    if kind not in _KINDS:
+        raise UnsupportedError(
+            f"the model predicts {kind or 'something unknown'}; propagation knows {', '.join(_KINDS)}"
+        )
+    return _KINDS[kind]
+
+
+def _conditions(args: tuple[Any, ...], kwargs: dict[str, Any], part: slice, batch: int) -> dict[str, object]:
+    """The inputs of a branch besides latents and timestep: tensors, by place or name."""
+    given = {str(place): value for place, value in enumerate(args)} | kwargs
+    tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
+    return {name: value[part] if value.shape[:1] == (batch,) else value for name, value in tensors.items()}

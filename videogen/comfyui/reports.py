@@ -1,0 +1,47 @@
+"""Reports of the techniques on a MODEL, of its latest sampling run, and their description in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import propagation, sparse_attention
+from .model_runs import find_opener
+
+NOTHING = "no videogen node is on this model, or it has not been sampled yet"
+
+
+def collect_reports(model: Any) -> dict[str, Any]:
+    """Key of a technique -> its report of the latest run; without those that have none."""
+    openers = {key: find_opener(model, key) for key in _DESCRIPTIONS}
+    return {key: one.reports[-1] for key, one in openers.items() if one is not None and one.reports}
+
+
+def describe_reports(reports: dict[str, Any]) -> list[str]:
+    """Lines of text."""
+    lines = [line for key, report in reports.items() for line in _DESCRIPTIONS[key](report)]
+    return lines or [NOTHING]
+
+
+def _describe_attention(report: dict[str, Any]) -> Iterator[str]:
+    computed = f"{report['mean_density']:.0%} of attention computed"
+    recall = report["least_recall"]
+    yield f"sparse attention: {computed}" + ("" if recall is None else f", recall at least {recall:.3f}")
+    for reason, calls in report["dense"].items():
+        yield f"  {calls} calls ran dense: {reason}"
+    if "below" in report:
+        yield f"  calls that ran dense went to the override {report['below']}"
+
+
+def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
+    if "declined" in report:
+        yield f"propagation: no effect; {report['declined']}"
+        return
+    keys, steps = len(report["keys"]), report["steps"]
+    yield f"propagation: {keys} of {steps} steps were key steps" + ("; nothing was saved" if keys == steps else "")
+
+
+_DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    sparse_attention.KEY: _describe_attention,
+    propagation.KEY: _describe_propagation,
+}
