@@ -24,15 +24,15 @@ class Propagation(io.ComfyNode):
             display_name="Propagation (videogen)",
             category=CATEGORY,
             description="Calls the model at key steps only, and continues its output between them. For 15 steps or "
-            "more: with few steps, neighbouring ones differ too much. Samplers that call the model twice per step (heun, "
-            "dpm_2) run as without the node; Run Report states why.",
+            "more: with few steps, neighbouring ones differ too much. Samplers that call the model twice per step "
+            "(heun, dpm_2) run as without the node; Run Report states why.",
             search_aliases=["videogen", "teacache", "magcache", "easycache", "faster diffusion", "cache", "speed up"],
             inputs=[
                 io.Model.Input("model", tooltip="A video model, after its LoRAs."),
                 io.String.Input(
                     "rule", default="every:2",
-                    tooltip="Which steps are key steps. every:1 is bit-identical to no node; every:2 halves the time; fd "
-                    "is the schedule of Faster Diffusion, with more key steps where the clip takes shape.",
+                    tooltip="Which steps are key steps. every:1 is bit-identical to no node; every:2 halves the time; "
+                    "fd is the schedule of Faster Diffusion, with more key steps where the clip takes shape.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model for a sampler. The input model stays as it is.")],
