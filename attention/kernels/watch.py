@@ -227,7 +227,7 @@ def run_sdpa(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], counts: C
     if watch is None or not _is_comparable(given):
         return func(*args, **kwargs)
     call = as_call(given)
-    others = [(name, _forced(backend, func, args, kwargs)) for backend, name in _BACKENDS.items()]
+    others = [(name, _call_backend(backend, func, args, kwargs)) for backend, name in _BACKENDS.items()]
     out, _ = watch.run(sdpa_kernel_name(given), call, lambda: (func(*args, **kwargs), None), others[1:], counts=counts)
     return out
 
@@ -272,7 +272,7 @@ def _is_comparable(given: dict[str, Any]) -> bool:
     return bool(query.shape[0] == key.shape[0] == value.shape[0] and query.is_floating_point() and query.numel())
 
 
-def _forced(backend: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compute:
+def _call_backend(backend: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compute:
     def compute() -> Result:
         from torch.nn.attention import SDPBackend, sdpa_kernel
 

@@ -41,36 +41,40 @@ class EncodedWeight:
 
 
 def encode(
-    weight: Tensor, how: WeightFormat, importance: Tensor | None = None, *, search: bool = True
+    weight: Tensor, weight_format: WeightFormat, importance: Tensor | None = None, *, search: bool = True
 ) -> EncodedWeight:
     """A weight [rows, columns] in a format. importance: mean square of each column's input [columns], None: all alike;
     search: whether the range of each group is searched, or spans all its values."""
     weight = weight.detach().float()
     rows, columns = weight.shape
     importance = torch.ones(columns, device=weight.device) if importance is None else importance.float()
-    up, down = _low_rank(weight, importance, how.rank_of(rows, columns)) if how.rank else (None, None)
+    up, down = (
+        _low_rank(weight, importance, weight_format.rank_of(rows, columns)) if weight_format.rank else (None, None)
+    )
     rest = weight if up is None or down is None else weight - up.float() @ down.float()
-    group = how.group_of(columns)
+    group = weight_format.group_of(columns)
     values, weights = rest.reshape(rows, -1, group), importance.reshape(1, -1, group)
-    codes, scale, offset = _quantize(values, how, 1.0)
-    error = _error(values, codes, scale, offset, how, weights)
+    codes, scale, offset = _quantize(values, weight_format, 1.0)
+    error = _error(values, codes, scale, offset, weight_format, weights)
     for fraction in torch.linspace(1, _SMALLEST_RANGE, _CANDIDATES).tolist()[1:] if search else ():
-        candidate = _quantize(values, how, fraction)
-        candidate_error = _error(values, *candidate, how, weights)
+        candidate = _quantize(values, weight_format, fraction)
+        candidate_error = _error(values, *candidate, weight_format, weights)
         better = candidate_error < error
         codes, scale, offset = (
             torch.where(better, new, old) for new, old in zip(candidate, (codes, scale, offset), strict=True)
         )
         error = torch.where(better, candidate_error, error)
-    stored_offset = offset[..., 0].to(_SIDE_DTYPE) if how.kind == "int" else None
-    return EncodedWeight(pack(codes.reshape(-1), how.bits), scale[..., 0].to(_SIDE_DTYPE), stored_offset, up, down)
+    stored_offset = offset[..., 0].to(_SIDE_DTYPE) if weight_format.kind == "int" else None
+    return EncodedWeight(
+        pack(codes.reshape(-1), weight_format.bits), scale[..., 0].to(_SIDE_DTYPE), stored_offset, up, down
+    )
 
 
-def decode(encoded: EncodedWeight, how: WeightFormat, columns: int, dtype: torch.dtype) -> Tensor:
+def decode(encoded: EncodedWeight, weight_format: WeightFormat, columns: int, dtype: torch.dtype) -> Tensor:
     """The weight [rows, columns] that is computed with."""
     rows, groups = encoded.scale.shape
-    codes = unpack(encoded.codes, how.bits, rows * columns).reshape(rows, groups, -1)
-    weight = _levels(how, codes.device)[codes.int()] * encoded.scale[..., None].float()
+    codes = unpack(encoded.codes, weight_format.bits, rows * columns).reshape(rows, groups, -1)
+    weight = _levels(weight_format, codes.device)[codes.int()] * encoded.scale[..., None].float()
     if encoded.offset is not None:
         weight = weight + encoded.offset[..., None].float()
     weight = weight.reshape(rows, columns)
@@ -79,23 +83,23 @@ def decode(encoded: EncodedWeight, how: WeightFormat, columns: int, dtype: torch
     return weight.to(dtype)
 
 
-def empty_like_encoded(rows: int, columns: int, how: WeightFormat) -> EncodedWeight:
+def empty_like_encoded(rows: int, columns: int, weight_format: WeightFormat) -> EncodedWeight:
     """Uninitialised tensors of the shapes that `encode` gives, to load stored ones into."""
-    groups, rank = columns // how.group_of(columns), how.rank_of(rows, columns)
-    codes = -(-rows * columns // 8) * how.bits if how.bits < 8 else rows * columns
+    groups, rank = columns // weight_format.group_of(columns), weight_format.rank_of(rows, columns)
+    codes = -(-rows * columns // 8) * weight_format.bits if weight_format.bits < 8 else rows * columns
     return EncodedWeight(
         torch.empty(codes, dtype=torch.uint8),
         torch.empty(rows, groups, dtype=_SIDE_DTYPE),
-        torch.empty(rows, groups, dtype=_SIDE_DTYPE) if how.kind == "int" else None,
+        torch.empty(rows, groups, dtype=_SIDE_DTYPE) if weight_format.kind == "int" else None,
         torch.empty(rows, rank, dtype=_SIDE_DTYPE) if rank else None,
         torch.empty(rank, columns, dtype=_SIDE_DTYPE) if rank else None,
     )
 
 
-def _quantize(values: Tensor, how: WeightFormat, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
+def _quantize(values: Tensor, weight_format: WeightFormat, fraction: float) -> tuple[Tensor, Tensor, Tensor]:
     """Codes, scale and offset [.., 1] of groups [.., group]; fraction: of the full range of values that is spanned."""
-    levels = _levels(how, values.device)
-    if how.kind == "int":
+    levels = _levels(weight_format, values.device)
+    if weight_format.kind == "int":
         low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
         middle, half = (low + high) / 2, (high - low) / 2 * fraction
         offset = _as_stored(middle - half)
@@ -104,12 +108,14 @@ def _quantize(values: Tensor, how: WeightFormat, fraction: float) -> tuple[Tenso
         return codes, scale, offset
     largest = values.abs().amax(-1, keepdim=True) * fraction
     scale = _as_stored((largest / levels[levels == levels].max()).clamp(min=_SMALLEST_SCALE))
-    return _nearest(values / scale, how), scale, torch.zeros_like(scale)
+    return _nearest(values / scale, weight_format), scale, torch.zeros_like(scale)
 
 
-def _error(values: Tensor, codes: Tensor, scale: Tensor, offset: Tensor, how: WeightFormat, weights: Tensor) -> Tensor:
+def _error(
+    values: Tensor, codes: Tensor, scale: Tensor, offset: Tensor, weight_format: WeightFormat, weights: Tensor
+) -> Tensor:
     """Weighted squared error of each group [.., 1]."""
-    found = _levels(how, values.device)[codes.int()] * scale + offset
+    found = _levels(weight_format, values.device)[codes.int()] * scale + offset
     return ((found - values).square() * weights).sum(-1, keepdim=True)
 
 
@@ -117,10 +123,10 @@ def _as_stored(value: Tensor) -> Tensor:
     return value.to(_SIDE_DTYPE).float()
 
 
-def _nearest(values: Tensor, how: WeightFormat) -> Tensor:
+def _nearest(values: Tensor, weight_format: WeightFormat) -> Tensor:
     """Codes of the nearest levels of a floating-point format."""
-    levels = _levels(how, values.device)
-    if how.bits == 8:
+    levels = _levels(weight_format, values.device)
+    if weight_format.bits == 8:
         largest = torch.finfo(torch.float8_e4m3fn).max
         return values.clamp(-largest, largest).to(torch.float8_e4m3fn).view(torch.uint8)
     ordered, codes = levels.sort()
@@ -128,9 +134,9 @@ def _nearest(values: Tensor, how: WeightFormat) -> Tensor:
     return codes.to(torch.uint8)[torch.bucketize(values, borders)]
 
 
-def _levels(how: WeightFormat, device: torch.device) -> Tensor:
+def _levels(weight_format: WeightFormat, device: torch.device) -> Tensor:
     """code -> value, before scale and offset."""
-    return _level_table(how.kind, how.bits).to(device)
+    return _level_table(weight_format.kind, weight_format.bits).to(device)
 
 
 @cache

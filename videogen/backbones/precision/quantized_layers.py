@@ -21,10 +21,10 @@ _TENSORS = ("codes", "scale", "offset", "up", "down")
 class QuantizedLayer(torch.nn.Module):
     """What the quantized classes share: the encoded weight in buffers, so that it is saved, moved and offloaded.
 
-    how: the weight's format; shape: of the decoded weight; weight_dtype: of the `weight` that LoRAs and hooks read.
+    weight_format: of the stored weight; shape: of the decoded one; weight_dtype: of the `weight` that LoRAs read.
     """
 
-    how: WeightFormat
+    weight_format: WeightFormat
     shape: tuple[int, ...]
     weight_dtype: torch.dtype
 
@@ -34,7 +34,7 @@ class QuantizedLayer(torch.nn.Module):
 
     def decode(self, dtype: torch.dtype) -> Tensor:
         encoded = EncodedWeight(**{name: getattr(self, f"encoded_{name}") for name in _TENSORS})
-        return decode(encoded, self.how, prod(self.shape[1:]), dtype).reshape(self.shape)
+        return decode(encoded, self.weight_format, prod(self.shape[1:]), dtype).reshape(self.shape)
 
     def set_encoded(self, encoded: EncodedWeight) -> None:
         for name in _TENSORS:
@@ -76,19 +76,23 @@ def can_quantize(layer: torch.nn.Module) -> bool:
     return type(layer) in _CLASSES
 
 
-def quantized_layer(layer: torch.nn.Module, how: WeightFormat, encoded: EncodedWeight | None = None) -> QuantizedLayer:
+def quantized_layer(
+    layer: torch.nn.Module, weight_format: WeightFormat, encoded: EncodedWeight | None = None
+) -> QuantizedLayer:
     """The layer with an encoded weight in place of its own, and its own bias. encoded: None for uninitialised tensors,
     to load stored ones into."""
-    made = _CLASSES[type(layer)].__new__(_CLASSES[type(layer)])
-    torch.nn.Module.__init__(made)
+    quantized = _CLASSES[type(layer)].__new__(_CLASSES[type(layer)])
+    torch.nn.Module.__init__(quantized)
     own = torch.nn.Module().__dict__.keys()
-    made.__dict__.update({name: value for name, value in layer.__dict__.items() if name not in own})
-    made.training = layer.training
+    quantized.__dict__.update({name: value for name, value in layer.__dict__.items() if name not in own})
+    quantized.training = layer.training
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    made.how, made.shape, made.weight_dtype = how, tuple(weight.shape), weight.dtype
-    made.register_parameter("bias", layer.bias)  # type: ignore[arg-type]
-    made.set_encoded(empty_like_encoded(len(weight), prod(weight.shape[1:]), how) if encoded is None else encoded)
-    return made
+    quantized.weight_format, quantized.shape, quantized.weight_dtype = weight_format, tuple(weight.shape), weight.dtype
+    quantized.register_parameter("bias", layer.bias)  # type: ignore[arg-type]
+    quantized.set_encoded(
+        empty_like_encoded(len(weight), prod(weight.shape[1:]), weight_format) if encoded is None else encoded
+    )
+    return quantized
 
 
 def replace_layer(model: torch.nn.Module, name: str, layer: torch.nn.Module) -> None:

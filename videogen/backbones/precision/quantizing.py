@@ -38,11 +38,11 @@ def quantize(
     importance: layer -> mean square of each input channel [columns]; search: as for `encode`."""
     layers = find_quantizable(model)
     chosen = dict.fromkeys(layers, formats) if isinstance(formats, WeightFormat) else dict(formats)
-    for name, how in chosen.items():
+    for name, weight_format in chosen.items():
         layer: Any = model.get_submodule(name)
         weighted = None if importance is None else importance.get(name)
-        encoded = encode(layer.weight.flatten(1), how, weighted, search=search)
-        replace_layer(model, name, quantized_layer(layer, how, encoded))
+        encoded = encode(layer.weight.flatten(1), weight_format, weighted, search=search)
+        replace_layer(model, name, quantized_layer(layer, weight_format, encoded))
 
 
 def save_quantized(model: Any, folder: Path, formats: Mapping[str, WeightFormat]) -> None:
@@ -51,7 +51,7 @@ def save_quantized(model: Any, folder: Path, formats: Mapping[str, WeightFormat]
 
     folder.mkdir(parents=True, exist_ok=True)
     model.save_config(folder)
-    values = {"version": _VERSION, "layers": {name: how.name for name, how in formats.items()}}
+    values = {"version": _VERSION, "layers": {name: weight_format.name for name, weight_format in formats.items()}}
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS_FILE) as target:
         save_file(tensors, target, metadata={"format": "pt"})
@@ -72,8 +72,8 @@ def load_quantized(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
     formats = read_formats(folder)
     with init_empty_weights(include_buffers=False):
         model = model_class.from_config(model_class.load_config(folder))
-    for name, how in formats.items():
-        replace_layer(model, name, quantized_layer(_layer(model, name, folder), how))
+    for name, weight_format in formats.items():
+        replace_layer(model, name, quantized_layer(_layer(model, name, folder), weight_format))
     in_fp32 = fp32_modules(model_class)
     state = load_file(folder / WEIGHTS_FILE)
     for name, value in state.items():
@@ -100,7 +100,7 @@ def read_formats(folder: Path) -> dict[str, WeightFormat]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version, layers = values["version"], values["layers"]
-        formats = {str(name): parse_format(how) for name, how in layers.items()}
+        formats = {str(name): parse_format(weight_format) for name, weight_format in layers.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; it is damaged: copy it again") from error
     if version != _VERSION:
