@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tests.contract.families import wan
-from videogen import Engine, InputError, RenderRequest
+from videogen import Engine, InputError, RenderRequest, UnsupportedError
 from videogen.backbones import loading
 from videogen.backbones.residency import PLACEMENTS, Residency
 from videogen.cli.main import main
 from videogen.cli.plan import describe_seconds
 from videogen.core.byte_sizes import format_bytes, parse_bytes
-from videogen.planning.plan import MemoryPlan, candidates, plan_render
+from videogen.planning.plan import MemoryPlan, candidates, plan_options, plan_render
 
 CLIP: dict[str, Any] = {"frames": 9, "steps": 2}
 
@@ -26,6 +26,17 @@ CLIP: dict[str, Any] = {"frames": 9, "steps": 2}
 @lru_cache
 def plan(memory: str | int | None = None, device: str = "cpu", model: str = "embedded") -> MemoryPlan:
     return plan_render(RenderRequest("a ball", model=model, device=device, **CLIP), memory=memory, calibrate=False)
+
+
+def test_tiles_in_which_the_vae_cannot_decode_are_left_out() -> None:
+    class Counts:
+        def under(self, residency: Residency) -> str:
+            if residency.tiling:
+                raise UnsupportedError("padding is wider than a border tile")
+            return residency.placement
+
+    found: Any = plan_options(Counts(), [Residency(tiling=True), Residency("model")])  # type: ignore[arg-type]
+    assert list(found) == ["model"]
 
 
 def test_enough_memory_leaves_everything_on_the_device() -> None:

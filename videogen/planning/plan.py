@@ -7,7 +7,7 @@ from a calibration of this machine (`calibration.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -18,7 +18,7 @@ import torch
 from videogen.backbones.base import Backbone
 from videogen.backbones.residency import PLACEMENTS, Residency
 from videogen.core.byte_sizes import format_bytes, parse_bytes
-from videogen.core.errors import InputError
+from videogen.core.errors import InputError, UnsupportedError
 from videogen.request.continuity_policies import PIPELINE_GUIDANCE
 from videogen.request.request import RenderRequest
 from videogen.request.resolved import ResolvedRequest
@@ -255,13 +255,24 @@ def candidates(
     yield from sorted(found, key=lambda one: one.changes_values)
 
 
+def plan_options(counts: RenderCounts, residencies: Iterable[Residency]) -> Iterator[PlannedOption]:
+    """What each takes. Tiles are left out where the VAE cannot decode the clip in them: some fail at a border tile that
+    is one latent wide."""
+    for residency in residencies:
+        try:
+            yield counts.under(residency)
+        except UnsupportedError:
+            if not residency.tiling:
+                raise
+
+
 def _options_until(
     counts: RenderCounts, residencies: Iterator[Residency], limit: int | None, device: torch.device
 ) -> list[PlannedOption]:
     """The options up to the first that fits; all of them where none does."""
     found: list[PlannedOption] = []
-    for residency in residencies:
-        found.append(counts.under(residency))
+    for option in plan_options(counts, residencies):
+        found.append(option)
         if limit is None or _fits(found[-1], limit, device):
             break
     return found
