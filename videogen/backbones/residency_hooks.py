@@ -14,16 +14,18 @@ from torch import nn
 from videogen.core.denoisers import find_denoisers
 from videogen.core.errors import UnsupportedError
 
+from .fp8_storage import Fp8Storage
 from .residency import Residency
 
-_STORAGE = torch.float8_e4m3fn
+#: placements without hooks
+ON_DEVICE = ("device", "text-freed")
 
 
 def apply_placement(pipeline: Any, target: torch.device | str, placement: str) -> None:
     """Rest the weights as a placement says, in place of the one before. UnsupportedError for a pipeline that cannot."""
     device = torch.device(target)
     remove_placement(pipeline)
-    if placement in ("device", "text-freed"):
+    if placement in ON_DEVICE:
         pipeline.to(device)
     elif placement == "model":
         if not hasattr(pipeline, "enable_model_cpu_offload"):
@@ -50,20 +52,20 @@ def remove_placement(pipeline: Any) -> None:
                     registry.remove_hook(name, recurse=False)
 
 
-def store_in_fp8(pipeline: Any) -> None:
-    """Store the denoisers' layers in 8-bit floating point, cast layer by layer to the dtype of the run."""
-    for denoiser in find_denoisers(pipeline).values():
-        model: Any = denoiser
-        if not hasattr(model, "enable_layerwise_casting"):
-            raise UnsupportedError(f"{type(model).__name__} cannot store its weights in fp8; give more memory")
-        model.enable_layerwise_casting(storage_dtype=_STORAGE, compute_dtype=model.dtype)
-
-
-def apply_residency(pipeline: Any, target: torch.device | str, before: Residency, residency: Residency) -> None:
-    """Change the residency of a pipeline's weights. fp8 storage stays once it is set up."""
-    if residency.fp8 and not before.fp8:
-        store_in_fp8(pipeline)
-    if residency.placement != before.placement:
+def apply_residency(
+    pipeline: Any, target: torch.device | str, before: Residency, residency: Residency, storage: Fp8Storage
+) -> None:
+    """Change the residency of a pipeline's weights. storage: casts them where fp8 begins, and restores them where it
+    ends; hooks that move weights are set up again then, since they refer to those before."""
+    changes = residency.fp8 != storage.is_active
+    if changes:
+        remove_placement(pipeline)
+        if residency.fp8:
+            storage.cast()
+        else:
+            storage.restore()
+    moves = torch.device(target).type != "cpu" or residency.placement not in ON_DEVICE
+    if residency.placement != before.placement or (changes and moves):
         apply_placement(pipeline, target, residency.placement)
 
 

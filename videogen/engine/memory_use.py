@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videogen.backbones.base import Backbone
+from videogen.backbones.fp8_storage import Fp8Storage
 from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.placement import resolve_device
+from videogen.backbones.precision.layerwise_casting import can_cast
 from videogen.backbones.registry import load
 from videogen.backbones.residency import Residency
 from videogen.backbones.residency_hooks import EncoderStore, apply_placement, apply_residency
@@ -38,6 +40,7 @@ class MemoryUse:
     plan: MemoryPlan | None = None
     steps: list[tuple[str, str]] = field(default_factory=list)
     store: EncoderStore | None = None
+    storage: Fp8Storage | None = None
 
     def begin(self) -> None:
         """Before the prompts are encoded: their encoders' weights are in memory."""
@@ -55,7 +58,8 @@ class MemoryUse:
         if smaller is None:
             return False
         free_memory()
-        apply_residency(self.backbone.pipeline, self.backbone.device, self.residency, smaller)
+        storage = self.storage or Fp8Storage(self.backbone.pipeline)
+        apply_residency(self.backbone.pipeline, self.backbone.device, self.residency, smaller, storage)
         self.residency = smaller
         self.steps.append((stage, smaller.describe()))
         log_note("out of memory at %s: continuing with %s", stage, smaller.describe())
@@ -79,7 +83,13 @@ class MemoryUse:
                 yield replace(now, tiling=True)
         if offloads(self.backbone.device) and now.placement in _PLACEMENTS[:-1]:
             yield replace(now, placement=_PLACEMENTS[_PLACEMENTS.index(now.placement) + 1])
-        if self.plan is not None and stage == DENOISE and not now.fp8 and _casts(self.backbone):
+        if (
+            self.plan is not None
+            and self.storage is not None
+            and stage == DENOISE
+            and not now.fp8
+            and (all(map(can_cast, self.backbone.denoisers())))
+        ):
             yield replace(now, fp8=True)
 
 
@@ -98,17 +108,15 @@ def _has_tiles(backbone: Backbone) -> bool:
     return hasattr(backbone.components().get("vae"), "enable_tiling")
 
 
-def _casts(backbone: Backbone) -> bool:
-    return all(hasattr(denoiser, "enable_layerwise_casting") for denoiser in backbone.denoisers())
-
-
 class MemoryFitter:
-    """The residency of an engine's model from one render to the next. memory: that it was loaded for, if any."""
+    """The residency of an engine's model from one render to the next. memory: that it was loaded for, if any;
+    placement: that it was loaded with."""
 
     def __init__(self, backbone: Backbone, memory: str | int | None = None, placement: str = "device") -> None:
         self.memory = memory
-        self._backbone, self._residency = backbone, Residency(placement)
+        self._backbone, self._residency, self._placement = backbone, Residency(placement), placement
         self._store: EncoderStore | None = None
+        self._storage = Fp8Storage(backbone.pipeline)
 
     def fit(self, request: ResolvedRequest, batch: int) -> MemoryUse:
         """The memory use of a batch of clips, planned where memory is given. InputError where it is too small."""
@@ -116,19 +124,43 @@ class MemoryFitter:
         if memory is None:
             if request.request.offload is not None and self._residency == Residency():
                 self._residency = Residency(_OFFLOADS[request.request.offload])
-            return MemoryUse(self._backbone, self._residency, store=self._store)
+                self._placement = self._residency.placement
+            self._change(Residency(self._placement))
+            return MemoryUse(self._backbone, self._residency, store=self._store, storage=self._storage)
         from videogen.planning.plan import plan_loaded
 
         plan = plan_loaded(self._backbone, request, memory=memory, batch=batch, calibrate=False)
-        chosen = replace(plan.residency, fp8=plan.residency.fp8 or self._residency.fp8)
-        apply_residency(self._backbone.pipeline, self._backbone.device, self._residency, chosen)
-        if chosen.placement == "text-freed" and self._store is None:
+        self._change(plan.residency)
+        if plan.residency.placement == "text-freed" and self._store is None:
             self._store = EncoderStore(self._backbone.pipeline)
-        return MemoryUse(self._backbone, chosen, plan, store=self._store)
+        return MemoryUse(self._backbone, plan.residency, plan, store=self._store, storage=self._storage)
 
     def end(self, use: MemoryUse) -> None:
-        """After a batch: what the weights are left as."""
-        self._residency = Residency(use.residency.placement, use.residency.fp8)
+        """After a batch: the weights are those that the model was loaded with, and stay where they are. A placement
+        that a batch stepped down to is the model's from then on."""
+        self._residency = replace(use.residency, tiling=False, slicing=False)
+        if use.steps:
+            self._placement = use.residency.placement
+        self._restore()
+
+    def _change(self, residency: Residency) -> None:
+        try:
+            apply_residency(
+                self._backbone.pipeline, self._backbone.device, self._residency, residency, self._storage
+            )  # fmt: skip
+        except BaseException:
+            self._restore()
+            raise
+        self._residency = replace(residency, tiling=False, slicing=False)
+
+    def _restore(self) -> None:
+        """The weights in full precision; where the device may have no room for them, they move only when needed."""
+        if self._storage.is_active:
+            placement = self._placement
+            apply_residency(
+                self._backbone.pipeline, self._backbone.device, self._residency, Residency(placement), self._storage
+            )  # fmt: skip
+            self._residency = Residency(placement)
 
 
 def load_for_memory(name: str, options: LoadOptions) -> tuple[Backbone, MemoryFitter]:

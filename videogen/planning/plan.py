@@ -222,9 +222,8 @@ def _plan(
     calibration = open_calibration(device) if calibrate and is_here(device) else None
     counts = RenderCounts(model, resolved, device, calibration, batch, request.precision)
     limit = available_bytes(device) if memory is None else parse_bytes(memory, "memory")
-    tried = _options_until(
-        counts, candidates(resolved, device, batch, quantized=request.precision is not None), limit, device
-    )
+    fixed = request.precision is not None or not model.can_cast
+    tried = _options_until(counts, candidates(resolved, device, batch, quantized=fixed), limit, device)
     chosen = tried[-1]
     if limit is not None and not _fits(chosen, limit, device):
         _refuse(counts, tried, limit, device, given=memory is not None)
@@ -239,7 +238,7 @@ def candidates(
     request: ResolvedRequest, device: torch.device, batch: int = 1, *, quantized: bool = False
 ) -> Iterator[Residency]:
     """The residencies to try in this order: first those that leave the frames as they are, each time the fastest
-    placement first. quantized: whether the weights have a precision already, so that fp8 storage is none of them."""
+    placement first. quantized: whether the denoiser's weights cannot be cast to fp8, as those that are quantized."""
     on_cpu = device.type == "cpu"
     placements = [row.name for row in PLACEMENTS.values() if (row.cpu if on_cpu else row.accelerator)]
     if request.guidance_mode == PIPELINE_GUIDANCE:  # the pipeline encodes within its own call

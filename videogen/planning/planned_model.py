@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -16,17 +17,20 @@ from videogen.backbones.registry import find_sources, load_outline
 from videogen.core.errors import CheckpointError
 
 from .fake_model import fake_mode, make_fake
+from .stored_weights import StoredWeights, measure_stored, read_stored
 
 _DEFAULTS = LoadOptions()
 
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """backbone: over an outline with fake weights; encoders: of texts and images, by name; dtype: of all of them."""
+    """backbone: over an outline with fake weights; encoders: of texts and images, by name; dtype: of all of them;
+    stored: of components that are stored in another form."""
 
     backbone: Backbone
     encoders: dict[str, nn.Module]
     dtype: torch.dtype
+    stored: Mapping[str, StoredWeights] = field(default_factory=dict)
     mode: FakeTensorMode = field(default_factory=fake_mode)
 
     def __post_init__(self) -> None:
@@ -36,6 +40,14 @@ class PlannedModel:
     def modules(self) -> dict[str, nn.Module]:
         """All components with weights, by name."""
         return self.backbone.components() | self.encoders
+
+    @property
+    def can_cast(self) -> bool:
+        """Whether the denoisers' layers can be stored in fp8: none of them is quantized."""
+        return all(
+            hasattr(part, "enable_layerwise_casting") and not (name in self.stored and self.stored[name].quantized)
+            for name, part in self.denoisers().items()
+        )
 
     def denoisers(self) -> dict[str, nn.Module]:
         """Those of the components that predict, by name."""
@@ -60,7 +72,8 @@ def read_planned_model(
     limit = read_tokenizer_limit(sources.base)
     if limit is not None and getattr(outline.pipeline, "tokenizer", None) is None:
         vars(outline.pipeline)["tokenizer"] = SimpleNamespace(model_max_length=limit)
-    return PlannedModel(outline, build_encoders(sources.base, sources.index, online=online), dtype)
+    encoders = build_encoders(sources.base, sources.index, online=online)
+    return PlannedModel(outline, encoders, dtype, read_stored(sources, outline.components() | encoders))
 
 
 def plan_loaded_model(backbone: Backbone) -> PlannedModel:
@@ -71,4 +84,6 @@ def plan_loaded_model(backbone: Backbone) -> PlannedModel:
     family: Any = type(backbone)
     outline = family(pipeline, backbone.name, backbone.digest)
     outline.defaults, outline.training = backbone.defaults, backbone.training
-    return PlannedModel(outline, encoders, backbone.dtype)
+    outline.sources, outline.revisions = backbone.sources, backbone.revisions
+    stored = {name: measure_stored(part) for name, part in backbone.components().items()}
+    return PlannedModel(outline, encoders, backbone.dtype, stored)

@@ -13,6 +13,7 @@ from videogen.backbones.residency import Residency
 
 from .planned_model import PlannedModel
 from .stage_counts import DECODE, DENOISE, TEXT
+from .stored_weights import StoredWeights
 from .weights import FP8_STORAGE, ComponentWeights, measure_weights
 
 #: groups on the device at once where the next one is copied meanwhile
@@ -40,11 +41,15 @@ def weigh(model: PlannedModel, precision: str | None = None) -> ModelWeights:
     """The weights of a model's components. precision: as `LoadOptions` has it."""
     chosen = parse_precision(precision) if precision else {}
     modules: dict[str, nn.Module] = model.modules()
+    stored = model.stored
     denoisers = tuple(model.denoisers())
     rest = tuple(name for name in modules if name not in denoisers and name not in model.encoders)
     return ModelWeights(
-        {name: measure_weights(part, precision_of(name, chosen)) for name, part in modules.items()},
-        {name: measure_weights(modules[name], FP8_STORAGE) for name in denoisers},
+        {
+            name: measure_weights(part, precision_of(name, chosen), stored.get(name, StoredWeights()))
+            for name, part in modules.items()
+        },
+        {name: measure_weights(modules[name], FP8_STORAGE) for name in denoisers} if model.can_cast else {},
         tuple(model.encoders),
         denoisers,
         rest,

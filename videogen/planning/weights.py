@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from videogen.backbones.precision.encoding import decoding_bytes
 from videogen.backbones.precision.selection import find_quantizable
 from videogen.backbones.precision.table import PRECISIONS, Precision, parse_precision
 from videogen.backbones.precision.weight_format import WeightFormat
+
+from .stored_weights import StoredWeights
 
 FP8_STORAGE = PRECISIONS["fp8-storage"]
 _BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
@@ -20,6 +24,9 @@ _CASTABLE = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
 )  # fmt: skip
 _NOT_CAST = re.compile(r"pos_embed|patch_embed|norm|^proj_in$|^proj_out$")  # as diffusers' layerwise casting
+#: bytes per weight that a library takes while it decodes a layer, above the result: a GGUF's values in fp32
+_LIBRARY_DECODING = 4
+_PLAIN = StoredWeights()
 _SAMPLE = 4096  # rows and columns of a weight, to state the bytes per weight of a format
 
 
@@ -35,7 +42,7 @@ def bytes_per_weight(precision: str) -> float:
 @dataclass(frozen=True)
 class ComponentWeights:
     """Bytes of a component on the device: all of it; its largest block; what is in no block; its largest layer. Each
-    includes the layer that is cast to the dtype of the run, where weights are stored in another form."""
+    includes what decoding a layer to the dtype of the run takes, where weights are stored in another form."""
 
     total: int
     largest_block: int
@@ -43,21 +50,45 @@ class ComponentWeights:
     largest_leaf: int
 
 
-def measure_weights(module: nn.Module, precision: Precision | WeightFormat | None = None) -> ComponentWeights:
-    """Of a module whose parameters may have no values. precision: of its layers; None: as they are."""
-    stored = _stored_bytes(module, precision)
+def measure_weights(
+    module: nn.Module, precision: Precision | WeightFormat | None = None, stored: StoredWeights = _PLAIN
+) -> ComponentWeights:
+    """Of a module whose parameters may have no values. precision: of its layers; None: as they are; stored: of layers
+    that are in another form already."""
+    found = {id(layer): stored.layers[name] for name, layer in module.named_modules() if name in stored.layers}
     leaves = [leaf for leaf in module.modules() if not list(leaf.children())]
-    own = _own_bytes(module) | stored
-    cast = max((_bytes_of(leaf) for leaf in leaves if id(leaf) in stored), default=0)
+    own = _own_bytes(module) | _stored_bytes(module, precision) | found
+    decoding = max((_decoding_bytes(module, precision), _stored_decoding_bytes(module, stored)))
     blocks = [_sum(block, own) for block in _blocks(module)]
     total, largest = _sum(module, own), max((own[id(leaf)] for leaf in leaves), default=0)
     return ComponentWeights(
-        total + cast, max(blocks, default=total) + cast, total - sum(blocks), largest + cast
+        total + decoding, max(blocks, default=total) + decoding, total - sum(blocks), largest + decoding
     )  # fmt: skip
 
 
+def _decoding_bytes(module: nn.Module, precision: Precision | WeightFormat | None) -> int:
+    """What the layer that takes most is decoded to, and takes meanwhile, of those that a precision changes."""
+    changed = _stored_bytes(module, precision)
+    layers = [layer for layer in module.modules() if id(layer) in changed]
+    if isinstance(precision, WeightFormat):
+        return max(map(_own_decoding_bytes, layers), default=0)
+    return max(map(_bytes_of, layers), default=0)
+
+
+def _stored_decoding_bytes(module: nn.Module, stored: StoredWeights) -> int:
+    layers = [layer for name, layer in module.named_modules() if name in stored.quantized]
+    if stored.is_own:
+        return max(map(_own_decoding_bytes, layers), default=0)
+    return max((_bytes_of(layer) + _LIBRARY_DECODING * _count(layer) for layer in layers), default=0)
+
+
+def _own_decoding_bytes(layer: nn.Module) -> int:
+    weight: Any = layer.weight
+    return decoding_bytes(len(weight), weight.numel() // len(weight), weight.element_size())
+
+
 def _stored_bytes(module: nn.Module, precision: Precision | WeightFormat | None) -> dict[int, int]:
-    """id of a layer -> bytes that it is stored in, of the layers that a precision changes."""
+    """id of a layer -> bytes that it is stored in, of those that a precision changes."""
     if precision is None:
         return {}
     if isinstance(precision, WeightFormat):
@@ -108,3 +139,7 @@ def _bytes_of(part: nn.Module) -> int:
 
 def _bytes(weight: torch.Tensor) -> int:
     return weight.numel() * weight.element_size()
+
+
+def _count(part: nn.Module) -> int:
+    return sum(weight.numel() for weight in part.parameters(recurse=False))

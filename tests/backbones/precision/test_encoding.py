@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from videogen.backbones.precision import encoding
 from videogen.backbones.precision.bit_packing import pack, unpack
-from videogen.backbones.precision.encoding import EncodedWeight, decode, empty_like_encoded, encode
+from videogen.backbones.precision.encoding import EncodedWeight, decode, decoding_bytes, empty_like_encoded, encode
 from videogen.backbones.precision.weight_format import parse_format
 from videogen.core.errors import InputError
+from videogen.planning.counter import LiveStorageCounter
 
 NAMES = ["int8", "int6", "int5", "int4", "int3", "int2", "fp8", "fp6", "fp4", "int4-svd8", "fp4-svd8"]
 
@@ -104,3 +106,21 @@ def test_encoded_tensors_are_those_of_the_format() -> None:
     assert encode(weight(), parse_format("fp8")).tensors().keys() == {"codes", "scale"}
     assert isinstance(encode(weight(), parse_format("int4-svd2")), EncodedWeight)
     assert encode(weight(), parse_format("int4-svd2")).tensors().keys() == {"codes", "scale", "offset", "up", "down"}
+
+
+@pytest.mark.parametrize("name", ["int2", "int3", "int5", "int8", "fp4", "fp6", "fp8", "int4-svd8"])
+@pytest.mark.parametrize("shape", [(83, 36), (64, 128)])
+def test_decoding_some_rows_at_a_time_gives_the_same_weight(
+    name: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, columns = parse_format(name), shape[1]
+    encoded = encode(torch.randn(*shape, generator=torch.Generator().manual_seed(1)), how, search=False)
+    expected = decode(encoded, how, columns, torch.bfloat16)
+    monkeypatch.setattr(encoding, "_WEIGHTS_AT_ONCE", 16 * columns)
+    counter = LiveStorageCounter()
+    counter.ignore(encoded.tensors().values())
+    with counter:
+        found = decode(encoded, how, columns, torch.bfloat16)
+    assert torch.equal(found, expected)
+    side = sum(part.numel() for part in (encoded.up, encoded.down) if part is not None) * 4
+    assert counter.peak <= decoding_bytes(*shape, 2) + side + 2048  # the table of levels

@@ -120,6 +120,20 @@ def load_fitted(file: FittedFile, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
+def outline_tensors(file: FittedFile) -> Tensors:
+    """The model's names -> tensors of a GGUF as `load_fitted` has them, on the meta device: the bytes of quantized
+    ones as uint8."""
+    header, tensors = file.header, {}
+    for name in _names_of(file.part, file.header):
+        facts, tensor = header.tensors[name], _meta(header, name)
+        if facts.dtype not in _DTYPES and own_shape(header, name) == facts.shape:
+            rows = tensor.shape[0]
+            tensor = torch.empty(rows, (facts.end - facts.begin) // rows, dtype=torch.uint8, device="meta")
+        tensors[name] = tensor
+    converted = file.fit.convert(_without_prefix(tensors, file.part))
+    return {name: tensor for name, tensor in converted.items() if name in file.fit.used}
+
+
 def _load_text_config(part: Part, model_class: Any, sources: ModelSources) -> Any:
     """The configuration of a component of transformers: next to its file, else the base's."""
     own = part.own_config()

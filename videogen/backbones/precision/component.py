@@ -10,13 +10,13 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.lazy import load_object
 
+from .layerwise_casting import cast_layers
 from .quantizing import quantize
 from .selection import find_quantizable
 from .table import DENOISERS, Precision
 from .weight_format import WeightFormat
 
 Chosen = Mapping[str, Precision | WeightFormat]
-_STORAGE = torch.float8_e4m3fn
 #: whose modules are those of a model that no library has quantized
 _UNCHANGED = ("torch", "diffusers", "transformers")
 
@@ -66,7 +66,7 @@ def apply(row: Precision | WeightFormat | None, model: Any, component: str, dtyp
                 f"precision={row.name!r}: {component} ({type(model).__name__}) cannot cast layer by layer; int8 works "
                 "for it"
             )
-        model.enable_layerwise_casting(storage_dtype=_STORAGE, compute_dtype=dtype)
+        cast_layers(model, dtype)
 
 
 def _check_quantized(row: Precision, model: torch.nn.Module, component: str) -> None:

@@ -20,6 +20,8 @@ _SIDE_DTYPE = torch.bfloat16  # of scales, offsets and the low-rank branch
 _SMALLEST_SCALE = 1e-30
 _CANDIDATES = 20
 _SMALLEST_RANGE = 0.5  # of the full one, in the search
+#: of a weight, that are decoded at once (or 8 rows), and the bytes that each takes meanwhile
+_WEIGHTS_AT_ONCE, _BYTES_BETWEEN = 1 << 22, 13
 _MANTISSA_BITS = {4: 1, 6: 2, 8: 3}  # e2m1, e3m2, e4m3
 
 
@@ -71,16 +73,50 @@ def encode(
 
 
 def decode(encoded: EncodedWeight, weight_format: WeightFormat, columns: int, dtype: torch.dtype) -> Tensor:
-    """The weight [rows, columns] that is computed with."""
+    """The weight [rows, columns] that is computed with. It is decoded some rows at a time, so that what is between the
+    codes and the result takes little memory."""
+    rows = len(encoded.scale)
+    step = _rows_at_once(columns)
+    if step >= rows:
+        return _decode_rows(encoded, weight_format, columns).to(dtype)
+    result = torch.empty(rows, columns, dtype=dtype, device=encoded.scale.device)
+    for begin in range(0, rows, step):
+        part = _take_rows(encoded, weight_format, columns, slice(begin, min(begin + step, rows)))
+        result[begin : begin + step] = _decode_rows(part, weight_format, columns)
+    return result
+
+
+def decoding_bytes(rows: int, columns: int, result_bytes: int) -> int:
+    """What `decode` takes at its peak: the result of so many bytes per weight, and what is between for some rows."""
+    return rows * columns * result_bytes + min(rows, _rows_at_once(columns)) * columns * _BYTES_BETWEEN
+
+
+def _rows_at_once(columns: int) -> int:
+    """A multiple of 8, so that packed codes are divided between bytes."""
+    return max(8, _WEIGHTS_AT_ONCE // columns // 8 * 8)
+
+
+def _take_rows(encoded: EncodedWeight, weight_format: WeightFormat, columns: int, rows: slice) -> EncodedWeight:
+    packed = slice(rows.start * columns * weight_format.bits // 8, -(-rows.stop * columns // 8) * weight_format.bits)
+    offset, up = encoded.offset, encoded.up
+    return EncodedWeight(
+        encoded.codes[packed], encoded.scale[rows], None if offset is None else offset[rows],
+        None if up is None else up[rows], encoded.down,
+    )  # fmt: skip
+
+
+def _decode_rows(encoded: EncodedWeight, weight_format: WeightFormat, columns: int) -> Tensor:
+    """In fp32. Changes what it has allocated itself in place, for the memory."""
     rows, groups = encoded.scale.shape
     codes = unpack(encoded.codes, weight_format.bits, rows * columns).reshape(rows, groups, -1)
-    weight = _levels(weight_format, codes.device)[codes.int()] * encoded.scale[..., None].float()
+    weight = _levels(weight_format, codes.device)[codes.int()]
+    weight *= encoded.scale[..., None].float()
     if encoded.offset is not None:
-        weight = weight + encoded.offset[..., None].float()
+        weight += encoded.offset[..., None].float()
     weight = weight.reshape(rows, columns)
     if encoded.up is not None and encoded.down is not None:
-        weight = weight + encoded.up.float() @ encoded.down.float()
-    return weight.to(dtype)
+        weight += encoded.up.float() @ encoded.down.float()
+    return weight
 
 
 def empty_like_encoded(rows: int, columns: int, weight_format: WeightFormat) -> EncodedWeight:
