@@ -97,7 +97,10 @@ def shorten(arguments: list[str], hub_model: Path, hosted: Mapping[str, Path] = 
     `--offload`, which is refused there."""
     if arguments[0] == "quantize":
         clip = ["--frames", "5", "--steps", "2", "--size", HUB_SIZE]
-        return ["quantize", str(hub_model), *arguments[2:], *clip, "--samples", "1", "--no-search"]
+        given = [re.sub(r"-svd\d+", "-svd1", argument) for argument in arguments[2:]]  # its layers are 16 wide
+        return ["quantize", str(hub_model), *given, *clip, "--samples", "1", "--no-search"]
+    if arguments[:2] == ["comfyui", "export-model"]:
+        return [str(hub_model) if argument == "FOLDER" else argument for argument in arguments]
     short = list(arguments)
     for index, (flag, value) in enumerate(pairwise(arguments), 1):
         if flag in MOST:
@@ -127,6 +130,8 @@ def write_inputs(options: argparse.Namespace, files: dict[str, str], hosted: Map
             path.write_text(GENERATED[name], encoding="utf-8")
         else:
             Video(moving_square(), fps=8).save(path)
+    if options.command == "comfyui":
+        Path("ComfyUI", "custom_nodes").mkdir(parents=True, exist_ok=True)
     if options.command == "render":
         write_sources(_sources_of(options))
         _write_loras(options)

@@ -11,9 +11,9 @@ Nodes for ComfyUI: sparse attention on ComfyUI's own video models, and the embed
 """
 _EXAMPLES = """\
 examples:
-  videogen comfyui install ~/ComfyUI                    adds custom_nodes/videogen; restart ComfyUI
-  videogen comfyui export-model -o ~/ComfyUI/models/diffusion_models/videogen.safetensors
-  videogen comfyui export-model FOLDER -o wan.safetensors      a Wan text-to-video model in diffusers' layout
+  videogen comfyui install ComfyUI                       adds custom_nodes/videogen; restart ComfyUI
+  videogen comfyui export-model -o ComfyUI/models/diffusion_models/videogen.safetensors
+  videogen comfyui export-model FOLDER -o wan.safetensors    a Wan text-to-video model in diffusers' layout
 """
 
 
