@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import torch
 
 from videogen.backbones.base import Backbone
@@ -25,10 +25,8 @@ from videogen.core.keywords import suggest_keywords
 from videogen.core.logs import log_note
 from videogen.core.manifest import Manifest
 from videogen.core.notebook import build_html
-from videogen.longvideo.build_run import build_run
-from videogen.longvideo.policy_trial import choose_policy
 from videogen.longvideo.redo import redo, restore
-from videogen.longvideo.render import LongVideo, build_manifest, render_long
+from videogen.longvideo.render import LongVideo, render_long
 from videogen.longvideo.space import check_memory
 from videogen.media.metadata import read_manifest
 from videogen.media.video import Video
@@ -47,6 +45,7 @@ from videogen.techniques.motion_plan import PlannedMotion, plan_draft, plan_moti
 
 from .arguments import check_request, object_name, path_text
 from .batches import check_equal_settings, choose_limit, render_batches
+from .long_memory import change_within_memory, render_segments, render_within_memory
 from .memory_use import MemoryFitter, load_for_memory
 from .options import CALL_OPTIONS, GenerateOptions, build_requests
 from .run import Previews, Run, decode_saved
@@ -391,15 +390,11 @@ class Engine:
             if not resolved.is_long:
                 raise InputError("continuity='off' is a single clip, for render(); leave it out, or name a policy")
             self._log_effects(resolved)
-            return render_long(
-                self.backbone,
-                resolved,
-                output,
-                quality=quality,
-                overwrite=overwrite,
-                keep_job=keep_job,
+            render = partial(
+                render_long, self.backbone, resolved, output, quality=quality, overwrite=overwrite, keep_job=keep_job,
                 progress=progress,
-            )
+            )  # fmt: skip
+            return render_within_memory(self._fitter, resolved, lambda use: render(measure=use.to_manifest))
         finally:
             self.backbone.release()
 
@@ -420,7 +415,8 @@ class Engine:
         """
         check_progress(progress)
         try:
-            return redo(self.backbone, output, segment, attempt=attempt, progress=progress)
+            change = partial(redo, self.backbone, output, segment, attempt=attempt, progress=progress)
+            return change_within_memory(self._fitter, output, lambda use: change(measure=use.to_manifest))
         finally:
             self.backbone.release()
 
@@ -441,7 +437,8 @@ class Engine:
         """
         check_progress(progress)
         try:
-            return restore(self.backbone, output, segment, attempt=attempt, progress=progress)
+            change = partial(restore, self.backbone, output, segment, attempt=attempt, progress=progress)
+            return change_within_memory(self._fitter, output, lambda use: change(measure=use.to_manifest))
         finally:
             self.backbone.release()
 
@@ -456,11 +453,7 @@ class Engine:
                 "techniques are for a single clip; a long video attaches its own to each segment: use continuity='off'"
             )
         try:
-            with self.backbone.adaptation.apply(request.loras, request.embeddings):
-                request, trial = choose_policy(self.backbone, request, progress)
-                run = build_run(self.backbone, request, progress, trial)
-                frames = np.concatenate(list(run.frames()))
-                return Video(frames, request.exact_fps, build_manifest(run, {}).to_dict())
+            return render_within_memory(self._fitter, request, lambda use: render_segments(request, use, progress))
         finally:
             self.backbone.release()
 

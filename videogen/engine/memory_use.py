@@ -25,8 +25,8 @@ from videogen.request.resolved import ResolvedRequest
 if TYPE_CHECKING:
     from videogen.planning.plan import MemoryPlan
 
-#: stages of a render that memory can run out in
-ENCODE, DENOISE, DECODE = "encode", "denoise", "decode"
+#: stages of a render that memory can run out in; of a long video, any of a segment's
+ENCODE, DENOISE, DECODE, SEGMENT = "encode", "denoise", "decode", "segment"
 _OFFLOADS = {"model": "model", "sequential": "leaf"}
 _PLACEMENTS = ("device", "model", "block", "leaf")
 
@@ -114,7 +114,7 @@ class MemoryFitter:
 
     def __init__(self, backbone: Backbone, memory: str | int | None = None, placement: str = "device") -> None:
         self.memory = memory
-        self._backbone, self._residency, self._placement = backbone, Residency(placement), placement
+        self.backbone, self._residency, self._placement = backbone, Residency(placement), placement
         self._store: EncoderStore | None = None
         self._storage = Fp8Storage(backbone.pipeline)
 
@@ -126,14 +126,16 @@ class MemoryFitter:
                 self._residency = Residency(_OFFLOADS[request.request.offload])
                 self._placement = self._residency.placement
             self._change(Residency(self._placement))
-            return MemoryUse(self._backbone, self._residency, store=self._store, storage=self._storage)
+            return MemoryUse(self.backbone, self._residency, store=self._store, storage=self._storage)
         from videogen.planning.plan import plan_loaded
 
-        plan = plan_loaded(self._backbone, request, memory=memory, batch=batch, calibrate=False)
+        plan = plan_loaded(
+            self.backbone, request, memory=memory, batch=batch, calibrate=False, segmented=request.is_long
+        )
         self._change(plan.residency)
         if plan.residency.placement == "text-freed" and self._store is None:
-            self._store = EncoderStore(self._backbone.pipeline)
-        return MemoryUse(self._backbone, plan.residency, plan, store=self._store, storage=self._storage)
+            self._store = EncoderStore(self.backbone.pipeline)
+        return MemoryUse(self.backbone, plan.residency, plan, store=self._store, storage=self._storage)
 
     def end(self, use: MemoryUse) -> None:
         """After a batch: the weights are those that the model was loaded with, and stay where they are. A placement
@@ -146,7 +148,7 @@ class MemoryFitter:
     def _change(self, residency: Residency) -> None:
         try:
             apply_residency(
-                self._backbone.pipeline, self._backbone.device, self._residency, residency, self._storage
+                self.backbone.pipeline, self.backbone.device, self._residency, residency, self._storage
             )  # fmt: skip
         except BaseException:
             self._restore()
@@ -158,7 +160,7 @@ class MemoryFitter:
         if self._storage.is_active:
             placement = self._placement
             apply_residency(
-                self._backbone.pipeline, self._backbone.device, self._residency, Residency(placement), self._storage
+                self.backbone.pipeline, self.backbone.device, self._residency, Residency(placement), self._storage
             )  # fmt: skip
             self._residency = Residency(placement)
 

@@ -52,12 +52,14 @@ def redo(
     *,
     attempt: int | None = None,
     progress: ProgressCallback | None = None,
+    measure: Callable[[], dict[str, Any]] = dict,
 ) -> LongVideo:
     """Regenerate segment `index` (from 0) of the video at `output` and write the video again; its job folder stays, in
     which the version that the segment had is stored.
 
-    attempt: which noise, from 1 on; None: the next one not tried. ResumeError where the job was deleted (`keep_job`);
-    InputError where there is no such segment. The joins at which a seam became visible are among the result's notes.
+    attempt: which noise, from 1 on; None: the next one not tried; measure: as for `render_long`. ResumeError where the
+    job was deleted (`keep_job`); InputError where there is no such segment. The joins at which a seam became visible
+    are among the result's notes.
     """
 
     def regenerate(run: LongRun, journal: Journal) -> None:
@@ -69,7 +71,7 @@ def redo(
             raise InputError(f"attempt={number} of segment {index} is stored already: restore it, or choose another")
         journal.show_version(_regenerate(run, journal, index, number, progress))
 
-    return _change_segment(backbone, output, operator.index(index), regenerate, progress)
+    return _change_segment(backbone, output, operator.index(index), regenerate, progress, measure)
 
 
 def restore(
@@ -79,6 +81,7 @@ def restore(
     *,
     attempt: int = 0,
     progress: ProgressCallback | None = None,
+    measure: Callable[[], dict[str, Any]] = dict,
 ) -> LongVideo:
     """Show an earlier version of segment `index` again, and write the video; all versions stay stored.
 
@@ -94,7 +97,7 @@ def restore(
         lasting = {name: value for name, value in now.state.items() if name in _LASTING}
         journal.show_version(replace(version, tensors=now.tensors, state={**version.state, **lasting}))
 
-    return _change_segment(backbone, output, operator.index(index), put_back, progress)
+    return _change_segment(backbone, output, operator.index(index), put_back, progress, measure)
 
 
 def _change_segment(
@@ -103,6 +106,7 @@ def _change_segment(
     index: int,
     change: Callable[[LongRun, Journal], None],
     progress: ProgressCallback | None,
+    measure: Callable[[], dict[str, Any]],
 ) -> LongVideo:
     """Change a segment in the journal, and write the video again."""
     job = read_stored_job(output)
@@ -132,6 +136,7 @@ def _change_segment(
         keep_job=True,
         progress=progress,
         prepare=prepare,
+        measure=measure,
     )
     return replace(video, notes=(*video.notes, *seam_notes(index, before, join_seams(video.manifest, index))))
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from videogen.backbones.base import Backbone
@@ -89,15 +90,16 @@ def render_long(
     keep_job: bool = False,
     progress: ProgressCallback | None = None,
     prepare: Callable[[LongRun | ImageChainRun, Journal], None] | None = None,
+    measure: Callable[[], dict[str, Any]] = dict,
 ) -> LongVideo:
     """Render a resolved long request into a file, through the job folder next to it.
 
     The result's path is the next free name where another process took the output's in the meantime, or where the old
     file cannot be replaced; its `saved_elsewhere` says so.
 
-    keep_job: do not delete the journal at the end, for `redo`. prepare: called with the opened journal before
-    anything is rendered. Raises as rendering does; ResumeError where the job there is another request's, or another
-    process has it.
+    keep_job: do not delete the journal at the end, for `redo`. prepare: called with the opened journal before anything
+    is rendered; measure: further measurements for the manifest, once all is rendered. Raises as rendering does;
+    ResumeError where the job there is another request's, or another process has it.
     """
     size = (request.width, request.height)
     fps = request.exact_fps
@@ -134,7 +136,7 @@ def render_long(
                 for frames in run.frames(journal):
                     writer.write(frames)
                     count += len(frames)
-                writer.manifest = build_manifest(run, {"quality": quality}).to_dict()
+                writer.manifest = build_manifest(run, {"quality": quality}, measure()).to_dict()
         except SavedElsewhereError as error:  # all of it is there: rendering it again would not help
             path, elsewhere = error.path, str(error)
         if not keep_job:
@@ -197,9 +199,11 @@ def _explain_cancelling(path: Path, journal: Journal, segments: int) -> Iterator
         ) from stop
 
 
-def build_manifest(run: LongRun | ImageChainRun, output: dict[str, Any]) -> Manifest:
+def build_manifest(
+    run: LongRun | ImageChainRun, output: dict[str, Any], measured: Mapping[str, Any] = MappingProxyType({})
+) -> Manifest:
     """How a long video was rendered, once all its frames are; the plan is one segment's. output: how the file was
-    written."""
+    written; measured: further measurements."""
     readings = [run.backbone.read_prompt(prompt) for prompt in run.timeline.prompts]
     return Manifest(
         request=run.request.to_dict(),
@@ -208,6 +212,7 @@ def build_manifest(run: LongRun | ImageChainRun, output: dict[str, Any]) -> Mani
         plan=[row.to_dict() for row in run.plan],
         measured={
             "long": run.measured,
+            **measured,
             **({"conditions": run.conditions} if isinstance(run, ImageChainRun) and run.conditions else {}),
             **with_effects(summarize_techniques(run.request, run.rows)),
             **run.backbone.adaptation.records,

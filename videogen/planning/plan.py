@@ -21,6 +21,7 @@ from videogen.core.byte_sizes import format_bytes, parse_bytes
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.request.continuity_policies import PIPELINE_GUIDANCE
 from videogen.request.request import RenderRequest
+from videogen.request.resolve import resolve
 from videogen.request.resolved import ResolvedRequest
 from videogen.sampling.sample import plan_of
 
@@ -206,23 +207,28 @@ def plan_render(
 
 def plan_loaded(
     backbone: Backbone, request: RenderRequest | ResolvedRequest, *, memory: str | int | None = None, batch: int = 1,
-    calibrate: bool = True,
+    calibrate: bool = True, segmented: bool = False,
 ) -> MemoryPlan:  # fmt: skip
-    """The plan of a request for a model that is loaded, on its device; otherwise as `plan_render`."""
+    """The plan of a request for a model that is loaded, on its device; otherwise as `plan_render`.
+
+    segmented: whether it is a long video also where it has one segment.
+    """
     model = plan_loaded_model(backbone)
     given = request if isinstance(request, RenderRequest) else request.request
-    return _plan(model, given, backbone.device, memory or given.memory, calibrate, batch)
+    return _plan(model, given, backbone.device, memory or given.memory, calibrate, batch, segmented)
 
 
 def _plan(
     model: PlannedModel, request: RenderRequest, device: torch.device, memory: str | int | None, calibrate: bool,
-    batch: int = 1,
+    batch: int = 1, segmented: bool = False,
 ) -> MemoryPlan:  # fmt: skip
-    resolved = replace(request, model=None, dtype=None, device=None, memory=None).resolve(model.backbone)
+    bare = replace(request, model=None, dtype=None, device=None, memory=None)
+    resolved = resolve(bare, model.backbone, segmented=segmented)
     calibration = open_calibration(device) if calibrate and is_here(device) else None
     counts = RenderCounts(model, resolved, device, calibration, batch, request.precision)
     limit = available_bytes(device) if memory is None else parse_bytes(memory, "memory")
-    fixed = request.precision is not None or not model.can_cast
+    adapted_later = resolved.is_long and bool(resolved.loras)  # each segment's LoRAs join the layers after the plan
+    fixed = request.precision is not None or not model.can_cast or adapted_later
     tried = _options_until(counts, candidates(resolved, device, batch, quantized=fixed), limit, device)
     chosen = tried[-1]
     if limit is not None and not _fits(chosen, limit, device):
@@ -241,7 +247,7 @@ def candidates(
     placement first. quantized: whether the denoiser's weights cannot be cast to fp8, as those that are quantized."""
     on_cpu = device.type == "cpu"
     placements = [row.name for row in PLACEMENTS.values() if (row.cpu if on_cpu else row.accelerator)]
-    if request.guidance_mode == PIPELINE_GUIDANCE:  # the pipeline encodes within its own call
+    if request.guidance_mode == PIPELINE_GUIDANCE or request.is_long:  # prompts are encoded within calls, or segments
         placements = [name for name in placements if name != "text-freed"]
     tilings = (True,) if request.vae_tiling else (False, True)
     sliced = (False, True) if batch > 1 else (False,)
