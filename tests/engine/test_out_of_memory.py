@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.backbones.checkpoints.files import build_wan as build_wan_checkpoint
+from tests.backbones.checkpoints.files import save, save_gguf, weights_of
 from tests.contract.families import animatediff, wan
 from tests.tiny.table import load_rows
 from videogen import Engine, InputError, OutOfMemoryError, RenderRequest, Technique, Video
@@ -293,6 +295,28 @@ def test_the_command_decodes_saved_latents(engine: Engine, tmp_path: Path, capsy
         engine.generate(PROMPT, **CLIP)
     assert main(["decode", str(error.value.latents), "-o", str(tmp_path / "clip.mp4")]) == 0
     assert (tmp_path / "clip.mp4").stat().st_size and "clip.mp4" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["file and base", "component's file"])
+def test_the_command_decodes_latents_of_a_joined_model(source: str, tmp_path: Path) -> None:
+    folder = build_wan_checkpoint(tmp_path / "model")
+    weights = weights_of(folder, "transformer")
+    if source == "file and base":
+        engine = Engine.load(save_gguf(weights, tmp_path / "wan.gguf", "Q8_0"), device="cpu", base=folder)
+    else:
+        engine = Engine.load(folder, device="cpu", transformer=save(weights, tmp_path / "other.safetensors"))
+    with Shortage(vae(engine), "decode", None), pytest.raises(OutOfMemoryError) as error:
+        engine.generate(PROMPT, **CLIP)
+    assert main(["decode", str(error.value.latents), "-o", str(tmp_path / "clip.mp4")]) == 0
+    assert len(Video.open(tmp_path / "clip.mp4").frames) == CLIP["frames"]
+
+
+def test_the_command_decodes_each_clip_of_a_batch(engine: Engine, tmp_path: Path) -> None:
+    with Shortage(vae(engine), "decode", None), pytest.raises(OutOfMemoryError) as error:
+        engine.generate([PROMPT, "a blue square"], **CLIP)
+    assert main(["decode", str(error.value.latents), "-o", str(tmp_path / "clip.mp4"), "--json"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["clip-1.mp4", "clip-2.mp4"]
 
 
 @pytest.mark.parametrize(

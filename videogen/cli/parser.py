@@ -211,10 +211,13 @@ def _add_decode(commands: Subparsers, common: argparse.ArgumentParser) -> None:
         description="Decode the latents that a render saved when it ran out of memory: its error names the file.",
     )  # fmt: skip
     decode.add_argument("file", type=Path, help="FILE.latents.safetensors")
-    decode.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="as for `render`")
+    decode.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE",
+        help="as for `render`; several clips are numbered: FILE-1.mp4, FILE-2.mp4",
+    )  # fmt: skip
     decode.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     decode.add_argument("--device", metavar="NAME", help="as for `render`")
-    decode.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    decode.add_argument("--json", action="store_true", help="print a JSON object per clip instead of its path")
 
 
 def _add_content(render: argparse.ArgumentParser) -> None:
