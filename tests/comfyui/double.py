@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -221,6 +222,7 @@ def install(monkeypatch: Any) -> None:
         "Video", "Audio", "Conditioning", "Sigmas", "Custom",
     ):  # fmt: skip
         setattr(io, name, _Type)
+    io.Custom = lambda name: type(name, (_Type,), {})
     latest: Any = ModuleType("comfy_api.latest")
     latest.io, latest.ComfyExtension = io, object
     formats, sd = ModuleType("comfy.latent_formats"), ModuleType("comfy.sd")
@@ -230,3 +232,11 @@ def install(monkeypatch: Any) -> None:
     }  # fmt: skip
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
+
+
+def load_nodes(monkeypatch: Any, module: str) -> Any:
+    """A file of nodes, over the double."""
+    install(monkeypatch)
+    for name in [name for name in sys.modules if name.startswith("videogen.comfyui.nodes")]:
+        monkeypatch.delitem(sys.modules, name)
+    return import_module(f"videogen.comfyui.nodes.{module}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.comfyui.double import Guider, Model, Sampler, attention
+from tests.comfyui.double import Guider, Model, Sampler, attention, load_nodes
 from videogen.attention import SparseAttention
 from videogen.comfyui.model_runs import find_opener, with_runs
 from videogen.comfyui.sparse_attention import KEY, SparseAttentionRun
@@ -89,3 +89,23 @@ def test_it_is_gone_after_an_error() -> None:
 def test_the_latest_node_replaces_one_before_it() -> None:
     twice = attach(attach(Model(), recall=0.5), recall=1.0)
     assert torch.equal(sample(twice), sample(Model()))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param(("recall", float("nan"), 0.8), "recall=nan", id="NaN"),
+        pytest.param(("recall", 1.5, 0.8), "recall=1.5", id="recall above 1"),
+        pytest.param(("adaspa", 0.95, 1.0), "sparsity=1.0", id="nothing left"),
+        pytest.param(("radial", 0.95, 0.8), "mode='radial'", id="another mode"),
+    ],
+)
+def test_linked_values_are_checked_in_execute(
+    values: tuple[Any, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = load_nodes(monkeypatch, "sparse_attention").AdaptiveSparseAttention
+    with pytest.raises(ValueError, match=message):
+        node.execute(Model(), *values)
+    (model,) = node.execute(Model(), "adaspa", 0.95, 0.8, min_tokens=64).result
+    sample(model)
+    assert find_opener(model, KEY).reports[-1]["mean_density"] < 1  # type: ignore[union-attr]

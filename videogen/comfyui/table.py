@@ -16,6 +16,10 @@ class NodeRow:
 NODES = (
     NodeRow("AdaptiveSparseAttention", "sparse_attention"),
     NodeRow("Propagation", "propagation"),
+    NodeRow("WarpedNoise", "motion"),
+    NodeRow("MotionCamera", "motion"),
+    NodeRow("MotionDrag", "motion"),
+    NodeRow("MotionPreview", "motion"),
     NodeRow("RunReport", "run_report"),
     NodeRow("LoadEmbeddedModel", "embedded_model"),
     NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),

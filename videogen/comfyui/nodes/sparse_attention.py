@@ -58,13 +58,6 @@ class AdaptiveSparseAttention(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(
-        cls, mode: str | None = None, recall: float | None = None, sparsity: float | None = None
-    ) -> Any:
-        """Linked values arrive as None here; `execute` checks them."""
-        return _why_wrong(mode, recall, sparsity) or True
-
-    @classmethod
     def execute(
         cls, model: Any, mode: str, recall: float, sparsity: float, min_tokens: int = 4096, audit: str = "sampled"
     ) -> Any:
@@ -77,11 +70,12 @@ class AdaptiveSparseAttention(io.ComfyNode):
         return io.NodeOutput(with_runs(model, KEY, lambda context: SparseAttentionRun(context, config)))
 
 
-def _why_wrong(mode: str | None, recall: float | None, sparsity: float | None) -> str:
-    if mode not in (None, _RECALL, _ADASPA):
+def _why_wrong(mode: str, recall: float, sparsity: float) -> str:
+    """What linked values may have, which ComfyUI does not check; empty where nothing is wrong."""
+    if mode not in (_RECALL, _ADASPA):
         return f"mode={mode!r} is unknown: use {_RECALL} or {_ADASPA}"
-    if recall is not None and not 0.05 <= recall <= 1:  # so is NaN
+    if not 0.05 <= recall <= 1:  # so is NaN
         return f"recall={recall} must be from 0.05 to 1, such as 0.95"
-    if sparsity is not None and not 0 <= sparsity <= 0.99:
+    if not 0 <= sparsity <= 0.99:
         return f"sparsity={sparsity} must be from 0 to 0.99, such as 0.8"
     return ""
