@@ -131,12 +131,31 @@ def test_the_command_writes_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["peak_bytes"] == max(stage["peak_bytes"] for stage in found["stages"].values())
 
 
+@pytest.mark.slow
+def test_offload_precision_and_segments_are_those_of_the_render(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wan(tmp_path / "wan")
+    arguments = ["plan", "a ball", "--model", str(tmp_path / "wan"), "--size", "32x32", "--no-time"]
+    assert main([*arguments, "--frames", "2000", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["segments"] == 41 and found["total_seconds"] is None
+    assert not any("of this machine" in note for note in found["notes"])
+    assert main([*arguments, "--frames", "5", "--json", "--device", "cuda", "--offload", "model"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["residency"]["placement"] == "model" and found["segments"] == 1
+    assert main([*arguments, "--frames", "5", "--json", "--device", "cpu", "--precision", "bnb-nf4"]) == 0
+    assert any("is refused: precision='bnb-nf4'" in note for note in json.loads(capsys.readouterr().out)["notes"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(("--memory", "1MB"), "less than the smallest plan", id="memory below the smallest plan"),
         pytest.param(("--memory", "much"), "is not a size in bytes", id="no size"),
         pytest.param(("--memory", "1GB", "--offload", "model"), "leave offload out", id="memory and offload"),
+        pytest.param(("--device", "cpu", "--offload", "model"), "needs an accelerator", id="offload on a CPU"),
+        pytest.param(("--batch-size", "0"), "batch_size", id="no clips"),
         pytest.param(("--model", "nothing"), "unknown model", id="no model"),
         pytest.param(("--size", "63x64"), "63", id="a size that does not fit"),
     ],

@@ -33,6 +33,10 @@ PLACEMENTS: dict[str, PlacementRow] = {
 }  # fmt: skip
 
 
+#: offload= of a model -> its placement
+OFFLOADS = {"model": "model", "sequential": "leaf"}
+
+
 @dataclass(frozen=True)
 class Residency:
     """placement: of `PLACEMENTS`. fp8: the denoiser's layers are stored in 8-bit floating point, and cast for each

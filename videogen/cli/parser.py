@@ -191,16 +191,19 @@ def _add_plan(commands: Subparsers, common: argparse.ArgumentParser) -> None:
     plan = commands.add_parser(
         "plan", parents=[common], formatter_class=_Format, help="memory and time of a render, before it runs",
         description="Peak memory by stage and time of a render, from the model's configuration files alone: no weights "
-        "are read. Chooses what stays on the device for --memory, or for what is free. Takes the options of `render`.",
+        "are read. Chooses what stays on the device for --memory, or for what is free. Takes the options of `render` "
+        "but those of files; of several clips, --batch-size.",
         epilog=_PLAN_EXAMPLES,
     )  # fmt: skip
     _add_content(plan)
     condition_options.add_options(plan)
     long_options.add_options(plan)
     _add_sampling(plan)
+    lora_options.add_options(plan)
     motion.add_options(plan)
     _add_machine(plan)
     output = plan.add_argument_group("output")
+    output.add_argument("--batch-size", type=int, metavar="N", help="clips at once (default: 1)")
     output.add_argument("--no-time", action="store_true", help="do not measure this machine's speed")
     output.add_argument("--json", action="store_true", help="as JSON: bytes and seconds")
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from videogen.core.byte_sizes import format_bytes
+from videogen.core.checks import check_count
 from videogen.core.logs import adopt_third_parties
+from videogen.request.continuity import MEASURED
+from videogen.request.continuity_policies import general_policy
+from videogen.request.request import RenderRequest
 
+from .long_video import divide
 from .settings import gather_settings
 from .text import plural, printable
 
@@ -22,6 +29,8 @@ _NOT_PLANNED = {
     "output": None, "overwrite": False, "quality": None, "preview": None, "report": None, "resume": None,
     "motion_preview": None,
 }  # fmt: skip
+#: of a longer video, so many frames are divided into segments to count them
+_COUNTED_FRAMES = 20_000
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,14 +38,41 @@ def run(options: argparse.Namespace) -> int:
 
     settings = gather_settings(argparse.Namespace(**{**_NOT_PLANNED, **vars(options)}))
     adopt_third_parties(options.verbose)
-    plan = plan_render(settings.request, calibrate=not options.no_time, online=True)
+    if options.batch_size is not None:
+        check_count("batch_size", options.batch_size, 1)
+    plan = plan_render(
+        settings.request, calibrate=not options.no_time, online=True, batch=options.batch_size or 1
+    )  # fmt: skip
+    segments = count_segments(settings.request)
+    total = None if plan.seconds is None else plan.seconds * segments
     if options.json:
-        print(json.dumps(plan.to_dict(), indent=2))
+        print(json.dumps({**plan.to_dict(), "segments": segments, "total_seconds": total}, indent=2))
         return 0
     print(describe_plan(plan))
+    if segments > 1:
+        print(f"\n{segments} segments, each as above; total time {describe_seconds(total)}")
     for note in plan.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     return 0
+
+
+def count_segments(request: RenderRequest) -> int:
+    """In how many segments a request is rendered, 1 for a single clip; of a very long one from a part of it."""
+    from videogen.backbones.registry import load_outline
+
+    outline = load_outline(request.model or "embedded", request.load_options(), online=True)
+    if outline is None:
+        return 1
+    resolved = replace(request, model=None, dtype=None, device=None, memory=None).resolve(outline)
+    if not resolved.is_long:
+        return 1
+    frames = resolved.frames
+    if resolved.continuity == MEASURED:
+        resolved = resolved.with_continuity(general_policy(), outline)
+    if frames > _COUNTED_FRAMES and resolved.request.story is None:
+        part = replace(resolved.request, frames=_COUNTED_FRAMES, seconds=None).resolve(outline)
+        return math.ceil(len(divide(part, outline)) * frames / _COUNTED_FRAMES)
+    return len(divide(resolved, outline))
 
 
 def describe_plan(plan: MemoryPlan) -> str:

@@ -15,7 +15,7 @@ from videogen.backbones.load_options import LoadOptions
 from videogen.backbones.placement import resolve_device
 from videogen.backbones.precision.layerwise_casting import can_cast
 from videogen.backbones.registry import load
-from videogen.backbones.residency import Residency
+from videogen.backbones.residency import OFFLOADS, Residency
 from videogen.backbones.residency_hooks import EncoderStore, apply_placement, apply_residency
 from videogen.core.errors import InputError
 from videogen.core.logs import log_note
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 #: stages of a render that memory can run out in; of a long video, any of a segment's
 ENCODE, DENOISE, DECODE, SEGMENT = "encode", "denoise", "decode", "segment"
-_OFFLOADS = {"model": "model", "sequential": "leaf"}
 _PLACEMENTS = ("device", "model", "block", "leaf")
 
 
@@ -123,7 +122,7 @@ class MemoryFitter:
         memory = request.request.memory or self.memory
         if memory is None:
             if request.request.offload is not None and self._residency == Residency():
-                self._residency = Residency(_OFFLOADS[request.request.offload])
+                self._residency = Residency(OFFLOADS[request.request.offload])
                 self._placement = self._residency.placement
             self._change(Residency(self._placement))
             return MemoryUse(self.backbone, self._residency, store=self._store, storage=self._storage)
@@ -173,7 +172,7 @@ def load_for_memory(name: str, options: LoadOptions) -> tuple[Backbone, MemoryFi
     target = None if options.memory is None else torch.device(resolve_device(options.device, options.offload))
     if target is None or target.type == "cpu":
         backbone = load(name, options)
-        return backbone, MemoryFitter(backbone, options.memory, _OFFLOADS.get(options.offload or "", "device"))
+        return backbone, MemoryFitter(backbone, options.memory, OFFLOADS.get(options.offload or "", "device"))
     from videogen.planning.plan import plan_render
 
     dtype = options.chosen_dtype or "bfloat16"

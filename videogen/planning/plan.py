@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from videogen.backbones.base import Backbone
-from videogen.backbones.residency import PLACEMENTS, Residency
+from videogen.backbones.residency import OFFLOADS, PLACEMENTS, Residency
 from videogen.core.byte_sizes import format_bytes, parse_bytes
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.request.continuity_policies import PIPELINE_GUIDANCE
@@ -186,23 +186,27 @@ class RenderCounts:
 
 
 def plan_render(
-    request: RenderRequest, *, memory: str | int | None = None, calibrate: bool = True, online: bool = False
-) -> MemoryPlan:
+    request: RenderRequest, *, memory: str | int | None = None, calibrate: bool = True, online: bool = False,
+    batch: int = 1,
+) -> MemoryPlan:  # fmt: skip
     """The plan of a request for its model, of which only configuration files are read.
 
     The request's dtype and device say how it would be loaded (None: as `Engine.load` does); the device need not be of
     this machine, without times then. memory: such as `12GB` (None: that of the request, or what is available);
     calibrate: whether times are measured where they are not known yet; online: whether configurations may be fetched
-    from the hub. Raises InputError or UnsupportedError as `resolve`; InputError for a memory that is too small, with
-    the smallest that works.
+    from the hub; batch: clips at once. Raises InputError or UnsupportedError as `resolve`; InputError for a memory that
+    is too small, with the smallest that works.
     """
-    from videogen.backbones.placement import best_device
+    from videogen.backbones.placement import best_device, resolve_device
 
     options = replace(request, memory=memory or request.memory).load_options()
     device = torch.device(options.device or best_device())
     dtype = getattr(torch, options.chosen_dtype or ("float32" if device.type == "cpu" else "bfloat16"))
+    if options.offload is not None and device.type == "cpu":
+        resolve_device("cpu", options.offload)
     model = read_planned_model(request.model or "embedded", dtype, request.load_options(), online=online)
-    return _plan(model, request, device, options.memory, calibrate)
+    plan = _plan(model, request, device, options.memory, calibrate, batch)
+    return replace(plan, notes=(*plan.notes, *_notes_of_loading(request, device)))
 
 
 def plan_loaded(
@@ -229,7 +233,10 @@ def _plan(
     limit = available_bytes(device) if memory is None else parse_bytes(memory, "memory")
     adapted_later = resolved.is_long and bool(resolved.loras)  # each segment's LoRAs join the layers after the plan
     fixed = request.precision is not None or not model.can_cast or adapted_later
-    tried = _options_until(counts, candidates(resolved, device, batch, quantized=fixed), limit, device)
+    found = candidates(resolved, device, batch, quantized=fixed)
+    if request.offload is not None:
+        found = (one for one in found if one.placement == OFFLOADS[request.offload])
+    tried = _options_until(counts, found, limit, device)
     chosen = tried[-1]
     if limit is not None and not _fits(chosen, limit, device):
         _refuse(counts, tried, limit, device, given=memory is not None)
@@ -313,5 +320,17 @@ def _notes(counts: RenderCounts, request: ResolvedRequest) -> Iterator[str]:
         yield "what step caching and sparse attention store, and the time that they save, is not counted"
     if request.is_long:
         yield f"time is that of one segment of {request.window} frames"
-    if counts.calibration is None:
+    if not is_here(counts.device):
         yield "the time is not known: the device is not of this machine"
+
+
+def _notes_of_loading(request: RenderRequest, device: torch.device) -> Iterator[str]:
+    """What a render would be refused for, on this machine."""
+    from videogen.backbones.precision.table import check_installed, parse_precision
+
+    try:
+        check_installed(parse_precision(request.precision) if request.precision else {}, str(device))
+    except UnsupportedError as error:
+        yield f"a render on this machine is refused: {error}"
+    if request.loras:
+        yield "the matrices of LoRAs are not counted: a render with --memory counts them once they are loaded"
