@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import torch
 from tools.bench.environment import machine
 from tools.bench.files import BENCHMARKS, write_report
 from videogen import Engine, RenderRequest
+from videogen.core.byte_sizes import parse_bytes
 from videogen.planning.calibration import Calibration
-from videogen.planning.plan import RenderCounts, plan_render
-from videogen.planning.planned_model import plan_loaded_model
+from videogen.planning.device_memory import reserve_bytes
+from videogen.planning.plan import RenderCounts, candidates, plan_options
+from videogen.planning.planned_model import plan_loaded_model, read_planned_model
+from videogen.planning.resident import transferred_bytes
 from videogen.planning.stage_counts import DECODE, DENOISE, STAGES
 
 from .measuring import measure
@@ -30,12 +34,12 @@ from .shapes import SHAPES, Shape, write_folder
 TARGETS = {"peak_error": 0.1, "time_error": 0.15}
 PROMPT = "a red ball moves right on a black background"
 _GIB = 2**30
-#: of the largest plan: no residency is chosen for a smaller one
-_ALL_MEMORY = 1 << 42
+#: of the plans on paper
+_DEVICE = torch.device("cuda")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeats", type=int, default=4, help="renders per model; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=4, help="renders per model; the fastest counts; 0: no times")
     parser.add_argument("--steps", type=int, default=2, help="denoising steps of each clip")
     parser.add_argument("--out", type=Path, default=BENCHMARKS, help="folder of the report")
 
@@ -77,7 +81,7 @@ def compare(engine: Engine, steps: int, repeats: int) -> dict[str, Any]:
     for name in STAGES:
         resident, peak = stages[name].resident, peaks[name].peak
         found[name] = _pair("peak_bytes", stages[name].peak, resident + peak)
-        if name in calls:
+        if name in calls and repeats:
             found[name] |= _pair("seconds", min(planned[name]), min(seconds[name]))
     return found
 
@@ -86,40 +90,40 @@ def plan_shape(shape: Shape) -> dict[str, Any]:
     """The plan of each published clip, and the figures that another program counted for it."""
     with tempfile.TemporaryDirectory() as folder:
         write_folder(shape, Path(folder) / "model")
+        model = read_planned_model(str(Path(folder) / "model"), torch.bfloat16)
         rows = {}
         for clip in shape.clips:
-            request = RenderRequest(
-                PROMPT, model=str(Path(folder) / "model"), frames=clip.frames, width=clip.width, height=clip.height,
-                device="cuda", continuity="off",
-            )  # fmt: skip
+            request = RenderRequest(PROMPT, frames=clip.frames, width=clip.width, height=clip.height, continuity="off")
             started = time.perf_counter()
-            plan = plan_render(request, memory=_ALL_MEMORY, calibrate=False)
+            counts = RenderCounts(model, request.resolve(model.backbone), _DEVICE, None)
+            plain = counts.under(_plain())
             took = time.perf_counter() - started
             rows[f"{clip.frames} frames of {clip.width}x{clip.height}"] = {
-                "weights_gib": {name: round(size / _GIB, 2) for name, size in plan.weights.items()},
-                "activations_gib": {s.name: round(s.activations / _GIB, 2) for s in plan.chosen.stages},
+                "weights_gib": {name: round(size.total / _GIB, 2) for name, size in counts.weights.plain.items()},
+                "activations_gib": {s.name: round(s.activations / _GIB, 2) for s in plain.stages},
+                "peak_gib": {s.name: round(s.peak / _GIB, 2) for s in plain.stages},
                 "counted_before_gib": {"denoise": clip.gib[0], "decode": clip.gib[1]},
-                "tflop_per_render": round(sum(s.flops for s in plan.chosen.stages) / 1e12, 1),
+                "tflop_per_render": round(sum(s.flops for s in plain.stages) / 1e12, 1),
                 "planned_in_s": round(took, 1),
-                "smallest": _smallest(request),
+                "smallest": list(_smallest(counts)),
             }
     return {"weights_before_gib": list(shape.weights_gib), "clips": rows}
 
 
-def _smallest(request: RenderRequest) -> list[dict[str, Any]]:
-    """The residencies that 8, 12, 16 and 24 GB choose."""
-    from videogen import InputError
-
-    rows = []
+def _smallest(counts: RenderCounts) -> Iterator[dict[str, Any]]:
+    """What 8, 12, 16 and 24 GB choose, and the bytes of weights that are then copied per render; for a model that fits
+    in no form, the smallest."""
+    options = list(plan_options(counts, candidates(counts.request, _DEVICE)))
     for size in ("8GB", "12GB", "16GB", "24GB"):
-        try:
-            plan = plan_render(request, memory=size, calibrate=False)
-            rows.append(
-                {"memory": size, "residency": plan.residency.describe(), "peak_gib": round(plan.peak / _GIB, 2)}
-            )
-        except InputError as error:
-            rows.append({"memory": size, "refused": str(error).partition(": ")[2]})
-    return rows
+        limit = parse_bytes(size, "memory")
+        chosen = next((one for one in options if one.peak + reserve_bytes(_DEVICE, one.peak) <= limit), None)
+        found = chosen or min(options, key=lambda one: one.peak)
+        copied = transferred_bytes(counts.weights, found.residency, DENOISE)
+        yield {
+            "memory": size, "fits": chosen is not None, "residency": found.residency.describe(),
+            "peak_gib": {stage.name: round(stage.peak / _GIB, 2) for stage in found.stages},
+            "copied_gib_per_step": round(copied / _GIB, 2),
+        }  # fmt: skip
 
 
 def _plain() -> Any:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.bench.report import attention, long, lora, motion, noise, propagation, quantization, render, validation
+from tools.bench.report import (
+    attention,
+    long,
+    lora,
+    motion,
+    noise,
+    plan,
+    propagation,
+    quantization,
+    render,
+    validation,
+)
 from tools.bench.report.table import Reader
 
 
@@ -135,6 +146,13 @@ SECTIONS = (
         "Time to put a LoRA on the model from the cache and to take it off, and a step's time relative to one without: "
         "next to the layers, as videogen applies it, and added to the weights, as diffusers fuses it.",
         (Source("lora.json", lora.swap_tables),),
+    ),
+    Section(
+        "Memory plans",
+        "Peaks are of the weights and the tensors that operators hand out, on a CPU; times are the least CPU time of "
+        "several calls, against the sum of each operator's time on the same machine. Published shapes are planned from "
+        "configurations alone, with guidance, 600 MB and 4 % of the memory left to what is not counted. 50 steps.",
+        (Source("plan.json", plan.format_tables),),
     ),
     Section(
         "Motion control",
