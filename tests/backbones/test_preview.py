@@ -19,7 +19,7 @@ from videogen.core.disk_cache import PREVIEW, DiskCache
 LATENTS = torch.randn(1, 2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", ["embedded", "embedded-unet"])
+@pytest.mark.parametrize("name", ["embedded", pytest.param("embedded-unet", marks=pytest.mark.slow)])
 def test_a_preview_has_the_colours_of_its_frames(name: str) -> None:
     backbone = Engine.load(name, device="cpu").backbone
     state = torch.random.get_rng_state()

@@ -68,7 +68,7 @@ def test_the_next_segment_depends_on_the_stored_frames(name: str, engine_of: Eng
 @pytest.mark.parametrize(
     ("name", "keys", "boundary"),
     [
-        ("animatediff+clean_prefix", "fd", "fd"),
+        pytest.param("animatediff+clean_prefix", "fd", "fd", marks=pytest.mark.slow),
         ("animatediff+clean_prefix", "every:3", "fd"),
         ("wan-2.1+clean_prefix", "every:3", "output"),
     ],

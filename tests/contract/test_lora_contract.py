@@ -398,18 +398,15 @@ def test_on_a_model_that_is_stored_otherwise(means: str, checkpoint: Callable[[s
 def test_a_broken_or_missing_peft_is_named(
     engines: Callable[[str], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from videogen.backbones.lora import support
+    from videogen.attention.kernels import packages
 
     engine = engines("wan-2.1")
     file = str(write_lora(tmp_path / "a.safetensors", denoiser_of(engine.backbone.pipeline)))
-    for error, message in (
-        (ModuleNotFoundError("No module named 'peft'", name="peft"), r"not installed: pip install 'videogen\[lora\]'"),
-        (ImportError("undefined symbol"), r"whose import fails \(undefined symbol\); install it again"),
+    for installed, message in (
+        (False, r"peft is not installed: pip install 'videogen\[lora\]'"),
+        (True, r"peft is installed, but its import fails \(undefined symbol\); install it again"),
     ):
-
-        def fail(name: str, error: Exception = error) -> Any:
-            raise error
-
-        monkeypatch.setattr(support, "import_module", fail)
+        monkeypatch.setattr(packages, "_is_installed", lambda _, there=installed: there)
+        monkeypatch.setattr(packages, "_import_error", lambda _: ImportError("undefined symbol"))
         with pytest.raises(UnsupportedError, match=message):
             render(engine, "wan-2.1", file)

@@ -176,7 +176,7 @@ def test_propagation_s_state_after_going_back_is_what_it_was(boundary: str, embe
     embedded.generate(PROMPT, techniques=[technique], propagate={"keys": "every:3", "boundary": boundary}, **TINY)
     first, *later = technique.states
     assert len(later) == 2 and all(is_same(first, state) for state in later)
-    assert not is_same(first[0].models, []), "there is a state"
+    assert not is_same(first[0].denoisers, []), "there is a state"
 
 
 def is_same(one: Any, other: Any) -> bool:

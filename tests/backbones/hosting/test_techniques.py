@@ -129,7 +129,16 @@ def check_report(video: Video, technique: str) -> None:
         assert measured["propagation"]["steps"] > 0
 
 
-@pytest.mark.parametrize("row", hosted_rows())
+_CORE = ("AnimateDiffPipeline", "CogVideoXPipeline", "LTXPipeline", "StableVideoDiffusionPipeline", "WanPipeline")
+
+
+def with_few_core_rows(rows: list[Any]) -> list[Any]:
+    """The rows of one DiT and one UNet of each lineage; the others are slow."""
+    return [row if row.marks or row.id in _CORE else pytest.param(*row.values, id=row.id, marks=pytest.mark.slow)
+            for row in rows]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", with_few_core_rows(hosted_rows()))
 def test_what_the_table_says_is_so(row: Tiny) -> None:
     frames, width, height = row.sizes[0]
     call = TinyCall(frames, width, height, steps=STEPS, guided=row.guides)
