@@ -100,7 +100,9 @@ SHAPES: dict[str, Shape] = {
         "LTX2Pipeline",
         {
             "transformer": ("diffusers", "LTX2VideoTransformer3DModel", {}),
-            "vae": ("diffusers", "AutoencoderKLLTX2Video", {}),
+            "vae": ("diffusers", "AutoencoderKLLTX2Video", dict(
+                spatial_compression_ratio=32, temporal_compression_ratio=8,  # the class assumes 64 and 16
+            )),
             "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {}),
         },
         (Reference(121, 768, 512, (None, None)),), (35.2, None),

@@ -151,7 +151,8 @@ SECTIONS = (
         "Memory plans",
         "Peaks are of the weights and the tensors that operators hand out, on a CPU; times are the least CPU time of "
         "several calls, against the sum of each operator's time on the same machine. Published shapes are planned from "
-        "configurations alone, with guidance, 600 MB and 4 % of the memory left to what is not counted. 50 steps.",
+        "configurations alone, with guidance and the default number of steps; 600 MB and 4 % of the memory are left to "
+        "what is not counted.",
         (Source("plan.json", plan.format_tables),),
     ),
     Section(
