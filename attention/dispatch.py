@@ -43,6 +43,12 @@ def backend_function(name: str) -> Callable[..., Any]:
     return call
 
 
+def _supports_native(processor: Any) -> bool:
+    """False for the processors that hand over what only their own backends take, such as block masks."""
+    supported = getattr(processor, "_SUPPORTED_BACKENDS", None)
+    return supported is None or any(str(getattr(one, "value", one)) == NATIVE for one in supported)
+
+
 def use_native_backend(module: nn.Module) -> Callable[[], None] | None:
     """Make diffusers' attention dispatch end in torch's function for this module; returns what restores it, None where
     nothing was changed."""
@@ -52,7 +58,7 @@ def use_native_backend(module: nn.Module) -> Callable[[], None] | None:
     from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
     before = vars(processor).get("_attention_backend", _AttentionBackendRegistry)
-    if backend_of(module) == NATIVE:
+    if backend_of(module) == NATIVE or not _supports_native(processor):
         return None
     processor._attention_backend = AttentionBackendName.NATIVE
 

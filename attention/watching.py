@@ -111,6 +111,8 @@ class WatchMode(TorchFunctionMode):
         self._counts, self._backend = counts, backend
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.compiler.is_compiling():  # flex attention compiles itself; the compiler traces this mode, too
+            return func(*args, **(kwargs or {}))
         watch = current_watch()
         if func is not _SDPA or watch is None:
             return func(*args, **(kwargs or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,16 @@ def test_the_first_clip_is_the_plain_clip_bit_for_bit(name: str, policy: str, en
     assert np.array_equal(np.concatenate(list(run.frames()))[:same], plain[:same])
 
 
-@pytest.mark.parametrize(("name", "policy"), [case for case in CASES if ":" not in case[1]])
+def on_one_model(cases: Sequence[tuple[str, str]]) -> list[Any]:
+    """Each policy on the first model that it runs on; on further ones slow."""
+    policies = [policy for _, policy in cases]
+    return [
+        pytest.param(name, policy, marks=() if policy not in policies[:at] else pytest.mark.slow)
+        for at, (name, policy) in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize(("name", "policy"), on_one_model([case for case in CASES if ":" not in case[1]]))
 def test_a_run_interrupted_after_any_segment_resumes_to_the_same_frames(
     name: str, policy: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
@@ -119,7 +129,7 @@ def test_mean_regularisation_of_strength_0_changes_nothing(name: str, engine_of:
     )
 
 
-@pytest.mark.parametrize(("name", "policy"), COMBINED)
+@pytest.mark.parametrize(("name", "policy"), on_one_model(COMBINED))
 def test_policies_work_with_other_techniques(name: str, policy: str, engine_of: EngineOf) -> None:
     """Every step a key step and attention too small to be sparse: bit-identical. With cached steps: another result, and
     the segments' rows record it."""

@@ -153,10 +153,16 @@ def make_reader(
 
 
 CASES = [pytest.param(session, id=session.name) for session in SESSIONS]
+#: sessions of several renders of half a minute in all: their parts are tested elsewhere, and here with the slow tests
+_LONG = ("docs/guide/long_video.md 1", "docs/guide/quantization.md 2", "docs/guide/memory.md 1")
+SHORT = [
+    pytest.param(session, id=session.name, marks=pytest.mark.slow if session.name in _LONG else ())
+    for session in SESSIONS
+]
 
 
 @pytest.mark.usefixtures("small_models")
-@pytest.mark.parametrize("session", CASES)
+@pytest.mark.parametrize("session", SHORT)
 def test_commands_run(session: Session, make_reader: Callable[[Session], Reader]) -> None:
     run_session(session, make_reader(session))
 

@@ -15,6 +15,7 @@ FIRST, LAST, NONE = "first", "last", "none"
 _LINEAR = "its self-attention is linear and never computes a matrix of weights that could be made sparse"
 _FLEX = "its attention is causal over segments of frames and runs in torch's flex attention"
 
+_OVER_TEXT = "its video attends to the text's keys and its own in one call, as cross-attention"
 _FLEX_REFERENCES = "its attention sees references by a mask of its own, in torch's flex attention"
 
 
@@ -72,12 +73,13 @@ ANATOMY: dict[str, Anatomy] = {
             Anatomy,
             (
                 "HeliosTransformer3DModel", "LTXVideoTransformer3DModel", "LTX2VideoTransformer3DModel",
-                "Cosmos3OmniTransformer", "AllegroTransformer3DModel",
+                "AllegroTransformer3DModel",
             ),
         ),
         Anatomy("Kandinsky5Transformer3DModel", positions=_kandinsky),
         Anatomy("Kandinsky6Transformer3DModel", positions=_kandinsky),
         Anatomy("CosmosTransformer3DModel", positions=_cosmos),
+        Anatomy("Cosmos3OmniTransformer", dense_only=_OVER_TEXT),
         Anatomy("AnyFlowFARTransformer3DModel", dense_only=_FLEX, positions=_rotary),
         Anatomy("WanAnimate2Transformer3DModel", dense_only=_FLEX_REFERENCES),
         Anatomy("HunyuanVideoTransformer3DModel", LAST),

@@ -61,6 +61,11 @@ def test_options_of_another_type(name: str, options: dict[str, Any], message: st
         pytest.param(
             "CogVideoXPipeline", {"prompt_embeds": torch.zeros(2).half()}, id="torch.FloatTensor: of any dtype"
         ),
+        pytest.param(
+            "ConsisIDPipeline",
+            {"id_vit_hidden": [torch.zeros(2)] * 5},
+            id="a tensor: several, which no annotation says",
+        ),
         pytest.param(WAN, {"attention_kwargs": {"scale": 1.0}}, id="a dict"),
         pytest.param("LTXPipeline", {"decode_timestep": [0.05, 1]}, id="a list of numbers"),
         pytest.param(SANA, {"complex_human_instruction": None}, id="None where the default is a list"),

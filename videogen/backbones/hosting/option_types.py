@@ -73,7 +73,10 @@ def _fits(value: Any, hint: Any) -> bool:
         elements = [one for one in arguments if one is not Ellipsis]
         return isinstance(value, list | tuple) and all(not elements or _fits_any(item, elements) for item in value)
     if kind.__module__.partition(".")[0] == "torch":  # torch.FloatTensor is any float tensor's annotation
-        return hasattr(value, "detach")
+        several = (
+            value if isinstance(value, list | tuple) and value else [value]
+        )  # some take a list of tensors, unstated
+        return all(hasattr(one, "detach") for one in several)
     return isinstance(value, kind)
 
 

@@ -44,6 +44,10 @@ _DENSE_DENOISERS = {
     "SanaImageToVideoPipeline": "SanaVideoTransformer3DModel",
     "SanaWMPipeline": "SanaWMTransformer3DModel",
     "AnyFlowFARPipeline": "AnyFlowFARTransformer3DModel",
+    **dict.fromkeys(
+        ("Cosmos3OmniPipeline", "Cosmos3OmniModularPipeline", "Cosmos3DistilledModularPipeline"),
+        "Cosmos3OmniTransformer",
+    ),
     "WanAnimate2ModularPipeline": "WanAnimate2Transformer3DModel",
     "WanAnimate2DistilledModularPipeline": "WanAnimate2Transformer3DModel",
 }
