@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -178,7 +179,7 @@ def test_diffusers_is_a_host_of_the_same_run(boundary: str) -> None:
         run = PropagationRun(settings, read_schedule(as_solver(scheduler), False), cut)
         for step in range(STEPS):
             given = inputs_at(tiny, step)
-            found = run.call(step, "0", given["hidden_states"], lambda given=given: model(**given))  # type: ignore[misc]
+            found = run.call(step, "0", given["hidden_states"], partial(model, **given))
             assert torch.equal(found[0], attached[step])
         assert run.report()["keys"] == [0, 2, 4]
 

@@ -115,13 +115,6 @@ def find_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any
     return next(one for one in reversed(args) if isinstance(one, dict) and "wrappers" in one)
 
 
-def step_of(sigma: float, sigmas: Any) -> int:
-    """The step of a noise level in a run. sigmas [steps + 1], falling; an evaluation between two levels belongs to the
-    step that it is part of."""
-    at_or_above = int((sigmas >= sigma * (1 - 1e-5)).sum())
-    return min(max(at_or_above - 1, 0), max(len(sigmas) - 2, 0))
-
-
 def _wrappers_of(guider: Any, kind: str) -> dict[str, list[Wrapper]]:
     options = guider.model_options.setdefault("transformer_options", {})
     found: dict[str, list[Wrapper]] = options.setdefault("wrappers", {}).setdefault(kind, {})

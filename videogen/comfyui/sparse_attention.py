@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from videogen.attention import AttentionRun, SparseAttention, TokenGrid, padding_mask
+from videogen.schedulers import step_at
 
 from .branches import BranchNames
 from .denoiser_grids import count_exact_tokens, find_grid
-from .model_runs import CALC_COND_BATCH, DIFFUSION_MODEL, RunContext, Wrapper, find_options, step_of
+from .model_runs import CALC_COND_BATCH, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 
 KEY = "videogen_sparse_attention"
 _OVERRIDE = "optimized_attention_override"
@@ -84,7 +85,7 @@ class SparseAttentionRun:
 
     @contextmanager
     def _within(self, denoiser: Any, latents: Any, options: dict[str, Any], kwargs: dict[str, Any]) -> Iterator[None]:
-        step = step_of(float(options["sigmas"].flatten()[0]), self._sigmas)
+        step = step_at(self._sigmas, float(options["sigmas"].flatten()[0]))
         grid = find_grid(denoiser, latents)
         self._forward = _Forward(step, self._branches.name(options), grid, denoiser, kwargs)
         try:

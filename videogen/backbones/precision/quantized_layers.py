@@ -19,7 +19,7 @@ _TENSORS = ("codes", "scale", "offset", "up", "down")
 
 
 class QuantizedLayer(torch.nn.Module):
-    """What the quantized classes share: the encoded weight in buffers, so that it is saved, moved and offloaded.
+    """Base of the quantized classes: the encoded weight in buffers, so that it is saved, moved and offloaded.
 
     weight_format: of the stored weight; shape: of the decoded one; weight_dtype: of the `weight` that LoRAs read.
     """
