@@ -134,11 +134,12 @@ class Guider:
         self.conditions = [(kind, uuid4(), torch.full((1, 5, WIDTH), 0.3 - kind)) for kind in (1, 0)]
 
     @torch.no_grad()
-    def sample(self, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor) -> Any:
+    def sample(self, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor, latent: Any = None) -> Any:
+        latent = torch.zeros_like(noise) if latent is None else latent
         before, self.model_options = self.model_options, _copy(self.model_options)
         try:
             run = wrapped("outer_sample", self._outer_sample, self, self.model_options["transformer_options"])
-            return run(noise, torch.zeros_like(noise), sampler, sigmas, None, None, False, 0)
+            return run(noise, latent, sampler, sigmas, None, None, False, 0)
         finally:
             self.model_options = before
 
@@ -185,15 +186,23 @@ class Sampler:
         function.__name__ = f"sample_{name}"
         self.sampler_function, self._heun = function, name == "heun"
 
-    def sample(self, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *_: Any) -> Any:
-        x = noise * sigmas[0]
+    def sample(self, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, latent: Any, *_: Any) -> Any:
+        x = noise * sigmas[0] + latent * (1 - sigmas[0])
         for now, then in pairwise(sigmas):
             slope = (x - guider(x, now.view(1), **extra)) / now
             if self._heun and then > 0:
                 there = x + (then - now) * slope
                 slope = (slope + (there - guider(there, then.view(1), **extra)) / then) / 2
             x = x + (then - now) * slope
-        return x
+        return x / (1 - sigmas[-1])
+
+
+class Interrupted(Sampler):
+    """Is interrupted after its first step."""
+
+    def sample(self, guider: Any, sigmas: Any, *args: Any) -> Any:
+        super().sample(guider, sigmas[:2], *args)
+        raise KeyboardInterrupt
 
 
 class _Anything:

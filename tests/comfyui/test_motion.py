@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from tests.comfyui.double import load_nodes
+from tests.comfyui.hosts import Host
 from videogen.comfyui.warped_noise import WarpedHostNoise, latent_scale
 from videogen.core.errors import InputError
 from videogen.motion import Camera
@@ -40,8 +39,8 @@ class Nested:
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load_nodes(monkeypatch, "motion")
+def nodes(comfy: Host) -> Any:
+    return comfy.load_nodes("motion")
 
 
 def noise(strength: float, latent: Any) -> Any:
@@ -82,10 +81,8 @@ def test_nodes_combine_motions_and_preview_them(nodes: Any) -> None:
     assert still.shape == frames.shape
 
 
-def test_a_node_gives_noise_for_a_model(nodes: Any) -> None:
-    model = SimpleNamespace(
-        model=SimpleNamespace(latent_format=SimpleNamespace(spacial_downscale_ratio=8, temporal_downscale_ratio=4))
-    )
+def test_a_node_gives_noise_for_a_model(comfy: Host, nodes: Any) -> None:
+    model = comfy.model()
     assert latent_scale(model) == (8, 4)
     (found,) = nodes.WarpedNoise.execute(Plain(), Camera(pan=64), model, 0.9).result
     assert found.seed == 7 and found.generate_noise({"samples": torch.zeros(SHAPE)}).shape == SHAPE

@@ -7,88 +7,86 @@ from typing import Any
 import pytest
 import torch
 
-from tests.comfyui.double import Guider, Model, Sampler, attention, load_nodes
+from tests.comfyui.hosts import Host
 from videogen.attention import SparseAttention
 from videogen.comfyui.model_runs import find_opener, with_runs
 from videogen.comfyui.sparse_attention import KEY, SparseAttentionRun
 
-SIGMAS = torch.tensor([1.0, 0.7, 0.4, 0.0])
 
-
-def noise() -> torch.Tensor:
-    base = torch.randn(1, 4, 1, 16, 32, generator=torch.Generator().manual_seed(1))
-    moved = torch.randn(1, 4, 6, 16, 32, generator=torch.Generator().manual_seed(2))
-    return base + 0.1 * moved
-
-
-def attach(model: Model, **config: Any) -> Any:
-    settings = SparseAttention(**{"min_length": 128, "query_block": 32, "key_block": 32, **config})
+def attach(comfy: Host, model: Any, **config: Any) -> Any:
+    settings = SparseAttention(**{**comfy.sparse, **config})
     return with_runs(model, KEY, lambda context: SparseAttentionRun(context, settings))
 
 
-def sample(model: Any, sampler: str = "euler", *, batched: bool = True) -> Any:
-    return Guider(model, batched=batched).sample(Sampler(sampler), SIGMAS, noise())
+def sample(comfy: Host, model: Any, sampler: str = "euler", **options: Any) -> Any:
+    return comfy.sample(model, sampler, noise=comfy.long_noise, **options)
+
+
+def report_of(model: Any) -> dict[str, Any]:
+    opener = find_opener(model, KEY)
+    assert opener is not None
+    report: dict[str, Any] = opener.reports[-1]
+    return report
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "two calls"])
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
-def test_it_is_exact_at_recall_one(sampler: str, batched: bool) -> None:
-    model = Model()
-    exact = attach(model, recall=1.0)
-    assert torch.equal(sample(exact, sampler, batched=batched), sample(model, sampler, batched=batched))
-    report = find_opener(exact, KEY).reports[-1]  # type: ignore[union-attr]
-    assert (report["mean_density"], report["steps"], len(report["layers"])) == (1.0, 3, 2)
+def test_it_is_exact_at_recall_one(comfy: Host, sampler: str, batched: bool) -> None:
+    model = comfy.model()
+    exact = attach(comfy, model, recall=1.0)
+    found = sample(comfy, exact, sampler, batched=batched)
+    assert torch.equal(found, sample(comfy, model, sampler, batched=batched))
+    report = report_of(exact)
+    assert (report["mean_density"], report["steps"]) == (1.0, 3) and report["layers"]
 
 
-def test_it_holds_its_recall_below_and_leaves_the_model_as_it_was() -> None:
-    model = Model()
-    plain, sparse = sample(model), attach(model, recall=0.8, audit="full")
-    found, report = sample(sparse), find_opener(sparse, KEY).reports[-1]  # type: ignore[union-attr]
+def test_it_holds_its_recall_below_and_leaves_the_model_as_it_was(comfy: Host) -> None:
+    model = comfy.model()
+    plain, sparse = sample(comfy, model), attach(comfy, model, recall=0.8, audit="full")
+    found, report = sample(comfy, sparse), report_of(sparse)
     assert report["mean_density"] < 0.9 and report["least_recall"] >= 0.8
     assert not torch.equal(found, plain)
-    assert torch.equal(sample(model), plain)
-    assert torch.equal(sample(sparse), found)  # nothing of the first run is left
+    assert torch.equal(sample(comfy, model), plain)
+    assert torch.equal(sample(comfy, sparse), found)  # nothing of the first run is left
 
 
-def test_a_branch_is_what_it_is_in_a_call_of_its_own() -> None:
-    sparse = attach(Model(), recall=0.8)
-    assert torch.allclose(sample(sparse), sample(sparse, batched=False), atol=1e-5)
+def test_a_branch_is_what_it_is_in_a_call_of_its_own(comfy: Host) -> None:
+    sparse = attach(comfy, comfy.model(), recall=0.8)
+    together, separate = sample(comfy, sparse), sample(comfy, sparse, batched=False)
+    assert (together - separate).abs().max() < 1e-4 * together.abs().max()
 
 
-def test_what_it_declines_goes_to_the_override_below() -> None:
+def test_what_it_declines_goes_to_the_override_below(comfy: Host) -> None:
     calls: list[int] = []
 
     def other(func: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(args[0].shape[1])
         return func(*args, **kwargs)
 
-    model = Model()
+    model = comfy.model()
     model.model_options["transformer_options"]["optimized_attention_override"] = other
-    plain, exact = sample(model), attach(model, recall=1.0)
+    plain, exact = sample(comfy, model), attach(comfy, model, recall=1.0)
     before = len(calls)
-    assert torch.equal(sample(exact), plain) and len(calls) == 2 * before
-    assert find_opener(exact, KEY).reports[-1]["below"] == "other"  # type: ignore[union-attr]
-    sample(attach(model, recall=0.5))
+    assert torch.equal(sample(comfy, exact), plain) and len(calls) == 2 * before
+    assert report_of(exact)["below"] == "other"
+    sample(comfy, attach(comfy, model, recall=0.5))
     assert 2 * before < len(calls) < 3 * before  # cross-attention still goes there
 
 
-def test_it_is_gone_after_an_error() -> None:
-    class Broken(Sampler):
-        def sample(self, guider: Any, sigmas: Any, extra: Any, *rest: Any) -> Any:
-            super().sample(guider, sigmas[:2], extra, *rest)
-            raise KeyboardInterrupt
-
-    model = Model()
-    plain, sparse = sample(model), attach(model, recall=0.8)
+def test_it_is_gone_after_an_interruption(comfy: Host) -> None:
+    model = comfy.model()
+    plain, sparse = sample(comfy, model), attach(comfy, model, recall=0.8)
     with pytest.raises(KeyboardInterrupt):
-        Guider(sparse).sample(Broken(), SIGMAS, noise())
-    assert not find_opener(sparse, KEY).reports  # type: ignore[union-attr]
-    assert torch.equal(sample(model), plain) and attention.__name__ == "attention"
+        sample(comfy, sparse, interrupted=True)
+    opener = find_opener(sparse, KEY)
+    assert opener is not None and not opener.reports
+    assert torch.equal(sample(comfy, model), plain)
 
 
-def test_the_latest_node_replaces_one_before_it() -> None:
-    twice = attach(attach(Model(), recall=0.5), recall=1.0)
-    assert torch.equal(sample(twice), sample(Model()))
+def test_the_latest_node_replaces_one_before_it(comfy: Host) -> None:
+    model = comfy.model()
+    twice = attach(comfy, attach(comfy, model, recall=0.5), recall=1.0)
+    assert torch.equal(sample(comfy, twice), sample(comfy, model))
 
 
 @pytest.mark.parametrize(
@@ -100,12 +98,14 @@ def test_the_latest_node_replaces_one_before_it() -> None:
         pytest.param(("radial", 0.95, 0.8), "mode='radial'", id="another mode"),
     ],
 )
-def test_linked_values_are_checked_in_execute(
-    values: tuple[Any, ...], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = load_nodes(monkeypatch, "sparse_attention").AdaptiveSparseAttention
+def test_linked_values_are_checked_in_execute(comfy: Host, values: tuple[Any, ...], message: str) -> None:
+    node = comfy.load_nodes("sparse_attention").AdaptiveSparseAttention
     with pytest.raises(ValueError, match=message):
-        node.execute(Model(), *values)
-    (model,) = node.execute(Model(), "adaspa", 0.95, 0.8, min_tokens=64).result
-    sample(model)
-    assert find_opener(model, KEY).reports[-1]["mean_density"] < 1  # type: ignore[union-attr]
+        node.execute(comfy.model(), *values)
+
+
+def test_the_node_makes_a_model_sparse(comfy: Host) -> None:
+    node = comfy.load_nodes("sparse_attention").AdaptiveSparseAttention
+    (model,) = node.execute(comfy.model(), "adaspa", 0.95, 0.8, min_tokens=64).result
+    sample(comfy, model)
+    assert report_of(model)["mean_density"] < 1
