@@ -83,6 +83,24 @@ class Denoiser(nn.Module):
         return self.head(tokens.transpose(1, 2).unflatten(2, embedded.shape[2:])) * (1 + timestep.view(-1, 1, 1, 1, 1))
 
 
+class FlowSampling:
+    """ComfyUI's sampling of flow models, with sigmas from 0 to 1."""
+
+    sigma_max = torch.tensor(1.0)
+
+    def timestep(self, sigma: Any) -> Any:
+        return 1000 * sigma
+
+    def percent_to_sigma(self, percent: float) -> float:
+        return 1 - percent
+
+    def noise_scaling(self, sigma: Any, noise: Any, latent_image: Any, max_denoise: bool = False) -> Any:
+        return sigma * noise + (1 - sigma) * latent_image
+
+    def inverse_noise_scaling(self, sigma: Any, latent: Any) -> Any:
+        return latent / (1 - sigma)
+
+
 class Model:
     """A MODEL: clones share the denoiser, and copy options."""
 
@@ -93,7 +111,9 @@ class Model:
                 latent_channels=4, latent_dimensions=3, spacial_downscale_ratio=8, temporal_downscale_ratio=4
             ),
             model_type=SimpleNamespace(name="FLOW"),
-            model_sampling=SimpleNamespace(percent_to_sigma=lambda percent: 1 - percent),
+            model_sampling=FlowSampling(),
+            process_latent_in=lambda latents: 2 * latents,
+            process_latent_out=lambda latents: latents / 2,
         )
         self.model_options: dict[str, Any] = {"transformer_options": {}}
 
@@ -134,20 +154,28 @@ class Guider:
         self.conditions = [(kind, uuid4(), torch.full((1, 5, WIDTH), 0.3 - kind)) for kind in (1, 0)]
 
     @torch.no_grad()
-    def sample(self, sampler: Any, sigmas: torch.Tensor, noise: torch.Tensor, latent: Any = None) -> Any:
+    def sample(self, sampler: Any, sigmas: Any, noise: Any, latent: Any = None, noise_mask: Any = None) -> Any:
         latent = torch.zeros_like(noise) if latent is None else latent
         before, self.model_options = self.model_options, _copy(self.model_options)
+        self.conds: Any = {"all": [dict(zip(("kind", "uuid", "context"), one, strict=True)) for one in self.conditions]}
         try:
             run = wrapped("outer_sample", self._outer_sample, self, self.model_options["transformer_options"])
-            return run(noise, latent, sampler, sigmas, None, None, False, 0)
+            return run(noise, latent, sampler, sigmas, noise_mask, None, False, 0, latent_shapes=[latent.shape])
         finally:
             self.model_options = before
+            del self.conds
 
-    def _outer_sample(self, noise: Any, latent: Any, sampler: Any, sigmas: Any, *_: Any, **__: Any) -> Any:
+    def _outer_sample(
+        self, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any = None, callback: Any = None, *_: Any,
+        latent_shapes: Any = None,
+    ) -> Any:  # fmt: skip
+        self.inner_model = self.model_patcher.model
+        latent = self.inner_model.process_latent_in(latent) if latent.any() else latent
         options = _copy(self.model_options)
         options["transformer_options"]["sample_sigmas"] = sigmas
         run = wrapped("sampler_sample", sampler.sample, sampler, options["transformer_options"])
-        return run(self, sigmas, {"model_options": options, "seed": 0}, None, noise, latent, None, True)
+        found = run(self, sigmas, {"model_options": options, "seed": 0}, callback, noise, latent, mask, True)
+        return self.inner_model.process_latent_out(found)
 
     def __call__(self, x: Any, sigma: Any, model_options: Any, seed: Any = None) -> Any:
         run = wrapped("predict_noise", self._predict, self, self.model_options["transformer_options"])
@@ -168,7 +196,7 @@ class Guider:
                 "uuids": [one[1] for one in group],
                 "sigmas": sigma,
             }
-            context = torch.cat([one[2] for one in group])
+            context = torch.cat([one[2].expand(len(x), -1, -1) for one in group])
             size = len(group)
             out = model.diffusion_model(
                 x.repeat(size, 1, 1, 1, 1), sigma.repeat(size), context, transformer_options=options
@@ -177,24 +205,52 @@ class Guider:
         return found
 
 
+class Masked:
+    """What samplers call: the guider, with the latents held where a noise mask is 0."""
+
+    def __init__(self, guider: Any, latent: Any, noise: Any, mask: Any) -> None:
+        self._guider, self._latent, self._noise, self._mask = guider, latent, noise, mask
+
+    def __call__(self, x: Any, sigma: Any, **extra: Any) -> Any:
+        if self._mask is None:
+            return self._guider(x, sigma, **extra)
+        level = sigma.reshape(-1, *[1] * (x.ndim - 1))
+        given = self._guider.inner_model.model_sampling.noise_scaling(level, self._noise, self._latent)
+        x = x * self._mask + given * (1 - self._mask)
+        return self._guider(x, sigma, **extra) * self._mask + self._latent * (1 - self._mask)
+
+
 class Sampler:
-    """Euler, or Heun with two evaluations per step."""
+    """Euler, Heun with two evaluations per step, or a multistep rule of second order."""
 
     def __init__(self, name: str = "euler") -> None:
         def function() -> None: ...
 
         function.__name__ = f"sample_{name}"
-        self.sampler_function, self._heun = function, name == "heun"
+        self.sampler_function, self._name = function, name
 
-    def sample(self, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, latent: Any, *_: Any) -> Any:
-        x = noise * sigmas[0] + latent * (1 - sigmas[0])
-        for now, then in pairwise(sigmas):
-            slope = (x - guider(x, now.view(1), **extra)) / now
-            if self._heun and then > 0:
-                there = x + (then - now) * slope
-                slope = (slope + (there - guider(there, then.view(1), **extra)) / then) / 2
-            x = x + (then - now) * slope
-        return x / (1 - sigmas[-1])
+    def sample(
+        self, guider: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, latent: Any = None, mask: Any = None,
+        *_: Any,
+    ) -> Any:  # fmt: skip
+        latent = torch.zeros_like(noise) if latent is None else latent
+        sampling, model = guider.model_patcher.model.model_sampling, Masked(guider, latent, noise, mask)
+        x = sampling.noise_scaling(sigmas[0], noise, latent)
+        previous, count = None, len(sigmas) - 1
+        for step, (now, then) in enumerate(pairwise(sigmas)):
+            clean = model(x, now.expand(len(x)), **extra)
+            if callback is not None:
+                callback(step, clean, x, count)
+            used, previous = self._combine(clean, previous), clean
+            there = x + (then - now) * (x - used) / now
+            if self._name == "heun" and then > 0:
+                second = (there - model(there, then.expand(len(x)), **extra)) / then
+                there = x + (then - now) * ((x - used) / now + second) / 2
+            x = there
+        return sampling.inverse_noise_scaling(sigmas[-1], x)
+
+    def _combine(self, clean: Any, previous: Any) -> Any:
+        return clean if self._name != "dpmpp_2m" or previous is None else 1.5 * clean - 0.5 * previous
 
 
 class Interrupted(Sampler):

@@ -36,11 +36,13 @@ class Host(Protocol):
         steps: int = 3,
         noise: torch.Tensor | None = None,
         latent: torch.Tensor | None = None,
+        noise_mask: torch.Tensor | None = None,
         batched: bool = True,
         interrupted: bool = False,
     ) -> torch.Tensor:
         """Latents of one run with two guidance branches, in one batch or in two calls. noise: None for `self.noise`;
-        latent: what the noise is added to; interrupted: the sampler raises KeyboardInterrupt after the first step."""
+        latent: what the noise is added to;
+        noise_mask: 0 where that is held; interrupted: the sampler raises KeyboardInterrupt after the first step."""
 
     def count_calls(self, model: Any) -> list[int]:
         """A list that gets the batch of every call of the denoiser from now on."""
@@ -72,12 +74,12 @@ class Double:
 
     def sample(
         self, model: Any, sampler: str = "euler", *, sigmas: Any = None, steps: int = 3, noise: Any = None,
-        latent: Any = None, batched: bool = True, interrupted: bool = False,
+        latent: Any = None, noise_mask: Any = None, batched: bool = True, interrupted: bool = False,
     ) -> torch.Tensor:  # fmt: skip
         sigmas = self.sigmas(steps) if sigmas is None else sigmas
         noise = self.noise if noise is None else noise
         chosen = double.Interrupted(sampler) if interrupted else double.Sampler(sampler)
-        found: torch.Tensor = double.Guider(model, batched=batched).sample(chosen, sigmas, noise, latent)
+        found: torch.Tensor = double.Guider(model, batched=batched).sample(chosen, sigmas, noise, latent, noise_mask)
         return found
 
     def count_calls(self, model: Any) -> list[int]:

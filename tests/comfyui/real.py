@@ -57,7 +57,7 @@ class Real:
 
     def sample(
         self, model: Any, sampler: str = "euler", *, sigmas: Any = None, steps: int = 3, noise: Any = None,
-        latent: Any = None, batched: bool = True, interrupted: bool = False,
+        latent: Any = None, noise_mask: Any = None, batched: bool = True, interrupted: bool = False,
     ) -> torch.Tensor:  # fmt: skip
         import comfy.model_patcher
         import comfy.samplers
@@ -71,7 +71,8 @@ class Real:
             noise,
             torch.zeros_like(noise) if latent is None else latent,
             chosen,
-            self.sigmas(steps) if sigmas is None else sigmas,
+            self.sigmas(steps) if sigmas is None else sigmas.clone(),
+            noise_mask,
         )
         if batched:
             found: torch.Tensor = guider.sample(*arguments, disable_pbar=True, seed=1)

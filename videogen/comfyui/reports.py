@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import propagation, sparse_attention
+from . import dual_clock, propagation, sparse_attention
 from .model_runs import find_opener
 
 NOTHING = "no videogen node is on this model, or it has not been sampled yet"
@@ -41,7 +41,17 @@ def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
     yield f"propagation: {keys} of {steps} steps were key steps" + ("; nothing was saved" if keys == steps else "")
 
 
+def _describe_dual_clock(report: dict[str, Any]) -> Iterator[str]:
+    if "declined" in report:
+        yield f"dual-clock motion: no effect; {report['declined']}"
+        return
+    skipped = f", {report['skipped_steps']} of {report['steps']} steps skipped" if report["skipped_steps"] else ""
+    held = f"{report['region']:.0%} of the clip held for {report['held_steps']:g} steps"
+    yield f"dual-clock motion: {held}, from noise level {report['weak']:.3f} to {report['strong']:.3f}{skipped}"
+
+
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     sparse_attention.KEY: _describe_attention,
     propagation.KEY: _describe_propagation,
+    dual_clock.KEY: _describe_dual_clock,
 }

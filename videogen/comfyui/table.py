@@ -16,6 +16,7 @@ class NodeRow:
 NODES = (
     NodeRow("AdaptiveSparseAttention", "sparse_attention"),
     NodeRow("Propagation", "propagation"),
+    NodeRow("DualClockMotion", "dual_clock"),
     NodeRow("WarpedNoise", "motion"),
     NodeRow("MotionCamera", "motion"),
     NodeRow("MotionDrag", "motion"),
