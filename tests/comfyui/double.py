@@ -284,19 +284,36 @@ def install(monkeypatch: Any) -> None:
     io.Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
     for name in (
         "Model", "Clip", "Vae", "Combo", "Float", "Int", "Boolean", "String", "Latent", "Image", "Mask", "Noise",
-        "Video", "Audio", "Conditioning", "Sigmas", "Custom",
+        "Video", "Audio", "Conditioning", "Sigmas", "Custom", "Tracks", "BoundingBox", "MultiType", "Autogrow",
     ):  # fmt: skip
         setattr(io, name, _Type)
+    io.Autogrow = type("Autogrow", (_Type,), {"TemplatePrefix": _Anything})
+    io.FolderType = SimpleNamespace(temp="temp", output="output")
     io.Custom = lambda name: type(name, (_Type,), {})
     latest: Any = ModuleType("comfy_api.latest")
-    latest.io, latest.ComfyExtension = io, object
+    latest.io, latest.ui, latest.ComfyExtension = io, _build_ui(), object
     formats, sd = ModuleType("comfy.latent_formats"), ModuleType("comfy.sd")
+    comfy: Any = ModuleType("comfy")
+    comfy.utils, comfy.model_management = ModuleType("comfy.utils"), ModuleType("comfy.model_management")
+    comfy.utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda *_: None)
+    comfy.model_management.throw_exception_if_processing_interrupted = lambda: None
+    comfy.model_management.load_model_gpu = lambda model: None
     modules = {
-        "comfy": ModuleType("comfy"), "comfy.latent_formats": formats, "comfy.sd": sd,
+        "comfy": comfy, "comfy.latent_formats": formats, "comfy.sd": sd, "comfy.utils": comfy.utils,
+        "comfy.model_management": comfy.model_management,
         "comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest,
     }  # fmt: skip
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
+
+
+def _build_ui() -> Any:
+    """What nodes show: it stores what it is made with."""
+    ui: Any = ModuleType("ui")
+    ui.PreviewImage = type("PreviewImage", (_Anything,), {})
+    ui.SavedImages = lambda results, is_animated: SimpleNamespace(results=results, is_animated=is_animated)
+    ui.ImageSaveHelper = SimpleNamespace(save_animated_webp=lambda images, **rest: (len(images), rest))
+    return ui
 
 
 def load_nodes(monkeypatch: Any, module: str) -> Any:

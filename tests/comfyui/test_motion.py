@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,11 +39,6 @@ class Nested:
         return self._parts
 
 
-@pytest.fixture
-def nodes(comfy: Host) -> Any:
-    return comfy.load_nodes("motion")
-
-
 def noise(strength: float, latent: Any) -> Any:
     return WarpedHostNoise(Plain(), Camera(pan=64), strength, 8, 4).generate_noise(latent)
 
@@ -71,20 +67,58 @@ def test_images_are_refused() -> None:
         noise(0.9, {"samples": torch.zeros(1, 4, 8, 8)})
 
 
-def test_nodes_combine_motions_and_preview_them(nodes: Any) -> None:
-    (camera,) = nodes.MotionCamera.execute(8, 0, 0, 1.2, "in_out").result
-    (both,) = nodes.MotionDrag.execute(12, 32, 50, 32, 0, "linear", motion=camera).result
-    (frames,) = nodes.MotionPreview.execute(both, 64, 48, 9).result
-    assert frames.shape == (9, 48, 64, 3) and 0 <= frames.min() < frames.max() <= 1
-    assert (frames[0] - frames[-1]).abs().mean() > 0.01
-    (still,) = nodes.MotionPreview.execute(both, 64, 48, 9, first_frame=torch.rand(1, 48, 64, 4)).result
-    assert still.shape == frames.shape
+def test_clips_of_a_batch_have_the_noise_of_their_number() -> None:
+    pair = noise(1.0, {"samples": torch.zeros(SHAPE), "batch_index": [3, 1]})
+    (third,) = noise(1.0, {"samples": torch.zeros(1, *SHAPE[1:]), "batch_index": [3]})
+    assert torch.equal(pair[0], third) and not torch.equal(pair[0], pair[1])
+    assert torch.equal(pair[1], noise(1.0, {"samples": torch.zeros(SHAPE)})[1])
 
 
-def test_a_node_gives_noise_for_a_model(comfy: Host, nodes: Any) -> None:
-    model = comfy.model()
+def test_clips_of_neighbouring_seeds_are_independent() -> None:
+    latent = {"samples": torch.zeros(SHAPE)}
+    after = WarpedHostNoise(Plain(), Camera(pan=64), 1.0, 8, 4)
+    after.seed = Plain.seed + 1
+    assert abs((noise(1.0, latent)[1] * after.generate_noise(latent)[0]).mean()) < 0.1
+
+
+def test_the_largest_seed_of_a_host_is_accepted() -> None:
+    largest = WarpedHostNoise(Plain(), Camera(pan=64), 1.0, 8, 4)
+    largest.seed = 2**64 - 1
+    assert abs(largest.generate_noise({"samples": torch.zeros(SHAPE)}).std() - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("channels", "frames", "scale", "pan"),
+    [
+        pytest.param(48, 3, (16, 4), 64, id="Wan 2.2 5B"),
+        pytest.param(128, 3, (32, 8), 128, id="LTXV"),
+        pytest.param(12, 3, (8, 6), 32, id="Mochi"),
+    ],
+)
+def test_it_moves_by_entire_latents_at_every_scale(
+    channels: int, frames: int, scale: tuple[int, int], pan: float
+) -> None:
+    """The camera turns right by two latents per latent frame: the noise moves left by two."""
+    latent = {"samples": torch.zeros(1, channels, frames, 6, 10)}
+    found = WarpedHostNoise(Plain(), Camera(pan=pan), 1.0, *scale).generate_noise(latent)
+    assert found.shape == latent["samples"].shape
+    torch.testing.assert_close(found[:, :, 1:, :, :-2], found[:, :, :-1, :, 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_a_node_gives_noise_for_a_model(comfy: Host) -> None:
+    node, model = comfy.load_nodes("warped_noise").WarpedNoise, comfy.model()
     assert latent_scale(model) == (8, 4)
-    (found,) = nodes.WarpedNoise.execute(Plain(), Camera(pan=64), model, 0.9).result
+    (found,) = node.execute(Plain(), Camera(pan=64), model, 0.9).result
     assert found.seed == 7 and found.generate_noise({"samples": torch.zeros(SHAPE)}).shape == SHAPE
     with pytest.raises(ValueError, match="from 0 to 1"):
-        nodes.WarpedNoise.execute(Plain(), Camera(pan=64), model, float("nan"))
+        node.execute(Plain(), Camera(pan=64), model, float("nan"))
+
+
+def test_windows_that_replace_the_noise_are_refused(comfy: Host) -> None:
+    node, model = comfy.load_nodes("warped_noise").WarpedNoise, comfy.model()
+    model.model_options["context_handler"] = SimpleNamespace(freenoise=True)
+    with pytest.raises(InputError, match="set freenoise to false at the context windows"):
+        node.execute(Plain(), Camera(pan=64), model, 0.9)
+    assert node.execute(Plain(), Camera(pan=64), model, 0.0).result, "nothing moves"
+    model.model_options["context_handler"] = SimpleNamespace(freenoise=False)
+    assert node.execute(Plain(), Camera(pan=64), model, 0.9).result

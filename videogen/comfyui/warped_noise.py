@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from videogen.core.errors import InputError
+from videogen.core.randomness import address
 from videogen.motion import Motion, compile_motion
 from videogen.schedulers import GivenNoise, warped_noise
 
-_SEED_OF_WARPED = 0x5EED  # the warped part is independent of the plain one, which is drawn from the seed itself
+_STREAM = "warped noise"  # independent of the plain part, which is drawn from the seed itself
 
 
 class WarpedHostNoise:
@@ -42,12 +43,22 @@ class WarpedHostNoise:
         numbers = input_latent.get("batch_index") or range(drawn.shape[0])
         clips = [
             warped_noise(
-                plan, channels, self._spatial, self._temporal, self.seed + _SEED_OF_WARPED + number,
+                plan, channels, self._spatial, self._temporal, address(self.seed, _STREAM, int(number)),
                 strength=self._strength, plain=GivenNoise(clip.unsqueeze(0).float()),
             )
             for number, clip in zip(numbers, drawn, strict=True)
         ]  # fmt: skip
         return torch.cat(clips).to(drawn.dtype)
+
+
+def check_windows(model: Any) -> None:
+    """InputError for a MODEL with context windows whose FreeNoise replaces the noise that it is given."""
+    handler = model.model_options.get("context_handler")
+    if getattr(handler, "freenoise", False):
+        raise InputError(
+            "freenoise of the model's context windows replaces the noise after the first window, so that it does not "
+            "follow the motion; set freenoise to false at the context windows"
+        )
 
 
 def latent_scale(model: Any) -> tuple[int, int]:

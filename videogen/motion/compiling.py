@@ -79,6 +79,21 @@ def compile_motion(
     return MotionPlan(clip.frames, clip.height, clip.width, tuple(layers), tuple(clip.notes))
 
 
+def check_order(motion: Motion) -> None:
+    """InputError where a part that moves the entire frame follows one that moves anything, which it would replace."""
+    parts = parts_of(motion)
+    for index, part in enumerate(parts, 1):
+        before = any(not isinstance(one, Camera) or one != Camera(ease=one.ease) for one in parts[: index - 1])
+        if isinstance(part, Transfer | Tracks | Flow) and part.region is None and before:
+            raise _replaces(f"{type(part).__name__} (part {index})")
+
+
+def _replaces(name: str) -> InputError:
+    return InputError(
+        f"{name} moves the entire frame and would replace the parts before it; put it first, or give it a region"
+    )
+
+
 def _add_part(layers: list[Layer], part: Motion, clip: Clip, name: str) -> list[Layer]:
     if isinstance(part, Camera):
         camera = [part.homographies(clip.frames, clip.height, clip.width, layer.depth) for layer in layers]
@@ -129,9 +144,7 @@ def _add_source(layers: list[Layer], part: Transfer | Tracks | Flow, clip: Clip,
     from .source_fields import build_field
 
     if part.region is None and (len(layers) > 1 or layers[0].moves):
-        raise InputError(
-            f"{name} moves the entire frame and would replace the parts before it; put it first, or give it a region"
-        )
+        raise _replaces(name)
     covered = None if part.region is None else coverage(part.region, clip.height, clip.width)
     field, anchors = build_field(part, clip)
     return _add_field(layers, field, anchors, covered, clip, name)

@@ -13,10 +13,12 @@ import numpy as np
 from videogen.core.errors import InputError
 from videogen.core.keywords import suggest_keywords
 
-from .ease import check_ease, points_along, progress
+from .ease import check_ease, points_along, points_at, progress
 from .region import check_region
 from .spec import LEAST_SCALE, Motion, Point, check_number, check_points
 
+#: as an ease: the points of the path are equally spaced in time
+TIMED = "timed"
 _DISC_FRACTION = 6  # a drag without a region takes a disc of the shorter side over this
 
 
@@ -32,9 +34,10 @@ class Drag(Motion):
 
     region: mask [height, width] or the path of its image file, box (x0, y0, x1, y1), polygon ((x, y), ...), disc (x, y,
     radius), or None: a disc around the path's start whose radius is a sixth of the image's shorter side. path: points
-    in px; only displacements from the first point matter; traversed at constant speed under `ease`; a single point
-    keeps the region in place. scale, rotate: size and degrees (clockwise) reached at the last frame, about the region's
-    centroid. depth: 1 is as far as the background, less is nearer (matters for a Camera's truck, dolly and orbit).
+    in px; only displacements from the first point matter; traversed at constant speed under `ease`, or, with the ease
+    `timed`, with its points equally spaced in time; a single point keeps the region in place. scale, rotate: size and
+    degrees (clockwise) reached at the last frame, about the region's centroid. depth: 1 is as far as the background,
+    less is nearer (matters for a Camera's truck, dolly and orbit).
     """
 
     region: Any = None
@@ -51,7 +54,8 @@ class Drag(Motion):
         check_number("scale", self.scale, LEAST_SCALE)
         check_number("rotate", self.rotate)
         check_number("depth", self.depth, 0.0)
-        check_ease(self.ease)
+        if self.ease != TIMED:
+            check_ease(self.ease)
 
     def region_or_disc(self, height: int, width: int) -> Any:
         """The region, or the default disc for None."""
@@ -72,8 +76,9 @@ class Drag(Motion):
     def homographies(self, frames: int, centre: np.ndarray) -> np.ndarray:
         """float64 [frames, 3, 3]: from points (x, y, 1) of the first frame to their positions in each frame. centre:
         the pivot (x, y), px."""
-        fractions = progress(self.ease, frames)
-        moved = points_along(self.path, fractions) - np.asarray(self.path[0])
+        timed = self.ease == TIMED
+        fractions = progress("linear" if timed else self.ease, frames)
+        moved = (points_at if timed else points_along)(self.path, fractions) - np.asarray(self.path[0])
         maps = np.zeros((frames, 3, 3))
         for matrix, fraction, shift in zip(maps, fractions, moved, strict=True):
             angle, size = math.radians(self.rotate * fraction), self.scale**fraction

@@ -35,6 +35,13 @@ def progress(ease: str, frames: int) -> np.ndarray:
     return EASES[check_ease(ease)](np.linspace(0, 1, frames) if frames > 1 else np.zeros(frames))
 
 
+def points_at(path: Sequence[Point], fractions: np.ndarray) -> np.ndarray:
+    """Points [n, 2] at fractions [n] (0..1) of a path whose points are equally spaced in time."""
+    corners = np.asarray(path, np.float64)
+    places = fractions * (len(corners) - 1)
+    return np.stack([np.interp(places, np.arange(len(corners)), corners[:, axis]) for axis in (0, 1)], axis=-1)
+
+
 def points_along(path: Sequence[Point], fractions: np.ndarray) -> np.ndarray:
     """Points [n, 2] at fractions [n] (0..1) of a path's length: constant speed over all of its straight segments."""
     corners = np.asarray(path, np.float64)

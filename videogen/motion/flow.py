@@ -50,19 +50,25 @@ def estimate(first: np.ndarray, second: np.ndarray, *, method: str = "dis", pres
 
 
 def flow_both_ways(
-    frames: np.ndarray, *, method: str = "dis", preset: str = "medium", cache: bool | FlowCache = True
+    frames: np.ndarray,
+    *,
+    method: str = "dis",
+    preset: str = "medium",
+    cache: bool | FlowCache = True,
+    estimator: Pair | None = None,
 ) -> FlowPair:
     """Flow between all neighbouring frames of a clip uint8 [frame, height, width, 3], in both directions, with validity
     masks.
 
     cache: store each pair's flow on disk, keyed by the images' content (True: in the user's cache folder); False:
-    always compute. Errors as for `estimate`.
+    always compute. estimator: flow float32 [2, height, width] from one image to another, in place of `method`; it is
+    not cached. Errors as for `estimate`.
     """
     if getattr(frames, "ndim", 0) != 4 or len(frames) == 0:
         raise InputError(f"frames must be uint8 [frame, height, width, 3] and not empty, not {list(np.shape(frames))}")
     _check_images(frames[0], frames[-1])
-    pair = _estimator(method, preset)
-    if cache is not False:
+    pair = _estimator(method, preset) if estimator is None else estimator
+    if estimator is None and cache is not False:
         store = FlowCache() if cache is True else cache
         pair = store.wrap(pair, f"{method}/{preset}/{_version(method)}")
     return _build_pair(

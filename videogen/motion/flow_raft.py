@@ -21,13 +21,20 @@ def build_raft() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """
     import torch
 
-    model = _load_model(torch).eval()
+    return estimate_by(_load_model(torch).eval())
+
+
+def estimate_by(model: Any, device: Any = "cpu") -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """As `build_raft`, by a given model on a device: from two images [1, 3, height, width] in -1..1 to a list of flows
+    [1, 2, height, width], the best one last."""
+    import torch
 
     @torch.inference_mode()
     def pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
         prepared = [torch.from_numpy(_pad(image)).permute(2, 0, 1)[None] / 127.5 - 1 for image in (first, second)]
-        return model(*prepared)[-1][0, :, :height, :width].float().numpy().copy()
+        flow = model(*(image.to(device) for image in prepared))[-1]
+        return np.array(flow[0, :, :height, :width].float().cpu().numpy())
 
     return pair
 

@@ -88,6 +88,13 @@ def find_object(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
     return result
 
 
+def find_outline(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
+    """Coverage float32 [h, w] in 0..1 of the object that a region lies on, with its soft edge; None where no distinct
+    object does. Arguments as for `find_object`."""
+    mask = find_object(image, region)
+    return None if mask is None else _soften(mask)
+
+
 def search_object(image: np.ndarray, near: np.ndarray) -> np.ndarray | None:
     """The object whose centre is nearest to a point (x, y), of those that differ most from their surroundings: bool
     [h, w]; None where there is none.
@@ -154,17 +161,21 @@ def fit_regions(
 
 
 def _with_outline(layer: Layer, mask: np.ndarray, recentre: bool) -> tuple[Layer, tuple[float, float]]:
-    import cv2
-
-    # one pixel more, softened: the edge's mixed pixels belong to the object
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
-    covered, centre = cv2.GaussianBlur(grown, (3, 3), 0), centre_of(mask)
+    covered, centre = _soften(mask), centre_of(mask)
     if not recentre or layer.anchors is None:
         return replace(layer, coverage=covered, anchors=centre[None], outline=GIVEN), (0.0, 0.0)
     shift, moved = layer.anchors[0] - centre, np.eye(3)
     moved[:2, 2] = shift
     placed = replace(layer, coverage=covered, anchors=centre[None], to_screen=layer.to_screen @ moved, outline=GIVEN)
     return placed, (round(float(shift[0]), 1), round(float(shift[1]), 1))
+
+
+def _soften(mask: np.ndarray) -> np.ndarray:
+    """Coverage of a mask, one pixel more and softened: the edge's mixed pixels belong to the object."""
+    import cv2
+
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
+    return cv2.GaussianBlur(grown, (3, 3), 0)
 
 
 def _component(mask: np.ndarray, core: np.ndarray) -> np.ndarray:

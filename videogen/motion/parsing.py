@@ -112,8 +112,8 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], Path], Motion
     "camera": (tuple(field.name for field in fields(Camera)), lambda values, folder: Camera(**values)),
     "drag": (_MOVED, _build_drag),
     "cut_drag": (("sprites",), _build_cut_drag),
-    "transfer": (("video", "fit", *_REGIONS), _builder_from_file(Transfer, "video")),
-    "tracks": (("file", *_REGIONS), _builder_from_file(Tracks, "file")),
+    "transfer": (("video", "fit", "timing", *_REGIONS), _builder_from_file(Transfer, "video")),
+    "tracks": (("file", "size", "timing", *_REGIONS), _builder_from_file(Tracks, "file")),
     "flow": (("file", *_REGIONS), _builder_from_file(Flow, "file")),
 }
 

@@ -153,16 +153,19 @@ class MotionPlan:
         """`mask_at` of all frames: float32 [f, h, w]."""
         return np.stack([self.mask_at(f) for f in range(self.frames)])
 
-    def preview(self, first: np.ndarray | None = None, *, arrows: bool = True) -> np.ndarray:
+    def preview(
+        self, first: np.ndarray | None = None, *, arrows: bool = True, background: np.ndarray | None = None
+    ) -> np.ndarray:
         """The motion as a clip, rendered without a model: uint8 [f, h, w, 3] RGB.
 
         first: the first frame uint8 [h, w, 3], which is warped along the motion, with holes filled from their
-        surroundings; None: a grid tinted by layer. arrows: draw the motion. With `first` and without arrows this is the
-        reference of dual-clock sampling.
+        surroundings; None: a grid tinted by layer. arrows: draw the motion. background: as `first`, without the objects
+        that move; None: their places are filled. With `first` and without arrows this is the reference of dual-clock
+        sampling.
         """
         from .preview import render_preview
 
-        return render_preview(self, first, arrows)
+        return render_preview(self, first, arrows, background)
 
     def _textures(self, frame: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Texture coordinates and frame of first visibility at the pixels, per layer."""

@@ -18,11 +18,16 @@ _NEW = (0.6, 0.3)  # brightness and tint weight of surfaces that come into view
 _ARROW, _TRAIL = (255, 255, 255), (255, 210, 60)
 
 
-def render_preview(plan: MotionPlan, first: np.ndarray | None, arrows: bool) -> np.ndarray:
+def render_preview(
+    plan: MotionPlan, first: np.ndarray | None, arrows: bool, background: np.ndarray | None = None
+) -> np.ndarray:
     """uint8 [frame, height, width, 3]; see `MotionPlan.preview`."""
-    if first is not None:
-        _check_first_frame(first, plan)
+    for name, image in (("first frame", first), ("background", background)):
+        if image is not None:
+            _check_image(name, image, plan)
     images = None if first is None else _layer_images(plan, first)
+    if images is not None and background is not None:
+        images[0] = background.astype(np.float32)
     result = np.stack([_render_frame(plan, images, f) for f in range(plan.frames)])
     if arrows:
         for f in range(plan.frames):
@@ -78,11 +83,11 @@ def advance_frame(plan: MotionPlan, image: np.ndarray, frame: int) -> np.ndarray
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
-def _check_first_frame(first: np.ndarray, plan: MotionPlan) -> None:
+def _check_image(name: str, image: np.ndarray, plan: MotionPlan) -> None:
     shape = (plan.height, plan.width, 3)
-    if getattr(first, "dtype", None) != np.uint8 or np.shape(first) != shape:
-        kind = f"{getattr(first, 'dtype', type(first).__name__)} {list(np.shape(first))}"
-        raise InputError(f"the first frame must be uint8 {list(shape)}, the plan's size, not {kind}")
+    if getattr(image, "dtype", None) != np.uint8 or np.shape(image) != shape:
+        kind = f"{getattr(image, 'dtype', type(image).__name__)} {list(np.shape(image))}"
+        raise InputError(f"the {name} must be uint8 {list(shape)}, the plan's size, not {kind}")
 
 
 def _layer_images(plan: MotionPlan, first: np.ndarray) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from videogen.core.files import digest
 
 from .camera import Camera
 from .drag import CutDrag, Drag, Sprite
+from .flow import FlowPair
 from .parsing import build_layer, load_plan
 from .sources import Flow, Tracks, Transfer
 from .spec import Compose, Motion, parts_of
@@ -115,7 +116,7 @@ def _describe_region(region: Any) -> dict[str, Any]:
 
 
 def _to_plain(value: Any, is_file: bool = False) -> Any:
-    value = getattr(value, "frames", value)  # a clip
+    value = value.forward if isinstance(value, FlowPair) else getattr(value, "frames", value)  # a clip
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
         return f"{_ARRAY}{'x'.join(map(str, value.shape))} {value.dtype} {digest}"

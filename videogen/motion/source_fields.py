@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from videogen.core.errors import InputError
 from videogen.core.rates import exact_fps
 from videogen.media.fitting import centre_crop
 
-from .flow import flow_both_ways
+from .flow import FlowPair, flow_both_ways
 from .flow_files import FlowStack, check_flow, read_flow
-from .interpolation import resize_flow, resize_mask
+from .flow_timing import resample_flow
+from .interpolation import inside, resize_flow, resize_mask
 from .layer import Field
 from .sources import Flow, Tracks, Transfer
 from .splines import TrackField
@@ -40,12 +42,15 @@ def build_field(part: Transfer | Tracks | Flow, clip: Clip) -> tuple[Field, np.n
 
 
 def _field_from_video(part: Transfer, clip: Clip) -> Field:
+    if isinstance(part.video, FlowPair):
+        return _field_from_pair(part.video, part, clip)
     frames, fps, times_s = _open_video(part.video, clip)
     if part.fit == "crop":
         frames = _centre_crop(frames, clip)
     if part.fit != "stretch":
         _check_aspect("the driving video", frames.shape[1], frames.shape[2], clip, "; or fit='crop' or 'stretch'")
-    places = _sampling_positions(len(frames), fps, times_s, clip)
+    stretch = part.timing == "stretch"
+    places = _spread(len(frames), clip) if stretch else _sampling_positions(len(frames), fps, times_s, clip)
     steps = np.diff(places)
     slow = bool((steps < 1).any())
     chosen = np.arange(math.ceil(places[-1]) + 1) if slow else np.floor(places + 0.5).astype(int)
@@ -62,6 +67,25 @@ def _field_from_video(part: Transfer, clip: Clip) -> Field:
         forward, backward = (flow * weights[:, None, None, None] for flow in (forward, backward))
     forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (forward, backward))
     return flow_field(forward, backward, resize_mask(valid, clip.height, clip.width))
+
+
+def _field_from_pair(pair: FlowPair, part: Transfer, clip: Clip) -> Field:
+    """As from a video, of flow that was measured between its frames."""
+    count, (height, width) = len(pair.forward) + 1, pair.forward.shape[2:]
+    rows, columns = centre_crop(height, width, clip.height, clip.width) if part.fit == "crop" else (slice(None),) * 2
+    pair = FlowPair(*(getattr(pair, one.name)[..., rows, columns] for one in fields(FlowPair)))
+    if part.fit != "stretch":
+        height, width = pair.forward.shape[2:]
+        _check_aspect("the driving video", height, width, clip, "; or fit='crop' or 'stretch'")
+    places = _spread(count, clip) if part.timing == "stretch" else _sampling_positions(count, None, None, clip)
+    forward, backward, valid = resample_flow(pair, places)
+    forward, backward = (resize_flow(flow, clip.height, clip.width) for flow in (forward, backward))
+    return flow_field(forward, backward, resize_mask(valid, clip.height, clip.width))
+
+
+def _spread(count: int, clip: Clip) -> np.ndarray:
+    """Positions of the clip's frames among `count` frames, from the first to the last."""
+    return np.linspace(0, count - 1, clip.frames)
 
 
 def _sampling_positions(count: int, fps: Fraction | float | None, times_s: np.ndarray | None, clip: Clip) -> np.ndarray:
@@ -135,12 +159,15 @@ def _field_from_flow(part: Flow, clip: Clip) -> Field:
 def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
     source = _source_name(part.file)
     tracks, visible, size = _read_tracks(part.file)
+    size = size if part.size is None else np.asarray(part.size)
     fits = tracks.ndim == 3 and tracks.shape[2] == 2 and tracks.shape[1] > 0 and visible.shape == tracks.shape[:2]
     if not fits or not np.issubdtype(tracks.dtype, np.number):
         shapes = f"tracks {tracks.dtype} {list(tracks.shape)} and visibility {list(visible.shape)}"
         raise InputError(
             f"{source} has {shapes}; they must be [frame, point, 2] and [frame, point], with at least one point"
         )
+    if part.timing == "stretch":
+        tracks, visible = _resample_tracks(tracks, visible, _spread(len(tracks), clip))
     problem = f"{source} tracks {len(tracks)} frames, the clip has {clip.frames}"
     if _holds_last_frame(len(tracks), clip, f"{problem}; give longer tracks or render fewer frames", problem):
         tracks, visible = (np.concatenate([rows, rows[-1:]]) for rows in (tracks, visible))
@@ -150,6 +177,13 @@ def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
     if size is not None:
         _check_aspect(source, size[1], size[0], clip)
         tracks = tracks * (np.array([clip.width, clip.height]) / size)
+    starts = tracks[0][visible[0]]
+    if len(starts) and not inside(starts, clip.height, clip.width).any():
+        x, y = starts[0]
+        raise InputError(
+            f"{source} begins at ({x:g}, {y:g}), and no point of it lies inside the {clip.width}x{clip.height} frame; "
+            "give points in px of this frame, or the size of the video in which they were tracked"
+        )
     for frame in range(clip.frames):
         if not (visible[0] & visible[frame]).any() or not (visible[frame] & visible[max(frame - 1, 0)]).any():
             raise InputError(
@@ -157,6 +191,14 @@ def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
             )
     tracks = np.where(visible[..., None], tracks, 0.0)
     return TrackField(tracks, visible, clip.height, clip.width), tracks[0][visible[0]]
+
+
+def _resample_tracks(tracks: np.ndarray, visible: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tracks [n, point, 2] and their visibility at positions [m] among their frames. A point between two frames is
+    visible where it is in both."""
+    before, after = np.floor(places).astype(int), np.ceil(places).astype(int)
+    weights = (places - before)[:, None, None]
+    return tracks[before] * (1 - weights) + tracks[after] * weights, visible[before] & visible[after]
 
 
 def _holds_last_frame(count: int, clip: Clip, refusal: str, problem: str) -> bool:

@@ -12,8 +12,9 @@ import numpy as np
 from videogen.core.errors import InputError, unknown
 from videogen.core.keywords import suggest_keywords
 
+from .flow import FlowPair
 from .region import check_region
-from .spec import FITS, Motion
+from .spec import FITS, TIMINGS, Motion, check_number
 
 
 @suggest_keywords
@@ -21,23 +22,26 @@ from .spec import FITS, Motion
 class Transfer(Motion):
     """Motion of a driving video, measured by optical flow.
 
-    video: frames uint8 [frame, height, width, 3], an object with such `.frames`, or a path (then `compile_motion` needs
-    `read_video`). Its flow is scaled to the clip's size; the aspect ratio must agree within 2 %, unless `fit` is `crop`
-    (the centre of its frames is used) or `stretch`. The video is used from its beginning, at its original pace where
-    both it (`.fps`) and the clip have a rate, otherwise frame by frame; where it ends within the clip's last interval,
-    its last frame is held, and a shorter video is an error. region: only this region of the first frame moves, as an
+    video: frames uint8 [frame, height, width, 3], an object with such `.frames`, a path (then `compile_motion` needs
+    `read_video`), or the `FlowPair` of its frames. Its flow is scaled to the clip's size; the aspect ratio must agree
+    within 2 %, unless `fit` is `crop` (the centre of its frames is used) or `stretch`. The video is used from its
+    beginning, at its original pace where both it (`.fps`) and the clip have a rate, otherwise frame by frame; where it
+    ends within the clip's last interval, its last frame is held, and a shorter video is an error. With the `timing`
+    `stretch`, all of it is spread over the clip instead. region: only this region of the first frame moves, as an
     object over the layers below; None: the entire frame.
     """
 
     video: Any
     region: Any = None
     fit: str = "exact"
+    timing: str = "frames"
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise unknown("fit of a driving video", str(self.fit), FITS)
+        _check_timing(self.timing)
         frames = getattr(self.video, "frames", self.video)
-        if not isinstance(frames, str | os.PathLike | np.ndarray):
+        if not isinstance(frames, str | os.PathLike | np.ndarray | FlowPair):
             raise InputError(f"video={type(self.video).__name__} must be frames, a clip or a path")
         _check(self)
 
@@ -48,16 +52,23 @@ class Tracks(Motion):
     """Motion of point tracks, interpolated smoothly between the points (thin-plate splines).
 
     file: `.npz` with `tracks` [frame, point, 2] in px, and optionally `visibility` [frame, point] and the `size`
-    (width, height) of the video in which they were tracked (default: the clip's); or the tracks as an array. region: as
-    for Transfer.
+    (width, height) of the video in which they were tracked (default: the clip's); or the tracks as an array, in which
+    points are not visible where they are NaN. size: the same, of an array. region: as for Transfer. timing: `frames`
+    (the clip may end before the tracks) or `stretch` (all of them are spread over the clip).
     """
 
     file: Any
     region: Any = None
+    size: tuple[float, float] | None = None
+    timing: str = "frames"
 
     def __post_init__(self) -> None:
         if not isinstance(self.file, str | os.PathLike | np.ndarray):
             raise InputError(f"file={type(self.file).__name__} must be a path or tracks [frame, point, 2]")
+        _check_timing(self.timing)
+        if self.size is not None:
+            width, height = (check_number("size", side, 0.0) for side in self.size)
+            object.__setattr__(self, "size", (width, height))
         _check(self)
 
 
@@ -79,6 +90,11 @@ class Flow(Motion):
         if not isinstance(self.file, str | os.PathLike | np.ndarray):
             raise InputError(f"file={type(self.file).__name__} must be a path or flow [frames - 1, 2, height, width]")
         _check(self)
+
+
+def _check_timing(timing: object) -> None:
+    if timing not in TIMINGS:
+        raise unknown("timing of a source", str(timing), TIMINGS)
 
 
 def _check(source: Transfer | Tracks | Flow) -> None:

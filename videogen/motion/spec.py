@@ -16,6 +16,10 @@ LARGEST = 1e5  # px, degrees or factors: anything larger is taken for a typing e
 #: how the frames of a driving video fill a clip of another aspect ratio; `exact`: they are refused
 FITS = ("exact", "crop", "stretch")
 
+#: how the frames of a source are matched to those of a clip: one to one, from the first on; or all of them, spread
+#: over the clip
+TIMINGS = ("frames", "stretch")
+
 
 class Motion:
     """A part of a motion specification. `a + b` puts b on top of a."""
