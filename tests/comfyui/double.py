@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from tests.comfyui import engine_double
+
 HEADS, WIDTH, BLOCKS, PATCH = 2, 32, 2, (1, 2, 2)
 
 
@@ -293,15 +295,13 @@ def install(monkeypatch: Any) -> None:
     latest: Any = ModuleType("comfy_api.latest")
     latest.io, latest.ui, latest.ComfyExtension = io, _build_ui(), object
     formats, sd = ModuleType("comfy.latent_formats"), ModuleType("comfy.sd")
+    vars(formats).update(Wan21=engine_double.Wan21)
     comfy: Any = ModuleType("comfy")
-    comfy.utils, comfy.model_management = ModuleType("comfy.utils"), ModuleType("comfy.model_management")
-    comfy.utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda *_: None)
-    comfy.model_management.throw_exception_if_processing_interrupted = lambda: None
-    comfy.model_management.load_model_gpu = lambda model: None
+    engine_modules = engine_double.build_modules(latest)
+    comfy.utils, comfy.model_management = (engine_modules[f"comfy.{name}"] for name in ("utils", "model_management"))
     modules = {
-        "comfy": comfy, "comfy.latent_formats": formats, "comfy.sd": sd, "comfy.utils": comfy.utils,
-        "comfy.model_management": comfy.model_management,
-        "comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest,
+        "comfy": comfy, "comfy.latent_formats": formats, "comfy.sd": sd,
+        "comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest, **engine_modules,
     }  # fmt: skip
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)

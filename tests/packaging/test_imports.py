@@ -50,6 +50,7 @@ THIRD_PARTY_HOMES = {
     "xformers": ("attention/kernels/",),
     "comfy": ("comfyui/",),
     "comfy_api": ("comfyui/",),
+    "folder_paths": ("comfyui/",),
     "server": ("comfyui/",),
     "ray": ("serving/",),
     "torchvision": ("motion/flow_raft.py",),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 
 from videogen.backbones.hosting.modular_pipelines import MODULAR_PIPELINES
 from videogen.backbones.hosting.pipelines import PIPELINES
-from videogen.backbones.registry import EMBEDDED, FAMILIES, family_of, read_index
-from videogen.core.errors import CheckpointError, InputError
+from videogen.backbones.local_models import find_cached_models, find_embedded_models
+from videogen.backbones.registry import FAMILIES
+from videogen.core.errors import InputError
 
 from .source_options import check_without_sources, load_options_of
 
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     check_without_sources(options)
     if options.table:
         return _print_table(as_json=options.json)
-    here = [*_embedded(), *_hub_cache()]
+    here = [*find_embedded_models(), *find_cached_models()]
     if options.json:
         families = [
             {"name": f.name, "description": f.description, "supports": f.supports, "pipelines": f.pipelines}
@@ -58,26 +57,3 @@ def _print_table(*, as_json: bool) -> int:
 
     print(json.dumps({"pipelines": list_pipelines()}, indent=2) if as_json else build_table())
     return 0
-
-
-def _embedded() -> list[dict[str, str]]:
-    found = []
-    for name, folder in EMBEDDED.items():
-        if (folder / "model_index.json").is_file():
-            found.append({"name": name, "family": family_of(read_index(folder), name).name, "where": "in the package"})
-    return found
-
-
-def _hub_cache() -> list[dict[str, str]]:
-    """Snapshots in the hub client's cache that a family here loads."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    found: dict[str, dict[str, str]] = {}
-    for index in sorted(cache.glob("models--*/snapshots/*/model_index.json")):
-        name = index.parents[2].name.removeprefix("models--").replace("--", "/")
-        try:
-            family = family_of(read_index(index.parent), name).name
-        except CheckpointError:
-            continue
-        found[name] = {"name": name, "family": family, "where": "in the hub's cache"}
-    return list(found.values())

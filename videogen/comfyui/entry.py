@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .engine_graph import watch_queue
 from .table import NODES
 
 
@@ -16,6 +17,9 @@ async def comfy_entrypoint() -> Any:
     from comfy_api.latest import ComfyExtension
 
     class Extension(ComfyExtension):  # type: ignore[misc, valid-type]
+        async def on_load(self) -> None:
+            watch_queue()
+
         async def get_node_list(self) -> list[type]:
             return load_nodes()
 

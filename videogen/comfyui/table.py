@@ -30,4 +30,6 @@ NODES = (
     NodeRow("LoadEmbeddedModel", "embedded_model"),
     NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),
     NodeRow("LoadEmbeddedVae", "embedded_model"),
+    NodeRow("LoadModel", "engine"),
+    NodeRow("Render", "engine"),
 )
