@@ -186,7 +186,7 @@ class Guider:
     def _predict(self, x: Any, sigma: Any, model_options: Any, seed: Any) -> Any:
         run = wrapped("calc_cond_batch", self._evaluate, None, model_options["transformer_options"])
         negative, positive = run(self.model_patcher.model, self.conditions, x, sigma, model_options)
-        return x - sigma.view(-1, 1, 1, 1, 1) * (negative + self.cfg * (positive - negative))
+        return negative + self.cfg * (positive - negative)
 
     def _evaluate(self, model: Any, conditions: Any, x: Any, sigma: Any, model_options: Any) -> list[Any]:
         groups = [conditions] if self.batched else [[one] for one in conditions]
@@ -200,11 +200,15 @@ class Guider:
             }
             context = torch.cat([one[2].expand(len(x), -1, -1) for one in group])
             size = len(group)
-            out = model.diffusion_model(
-                x.repeat(size, 1, 1, 1, 1), sigma.repeat(size), context, transformer_options=options
-            )
+            run = wrapped("apply_model", self._apply, model, options)
+            out = run(x.repeat(size, 1, 1, 1, 1), sigma.repeat(size), None, context, None, options)
             found += out.chunk(size)
         return found
+
+    def _apply(self, x: Any, t: Any, c_concat: Any, context: Any, control: Any, options: Any) -> Any:
+        """Clean latents."""
+        found = self.model_patcher.model.diffusion_model(x, t, context, transformer_options=options)
+        return x - t.view(-1, 1, 1, 1, 1) * found
 
 
 class Masked:

@@ -1,12 +1,13 @@
 """Propagation on ComfyUI's native models: the denoiser is not called at steps whose output follows from key steps.
 
-Branches of a batch are decided separately, and the denoiser is called once for the batch where one of them is a key
-step. A sampler that calls the model several times per step runs plain, and the report has the reason.
+What is propagated is the prediction of the denoiser, or the clean latents that ComfyUI's model makes of it. Branches of
+a batch are decided separately, and the denoiser is called once for the batch where one of them is a key step. A sampler that calls the model several times per step runs plain, and the report has the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,11 +17,14 @@ from videogen.propagation import PropagationRun, RunSchedule, StepCaching
 from videogen.schedulers import step_at
 
 from .branches import BranchNames
-from .model_runs import DIFFUSION_MODEL, RunContext, Wrapper, find_options
+from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 
 KEY = "videogen_propagation"
-#: ComfyUI's types of prediction -> those of the library
+#: ComfyUI's types of prediction -> those of the library; of all others, the clean latents are what is propagated
 _KINDS = {"FLOW": "flow", "FLUX": "flow", "EPS": "epsilon", "V_PREDICTION": "v_prediction"}
+_CLEAN = "sample"
+_FLOWS = ("FLOW_AV", "IMG_TO_IMG_FLOW")  # with sigmas from 0 to 1
+_UNWRAPPED = ("AsymmDiTJoint",)  # Mochi: a denoiser that lets no pack wrap it
 
 
 class PropagatedRun:
@@ -34,13 +38,16 @@ class PropagatedRun:
         self._run: PropagationRun | None = None
         self.declined = ""
         try:
-            schedule = RunSchedule.from_sigmas(context.sigmas, _kind_of(context.model), context.sampler_name)
-            self._run = PropagationRun(config, schedule)
+            kind, levels = _kind_of(context), _levels_of(context)
+            self._place = APPLY_MODEL if kind == _CLEAN else DIFFUSION_MODEL
+            self._is_unscaled = kind == _CLEAN and levels != "flow"  # clean latents plus noise of deviation sigma
+            schedule = RunSchedule.from_sigmas(context.sigmas, levels, context.sampler_name)
+            self._run = PropagationRun(config, replace(schedule, kind=kind))
         except UnsupportedError as error:
             self.declined = str(error)
 
     def wrappers(self) -> Mapping[str, Wrapper]:
-        return {} if self._run is None else {DIFFUSION_MODEL: self._call_denoiser}
+        return {} if self._run is None else {self._place: self._call_denoiser}
 
     def report(self) -> dict[str, Any]:
         """As `PropagationRun.report`; {"declined": reason} for a plain run."""
@@ -56,7 +63,8 @@ class PropagatedRun:
         if run is None or not isinstance(latents, torch.Tensor) or latents.shape[0] % len(branches):
             self.declined = "latents of several modalities" if run is not None else self.declined
             return executor(*args, **kwargs)
-        step = step_at(self._sigmas, float(options["sigmas"].flatten()[0]))
+        sigma = float(options["sigmas"].flatten()[0])
+        step, scaled = step_at(self._sigmas, sigma), latents / (1 + sigma**2) ** 0.5 if self._is_unscaled else latents
         size = latents.shape[0] // len(branches)
         evaluated: list[torch.Tensor] = []
 
@@ -68,7 +76,7 @@ class PropagatedRun:
         parts = [slice(at, at + size) for at in range(0, latents.shape[0], size)]
         found = [
             run.call(
-                step, branch, latents[part], lambda part=part: forward()[part],  # type: ignore[misc]
+                step, branch, scaled[part], lambda part=part: forward()[part],  # type: ignore[misc]
                 conditions=_conditions(args[2:], kwargs, part, latents.shape[0]),
                 guidance_scale=self._guidance_scale,
             )
@@ -83,14 +91,18 @@ class PropagatedRun:
         return tuple(name + suffix for name in self._branches.name(options))
 
 
-def _kind_of(model: Any) -> str:
-    """UnsupportedError for a prediction that the library does not know."""
-    kind = getattr(getattr(model, "model_type", None), "name", "")
-    if kind not in _KINDS:
-        raise UnsupportedError(
-            f"the model predicts {kind or 'something unknown'}; propagation knows {', '.join(_KINDS)}"
-        )
-    return _KINDS[kind]
+def _kind_of(context: RunContext) -> str:
+    """What is propagated: the denoiser's prediction, or the clean latents of ComfyUI's model around it, where the
+    library does not know the prediction, several modalities are packed, or the denoiser cannot be wrapped."""
+    kind = getattr(getattr(context.model, "model_type", None), "name", "")
+    wrapped = type(context.model.diffusion_model).__name__ not in _UNWRAPPED
+    return _KINDS.get(kind, _CLEAN) if wrapped and len(context.latent_shapes) < 2 else _CLEAN
+
+
+def _levels_of(context: RunContext) -> str:
+    """A kind of prediction with noise levels as the model's."""
+    name = getattr(getattr(context.model, "model_type", None), "name", "")
+    return _KINDS.get(name, "flow" if name in _FLOWS else "epsilon")
 
 
 def _conditions(args: tuple[Any, ...], kwargs: dict[str, Any], part: slice, batch: int) -> dict[str, object]:
