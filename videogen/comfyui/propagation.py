@@ -1,7 +1,8 @@
 """Propagation on ComfyUI's native models: the denoiser is not called at steps whose output follows from key steps.
 
 What is propagated is the prediction of the denoiser, or the clean latents that ComfyUI's model makes of it. Branches of
-a batch are decided separately, and the denoiser is called once for the batch where one of them is a key step. A sampler that calls the model several times per step runs plain, and the report has the reason.
+a batch are decided separately, and the denoiser is called once for the batch where one of them is a key step. A
+sampler that calls the model several times per step runs plain, and the report has the reason.
 """
 
 from __future__ import annotations
