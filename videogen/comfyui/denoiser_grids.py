@@ -1,7 +1,7 @@
 """Token layout of ComfyUI's video denoisers: the grid of the video's tokens, and where other tokens lie.
 
-Sizes are read from the attributes that the classes have. Their names are used only for what no attribute shows: at which
-end of a joint sequence text, sound and references lie.
+Sizes are read from the attributes that the classes have. Their names are used only for what no attribute shows: at
+which end of a joint sequence text, sound and references lie.
 """
 
 from __future__ import annotations
