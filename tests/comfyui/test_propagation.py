@@ -9,15 +9,16 @@ import torch
 
 from tests.comfyui.hosts import Host
 from videogen.comfyui.model_runs import DIFFUSION_MODEL, find_opener, with_runs
-from videogen.comfyui.propagation import KEY, PropagatedRun
+from videogen.comfyui.native_wan import CALIBRATED_NAME
+from videogen.comfyui.propagation import CALIBRATED_AS, KEY, PropagatedRun, read_rule
 from videogen.comfyui.reports import NOTHING, collect_reports, describe_reports
-from videogen.propagation import StepCaching
+from videogen.core.errors import InputError
 
 STEPS = 8
 
 
 def attach(model: Any, rule: str) -> Any:
-    return with_runs(model, KEY, lambda context: PropagatedRun(context, StepCaching(keys=rule)))
+    return with_runs(model, KEY, lambda context: PropagatedRun(context, read_rule(rule)))
 
 
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "two calls"])
@@ -68,11 +69,48 @@ def test_a_model_without_nodes_has_no_report(comfy: Host) -> None:
     assert find_opener(model, KEY) is None
 
 
-def test_the_node_refuses_what_needs_a_calibration(comfy: Host) -> None:
+def test_an_error_bound_holds_on_a_calibrated_model(comfy: Host) -> None:
+    model = comfy.model()
+    setattr(model.model, CALIBRATED_AS, CALIBRATED_NAME)
+    plain, bounded = comfy.sample(model, steps=20), attach(model, "max_error:0.1")
+    found = comfy.sample(bounded, steps=20)
+    report = collect_reports(bounded)[KEY]
+    assert report["calibrated"] and report["within_promise"] and len(report["keys"]) < 20
+    assert 0 < (found - plain).norm() / plain.norm() < 0.1
+
+
+def test_without_a_calibration_an_error_bound_runs_plain_with_the_reason(comfy: Host) -> None:
+    model = comfy.model()
+    bounded = attach(model, "max_error:0.1")
+    assert torch.equal(comfy.sample(bounded, steps=STEPS), comfy.sample(model, steps=STEPS))
+    (line,) = describe_reports(collect_reports(bounded))
+    assert "max_error is not calibrated for FlowMatchEulerDiscreteScheduler at 8 steps" in line
+
+
+def test_a_lora_makes_the_calibration_void(comfy: Host) -> None:
+    bounded = attach(comfy.model(), "max_error:0.1")
+    setattr(bounded.model, CALIBRATED_AS, CALIBRATED_NAME)
+    bounded.patches = {"diffusion_model.patch_embedding.bias": [(0.0, (torch.zeros(1),), 1.0, None, None)]}
+    comfy.sample(bounded, steps=20)
+    assert "not calibrated" in describe_reports(collect_reports(bounded))[0]
+
+
+@pytest.mark.parametrize("rule", ["every:0", "max_error:2", "max_error:much", "max_error", "sometimes", "off"])
+def test_wrong_rules_are_refused_with_what_to_give(rule: str) -> None:
+    with pytest.raises(InputError, match="such as"):
+        read_rule(rule)
+
+
+def test_rules_are_read() -> None:
+    assert read_rule("max_error:0.05").max_error == 0.05 and read_rule("every:3").keys == "every:3"
+
+
+def test_the_node_checks_its_rule_before_the_run_and_in_it(comfy: Host) -> None:
     node, model = comfy.load_nodes("propagation").Propagation, comfy.model()
-    with pytest.raises(ValueError, match="max_error"):
-        node.execute(model, "max_error:0.1")
+    with pytest.raises(ValueError, match="every:0"):
+        node.execute(model, "every:0")
     assert node.validate_inputs(rule=None) is True and "every:0" in str(node.validate_inputs(rule="every:0"))
+    assert node.validate_inputs(rule="max_error:0.05") is True
     (cached,) = node.execute(model, "every:2").result
     comfy.sample(cached, steps=STEPS)
     assert len(collect_reports(cached)[KEY]["keys"]) < STEPS

@@ -48,7 +48,7 @@ THIRD_PARTY_HOMES = {
     "triton": ("attention/kernels/",),
     "flash_attn": ("attention/kernels/",),
     "xformers": ("attention/kernels/",),
-    "comfy": ("comfyui/",),
+    "comfy": ("comfyui/", "tools/bench/comfyui/"),
     "comfy_api": ("comfyui/",),
     "folder_paths": ("comfyui/",),
     "server": ("comfyui/",),

@@ -33,6 +33,7 @@ BENCHMARKS = {
     "lora": Benchmark("tools.bench.lora", "LoRAs: time to swap one, cost of a step, the model's bits afterwards"),
     "validation": Benchmark("tools.bench.validation", "what kernel validation adds to a render"),
     "plan": Benchmark("tools.bench.plan.command", "memory plans: peaks and times against renders, published shapes"),
+    "comfyui": Benchmark("tools.bench.comfyui.command", "the nodes on a real ComfyUI: overhead, calibration, promise"),
     "report": Benchmark("tools.bench.report.command", "write docs/figures.md and the README's headline rows"),
 }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_CLASS = "WanTransformer3DModel"
 EMBEDDED_MODEL = "embedded"
+#: of the embedded DiT on ComfyUI's samplers, which differ from the engine's and cannot go back a step
+CALIBRATED_NAME = "embedded@comfyui"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 #: name in diffusers -> name in ComfyUI, as regular expressions; the first that matches
 _RENAMES = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from videogen.core.errors import UnsupportedError
+from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import PropagationRun, RunSchedule, StepCaching
 from videogen.schedulers import step_at
 
@@ -21,6 +21,8 @@ from .branches import BranchNames
 from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 
 KEY = "videogen_propagation"
+#: attribute of a ComfyUI model: its name in the library's calibration, without which no `max_error` is promised
+CALIBRATED_AS = "videogen_calibrated_as"
 #: ComfyUI's types of prediction -> those of the library; of all others, the clean latents are what is propagated
 _KINDS = {"FLOW": "flow", "FLUX": "flow", "EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 _CLEAN = "sample"
@@ -28,11 +30,23 @@ _FLOWS = ("FLOW_AV", "IMG_TO_IMG_FLOW")  # with sigmas from 0 to 1
 _UNWRAPPED = ("AsymmDiTJoint",)  # Mochi: a denoiser that lets no pack wrap it
 
 
+def read_rule(rule: str) -> StepCaching:
+    """The settings of a rule that suits any model: `every:N`, `fd`, or `max_error:E`. InputError for another."""
+    if rule.startswith("max_error"):
+        found = StepCaching.parse(rule)
+        assert found is not None
+        return found
+    try:
+        return StepCaching(keys=rule)
+    except InputError as error:
+        raise InputError(f"{str(error).replace('keys=', 'rule=', 1)}; or max_error:E, such as max_error:0.05") from None
+
+
 class PropagatedRun:
     """State of one sampling run. Implements `model_runs.ModelRun`. declined: why the run is plain; empty where it is
-    not."""
+    not. factor: as for `PropagationRun`."""
 
-    def __init__(self, context: RunContext, config: StepCaching) -> None:
+    def __init__(self, context: RunContext, config: StepCaching, factor: float | None = None) -> None:
         self._sigmas = context.sigmas
         self._guidance_scale = float(getattr(context.guider, "cfg", 1.0) or 1.0)
         self._branches = BranchNames()
@@ -43,7 +57,8 @@ class PropagatedRun:
             self._place = APPLY_MODEL if kind == _CLEAN else DIFFUSION_MODEL
             self._is_unscaled = kind == _CLEAN and levels != "flow"  # clean latents plus noise of deviation sigma
             schedule = RunSchedule.from_sigmas(context.sigmas, levels, context.sampler_name)
-            self._run = PropagationRun(config, replace(schedule, kind=kind))
+            schedule = replace(schedule, kind=kind)
+            self._run = PropagationRun(config, schedule, calibrated_as=_calibrated_as(context), factor=factor)
         except UnsupportedError as error:
             self.declined = str(error)
 
@@ -104,6 +119,10 @@ def _levels_of(context: RunContext) -> str:
     """A kind of prediction with noise levels as the model's."""
     name = getattr(getattr(context.model, "model_type", None), "name", "")
     return _KINDS.get(name, "flow" if name in _FLOWS else "epsilon")
+def _calibrated_as(context: RunContext) -> str | None:
+    """The model's name in the calibration; None for another model, or one that a LoRA changes."""
+    changed = getattr(context.guider.model_patcher, "patches", None)
+    return None if changed else getattr(context.model, CALIBRATED_AS, None)
 
 
 def _conditions(args: tuple[Any, ...], kwargs: dict[str, Any], part: slice, batch: int) -> dict[str, object]:

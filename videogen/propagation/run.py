@@ -47,8 +47,9 @@ class PropagationRun(RunDecisions):
 
     config: settings or a spec, such as `every:2` or `max_error:0.05`. schedule: of the run; None: `begin` gives it.
     cut: where the denoiser is cut; None: as the configuration says, for a host that taps `blocks` blocks, if any.
-    calibrated_as: the name of the model in `calibration`. Raises InputError; UnsupportedError for settings that need
-    modules of diffusers, and for a `max_error` that was not calibrated.
+    calibrated_as: the name of the model in `calibration`. factor: from the controller's sum to the final error, for a
+    model that the caller has calibrated. Raises InputError; UnsupportedError for settings that need modules of
+    diffusers, and for a `max_error` that was not calibrated.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class PropagationRun(RunDecisions):
         *,
         blocks: int | None = None,
         calibrated_as: str | None = None,
+        factor: float | None = None,
     ) -> None:
         super().__init__(read_config(config))
-        self.calibrated_as = calibrated_as
+        self.calibrated_as, self._factor = calibrated_as, factor
         self.denoisers: list[DenoiserRun] = []
         if schedule is not None:
             self._check_host()
@@ -82,7 +84,9 @@ class PropagationRun(RunDecisions):
         controller = None
         schedule = replace(schedule, by_sigma=self.config.predictor_kind.in_sigma)
         if is_known:
-            controller = build_controller(self.config, schedule, self.denoisers[0].cut, self.calibrated_as)
+            controller = build_controller(
+                self.config, schedule, self.denoisers[0].cut, self.calibrated_as, self._factor
+            )
         self.start(schedule, controller)
         for denoiser in self.denoisers:
             denoiser.forget()
@@ -185,7 +189,7 @@ class PropagationRun(RunDecisions):
 
     def _check_calibrated(self, schedule: RunSchedule) -> None:
         """UnsupportedError for a promise that rests on no measurement."""
-        if self.config.max_error is None:
+        if self.config.max_error is None or self._factor is not None:
             return
         why = why_not_calibrated(self.cut.name, self.calibrated_as, schedule.solver, schedule.steps or 0)
         if why:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,13 @@ BUDGETS = (0.04, 0.08, 0.2)
 
 def write_calibration(label: str, options: argparse.Namespace) -> None:
     """Replace the model's row, for this solver and number of steps, in the package's calibration table."""
-    row = measure_calibration(options)
+    store_calibration(options.boundary, label, measure_calibration(options))
+
+
+def store_calibration(boundary: str, label: str, row: dict[str, Any]) -> None:
+    """Put a row in the package's table, in the place of one for the same solver and number of steps."""
     table = json.loads(CALIBRATION.read_text(encoding="utf-8")) if CALIBRATION.is_file() else {}
-    rows = table.setdefault(options.boundary, {}).setdefault(label, [])
+    rows = table.setdefault(boundary, {}).setdefault(label, [])
     rows[:] = [other for other in rows if any(other[name] != row[name] for name in ("solver", "steps"))] + [row]
     CALIBRATION.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(CALIBRATION)
@@ -45,15 +50,16 @@ def measure_calibration(options: argparse.Namespace) -> dict[str, Any]:
             if measured["estimated_error"]:
                 ratios.append(relative_error(latents, plain) / (measured["estimated_error"] / measured["factor"]))
         show_progress({"done": index + 1, "ratios": ratios[-3:]})
+    return conformal_quantile(ratios) | {"solver": type(engine.backbone.scheduler).__name__, "steps": renders.STEPS}
+
+
+def conformal_quantile(ratios: Sequence[float]) -> dict[str, Any]:
+    """The factor that 90 % of renders stay within, how many were measured, and the median."""
     if not ratios:
-        raise InputError(
-            f"no step was propagated at max_error={BUDGETS}: there is nothing to calibrate on; use more steps"
-        )
+        raise InputError("no step was propagated: there is nothing to calibrate on; use more steps")
     rank = min(len(ratios) - 1, int(np.ceil((len(ratios) + 1) * 0.9)) - 1)
     return {
         "factor": round(sorted(ratios)[rank], 4),
         "renders": len(ratios),
         "median": round(statistics.median(ratios), 4),
-        "solver": type(engine.backbone.scheduler).__name__,
-        "steps": renders.STEPS,
     }

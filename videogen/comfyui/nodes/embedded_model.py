@@ -9,7 +9,8 @@ import comfy.sd
 from comfy_api.latest import io
 
 from ..embedded_parts import EmbeddedTextEncoder, EmbeddedVae
-from ..native_wan import load_embedded_backbone, load_embedded_weights
+from ..native_wan import CALIBRATED_NAME, load_embedded_backbone, load_embedded_weights
+from ..propagation import CALIBRATED_AS
 from ..schema import CATEGORY
 
 _SHIFT = 3.0  # of the embedded model's training; ComfyUI's own for Wan is 8
@@ -35,6 +36,7 @@ class LoadEmbeddedModel(io.ComfyNode):
         weights, metadata = load_embedded_weights()
         model = comfy.sd.load_diffusion_model_state_dict(weights, metadata=metadata)
         model.model.model_sampling.set_parameters(shift=_SHIFT)
+        setattr(model.model, CALIBRATED_AS, CALIBRATED_NAME)
         return io.NodeOutput(model)
 
 
