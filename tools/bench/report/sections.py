@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tools.bench.report import (
     attention,
+    comfyui,
     long,
     lora,
     motion,
@@ -220,6 +221,16 @@ SECTIONS = (
         (
             Source("long-story-embedded.json", long.story_tables),
             Source("long-story-*.json", long.story_tables),
+        ),
+    ),
+    Section(
+        "ComfyUI nodes",
+        "On a real ComfyUI with its own samplers and the embedded model. Overhead is the median ratio of CPU time to "
+        "runs without the node, in turns. Errors are relative L2 distances of the final latents to the plain run's, "
+        "on prompts that the calibration did not use; next to them is a run of half the steps, which is another clip.",
+        (
+            Source("comfyui-overhead.json", comfyui.overhead_tables),
+            Source("comfyui-promise.json", comfyui.promise_tables),
         ),
     ),
 )
