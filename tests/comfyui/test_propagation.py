@@ -36,7 +36,8 @@ def test_it_calls_the_model_at_key_steps_only(comfy: Host, batched: bool) -> Non
     report = collect_reports(half)[KEY]
     assert len(calls) == len(report["keys"]) * (1 if batched else 2) and len(report["keys"]) < 7
     assert 0 < (found - plain).norm() / plain.norm() < 0.4
-    assert describe_reports({KEY: report}) == [f"propagation: {len(report['keys'])} of 8 steps were key steps"]
+    (line,) = describe_reports({KEY: report})
+    assert line.startswith(f"propagation: {len(report['keys'])} of 8 steps were key steps; ") and "saved" in line
     assert torch.equal(comfy.sample(half, steps=STEPS, batched=batched), found)
     assert torch.equal(comfy.sample(model, steps=STEPS), plain)
 

@@ -29,7 +29,9 @@ def test_it_reports_what_each_node_did(comfy: Host) -> None:
     (model,) = propagation.Propagation.execute(comfy.model(), "every:2").result
     assert report.RunReport.execute(model, latent).result[1] == NOTHING
     comfy.sample(model, steps=8)
-    given, text, stored = report.RunReport.execute(model, latent).result
+    output = report.RunReport.execute(model, latent)
+    given, text, stored, plots = output.result
+    assert plots.ndim == 4 and plots.shape[3] == 3 and plots.shape[1] > 200 and output.ui is not None
     assert given is latent and torch.equal(given["samples"], comfy.noise)
     assert text.startswith("propagation: ") and "of 8 steps were key steps" in text
     assert json.loads(stored)["videogen_propagation"]["steps"] == 8

@@ -15,8 +15,10 @@ import torch
 
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import PropagationRun, RunSchedule, StepCaching
+from videogen.propagation.run_report import synchronized_time
 from videogen.schedulers import step_at
 
+from .branch_tables import CallTimes, tabulate_evaluations
 from .branches import BranchNames
 from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 
@@ -49,7 +51,7 @@ class PropagatedRun:
     def __init__(self, context: RunContext, config: StepCaching, factor: float | None = None) -> None:
         self._sigmas = context.sigmas
         self._guidance_scale = float(getattr(context.guider, "cfg", 1.0) or 1.0)
-        self._branches = BranchNames()
+        self._branches, self._times = BranchNames(), CallTimes()
         self._run: PropagationRun | None = None
         self.declined = ""
         try:
@@ -66,8 +68,12 @@ class PropagatedRun:
         return {} if self._run is None else {self._place: self._call_denoiser}
 
     def report(self) -> dict[str, Any]:
-        """As `PropagationRun.report`; {"declined": reason} for a plain run."""
-        return {"declined": self.declined} if self._run is None else self._run.report()
+        """As `PropagationRun.report`, with the evaluated steps by branch, and `seconds` of the denoiser's calls, which
+        may have several branches; {"declined": reason} for a plain run."""
+        if self._run is None:
+            return {"declined": self.declined}
+        branches = tabulate_evaluations(self._run.evaluations)
+        return {**self._run.report(), "branches": branches, "seconds": self._times.summarize()}
 
     def close(self) -> None:
         self._run = None
@@ -83,6 +89,7 @@ class PropagatedRun:
         step, scaled = step_at(self._sigmas, sigma), latents / (1 + sigma**2) ** 0.5 if self._is_unscaled else latents
         size = latents.shape[0] // len(branches)
         evaluated: list[torch.Tensor] = []
+        begin = synchronized_time(latents)
 
         def forward() -> torch.Tensor:
             if not evaluated:
@@ -98,6 +105,7 @@ class PropagatedRun:
             )
             for branch, part in zip(branches, parts, strict=True)
         ]  # fmt: skip
+        self._times.add(synchronized_time(latents) - begin, evaluated=bool(evaluated))
         return found[0] if len(found) == 1 else torch.cat(found)  # type: ignore[arg-type]
 
     def _name(self, options: dict[str, Any]) -> tuple[str, ...]:

@@ -38,7 +38,14 @@ def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
         yield f"propagation: no effect; {report['declined']}"
         return
     keys, steps = len(report["keys"]), report["steps"]
-    yield f"propagation: {keys} of {steps} steps were key steps" + ("; nothing was saved" if keys == steps else "")
+    if keys == steps:
+        yield f"propagation: {keys} of {steps} steps were key steps; nothing was saved"
+        return
+    saved = report.get("seconds", {}).get("saved")
+    time = "" if saved is None else f"; {saved:.1f} s of model calls saved"
+    yield f"propagation: {keys} of {steps} steps were key steps{time}"
+    for step, why in report["forced"].items():
+        yield f"  step {int(step) + 1} became a key step: {why}"
 
 
 def _describe_dual_clock(report: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from videogen.schedulers import step_at
 
 from .attention_call import AttentionCall
 from .attention_override import AttentionOverride
+from .branch_tables import tabulate_attention
 from .branches import BranchNames
 from .denoiser_grids import TokenLayout, find_layout
 from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
@@ -53,8 +54,10 @@ class SparseAttentionRun:
         return {APPLY_MODEL: self._call_model, DIFFUSION_MODEL: self._call_denoiser}
 
     def report(self) -> dict[str, Any]:
-        """As `AttentionRun.report`, with another pack's override, which computed the calls that ran dense."""
+        """As `AttentionRun.report`, with a table by branch, and another pack's override, which computed the calls that
+        ran dense."""
         found = self._attention.report()
+        found["branches"] = tabulate_attention(self._attention.records, found["steps"])
         return found | {"below": self._override.found} if self._override.found else found
 
     def close(self) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
+from ..motion_inputs import write_images
+from ..report_plots import plot_reports
 from ..reports import collect_reports, describe_reports
 from ..schema import CATEGORY
 
@@ -21,8 +23,9 @@ class RunReport(io.ComfyNode):
             display_name="Run Report (videogen)",
             category=CATEGORY,
             description="What the videogen nodes on a model did in the latest run: computed fraction of attention, "
-            "measured recall, key steps, and every reason for which something ran plain.",
-            search_aliases=["videogen", "report", "statistics", "density", "recall"],
+            "measured recall, key steps and the seconds that they saved, and every reason for which something ran "
+            "plain; as text, as JSON and as plots.",
+            search_aliases=["videogen", "report", "statistics", "density", "recall", "plot", "chart"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that the sampler was given."),
                 io.Latent.Input("latent", tooltip="The sampler's result: the report is made when it is there."),
@@ -31,6 +34,7 @@ class RunReport(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The sampler's result, unchanged."),
                 io.String.Output(display_name="text", tooltip="The report in a few lines."),
                 io.String.Output(display_name="json", tooltip="All that was measured."),
+                io.Image.Output(display_name="plots", tooltip="The report as an image, with plots by step."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -41,7 +45,8 @@ class RunReport(io.ComfyNode):
         reports = collect_reports(model)
         text = "\n".join(describe_reports(reports))
         _show(cls, text)
-        return io.NodeOutput(latent, text, json.dumps(reports, default=str))
+        plots = write_images(plot_reports(reports)[None])
+        return io.NodeOutput(latent, text, json.dumps(reports, default=str), plots, ui=ui.PreviewImage(plots, cls=cls))
 
 
 def _show(node: Any, text: str) -> None:
