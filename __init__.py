@@ -1,6 +1,7 @@
 """ComfyUI loads this file where the repository is cloned into `custom_nodes`; the node pack is `videogen/comfyui/`.
 
 The repository's folder is not put on the search path: `attention` or `tools` would then hide modules of other packs.
+ComfyUI looks for `locales/` and `example_workflows/` next to this file, and for help pages in `WEB_DIRECTORY`.
 """
 
 import sys
@@ -24,4 +25,6 @@ _use_this_checkout()
 
 from videogen.comfyui.entry import comfy_entrypoint  # noqa: E402
 
-__all__ = ["comfy_entrypoint"]
+WEB_DIRECTORY = "videogen/comfyui/web"
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

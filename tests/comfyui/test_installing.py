@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.comfyui import double
 from videogen.cli.main import main
+from videogen.comfyui.host_version import OLDEST
 from videogen.comfyui.installing import install
-from videogen.comfyui.table import NODES
-from videogen.core.errors import InputError
+from videogen.comfyui.table import ENGINE_PACKAGES, NODES
+from videogen.core.errors import InputError, UnsupportedError
+from videogen.core.tables import parse_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +40,7 @@ def test_the_pack_gives_comfyui_its_nodes(place: str, tmp_path: Path, monkeypatc
     if place == "installed":
         (tmp_path / "custom_nodes").mkdir()
         assert main(["comfyui", "install", str(tmp_path)]) == 0
-    init = (install(tmp_path) if place == "installed" else ROOT) / "__init__.py"
+    init = (install(tmp_path).pack if place == "installed" else ROOT) / "__init__.py"
     extension = asyncio.run(load(init).comfy_entrypoint())  # type: ignore[attr-defined]
     nodes = asyncio.run(extension.get_node_list())
     schemas = [node.define_schema() for node in nodes]
@@ -68,6 +73,84 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "import_module", missing)
     with pytest.raises(ImportError, match=r"need the package 'diffusers'.*pip install"):
         entry.load_nodes()
+
+
+def test_the_engines_packages_are_needed_by_its_own_nodes_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from videogen.comfyui import entry
+
+    double.load_nodes(monkeypatch, "motion")
+    monkeypatch.setattr(entry, "find_spec", lambda name: None if name == "diffusers" else object())
+    names = {node.__name__ for node in entry.load_nodes()}
+    assert names == {row.name for row in NODES if not row.engine} and "WarpedNoise" in names
+    (record,) = caplog.records
+    assert "install diffusers" in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_installing_twice_updates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tmp_path / "with blanks"
+    (base / "custom_nodes").mkdir(parents=True)
+    assert main(["comfyui", "install", str(base)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("installed ") and "restart ComfyUI" in printed
+    pack = base / "custom_nodes" / "videogen"
+    files = {path.relative_to(pack): path.read_bytes() for path in pack.rglob("*") if path.is_file()}
+    (pack / "web" / "docs" / "Removed.md").touch()
+    (pack / "locales" / "en" / "nodeDefs.json").write_text("{}", encoding="utf-8")
+    assert main(["comfyui", "install", str(base)]) == 0
+    assert capsys.readouterr().out.startswith("updated ")
+    assert files == {path.relative_to(pack): path.read_bytes() for path in pack.rglob("*") if path.is_file()}
+    assert {path.parts[0] for path in files} == {"__init__.py", "locales", "example_workflows", "web"}
+
+
+def test_an_installed_pack_names_no_folder(tmp_path: Path) -> None:
+    """Its code is the same on each machine, so that nothing of a Windows path can be read as an escape."""
+    (tmp_path / "custom_nodes").mkdir()
+    code = (install(tmp_path).pack / "__init__.py").read_text(encoding="utf-8")
+    assert "\\" not in code and "/" not in code and str(tmp_path) not in code
+
+
+def test_a_pack_without_the_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "custom_nodes").mkdir()
+    pack = load(install(tmp_path).pack / "__init__.py")
+    monkeypatch.setitem(sys.modules, "videogen.comfyui.entry", None)
+    monkeypatch.delitem(sys.modules, "videogen.comfyui", raising=False)
+    with pytest.raises(ImportError, match="install videogen into the Python that runs ComfyUI"):
+        asyncio.run(pack.comfy_entrypoint())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("version", ["0.3.64", "0.32.9"])
+def test_an_old_comfyui_is_refused(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from videogen.comfyui import entry
+
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "comfyui_version.py").write_text(f'# made\n__version__ = "{version}"\n', encoding="utf-8")
+    with pytest.raises(UnsupportedError, match=f"ComfyUI {version} is too old.*update it to"):
+        install(tmp_path)
+    assert not list((tmp_path / "custom_nodes").iterdir())
+    monkeypatch.setitem(sys.modules, "comfyui_version", SimpleNamespace(__version__=version))
+    with pytest.raises(ImportError, match=f"ComfyUI {version} is too old"):
+        asyncio.run(entry.comfy_entrypoint())
+
+
+@pytest.mark.parametrize(("version", "stated"), [("0.33.0", "0.33.0"), ("1.0", "1.0"), ("", None)])
+def test_a_newer_or_unknown_comfyui_is_taken(version: str, stated: str | None, tmp_path: Path) -> None:
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "comfyui_version.py").write_text(f'__version__ = "{version}"\n', encoding="utf-8")
+    assert install(tmp_path).version == stated
+
+
+def test_metadata_of_the_registry() -> None:
+    """ComfyUI's registry reads the version from a file, and Manager the requirements, which pin nothing shared."""
+    tool = parse_toml((ROOT / "pyproject.toml").read_text(encoding="utf-8"), "pyproject.toml")["tool"]["comfy"]
+    assert tool["DisplayName"] == "videogen" and tool["requires-comfyui"] == f">={OLDEST}"
+    assert re.search(r'^__version__ = "\d+\.\d+\.\d+"', (ROOT / tool["version"]["path"]).read_text(), re.MULTILINE)
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    needed = {Requirement(line).name: Requirement(line) for line in lines if not line.startswith("#")}
+    assert set(ENGINE_PACKAGES) <= needed.keys()
+    assert not needed.keys() & {"torch", "numpy", "transformers", "huggingface_hub", "opencv-python-headless", "av"}
+    assert all("==" not in str(one.specifier) for one in needed.values())
 
 
 @pytest.mark.parametrize("prepare", ["nothing", "checkout", "other"])

@@ -21,7 +21,16 @@ import pytest
 from videogen.core.tables import parse_toml
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "videogen", "attention", "schedulers", "configs")
+#: folders at the top of the repository -> where they are in the package
+HOMES = {
+    "attention": "videogen/attention",
+    "configs": "videogen/configs",
+    "example_workflows": "videogen/comfyui/example_workflows",
+    "locales": "videogen/comfyui/locales",
+    "schedulers": "videogen/schedulers",
+}
+DATA = {"videogen.comfyui.example_workflows", "videogen.comfyui.locales"}
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "videogen", *HOMES)
 LIMIT_BYTES = 60_000_000
 
 
@@ -79,7 +88,7 @@ def test_package_list_is_the_tree() -> None:
         for name, home in homes.items()
         for path in home.rglob("__init__.py")
     }
-    assert found == set(tool["packages"]), "packages in pyproject.toml must list each folder with an __init__.py"
+    assert found == set(tool["packages"]) - DATA, "packages in pyproject.toml must list each folder with an __init__.py"
 
 
 def test_only_videogen_at_the_top(installed: Installed) -> None:
@@ -91,9 +100,7 @@ def test_only_videogen_at_the_top(installed: Installed) -> None:
 
 def test_wheel_holds_what_the_tree_holds(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    homes = {"videogen": ROOT / "videogen"} | {
-        f"videogen/{n}": ROOT / n for n in ("attention", "schedulers", "configs")
-    }
+    homes = {"videogen": ROOT / "videogen"} | {place: ROOT / name for name, place in HOMES.items()}
     wanted = {
         f"{prefix}/{path.relative_to(home).as_posix()}"
         for prefix, home in homes.items()
@@ -123,6 +130,16 @@ def test_presets_come_along(installed: Installed) -> None:
         "from videogen.configs import load_preset, presets; print([load_preset(p) and p for p in presets()])"
     )
     assert "draft" in printed and "quality" in printed
+
+
+def test_installed_command_adds_the_node_pack(installed: Installed) -> None:
+    """With the files that ComfyUI reads itself, far from the checkout."""
+    (installed.elsewhere / "custom_nodes").mkdir(exist_ok=True)
+    installed.run([str(installed.bin / "videogen"), "comfyui", "install", "."])
+    pack = installed.elsewhere / "custom_nodes" / "videogen"
+    for folder in (ROOT / "locales", ROOT / "example_workflows", ROOT / "videogen" / "comfyui" / "web"):
+        names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        assert names and names == {p.relative_to(pack / folder.name) for p in (pack / folder.name).rglob("*.*")}
 
 
 @pytest.mark.parametrize(("model", "frames"), [("embedded", "5"), ("embedded-unet", "4")])

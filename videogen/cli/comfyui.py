@@ -11,7 +11,7 @@ Nodes for ComfyUI: sparse attention on ComfyUI's own video models, and the embed
 """
 _EXAMPLES = """\
 examples:
-  videogen comfyui install ComfyUI                       adds custom_nodes/videogen; restart ComfyUI
+  videogen comfyui install ComfyUI                       adds or updates custom_nodes/videogen
   videogen comfyui export-model -o ComfyUI/models/diffusion_models/videogen.safetensors
   videogen comfyui export-model FOLDER -o wan.safetensors    a Wan text-to-video model in diffusers' layout
 """
@@ -26,7 +26,7 @@ def add_parser(commands: Any, parents: list[argparse.ArgumentParser], formatter:
     install = actions.add_parser(
         "install", formatter_class=formatter, help="add the node pack to a ComfyUI folder",
         description="Write custom_nodes/videogen, which loads the nodes from this installation of videogen. ComfyUI "
-        "must run on the same Python.",
+        "must run on the same Python, and be restarted. Run it again after an update of videogen.",
     )  # fmt: skip
     install.add_argument("folder", type=Path, help="ComfyUI's folder, or its base directory: with custom_nodes in it")
     export = actions.add_parser(

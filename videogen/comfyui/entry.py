@@ -1,19 +1,27 @@
 """Entry point of the node pack: what ComfyUI calls to get its nodes.
 
-Node files are imported here and not before, so that a missing package ends in one line of ComfyUI's log.
+Node files are imported here and not before, so that a missing package ends in one line of ComfyUI's log. Where only
+packages of the engine are missing, the nodes for ComfyUI's own models are there without them.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from .engine_graph import watch_queue
-from .table import NODES
+from .host_version import why_too_old
+from .table import ENGINE_PACKAGES, NODES, NodeRow
+
+_LOG = logging.getLogger(__name__)
 
 
 async def comfy_entrypoint() -> Any:
-    """ComfyUI's extension with the pack's nodes."""
+    """ComfyUI's extension with the pack's nodes. ImportError, with what to do, where they cannot be loaded."""
+    if why := why_too_old(_running_version()):
+        raise ImportError(why)
     from comfy_api.latest import ComfyExtension
 
     class Extension(ComfyExtension):  # type: ignore[misc, valid-type]
@@ -27,11 +35,31 @@ async def comfy_entrypoint() -> Any:
 
 
 def load_nodes() -> list[type]:
-    """The node classes of the table. ImportError, with what to install, where a package is missing."""
+    """The node classes of the table. ImportError, with what to install, where a package is missing that all need."""
+    missing = [name for name in ENGINE_PACKAGES if find_spec(name) is None]
+    rows = [row for row in NODES if not (missing and row.engine)]
+    if missing:
+        _LOG.warning(
+            "videogen: %d nodes that run the engine are left out; install %s into ComfyUI's Python to have them",
+            len(NODES) - len(rows), ", ".join(missing),
+        )  # fmt: skip
+    return [_load(row) for row in rows]
+
+
+def _load(row: NodeRow) -> type:
     try:
-        return [getattr(import_module(f".nodes.{row.module}", __package__), row.name) for row in NODES]
+        node: type = getattr(import_module(f".nodes.{row.module}", __package__), row.name)
+        return node
     except ModuleNotFoundError as error:
         raise ImportError(
             f"videogen's nodes need the package {error.name!r}: install videogen into ComfyUI's Python with "
             "`pip install videogen`"
         ) from error
+
+
+def _running_version() -> str | None:
+    try:
+        from comfyui_version import __version__
+    except ModuleNotFoundError:
+        return None
+    return str(__version__)

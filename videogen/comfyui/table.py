@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeRow:
-    """name: of the class; module: of `nodes/`."""
+    """name: of the class; module: of `nodes/`; engine: whether it runs models of diffusers (`ENGINE_PACKAGES`)."""
 
     name: str
     module: str
+    engine: bool = False
+
+
+#: packages of the engine that ComfyUI's environment may lack; nodes for ComfyUI's own models do without
+ENGINE_PACKAGES = ("diffusers", "accelerate")
 
 
 NODES = (
@@ -27,9 +32,9 @@ NODES = (
     NodeRow("MotionPreview", "motion_combine"),
     NodeRow("OpticalFlow", "optical_flow"),
     NodeRow("RunReport", "run_report"),
-    NodeRow("LoadEmbeddedModel", "embedded_model"),
-    NodeRow("LoadEmbeddedTextEncoder", "embedded_model"),
-    NodeRow("LoadEmbeddedVae", "embedded_model"),
-    NodeRow("LoadModel", "engine"),
-    NodeRow("Render", "engine"),
+    NodeRow("LoadEmbeddedModel", "embedded_model", engine=True),
+    NodeRow("LoadEmbeddedTextEncoder", "embedded_model", engine=True),
+    NodeRow("LoadEmbeddedVae", "embedded_model", engine=True),
+    NodeRow("LoadModel", "engine", engine=True),
+    NodeRow("Render", "engine", engine=True),
 )
