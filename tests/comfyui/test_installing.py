@@ -80,7 +80,7 @@ def test_the_engines_packages_are_needed_by_its_own_nodes_only(
 ) -> None:
     from videogen.comfyui import entry
 
-    double.load_nodes(monkeypatch, "motion")
+    double.load_nodes(monkeypatch, "warped_noise")
     monkeypatch.setattr(entry, "find_spec", lambda name: None if name == "diffusers" else object())
     names = {node.__name__ for node in entry.load_nodes()}
     assert names == {row.name for row in NODES if not row.engine} and "WarpedNoise" in names

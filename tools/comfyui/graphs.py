@@ -32,14 +32,14 @@ class Graph:
 
 @dataclass(frozen=True)
 class Example:
-    """An example workflow. name: of its files; prompt: what the clip shows, as the judge reads it; judged: which of
+    """An example workflow. name: of its files; prompt: what the clip shows, as the judge reads it; checks: which of
     the prompt's colour, shape and motion the judge must find."""
 
     name: str
     description: str
     build: Callable[[Example], Api]
     prompt: str
-    judged: tuple[str, ...] = ("colour", "shape", "motion")
+    checks: tuple[str, ...] = ("colour", "shape", "motion")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ with tables of inputs and outputs between marks, which are written in the page's
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .schemas import InputSchema, NodeSchema, read_schemas
+from .schemas import InputSchema, NodeSchema, OutputSchema, read_schemas
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
@@ -37,6 +38,16 @@ def help_page(node_id: str, language: str) -> Path:
     return HELP / f"{node_id}.md" if language == "en" else HELP / node_id / f"{language}.md"
 
 
+def escape(text: str) -> str:
+    """A text for a locale: the frontend takes these signs for syntax."""
+    return re.sub(r"[{}|@]", lambda sign: f"{{'{sign[0]}'}}", text)
+
+
+def unescape(text: str) -> str:
+    """A text of a locale as the user reads it."""
+    return re.sub(r"{'([{}|@])'}", r"\1", text)
+
+
 def key_of(name: str) -> str:
     """An input's key in a locale: the frontend takes dots for levels."""
     return name.replace(".", "_")
@@ -45,13 +56,15 @@ def key_of(name: str) -> str:
 def entry_of(schema: NodeSchema) -> Entry:
     """A node's texts in English."""
     return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": {key_of(one.name): {"name": one.label, "tooltip": one.tooltip} for one in schema.inputs},
-        "outputs": {
-            str(number): {"name": one.label, "tooltip": one.tooltip} for number, one in enumerate(schema.outputs)
-        },
+        "display_name": escape(schema.display_name),
+        "description": escape(schema.description),
+        "inputs": {key_of(one.name): _texts(one) for one in schema.inputs},
+        "outputs": {str(number): _texts(one) for number, one in enumerate(schema.outputs)},
     }
+
+
+def _texts(one: InputSchema | OutputSchema) -> dict[str, str]:
+    return {"name": escape(one.label), "tooltip": escape(one.tooltip)}
 
 
 def english_text(schemas: tuple[NodeSchema, ...]) -> str:
@@ -77,7 +90,7 @@ def build_tables(schema: NodeSchema, entry: Entry, language: str) -> str:
         rows = [_input_row(one, entry["inputs"][key_of(one.name)]["tooltip"], language) for one in schema.inputs]
         tables.append(_table((name, kind, default, reach, effect), rows))
     outputs = [
-        (f"`{one.label}`", one.type, entry["outputs"][str(number)]["tooltip"])
+        (f"`{one.label}`", one.type, unescape(entry["outputs"][str(number)]["tooltip"]))
         for number, one in enumerate(schema.outputs)
     ]
     if outputs:
@@ -88,6 +101,7 @@ def build_tables(schema: NodeSchema, entry: Entry, language: str) -> str:
 def _input_row(one: InputSchema, tooltip: str, language: str) -> tuple[str, ...]:
     *_, optional, advanced = _HEADS[language]
     marks = [word for word, holds in ((optional, one.optional), (advanced, one.advanced)) if holds]
+    tooltip = unescape(tooltip)
     name = f"`{one.name}`" + (f" ({', '.join(marks)})" if marks else "")
     default = one.values.get("default")
     return name, one.type, "" if default in (None, "") else f"`{default}`", _range(one), tooltip.replace("|", "\\|")
@@ -106,6 +120,10 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+def _has_texts(entry: Entry | None, schema: NodeSchema) -> bool:
+    return entry is not None and {key_of(one.name) for one in schema.inputs} <= entry["inputs"].keys()
+
+
 def write_pages() -> None:
     """Write the English locale, and the tables of all help pages that exist."""
     schemas = read_schemas()
@@ -114,7 +132,7 @@ def write_pages() -> None:
         entries = json.loads(locale_file(language).read_text(encoding="utf-8"))
         for schema in schemas:
             page = help_page(schema.node_id, language)
-            if not page.exists() or schema.node_id not in entries:
+            if not page.exists() or not _has_texts(entries.get(schema.node_id), schema):
                 print(f"missing: {page.relative_to(ROOT)}, or its texts in {locale_file(language).relative_to(ROOT)}")
                 continue
             text = with_tables(page.read_text(encoding="utf-8"), schema, entries[schema.node_id], language)

@@ -122,6 +122,9 @@ class _Recorded(metaclass=_RecordedType):
     def __init__(self, *args: Any, **values: Any) -> None:
         self.args, self.values = args, values
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
 
 def _record(name: str) -> Any:
     return _RecordedType(name.rpartition(".")[2], (_Recorded,), {"__qualname__": name})
