@@ -42,8 +42,8 @@ def _warped_noise(example: Example, graph: Graph, motion: list[object], seed: in
     plain = graph.add("RandomNoise", noise_seed=seed)
     noise = graph.add("VideogenWarpedNoise", noise=plain, motion=motion, model=parts.model, strength=0.9)
     decode_and_save(graph, parts, sample_from_noise(graph, parts, parts.model, noise), example.name)
-    shown = graph.add("VideogenMotionPreview", motion=motion, width=SIDE_PX, height=SIDE_PX, length=FRAMES)
-    graph.add("PreviewImage", images=shown)
+    preview = graph.add("VideogenMotionPreview", motion=motion, width=SIDE_PX, height=SIDE_PX, length=FRAMES)
+    graph.add("PreviewImage", images=preview)
     return graph.api
 
 

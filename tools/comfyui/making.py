@@ -60,7 +60,7 @@ def render_example(server: Server, example: Example) -> np.ndarray:
 
 
 def why_wrong(example: Example, frames: np.ndarray) -> str:
-    """What the judge finds that the prompt does not say; empty where it finds what is checks."""
+    """What the judge finds that the prompt does not say; empty where both agree."""
     verdict = judge(frames)
     found = {name: getattr(verdict, name) for name in example.checks}
     wrong = {name: value for name, value in found.items() if value is None or value not in example.prompt}
