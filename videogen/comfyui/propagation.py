@@ -127,6 +127,8 @@ def _levels_of(context: RunContext) -> str:
     """A kind of prediction with noise levels as the model's."""
     name = getattr(getattr(context.model, "model_type", None), "name", "")
     return _KINDS.get(name, "flow" if name in _FLOWS else "epsilon")
+
+
 def _calibrated_as(context: RunContext) -> str | None:
     """The model's name in the calibration; None for another model, or one that a LoRA changes."""
     changed = getattr(context.guider.model_patcher, "patches", None)
