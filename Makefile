@@ -55,7 +55,7 @@ types: $(STAMP)  ## mypy over the package, the tools and the tests
 	$(BIN)/python -m tools.typing_links
 	$(BIN)/mypy build/typing/videogen tools tests
 
-bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
+bench: $(STAMP)  ## run all benchmarks (hours; COMFYUI_PATH adds those of the nodes), then write the figures
 	$(BENCH) render
 	$(BENCH) attention kernels render
 	for model in embedded embedded-unet; do for part in fidelity promise; do \
@@ -70,6 +70,7 @@ bench: $(STAMP)  ## run all benchmarks (hours), then write the figures
 	$(BENCH) stops
 	$(BENCH) noise statistics speed --threads 2
 	for part in control camera composed transfer; do $(BENCH) motion $$part embedded || exit; done
+	if [ -n "$$COMFYUI_PATH" ]; then for part in overhead promise; do $(BENCH) comfyui $$part || exit; done; fi
 	$(BENCH) report
 
 evaluate: $(STAMP)  ## judge the embedded models on prompts they were not trained on

@@ -21,6 +21,9 @@ EXACT: dict[str, Callable[[Host], Any]] = {
         host, "AdaptiveSparseAttention", "recall", 1.0, 0.8, min_tokens=1
     ),
     "Propagation, every:1": lambda host: _execute(host, "Propagation", "every:1"),
+    "Dual-Clock Motion, strength 0": lambda host: _execute(
+        host, "DualClockMotion", {"samples": torch.ones(_latents())}, torch.ones(FRAMES, SIDE, SIDE), 0.95, 0.85, 0.0
+    ),
 }
 
 
@@ -54,6 +57,10 @@ def _run(host: Host, model: Any) -> tuple[float, torch.Tensor]:
     start = time.process_time()
     found = host.sample(model, PROMPT, SEED, steps=STEPS, side=SIDE, frames=FRAMES)
     return time.process_time() - start, found
+
+
+def _latents() -> tuple[int, ...]:
+    return (1, 16, (FRAMES - 1) // 4 + 1, SIDE // 8, SIDE // 8)
 
 
 def _execute(host: Host, name: str, *args: Any, **kwargs: Any) -> Any:
