@@ -121,7 +121,8 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _has_texts(entry: Entry | None, schema: NodeSchema) -> bool:
-    return entry is not None and {key_of(one.name) for one in schema.inputs} <= entry["inputs"].keys()
+    inputs = {key_of(one.name) for one in schema.inputs}
+    return entry is not None and inputs <= entry["inputs"].keys() and len(schema.outputs) <= len(entry["outputs"])
 
 
 def write_pages() -> None:
