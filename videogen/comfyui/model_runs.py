@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 #: names of ComfyUI's wrapper types (`comfy.patcher_extension.WrappersMP`), in the order in which a run enters them
 OUTER_SAMPLE = "outer_sample"
@@ -21,6 +21,7 @@ APPLY_MODEL = "apply_model"
 DIFFUSION_MODEL = "diffusion_model"
 
 Wrapper = Callable[..., Any]
+_FURTHER = ("denoise_mask", "callback", "disable_pbar", "seed")  # arguments of a run, after its sigmas
 _REPORTS = 8  # of the latest runs: one MODEL may feed several samplers
 
 
@@ -65,12 +66,21 @@ class ModelRun(Protocol):
         """Release what the run holds."""
 
 
+@runtime_checkable
+class DividedRun(Protocol):
+    """A `ModelRun` that makes several sampling runs of one, such as the clips of a long video. args: noise mask, callback,
+    whether to hide the progress bar, and seed."""
+
+    def sample(self, executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any) -> Any:
+        """The result, as of `executor(noise, latent_image, ...)`, which is one run."""
+
+
 class RunOpener:
     """The wrapper around a sampling run. key: of the technique; open_run: makes its state."""
 
     def __init__(self, key: str, open_run: Callable[[RunContext], ModelRun]) -> None:
         self.key = key
-        self._open_run = open_run
+        self.open_run = open_run
         #: of the latest runs, the newest last
         self.reports: deque[Any] = deque(maxlen=_REPORTS)
 
@@ -79,12 +89,16 @@ class RunOpener:
     ) -> Any:
         shapes = tuple(tuple(shape) for shape in kwargs.get("latent_shapes") or (noise.shape,))
         guider = executor.class_obj
-        run = self._open_run(RunContext(guider, sampler, sigmas, shapes))
+        run = self.open_run(RunContext(guider, sampler, sigmas, shapes))
         added = dict(run.wrappers())
         for kind, wrapper in added.items():
             _wrappers_of(guider, kind).setdefault(self.key, []).append(wrapper)
         try:
-            result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if isinstance(run, DividedRun):
+                rest = (kwargs[name] for name in _FURTHER[len(args) :] if name in kwargs)
+                result = run.sample(executor, noise, latent_image, sampler, sigmas, *args, *rest)
+            else:
+                result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
             self.reports.append(run.report())
             return result
         finally:

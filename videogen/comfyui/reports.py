@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import dual_clock, propagation, sparse_attention
+from . import dual_clock, look_back, propagation, sparse_attention
 from .model_runs import find_opener
 
 NOTHING = "no videogen node is on this model, or it has not been sampled yet"
@@ -57,8 +57,17 @@ def _describe_dual_clock(report: dict[str, Any]) -> Iterator[str]:
     yield f"dual-clock motion: {held}, from noise level {report['weak']:.3f} to {report['strong']:.3f}{skipped}"
 
 
+def _describe_look_back(report: dict[str, Any]) -> Iterator[str]:
+    if "declined" in report:
+        yield f"long context: no effect; {report['declined']}"
+        return
+    yield f"long context: {report['frames']} latent frames, {report['extensions']} extensions by {report['method']}"
+    yield f"  clips of {report['clip']} latent frames share {report['copied']} for {report['release_step']} steps"
+
+
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     sparse_attention.KEY: _describe_attention,
     propagation.KEY: _describe_propagation,
     dual_clock.KEY: _describe_dual_clock,
+    look_back.KEY: _describe_look_back,
 }

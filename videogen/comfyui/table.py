@@ -22,6 +22,8 @@ NODES = (
     NodeRow("AdaptiveSparseAttention", "sparse_attention"),
     NodeRow("Propagation", "propagation"),
     NodeRow("DualClockMotion", "dual_clock"),
+    NodeRow("LongContext", "long_context"),
+    NodeRow("LongContextContinue", "long_context"),
     NodeRow("WarpedNoise", "warped_noise"),
     NodeRow("MotionCamera", "motion_camera"),
     NodeRow("MotionDrag", "motion_drag"),
