@@ -314,6 +314,7 @@ def install(monkeypatch: Any) -> None:
 def _build_ui() -> Any:
     """What nodes show: it stores what it is made with."""
     ui: Any = ModuleType("ui")
+    ui.PreviewVideo, ui.SavedResult = type("PreviewVideo", (_Anything,), {}), type("SavedResult", (_Anything,), {})
     ui.PreviewImage = type("PreviewImage", (_Anything,), {})
     ui.SavedImages = lambda results, is_animated: SimpleNamespace(results=results, is_animated=is_animated)
     ui.ImageSaveHelper = SimpleNamespace(save_animated_webp=lambda images, **rest: (len(images), rest))

@@ -88,6 +88,13 @@ def build_modules(latest: Any) -> dict[str, ModuleType]:
         get_temp_directory=lambda: str(base / "temp"),
         get_output_directory=lambda: str(base / "output"),
         get_input_directory=lambda: str(base / "input"),
+        get_save_image_path=lambda prefix, output: (
+            str((Path(output) / prefix).parent),
+            Path(prefix).name,
+            1,
+            str(Path(prefix).parent),
+            prefix,
+        ),
     )
     vars(server).update(PromptServer=SimpleNamespace(instance=None))
     return {one.__name__: one for one in (management, utils, folders, server)}

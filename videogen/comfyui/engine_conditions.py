@@ -32,7 +32,12 @@ def single_image(images: torch.Tensor, name: str) -> Any:
     return frames[0]
 
 
-def add_condition(conditions: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+def read_references(images: torch.Tensor) -> tuple[Any, ...]:
+    """Each image of an IMAGE, [height, width, 3]."""
+    return tuple(to_frames(images, "references"))
+
+
+def add_condition(conditions: dict[Any, Any], name: str | int, value: Any) -> dict[Any, Any]:
     """The conditions with one more. InputError where it is there already."""
     if name in conditions:
         raise InputError(f"{name} is given twice; disconnect one of them")

@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from videogen.metrics.seams import least, seam
+
 Manifest = dict[str, Any]
 
 
@@ -19,6 +23,18 @@ def describe_render(manifest: Manifest, notes: Sequence[str] = ()) -> str:
     lines += [f"{name} had no effect: {reason}" for name, reason in measured.get("no_effect", {}).items()]
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in manifest["timings_s"].items()))
     return "\n".join([*lines, *dict.fromkeys(f"note: {note}" for note in notes)])
+
+
+def describe_extension(frames: np.ndarray, joins: Sequence[int], way: str, frames_per_latent: int) -> str:
+    """Where clips meet, and how visible that is. way: how the model continues a clip; frames_per_latent: of its VAE."""
+    lines = [f"{len(frames)} frames; the model's clips meet at frame {', '.join(map(str, joins))}: {way}"]
+    for at in joins:
+        room = least(frames_per_latent)
+        if room <= at <= len(frames) - room:
+            found = seam(frames, at, frames_per_latent)
+            faults = ", ".join(found.faults()) or "not visible"
+            lines.append(f"seam at {at}: ratio {found.ratio:.2f} ({faults})")
+    return "\n".join(lines)
 
 
 def to_json(manifest: Manifest) -> str:

@@ -103,8 +103,8 @@ def motion_inputs() -> list[Any]:
     ]  # fmt: skip
 
 
-def rare_inputs() -> list[Any]:
-    """Solver, shift, LoRAs, the pipeline's own options."""
+def rare_inputs(*, rate: bool = True) -> list[Any]:
+    """Solver, shift, rate, LoRAs, the pipeline's own options."""
     return [
         io.Combo.Input(
             "solver", options=[DEFAULT, *SOLVERS], default=DEFAULT, optional=True, advanced=True,
@@ -114,10 +114,7 @@ def rare_inputs() -> list[Any]:
             "shift", default=0.0, min=0.0, max=100.0, step=0.1, optional=True, advanced=True,
             tooltip="Of a flow model's noise levels towards noise: larger for larger clips. 0: the checkpoint's.",
         ),
-        io.Float.Input(
-            "fps", default=0.0, min=0.0, max=240.0, step=0.1, optional=True, advanced=True,
-            tooltip="Frames per second of the video. 0: the model's own.",
-        ),
+        *([_rate_input()] if rate else []),
         io.String.Input(
             "loras", multiline=True, default="", optional=True, advanced=True,
             tooltip="LoRA files, one per line: FILE, FILE:0.8 for its weight, high=FILE or low=FILE for one of two "
@@ -132,6 +129,13 @@ def rare_inputs() -> list[Any]:
             tooltip="Decode in tiles: less memory, slower.",
         ),
     ]  # fmt: skip
+
+
+def _rate_input() -> Any:
+    return io.Float.Input(
+        "fps", default=0.0, min=0.0, max=240.0, step=0.1, optional=True, advanced=True,
+        tooltip="Frames per second of the video. 0: the model's own.",
+    )  # fmt: skip
 
 
 def previews_input() -> Any:

@@ -1,0 +1,68 @@
+"""Video Metrics: figures whose values are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.comfyui.double import load_nodes
+from videogen.core.errors import InputError
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
+    node = load_nodes(monkeypatch, "video_metrics").VideoMetrics
+    return lambda **inputs: node.execute(**inputs).result
+
+
+def pan(count: int = 24, px: int = 2, size: int = 48) -> torch.Tensor:
+    """A texture that moves to the left."""
+    texture = np.random.default_rng(0).random((size // 4, size // 2, 3)).repeat(4, 0).repeat(4, 1)
+    return torch.from_numpy(np.stack([texture[:, n * px : n * px + size] for n in range(count)])).float()
+
+
+def test_figures_of_a_pan(measure: Any) -> None:
+    report, found, psnr, ssim, motion, flicker, seam, drift = measure(images=pan(), joins="12", fps=8)
+    assert motion == pytest.approx(2, rel=0.2) and flicker < 2 and 0.7 < seam < 1.25
+    assert math.isnan(psnr) and math.isnan(ssim) and "PSNR" not in report and "motion" in report
+    plain = json.loads(found)
+    assert plain["psnr_db"] is None and plain["clip"]["seams"][0]["frame"] == 12
+    assert drift == pytest.approx(plain["drift_de"])
+
+
+def test_against_a_reference(measure: Any) -> None:
+    clip = pan()
+    _, found, psnr, ssim, *_ = measure(images=clip, reference_images=clip)
+    assert psnr == math.inf and ssim == pytest.approx(1) and json.loads(found)["psnr_db"] == "infinite"
+    other = (clip * 255).round() / 255
+    other[:, :, :, 0] = ((clip[..., 0] * 255).round() + 3).clamp(0, 255) / 255
+    psnr = measure(images=clip, reference_images=other)[2]
+    error = (((clip * 255).round() - (other * 255).round()) ** 2).mean()
+    assert psnr == pytest.approx(10 * math.log10(255**2 / float(error)), abs=1e-3)
+
+
+def test_a_cut_is_a_visible_seam(measure: Any) -> None:
+    clip = torch.cat([pan(12), 1 - pan(12)])
+    report, *_, seam, _ = measure(images=clip, joins="12")
+    assert seam > 1.25 and "jump at 12" in report
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        pytest.param({}, "nothing is connected", id="no clip"),
+        pytest.param({"images": pan(2)}, "at least 3", id="two frames"),
+        pytest.param({"images": pan(4), "joins": "9"}, "must be from 1 to 3", id="a join outside"),
+        pytest.param({"images": pan(4), "joins": "x"}, "must be numbers of frames", id="a join that is no number"),
+        pytest.param({"images": pan(4), "reference_images": pan(5)}, "cannot be compared", id="another length"),
+        pytest.param({"images": pan(4), "fps": float("nan")}, "fps=nan", id="a rate that is NaN"),
+    ],
+)
+def test_a_clip_is_refused(measure: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        measure(**inputs)
