@@ -150,9 +150,8 @@ def test_progress_shows_frames(nodes: Any, engine: Engine) -> None:
         pytest.param({"prompt": ""}, "the prompt is empty", id="no prompt"),
         pytest.param({"options": "[1]"}, "not a JSON object", id="options that are no object"),
         pytest.param({"options": "{"}, "is not JSON", id="options that are no JSON"),
-        pytest.param(
-            {"first_frame": ["9", 0], "width": 65}, None, id="with conditions the model is checked at the run"
-        ),
+        pytest.param({"first_frame": ["9", 0]}, "'embedded' takes a prompt alone", id="an image that it does not take"),
+        pytest.param({"motion": ["9", 0], "width": 65}, None, id="with a motion the model is checked at the run"),
     ],
 )
 def test_a_value_is_refused_before_the_run(nodes: Any, inputs: Any, message: str | None) -> None:

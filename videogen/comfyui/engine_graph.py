@@ -7,19 +7,23 @@ this machine, or a loader with linked widgets, is checked when the node runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import VideogenError
+from videogen.request.condition_checks import check_conditions
+from videogen.request.conditions import Conditions
 from videogen.request.request import RenderRequest
 
 from .engine_models import read_chosen_model
 
 LOADER = "VideogenLoadModel"
-#: in place of a linked prompt, which is not known before the run
-_LINKED_PROMPT = "linked"
+#: in place of linked values, which are not known before the run
+_LINKED = "linked"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _queued: ContextVar[Mapping[str, Any] | None] = ContextVar("videogen_queued", default=None)
 
 
@@ -43,19 +47,29 @@ def own_values(node: Any) -> dict[str, Any]:
     return _widgets(_inputs_of(str(node.hidden.unique_id)))
 
 
-def check_node(node: Any, build: Callable[[Mapping[str, Any]], RenderRequest], *, linked: Sequence[str] = ()) -> Any:
+def check_node(
+    node: Any, build: Callable[[Mapping[str, Any]], RenderRequest], *, linked: Mapping[str, str] = _NOTHING
+) -> Any:
     """The result of `validate_inputs`: True, or what is wrong with a node's widgets for every model, or for the model
-    that its loader names. build: the request of its widgets; linked: inputs without which the request is not complete,
-    so that with one of them the model is checked when the node runs."""
+    that its loader names.
+
+    build: the request of its widgets; linked: input -> the condition that it gives, or nothing. With one of them the
+    request is not complete before the run: only whether the model takes these conditions is checked.
+    """
     inputs = _inputs_of(str(node.hidden.unique_id))
     if not inputs or isinstance(inputs.get("story"), list):
         return True
-    prompt = {"prompt": _LINKED_PROMPT} if isinstance(inputs.get("prompt"), list) else {}
+    prompt = {"prompt": _LINKED} if isinstance(inputs.get("prompt"), list) else {}
     try:
         request = build(_widgets(inputs) | prompt)
-        model = None if any(name in inputs for name in linked) else _find_model(inputs)
-        if model is not None and not model.needs:
+        model = _find_model(inputs)
+        if model is None:
+            return True
+        given = [kind for name, kind in linked.items() if name in inputs]
+        if not given:
             request.resolve(model)
+        elif all(given):
+            check_conditions(Conditions(**dict.fromkeys(given, _LINKED)), model)
     except (VideogenError, ValueError) as error:
         return str(error)
     return True

@@ -144,7 +144,9 @@ class Edit(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, engine: Any = None) -> Any:
-        return check_node(cls, build_request, linked=("video", "images"))
+        return check_node(
+            cls, build_request, linked={"video": "video", "images": "video", "mask": "mask", "conditions": ""}
+        )
 
     @classmethod
     def execute(
@@ -176,7 +178,7 @@ class Extend(io.ComfyNode):
                 *_source_inputs(),
                 prompt_input("What happens in the new frames."),
                 negative_prompt_input(),
-                length_input(33, "Frames that are added."),
+                length_input(33, "Frames that are added.", least=1),
                 *sampling_inputs(),
                 *speed_inputs(),
                 *rare_inputs(rate=False),
@@ -188,7 +190,7 @@ class Extend(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, engine: Any = None) -> Any:
-        return check_node(cls, _without_length, linked=("video", "images"))
+        return check_node(cls, _without_length, linked={"video": "", "images": ""})
 
     @classmethod
     def execute(

@@ -36,8 +36,8 @@ def negative_prompt_input() -> Any:
     )  # fmt: skip
 
 
-def length_input(default: int, tooltip: str) -> Any:
-    return io.Int.Input("length", default=default, min=0, max=_MOST_FRAMES, tooltip=tooltip)
+def length_input(default: int, tooltip: str, *, least: int = 0) -> Any:
+    return io.Int.Input("length", default=default, min=least, max=_MOST_FRAMES, tooltip=tooltip)
 
 
 def size_inputs() -> list[Any]:
