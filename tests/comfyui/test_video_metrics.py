@@ -58,7 +58,7 @@ def test_a_cut_is_a_visible_seam(measure: Any) -> None:
         pytest.param({}, "nothing is connected", id="no clip"),
         pytest.param({"images": pan(2)}, "at least 3", id="two frames"),
         pytest.param({"images": pan(4), "joins": "9"}, "must be from 1 to 3", id="a join outside"),
-        pytest.param({"images": pan(4), "joins": "x"}, "must be numbers of frames", id="a join that is no number"),
+        pytest.param({"images": pan(4), "joins": "x"}, "must be numbers of frames", id="a join that is not a number"),
         pytest.param({"images": pan(4), "reference_images": pan(5)}, "cannot be compared", id="another length"),
         pytest.param({"images": pan(4), "fps": float("nan")}, "fps=nan", id="a rate that is NaN"),
     ],

@@ -57,7 +57,9 @@ def extend_clip(
     if frames < 1:
         raise InputError(f"length={frames}: say how many frames are added, at least 1")
     way = choose_way(backbone)
-    found, joins, manifests = clip.frames, [], []
+    found = clip.frames
+    joins: list[int] = []
+    manifests: list[dict[str, Any]] = []
     while len(found) < len(clip) + frames:
         part = _WAYS[way](backbone, found)
         width, height = clip.size

@@ -69,7 +69,7 @@ def check_node(
         if not given:
             request.resolve(model)
         elif all(given):
-            check_conditions(Conditions(**dict.fromkeys(given, _LINKED)), model)
+            check_conditions(Conditions.from_value(dict.fromkeys(given, _LINKED)), model)
     except (VideogenError, ValueError) as error:
         return str(error)
     return True
