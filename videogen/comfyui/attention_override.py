@@ -36,7 +36,7 @@ class AttentionOverride:
         if present is self or (isinstance(present, AttentionOverride) and present._previous is self):
             yield
             return
-        self._previous = present
+        before, self._previous = self._previous, present
         over = present if isinstance(present, AttentionOverride) and present.approximate > self.approximate else None
         if over is not None:
             self._previous, over._previous = over._previous, self
@@ -52,7 +52,7 @@ class AttentionOverride:
                 del options[OVERRIDE]
             else:
                 options[OVERRIDE] = present
-            self._previous = None
+            self._previous = before
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, func: Attend, *args: Any, **kwargs: Any) -> Any:

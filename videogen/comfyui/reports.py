@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import dual_clock, look_back, propagation, sparse_attention
+from . import dual_clock, kernel_guard, look_back, propagation, sparse_attention
 from .model_runs import find_opener
 
 NOTHING = "no videogen node is on this model, or it has not been sampled yet"
@@ -70,4 +70,5 @@ _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     propagation.KEY: _describe_propagation,
     dual_clock.KEY: _describe_dual_clock,
     look_back.KEY: _describe_look_back,
+    kernel_guard.KEY: kernel_guard.describe_checks,
 }

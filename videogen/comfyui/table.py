@@ -33,6 +33,7 @@ NODES = (
     NodeRow("MotionCombine", "motion_combine"),
     NodeRow("MotionPreview", "motion_combine"),
     NodeRow("OpticalFlow", "optical_flow"),
+    NodeRow("KernelGuard", "kernel_guard"),
     NodeRow("RunReport", "run_report"),
     NodeRow("LoadEmbeddedModel", "embedded_model", engine=True),
     NodeRow("LoadEmbeddedTextEncoder", "embedded_model", engine=True),

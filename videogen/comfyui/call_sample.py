@@ -1,0 +1,94 @@
+"""Sample of one call of attention: a few heads and rows, with which a kernel's result is compared.
+
+The error that a dtype may have is that of `videogen.attention.kernels.validation`. Kernels that quantize exceed it by
+design; their error is of some percent, and the same in all rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from videogen.attention.kernels.validation import Call, compute_rows, find_fault, sample_query_rows
+
+_HEADS = 4
+#: relative error up to which a kernel counts as of low precision: of all rows, and of one
+_IMPRECISE, _IMPRECISE_ROW = 0.15, 0.6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """error: of the sampled rows, relative to the reference; why: what is wrong, empty where nothing is."""
+
+    error: float
+    why: str = ""
+    is_imprecise: bool = False
+
+
+@dataclass(frozen=True)
+class CallSample:
+    """call: the sampled heads of a call; heads: their numbers; rows: of the queries."""
+
+    call: Call
+    heads: torch.Tensor
+    rows: torch.Tensor
+
+    @classmethod
+    def draw(cls, call: Call, number: int) -> CallSample:
+        """number: of the call, by which heads and rows vary."""
+        count = call.query.shape[1]
+        heads = torch.tensor(sorted({(number + part * count // _HEADS) % count for part in range(_HEADS)}))
+        groups = count // call.key.shape[1]
+        rows = sample_query_rows(call.query.shape[2], seed=number)
+        return cls(_choose(call, heads, groups), heads, rows)
+
+    def compare(self, out: torch.Tensor) -> Verdict:
+        """The verdict on a result [b, h, l, d] of all heads."""
+        chosen = out.index_select(1, self.heads.to(out.device)).to(self.call.query.dtype)
+        fault = find_fault(self.call, chosen, rows=self.rows)
+        if tuple(chosen.shape[:3]) != tuple(self.call.query.shape[:3]):
+            return Verdict(torch.inf, str(fault))
+        by_row, error = self._errors(self.call, chosen)
+        if fault is None:
+            return Verdict(error)
+        cause = self._find_cause(chosen, error)
+        if not cause and error <= _IMPRECISE and by_row <= _IMPRECISE_ROW:
+            return Verdict(error, str(fault), is_imprecise=True)
+        return Verdict(error, f"{cause or fault}, with a relative error of {error:.2g}")
+
+    def _find_cause(self, out: torch.Tensor, error: float) -> str:
+        """What the kernel leaves out, if the result is closer to a reference without it."""
+        for name in ("mask", "scale"):
+            if getattr(self.call, name) is None:
+                continue
+            _, without = self._errors(replace(self.call, **{name: None}), out)
+            if without < error / 2:
+                return f"it ignores the {name}"
+        return ""
+
+    def _errors(self, call: Call, out: torch.Tensor) -> tuple[float, float]:
+        """Relative error of the worst row, and of all rows. Rows that see no key are left out."""
+        rows = self.rows.to(out.device)
+        expected = compute_rows(call, rows)[0].float()
+        seen = expected.isfinite().all(-1, keepdim=True)
+        difference = torch.where(seen, out.index_select(2, rows).float() - expected, 0.0)
+        expected = torch.where(seen, expected, 0.0)
+        lengths = expected.norm(dim=-1)
+        by_row = difference.norm(dim=-1) / lengths.clamp(min=float(lengths.mean()) / 10 + 1e-12)
+        return _number(by_row.max()), _number(difference.norm() / expected.norm().clamp(min=1e-12))
+
+
+def _choose(call: Call, heads: torch.Tensor, groups: int) -> Call:
+    query, key, value = (
+        x.index_select(1, (heads // size).to(x.device))
+        for x, size in ((call.query, 1), (call.key, groups), (call.value, groups))
+    )
+    mask = call.mask
+    if mask is not None and mask.shape[1] > 1:
+        mask = mask.index_select(1, heads.to(mask.device))
+    return Call(query, key, value, mask, scale=call.scale)
+
+
+def _number(value: torch.Tensor) -> float:
+    return float(value.nan_to_num(torch.inf, posinf=torch.inf))
