@@ -71,9 +71,9 @@ class CallSample:
         """Relative error of the worst row, and of all rows. Rows that see no key are left out."""
         rows = self.rows.to(out.device)
         expected = compute_rows(call, rows)[0].float()
-        seen = expected.isfinite().all(-1, keepdim=True)
-        difference = torch.where(seen, out.index_select(2, rows).float() - expected, 0.0)
-        expected = torch.where(seen, expected, 0.0)
+        visible = expected.isfinite().all(-1, keepdim=True)
+        difference = torch.where(visible, out.index_select(2, rows).float() - expected, 0.0)
+        expected = torch.where(visible, expected, 0.0)
         lengths = expected.norm(dim=-1)
         by_row = difference.norm(dim=-1) / lengths.clamp(min=float(lengths.mean()) / 10 + 1e-12)
         return _number(by_row.max()), _number(difference.norm() / expected.norm().clamp(min=1e-12))

@@ -17,7 +17,9 @@ STEPS = 20
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("recall", "density"), [(0.8, 0.75), (0.9, 0.9), (0.95, 0.97)])
-def test_it_is_held_in_each_call(recall: float, density: float, record_testsuite_property: Callable[[str, object], None]) -> None:
+def test_it_is_held_in_each_call(
+    recall: float, density: float, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     real = Real()
     model, config = real.model(), SparseAttention(recall=recall, audit="full", **real.sparse)
     sparse = with_runs(model, KEY, lambda context: SparseAttentionRun(context, config))
