@@ -59,10 +59,13 @@ class CallSample:
 
     def _find_cause(self, out: torch.Tensor, error: float) -> str:
         """What the kernel leaves out, if the result is closer to a reference without it."""
-        for name in ("mask", "scale"):
-            if getattr(self.call, name) is None:
-                continue
-            _, without = self._errors(replace(self.call, **{name: None}), out)
+        others = {}
+        if self.call.mask is not None:
+            others["mask"] = replace(self.call, mask=None)
+        if self.call.scale is not None:
+            others["scale"] = replace(self.call, scale=None)
+        for name, call in others.items():
+            _, without = self._errors(call, out)
             if without < error / 2:
                 return f"it ignores the {name}"
         return ""

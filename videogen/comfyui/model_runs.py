@@ -68,8 +68,8 @@ class ModelRun(Protocol):
 
 @runtime_checkable
 class DividedRun(Protocol):
-    """A `ModelRun` that makes several sampling runs of one, such as the clips of a long video. args: noise mask, callback,
-    whether to hide the progress bar, and seed."""
+    """A `ModelRun` that makes several sampling runs of one, such as the clips of a long video. args: noise mask,
+    callback, whether to hide the progress bar, and seed."""
 
     def sample(self, executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any) -> Any:
         """The result, as of `executor(noise, latent_image, ...)`, which is one run."""
