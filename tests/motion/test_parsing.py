@@ -83,6 +83,16 @@ FILES = [
         id="transfer",
     ),
     pytest.param('kind = "tracks"\nfile = "t.npz"', lambda p: Tracks(p / "t.npz"), id="tracks"),
+    pytest.param(
+        'kind = "tracks"\nfile = "t.npz"\nsize = [640, 480]\ntiming = "stretch"',
+        lambda p: Tracks(p / "t.npz", size=(640, 480), timing="stretch"),
+        id="tracks of another size and length",
+    ),
+    pytest.param(
+        'kind = "transfer"\nvideo = "c.mp4"\ntiming = "stretch"',
+        lambda p: Transfer(p / "c.mp4", timing="stretch"),
+        id="transfer of another length",
+    ),
     pytest.param('kind = "flow"\nfile = "flows"\nmask = "m.png"', lambda p: Flow(p / "flows", p / "m.png"), id="flow"),
 ]
 

@@ -18,7 +18,7 @@ _PALE, _GRID = (120, 126, 134), (226, 229, 233)
 _COLOURS = ((44, 110, 180), (224, 122, 48), (60, 150, 90), (160, 80, 160), (190, 150, 30), (110, 110, 110))
 _SKIPPED = (218, 226, 236)
 _LOG_FROM = 10.0  # ratio of the largest to the smallest value from which an axis is logarithmic
-_CHARACTERS = 108
+_CHARACTERS = 124
 
 
 @dataclass(frozen=True)

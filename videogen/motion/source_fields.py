@@ -157,7 +157,7 @@ def _field_from_flow(part: Flow, clip: Clip) -> Field:
 
 
 def _field_from_tracks(part: Tracks, clip: Clip) -> tuple[Field, np.ndarray]:
-    source = _source_name(part.file)
+    source = _source_name(part.file, "the array of tracks")
     tracks, visible, size = _read_tracks(part.file)
     size = size if part.size is None else np.asarray(part.size)
     fits = tracks.ndim == 3 and tracks.shape[2] == 2 and tracks.shape[1] > 0 and visible.shape == tracks.shape[:2]
@@ -242,5 +242,5 @@ def _check_aspect(source: str, height: float, width: float, clip: Clip, remedy: 
         )
 
 
-def _source_name(file: Any) -> str:
-    return "the given array" if isinstance(file, np.ndarray) else str(file)
+def _source_name(file: Any, given: str = "the given array") -> str:
+    return given if isinstance(file, np.ndarray) else str(file)

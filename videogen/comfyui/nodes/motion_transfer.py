@@ -43,7 +43,7 @@ class MotionTransfer(io.ComfyNode):
                     "clip: all of it, slower or faster.",
                 ),
                 io.Float.Input(
-                    "fps", default=0.0, min=0.0, max=1000.0, step=1.0, advanced=True,
+                    "fps", default=0.0, min=0.0, max=1000.0, step=1.0, optional=True, advanced=True,
                     tooltip="Frames per second of the clip: a VIDEO then keeps its pace. 0: frame by frame.",
                 ),
                 region_input("Only this region of the clip's first frame moves: a mask or a box. Without one, the "
