@@ -14,7 +14,7 @@ from videogen.comfyui.propagation import CALIBRATED_AS, KEY, PropagatedRun, read
 from videogen.comfyui.reports import NOTHING, collect_reports, describe_reports
 from videogen.core.errors import InputError
 
-STEPS = 8
+STEPS = 10
 
 
 def attach(model: Any, rule: str) -> Any:
@@ -37,7 +37,7 @@ def test_it_calls_the_model_at_key_steps_only(comfy: Host, batched: bool) -> Non
     assert len(calls) == len(report["keys"]) * (1 if batched else 2) and len(report["keys"]) < 7
     assert 0 < (found - plain).norm() / plain.norm() < 0.4
     (line,) = describe_reports({KEY: report})
-    assert line.startswith(f"propagation: {len(report['keys'])} of 8 steps were key steps; ") and "saved" in line
+    assert line.startswith(f"propagation: {len(report['keys'])} of {STEPS} steps were key steps; ") and "saved" in line
     assert torch.equal(comfy.sample(half, steps=STEPS, batched=batched), found)
     assert torch.equal(comfy.sample(model, steps=STEPS), plain)
 
@@ -85,7 +85,7 @@ def test_without_a_calibration_an_error_bound_runs_plain_with_the_reason(comfy: 
     bounded = attach(model, "max_error:0.1")
     assert torch.equal(comfy.sample(bounded, steps=STEPS), comfy.sample(model, steps=STEPS))
     (line,) = describe_reports(collect_reports(bounded))
-    assert "max_error is not calibrated for FlowMatchEulerDiscreteScheduler at 8 steps" in line
+    assert "max_error is not calibrated for FlowMatchEulerDiscreteScheduler at 10 steps" in line
 
 
 def test_a_lora_makes_the_calibration_void(comfy: Host) -> None:

@@ -28,10 +28,10 @@ def test_it_reports_what_each_node_did(comfy: Host) -> None:
     latent = {"samples": comfy.noise}
     (model,) = propagation.Propagation.execute(comfy.model(), "every:2").result
     assert report.RunReport.execute(model, latent).result[1] == NOTHING
-    comfy.sample(model, steps=8)
+    comfy.sample(model, steps=10)
     output = report.RunReport.execute(model, latent)
     given, text, stored, plots = output.result
     assert plots.ndim == 4 and plots.shape[3] == 3 and plots.shape[1] > 200 and output.ui is not None
     assert given is latent and torch.equal(given["samples"], comfy.noise)
-    assert text.startswith("propagation: ") and "of 8 steps were key steps" in text
-    assert json.loads(stored)["videogen_propagation"]["steps"] == 8
+    assert text.startswith("propagation: ") and "of 10 steps were key steps" in text
+    assert json.loads(stored)["videogen_propagation"]["steps"] == 10

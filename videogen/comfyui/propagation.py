@@ -2,7 +2,7 @@
 
 What is propagated is the prediction of the denoiser, or the clean latents that ComfyUI's model makes of it. Branches of
 a batch are decided separately, and the denoiser is called once for the batch where one of them is a key step. A
-sampler that calls the model several times per step runs plain, and the report has the reason.
+sampler that calls the model several times per step and a run of few steps are plain, and the report has the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from videogen.schedulers import step_at
 from .branch_tables import CallTimes, tabulate_evaluations
 from .branches import BranchNames
 from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
+from .run_parts import RunPart
 
 KEY = "videogen_propagation"
 #: attribute of a ComfyUI model: its name in the library's calibration, without which no `max_error` is promised
@@ -53,13 +54,17 @@ class PropagatedRun:
         self._guidance_scale = float(getattr(context.guider, "cfg", 1.0) or 1.0)
         self._branches, self._times = BranchNames(), CallTimes()
         self._run: PropagationRun | None = None
-        self.declined = ""
+        part = RunPart.find(context.model.model_sampling, context.sigmas)
+        self.declined = "" if part.steps else "the sampler has no steps"
+        if self.declined:
+            return
         try:
             kind, levels = _kind_of(context), _levels_of(context)
             self._place = APPLY_MODEL if kind == _CLEAN else DIFFUSION_MODEL
             self._is_unscaled = kind == _CLEAN and levels != "flow"  # clean latents plus noise of deviation sigma
             schedule = RunSchedule.from_sigmas(context.sigmas, levels, context.sampler_name)
             schedule = replace(schedule, kind=kind)
+            config = part.key_steps_of(config)  # UnsupportedError for few steps
             self._run = PropagationRun(config, schedule, calibrated_as=_calibrated_as(context), factor=factor)
         except UnsupportedError as error:
             self.declined = str(error)

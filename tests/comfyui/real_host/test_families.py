@@ -16,7 +16,7 @@ from videogen.comfyui.sparse_attention import KEY as SPARSE
 from videogen.comfyui.sparse_attention import SparseAttentionRun
 from videogen.propagation import StepCaching
 
-STEPS = 6
+STEPS = 10
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)

@@ -23,8 +23,9 @@ class Propagation(io.ComfyNode):
             display_name="Propagation (videogen)",
             category=CATEGORY,
             description="Calls the model at key steps only, and continues its output between them. For 15 steps or "
-            "more: with few steps, neighbouring ones differ too much. Samplers that call the model twice per step "
-            "(heun, dpm_2) run as without the node; Run Report states why.",
+            "more: runs of up to 8 steps, in which neighbouring ones differ too much, and samplers that call the model "
+            "twice per step (heun, dpm_2) are as without the node; Run Report states why. Of two models for high and "
+            "low noise, each needs the node.",
             search_aliases=["videogen", "teacache", "magcache", "easycache", "faster diffusion", "cache", "speed up"],
             inputs=[
                 io.Model.Input("model", tooltip="A video model, after its LoRAs."),
