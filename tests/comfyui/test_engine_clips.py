@@ -20,6 +20,7 @@ from tests.tiny.table import load_rows
 from videogen import Engine, Video
 from videogen.backbones.hosting.backbone import HostedBackbone
 from videogen.comfyui.engine_graph import note_workflow
+from videogen.comfyui.engine_latents import FinalLatents, from_latent, to_latent
 from videogen.comfyui.engine_media import to_frames, to_images
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.media.audio import Audio
@@ -126,13 +127,32 @@ def test_conditions_are_collected_in_a_row_and_never_changed(nodes: Any) -> None
 )
 def test_a_clip_is_extended_and_stays_as_it_was(nodes: Any, name: str, size: int, way: str) -> None:
     model, clip = engine(name), frames(17, size, size)
-    video, images, audio, report, manifest = nodes.Extend.execute(
+    video, images, audio, latent, report, manifest = nodes.Extend.execute(
         model, PROMPT, 12, video=as_video(clip, sound=True), **SMALL
     ).result
     found = to_frames(images)
     assert len(found) == 29 and np.array_equal(found[:17], clip) and way in report
     assert not np.array_equal(found[17], clip[-1]) and video.get_components().frame_rate == 8
-    assert audio is not None and len(json.loads(manifest)["clips"]) >= 1
+    assert audio is not None and latent is None and len(json.loads(manifest)["clips"]) >= 1
+
+
+def test_latents_of_a_clip_continue_it_as_one_render(nodes: Any) -> None:
+    model = engine("embedded")
+    latents, clip = FinalLatents(), 17
+    plain = model.generate(PROMPT, frames=clip, steps=2, seed=3, techniques=[latents], size=(32, 32))
+    assert latents.latents is not None
+    latent = to_latent(latents.latents, model.backbone)
+    _, images, _, longer, report, _ = nodes.Extend.execute(
+        model, PROMPT, 45, images=to_images(plain.frames), latent=latent, **SMALL
+    ).result
+    found = to_frames(images)
+    assert len(found) == 62 and np.array_equal(found[:clip], plain.frames) and "frame 17, 45" in report
+    with torch.inference_mode():
+        all_frames = model.backbone.decode(from_latent(longer, model.backbone))[0]
+    levels = (all_frames * 255).round().int().numpy()[: len(found)]
+    assert np.abs(levels - found).max() <= 1, "LATENT is in another scale, which rounds"
+    with pytest.raises(InputError, match="is not of the clip"):
+        nodes.Extend.execute(model, PROMPT, 4, images=to_images(plain.frames[:9]), latent=latent, **SMALL)
 
 
 @pytest.mark.slow

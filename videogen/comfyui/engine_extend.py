@@ -1,13 +1,15 @@
 """Extension of a finished clip: the model continues its last frames, clip by clip, until it is long enough.
 
-Three kinds of model can: those whose pipeline continues a video; those trained to continue clean latents, whose prefix
-is the encoded end of the clip; and those that take a first frame. The given frames stay as they are.
+Three kinds of model can: those trained to continue clean latents, whose prefix is the end of the clip; those whose
+pipeline continues a video; and those that take a first frame. The given frames stay as they are. Latents are joined
+before they are decoded, so that with the clip's own latents the new frames follow as in one long render.
+Legend: latents [b, c, f, h, w].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +18,9 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.media.video import Video
 from videogen.request.continuity_policies import takes_first_frame
-from videogen.request.request import RenderRequest
 from videogen.techniques.fixed_latents import CleanPrefix
+
+from .engine_renders import RenderedClip
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
@@ -25,71 +28,107 @@ if TYPE_CHECKING:
 
 #: fraction of a clip's latent frames that continue what is there, as of the policy `clean_prefix`
 _OVERLAP = 1 / 4
+VIDEO, LATENTS, FRAME = "its pipeline continues a video", "it continues clean latents", "it continues the last frame"
 
-#: renders a request with techniques around it
-Renderer = Callable[[RenderRequest, "Sequence[Technique]"], Video]
+#: renders the clip with this number, from further fields of its request and techniques around it
+Renderer = Callable[[int, dict[str, Any], "Sequence[Technique]"], RenderedClip]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Extension:
-    """video: the given frames and the new ones; joins: frames at which clips meet; way: how the model continues."""
+    """frames: the given and the new ones; joins: frames at which clips meet; way: how the model continues; latents: of
+    all frames, where those of the given ones are known."""
 
-    video: Video
-    joins: tuple[int, ...]
     way: str
-    manifests: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class _Continuation:
-    """How the next clip continues. frames: of its beginning that are there already."""
-
-    frames: int
-    conditions: dict[str, Any]
-    techniques: tuple[Technique, ...] = ()
+    frames: np.ndarray
+    joins: list[int] = field(default_factory=list)
+    manifests: list[dict[str, Any]] = field(default_factory=list)
+    latents: torch.Tensor | None = None
 
 
 def extend_clip(
-    backbone: Backbone, clip: Video, frames: int, build: Callable[..., RenderRequest], render: Renderer
+    backbone: Backbone, clip: Video, frames: int, render: Renderer, latents: torch.Tensor | None = None
 ) -> Extension:
-    """The clip with so many more frames. build: a request from its seed and further fields. InputError for no frames,
-    UnsupportedError for a model that cannot continue a clip."""
+    """The clip with so many more frames. latents: of the clip, where they are known. InputError for no frames and for
+    other latents, UnsupportedError for a model that cannot continue a clip."""
     if frames < 1:
         raise InputError(f"length={frames}: say how many frames are added, at least 1")
-    way = choose_way(backbone)
-    found = clip.frames
-    joins: list[int] = []
-    manifests: list[dict[str, Any]] = []
-    while len(found) < len(clip) + frames:
-        part = _WAYS[way](backbone, found)
-        width, height = clip.size
-        size = {"width": width, "height": height, "fps": float(clip.fps), "frames": _clip_length(backbone)}
-        request = build(len(manifests), conditions=part.conditions or None, continuity="off", **size)
-        video = render(request, part.techniques)
-        if len(video) <= part.frames:
-            raise UnsupportedError(
-                f"{backbone.name!r} makes {len(video)} frames, of which {part.frames} are there already; give a length "
-                "of clip that it makes at once"
-            )
-        joins.append(len(found))
-        manifests.append(video.manifest or {})
-        found = np.concatenate([found, video.frames[part.frames :]])
-    made = Video(found[: len(clip) + frames], clip.fps, audio=clip.audio)
-    return Extension(made, tuple(joins), way, tuple(manifests))
+    found = Extension(choose_way(backbone), clip.frames)
+    if latents is not None:
+        _check_latents(backbone, clip, latents)
+    if found.way == LATENTS:
+        _extend_latents(backbone, found, frames, _clip_fields(backbone, clip), render, latents)
+    else:
+        _extend_frames(backbone, found, frames, _clip_fields(backbone, clip), render)
+    return found
 
 
 def choose_way(backbone: Backbone) -> str:
-    """A key of `_WAYS`. UnsupportedError for a model that cannot continue a clip."""
+    """`VIDEO`, `LATENTS` or `FRAME`. UnsupportedError for a model that cannot continue a clip."""
     if backbone.continues_video and "video" in backbone.accepts:
-        return "its pipeline continues a video"
+        return VIDEO
     if backbone.takes_clean_prefix:
-        return "it continues clean latents"
+        return LATENTS
     if takes_first_frame(backbone):
-        return "it continues the last frame"
+        return FRAME
     raise UnsupportedError(
         f"{backbone.name!r} takes neither a video to continue, nor clean latents, nor a first frame, so it cannot "
         "extend a clip; render a longer one from the beginning, with Render or Storyboard"
     )
+
+
+def _extend_latents(
+    backbone: Backbone, found: Extension, frames: int, fields: dict[str, Any], render: Renderer,
+    latents: torch.Tensor | None,
+) -> None:  # fmt: skip
+    """In latents: each clip begins with the last ones, and all are decoded as one stream."""
+    latent_map, given = backbone.geometry.frame_map, len(found.frames)
+    count = latent_map.latent_count(_overlap(backbone, found.frames))
+    joined = _encode(backbone, found.frames[-latent_map.frame_count(count) :]) if latents is None else latents
+    known = latent_map.frame_count(count) if latents is None else given
+    decoder = backbone.stream_decoder()
+    decoded = [_decode(decoder.push, joined)]
+    while latent_map.frame_count(joined.shape[2]) < known + frames:
+        clip = render(len(found.manifests), fields, (CleanPrefix(joined[:, :, -count:]),))
+        assert clip.final is not None
+        new = clip.final[:, :, count:].to(joined)
+        _note_clip(found, clip, given - known + latent_map.frame_count(joined.shape[2]))
+        joined = torch.cat([joined, new], 2)
+        decoded.append(_decode(decoder.push, new))
+    decoded.append(_decode(decoder.finish))
+    found.frames = np.concatenate([found.frames, np.concatenate(decoded)[known : known + frames]])
+    found.latents = None if latents is None else joined
+
+
+def _extend_frames(backbone: Backbone, found: Extension, frames: int, fields: dict[str, Any], render: Renderer) -> None:
+    """In frames: each clip begins with the last ones, which are then left out."""
+    length = len(found.frames) + frames
+    while len(found.frames) < length:
+        count = _overlap(backbone, found.frames) if found.way == VIDEO else 1
+        tail = found.frames[-count:].copy()
+        conditions = {"video": Video(tail, fields["fps"])} if found.way == VIDEO else {"image": tail[0]}
+        clip = render(len(found.manifests), {**fields, "conditions": conditions}, ())
+        if len(clip.video) <= count:
+            raise UnsupportedError(
+                f"{backbone.name!r} made {len(clip.video)} frames, of which {count} were there already; extend the "
+                "clip with a model that makes more at once"
+            )
+        _note_clip(found, clip, len(found.frames))
+        found.frames = np.concatenate([found.frames, clip.video.frames[count:]])
+    found.frames = found.frames[:length]
+
+
+def _note_clip(found: Extension, clip: RenderedClip, join: int) -> None:
+    found.joins.append(join)
+    found.manifests.append(clip.video.manifest or {})
+
+
+def _clip_fields(backbone: Backbone, clip: Video) -> dict[str, Any]:
+    """Fields of the requests that follow from the clip. InputError for a size that the model cannot make."""
+    width, height = clip.size
+    length = _clip_length(backbone)
+    backbone.geometry.check(length, height, width, backbone.name)
+    return {"width": width, "height": height, "fps": float(clip.fps), "frames": length}
 
 
 def _clip_length(backbone: Backbone) -> int:
@@ -108,31 +147,27 @@ def _overlap(backbone: Backbone, frames: np.ndarray) -> int:
     return latent_map.frame_count(latents)
 
 
-def _continue_video(backbone: Backbone, frames: np.ndarray) -> _Continuation:
-    count = _overlap(backbone, frames)
-    return _Continuation(count, {"video": Video(frames[-count:].copy())})
+def _check_latents(backbone: Backbone, clip: Video, latents: torch.Tensor) -> None:
+    """InputError for latents that are not those of the clip."""
+    geometry = backbone.geometry
+    width, height = clip.size
+    sides = [geometry.channels, height // geometry.spatial, width // geometry.spatial]
+    length = geometry.frame_map.frame_count(latents.shape[2])
+    if [latents.shape[1], *latents.shape[3:]] != sides or not 0 <= length - len(clip) < geometry.temporal:
+        raise InputError(
+            f"latent {list(latents.shape)} is not of the clip, which has {len(clip)} frames of {width}x{height}; "
+            "connect the latent of the node that made the clip, or none"
+        )
 
 
-def _continue_latents(backbone: Backbone, frames: np.ndarray) -> _Continuation:
-    count = _overlap(backbone, frames)
-    _check_size(backbone, frames)
+def _encode(backbone: Backbone, frames: np.ndarray) -> torch.Tensor:
     with torch.inference_mode():
-        latents = backbone.encode(torch.from_numpy(frames[-count:].copy()).unsqueeze(0))
-    return _Continuation(count, {}, (CleanPrefix(latents),))
+        return backbone.encode(torch.from_numpy(frames.copy()).unsqueeze(0))
 
 
-def _continue_frame(backbone: Backbone, frames: np.ndarray) -> _Continuation:
-    return _Continuation(1, {"image": frames[-1].copy()})
-
-
-def _check_size(backbone: Backbone, frames: np.ndarray) -> None:
-    """InputError for a size that the model cannot make, before it is encoded."""
-    height, width = frames.shape[1:3]
-    backbone.geometry.check(_clip_length(backbone), height, width, backbone.name)
-
-
-_WAYS: dict[str, Callable[[Backbone, np.ndarray], _Continuation]] = {
-    "its pipeline continues a video": _continue_video,
-    "it continues clean latents": _continue_latents,
-    "it continues the last frame": _continue_frame,
-}
+def _decode(push: Callable[..., torch.Tensor], *latents: torch.Tensor) -> np.ndarray:
+    """Frames uint8 [n, h, w, 3], those that are final."""
+    with torch.inference_mode():
+        pixels = push(*latents)[0]
+    frames: np.ndarray = (pixels * 255).round().to(torch.uint8).cpu().numpy()
+    return frames

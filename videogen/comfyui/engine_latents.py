@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videogen.backbones.codecs.codec import build_codec
-from videogen.core.errors import UnsupportedError
+from videogen.core.errors import InputError, UnsupportedError
 from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
@@ -16,6 +16,8 @@ from .native_wan import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
+
+_CLIP_AXES = 5
 
 
 class FinalLatents(Technique):
@@ -46,3 +48,18 @@ def to_latent(latents: torch.Tensor, backbone: Backbone) -> dict[str, Any] | Non
     if backbone.geometry.temporal == 1:
         samples = samples.transpose(1, 2).flatten(0, 1)
     return {"samples": samples.clone()}
+
+
+def from_latent(latent: dict[str, Any], backbone: Backbone) -> torch.Tensor:
+    """The denoiser's latents [b, c, f, h, w] of a LATENT, as `to_latent` gives them. InputError for images and sound,
+    UnsupportedError where the VAE's scale is not known."""
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != _CLIP_AXES or len(samples) != 1:
+        raise InputError("latent is not that of one clip; connect the latent of Render or Extend")
+    if backbone.name == EMBEDDED_MODEL:
+        from comfy.latent_formats import Wan21
+
+        found: torch.Tensor = Wan21().process_in(samples)
+        return found.to(backbone.device)
+    codec = build_codec(backbone.pipeline, backbone.family)
+    return codec.normalise(samples.to(backbone.device, codec.vae.dtype)).float()

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RenderedClip:
-    """latent: ComfyUI's LATENT, None for a video of several clips; notes: what the user should know."""
+    """latent: ComfyUI's LATENT, and final: as the denoiser has them, None for a video of several clips; notes: what the
+    user should know."""
 
     video: Video
     latent: dict[str, Any] | None
+    final: torch.Tensor | None
     notes: tuple[str, ...]
 
 
@@ -47,7 +49,7 @@ def render_clip(
         given = [*techniques, *([] if resolved.is_long else [final])]
         video = engine.render(resolved, techniques=given, progress=progress, preview_every=every)
         latent = None if final.latents is None else to_latent(final.latents, engine.backbone)
-    return RenderedClip(video, latent, tuple(resolved.notes))
+    return RenderedClip(video, latent, final.latents, tuple(resolved.notes))
 
 
 def render_file(engine: Engine, request: RenderRequest, path: Path) -> LongVideo:
@@ -62,7 +64,10 @@ def running(engine: Engine) -> Iterator[NodeProgress]:
     """Around an engine's work at a node: room on its device, the progress bar, and interruption."""
     _make_room(engine.backbone.device)
     with naming_missing_packages(), interruptible(engine):
-        yield NodeProgress()
+        try:
+            yield NodeProgress()
+        finally:
+            engine.backbone.release()
 
 
 def _has_previews(backbone: Backbone) -> bool:

@@ -14,8 +14,9 @@ from videogen.request.request import RenderRequest
 from ..engine_conditions import UNSET_STRENGTH, add_condition, read_references, single_image, video_conditions
 from ..engine_extend import choose_way, extend_clip
 from ..engine_graph import check_node
+from ..engine_latents import from_latent, to_latent
 from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_images, to_sound
-from ..engine_renders import render_clip, running
+from ..engine_renders import RenderedClip, render_clip, running
 from ..engine_reports import describe_extension, to_json
 from ..engine_requests import build_request
 from .engine import clip_result
@@ -179,12 +180,18 @@ class Extend(io.ComfyNode):
                 prompt_input("What happens in the new frames."),
                 negative_prompt_input(),
                 length_input(33, "Frames that are added.", least=1),
+                io.Latent.Input(
+                    "latent", optional=True,
+                    tooltip="The clip's own latents, from the Render or Extend that made it: the new frames then "
+                    "follow as in one long render. Without them the end of the clip is encoded. For models that "
+                    "continue latents.",
+                ),
                 *sampling_inputs(),
                 *speed_inputs(),
                 *rare_inputs(rate=False),
                 previews_input(),
             ],
-            outputs=clip_outputs(latent=False),
+            outputs=clip_outputs(),
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
@@ -195,23 +202,26 @@ class Extend(io.ComfyNode):
     @classmethod
     def execute(
         cls, engine: Any, prompt: str, length: int, video: Any = None, images: torch.Tensor | None = None,
-        source_fps: float = 16.0, seed: int = 0, previews: bool = True, **values: Any,
+        source_fps: float = 16.0, latent: dict[str, Any] | None = None, seed: int = 0, previews: bool = True,
+        **values: Any,
     ) -> Any:  # fmt: skip
-        choose_way(engine.backbone)
+        backbone = engine.backbone
+        choose_way(backbone)
         clip = read_clip(video, images, source_fps)
+        given = None if latent is None else from_latent(latent, backbone)
 
-        def build(number: int, **given: Any) -> RenderRequest:
-            return _without_length({"prompt": prompt, "seed": seed + number, **values}, **given)
-
-        def render(request: RenderRequest, techniques: Any) -> Video:
-            return render_clip(engine, request, previews=previews, techniques=techniques).video
+        def render(number: int, fields: dict[str, Any], techniques: Any) -> RenderedClip:
+            """Each clip has a seed of its own: with the same noise, clips resemble each other."""
+            request = _without_length({"prompt": prompt, "seed": seed + number, **values}, continuity="off", **fields)
+            return render_clip(engine, request, previews=previews, techniques=techniques)
 
         with running(engine):
-            found = extend_clip(engine.backbone, clip, length, build, render)
-        frames, temporal = to_images(found.video.frames), engine.backbone.geometry.temporal
+            found = extend_clip(backbone, clip, length, render, given)
+        made, frames = Video(found.frames, clip.fps, audio=clip.audio), to_images(found.frames)
         return io.NodeOutput(
-            to_comfy_video(found.video, frames), frames, to_comfy_audio(found.video.audio),
-            describe_extension(found.video.frames, found.joins, found.way, temporal),
+            to_comfy_video(made, frames), frames, to_comfy_audio(clip.audio),
+            None if found.latents is None else to_latent(found.latents, backbone),
+            describe_extension(found.frames, found.joins, found.way, backbone.geometry.temporal),
             to_json({"clips": found.manifests}),
         )  # fmt: skip
 
