@@ -9,6 +9,7 @@ import pytest
 
 from tests.comfyui.hosts import Double, Host
 from tests.comfyui.real import Real, prepare
+from videogen.comfyui import run_parts
 
 _FOLDER = os.environ.get("COMFYUI_PATH", "")
 _HOSTS = ("double", "real") if _FOLDER else ("double",)
@@ -17,6 +18,12 @@ collect_ignore = [] if _FOLDER else ["real_host"]
 
 if _FOLDER:
     prepare(_FOLDER)
+
+
+@pytest.fixture
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Propagation also in runs of few steps, which it leaves as they are, so that tests are short."""
+    monkeypatch.setattr(run_parts, "FEW_STEPS", 0)
 
 
 @pytest.fixture(params=_HOSTS)

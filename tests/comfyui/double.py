@@ -88,7 +88,7 @@ class Denoiser(nn.Module):
 class FlowSampling:
     """ComfyUI's sampling of flow models, with sigmas from 0 to 1."""
 
-    sigma_max = torch.tensor(1.0)
+    sigma_min, sigma_max = torch.tensor(0.001), torch.tensor(1.0)
 
     def timestep(self, sigma: Any) -> Any:
         return 1000 * sigma

@@ -220,3 +220,20 @@ def test_the_node_moves_a_clip(comfy: Host) -> None:
 def test_sampled_latents_of_another_size_are_refused() -> None:
     with pytest.raises(InputError, match=r"reference latents .* do not fit the sampled ones"):
         sample(attach(Model(), REFERENCE), "euler", SIGMAS, noise=torch.zeros(1, 4, 5, 8, 8))
+
+
+def test_levels_of_a_model_whose_time_has_no_beginning() -> None:
+    """EDM's time is a logarithm of sigma, and negative below 1: levels are fractions of noise."""
+    model = Model()
+    model.model.model_sampling = EdmSampling()
+    sigmas = torch.tensor([80.0, 9.0, 1.0, 0.25, 0.0])
+    context = RunContext(SimpleNamespace(model_patcher=model), Sampler(), sigmas, (SHAPE,))
+    report = DualClockRun(context, DualClock(REFERENCE, MASK, 0.92, 0.4)).report()
+    assert (report["weak"], report["held_steps"]) == (0.9, 1.333) and report["strong"] == 0.4
+
+
+class EdmSampling(FlowSampling):
+    sigma_min, sigma_max = torch.tensor(0.002), torch.tensor(80.0)
+
+    def timestep(self, sigma: Any) -> Any:
+        return 0.25 * sigma.log()

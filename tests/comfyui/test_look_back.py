@@ -113,6 +113,7 @@ def test_samples_of_a_batch_are_extended_on_their_own(comfy: Host) -> None:
     assert torch.equal(both, torch.cat([comfy.sample(long, noise=one) for one in noise.split(1)]))
 
 
+@pytest.mark.usefixtures("short_runs")
 @pytest.mark.parametrize("before", [True, False], ids=["below the others", "above the others"])
 def test_it_works_with_the_other_nodes(comfy: Host, before: bool) -> None:
     model, noise = comfy.model(), long_noise(comfy)

@@ -158,10 +158,13 @@ def _plan(levels: list[float], settings: DualClock) -> ClampSchedule:
 
 
 def _level(sampling: Any, sigma: torch.Tensor) -> float:
-    """A sigma as a fraction of the training timesteps."""
+    """A sigma as a fraction of the training timesteps; of a model whose time has no beginning (EDM), as the fraction of
+    noise in its latents."""
     if float(sigma) <= 0:
         return 0.0
-    most = torch.as_tensor(sampling.sigma_max).to(sigma)
+    least, most = (torch.as_tensor(end).to(sigma) for end in (sampling.sigma_min, sampling.sigma_max))
+    if float(sampling.timestep(least)) < 0:
+        return float(sigma) / (1 + float(sigma))
     return min(1.0, float(sampling.timestep(sigma)) / float(sampling.timestep(most)))
 
 

@@ -46,10 +46,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class LookBackSettings:
-    """Settings of the nodes. clip: latent frames that the model denoises at once; method: one of `METHODS`; release:
-    fraction of the steps in which overlapping frames copy predictions; overlap: latent frames, 0 for the method's
-    default; earlier: recordings of the clips that are continued, one per sample. InputError for values that do not
-    fit."""
+    """Settings of the nodes. InputError for values that do not fit.
+
+    clip: latent frames that the model denoises at once; method: a name in `tied_plans.METHODS`; release: fraction of
+    the steps in which overlapping frames copy predictions; overlap: latent frames, 0 for the method's default; earlier:
+    recordings of the clips that are continued, one per sample.
+    """
 
     clip: int
     method: str = REPLAY

@@ -12,8 +12,10 @@ from tests.comfyui.real import Real
 from videogen.comfyui.attention_call import AttentionCall
 
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "uni_pc")
-NODES = ("AdaptiveSparseAttention", "Propagation", "DualClockMotion", "KernelGuard")
+NODES = ("AdaptiveSparseAttention", "Propagation", "DualClockMotion", "LongContext", "KernelGuard")
 OVERRIDE = "optimized_attention_override"
+
+pytestmark = pytest.mark.usefixtures("short_runs")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,7 @@ def add_node(real: Host, model: Any, name: str) -> Any:
         "AdaptiveSparseAttention": "sparse_attention",
         "Propagation": "propagation",
         "KernelGuard": "kernel_guard",
+        "LongContext": "long_context",
     }
     node = getattr(real.load_nodes(module.get(name, "dual_clock")), name)
     if name == "AdaptiveSparseAttention":
@@ -41,6 +44,8 @@ def add_node(real: Host, model: Any, name: str) -> Any:
     elif name == "DualClockMotion":
         reference = {"samples": torch.ones_like(real.noise)}
         found = node.execute(model, reference, torch.ones(33, 64, 64), 1.0, 0.5, strength=0.0)
+    elif name == "LongContext":
+        found = node.execute(model, 33, record=True)
     else:
         found = node.execute(model, "stop")
     return found.result[0]

@@ -26,6 +26,7 @@ def with_all_nodes(real: Host, model: Any) -> Any:
     (model,) = propagation.execute(model, "every:2").result
     (model,) = clock.execute(model, {"samples": draw((1, 16, 9, 8, 8), seed=5)}, mask, 0.98, 0.8).result
     (model,) = guard.execute(model, "stop").result
+    (model,) = real.load_nodes("long_context").LongContext.execute(model, 33, record=True).result
     return model
 
 
@@ -35,6 +36,7 @@ def live_bytes() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_runs")
 def test_fifty_runs_leave_nothing_in_memory(record_testsuite_property: Callable[[str, object], None]) -> None:
     import psutil
 
