@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -59,6 +60,9 @@ class VideoFromComponents:
 class VideoFromFile:
     path: str
 
+    def get_stream_source(self) -> str:
+        return self.path
+
 
 @dataclass(frozen=True)
 class VideoComponents:
@@ -69,6 +73,24 @@ class VideoComponents:
     alpha: Any = None
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What tests set and read of a host, be it the double or the real ComfyUI. folders: ComfyUI's, by method."""
+
+    interruption: Interruption
+    bars: Bars
+    folders: Any
+
+
+def take_control(monkeypatch: Any) -> Controls:
+    """Put interruption and progress bars of its own into the host."""
+    management, utils = import_module("comfy.model_management"), import_module("comfy.utils")
+    controls = Controls(Interruption(), Bars(), import_module("folder_paths"))
+    monkeypatch.setattr(management, "throw_exception_if_processing_interrupted", controls.interruption.check)
+    monkeypatch.setattr(utils, "ProgressBar", controls.bars.bar)
+    return controls
+
+
 def build_modules(latest: Any) -> dict[str, ModuleType]:
     """The modules, by name; what `comfy_api.latest` has besides the schema is added to it."""
     latest.InputImpl = SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)
@@ -76,15 +98,15 @@ def build_modules(latest: Any) -> dict[str, ModuleType]:
     management, utils, folders, server = map(
         ModuleType, ("comfy.model_management", "comfy.utils", "folder_paths", "server")
     )
-    interruption, bars, base = Interruption(), Bars(), Path(tempfile.gettempdir()) / "videogen_no_such_folder"
+    base = Path(tempfile.gettempdir()) / "videogen_no_such_folder"
     vars(management).update(
-        interruption=interruption,
-        throw_exception_if_processing_interrupted=interruption.check,
+        throw_exception_if_processing_interrupted=lambda: None,
         load_model_gpu=lambda model: None,
     )
-    vars(utils).update(bars=bars, ProgressBar=bars.bar)
+    vars(utils).update(ProgressBar=Bars().bar)
     vars(folders).update(
         get_folder_paths=lambda kind: [str(base / "models" / kind)],
+        get_full_path=lambda kind, name: None,
         get_temp_directory=lambda: str(base / "temp"),
         get_output_directory=lambda: str(base / "output"),
         get_input_directory=lambda: str(base / "input"),

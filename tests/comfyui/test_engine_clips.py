@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.comfyui.double import load_nodes
-from tests.comfyui.engine_double import Interrupted
+from tests.comfyui.engine_double import Controls, Interrupted, take_control
+from tests.comfyui.hosts import Host
 from tests.tiny import parts
 from tests.tiny.table import load_rows
 from videogen import Engine, Video
@@ -31,8 +30,8 @@ STORY = "[00:00-00:01] a red ball moves right on a black background\n[00:01-00:0
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load_nodes(monkeypatch, "engine_edit")
+def nodes(comfy: Host) -> Any:
+    return comfy.load_nodes("engine_edit")
 
 
 @cache
@@ -162,12 +161,21 @@ def test_a_model_that_cannot_continue_a_clip_is_refused(nodes: Any) -> None:
 
 
 @pytest.fixture
-def storyboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    found = load_nodes(monkeypatch, "engine_story").Storyboard
-    vars(sys.modules["folder_paths"]).update(
-        get_output_directory=lambda: str(tmp_path), get_input_directory=lambda: str(tmp_path)
-    )
+def story_nodes(comfy: Host) -> Any:
+    return comfy.load_nodes("engine_story")
+
+
+@pytest.fixture
+def controls(story_nodes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Controls:
+    found = take_control(monkeypatch)
+    for name in ("get_output_directory", "get_input_directory"):
+        monkeypatch.setattr(found.folders, name, lambda: str(tmp_path))
     return found
+
+
+@pytest.fixture
+def storyboard(story_nodes: Any, controls: Controls) -> Any:
+    return story_nodes.Storyboard
 
 
 def render_story(storyboard: Any, story: str = STORY, **values: Any) -> Any:
@@ -181,14 +189,14 @@ def test_a_story_is_a_file_of_the_engine_s_frames(storyboard: Any, tmp_path: Pat
     video, last, path, report, manifest = result.result
     same = engine("embedded").render_long(_request(continuity="replay:overlap=4"), tmp_path / "same.mp4")
     found, expected = Video.open(path), Video.open(same.path)
-    assert found == expected and len(found) == 32 and video.path == path and "joined by replay" in report
+    assert found == expected and len(found) == 32 and video.get_stream_source() == path and "joined by replay" in report
     assert np.array_equal(to_frames(last)[0], expected.frames[-1]) and json.loads(manifest)["request"]["seed"] == 3
     assert Path(path).parent == tmp_path / "videogen" and not list(tmp_path.rglob("*.job"))
 
 
 @pytest.mark.slow
-def test_an_interrupted_story_resumes(storyboard: Any, tmp_path: Path) -> None:
-    interruption = sys.modules["comfy.model_management"].interruption  # type: ignore[attr-defined]
+def test_an_interrupted_story_resumes(storyboard: Any, controls: Controls, tmp_path: Path) -> None:
+    interruption = controls.interruption
     story = STORY.replace("00:02", "00:04")
     all_checks = _count_checks(storyboard, story, interruption)
     (file,) = tmp_path.rglob("*.mp4")

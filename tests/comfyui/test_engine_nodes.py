@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.comfyui.double import load_nodes
-from tests.comfyui.engine_double import Interrupted, Wan21
+from tests.comfyui.engine_double import Controls, Interrupted, take_control
+from tests.comfyui.hosts import Host
 from videogen import Engine, Video
 from videogen.cli.main import main
 from videogen.comfyui.embedded_parts import EmbeddedVae
 from videogen.comfyui.engine_graph import note_workflow
 from videogen.comfyui.engine_media import to_frames
+from videogen.comfyui.engine_renders import make_room
+from videogen.comfyui.engine_requests import build_request
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion import Camera
 
@@ -28,8 +31,13 @@ SMALL: dict[str, Any] = {"width": 32, "height": 32, "length": 9, "steps": 2, "se
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return load_nodes(monkeypatch, "engine")
+def nodes(comfy: Host) -> Any:
+    return comfy.load_nodes("engine")
+
+
+@pytest.fixture
+def controls(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> Controls:
+    return take_control(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def test_the_frames_are_the_engine_s(nodes: Any, engine: Engine, values: Any, op
     assert np.array_equal((images * 255).byte().numpy(), plain.frames), "core's Save Video truncates"
     assert video.get_components().images is images and video.get_components().frame_rate == plain.fps
     assert audio is None and "seed 3" in report and json.loads(manifest)["request"]["seed"] == 3
-    decoded = EmbeddedVae(engine.backbone, Wan21()).decode(latent["samples"])[0]
+    decoded = EmbeddedVae(engine.backbone, import_module("comfy.latent_formats").Wan21()).decode(latent["samples"])[0]
     assert (decoded - images).abs().max() <= 0.51 / 255, "the latents are those of the frames"
 
 
@@ -94,8 +102,10 @@ def test_the_frames_are_those_of_the_command_line(nodes: Any, engine: Engine, tm
 
 
 @pytest.mark.slow
-def test_a_motion_is_followed_from_a_first_frame(nodes: Any, engine: Engine, tmp_path: Path) -> None:
-    sys.modules["folder_paths"].get_temp_directory = lambda: str(tmp_path)  # type: ignore[attr-defined]
+def test_a_motion_is_followed_from_a_first_frame(
+    nodes: Any, engine: Engine, controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls.folders, "get_temp_directory", lambda: str(tmp_path))
     first = torch.zeros(1, 32, 32, 3)
     first[:, 8:16, 8:16, 0] = 1
     motion = Camera(pan=8)
@@ -112,8 +122,10 @@ def test_one_render_leaves_nothing_for_the_next(nodes: Any, engine: Engine) -> N
     assert torch.equal(render(nodes, engine)[1], before)
 
 
-def test_an_interruption_arrives_within_a_step_and_leaves_the_engine_as_it_was(nodes: Any, engine: Engine) -> None:
-    interruption = sys.modules["comfy.model_management"].interruption  # type: ignore[attr-defined]
+def test_an_interruption_arrives_within_a_step_and_leaves_the_engine_as_it_was(
+    nodes: Any, engine: Engine, controls: Controls
+) -> None:
+    interruption = controls.interruption
     before = render(nodes, engine, propagation="every:1")[1]
     count = interruption.checks
     blocks = len(engine.backbone.denoisers()[0].blocks)
@@ -128,8 +140,8 @@ def test_an_interruption_arrives_within_a_step_and_leaves_the_engine_as_it_was(n
     )
 
 
-def test_progress_shows_frames(nodes: Any, engine: Engine) -> None:
-    updates = sys.modules["comfy.utils"].bars.updates  # type: ignore[attr-defined]
+def test_progress_shows_frames(nodes: Any, engine: Engine, controls: Controls) -> None:
+    updates = controls.bars.updates
     engine._preview = lambda latents: np.zeros((3, 4, 4, 3), np.uint8)  # type: ignore[assignment]
     try:
         render(nodes, engine, previews=True)
@@ -192,10 +204,10 @@ def test_a_model_is_refused_before_the_run(nodes: Any, loader: Any, message: str
 
 
 def test_a_folder_of_comfyui_is_loaded_and_watched(
-    nodes: Any, tmp_path: Path, copy_model: Callable[[Path], Path]
+    nodes: Any, controls: Controls, tmp_path: Path, copy_model: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy_model(tmp_path / "mine")
-    sys.modules["folder_paths"].get_folder_paths = lambda _: [str(tmp_path)]  # type: ignore[attr-defined]
+    monkeypatch.setattr(controls.folders, "get_folder_paths", lambda _: [str(tmp_path)])
     schema = nodes.LoadModel.define_schema()
     assert "diffusers/mine" in schema.inputs[0].options
     before = nodes.LoadModel.fingerprint_inputs(model="diffusers/mine", path="")
@@ -203,6 +215,30 @@ def test_a_folder_of_comfyui_is_loaded_and_watched(
     (folder / "defaults.json").write_text("{}")
     assert nodes.LoadModel.fingerprint_inputs(model="diffusers/mine", path="") != before
     assert nodes.LoadModel.fingerprint_inputs(model="embedded", path="") == ""
+
+
+def test_a_lora_is_found_in_comfyui_s_folder(nodes: Any, controls: Controls, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = str(Path.cwd() / "loras" / "style.safetensors")
+    found = {"style.safetensors": where}
+    monkeypatch.setattr(controls.folders, "get_full_path", lambda kind, name: found.get(name))
+    loras = build_request({"prompt": PROMPT, "loras": "style.safetensors:0.5\n\nother.safetensors"}).given_loras
+    assert [(Path(one.file).parent.name, one.weight) for one in loras] == [("loras", 0.5), (Path.cwd().name, 1.0)]
+
+
+def test_on_a_gpu_comfyui_s_models_make_room(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    management, calls = import_module("comfy.model_management"), []
+    for name in ("unload_all_models", "soft_empty_cache"):
+        monkeypatch.setattr(management, name, lambda name=name: calls.append(name), raising=False)
+    make_room(torch.device("cpu"))
+    assert not calls
+    make_room(torch.device("cuda"))
+    assert calls == ["unload_all_models", "soft_empty_cache"]
+
+
+def test_weights_are_ordinary_tensors(nodes: Any) -> None:
+    with torch.inference_mode():  # as ComfyUI runs nodes
+        (loaded,) = nodes.LoadModel.execute("embedded").result
+    assert not any(weight.is_inference() for weight in loaded.backbone.denoisers()[0].parameters())
 
 
 def test_a_missing_package_is_named(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.comfyui.double import load_nodes
+from tests.comfyui.hosts import Host
 from videogen.core.errors import InputError
 
 
 @pytest.fixture
-def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
-    node = load_nodes(monkeypatch, "video_metrics").VideoMetrics
+def measure(comfy: Host) -> Any:
+    node = comfy.load_nodes("video_metrics").VideoMetrics
     return lambda **inputs: node.execute(**inputs).result
 
 

@@ -62,7 +62,7 @@ def render_file(engine: Engine, request: RenderRequest, path: Path) -> LongVideo
 @contextmanager
 def running(engine: Engine) -> Iterator[NodeProgress]:
     """Around an engine's work at a node: room on its device, the progress bar, and interruption."""
-    _make_room(engine.backbone.device)
+    make_room(engine.backbone.device)
     with naming_missing_packages(), interruptible(engine):
         try:
             yield NodeProgress()
@@ -78,7 +78,7 @@ def _has_previews(backbone: Backbone) -> bool:
     return True
 
 
-def _make_room(device: torch.device) -> None:
+def make_room(device: torch.device) -> None:
     """Move the models that ComfyUI has on an accelerator to the CPU: it loads them again when it needs them."""
     if device.type == "cpu":
         return

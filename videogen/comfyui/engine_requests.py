@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from videogen.backbones.lora.spec import Lora
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
 from videogen.request.request import RenderRequest
@@ -42,7 +44,7 @@ def build_request(values: Mapping[str, Any], **given: Any) -> RenderRequest:
     if values.get("motion_strength", UNSET_STRENGTH) != UNSET_STRENGTH and given.get("motion") is not None:
         fields["motion_strength"] = values["motion_strength"]
     if loras := [line.strip() for line in str(values.get("loras") or "").splitlines() if line.strip()]:
-        fields["loras"] = loras
+        fields["loras"] = [_find_lora(Lora.from_value(line)) for line in loras]
     if options := str(values.get("options") or "").strip():
         fields["options"] = _read_options(options)
     if values.get("continuity"):
@@ -76,6 +78,17 @@ def read_story(values: Mapping[str, Any], folder: Path) -> Any:
 def _read_recall(recall: float) -> dict[str, Any]:
     """Adaptive attention for a recall; 0 leaves it to the preset, and is dense without one."""
     return {"attention": _ADAPTIVE, "recall": recall} if recall else {}
+
+
+def _find_lora(lora: Lora) -> Lora:
+    """The LoRA; a relative name that is not a file is looked for in ComfyUI's folders of LoRAs."""
+    import folder_paths
+
+    path, folder = Path(lora.file), Path.cwd()
+    if path.exists() or not path.is_relative_to(folder):
+        return lora
+    found = folder_paths.get_full_path("loras", str(path.relative_to(folder)))
+    return lora if found is None else replace(lora, file=found)
 
 
 def _read_options(text: str) -> dict[str, Any]:

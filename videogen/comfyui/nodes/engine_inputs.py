@@ -117,8 +117,8 @@ def rare_inputs(*, rate: bool = True) -> list[Any]:
         *([_rate_input()] if rate else []),
         io.String.Input(
             "loras", multiline=True, default="", optional=True, advanced=True,
-            tooltip="LoRA files, one per line: FILE, FILE:0.8 for its weight, high=FILE or low=FILE for one of two "
-            "experts, FILE@0-0.5 for a part of the steps.",
+            tooltip="LoRA files, from models/loras or anywhere, one per line: FILE, FILE:0.8 for its weight, high=FILE "
+            "or low=FILE for one of two experts, FILE@0-0.5 for a part of the steps.",
         ),
         io.String.Input(
             "options", default="", optional=True, advanced=True,
