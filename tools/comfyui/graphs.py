@@ -47,6 +47,7 @@ class Parts:
     """The embedded model's parts, and the conditions of a prompt."""
 
     model: Link
+    text_encoder: Link
     vae: Link
     positive: Link
     negative: Link
@@ -59,7 +60,7 @@ def load_parts(graph: Graph, prompt: str) -> Parts:
     vae = graph.add("VideogenLoadEmbeddedVAE")
     positive = graph.add("CLIPTextEncode", "Positive prompt", clip=text_encoder, text=prompt)
     negative = graph.add("CLIPTextEncode", "Negative prompt", clip=text_encoder, text="")
-    return Parts(model, vae, positive, negative)
+    return Parts(model, text_encoder, vae, positive, negative)
 
 
 def empty_latents(graph: Graph, side_px: int = SIDE_PX) -> Link:
