@@ -1,11 +1,12 @@
-"""`python -m tools.comfyui pages` writes translations and help pages; `workflows` the example workflows, on a server
-that runs on this machine."""
+"""`python -m tools.comfyui pages` writes translations and help pages, `workflows` the example workflows, and `check`
+tests the pack; the latter two on a server that runs on this machine."""
 
 from __future__ import annotations
 
 import argparse
 
 from .pages import write_pages
+from .server import Server
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,16 +15,26 @@ def main(argv: list[str] | None = None) -> int:
     actions.add_parser("pages", help="write the English locale and the tables of the help pages")
     workflows = actions.add_parser("workflows", help="write example_workflows/; needs playwright and Chromium")
     workflows.add_argument("names", nargs="*", help="of the examples; all by default")
-    workflows.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
+    check = actions.add_parser("check", help="run the examples, wrong values and bypassed nodes; judge the clips")
+    for action in (workflows, check):
+        action.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
     options = parser.parse_args(argv)
     if options.action == "pages":
         write_pages()
         return 0
-    from .making import write_workflows
-    from .server import Server
+    server = Server(options.server)
+    if options.action == "workflows":
+        from .making import write_workflows
 
-    write_workflows(Server(options.server), options.names)
-    return 0
+        write_workflows(server, options.names)
+        return 0
+    from .checking import check_server
+
+    failed = False
+    for finding in check_server(server):
+        print(finding)
+        failed |= bool(finding.wrong)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ EXAMPLES = (
         technique_graphs.propagation, "a blue star spins on a gray background",
     ),
     Example(
+        "long_context", "A clip is continued with another prompt; the new frames look back at the last ones",
+        technique_graphs.long_context, "a red ball moves right on a black background", _OBJECT,
+    ),
+    Example(
         "drag", "Noise that is warped along a drag moves the object",
         motion_graphs.drag, "a white ball on a black background", _OBJECT,
     ),

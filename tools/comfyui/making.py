@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,27 @@ def note_of(example: Example) -> str:
 
 
 def render_example(server: Server, example: Example) -> np.ndarray:
+    """The clip uint8 [f, h, w, 3] of an example."""
+    return render_graph(server, example.build(example))
+
+
+def render_graph(server: Server, graph: Api) -> np.ndarray:
     """The clip uint8 [f, h, w, 3] that a graph saves."""
-    outputs = server.run(example.build(example))
+    outputs = server.run(graph)
     (file,) = (one for found in outputs.values() for one in found.get("images", ()) if one["filename"].endswith(".mp4"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         path.write_bytes(server.download(file))
         return np.asarray(Video.open(path).frames)
+
+
+def render_images(server: Server, graph: Api) -> np.ndarray:
+    """The frames uint8 [f, h, w, 3] of the clip that a graph saves, without the losses of its file."""
+    (clip,) = (node for node in graph.values() if node["class_type"] == "CreateVideo")
+    left = {name: node for name, node in graph.items() if node["class_type"] not in ("CreateVideo", "SaveVideo")}
+    left["frames"] = {"class_type": "PreviewImage", "inputs": {"images": clip["inputs"]["images"]}}
+    files = server.run(left)["frames"]["images"]
+    return np.stack([np.asarray(Image.open(BytesIO(server.download(file)))) for file in files])
 
 
 def why_wrong(example: Example, frames: np.ndarray) -> str:

@@ -16,6 +16,7 @@ from videogen.comfyui.table import NODES
 
 _HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview", "nodes", "server")
 _NODE_FILES = "videogen.comfyui.nodes"
+_NAMES = {"BoundingBox": "BOUNDING_BOX"}
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ def _read_input(record: Any, prefix: str = "") -> Iterator[InputSchema]:
     """An input, and those that a value of it brings along, as `parent.child`."""
     values = dict(record.values)
     name = prefix + str(record.args[0] if record.args else values.pop("id"))
-    options = values.get("options") or (record.args[1] if len(record.args) > 1 else ())
+    options = values.get("options") or ()
     choices = [one for one in options if isinstance(one, _Recorded)]
     if choices:
         values["options"] = [one.args[0] if one.args else one.values["key"] for one in choices]
     yield InputSchema(
-        name, _type_of(record), values.pop("tooltip", "") or "", values.pop("display_name", "") or name,
+        name, _types_of(record), values.pop("tooltip", "") or "", values.pop("display_name", "") or name,
         bool(values.pop("optional", False)), bool(values.pop("advanced", False)), values,
     )  # fmt: skip
     nested: dict[str, InputSchema] = {}
@@ -94,9 +95,22 @@ def _read_output(record: Any) -> OutputSchema:
     return OutputSchema(kind, record.values.get("tooltip", "") or "", record.values.get("display_name") or kind)
 
 
+def _types_of(record: Any) -> str:
+    """The type of an input; of several, such as IMAGE, VIDEO."""
+    kind = _type_of(record)
+    if kind != "MULTITYPE":
+        return kind
+    types = record.values.get("types") or record.args[1]
+    return ", ".join(_name_of(one.__qualname__.split(".")[-1]) for one in types)
+
+
 def _type_of(record: Any) -> str:
     """Such as FLOAT or MODEL, of a record `io.Float.Input`."""
-    return type(record).__qualname__.split(".")[-2].upper()
+    return _name_of(type(record).__qualname__.split(".")[-2])
+
+
+def _name_of(kind: str) -> str:
+    return _NAMES.get(kind, kind.upper())
 
 
 class _RecordedType(type):

@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-_WAIT_S = 0.5
+_WAIT_S, _FORGET_S = 0.5, 3
 
 
 class Rejected(Exception):
@@ -43,9 +43,21 @@ class Server:
         except HTTPError as error:
             raise Rejected(json.loads(error.read() or b"{}")) from error
 
+    def queue(self, graph: dict[str, Any]) -> str:
+        """The number of a run that was accepted. Rejected where any node is refused, even if others can run."""
+        answer: dict[str, Any] = self.post("prompt", {"prompt": graph, "client_id": "tools.comfyui"})
+        if answer.get("node_errors"):
+            raise Rejected(answer)
+        return str(answer["prompt_id"])
+
+    def forget(self) -> None:
+        """Drop the results of earlier runs, so that the next one computes everything."""
+        self.post("free", {"unload_models": True, "free_memory": True})
+        time.sleep(_FORGET_S)
+
     def run(self, graph: dict[str, Any], timeout_s: float = 600) -> dict[str, Any]:
         """Outputs by node id. Rejected where the graph is not accepted; RuntimeError where a node fails."""
-        number = self.post("prompt", {"prompt": graph, "client_id": "tools.comfyui"})["prompt_id"]
+        number = self.queue(graph)
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             found = self.get(f"history/{number}").get(number)
