@@ -21,6 +21,14 @@ EXAMPLES = (
         technique_graphs.long_context, "a red ball moves right on a black background", _OBJECT,
     ),
     Example(
+        "kernel_guard", "Kernel Guard checks the attention kernel before the second step; Run Report shows its error",
+        technique_graphs.kernel_guard, "a green square moves down on a black background",
+    ),
+    Example(
+        "metrics", "Video Metrics compares a clip with and without Propagation",
+        technique_graphs.metrics, "a yellow ball moves up on a black background",
+    ),
+    Example(
         "drag", "Noise that is warped along a drag moves the object",
         motion_graphs.drag, "a white ball on a black background", _OBJECT,
     ),
@@ -43,5 +51,13 @@ EXAMPLES = (
     Example(
         "engine", "A clip by videogen's own engine, with its report",
         engine_graphs.render, "a yellow triangle moves left on a black background",
+    ),
+    Example(
+        "extend", "A rendered clip is continued with another prompt",
+        engine_graphs.extend, "a red ball moves right on a black background", _OBJECT,
+    ),
+    Example(
+        "storyboard", "Prompts over time as one video",
+        engine_graphs.storyboard, "a red ball moves right on a black background", _OBJECT,
     ),
 )  # fmt: skip

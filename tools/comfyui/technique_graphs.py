@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .graphs import FRAMES, Api, Example, Graph, decode_and_save, empty_latents, load_parts, report, sample
+from .graphs import FPS, FRAMES, Api, Example, Graph, decode_and_save, empty_latents, load_parts, report, sample, save
 
 LARGE_PX = 96  # of a clip whose attention can be sparse: at 64 px it has two blocks
 CONTINUED = "a red ball moves left on a black background"  # of the second half of a long clip
@@ -44,4 +44,32 @@ def long_context(example: Example) -> Api:
     text = graph.add("CLIPTextEncode", "Next prompt", clip=parts.text_encoder, text=CONTINUED)
     longer = sample(graph, replace(parts, positive=text), more, seed=4, latents=[more[0], 1])
     decode_and_save(graph, parts, report(graph, more, longer), example.name)
+    return graph.api
+
+
+def kernel_guard(example: Example) -> Api:
+    graph = Graph()
+    parts = load_parts(graph, example.prompt)
+    model = graph.add("VideogenKernelGuard", model=parts.model, when_wrong="stop")
+    latents = sample(graph, parts, model, seed=2, latents=empty_latents(graph))
+    decode_and_save(graph, parts, report(graph, model, latents), example.name)
+    return graph.api
+
+
+def metrics(example: Example) -> Api:
+    """The same clip with and without Propagation, compared."""
+    graph = Graph()
+    parts = load_parts(graph, example.prompt)
+    latents = empty_latents(graph)
+    model = graph.add("VideogenPropagation", model=parts.model, rule="every:2")
+    found = [
+        graph.add("VAEDecode", samples=sample(graph, parts, one, seed=6, latents=latents), vae=parts.vae)
+        for one in (model, parts.model)
+    ]
+    measured = graph.add(
+        "VideogenVideoMetrics", images=found[0], reference_images=found[1], fps=FPS, joins="", window=0,
+        frames_per_latent=4,
+    )  # fmt: skip
+    graph.add("PreviewAny", "What propagation changes", source=measured)
+    save(graph, found[0], example.name)
     return graph.api
