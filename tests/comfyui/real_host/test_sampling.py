@@ -19,6 +19,7 @@ from videogen.comfyui.native_wan import load_embedded_backbone
 from videogen.comfyui.reports import collect_reports
 from videogen.comfyui.tied_plans import METHODS
 from videogen.core.errors import UnsupportedError
+from videogen.metrics.seams import COLOUR_LIMIT_DE, RATIO_LIMIT, seam
 from videogen.motion import Drag, compile_motion
 
 STEPS = 3
@@ -129,3 +130,18 @@ def ball(frames: np.ndarray) -> np.ndarray:
     red = np.clip(frames[..., 0] - frames[..., 2] - 0.25, 0, None)
     ys, xs = np.mgrid[: frames.shape[1], : frames.shape[2]]
     return np.stack([(red * axis).sum((1, 2)) / red.sum((1, 2)) for axis in (xs, ys)], axis=1)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_clip_continues_without_a_jump(real: Host, model: Any, seed: int) -> None:
+    import comfy.latent_formats
+
+    runs = look_back.LookBackRuns(look_back.LookBackSettings(9, "replay", overlap=6), record=False)
+    long = with_runs(model, look_back.KEY, runs)
+    found = real.sample(long, "uni_pc", steps=20, noise=draw((1, 16, 12, 8, 8), seed=seed))
+    frames = EmbeddedVae(load_embedded_backbone(), comfy.latent_formats.Wan21()).decode(found)[0].numpy()
+    (join,) = collect_reports(long)[look_back.KEY]["joins"]
+    measured = seam((frames * 255).astype(np.uint8), 4 * (join - 1) + 1, frames_per_latent=4)
+    assert measured.ratio < RATIO_LIMIT and measured.colour_de < COLOUR_LIMIT_DE
+    steps = np.hypot(*np.diff(ball(frames), axis=0).T)
+    assert steps.max() < 2.5 and np.hypot(*(ball(frames)[-1] - ball(frames)[0])) > 10
