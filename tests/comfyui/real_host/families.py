@@ -6,8 +6,10 @@ calls, how it lays out its tokens, and what its attention is given.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -19,8 +21,9 @@ TEXT = 6  # tokens
 @dataclass(frozen=True)
 class Family:
     """name: of the class in `comfy.supported_models`; config: of its denoiser; video: of the latents [c, f, h, w];
-    text: width of the embeddings; sound: of the audio latents, without batch; conditions: more of each condition;
-    exact: tokens next to the video's in a joint sequence; layers: calls of self-attention over the video."""
+    text: width of the embeddings; layers: calls of self-attention over the video; exact: tokens next to the video's in
+    its sequence; sound: of the audio latents, without batch; conditions: more of each condition; variant: what they
+    add; batched: whether both branches come in one batch."""
 
     name: str
     config: dict[str, Any]
@@ -30,9 +33,19 @@ class Family:
     exact: int = 0
     sound: tuple[int, ...] = ()
     conditions: dict[str, Any] = field(default_factory=dict)
+    variant: str = ""
+    batched: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.name} {self.variant}".strip()
 
 
 _MASK = torch.ones(1, TEXT, dtype=torch.long)
+_PADDED = torch.tensor([[1, 1, 1, 1, 0, 0]])
+_FRAME = draw((1, 16, 1, 8, 12), seed=9)
+_GUIDED = torch.ones(1, 1, 4, 6, 8)  # the last frame is a guide, and its first row is left out
+_GUIDED[:, :, 3], _GUIDED[:, :, 3, 0] = 0, -1
 _HEADS = {"num_attention_heads": 2, "attention_head_dim": 32}
 _WAN = {
     "image_model": "wan2.1", "model_type": "t2v", "dim": 48, "ffn_dim": 64, "num_heads": 2, "num_layers": 2,
@@ -115,6 +128,20 @@ FAMILIES = (
          "time_embed_dim": 32, "rope_inv_freq_len": 4, **_HEADS},
         (24, 4, 8, 12), 16, layers=2, exact=TEXT + 2 * 5, sound=(32, 2, 5),
     ),
+    Family(
+        "WAN21_T2V", {**_WAN, "in_dim_ref_conv": 16}, (16, 4, 8, 12), 16, layers=2, exact=24 + 24,
+        conditions={"reference_latents": [_FRAME], "context_latents": [_FRAME]}, variant="with references",
+    ),
+    Family(
+        "HunyuanVideo", _HUNYUAN, (16, 4, 8, 12), 16, layers=2, exact=TEXT + 24,
+        conditions={"pooled_output": torch.ones(1, 8), "ref_latent": _FRAME, "attention_mask": _PADDED},
+        variant="with a reference and padded text", batched=False,  # ComfyUI's own code fails on a batch of these
+    ),
+    Family(
+        "LTXV", _LTX, (128, 4, 6, 8), 16, layers=2, exact=48 - 8,
+        conditions={"attention_mask": _MASK, "keyframe_idxs": torch.zeros(1, 3, 48, 2), "concat_mask": _GUIDED},
+        variant="with a guide frame",
+    ),
 )  # fmt: skip
 
 
@@ -154,6 +181,7 @@ def noise(family: Family) -> Any:
 def sample(family: Family, model: Any, steps: int = 3) -> list[torch.Tensor]:
     """Latents of one run with Euler's method, per modality."""
     import comfy.samplers
+    from comfy.model_patcher import ModelPatcher
 
     guider = comfy.samplers.CFGGuider(model)
     conditions = [[[draw((1, TEXT, family.text), seed=seed), dict(family.conditions)]] for seed in (3, 4)]
@@ -161,5 +189,7 @@ def sample(family: Family, model: Any, steps: int = 3) -> list[torch.Tensor]:
     guider.set_cfg(3.0)
     drawn = noise(family)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)
-    found = guider.sample(drawn, drawn * 0, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=1)
+    euler = comfy.samplers.sampler_object("euler")
+    with nullcontext() if family.batched else patch.object(ModelPatcher, "get_free_memory", lambda *_: 0):
+        found = guider.sample(drawn, drawn * 0, euler, sigmas, disable_pbar=True, seed=1)
     return list(found.unbind()) if found.is_nested else [found]

@@ -76,6 +76,19 @@ def test_all_nodes_at_their_exact_settings(real: Host, model: Any, sampler: str,
     assert torch.equal(real.sample(base, sampler, batched=batched), plain)  # the original, after the run
 
 
+@pytest.mark.parametrize("below", [True, False], ids=["EasyCache below", "EasyCache above"])
+def test_under_and_over_core_s_step_cache(real: Host, model: Any, below: bool) -> None:
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    def cache(given: Any) -> Any:
+        return EasyCacheNode.execute(given, 0.2, 0.15, 0.95, False).result[0]
+
+    both = add_all(real, cache(model)) if below else cache(add_all(real, model))
+    expected = real.sample(cache(model), steps=8)
+    assert not torch.equal(expected, real.sample(model, steps=8))
+    assert torch.equal(real.sample(both, steps=8), expected)
+
+
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_alone_and_removed(real: Host, model: Any, name: str) -> None:
     plain = real.sample(model)

@@ -19,7 +19,7 @@ from videogen.propagation import StepCaching
 STEPS = 10
 
 
-@pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.id)
 def family(request: Any) -> Family:
     row: Family = request.param
     return row
@@ -69,7 +69,7 @@ def test_sparse_attention_reaches_each_layer_and_keeps_other_tokens_exact(
     assert are_equal(sample(family, exact), plain)
     assert len(report_of(exact, SPARSE)["layers"]) == family.layers
     found, report = sample(family, sparse), report_of(sparse, SPARSE)
-    assert not are_equal(found, plain) and report["mean_density"] < 0.7 and report["least_recall"] >= 0.5
+    assert not are_equal(found, plain) and report["mean_density"] < 0.8 and report["least_recall"] >= 0.5
     ((exact_tokens, video, length),) = given
     assert sum(exact_tokens) == family.exact == length - video
     assert are_equal(sample(family, model), plain)
