@@ -1,4 +1,4 @@
-"""Sample of one call of attention: a few heads and rows, with which a kernel's result is compared.
+"""Sample of one call of attention: rows of a few heads of one clip, with which a kernel's result is compared.
 
 The error that a dtype may have is that of `videogen.attention.kernels.validation`. Kernels that quantize exceed it by
 design; their error is of some percent, and the same in all rows.
@@ -12,7 +12,7 @@ import torch
 
 from videogen.attention.kernels.validation import Call, compute_rows, find_fault, sample_query_rows
 
-_HEADS = 4
+_HEADS = 2
 #: relative error up to which a kernel counts as of low precision: of all rows, and of one
 _IMPRECISE, _IMPRECISE_ROW = 0.15, 0.6
 
@@ -28,24 +28,26 @@ class Verdict:
 
 @dataclass(frozen=True)
 class CallSample:
-    """call: the sampled heads of a call; heads: their numbers; rows: of the queries."""
+    """call: the sampled part of a call; clip: its place in the batch; heads: their numbers; rows: of the queries."""
 
     call: Call
+    clip: int
     heads: torch.Tensor
     rows: torch.Tensor
 
     @classmethod
     def draw(cls, call: Call, number: int) -> CallSample:
-        """number: of the call, by which heads and rows vary."""
-        count = call.query.shape[1]
+        """number: of the call, by which clip, heads and rows vary, so that the layers of a model cover them."""
+        batch, count = call.query.shape[:2]
         heads = torch.tensor(sorted({(number + part * count // _HEADS) % count for part in range(_HEADS)}))
         groups = count // call.key.shape[1]
         rows = sample_query_rows(call.query.shape[2], seed=number)
-        return cls(_choose(call, heads, groups), heads, rows)
+        clip = number % batch
+        return cls(_choose(call, clip, heads, groups), clip, heads, rows)
 
     def compare(self, out: torch.Tensor) -> Verdict:
         """The verdict on a result [b, h, l, d] of all heads."""
-        chosen = out.index_select(1, self.heads.to(out.device)).to(self.call.query.dtype)
+        chosen = out[self.clip : self.clip + 1].index_select(1, self.heads.to(out.device)).to(self.call.query.dtype)
         fault = find_fault(self.call, chosen, rows=self.rows)
         if tuple(chosen.shape[:3]) != tuple(self.call.query.shape[:3]):
             return Verdict(torch.inf, str(fault))
@@ -82,12 +84,14 @@ class CallSample:
         return _number(by_row.max()), _number(difference.norm() / expected.norm().clamp(min=1e-12))
 
 
-def _choose(call: Call, heads: torch.Tensor, groups: int) -> Call:
+def _choose(call: Call, clip: int, heads: torch.Tensor, groups: int) -> Call:
     query, key, value = (
-        x.index_select(1, (heads // size).to(x.device))
+        x[clip : clip + 1].index_select(1, (heads // size).to(x.device))
         for x, size in ((call.query, 1), (call.key, groups), (call.value, groups))
     )
     mask = call.mask
+    if mask is not None and mask.shape[0] > 1:
+        mask = mask[clip : clip + 1]
     if mask is not None and mask.shape[1] > 1:
         mask = mask.index_select(1, heads.to(mask.device))
     return Call(query, key, value, mask, scale=call.scale)

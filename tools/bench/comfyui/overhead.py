@@ -24,6 +24,7 @@ EXACT: dict[str, Callable[[Host], Any]] = {
     "Dual-Clock Motion, strength 0": lambda host: _execute(
         host, "DualClockMotion", {"samples": torch.ones(_latents())}, torch.ones(FRAMES, SIDE, SIDE), 0.95, 0.85, 0.0
     ),
+    "Kernel Guard": lambda host: _execute(host, "KernelGuard", "stop"),
 }
 
 
