@@ -85,7 +85,8 @@ FAMILIES = (
     Family(
         "LTXAV",
         {**_LTX, "image_model": "ltxav", "audio_cross_attention_dim": 64, "audio_num_attention_heads": 2,
-         "audio_attention_head_dim": 32},
+         "audio_attention_head_dim": 32, "connector_attention_head_dim": 8, "connector_num_attention_heads": 2,
+         "connector_num_layers": 1},
         (128, 4, 6, 8), 32, layers=2, sound=(8, 5, 16), conditions={"attention_mask": _MASK},
     ),
     Family(
@@ -128,6 +129,9 @@ FAMILIES = (
          "time_embed_dim": 32, "rope_inv_freq_len": 4, **_HEADS},
         (24, 4, 8, 12), 16, layers=2, exact=TEXT + 2 * 5, sound=(32, 2, 5),
     ),
+)  # fmt: skip
+#: with tokens of references and guides
+VARIANTS = (
     Family(
         "WAN21_T2V", {**_WAN, "in_dim_ref_conv": 16}, (16, 4, 8, 12), 16, layers=2, exact=24 + 24,
         conditions={"reference_latents": [_FRAME], "context_latents": [_FRAME]}, variant="with references",

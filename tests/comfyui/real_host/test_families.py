@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.comfyui.real_host.families import FAMILIES, Family, build, sample
+from tests.comfyui.real_host.families import FAMILIES, VARIANTS, Family, build, sample
 from videogen.attention import AttentionRun, SparseAttention
 from videogen.comfyui.model_runs import find_opener, with_runs
 from videogen.comfyui.propagation import KEY as PROPAGATION
@@ -19,7 +19,7 @@ from videogen.propagation import StepCaching
 STEPS = 10
 
 
-@pytest.fixture(params=FAMILIES, ids=lambda family: family.id)
+@pytest.fixture(params=FAMILIES + VARIANTS, ids=lambda family: family.id)
 def family(request: Any) -> Family:
     row: Family = request.param
     return row
