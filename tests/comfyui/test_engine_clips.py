@@ -206,13 +206,14 @@ def test_an_interrupted_story_resumes(storyboard: Any, controls: Controls, tmp_p
     with pytest.raises(Interrupted):
         render_story(storyboard, story)
     assert list(tmp_path.rglob("*.job"))
-    again = _count_checks(storyboard, story, interruption)
+    again = _count_checks(storyboard, story, interruption, resumed=True)
     assert again < all_checks and Video.open(file) == expected
 
 
-def _count_checks(storyboard: Any, story: str, interruption: Any) -> int:
+def _count_checks(storyboard: Any, story: str, interruption: Any, *, resumed: bool = False) -> int:
     before = interruption.checks
-    render_story(storyboard, story)
+    report = render_story(storyboard, story).result[3]
+    assert ("segments were done by an earlier run" in report) == resumed
     return int(interruption.checks - before)
 
 

@@ -109,9 +109,10 @@ class Storyboard(io.ComfyNode):
         request = build_story(values)
         place = place_story(engine, request, filename_prefix)
         found = render_file(engine, request, place.path)
+        resumed = (f"{found.resumed} segments were done by an earlier run",) if found.resumed else ()
         last = read_video(found.path, start=found.frames - 1, frames=1)
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(found.path)), to_images(last.frames), str(found.path),
-            describe_render(found.manifest, found.notes), to_json(found.manifest),
+            describe_render(found.manifest, (*resumed, *found.notes)), to_json(found.manifest),
             ui=ui.PreviewVideo([ui.SavedResult(found.path.name, place.subfolder, io.FolderType.output)]),
         )  # fmt: skip
