@@ -57,7 +57,12 @@ class CallSample:
         cause = self._find_cause(chosen, error)
         if not cause and error <= _IMPRECISE and by_row <= _IMPRECISE_ROW:
             return Verdict(error, str(fault), is_imprecise=True)
-        return Verdict(error, f"{cause or fault}, with a relative error of {error:.2g}")
+        where = f"in heads {self.heads.tolist()} of clip {self.clip}"
+        if error == torch.inf:
+            return Verdict(error, f"NaN or Inf {where}")
+        dtype = str(self.call.query.dtype).removeprefix("torch.")
+        why = cause or f"it differs by more than {dtype} may"
+        return Verdict(error, f"{why}, with a relative error of {error:.2g} {where}")
 
     def _find_cause(self, out: torch.Tensor, error: float) -> str:
         """What the kernel leaves out, if the result is closer to a reference without it."""
