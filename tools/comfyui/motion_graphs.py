@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from .graphs import (
     FRAMES,
@@ -33,7 +34,8 @@ def combine(example: Example) -> Api:
     camera = graph.add(
         "VideogenMotionCamera", pan=0.0, tilt=0.0, roll=0.0, zoom=1.5, truck=0.0, dolly=0.0, orbit=0.0, ease="in_out"
     )
-    both = graph.add("VideogenMotionCombine", **{"motions.motion0": _add_drag(graph), "motions.motion1": camera})
+    motions: dict[str, Any] = {"motions.motion0": _add_drag(graph), "motions.motion1": camera}
+    both = graph.add("VideogenMotionCombine", **motions)
     return _warp_noise(example, graph, parts, both, seed=3)
 
 
