@@ -1,5 +1,5 @@
-"""`python -m tools.comfyui pages` writes translations and help pages, `workflows` the example workflows, and `check`
-tests the pack; the latter two on a server that runs on this machine."""
+"""`python -m tools.comfyui pages` writes translations and help pages. With a server that runs on this machine,
+`workflows` writes the example workflows, `images` the documentation's images, and `check` tests the pack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     workflows = actions.add_parser("workflows", help="write example_workflows/; needs playwright and Chromium")
     workflows.add_argument("names", nargs="*", help="of the examples; all by default")
     check = actions.add_parser("check", help="run the examples, wrong values and bypassed nodes; judge the clips")
-    for action in (workflows, check):
+    images = actions.add_parser("images", help="write the documentation's images; needs playwright and Chromium")
+    for action in (workflows, check, images):
         action.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL")
     options = parser.parse_args(argv)
     if options.action == "pages":
@@ -27,6 +28,11 @@ def main(argv: list[str] | None = None) -> int:
         from .making import write_workflows
 
         write_workflows(server, options.names)
+        return 0
+    if options.action == "images":
+        from .images import write_images
+
+        write_images(server)
         return 0
     from .checking import check_server
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from .graphs import Api
@@ -19,11 +18,12 @@ from .server import Server
 _ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _LOCAL = ("http://127.0.0.1", "http://localhost", "data:", "blob:")
-_SETTLE_MS, _NOTE_PX = 3000, 220
+_SETTLE_MS, _NOTE_PX = 3000, 180
 _PREPARE = """() => {
   for (const one of app.graph.nodes) {
     one.size[0] = Math.max(one.size[0], 60 + 8 * one.title.length)
     if (one.type === "CLIPTextEncode") one.size[1] = 120
+    if (one.type === "VideogenRunReport") [one.size[0], one.size[1]] = [460, 460]  // its text and plots
     for (const widget of one.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed"
   }
 }"""
@@ -31,7 +31,7 @@ _ADD_NOTE = """([text, position]) => {
   const note = LiteGraph.createNode("MarkdownNote")
   note.title = "About this workflow"
   note.pos = position
-  note.size = [520, 150]
+  note.size = [520, 110]
   app.graph.add(note)
   note.widgets[0].value = text
   app.canvas.setDirty(true, true)
@@ -99,8 +99,8 @@ def to_graph(page: Any, workflow: dict[str, Any]) -> Api:
     return graph
 
 
-def screenshot(page: Any, path: Path, padding: tuple[int, int, int, int] = (90, 40, 60, 80)) -> None:
-    """The canvas with all nodes in view. padding: above, right, below, left, in px."""
+def screen(page: Any, padding: tuple[int, int, int, int] = (90, 40, 60, 80)) -> bytes:
+    """A PNG of the page with all nodes in view. padding: above, right, below, left, in px."""
     page.evaluate(_FIT, list(padding))
     page.wait_for_timeout(1000)
-    page.screenshot(path=path)
+    return bytes(page.screenshot())
