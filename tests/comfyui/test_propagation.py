@@ -96,7 +96,7 @@ def test_a_lora_makes_the_calibration_void(comfy: Host) -> None:
     assert "not calibrated" in describe_reports(collect_reports(bounded))[0]
 
 
-@pytest.mark.parametrize("rule", ["every:0", "max_error:2", "max_error:much", "max_error", "sometimes", "off"])
+@pytest.mark.parametrize("rule", ["every:0", "max_error:2", "max_error:much", "max_error", "sometimes", "off", "1,2"])
 def test_wrong_rules_are_refused_with_what_to_give(rule: str) -> None:
     with pytest.raises(InputError, match="such as"):
         read_rule(rule)
@@ -104,6 +104,7 @@ def test_wrong_rules_are_refused_with_what_to_give(rule: str) -> None:
 
 def test_rules_are_read() -> None:
     assert read_rule("max_error:0.05").max_error == 0.05 and read_rule("every:3").keys == "every:3"
+    assert read_rule("0, 1,2,5").keys == (0, 1, 2, 5)
 
 
 def test_the_node_checks_its_rule_before_the_run_and_in_it(comfy: Host) -> None:

@@ -7,6 +7,7 @@ sampler that calls the model several times per step and a run of few steps are p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -29,20 +30,26 @@ CALIBRATED_AS = "videogen_calibrated_as"
 #: ComfyUI's types of prediction -> those of the library; of all others, the clean latents are what is propagated
 _KINDS = {"FLOW": "flow", "FLUX": "flow", "EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 _CLEAN = "sample"
+_STEPS = re.compile(r"\s*\d+\s*(,\s*\d+\s*)*")
 _FLOWS = ("FLOW_AV", "IMG_TO_IMG_FLOW")  # with sigmas from 0 to 1
 _UNWRAPPED = ("AsymmDiTJoint",)  # Mochi: a denoiser that lets no pack wrap it
 
 
 def read_rule(rule: str) -> StepCaching:
-    """The settings of a rule that suits any model: `every:N`, `fd`, or `max_error:E`. InputError for another."""
+    """The settings of a rule that suits any model: `every:N`, `fd`, steps such as `0,2,5`, or `max_error:E`. InputError
+    for another."""
     if rule.startswith("max_error"):
         found = StepCaching.parse(rule)
         assert found is not None
         return found
     try:
-        return StepCaching(keys=rule)
+        return StepCaching(keys=_read_steps(rule) if _STEPS.fullmatch(rule) else rule)
     except InputError as error:
         raise InputError(f"{str(error).replace('keys=', 'rule=', 1)}; or max_error:E, such as max_error:0.05") from None
+
+
+def _read_steps(rule: str) -> tuple[int, ...]:
+    return tuple(int(step) for step in rule.split(","))
 
 
 class PropagatedRun:

@@ -25,6 +25,8 @@ EXACT: dict[str, Callable[[Host], Any]] = {
         host, "DualClockMotion", {"samples": torch.ones(_latents())}, torch.ones(FRAMES, SIDE, SIDE), 0.95, 0.85, 0.0
     ),
     "Kernel Guard": lambda host: _execute(host, "KernelGuard", "stop"),
+    "Long Context, a clip of its length": lambda host: _execute(host, "LongContext", FRAMES),
+    "Long Context, record": lambda host: _execute(host, "LongContext", FRAMES, record=True),
 }
 
 

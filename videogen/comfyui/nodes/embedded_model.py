@@ -26,7 +26,8 @@ class LoadEmbeddedModel(io.ComfyNode):
             display_name="Load Embedded Model (videogen)",
             category=f"{CATEGORY}/loaders",
             description="Loads the small text-to-video model that comes with videogen, for ComfyUI's own samplers. It "
-            "needs no download and runs on a CPU: 64x64 to 128x128 pixels, 33 frames, simple shapes that move.",
+            "needs no download and runs on a CPU: simple shapes that move, 64x64 pixels and 33 frames. It also makes "
+            "96x96; in larger clips the shapes are lost.",
             search_aliases=["videogen", "test model", "offline model", "wan tiny"],
             outputs=[io.Model.Output(tooltip="A Wan model for KSampler and the like; shift 3 is set.")],
         )
