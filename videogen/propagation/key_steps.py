@@ -78,9 +78,7 @@ def check_key_steps_spec(keys: object) -> None:
     if isinstance(keys, str):
         name, _, argument = keys.partition(":")
         if name != _INTERVAL:
-            raise InputError(
-                f"keys={keys!r} is unknown; use {', '.join(PUBLISHED)}, every:N, or steps that begin with 0, such as 0,1,2,5"
-            )
+            raise InputError(f"keys={keys!r} is unknown; use {', '.join(PUBLISHED)}, every:N, or steps such as 0,1,2,5")
         parse_interval(keys, argument)
     elif not isinstance(keys, Sequence) or not all(isinstance(k, int) and not isinstance(k, bool) for k in keys):
         raise InputError(f"keys={keys!r} must be a name, every:N, or a list of whole numbers")
