@@ -23,6 +23,7 @@ _PREPARE = """() => {
   for (const one of app.graph.nodes) {
     one.size[0] = Math.max(one.size[0], 60 + 8 * one.title.length)
     if (one.type === "CLIPTextEncode") one.size[1] = 120
+    if (one.type === "VideogenMotionPreview" || one.type === "SaveVideo") one.size[1] += 230  // what they play
     if (one.type === "VideogenRunReport") [one.size[0], one.size[1]] = [460, 460]  // its text and plots
     for (const widget of one.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed"
   }

@@ -14,16 +14,19 @@ from .server import Server
 
 IMAGES = FOLDER.parent / "docs" / "images"
 GRAPH, CLIPS = "drag", ("cut_and_drag", "tracks", "transfer", "sparse_attention")
+_HIDDEN = ("Comfy.Minimap.Visible", "Comfy.RightSidePanel.IsOpen", "Comfy.Graph.CanvasInfo")
 _COLOURS, _GAP_PX = 128, 12
 _SIZE = (1700, 800)
 _MARGIN_PX = 24
+_NOTICE_MS = 8000  # how long the notice of a completed run is there
 
 
 def write_images(server: Server) -> None:
     """Write the image of a workflow and the sheet of clips."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     _save(join_thumbnails(), "comfyui_clips.png")
-    server.post("api/settings/Comfy.Minimap.Visible", False)
+    for name in _HIDDEN:
+        server.post(f"api/settings/{name}", False)
     with open_page(server, *_SIZE) as page:
         _save(_graph_image(server, page, GRAPH), "comfyui_graph.png")
 
@@ -50,8 +53,8 @@ def _graph_image(server: Server, page: Any, name: str) -> Image.Image:
     page.wait_for_timeout(2000)
     while any(server.get("queue").values()):
         page.wait_for_timeout(500)
-    page.wait_for_timeout(3000)
-    image = Image.open(io.BytesIO(screen(page, (70, 30, 30, 90))))
+    page.wait_for_timeout(_NOTICE_MS)
+    image = Image.open(io.BytesIO(screen(page, (60, 30, 30, 90))))
     return image.crop((60 + _MARGIN_PX // 2, 40, image.width, image.height))
 
 

@@ -98,6 +98,5 @@ def _warp_noise(example: Example, graph: Graph, parts: Parts, motion: Link, seed
     plain = graph.add("RandomNoise", noise_seed=seed)
     noise = graph.add("VideogenWarpedNoise", noise=plain, motion=motion, model=parts.model, strength=0.9)
     decode_and_save(graph, parts, sample_from_noise(graph, parts, parts.model, noise), example.name)
-    preview = graph.add("VideogenMotionPreview", motion=motion, width=SIDE_PX, height=SIDE_PX, length=FRAMES)
-    graph.add("PreviewImage", "The motion", images=preview)
+    graph.add("VideogenMotionPreview", motion=motion, width=SIDE_PX, height=SIDE_PX, length=FRAMES)
     return graph.api
