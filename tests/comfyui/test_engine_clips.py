@@ -251,3 +251,32 @@ def test_a_story_s_file_is_watched_and_names_stay_in_the_output_folder(storyboar
     assert before and storyboard.fingerprint_inputs(file="story.txt") != before
     with pytest.raises(InputError, match="not below ComfyUI's output folder"):
         render_story(storyboard, filename_prefix="../elsewhere/story")
+
+
+@pytest.mark.parametrize("form", ["parent", "absolute", "link", "motion", "motion in TOML", "motion in a file", "mask"])
+def test_a_story_reads_no_file_outside_of_the_input_folder(
+    storyboard: Any, controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    secret, folder = tmp_path / "secret.txt", tmp_path / "input"
+    folder.mkdir()
+    secret.write_text("password = 'hunter2'")
+    (folder / "link.txt").symlink_to(secret)
+    (folder / "plan.toml").write_text("[[layer]]\nkind = 'drag'\nmask = '../secret.txt'\npath = [[0, 0], [8, 8]]\n")
+    (folder / "story.txt").write_text(f"[00:00-00:01, motion={secret}] a red ball\n")
+    monkeypatch.setattr(controls.folders, "get_input_directory", lambda: str(folder))
+    values: dict[str, Any] = {
+        "parent": {"file": "../secret.txt"},
+        "absolute": {"file": str(secret)},
+        "link": {"file": "link.txt"},
+        "motion": {"story": "[00:00-00:01, motion=../secret.txt] a red ball"},
+        "motion in TOML": {"story": f"[[shot]]\nprompt = 'a red ball'\nseconds = 1\nmotion = '{secret}'"},
+        "motion in a file": {"file": "story.txt"},
+        "mask": {"story": "[00:00-00:01, motion=plan.toml] a red ball"},
+    }[form]
+    note_workflow({"prompt": {"2": {"class_type": "any", "inputs": {"story": STORY, **values}}}})
+    storyboard.hidden = SimpleNamespace(unique_id="2")
+    found = storyboard.validate_inputs()
+    assert "is not in the folder 'input'" in found and "password" not in found and "hunter2" not in found
+    assert storyboard.fingerprint_inputs(**{"file": "", **values}) == "" or values["file"] == "story.txt"
+    with pytest.raises(InputError, match="is not in the folder 'input'"):
+        render_story(storyboard, **values)

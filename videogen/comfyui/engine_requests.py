@@ -14,6 +14,7 @@ from typing import Any
 from videogen.backbones.lora.spec import Lora
 from videogen.configs import load_preset
 from videogen.core.errors import InputError
+from videogen.core.file_names import files_within, resolve_file
 from videogen.request.request import RenderRequest
 
 from .engine_models import DEFAULT
@@ -63,16 +64,15 @@ def join_policy(values: Mapping[str, Any]) -> str:
 
 
 def read_story(values: Mapping[str, Any], folder: Path) -> Any:
-    """The timeline of a story's text, or of a file that is named instead. folder: to which file names are relative.
-    InputError, which names the line, for what is not valid."""
+    """The timeline of a story's text, or of a file that is named instead. folder: to which file names are relative,
+    and outside of which no file is read. InputError, which names the line, for what is not valid."""
     from videogen.timeline import as_timeline
 
     text, file = str(values.get("story") or ""), str(values.get("file") or "").strip()
-    if file:
-        return as_timeline(folder / file)
-    if not text.strip():
+    if not file and not text.strip():
         raise InputError("the story is empty; give lines such as '[00:00-00:04] a red ball moves right'")
-    return as_timeline(f"{text}\n", folder)
+    with files_within(folder):
+        return as_timeline(resolve_file(file, folder) if file else f"{text}\n", folder)
 
 
 def _read_recall(recall: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
+from videogen.core.file_names import files_within, resolve_file
 from videogen.request.request import RenderRequest
 
 from .engine_models import fingerprint_files
@@ -42,7 +43,11 @@ def build_story(values: Mapping[str, Any]) -> RenderRequest:
 def fingerprint_story(values: Mapping[str, Any]) -> str:
     """Changes when the story's file does; files that it names are not watched."""
     file = str(values.get("file") or "").strip()
-    return fingerprint_files([_input_folder() / file]) if file else ""
+    try:
+        with files_within(_input_folder()):
+            return fingerprint_files([resolve_file(file, _input_folder())]) if file else ""
+    except InputError:
+        return ""
 
 
 def place_story(engine: Engine, request: RenderRequest, prefix: str) -> StoryFile:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.file_names import resolve_file
 from videogen.core.stored_keys import SPRITE_KEYS, with_current_keys
 from videogen.core.tables import check_keys, parse_toml, read_text
 
@@ -83,7 +84,7 @@ def build_layer(values: Any, folder: Path, where: str) -> Motion:
 def _build_drag(values: dict[str, Any], folder: Path, kind: type[Drag] = Drag) -> Drag:
     rest = _with_region(values, folder)
     if "image" in rest:
-        rest["image"] = _resolve_file(rest["image"], folder)
+        rest["image"] = _read_file_name(rest["image"], folder)
     return kind(**rest)
 
 
@@ -103,7 +104,7 @@ def _builder_from_file(kind: Callable[..., Motion], key: str) -> Callable[[dict[
     def build(values: dict[str, Any], folder: Path) -> Motion:
         if key not in values:
             raise InputError(f"{key!r} is missing; name the file")
-        return kind(**{**_with_region(values, folder), key: _resolve_file(values[key], folder)})
+        return kind(**{**_with_region(values, folder), key: _read_file_name(values[key], folder)})
 
     return build
 
@@ -125,7 +126,7 @@ def _with_region(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} are both given; a layer has one region, keep one of them")
     for key in given:
-        rest["region"] = _resolve_file(values[key], folder) if key == "mask" else _parse_shape(key, values[key])
+        rest["region"] = _read_file_name(values[key], folder) if key == "mask" else _parse_shape(key, values[key])
     return rest
 
 
@@ -140,10 +141,10 @@ def _parse_shape(key: str, value: Any) -> Any:
     return tuple(tuple(point) for point in value) if count is None else tuple(value)
 
 
-def _resolve_file(value: Any, folder: Path) -> Path:
+def _read_file_name(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value:
         raise InputError(f"{value!r} is not a file name")
-    return folder / Path(value).expanduser()
+    return resolve_file(value, folder)
 
 
 def _parse_options(text: str, kind: str, known: Any, separator: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videogen.core.errors import InputError
+from videogen.core.file_names import resolve_file
 from videogen.core.tables import check_keys, parse_toml, read_text
 
 from .shot_spec import ShotSpec, arrange_shots, errors_at
@@ -128,4 +129,4 @@ def _read_motion(value: Any, folder: Path) -> Motion | None:
 
     if value is None:
         return None
-    return as_motion(folder / Path(value).expanduser()) if isinstance(value, str) else from_layers(value, folder)
+    return as_motion(resolve_file(value, folder)) if isinstance(value, str) else from_layers(value, folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from videogen.core.errors import InputError, unknown
+from videogen.core.file_names import resolve_file
 
 from .shot_spec import ShotSpec, arrange_shots, errors_at
 from .timeline import KINDS, Timeline, Transition
@@ -115,4 +116,4 @@ def _read_motion(value: str, folder: Path) -> Any:
 
     if not value:
         raise InputError("motion= has no file name; give a motion plan, such as motion=pan.toml")
-    return as_motion(folder / Path(value).expanduser())
+    return as_motion(resolve_file(value, folder))

@@ -51,7 +51,8 @@ class Storyboard(io.ComfyNode):
                 ),
                 io.String.Input(
                     "file", default="", optional=True, advanced=True,
-                    tooltip="A story file in ComfyUI's input folder, in place of the text.",
+                    tooltip="A story file in ComfyUI's input folder, in place of the text. It, and the files that a "
+                    "story names, must be in that folder.",
                 ),
                 negative_prompt_input(),
                 *size_inputs(),
