@@ -160,6 +160,44 @@ def test_a_model_that_cannot_continue_a_clip_is_refused(nodes: Any) -> None:
         nodes.Extend.execute(engine("WanPipeline"), PROMPT, 12, video=as_video(frames(17)))
 
 
+@pytest.mark.parametrize(
+    ("node", "model", "inputs", "message"),
+    [
+        pytest.param("Edit", "WanVACEPipeline", {"width": 40}, "width=40 is not a multiple", id="an edit's size"),
+        pytest.param(
+            "Edit", "WanVACEPipeline", {"solver": "ddpm"}, "solver 'ddpm' does not fit", id="an edit's solver"
+        ),
+        pytest.param("Edit", "WanVACEPipeline", {"solver": "euler", "mask": ["9", 0]}, None, id="a valid edit"),
+        pytest.param("Edit", "WanPipeline", {}, "'WanPipeline' takes a prompt alone", id="a model that takes no video"),
+        pytest.param("Extend", "WanPipeline", {}, "cannot extend a clip", id="a model that cannot extend"),
+        pytest.param(
+            "Extend", "embedded", {"solver": "ddpm"}, "solver 'ddpm' does not fit", id="an extension's solver"
+        ),
+        pytest.param("Extend", "embedded", {"preset": "fast"}, None, id="a valid extension"),
+        pytest.param("Extend", "LTXConditionPipeline:video", {"shift": 3.0}, None, id="a video that is extended"),
+        pytest.param("Extend", "WanImageToVideoPipeline", {}, None, id="a last frame that is extended"),
+        pytest.param("Edit", "WanVACEPipeline", {"conditions": ["3", 0]}, None, id="references of Render Conditions"),
+        pytest.param("Edit", "WanVideoToVideoPipeline", {"conditions": ["3", 0]}, "references", id="of another model"),
+        pytest.param("Edit", "WanVACEPipeline", {"conditions": ["9", 0], "width": 40}, None, id="unknown conditions"),
+    ],
+)
+def test_linked_clips_are_checked_before_the_run(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch, node: str, model: str, inputs: dict[str, Any], message: str | None
+) -> None:
+    monkeypatch.setattr("videogen.comfyui.engine_graph.read_chosen_model", lambda _: engine(model).backbone)
+    linked = {"engine": ["1", 0], "prompt": PROMPT, "video": ["9", 0]}
+    graph = {
+        "1": {"class_type": "VideogenLoadModel", "inputs": {"model": "any"}},
+        "2": {"class_type": "any", "inputs": {**linked, **inputs}},
+        "3": {"class_type": "VideogenRenderConditions", "inputs": {"references": ["9", 0], "fit": "crop"}},
+    }
+    note_workflow({"prompt": graph})
+    checked = getattr(nodes, node)
+    checked.hidden = SimpleNamespace(unique_id="2")
+    found = checked.validate_inputs()
+    assert found is True if message is None else message in str(found), found
+
+
 @pytest.fixture
 def story_nodes(comfy: Host) -> Any:
     return comfy.load_nodes("engine_story")

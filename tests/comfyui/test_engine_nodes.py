@@ -163,7 +163,9 @@ def test_progress_shows_frames(nodes: Any, engine: Engine, controls: Controls) -
         pytest.param({"options": "[1]"}, "not a JSON object", id="options that are no object"),
         pytest.param({"options": "{"}, "is not JSON", id="options that are no JSON"),
         pytest.param({"first_frame": ["9", 0]}, "'embedded' takes a prompt alone", id="an image that it does not take"),
-        pytest.param({"motion": ["9", 0], "width": 65}, None, id="with a motion the model is checked at the run"),
+        pytest.param({"motion": ["9", 0], "width": 65}, "width=65 is not a multiple of 16", id="a size, with a motion"),
+        pytest.param({"motion": ["9", 0], "motion_backend": "dual_clock"}, None, id="a motion is not known yet"),
+        pytest.param({"motion": ["9", 0], "first_frame": ["9", 0]}, None, id="a first frame that is for the motion"),
     ],
 )
 def test_a_value_is_refused_before_the_run(nodes: Any, inputs: Any, message: str | None) -> None:

@@ -21,9 +21,11 @@ from videogen.request.continuity_policies import takes_first_frame
 from videogen.techniques.fixed_latents import CleanPrefix
 
 from .engine_renders import RenderedClip
+from .engine_stand_ins import build_stand_ins
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone
+    from videogen.backbones.resolvable import ResolvableModel
     from videogen.sampling.technique import Technique
 
 #: fraction of a clip's latent frames that continue what is there, as of the policy `clean_prefix`
@@ -63,7 +65,18 @@ def extend_clip(
     return found
 
 
-def choose_way(backbone: Backbone) -> str:
+def extension_fields(model: ResolvableModel) -> dict[str, Any]:
+    """Fields of a clip that extends another one, which has the model's own size. UnsupportedError for a model that
+    cannot continue a clip."""
+    way, length = choose_way(model), _clip_length(model)
+    kinds = {VIDEO: ["video"], FRAME: ["image"], LATENTS: []}[way]
+    conditions = build_stand_ins(kinds, model)
+    if way == VIDEO:
+        conditions["video"] = conditions["video"][: _overlap(model, conditions["video"].frames)]
+    return {"frames": length, **({"conditions": conditions} if conditions else {})}
+
+
+def choose_way(backbone: ResolvableModel) -> str:
     """`VIDEO`, `LATENTS` or `FRAME`. UnsupportedError for a model that cannot continue a clip."""
     if backbone.continues_video and "video" in backbone.accepts:
         return VIDEO
@@ -131,11 +144,11 @@ def _clip_fields(backbone: Backbone, clip: Video) -> dict[str, Any]:
     return {"width": width, "height": height, "fps": float(clip.fps), "frames": length}
 
 
-def _clip_length(backbone: Backbone) -> int:
+def _clip_length(backbone: ResolvableModel) -> int:
     return backbone.geometry.frame_map.round_up(backbone.defaults.frames)
 
 
-def _overlap(backbone: Backbone, frames: np.ndarray) -> int:
+def _overlap(backbone: ResolvableModel, frames: np.ndarray) -> int:
     """The last frames that are continued: a quarter of a clip, as far as there are so many."""
     latent_map = backbone.geometry.frame_map
     wanted = max(1, round(_OVERLAP * latent_map.latent_count(_clip_length(backbone))))

@@ -14,11 +14,10 @@ from typing import Any
 
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import VideogenError
-from videogen.request.condition_checks import check_conditions
-from videogen.request.conditions import Conditions
 from videogen.request.request import RenderRequest
 
 from .engine_models import read_chosen_model
+from .engine_stand_ins import build_stand_ins, collect_conditions, is_length_open
 
 LOADER = "VideogenLoadModel"
 #: in place of linked values, which are not known before the run
@@ -48,46 +47,67 @@ def own_values(node: Any) -> dict[str, Any]:
 
 
 def check_node(
-    node: Any, build: Callable[[Mapping[str, Any]], RenderRequest], *, linked: Mapping[str, str] = _NOTHING
+    node: Any,
+    build: Callable[..., RenderRequest],
+    *,
+    linked: Mapping[str, str] = _NOTHING,
+    complete: Callable[[ResolvableModel], Mapping[str, Any]] = lambda _: {},
 ) -> Any:
     """The result of `validate_inputs`: True, or what is wrong with a node's widgets for every model, or for the model
     that its loader names.
 
-    build: the request of its widgets; linked: input -> the condition that it gives, or nothing. With one of them the
-    request is not complete before the run: only whether the model takes these conditions is checked.
+    build: the request of its widgets, and of further fields; linked: input -> the kind of condition that it gives, with
+    "" for several of Render Conditions; complete: further fields that follow from the model, or raises. A motion is
+    left out, with a first frame that only the motion needs.
     """
     inputs = _inputs_of(str(node.hidden.unique_id))
     if not inputs or isinstance(inputs.get("story"), list):
         return True
-    prompt = {"prompt": _LINKED} if isinstance(inputs.get("prompt"), list) else {}
+    values = _widgets(inputs) | ({"prompt": _LINKED} if isinstance(inputs.get("prompt"), list) else {})
+    if "motion" in inputs:
+        values.pop("motion_backend", None)
     try:
-        request = build(_widgets(inputs) | prompt)
+        build(values)
         model = _find_model(inputs)
         if model is None:
             return True
-        given = [kind for name, kind in linked.items() if name in inputs]
-        if not given:
-            request.resolve(model)
-        elif all(given):
-            check_conditions(Conditions.from_value(dict.fromkeys(given, _LINKED)), model)
+        conditions = _stand_ins(inputs, linked, model)
+        if conditions is None or is_length_open(conditions, values):
+            return True
+        given = {"conditions": conditions} if conditions else {}
+        build(values, **given, **complete(model)).resolve(model)
     except (VideogenError, ValueError) as error:
         return str(error)
     return True
 
 
+def _stand_ins(inputs: Mapping[str, Any], linked: Mapping[str, str], model: ResolvableModel) -> dict[str, Any] | None:
+    """Conditions in place of those that are linked; None where it is not known which there are."""
+    given = {name: kind for name, kind in linked.items() if name in inputs}
+    collected = collect_conditions(inputs["conditions"], model, _find_inputs) if "" in given.values() else {}
+    if collected is None:
+        return None
+    kinds = {kind for kind in given.values() if kind}
+    if "motion" in inputs and "image" not in model.accepts:
+        kinds.discard("image")
+    return {**collected, **build_stand_ins(kinds, model)}
+
+
 def _find_model(inputs: Mapping[str, Any]) -> ResolvableModel | None:
     """The model of the loader that is connected; None where that is not known, or has an error of its own."""
-    link = inputs.get("engine")
-    node = _workflow().get(str(link[0])) if isinstance(link, list) and link else None
-    if not isinstance(node, Mapping) or node.get("class_type") != LOADER:
-        return None
-    loader = node.get("inputs", {})
-    if len(_widgets(loader)) < len(loader):
+    loader = _find_inputs(inputs.get("engine"), LOADER)
+    if loader is None or len(_widgets(loader)) < len(loader):
         return None
     try:
         return read_chosen_model(loader)
     except (VideogenError, KeyError):
         return None
+
+
+def _find_inputs(link: Any, class_type: str) -> Mapping[str, Any] | None:
+    """The inputs of the node at a link, if it is of a class."""
+    node = _workflow().get(str(link[0])) if isinstance(link, list) and link else None
+    return _inputs_of(str(link[0])) if isinstance(node, Mapping) and node.get("class_type") == class_type else None
 
 
 def _workflow() -> Mapping[str, Any]:

@@ -34,10 +34,11 @@ class StoryFile:
     subfolder: str
 
 
-def build_story(values: Mapping[str, Any]) -> RenderRequest:
-    """The request of a storyboard's widgets. InputError for what is wrong for every model."""
+def build_story(values: Mapping[str, Any], **given: Any) -> RenderRequest:
+    """The request of a storyboard's widgets. given: as of `build_request`. InputError for what is wrong for every
+    model."""
     others = {name: value for name, value in values.items() if name not in ("story", "file", "prompt")}
-    return build_request(others, story=read_story(values, _input_folder()))
+    return build_request(others, story=read_story(values, _input_folder()), **given)
 
 
 def fingerprint_story(values: Mapping[str, Any]) -> str:

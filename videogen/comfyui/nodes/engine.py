@@ -166,7 +166,7 @@ class Render(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, engine: Any = None) -> Any:
-        return check_node(cls, build_request, linked={"first_frame": "image", "conditions": "", "motion": ""})
+        return check_node(cls, build_request, linked={"first_frame": "image", "conditions": ""})
 
     @classmethod
     def execute(

@@ -12,7 +12,7 @@ from videogen.request.conditions import FITS
 from videogen.request.request import RenderRequest
 
 from ..engine_conditions import UNSET_STRENGTH, add_condition, read_references, single_image, video_conditions
-from ..engine_extend import choose_way, extend_clip
+from ..engine_extend import choose_way, extend_clip, extension_fields
 from ..engine_graph import check_node
 from ..engine_latents import from_latent, to_latent
 from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_images, to_sound
@@ -197,7 +197,7 @@ class Extend(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, engine: Any = None) -> Any:
-        return check_node(cls, _without_length, linked={"video": "", "images": ""})
+        return check_node(cls, _build_extension, complete=extension_fields)
 
     @classmethod
     def execute(
@@ -212,7 +212,7 @@ class Extend(io.ComfyNode):
 
         def render(number: int, fields: dict[str, Any], techniques: Any) -> RenderedClip:
             """Each clip has a seed of its own: with the same noise, clips resemble each other."""
-            request = _without_length({"prompt": prompt, "seed": seed + number, **values}, continuity="off", **fields)
+            request = _build_extension({"prompt": prompt, "seed": seed + number, **values}, **fields)
             return render_clip(engine, request, previews=previews, techniques=techniques)
 
         with running(engine):
@@ -226,6 +226,7 @@ class Extend(io.ComfyNode):
         )  # fmt: skip
 
 
-def _without_length(values: Any, **given: Any) -> RenderRequest:
-    """A request of one of the clips, whose length and rate are not the widgets'."""
-    return build_request({name: value for name, value in values.items() if name not in ("length", "fps")}, **given)
+def _build_extension(values: Any, **given: Any) -> RenderRequest:
+    """A request of one of the clips, whose length is not the widget's."""
+    others = {name: value for name, value in values.items() if name != "length"}
+    return build_request(others, continuity="off", **given)
