@@ -109,6 +109,27 @@ def test_a_warning_lets_the_run_continue(
     assert sum("is wrong for" in record.message for record in caplog.records) == 1
 
 
+def test_nan_in_the_inputs_is_reported_and_logged_once(
+    comfy: Host, guard: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = comfy.noise.clone()
+    noise[0, 0, 0, 0, 0] = torch.nan
+    guarded = guard(comfy.model(), "warn")
+    comfy.sample(guarded, noise=noise)
+    (line,) = describe_reports(collect_reports(guarded))
+    assert line.startswith("kernel guard: NaN or Inf in the query and key and value of attention (float32 [")
+    assert sum("NaN or Inf" in record.message for record in caplog.records) == 1
+    with pytest.raises(NumericsError, match="NaN or Inf in the query"):
+        comfy.sample(guard(comfy.model()), noise=noise)
+
+
+def test_nan_that_a_kernel_makes_is_no_fault_of_the_inputs(comfy: Host, guard: Any) -> None:
+    guarded = guard(with_kernel(comfy, with_nan), "warn")
+    comfy.sample(guarded)
+    (line,) = describe_reports(collect_reports(guarded))
+    assert line.startswith("kernel guard: the attention kernel 'with_nan' is wrong for float32")
+
+
 @pytest.mark.parametrize("kernel", [None, right], ids=["ComfyUI's own", "an override"])
 @pytest.mark.parametrize("batched", [True, False], ids=["one batch", "two calls"])
 def test_a_right_kernel_is_reported_and_nothing_changes(

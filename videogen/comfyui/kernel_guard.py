@@ -45,11 +45,13 @@ class KernelCheck:
 
 @dataclass
 class GuardedRun:
-    """State of one sampling run. Implements `model_runs.ModelRun`. action: `stop` or `warn`, for a wrong kernel."""
+    """State of one sampling run. Implements `model_runs.ModelRun`. action: `stop` or `warn`, for a wrong kernel;
+    input_fault: what is wrong in the inputs of attention, while no kernel is; empty for finite ones."""
 
     context: RunContext
     action: str
     checks: dict[str, KernelCheck] = field(default_factory=dict)
+    input_fault: str = ""
 
     def __post_init__(self) -> None:
         self._override = AttentionOverride(self._attend, approximate=False)
@@ -61,8 +63,8 @@ class GuardedRun:
         return {APPLY_MODEL: self._call, DIFFUSION_MODEL: self._call}
 
     def report(self) -> dict[str, Any]:
-        """kernels: what was found of each that ran."""
-        return {"kernels": [vars(check) for check in self.checks.values()]}
+        """kernels: what was found of each that was compared; inputs: the fault of the inputs."""
+        return {"kernels": [vars(check) for check in self.checks.values()], "inputs": self.input_fault}
 
     def close(self) -> None:
         self._shapes.clear()
@@ -94,9 +96,10 @@ class GuardedRun:
             return func(q, k, v, heads, *args, **kwargs)
         self._shapes.add(key)
         sample = CallSample.draw(call, self._number)
-        self._check_inputs(sample.call, call)
+        is_finite = self._check_inputs(sample.call, call)
         out = func(q, k, v, heads, *args, **kwargs)
-        self._check(kernel, sample, call, read.result_as_heads(out))
+        if is_finite:  # otherwise there is nothing to compare with
+            self._check(kernel, sample, call, read.result_as_heads(out))
         return out
 
     def _check(self, kernel: str, sample: CallSample, call: Call, out: torch.Tensor) -> None:
@@ -126,21 +129,27 @@ class GuardedRun:
             return "bypass the node that set it, or update its package"
         return "start ComfyUI with --use-pytorch-cross-attention, or update the kernel's package"
 
-    def _check_inputs(self, part: Call, full: Call) -> None:
+    def _check_inputs(self, part: Call, full: Call) -> bool:
+        """Whether they are finite."""
         names = find_non_finite(part)
         if not names:
-            return
+            return True
         message = (
             f"NaN or Inf in the {' and '.join(names)} of attention ({describe(full)}), before the kernel: the model's "
             "dtype overflows or its file is damaged; use bf16 or fp32, or download it again"
         )
         if self.action == STOP:
             raise NumericsError(message)
-        _log.warning("%s", message)
+        if not self.input_fault and not any(check.fault for check in self.checks.values()):
+            self.input_fault = message  # of the first layer; all behind it have the same
+            _log.warning("%s", message)
+        return False
 
 
 def describe_checks(report: dict[str, Any]) -> Iterator[str]:
     """Lines of text."""
+    if report["inputs"]:
+        yield f"kernel guard: {report['inputs']}"
     for check in report["kernels"]:
         name, error = check["kernel"], f"{check['error']:.2g} at {check['shape']}"
         if check["fault"]:
