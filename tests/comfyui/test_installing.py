@@ -17,7 +17,7 @@ from tests.comfyui import double
 from videogen.cli.main import main
 from videogen.comfyui.host_version import OLDEST
 from videogen.comfyui.installing import install
-from videogen.comfyui.table import ENGINE_PACKAGES, NODES
+from videogen.comfyui.table import ENGINE_PACKAGES, NODES, OPENCV_PACKAGE
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.core.tables import parse_toml
 
@@ -71,7 +71,9 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
 
     monkeypatch.setattr(entry, "import_module", missing)
-    with pytest.raises(ImportError, match=r"need the package 'diffusers'.*pip install"):
+    with pytest.raises(
+        ImportError, match=r"need the package 'diffusers'.*repository.*pip install -r requirements\.txt"
+    ):
         entry.load_nodes()
 
 
@@ -86,6 +88,22 @@ def test_the_engines_packages_are_needed_by_its_own_nodes_only(
     assert names == {row.name for row in NODES if not row.engine} and "WarpedNoise" in names
     (record,) = caplog.records
     assert "install diffusers" in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_nodes_that_need_opencv_are_left_out_without_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from videogen.comfyui import entry
+
+    double.load_nodes(monkeypatch, "warped_noise")
+    monkeypatch.setattr(entry, "find_spec", lambda name: None if name == "cv2" else object())
+    left = {row.name for row in NODES} - {node.__name__ for node in entry.load_nodes()}
+    assert left == {"MotionCutAndDrag", "MotionTransfer", "MotionPreview", "OpticalFlow"}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "videogen: 4 nodes that need OpenCV are left out; install opencv-python-headless into ComfyUI's Python to have "
+        "them"
+    )
 
 
 def test_installing_twice_updates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +166,8 @@ def test_metadata_of_the_registry() -> None:
     assert re.search(r'^__version__ = "\d+\.\d+\.\d+"', (ROOT / tool["version"]["path"]).read_text(), re.MULTILINE)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     needed = {Requirement(line).name: Requirement(line) for line in lines if not line.startswith("#")}
-    assert set(ENGINE_PACKAGES) <= needed.keys()
-    assert not needed.keys() & {"torch", "numpy", "transformers", "huggingface_hub", "opencv-python-headless", "av"}
+    assert {*ENGINE_PACKAGES, OPENCV_PACKAGE} <= needed.keys()
+    assert not needed.keys() & {"torch", "numpy", "transformers", "huggingface_hub", "av"}
     assert all("==" not in str(one.specifier) for one in needed.values())
 
 

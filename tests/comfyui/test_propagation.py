@@ -102,6 +102,20 @@ def test_wrong_rules_are_refused_with_what_to_give(rule: str) -> None:
         read_rule(rule)
 
 
+@pytest.mark.parametrize("rule", ["x" * 5000, "every:" + "9" * 5000, "1" + ",2" * 5000, "1" * 5000, "max_error" * 500])
+def test_refusals_are_short(rule: str) -> None:
+    with pytest.raises(InputError, match="…") as refused:
+        read_rule(rule)
+    assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize("steps", [10_001, 10**12])
+def test_an_interval_is_not_longer_than_any_run(steps: int) -> None:
+    with pytest.raises(InputError, match=rf"rule='every:{steps}' is longer than any run.* such as"):
+        read_rule(f"every:{steps}")
+    assert read_rule("every:10000").keys == "every:10000"
+
+
 def test_rules_are_read() -> None:
     assert read_rule("max_error:0.05").max_error == 0.05 and read_rule("every:3").keys == "every:3"
     assert read_rule("0, 1,2,5").keys == (0, 1, 2, 5)

@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
-from videogen.comfyui.reports import NOTHING
+from videogen.comfyui.kernel_guard import KEY as GUARD
+from videogen.comfyui.propagation import KEY as PROPAGATION
+from videogen.comfyui.reports import NOTHING, describe_reports, to_json
+from videogen.comfyui.sparse_attention import KEY as ATTENTION
 
 
 @pytest.fixture
@@ -35,3 +38,30 @@ def test_it_reports_what_each_node_did(comfy: Host) -> None:
     assert given is latent and torch.equal(given["samples"], comfy.noise)
     assert text.startswith("propagation: ") and "of 10 steps were key steps" in text
     assert json.loads(stored)["videogen_propagation"]["steps"] == 10
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    """`Infinity` and `NaN` are no JSON."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    reports = {GUARD: {"kernels": [{"error": float("inf"), "shape": (1, 2)}], "least": float("nan"), "density": 0.5}}
+    found = json.loads(to_json(reports), parse_constant=refuse)
+    assert found == {GUARD: {"kernels": [{"error": None, "shape": [1, 2]}], "least": None, "density": 0.5}}
+
+
+@pytest.mark.parametrize(("recall", "missed"), [(0.781, True), (0.8, False), (None, False)])
+def test_a_recall_below_the_target_is_stated(recall: float | None, missed: bool) -> None:
+    report = {"mean_density": 0.5, "least_recall": recall, "dense": {}, "promised": {"recall": 0.8}}
+    lines = describe_reports({ATTENTION: report})
+    assert any("the promised recall of 0.8 was missed" in line for line in lines) == missed
+
+
+@pytest.mark.parametrize(("within", "missed"), [(False, True), (True, False), (None, False)])
+def test_an_error_above_the_bound_is_stated(within: bool | None, missed: bool) -> None:
+    promised = {"max_error": 0.05} if within is not None else {"keys": "every:2"}
+    report = {"keys": [0], "steps": 20, "forced": {}, "promised": promised, "within_promise": within}
+    lines = describe_reports({PROPAGATION: report | {"estimated_error": 0.0625}})
+    stated = any("the promised error of 0.05 was missed: the estimate is 0.0625" in line for line in lines)
+    assert stated == missed

@@ -23,6 +23,17 @@ def test_lines_are_drawn_at_their_values() -> None:
     assert rows[1].mean() - rows[0].mean() == pytest.approx(75, abs=2)
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_lines_that_coincide_are_all_visible(number: int) -> None:
+    """Each has its part of their common line; dots are rings."""
+    colours = [BLUE, ORANGE, (60, 150, 90)][:number]
+    values = [0.5, 0.25, 0.75, 0.5]
+    drawn = draw_panels([], [Lines("", {str(n): values for n in range(number)}, 4, high=1.0)])
+    legend = draw_panels([], [Lines("", {str(n): [None] * 4 for n in range(number)}, 4, high=1.0)])
+    inked = [count(drawn, colour) - count(legend, colour) for colour in colours]
+    assert min(inked) > 0.5 * max(inked)
+
+
 def test_steps_without_a_value_are_not_drawn() -> None:
     dots = draw_panels([], [Lines("", {"one": [None, 0.5, None]}, 3, high=1.0)])
     none = draw_panels([], [Lines("", {"one": [None, None, None]}, 3, high=1.0)])

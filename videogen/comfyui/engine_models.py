@@ -14,6 +14,8 @@ from videogen.backbones.local_models import find_cached_models, find_embedded_mo
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import InputError
 
+from .table import HOW_TO_INSTALL
+
 if TYPE_CHECKING:
     from videogen.engine.engine import Engine
 
@@ -84,10 +86,7 @@ def naming_missing_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"videogen's engine needs the package {error.name!r}: install videogen into ComfyUI's Python with "
-            "`pip install videogen`"
-        ) from error
+        raise ImportError(f"videogen's engine needs the package {error.name!r}: {HOW_TO_INSTALL}") from error
 
 
 def fingerprint_model(values: Mapping[str, Any]) -> str:

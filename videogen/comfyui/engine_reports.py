@@ -10,6 +10,8 @@ import numpy as np
 
 from videogen.metrics.seams import least, seam
 
+from .promises import describe_missed_error, describe_missed_recall
+
 Manifest = dict[str, Any]
 
 
@@ -57,11 +59,13 @@ def _describe_attention(report: Manifest) -> Iterator[str]:
         return
     measured = "" if recall is None else f", recall at least {recall:.3f}"
     yield f"sparse attention: {report['mean_density']:.0%} computed{measured}"
+    yield from describe_missed_recall(report)
 
 
 def _describe_propagation(report: Manifest) -> Iterator[str]:
     if "evaluated" in report:
         yield f"propagation: the model was evaluated at {report['evaluated']}"
+    yield from describe_missed_error(report)
 
 
 def _describe_motion(report: Manifest) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .engine_graph import watch_queue
 from .host_version import why_too_old
-from .table import ENGINE_PACKAGES, NODES, NodeRow
+from .table import ENGINE_PACKAGES, HOW_TO_INSTALL, NODES, OPENCV, OPENCV_PACKAGE, NodeRow
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,14 +36,20 @@ async def comfy_entrypoint() -> Any:
 
 def load_nodes() -> list[type]:
     """The node classes of the table. ImportError, with what to install, where a package is missing that all need."""
-    missing = [name for name in ENGINE_PACKAGES if find_spec(name) is None]
-    rows = [row for row in NODES if not (missing and row.engine)]
-    if missing:
-        _LOG.warning(
-            "videogen: %d nodes that run the engine are left out; install %s into ComfyUI's Python to have them",
-            len(NODES) - len(rows), ", ".join(missing),
-        )  # fmt: skip
+    rows = list(NODES)
+    if missing := [name for name in ENGINE_PACKAGES if find_spec(name) is None]:
+        rows = _leave_out("run the engine", [row for row in rows if row.engine], missing, rows)
+    if find_spec(OPENCV) is None:
+        rows = _leave_out("need OpenCV", [row for row in rows if row.opencv], [OPENCV_PACKAGE], rows)
     return [_load(row) for row in rows]
+
+
+def _leave_out(what: str, left: list[NodeRow], missing: list[str], rows: list[NodeRow]) -> list[NodeRow]:
+    _LOG.warning(
+        "videogen: %d nodes that %s are left out; install %s into ComfyUI's Python to have them",
+        len(left), what, ", ".join(missing),
+    )  # fmt: skip
+    return [row for row in rows if row not in left]
 
 
 def _load(row: NodeRow) -> type:
@@ -51,10 +57,7 @@ def _load(row: NodeRow) -> type:
         node: type = getattr(import_module(f".nodes.{row.module}", __package__), row.name)
         return node
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"videogen's nodes need the package {error.name!r}: install videogen into ComfyUI's Python with "
-            "`pip install videogen`"
-        ) from error
+        raise ImportError(f"videogen's nodes need the package {error.name!r}: {HOW_TO_INSTALL}") from error
 
 
 def _running_version() -> str | None:

@@ -30,22 +30,34 @@ CALIBRATED_AS = "videogen_calibrated_as"
 #: ComfyUI's types of prediction -> those of the library; of all others, the clean latents are what is propagated
 _KINDS = {"FLOW": "flow", "FLUX": "flow", "EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 _CLEAN = "sample"
-_STEPS = re.compile(r"\s*\d+\s*(,\s*\d+\s*)*")
+_STEPS = re.compile(r"\s*\d{1,6}\s*(,\s*\d{1,6}\s*)*")
 _FLOWS = ("FLOW_AV", "IMG_TO_IMG_FLOW")  # with sigmas from 0 to 1
+_LONGEST = 40  # characters of a rule
+_INTERVAL = "every:"
+_MOST_STEPS = 10_000  # of ComfyUI's samplers
 _UNWRAPPED = ("AsymmDiTJoint",)  # Mochi: a denoiser that lets no pack wrap it
 
 
 def read_rule(rule: str) -> StepCaching:
     """The settings of a rule that suits any model: `every:N`, `fd`, steps such as `0,2,5`, or `max_error:E`. InputError
     for another."""
+    listed = bool(_STEPS.fullmatch(rule))
+    if len(rule) > _LONGEST and not listed:
+        raise InputError(
+            f"rule={rule[:_LONGEST]!r}… is unknown: use every:N, fd or max_error:E, such as max_error:0.05"
+        )
     if rule.startswith("max_error"):
         found = StepCaching.parse(rule)
         assert found is not None
         return found
     try:
-        return StepCaching(keys=_read_steps(rule) if _STEPS.fullmatch(rule) else rule)
+        config = StepCaching(keys=_read_steps(rule) if listed else rule)
+        if rule.startswith(_INTERVAL) and int(rule.removeprefix(_INTERVAL)) > _MOST_STEPS:
+            raise InputError(f"keys={rule!r} is longer than any run; use a small interval, such as every:2")
+        return config
     except InputError as error:
-        raise InputError(f"{str(error).replace('keys=', 'rule=', 1)}; or max_error:E, such as max_error:0.05") from None
+        why = re.sub(r"(\[[\d, ]{40})[\d, ]+\]", r"\1…]", str(error)).replace("keys=", "rule=", 1)  # lists can be long
+        raise InputError(f"{why}; or max_error:E, such as max_error:0.05") from None
 
 
 def _read_steps(rule: str) -> tuple[int, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import dual_clock, kernel_guard, look_back, propagation, sparse_attention
 from .model_runs import find_opener
+from .promises import describe_missed_error, describe_missed_recall
 
 NOTHING = "no videogen node is on this model, or it has not been sampled yet"
 
@@ -23,10 +26,24 @@ def describe_reports(reports: dict[str, Any]) -> list[str]:
     return lines or [NOTHING]
 
 
+def to_json(reports: dict[str, Any]) -> str:
+    """As JSON; null for a number that is not finite, which JSON does not have."""
+    return json.dumps(_plain(reports), default=str, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _describe_attention(report: dict[str, Any]) -> Iterator[str]:
     computed = f"{report['mean_density']:.0%} of attention computed"
     recall = report["least_recall"]
     yield f"sparse attention: {computed}" + ("" if recall is None else f", recall at least {recall:.3f}")
+    yield from describe_missed_recall(report)
     for reason, calls in report["dense"].items():
         yield f"  {calls} calls ran dense: {reason}"
     if "below" in report:
@@ -44,6 +61,7 @@ def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
     saved = report.get("seconds", {}).get("saved")
     time = "" if saved is None else f"; {saved:.1f} s of model calls saved"
     yield f"propagation: {keys} of {steps} steps were key steps{time}"
+    yield from describe_missed_error(report)
     for step, why in report["forced"].items():
         yield f"  step {int(step) + 1} became a key step: {why}"
 

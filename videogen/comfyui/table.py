@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeRow:
-    """name: of the class; module: of `nodes/`; engine: whether it runs models of diffusers (`ENGINE_PACKAGES`)."""
+    """name: of the class; module: of `nodes/`; engine: whether it runs models of diffusers (`ENGINE_PACKAGES`);
+    opencv: whether it needs `OPENCV`."""
 
     name: str
     module: str
     engine: bool = False
+    opencv: bool = False
 
 
 #: packages of the engine that ComfyUI's environment may lack; nodes for ComfyUI's own models do without
 ENGINE_PACKAGES = ("diffusers", "accelerate")
-
+#: as it is imported, and the package that has it
+OPENCV, OPENCV_PACKAGE = "cv2", "opencv-python-headless"
+HOW_TO_INSTALL = (
+    "in the folder of videogen's repository, run `pip install -r requirements.txt` with the Python that runs ComfyUI"
+)
 
 NODES = (
     NodeRow("AdaptiveSparseAttention", "sparse_attention"),
@@ -28,11 +34,11 @@ NODES = (
     NodeRow("MotionCamera", "motion_camera"),
     NodeRow("MotionDrag", "motion_drag"),
     NodeRow("MotionTracks", "motion_drag"),
-    NodeRow("MotionCutAndDrag", "motion_cut"),
-    NodeRow("MotionTransfer", "motion_transfer"),
+    NodeRow("MotionCutAndDrag", "motion_cut", opencv=True),
+    NodeRow("MotionTransfer", "motion_transfer", opencv=True),
     NodeRow("MotionCombine", "motion_combine"),
-    NodeRow("MotionPreview", "motion_combine"),
-    NodeRow("OpticalFlow", "optical_flow"),
+    NodeRow("MotionPreview", "motion_combine", opencv=True),
+    NodeRow("OpticalFlow", "optical_flow", opencv=True),
     NodeRow("KernelGuard", "kernel_guard"),
     NodeRow("RunReport", "run_report"),
     NodeRow("LoadEmbeddedModel", "embedded_model", engine=True),

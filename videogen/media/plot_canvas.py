@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -34,6 +35,22 @@ class Pen:
     def line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float = 2.0) -> None:
         flat = [(x * _FINER, y * _FINER) for x, y in points]
         self._draw.line(flat, fill=colour, width=round(width * _FINER), joint="curve")
+
+    def dashes(
+        self, points: Sequence[tuple[float, float]], colour: Colour, inked: float, period: float, width: float = 2.0
+    ) -> None:
+        """A line of which the first `inked` pixels of each period are drawn."""
+        along = 0.0
+        for (x0, y0), (x1, y1) in pairwise(points):
+            length = math.hypot(x1 - x0, y1 - y0)
+            start = -(along % period)  # of the period in which this part begins, before its own start
+            while start < length and length:
+                cuts = (min(length, max(0.0, at)) / length for at in (start, start + inked))
+                first, last = ((x0 + (x1 - x0) * at, y0 + (y1 - y0) * at) for at in cuts)
+                if first != last:
+                    self.line([first, last], colour, width)
+                start += period
+            along += length
 
     def dot(self, x: float, y: float, colour: Colour, radius: float = 3.0) -> None:
         self.box(x - radius, y - radius, x + radius, y + radius, colour, round_by=radius)

@@ -19,6 +19,7 @@ _COLOURS = ((44, 110, 180), (224, 122, 48), (60, 150, 90), (160, 80, 160), (190,
 _SKIPPED = (218, 226, 236)
 _LOG_FROM = 10.0  # ratio of the largest to the smallest value from which an axis is logarithmic
 _CHARACTERS = 124
+_DASH, _DOT = 8.0, 3.0  # length and radius
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,16 @@ def _draw_lines(pen: Pen, panel: Lines, top: int) -> None:
         level = y.place(panel.target)
         pen.line([(_LEFT, level), (WIDTH - _RIGHT, level)], _PALE, 1.5)
         pen.text(WIDTH - _RIGHT, level - 3, f"target {panel.target:g}", _PALE, "rd")
-    # the first ones last: where two agree, the first is visible
-    for values, colour in reversed(list(zip(panel.series.values(), _COLOURS, strict=False))):
+    # the last ones first, and the others over them in dashes and smaller dots: all are visible where they coincide
+    series = list(zip(panel.series.values(), _COLOURS, strict=False))
+    for number, (values, colour) in reversed(list(enumerate(series, 1))):
         known = [(x.place(step), y.place(value)) for step, value in enumerate(values) if value is not None]
-        pen.line(known, colour)
+        if number == len(series):
+            pen.line(known, colour)
+        else:
+            pen.dashes(known, colour, _DASH * number, _DASH * len(series))
         for place in known if len(known) <= 60 else known[:1]:
-            pen.dot(*place, colour)
+            pen.dot(*place, colour, _DOT + 1.5 * (number - 1))
     _draw_steps(pen, panel.steps, top + _TITLE + _LINE_HEIGHT)
 
 

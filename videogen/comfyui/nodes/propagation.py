@@ -33,8 +33,9 @@ class Propagation(io.ComfyNode):
                     "rule", default="every:2",
                     tooltip="Which steps are key steps. every:1 is bit-identical to no node; every:2 halves the time; "
                     "fd is the schedule of Faster Diffusion, with more key steps where the clip takes shape. "
-                    "max_error:0.05 adds key steps as they are needed for an error of at most 5 % of the final "
-                    "latents; it needs a calibration of model and sampler, which the embedded model has.",
+                    "max_error:0.05 adds key steps as they are needed to stay within 5 % of the plain run's "
+                    "final latents: 95 % of 384 clips of the embedded model did, and the worst were at up to four "
+                    "times the bound. It needs a calibration of model and sampler, which the embedded model has.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model for a sampler. The input model stays as it is.")],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from comfy_api.latest import io, ui
 
 from ..motion_inputs import write_images
 from ..report_plots import plot_reports
-from ..reports import collect_reports, describe_reports
+from ..reports import collect_reports, describe_reports, to_json
 from ..schema import CATEGORY
 
 
@@ -46,7 +45,7 @@ class RunReport(io.ComfyNode):
         text = "\n".join(describe_reports(reports))
         _show(cls, text)
         plots = write_images(plot_reports(reports)[None])
-        return io.NodeOutput(latent, text, json.dumps(reports, default=str), plots, ui=ui.PreviewImage(plots, cls=cls))
+        return io.NodeOutput(latent, text, to_json(reports), plots, ui=ui.PreviewImage(plots, cls=cls))
 
 
 def _show(node: Any, text: str) -> None:
