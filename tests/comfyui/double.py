@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import pairwise
+from threading import Barrier
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -90,11 +92,17 @@ class FlowSampling:
 
     sigma_min, sigma_max = torch.tensor(0.001), torch.tensor(1.0)
 
+    def __init__(self) -> None:
+        self.shift = 1.0
+
+    def set_parameters(self, shift: float) -> None:
+        self.shift = shift
+
     def timestep(self, sigma: Any) -> Any:
         return 1000 * sigma
 
     def percent_to_sigma(self, percent: float) -> float:
-        return 1 - percent
+        return self.shift * (1 - percent) / (1 + (self.shift - 1) * (1 - percent))
 
     def noise_scaling(self, sigma: Any, noise: Any, latent_image: Any, max_denoise: bool = False) -> Any:
         return sigma * noise + (1 - sigma) * latent_image
@@ -106,7 +114,7 @@ class FlowSampling:
 class Model:
     """A MODEL: clones share the denoiser, and copy options."""
 
-    def __init__(self, base: Any = None) -> None:
+    def __init__(self, base: Any = None, of: Model | None = None) -> None:
         self.model = base or SimpleNamespace(
             diffusion_model=Denoiser(),
             latent_format=SimpleNamespace(
@@ -118,9 +126,13 @@ class Model:
             process_latent_out=lambda latents: latents / 2,
         )
         self.model_options: dict[str, Any] = {"transformer_options": {}}
+        self.object_patches: dict[str, Any] = {}
+        self.additional_models: dict[str, list[Any]] = {}
+        self._backups: dict[str, Any] = {} if of is None else of._backups
 
     def clone(self) -> Model:
-        made = Model(self.model)
+        made = Model(self.model, self)
+        made.object_patches, made.additional_models = dict(self.object_patches), dict(self.additional_models)
         made.model_options = _copy(self.model_options)
         return made
 
@@ -135,8 +147,28 @@ class Model:
         wrappers = self.model_options["transformer_options"].get("wrappers", {})
         return list(wrappers.get(kind, {}).get(key, []))
 
+    def add_object_patch(self, name: str, value: Any) -> None:
+        self.object_patches[name] = value
+
     def get_model_object(self, name: str) -> Any:
-        return getattr(self.model, name)
+        return self.object_patches.get(name, self._backups.get(name, getattr(self.model, name)))
+
+    @property
+    def wrappers(self) -> dict[str, dict[str, list[Any]]]:
+        found: dict[str, dict[str, list[Any]]] = self.model_options["transformer_options"].setdefault("wrappers", {})
+        return found
+
+    def set_additional_models(self, key: str, models: list[Any]) -> None:
+        self.additional_models[key] = models
+
+    def get_additional_models_with_key(self, key: str) -> list[Any]:
+        return self.additional_models.get(key, [])
+
+    def load(self) -> None:
+        """Put this clone's objects into the model, where they stay until another clone is loaded."""
+        vars(self.model).update(self._backups)
+        self._backups.update({name: getattr(self.model, name) for name in self.object_patches})
+        vars(self.model).update(self.object_patches)
 
 
 def _copy(options: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +203,7 @@ class Guider:
         self, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask: Any = None, callback: Any = None, *_: Any,
         latent_shapes: Any = None,
     ) -> Any:  # fmt: skip
+        self.model_patcher.load()
         self.inner_model = self.model_patcher.model
         latent = self.inner_model.process_latent_in(latent) if latent.any() else latent
         options = _copy(self.model_options)
@@ -189,9 +222,13 @@ class Guider:
         return negative + self.cfg * (positive - negative)
 
     def _evaluate(self, model: Any, conditions: Any, x: Any, sigma: Any, model_options: Any) -> list[Any]:
-        groups = [conditions] if self.batched else [[one] for one in conditions]
-        found = []
-        for group in groups:
+        several = self.model_patcher.get_additional_models_with_key("multigpu")
+        groups = [conditions] if self.batched and not several else [[one] for one in conditions]
+        barrier = Barrier(len(groups) if several else 1)
+
+        @torch.no_grad()
+        def call(group: list[Any]) -> list[Any]:
+            barrier.wait()
             options = _copy(model_options["transformer_options"])
             options |= {
                 "cond_or_uncond": [one[0] for one in group],
@@ -202,8 +239,12 @@ class Guider:
             size = len(group)
             run = wrapped("apply_model", self._apply, model, options)
             out = run(x.repeat(size, 1, 1, 1, 1), sigma.repeat(size), None, context, None, options)
-            found += out.chunk(size)
-        return found
+            return list(out.chunk(size))
+
+        if not several:
+            return [one for group in groups for one in call(group)]
+        with ThreadPoolExecutor(len(groups)) as pool:  # as ComfyUI calls the models on several GPUs
+            return [one for found in pool.map(call, groups) for one in found]
 
     def _apply(self, x: Any, t: Any, c_concat: Any, context: Any, control: Any, options: Any) -> Any:
         """Clean latents."""

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from videogen.comfyui.attention_override import OVERRIDE, AttentionOverride
+from videogen.comfyui.model_runs import find_options
+from videogen.core.errors import UnsupportedError
 
 
 def kernel(q: list[str]) -> list[str]:
@@ -72,3 +74,10 @@ def test_an_error_leaves_nothing() -> None:
     with pytest.raises(KeyboardInterrupt), named("sparse", approximate=True).installed(options):
         raise KeyboardInterrupt
     assert not options
+
+
+def test_a_call_without_options_is_refused() -> None:
+    options: dict[str, Any] = {"wrappers": {}}
+    assert find_options((1, options), {}) is options and find_options((), {"transformer_options": options}) is options
+    with pytest.raises(UnsupportedError, match=r"without transformer_options.*update ComfyUI"):
+        find_options((1, None), {"transformer_options": None})

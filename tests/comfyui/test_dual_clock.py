@@ -232,6 +232,15 @@ def test_levels_of_a_model_whose_time_has_no_beginning() -> None:
     assert (report["weak"], report["held_steps"]) == (0.9, 1.333) and report["strong"] == 0.4
 
 
+def test_levels_are_those_of_the_run_s_own_sampling() -> None:
+    """A node that sets it changes the model when it is loaded, after the run has been opened."""
+    model, sigmas = Model(), torch.tensor([80.0, 9.0, 1.0, 0.25, 0.0])
+    model.add_object_patch("model_sampling", EdmSampling())
+    context = RunContext(SimpleNamespace(model_patcher=model), Sampler(), sigmas, (SHAPE,))
+    report = DualClockRun(context, DualClock(REFERENCE, MASK, 0.92, 0.4)).report()
+    assert (report["weak"], report["held_steps"]) == (0.9, 1.333)
+
+
 class EdmSampling(FlowSampling):
     sigma_min, sigma_max = torch.tensor(0.002), torch.tensor(80.0)
 

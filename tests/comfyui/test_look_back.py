@@ -10,10 +10,11 @@ import torch
 
 from tests.comfyui.hosts import Host, draw
 from videogen.attention import SparseAttention
-from videogen.comfyui import propagation, sparse_attention
+from videogen.comfyui import kernel_guard, propagation, sparse_attention
 from videogen.comfyui.clip_calls import ClipCalls
 from videogen.comfyui.look_back import KEY, LookBackRuns, LookBackSettings
 from videogen.comfyui.model_runs import OUTER_SAMPLE, RunContext, find_opener, with_runs
+from videogen.comfyui.report_plots import plot_reports
 from videogen.comfyui.reports import collect_reports, describe_reports
 from videogen.comfyui.tied_inputs import check_inputs
 from videogen.comfyui.tied_plans import LOOK_BACK, METHODS, REPLAY, TiedPlan
@@ -125,6 +126,55 @@ def test_it_works_with_the_other_nodes(comfy: Host, before: bool) -> None:
     exact = exact if before else attach(exact, comfy)
     assert torch.equal(comfy.sample(exact, noise=noise), expected)
     assert len(collect_reports(exact)) == 3
+
+
+def add_attention(model: Any, comfy: Host) -> Any:
+    settings = SparseAttention(recall=0.8, **{**comfy.sparse, "min_length": 64})
+    return with_runs(model, sparse_attention.KEY, lambda c: sparse_attention.SparseAttentionRun(c, settings))
+
+
+def add_propagation(model: Any, comfy: Host) -> Any:
+    return with_runs(model, propagation.KEY, lambda c: propagation.PropagatedRun(c, StepCaching(keys="every:2")))
+
+
+def add_guard(model: Any, comfy: Host) -> Any:
+    return with_runs(model, kernel_guard.KEY, lambda c: kernel_guard.GuardedRun(c, "stop"))
+
+
+@pytest.mark.usefixtures("short_runs")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("add", [add_attention, add_propagation, add_guard], ids=lambda add: add.__name__)
+def test_the_order_of_nodes_has_no_effect(comfy: Host, add: Any, method: str) -> None:
+    """Clips begin without what the others found, such as block maps of attention."""
+    model, shape = comfy.model(), (*comfy.long_noise.shape[:2], 14, *comfy.long_noise.shape[3:])
+    noise = draw(tuple(comfy.long_noise.shape))[:, :, :1] + 0.1 * draw(shape, seed=2)
+    settings = LookBackSettings(5, method)
+
+    def extend(one: Any) -> Any:
+        return with_runs(one, KEY, LookBackRuns(settings, record=False))
+
+    above, below = extend(add(model, comfy)), add(extend(model), comfy)
+    clips = watch_clips(above)
+    found, other = (comfy.sample(one, steps=6, noise=noise) for one in (above, below))
+    assert torch.equal(found, other)
+    assert torch.equal(clips[0], comfy.sample(add(model, comfy), steps=6, noise=noise[:, :, :5]))
+    reports = [collect_reports(one) for one in (above, below)]
+    assert plot_reports(reports[0]).ndim == 3
+    for report in reports:
+        del report[KEY]
+        for one in report.values():
+            assert one.pop("clips") == len(clips)
+            one.pop("seconds", None)
+    assert reports[0] == reports[1]
+    (report,) = reports[0].values()
+    if add is add_attention:
+        assert report["mean_density"] < 0.99 and report["steps"] == 6 * len(clips)
+        assert {len(row["density"]) for row in report["branches"].values()} == {report["steps"]}
+    elif add is add_propagation:
+        assert report["steps"] == 6 * len(clips) and {6 * clip for clip in range(len(clips))} < set(report["keys"])
+    else:
+        (check,) = report["kernels"]
+        assert check["calls"] >= 4 * len(clips) and not check["fault"]
 
 
 def test_the_report_has_where_clips_meet(comfy: Host) -> None:

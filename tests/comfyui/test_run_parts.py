@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,30 @@ def test_a_published_list_is_that_of_the_entire_run(comfy: Host) -> None:
     of_run = collect_reports(entire)[propagation.KEY]["keys"]
     assert keys[0] == [step for step in of_run if step < 5]
     assert keys[1] == sorted({0, *(step - 5 for step in of_run if step >= 5)})
+
+
+def test_a_part_is_that_of_the_run_s_own_shift(comfy: Host) -> None:
+    """A node for the shift changes the model when it is loaded: until then it has the shift of the run before."""
+    model = comfy.model()
+    low, other = _shifted(propagate(model, "fd"), 1.0), _shifted(model, 12.0)
+    sigmas, latent = torch.linspace(1, 0, 31)[12:], draw(tuple(comfy.noise.shape), 3)
+    found = []
+    for before in (None, other, low):
+        if before is not None:
+            comfy.sample(before, steps=1)
+        noise = torch.zeros_like(latent)
+        found.append(comfy.sample(low, sigmas=sigmas.clone(), noise=noise, latent=latent))
+        assert collect_reports(low)[propagation.KEY]["keys"] == [0, 3, 9]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def _shifted(model: Any, shift: float) -> Any:
+    """A clone with ComfyUI's sampling for another shift."""
+    sampling = deepcopy(model.get_model_object("model_sampling"))
+    sampling.set_parameters(shift=shift)
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", sampling)
+    return clone
 
 
 @pytest.mark.parametrize("steps", [4, 8])

@@ -71,10 +71,10 @@ class DualClockRun:
     def __init__(self, context: RunContext, settings: DualClock) -> None:
         self._settings, self._sigmas = settings, context.sigmas
         self._shapes = context.latent_shapes
-        self._model = context.model
+        self._sampling = context.model_sampling
         region = settings.region()
         _check_size(settings.reference, self._shapes[0])
-        self._levels = [_level(self._model.model_sampling, sigma) for sigma in context.sigmas]
+        self._levels = [_level(self._sampling, sigma) for sigma in context.sigmas]
         self.declined = _why_declined(self._levels, settings.strong, region)
         self._clamps = ClampSchedule(range(0)) if self.declined else _plan(self._levels, settings)
         self._region, self._mean = region, float(region.mean())
@@ -132,7 +132,7 @@ class DualClockRun:
 
     def _noise_in(self, latents: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The noise with which the reference becomes these latents, which are given without noise at this level."""
-        sampling, nothing = self._model.model_sampling, torch.zeros_like(latents)
+        sampling, nothing = self._sampling, torch.zeros_like(latents)
         unit = sampling.noise_scaling(sigma, torch.ones_like(latents), nothing)
         noisy = sampling.noise_scaling(sigma, nothing, latents)
         return (noisy - sampling.noise_scaling(sigma, nothing, self._reference)) / unit
@@ -145,7 +145,7 @@ class DualClockRun:
         held = 1.0 if before else self._clamps.prediction_fraction(step)
         if given:
             level = sigma.reshape(-1, *[1] * (x.ndim - 1))
-            x = clamp(x, self._model.model_sampling.noise_scaling(level, self._noise, self._reference), region)
+            x = clamp(x, self._sampling.noise_scaling(level, self._noise, self._reference), region)
         return clamp(executor(x, sigma, *args, **kwargs), self._reference, region, held)
 
 

@@ -71,6 +71,8 @@ class LookBackSettings:
 class LookBackRuns:
     """Opens the runs of a MODEL. recordings: of the latest run, one per sample, where `record` is set."""
 
+    divides = True
+
     def __init__(self, settings: LookBackSettings, *, record: bool) -> None:
         self.settings, self.record = settings, record
         self.recordings: tuple[Recording, ...] = ()

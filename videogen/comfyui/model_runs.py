@@ -8,9 +8,12 @@ model, a node or a module, so the original model and the next run find nothing o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from videogen.core.errors import UnsupportedError
 
 #: names of ComfyUI's wrapper types (`comfy.patcher_extension.WrappersMP`), in the order in which a run enters them
 OUTER_SAMPLE = "outer_sample"
@@ -22,6 +25,7 @@ DIFFUSION_MODEL = "diffusion_model"
 
 Wrapper = Callable[..., Any]
 _FURTHER = ("denoise_mask", "callback", "disable_pbar", "seed")  # arguments of a run, after its sigmas
+_CLIPS = "videogen_clip_reports"  # in the model options of a divided run
 _REPORTS = 8  # of the latest runs: one MODEL may feed several samplers
 
 
@@ -47,10 +51,10 @@ class RunContext:
         return self.guider.model_patcher.model
 
     @property
-    def transformer_options(self) -> dict[str, Any]:
-        """The run's own copy."""
-        options: dict[str, Any] = self.guider.model_options.setdefault("transformer_options", {})
-        return options
+    def model_sampling(self) -> Any:
+        """ComfyUI's `ModelSampling` of this run, such as a node for the shift sets it. The model itself has that of the
+        run before, as it is patched only when it is loaded."""
+        return self.guider.model_patcher.get_model_object("model_sampling")
 
 
 class ModelRun(Protocol):
@@ -76,12 +80,14 @@ class DividedRun(Protocol):
 
 
 class RunOpener:
-    """The wrapper around a sampling run. key: of the technique; open_run: makes its state."""
+    """The wrapper around a sampling run. key: of the technique; open_run: makes its state, and has the attribute
+    `divides`, true, where that is a `DividedRun`."""
 
     def __init__(self, key: str, open_run: Callable[[RunContext], ModelRun]) -> None:
         self.key = key
         self.open_run = open_run
-        #: of the latest runs, the newest last
+        self.divides = bool(getattr(open_run, "divides", False))
+        #: of the latest runs, the newest last; of a run that another technique divides, a list of those of its clips
         self.reports: deque[Any] = deque(maxlen=_REPORTS)
 
     def __call__(
@@ -91,27 +97,49 @@ class RunOpener:
         guider = executor.class_obj
         run = self.open_run(RunContext(guider, sampler, sigmas, shapes))
         added = dict(run.wrappers())
+        if why := _why_declined(guider, added):
+            run.close()
+            result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            self._store(guider, {"declined": why})
+            return result
         for kind, wrapper in added.items():
             _wrappers_of(guider, kind).setdefault(self.key, []).append(wrapper)
         try:
             if isinstance(run, DividedRun):
                 rest = (kwargs[name] for name in _FURTHER[len(args) :] if name in kwargs)
-                result = run.sample(executor, noise, latent_image, sampler, sigmas, *args, *rest)
+                with _clip_reports(guider):
+                    result = run.sample(executor, noise, latent_image, sampler, sigmas, *args, *rest)
             else:
                 result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-            self.reports.append(run.report())
+            self._store(guider, run.report())
             return result
         finally:
             for kind, wrapper in added.items():
                 _wrappers_of(guider, kind)[self.key].remove(wrapper)
             run.close()
 
+    def _store(self, guider: Any, report: Any) -> None:
+        """The report of a run, or of one of the clips of a divided run, which become one report at its end."""
+        clips: dict[RunOpener, list[Any]] | None = guider.model_options.get(_CLIPS)
+        if clips is None:
+            self.reports.append(report)
+        else:
+            clips.setdefault(self, []).append(report)
+
 
 def with_runs(model: Any, key: str, open_run: Callable[[RunContext], ModelRun]) -> Any:
-    """A clone of a MODEL whose runs have the technique; one that it had under the same key is replaced."""
+    """A clone of a MODEL whose runs have the technique; one that it had under the same key is replaced.
+
+    One that divides runs goes above the other techniques, which see clips: the order of nodes has no effect.
+    """
     clone = model.clone()
     clone.remove_wrappers_with_key(OUTER_SAMPLE, key)
-    clone.add_wrapper_with_key(OUTER_SAMPLE, key, RunOpener(key, open_run))
+    opener = RunOpener(key, open_run)
+    below = _openers_of(clone) if opener.divides else []
+    for one in below:
+        clone.remove_wrappers_with_key(OUTER_SAMPLE, one.key)
+    for one in (opener, *below):
+        clone.add_wrapper_with_key(OUTER_SAMPLE, one.key, one)
     return clone
 
 
@@ -122,11 +150,45 @@ def find_opener(model: Any, key: str) -> RunOpener | None:
 
 
 def find_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The `transformer_options` that a wrapper of the denoiser was called with, by keyword or by position."""
+    """The `transformer_options` that a wrapper of the denoiser was called with, by keyword or by position.
+    UnsupportedError where there are none."""
     given = kwargs.get("transformer_options")
     if isinstance(given, dict):
         return given
-    return next(one for one in reversed(args) if isinstance(one, dict) and "wrappers" in one)
+    found = next((one for one in reversed(args) if isinstance(one, dict) and "wrappers" in one), None)
+    if found is None:
+        raise UnsupportedError(
+            "the model was called without transformer_options, which videogen's nodes need: update ComfyUI, or bypass "
+            "the node that calls the model"
+        )
+    return found
+
+
+def _openers_of(model: Any) -> list[RunOpener]:
+    """The techniques of a MODEL, the outermost first."""
+    found = (one for wrappers in model.wrappers.get(OUTER_SAMPLE, {}).values() for one in wrappers)
+    return [one for one in found if isinstance(one, RunOpener)]
+
+
+def _why_declined(guider: Any, wrappers: Mapping[str, Wrapper]) -> str:
+    """Why a run has to be plain: the state of a technique at the model's calls is that of one thread."""
+    models = guider.model_patcher.get_additional_models_with_key("multigpu")
+    if not models or not {APPLY_MODEL, DIFFUSION_MODEL}.intersection(wrappers):
+        return ""
+    return f"the model is on {len(models) + 1} GPUs, which are called at the same time; it needs a model on one GPU"
+
+
+@contextmanager
+def _clip_reports(guider: Any) -> Iterator[None]:
+    """Make one report of those that other techniques give for each clip of a divided run; none after an error."""
+    clips: dict[RunOpener, list[Any]] = {}
+    guider.model_options[_CLIPS] = clips
+    try:
+        yield
+    finally:
+        del guider.model_options[_CLIPS]
+    for opener, reports in clips.items():
+        opener.reports.append(reports[0] if len(reports) == 1 else reports)
 
 
 def _wrappers_of(guider: Any, kind: str) -> dict[str, list[Wrapper]]:

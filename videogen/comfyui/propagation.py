@@ -73,7 +73,7 @@ class PropagatedRun:
         self._guidance_scale = float(getattr(context.guider, "cfg", 1.0) or 1.0)
         self._branches, self._times = BranchNames(), CallTimes()
         self._run: PropagationRun | None = None
-        part = RunPart.find(context.model.model_sampling, context.sigmas)
+        part = RunPart.find(context.model_sampling, context.sigmas)
         self.declined = "" if part.steps else "the sampler has no steps"
         if self.declined:
             return

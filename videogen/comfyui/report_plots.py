@@ -19,8 +19,9 @@ _FLOOR = 0.02  # of the axis, below the least recall
 
 def plot_reports(reports: dict[str, Any]) -> np.ndarray:
     """An image uint8 [height, width, 3]: the description of `reports`, and a panel for what was measured by step."""
+    measured = [(key, report) for key, report in reports.items() if "declined" not in report]
     steps = max((int(report.get("steps", 0)) for report in reports.values()), default=0)
-    panels = [panel for key, report in reports.items() if key in _PANELS for panel in _PANELS[key](report, steps)]
+    panels = [panel for key, report in measured if key in _PANELS for panel in _PANELS[key](report, steps)]
     return draw_panels(describe_reports(reports), panels)
 
 
@@ -40,8 +41,6 @@ def _plot_attention(report: dict[str, Any], steps: int) -> Iterator[Panel]:
 
 
 def _plot_propagation(report: dict[str, Any], steps: int) -> Iterator[Panel]:
-    if "declined" in report:
-        return
     yield Rows("Steps", report["branches"], steps, ("model called", "continued from key steps"))
     errors = {int(step): error for step, error in report["drift"].items() if error is not None}
     if errors:

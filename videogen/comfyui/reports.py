@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import dual_clock, kernel_guard, look_back, propagation, sparse_attention
+from .clip_reports import merge_clips
 from .model_runs import find_opener
 from .promises import describe_missed_error, describe_missed_recall
 
@@ -17,12 +18,13 @@ NOTHING = "no videogen node is on this model, or it has not been sampled yet"
 def collect_reports(model: Any) -> dict[str, Any]:
     """Key of a technique -> its report of the latest run; without those that have none."""
     openers = {key: find_opener(model, key) for key in _DESCRIPTIONS}
-    return {key: one.reports[-1] for key, one in openers.items() if one is not None and one.reports}
+    found = {key: one.reports[-1] for key, one in openers.items() if one is not None and one.reports}
+    return {key: merge_clips(key, one) if isinstance(one, list) else one for key, one in found.items()}
 
 
 def describe_reports(reports: dict[str, Any]) -> list[str]:
     """Lines of text."""
-    lines = [line for key, report in reports.items() for line in _DESCRIPTIONS[key](report)]
+    lines = [line for key, report in reports.items() for line in _describe(key, report)]
     return lines or [NOTHING]
 
 
@@ -39,6 +41,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _describe(key: str, report: dict[str, Any]) -> Iterator[str]:
+    if "declined" in report:
+        yield f"{_NAMES[key]}: no effect; {report['declined']}"
+    else:
+        yield from _DESCRIPTIONS[key](report)
+
+
 def _describe_attention(report: dict[str, Any]) -> Iterator[str]:
     computed = f"{report['mean_density']:.0%} of attention computed"
     recall = report["least_recall"]
@@ -51,9 +60,6 @@ def _describe_attention(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
-    if "declined" in report:
-        yield f"propagation: no effect; {report['declined']}"
-        return
     keys, steps = len(report["keys"]), report["steps"]
     if keys == steps:
         yield f"propagation: {keys} of {steps} steps were key steps; nothing was saved"
@@ -67,22 +73,23 @@ def _describe_propagation(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe_dual_clock(report: dict[str, Any]) -> Iterator[str]:
-    if "declined" in report:
-        yield f"dual-clock motion: no effect; {report['declined']}"
-        return
     skipped = f", {report['skipped_steps']} of {report['steps']} steps skipped" if report["skipped_steps"] else ""
     held = f"{report['region']:.0%} of the clip held for {report['held_steps']:g} steps"
     yield f"dual-clock motion: {held}, from noise level {report['weak']:.3f} to {report['strong']:.3f}{skipped}"
 
 
 def _describe_look_back(report: dict[str, Any]) -> Iterator[str]:
-    if "declined" in report:
-        yield f"long context: no effect; {report['declined']}"
-        return
     yield f"long context: {report['frames']} latent frames, {report['extensions']} extensions by {report['method']}"
     yield f"  clips of {report['clip']} latent frames share {report['copied']} for {report['release_step']} steps"
 
 
+_NAMES = {
+    sparse_attention.KEY: "sparse attention",
+    propagation.KEY: "propagation",
+    dual_clock.KEY: "dual-clock motion",
+    look_back.KEY: "long context",
+    kernel_guard.KEY: "kernel guard",
+}
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     sparse_attention.KEY: _describe_attention,
     propagation.KEY: _describe_propagation,
