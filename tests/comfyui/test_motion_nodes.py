@@ -223,6 +223,16 @@ def test_a_cut_out_region_is_dragged_over_the_image(path: str, comfy: Host) -> N
     np.testing.assert_allclose(shift_at(motion, 20, 24), (16, 4), atol=1e-3)
 
 
+@pytest.mark.parametrize("more", [{}, {"scale": 1.5, "rotate": 30.0}, {"motion": Camera(pan=16)}])
+def test_the_first_frame_of_a_cut_is_the_image(comfy: Host, more: dict[str, Any]) -> None:
+    """At the region's rim, too, where the object has soft edges."""
+    levels = torch.randint(0, 256, (1, H, W, 3), generator=torch.Generator().manual_seed(0))
+    soft = torch.nn.functional.avg_pool2d(disc(), 3, stride=1, padding=1)
+    _, clip, _ = cut(comfy, levels / 255, soft, **more)
+    assert torch.equal((255 * clip[0]).round().int(), levels[0].int())
+    assert not torch.equal(clip[0], clip[1])
+
+
 def test_the_background_of_a_cut_may_be_given(comfy: Host) -> None:
     plate = torch.full((1, H, W, 3), 0.25)
     _, clip, _ = cut(comfy, scene(disc()), disc(), background=plate)

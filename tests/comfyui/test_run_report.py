@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
+from videogen.comfyui.engine_reports import describe_render
 from videogen.comfyui.kernel_guard import KEY as GUARD
 from videogen.comfyui.propagation import KEY as PROPAGATION
 from videogen.comfyui.reports import NOTHING, describe_reports, to_json
@@ -65,3 +66,12 @@ def test_an_error_above_the_bound_is_stated(within: bool | None, missed: bool) -
     lines = describe_reports({PROPAGATION: report | {"estimated_error": 0.0625}})
     stated = any("the promised error of 0.05 was missed: the estimate is 0.0625" in line for line in lines)
     assert stated == missed
+
+
+def test_broken_promises_of_the_engine_are_stated() -> None:
+    size = {"frames": 33, "width": 64, "height": 64, "fps": 8, "steps": 20, "guidance_scale": 5, "seed": 0}
+    attention = {"mean_density": 0.5, "least_recall": 0.781, "promised": {"recall": 0.8}}
+    propagation = {"within_promise": False, "estimated_error": 0.0625, "promised": {"max_error": 0.05}}
+    measured = {"attention": attention, "propagation": propagation}
+    text = describe_render({"model": {"name": "m"}, "request": size, "measured": measured, "timings_s": {}})
+    assert "recall of 0.8 was missed" in text and "error of 0.05 was missed: the estimate is 0.0625" in text

@@ -12,7 +12,9 @@ import numpy as np
 
 from videogen.core.errors import InputError
 from videogen.motion import Motion, compile_motion
+from videogen.motion.interpolation import pixel_grid
 from videogen.motion.objects import find_outline
+from videogen.motion.plan import MotionPlan
 from videogen.motion.region import coverage
 
 
@@ -47,9 +49,17 @@ def fit_region(first: np.ndarray, region: Any, *, to_object: bool) -> np.ndarray
 
 def drag_region(first: np.ndarray, motion: Motion, frames: int, background: np.ndarray | None = None) -> DraggedClip:
     """The clip in which a motion moves the image. background: the image without what moves; None: its place is
-    filled."""
+    filled, and the first frame is the image."""
     if background is not None and background.shape != first.shape:
         size, other = (f"{one.shape[1]}x{one.shape[0]}" for one in (first, background))
         raise InputError(f"background is {other} and the image {size}; scale one of them")
     plan = compile_motion(motion, frames, *first.shape[:2])
-    return DraggedClip(plan.preview(first, arrows=False, background=background), plan.mask(), plan.notes)
+    clip = plan.preview(first, arrows=False, background=background)
+    if background is None and _begins_at_rest(plan):
+        clip[0] = first  # soft edges have been composited over a filled place
+    return DraggedClip(clip, plan.mask(), plan.notes)
+
+
+def _begins_at_rest(plan: MotionPlan) -> bool:
+    grid = pixel_grid(plan.height, plan.width)
+    return all(layer.image is None and np.allclose(layer.texture(grid, 0)[0], grid, atol=1e-3) for layer in plan.layers)

@@ -32,15 +32,15 @@ class MotionCamera(io.ComfyNode):
                 ease_input(),
                 base_input(),
                 number_input(
-                    "truck", 0.0, 4096.0, "Pixels that the background moves left as the camera moves right; nearer "
-                    "objects move farther.", optional=True, advanced=True,
+                    "truck", 0.0, 4096.0, "Pixels that the image moves left as the camera moves right.",
+                    optional=True, advanced=True,
                 ),
                 io.Float.Input(
                     "dolly", default=0.0, min=-10.0, max=0.9, step=0.01, optional=True, advanced=True,
-                    tooltip="Fraction of the distance to the background that the camera moves forward.",
+                    tooltip="Fraction of the distance to the image's plane that the camera moves forward.",
                 ),
                 number_input(
-                    "orbit", 0.0, 80.0, "Degrees that the camera swings to the right around the background's centre.",
+                    "orbit", 0.0, 80.0, "Degrees that the camera swings to the right around the image's centre.",
                     optional=True, advanced=True,
                 ),
             ],
