@@ -23,6 +23,7 @@ from videogen.comfyui.engine_latents import FinalLatents, from_latent, to_latent
 from videogen.comfyui.engine_media import to_frames, to_images
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.media.audio import Audio
+from videogen.request.resolved import ResolvedRequest
 
 PROMPT = "a red ball moves right on a black background"
 SMALL: dict[str, Any] = {"steps": 2, "seed": 3, "previews": False}
@@ -120,7 +121,11 @@ def test_conditions_are_collected_in_a_row_and_never_changed(nodes: Any) -> None
             "WanImageToVideoPipeline", 32, "continues the last frame", id="last frame", marks=pytest.mark.slow
         ),
         pytest.param(
-            "LTXConditionPipeline:video", 64, "its pipeline continues a video", id="video", marks=pytest.mark.slow
+            "LTXConditionPipeline:video",
+            64,
+            "the model's pipeline continues a video",
+            id="video",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -145,13 +150,28 @@ def test_latents_of_a_clip_continue_it_as_one_render(nodes: Any) -> None:
         model, PROMPT, 45, images=to_images(plain.frames), latent=latent, **SMALL
     ).result
     found = to_frames(images)
-    assert len(found) == 62 and np.array_equal(found[:clip], plain.frames) and "frame 17, 45" in report
+    assert (
+        len(found) == 62
+        and np.array_equal(found[:clip], plain.frames)
+        and "clips meet at frames 17, 45, where the model continues clean latents" in report
+    )
     with torch.inference_mode():
         all_frames = model.backbone.decode(from_latent(longer, model.backbone))[0]
     levels = (all_frames * 255).round().int().numpy()[: len(found)]
     assert np.abs(levels - found).max() <= 1, "LATENT is in another scale, which rounds"
     with pytest.raises(InputError, match="is not of the clip"):
         nodes.Extend.execute(model, PROMPT, 4, images=to_images(plain.frames[:9]), latent=latent, **SMALL)
+
+
+def test_an_extension_is_one_run_with_one_bar_and_its_renders_notes(
+    nodes: Any, controls: Controls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms: list[Any] = []
+    monkeypatch.setattr("videogen.comfyui.engine_renders.make_room", rooms.append)
+    monkeypatch.setattr(ResolvedRequest, "notes", property(lambda self: [f"a note of seed {self.seed // 9}"]))
+    report = nodes.Extend.execute(engine("embedded"), PROMPT, 45, images=to_images(frames(17)), **SMALL).result[4]
+    assert [update[:2] for update in controls.bars.updates] == [(0, 4), (1, 4), (2, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(rooms) == 1 and report.count("note: a note of seed 0") == 1
 
 
 @pytest.mark.slow
@@ -204,7 +224,7 @@ def story_nodes(comfy: Host) -> Any:
 
 
 @pytest.fixture
-def controls(story_nodes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Controls:
+def controls(comfy: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Controls:
     found = take_control(monkeypatch)
     for name in ("get_output_directory", "get_input_directory"):
         monkeypatch.setattr(found.folders, name, lambda: str(tmp_path))

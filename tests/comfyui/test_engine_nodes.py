@@ -21,7 +21,7 @@ from videogen.cli.main import main
 from videogen.comfyui.embedded_parts import EmbeddedVae
 from videogen.comfyui.engine_graph import note_workflow
 from videogen.comfyui.engine_media import to_frames
-from videogen.comfyui.engine_renders import make_room
+from videogen.comfyui.engine_memory import make_room
 from videogen.comfyui.engine_requests import build_request
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion import Camera
@@ -235,6 +235,36 @@ def test_on_a_gpu_comfyui_s_models_make_room(nodes: Any, monkeypatch: pytest.Mon
     assert not calls
     make_room(torch.device("cuda"))
     assert calls == ["unload_all_models", "soft_empty_cache"]
+
+
+def test_comfyui_s_models_make_room_before_a_model_is_loaded(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    management, calls = import_module("comfy.model_management"), []
+    for name in ("unload_all_models", "soft_empty_cache"):
+        monkeypatch.setattr(management, name, lambda name=name: calls.append(name), raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(Engine, "load", lambda name, **_: calls.append(name))
+    nodes.LoadModel.execute("embedded")
+    assert calls == ["unload_all_models", "soft_empty_cache", "embedded"]
+    nodes.LoadModel.execute("embedded", device="cpu")
+    assert calls[3:] == ["embedded"]
+
+
+def test_the_vae_takes_clips_on_another_device(nodes: Any) -> None:
+    meta, taken = torch.device("meta"), []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        taken.append(tensor.device)
+        return tensor
+
+    geometry = SimpleNamespace(channels=16, temporal=4, spatial=8)
+    vae = EmbeddedVae(
+        SimpleNamespace(device=meta, geometry=geometry, decode=note, encode=note),  # type: ignore[arg-type]
+        SimpleNamespace(process_in=lambda latents: latents, process_out=lambda latents: latents),
+    )
+    vae.decode(torch.zeros(1, 16, 1, 2, 2))
+    vae.encode(torch.zeros(1, 16, 16, 3))
+    assert taken == [meta, meta]
 
 
 def test_weights_are_ordinary_tensors(nodes: Any) -> None:

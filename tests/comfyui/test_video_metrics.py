@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
+from videogen.comfyui.engine_metrics import measure_clip
 from videogen.core.errors import InputError
+from videogen.media.video import Video
+from videogen.metrics.fidelity import ssim
+from videogen.metrics.flicker import flicker
+
+
+def _compare(frames: np.ndarray, check: Callable[[], None]) -> float:
+    return ssim(frames, frames, check)
 
 
 @pytest.fixture
@@ -61,8 +70,34 @@ def test_a_cut_is_a_visible_seam(measure: Any) -> None:
         pytest.param({"images": pan(4), "joins": "x"}, "must be numbers of frames", id="a join that is not a number"),
         pytest.param({"images": pan(4), "reference_images": pan(5)}, "cannot be compared", id="another length"),
         pytest.param({"images": pan(4), "fps": float("nan")}, "fps=nan", id="a rate that is NaN"),
+        pytest.param({"images": pan(4), "fps": float("inf")}, "fps=inf", id="an infinite rate"),
+        pytest.param({"images": pan(4), "window": -5}, "window=-5 must be", id="a negative window"),
+        pytest.param({"images": pan(4), "frames_per_latent": 0}, "frames_per_latent=0 must be", id="no frames"),
     ],
 )
 def test_a_clip_is_refused(measure: Any, inputs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         measure(**inputs)
+
+
+@pytest.mark.parametrize("measure", [pytest.param(flicker, id="flicker"), pytest.param(_compare, id="SSIM")])
+def test_an_interruption_arrives_between_frames(measure: Callable[..., float]) -> None:
+    checks: list[None] = []
+
+    def check() -> None:
+        checks.append(None)
+        if len(checks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(np.zeros((8, 16, 16, 3), np.uint8), check)
+    assert measure(np.zeros((8, 16, 16, 3), np.uint8), lambda: None) in (0, 1)
+
+
+def test_each_frame_is_a_place_to_interrupt() -> None:
+    checks: list[None] = []
+    clip = Video((pan(8) * 255).byte().numpy())
+    measure_clip(clip, check=lambda: checks.append(None))
+    alone = len(checks)
+    measure_clip(clip, clip, check=lambda: checks.append(None))
+    assert alone >= 8 + 7 and len(checks) - alone >= alone + 8

@@ -39,9 +39,10 @@ class EmbeddedVae:
         self.output_channels = 3
 
     def decode(self, samples: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Images [batch, frame, height, width, 3] in 0..1 of latents [batch, channel, frame, height, width]."""
+        """Images [batch, frame, height, width, 3] in 0..1 of latents [batch, channel, frame, height, width] on any
+        device; they are on the model's."""
         with torch.inference_mode():
-            return self._backbone.decode(self._format.process_in(samples.float()))
+            return self._backbone.decode(self._format.process_in(samples.to(self._backbone.device).float()))
 
     def decode_tiled(self, samples: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """As `decode`: clips of this size need no tiles."""
@@ -55,7 +56,7 @@ class EmbeddedVae:
         height, width = (size // self._spatial * self._spatial for size in clip.shape[2:4])
         frames = (clip[:, :, :height, :width] * 255).round().clamp(0, 255).to(torch.uint8)
         with torch.inference_mode():
-            latents: torch.Tensor = self._format.process_out(self._backbone.encode(frames))
+            latents: torch.Tensor = self._format.process_out(self._backbone.encode(frames.to(self._backbone.device)))
         return latents
 
     def encode_tiled(self, pixels: torch.Tensor, **_: Any) -> torch.Tensor:

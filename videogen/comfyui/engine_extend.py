@@ -30,22 +30,24 @@ if TYPE_CHECKING:
 
 #: fraction of a clip's latent frames that continue what is there, as of the policy `clean_prefix`
 _OVERLAP = 1 / 4
-VIDEO, LATENTS, FRAME = "its pipeline continues a video", "it continues clean latents", "it continues the last frame"
+VIDEO = "the model's pipeline continues a video"
+LATENTS, FRAME = "the model continues clean latents", "the model continues the last frame"
 
-#: renders the clip with this number, from further fields of its request and techniques around it
-Renderer = Callable[[int, dict[str, Any], "Sequence[Technique]"], RenderedClip]
+#: renders the clip with this number, of `Extension.count`, from further fields of its request and techniques around it
+Renderer = Callable[[int, int, dict[str, Any], "Sequence[Technique]"], RenderedClip]
 
 
 @dataclass
 class Extension:
     """frames: the given and the new ones; joins: frames at which clips meet; way: how the model continues; latents: of
-    all frames, where those of the given ones are known."""
+    all frames, where those of the given ones are known; notes: of the clips' renders, what the user should know."""
 
     way: str
     frames: np.ndarray
     joins: list[int] = field(default_factory=list)
     manifests: list[dict[str, Any]] = field(default_factory=list)
     latents: torch.Tensor | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def extend_clip(
@@ -99,10 +101,12 @@ def _extend_latents(
     count = latent_map.latent_count(_overlap(backbone, found.frames))
     joined = _encode(backbone, found.frames[-latent_map.frame_count(count) :]) if latents is None else latents
     known = latent_map.frame_count(count) if latents is None else given
+    needed = latent_map.latent_count(latent_map.round_up(known + frames))
+    clips = _count_clips(needed - joined.shape[2], _clip_latents(backbone) - count)
     decoder = backbone.stream_decoder()
     decoded = [_decode(decoder.push, joined)]
     while latent_map.frame_count(joined.shape[2]) < known + frames:
-        clip = render(len(found.manifests), fields, (CleanPrefix(joined[:, :, -count:]),))
+        clip = render(len(found.manifests), clips, fields, (CleanPrefix(joined[:, :, -count:]),))
         assert clip.final is not None
         new = clip.final[:, :, count:].to(joined)
         _note_clip(found, clip, given - known + latent_map.frame_count(joined.shape[2]))
@@ -115,12 +119,13 @@ def _extend_latents(
 
 def _extend_frames(backbone: Backbone, found: Extension, frames: int, fields: dict[str, Any], render: Renderer) -> None:
     """In frames: each clip begins with the last ones, which are then left out."""
-    length = len(found.frames) + frames
+    length, first = len(found.frames) + frames, 1 if found.way == FRAME else _overlap(backbone, found.frames)
+    clips = _count_clips(frames, _clip_length(backbone) - first)
     while len(found.frames) < length:
         count = _overlap(backbone, found.frames) if found.way == VIDEO else 1
         tail = found.frames[-count:].copy()
         conditions = {"video": Video(tail, fields["fps"])} if found.way == VIDEO else {"image": tail[0]}
-        clip = render(len(found.manifests), {**fields, "conditions": conditions}, ())
+        clip = render(len(found.manifests), clips, {**fields, "conditions": conditions}, ())
         if len(clip.video) <= count:
             raise UnsupportedError(
                 f"{backbone.name!r} made {len(clip.video)} frames, of which {count} were there already; extend the "
@@ -134,6 +139,16 @@ def _extend_frames(backbone: Backbone, found: Extension, frames: int, fields: di
 def _note_clip(found: Extension, clip: RenderedClip, join: int) -> None:
     found.joins.append(join)
     found.manifests.append(clip.video.manifest or {})
+    found.notes += clip.notes
+
+
+def _count_clips(needed: int, new: int) -> int:
+    """How many clips are needed for so many frames or latents, with this number of new ones in each."""
+    return max(1, -(-needed // max(1, new)))
+
+
+def _clip_latents(backbone: Backbone) -> int:
+    return backbone.geometry.frame_map.latent_count(_clip_length(backbone))
 
 
 def _clip_fields(backbone: Backbone, clip: Video) -> dict[str, Any]:

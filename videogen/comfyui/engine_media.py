@@ -7,6 +7,7 @@ height, width, 3].
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -49,7 +50,7 @@ def read_clip(video: Any, images: torch.Tensor | None, fps: float) -> Video:
     if video is not None:
         return read_video(video)
     assert images is not None
-    return Video(to_frames(images), Fraction(fps).limit_denominator(1001) if fps > 0 else fps)
+    return Video(to_frames(images), Fraction(fps).limit_denominator(1001) if 0 < fps < math.inf else fps)
 
 
 def to_mask(mask: torch.Tensor, frames: int, size: tuple[int, int]) -> np.ndarray:

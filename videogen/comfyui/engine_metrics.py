@@ -57,14 +57,18 @@ def measure_clip(
 ) -> tuple[ClipFigures, LongClipReport]:
     """joins: frames at which segments meet; window: frames that the model makes at once (0: up to the first join, or
     all); frames_per_latent: of the model's VAE; check: called between frames, may stop the work. InputError for a clip
-    of fewer than 3 frames, joins outside of it and a reference of another shape."""
+    of fewer than 3 frames, joins outside of it, a negative window and a reference of another shape."""
+    if window < 0:
+        raise InputError(f"window={window} must be 0 (up to the first join, or all) or a number of frames")
+    if frames_per_latent < 1:
+        raise InputError(f"frames_per_latent={frames_per_latent} must be at least 1, such as 4 for Wan")
     if len(clip) < _LEAST_FRAMES:
         raise InputError(f"the clip has {len(clip)} frames; metrics need at least {_LEAST_FRAMES}")
     if joins and not (joins[0] > 0 and joins[-1] < len(clip)):
         raise InputError(f"joins={', '.join(map(str, joins))} must be from 1 to {len(clip) - 1}, frames of the clip")
     compared = (NOT_MEASURED, NOT_MEASURED)
     if reference is not None:
-        compared = psnr_db(clip.frames, reference.frames), ssim(clip.frames, reference.frames)
+        compared = psnr_db(clip.frames, reference.frames), ssim(clip.frames, reference.frames, check)
     edges = (0, *joins, len(clip))
     at_once = max(2, window or edges[1])
     meter = LongClip(fps=float(clip.fps), window=at_once, frames_per_latent=frames_per_latent)
@@ -75,7 +79,7 @@ def measure_clip(
     figures = ClipFigures(
         *compared,
         _mean_motion(clip.frames, check),
-        flicker(clip.frames),
+        flicker(clip.frames, check),
         max(report.ratios, default=NOT_MEASURED),
         NOT_MEASURED if report.drift is None else report.drift.colour_de,
     )

@@ -14,6 +14,7 @@ from videogen.backbones.local_models import find_cached_models, find_embedded_mo
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import InputError
 
+from .engine_memory import make_room
 from .table import HOW_TO_INSTALL
 
 if TYPE_CHECKING:
@@ -68,16 +69,18 @@ def read_chosen_model(values: Mapping[str, Any]) -> ResolvableModel | None:
 
 
 def load_engine(values: Mapping[str, Any]) -> Engine:
-    """The engine of a loader's widgets. ImportError that names the package where one is missing; otherwise raises as
-    `Engine.load`."""
+    """The engine of a loader's widgets, for which ComfyUI's models leave the accelerator. ImportError that names the
+    package where one is missing; otherwise raises as `Engine.load`."""
     import torch
 
     with naming_missing_packages():
+        from videogen.backbones.placement import resolve_device
         from videogen.engine.engine import Engine
 
-        options = asdict(choose_options(values))
+        name, options = choose_model(values), choose_options(values)
+        make_room(torch.device(resolve_device(options.device, options.offload)))
         with torch.inference_mode(False):  # ComfyUI runs nodes within it, and weights are to be ordinary tensors
-            return Engine.load(choose_model(values), **options)
+            return Engine.load(name, **asdict(options))
 
 
 @contextmanager

@@ -42,19 +42,25 @@ def interruptible(engine: Engine) -> Iterator[None]:
 
 
 class NodeProgress:
-    """A callback for the engine: the node's progress bar, with the preview where there is one."""
+    """A callback for the engine: the node's progress bar over all of its clips, with the preview where there is one."""
 
     def __init__(self) -> None:
         from comfy.utils import ProgressBar
 
         self._bar = ProgressBar(1)
+        self._clip, self._clips = 0, 1
+
+    def begin_clip(self, number: int, count: int) -> None:
+        """From now on, steps are those of the clip with this number, of so many."""
+        self._clip, self._clips = number, max(count, number + 1)
 
     def __call__(self, progress: Progress) -> None:
         check_interrupted()
         if progress.stage != "denoise":
             return
         preview = None if progress.preview is None else ("JPEG", _draw(progress.preview), None)
-        self._bar.update_absolute(progress.step, progress.steps, preview)
+        done = self._clip * progress.steps + progress.step
+        self._bar.update_absolute(done, self._clips * progress.steps, preview)
 
 
 def _hooked_modules(engine: Engine) -> Iterator[nn.Module]:

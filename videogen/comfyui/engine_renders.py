@@ -17,6 +17,7 @@ from videogen.request.technique_checks import check_technique
 from videogen.sampling.technique import Technique
 
 from .engine_latents import FinalLatents, to_latent
+from .engine_memory import make_room
 from .engine_models import naming_missing_packages
 from .engine_progress import NodeProgress, interruptible
 
@@ -42,13 +43,21 @@ def render_clip(
 ) -> RenderedClip:
     """The clip of a request, as `Engine.render` gives it. previews: shown at the node where the model has any. Raises
     as that; ComfyUI's interruption leaves the engine as it was."""
+    with running(engine) as progress:
+        return render_within(engine, request, progress, previews=previews, techniques=techniques)
+
+
+def render_within(
+    engine: Engine, request: RenderRequest, progress: NodeProgress, *, previews: bool = False,
+    techniques: Sequence[Technique] = (),
+) -> RenderedClip:  # fmt: skip
+    """The same within `running`, which gives the progress: for a node that renders several clips."""
     resolved = request.resolve(engine.backbone)
     final = FinalLatents()
-    with running(engine) as progress:
-        every = int(previews and not resolved.is_long and _has_previews(engine.backbone))
-        given = [*techniques, *([] if resolved.is_long else [final])]
-        video = engine.render(resolved, techniques=given, progress=progress, preview_every=every)
-        latent = None if final.latents is None else to_latent(final.latents, engine.backbone)
+    every = int(previews and not resolved.is_long and _has_previews(engine.backbone))
+    given = [*techniques, *([] if resolved.is_long else [final])]
+    video = engine.render(resolved, techniques=given, progress=progress, preview_every=every)
+    latent = None if final.latents is None else to_latent(final.latents, engine.backbone)
     return RenderedClip(video, latent, final.latents, tuple(resolved.notes))
 
 
@@ -76,13 +85,3 @@ def _has_previews(backbone: Backbone) -> bool:
     except UnsupportedError:
         return False
     return True
-
-
-def make_room(device: torch.device) -> None:
-    """Move the models that ComfyUI has on an accelerator to the CPU: it loads them again when it needs them."""
-    if device.type == "cpu":
-        return
-    from comfy.model_management import soft_empty_cache, unload_all_models
-
-    unload_all_models()
-    soft_empty_cache()

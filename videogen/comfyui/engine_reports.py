@@ -24,24 +24,33 @@ def describe_render(manifest: Manifest, notes: Sequence[str] = ()) -> str:
             lines += describe(measured[section])
     lines += [f"{name} had no effect: {reason}" for name, reason in measured.get("no_effect", {}).items()]
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in manifest["timings_s"].items()))
-    return "\n".join([*lines, *dict.fromkeys(f"note: {note}" for note in notes)])
+    return "\n".join([*lines, *_describe_notes(notes)])
 
 
-def describe_extension(frames: np.ndarray, joins: Sequence[int], way: str, frames_per_latent: int) -> str:
-    """Where clips meet, and how visible that is. way: how the model continues a clip; frames_per_latent: of its VAE."""
-    lines = [f"{len(frames)} frames; the model's clips meet at frame {', '.join(map(str, joins))}: {way}"]
+def describe_extension(
+    frames: np.ndarray, joins: Sequence[int], way: str, frames_per_latent: int, notes: Sequence[str] = ()
+) -> str:
+    """Where clips meet, how visible that is, and what the user should know. way: how the model continues a clip, as a
+    clause; frames_per_latent: of its VAE."""
+    places = f"frame {joins[0]}" if len(joins) == 1 else f"frames {', '.join(map(str, joins))}"
+    lines = [f"{len(frames)} frames; clips meet at {places}, where {way}"]
     for at in joins:
         room = least(frames_per_latent)
         if room <= at <= len(frames) - room:
             found = seam(frames, at, frames_per_latent)
             faults = ", ".join(found.faults()) or "not visible"
             lines.append(f"seam at {at}: ratio {found.ratio:.2f} ({faults})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_describe_notes(notes)])
 
 
 def to_json(manifest: Manifest) -> str:
     """The manifest, as videogen's files have it."""
     return json.dumps(manifest, ensure_ascii=False)
+
+
+def _describe_notes(notes: Sequence[str]) -> Iterator[str]:
+    """Each note once."""
+    return (f"note: {note}" for note in dict.fromkeys(notes))
 
 
 def _describe_clip(manifest: Manifest) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,16 +18,19 @@ def psnr_db(frames: np.ndarray, reference: np.ndarray) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def ssim(frames: np.ndarray, reference: np.ndarray) -> float:
+def ssim(frames: np.ndarray, reference: np.ndarray, check: Callable[[], None] = lambda: None) -> float:
     """Structural similarity, mean over frames and channels, 1 for equal clips (Wang et al. 2004: 11x11 Gaussian
-    window of sd 1.5, K1 = 0.01, K2 = 0.03, without padding)."""
+    window of sd 1.5, K1 = 0.01, K2 = 0.03, without padding). check: called before each frame, may stop the work."""
     _check(frames, reference)
     if min(frames.shape[1:3]) < 11:
         raise InputError(f"SSIM needs frames of at least 11x11 px, these are {frames.shape[2]}x{frames.shape[1]}")
     axis = torch.arange(11, dtype=torch.float64) - 5
     line = torch.exp(-(axis**2) / (2 * 1.5**2))
     window = torch.outer(line, line)[None, None] / line.sum() ** 2
-    values = [_ssim_of_frame(_planes(a), _planes(b), window) for a, b in zip(frames, reference, strict=True)]
+    values = []
+    for a, b in zip(frames, reference, strict=True):
+        check()
+        values.append(_ssim_of_frame(_planes(a), _planes(b), window))
     return float(np.mean(values))
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .frame_statistics import check_clip, luma
 
 
-def flicker(frames: np.ndarray) -> float:
+def flicker(frames: np.ndarray, check: Callable[[], None] = lambda: None) -> float:
     """Mean absolute second difference over time of the frames' mean brightness, in levels of 255 (BT.709's weights).
 
-    A steady fade or a moving object on an even ground has none. InputError for fewer than 3 frames uint8 [n, h, w, 3].
+    A steady fade or a moving object on an even ground has none. check: called before each frame, may
+    stop the work. InputError for fewer than 3 frames uint8 [n, h, w, 3].
     """
     check_clip(frames, 3)
-    brightness = np.array([luma(frame).mean(dtype=np.float64) for frame in frames])
-    return float(np.abs(np.diff(brightness, 2)).mean())
+    return float(np.abs(np.diff([_measure_brightness(frame, check) for frame in frames], 2)).mean())
+
+
+def _measure_brightness(frame: np.ndarray, check: Callable[[], None]) -> float:
+    check()
+    return float(luma(frame).mean(dtype=np.float64))

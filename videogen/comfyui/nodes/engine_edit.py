@@ -16,7 +16,7 @@ from ..engine_extend import choose_way, extend_clip, extension_fields
 from ..engine_graph import check_node
 from ..engine_latents import from_latent, to_latent
 from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_images, to_sound
-from ..engine_renders import RenderedClip, render_clip, running
+from ..engine_renders import RenderedClip, render_within, running
 from ..engine_reports import describe_extension, to_json
 from ..engine_requests import build_request
 from .engine import clip_result
@@ -210,18 +210,19 @@ class Extend(io.ComfyNode):
         clip = read_clip(video, images, source_fps)
         given = None if latent is None else from_latent(latent, backbone)
 
-        def render(number: int, fields: dict[str, Any], techniques: Any) -> RenderedClip:
+        def render(number: int, count: int, fields: dict[str, Any], techniques: Any) -> RenderedClip:
             """Each clip has a seed of its own: with the same noise, clips resemble each other."""
             request = _build_extension({"prompt": prompt, "seed": seed + number, **values}, **fields)
-            return render_clip(engine, request, previews=previews, techniques=techniques)
+            progress.begin_clip(number, count)
+            return render_within(engine, request, progress, previews=previews, techniques=techniques)
 
-        with running(engine):
+        with running(engine) as progress:
             found = extend_clip(backbone, clip, length, render, given)
         made, frames = Video(found.frames, clip.fps, audio=clip.audio), to_images(found.frames)
         return io.NodeOutput(
             to_comfy_video(made, frames), frames, to_comfy_audio(clip.audio),
             None if found.latents is None else to_latent(found.latents, backbone),
-            describe_extension(found.frames, found.joins, found.way, backbone.geometry.temporal),
+            describe_extension(found.frames, found.joins, found.way, backbone.geometry.temporal, found.notes),
             to_json({"clips": found.manifests}),
         )  # fmt: skip
 
