@@ -20,7 +20,7 @@ from videogen import Engine, Video
 from videogen.backbones.hosting.backbone import HostedBackbone
 from videogen.comfyui.engine_graph import note_workflow
 from videogen.comfyui.engine_latents import FinalLatents, from_latent, to_latent
-from videogen.comfyui.engine_media import to_frames, to_images
+from videogen.comfyui.images import to_frames, to_images
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.media.audio import Audio
 from videogen.request.resolved import ResolvedRequest
@@ -87,8 +87,8 @@ def test_a_region_is_generated_within_a_mask(nodes: Any) -> None:
     [
         pytest.param({}, "nothing is connected", id="no clip"),
         pytest.param({"video": "a", "images": torch.zeros(1, 8, 8, 3)}, "both are connected", id="two clips"),
-        pytest.param({"images": torch.full((5, 32, 32, 3), torch.nan)}, "NaN or Inf", id="NaN"),
-        pytest.param({"images": torch.zeros(5, 32, 32)}, r"shape \[5, 32, 32\]", id="no channels"),
+        pytest.param({"images": torch.full((5, 32, 32, 3), torch.nan)}, "NaN or infinite", id="NaN"),
+        pytest.param({"images": torch.zeros(5, 32, 32)}, r"images=\[5, 32, 32\] must be an IMAGE", id="no channels"),
         pytest.param(
             {"images": torch.zeros(5, 32, 32, 3), "mask": torch.zeros(1, 16, 16)},
             "5 frames of 32x32",

@@ -20,9 +20,9 @@ from videogen import Engine, Video
 from videogen.cli.main import main
 from videogen.comfyui.embedded_parts import EmbeddedVae
 from videogen.comfyui.engine_graph import note_workflow
-from videogen.comfyui.engine_media import to_frames
 from videogen.comfyui.engine_memory import make_room
 from videogen.comfyui.engine_requests import build_request
+from videogen.comfyui.images import to_frames
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion import Camera
 

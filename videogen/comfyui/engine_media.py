@@ -18,21 +18,7 @@ from videogen.core.errors import InputError
 from videogen.media.audio import Audio
 from videogen.media.video import Video
 
-
-def to_frames(images: torch.Tensor, name: str = "images") -> np.ndarray:
-    """The engine's frames of an IMAGE, without alpha. InputError for another shape, and for NaN."""
-    if images.ndim != 4 or images.shape[3] not in (3, 4) or 0 in images.shape:
-        raise InputError(f"{name} has shape {list(images.shape)}; give images [frame, height, width, 3]")
-    colours = images[..., :3].float()
-    if not torch.isfinite(colours).all():
-        raise InputError(f"{name} has NaN or Inf; look at the node that makes it")
-    frames: np.ndarray = (colours.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    return frames
-
-
-def to_images(frames: np.ndarray) -> torch.Tensor:
-    """IMAGE of frames; its levels are those of the frames, bit for bit, when they are multiplied by 255."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
+from .images import to_frames
 
 
 def read_video(video: Any, name: str = "video") -> Video:

@@ -1,4 +1,4 @@
-"""ComfyUI's types as inputs of motions: IMAGE, MASK, BOUNDING_BOX and TRACKS.
+"""ComfyUI's types as inputs of motions: MASK, BOUNDING_BOX and TRACKS.
 
 Their values are checked here, since ComfyUI checks none of a linked input: a message names what is wrong at the node.
 """
@@ -15,23 +15,6 @@ import torch
 from videogen.core.errors import InputError
 from videogen.motion import Motion, Tracks
 from videogen.motion.compiling import check_order
-
-
-def read_images(images: Any, name: str = "images") -> np.ndarray:
-    """Frames uint8 [frame, height, width, 3] of an IMAGE [frame, height, width, 3 or 4] in 0..1; name: of the input,
-    for the message."""
-    shape = tuple(getattr(images, "shape", ()))
-    if len(shape) != 4 or shape[0] == 0 or shape[3] < 3:
-        raise InputError(f"{name}={list(shape)} must be an IMAGE [frame, height, width, 3] with at least one frame")
-    colours = images[..., :3].float()
-    if not torch.isfinite(colours).all():
-        raise InputError(f"{name} has NaN or infinite values; look at what made it with Preview Image")
-    return np.asarray((colours * 255).round().clamp(0, 255).byte().cpu().numpy())
-
-
-def write_images(frames: np.ndarray) -> torch.Tensor:
-    """An IMAGE of frames uint8 [frame, height, width, 3]."""
-    return torch.from_numpy(frames).float() / 255
 
 
 def read_region(region: Any) -> Any:

@@ -13,7 +13,7 @@ from videogen.motion import FlowPair, flow_both_ways
 from videogen.motion.flow import estimate
 from videogen.motion.flow_raft import estimate_by
 
-from .motion_inputs import read_images
+from .images import to_frames
 
 #: name of a method at the node -> preset of DIS
 METHODS = {"fine": "fast", "smooth": "medium", "quick": "ultrafast"}
@@ -52,10 +52,10 @@ def read_driving_video(video: Any, fps: float) -> Any:
     if isinstance(video, FlowPair):
         return video
     if not hasattr(video, "get_components"):
-        frames, rate = read_images(video, "video"), None
+        frames, rate = to_frames(video, "video"), None
     else:
         parts = video.get_components()
-        frames, rate = read_images(parts.images, "video"), Fraction(parts.frame_rate)
+        frames, rate = to_frames(parts.images, "video"), Fraction(parts.frame_rate)
     if len(frames) < 2:
         raise InputError("video has a single frame, in which nothing moves; give a video with at least two")
     return frames if rate is None or not fps else _keep_pace(frames, rate, fps)

@@ -59,9 +59,3 @@ def check_windows(model: Any) -> None:
             "freenoise of the model's context windows replaces the noise after the first window, so that it does not "
             "follow the motion; set freenoise to false at the context windows"
         )
-
-
-def latent_scale(model: Any) -> tuple[int, int]:
-    """(px, frames) per latent of a MODEL."""
-    latents = model.model.latent_format
-    return int(latents.spacial_downscale_ratio), int(latents.temporal_downscale_ratio)

@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 
 from ..dual_clock import KEY, DualClock, DualClockRun
+from ..latent_scale import latent_scale
 from ..model_runs import with_runs
 from ..schema import CATEGORY
-from ..warped_noise import latent_scale
 
 
 class DualClockMotion(io.ComfyNode):

@@ -15,10 +15,11 @@ from ..engine_conditions import UNSET_STRENGTH, add_condition, read_references, 
 from ..engine_extend import choose_way, extend_clip, extension_fields
 from ..engine_graph import check_node
 from ..engine_latents import from_latent, to_latent
-from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_images, to_sound
+from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_sound
 from ..engine_renders import RenderedClip, render_within, running
 from ..engine_reports import describe_extension, to_json
 from ..engine_requests import build_request
+from ..images import to_images
 from .engine import clip_result
 from .engine_inputs import (
     CONDITIONS,

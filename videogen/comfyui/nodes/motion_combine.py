@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from videogen.motion import Motion, compile_motion
 
-from ..motion_inputs import combine_motions, read_images, write_images
+from ..images import to_frames, to_images
+from ..motion_inputs import combine_motions
 from ..previews import show_clip
 from .motion import MOTION, MOTION_CATEGORY, check_length, motion_output, size_inputs
 
@@ -69,11 +70,11 @@ class MotionPreview(io.ComfyNode):
         cls, motion: Motion, width: int, height: int, length: int, first_frame: torch.Tensor | None = None
     ) -> Any:
         check_length(length)
-        first = None if first_frame is None else read_images(first_frame, "first_frame")[0]
+        first = None if first_frame is None else to_frames(first_frame, "first_frame")[0]
         if first is not None and first.shape[:2] != (height, width):
             raise ValueError(
                 f"first_frame is {first.shape[1]}x{first.shape[0]} and the preview {width}x{height}; set width and "
                 "height to the image's, or scale the image"
             )
-        frames = write_images(compile_motion(motion, length, height, width).preview(first))
+        frames = to_images(compile_motion(motion, length, height, width).preview(first))
         return io.NodeOutput(frames, ui=show_clip(frames))

@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from videogen.motion import CutDrag, Drag, Motion, Tracks
 
 from ..cut_drag import drag_region, fit_region
-from ..motion_inputs import combine_motions, read_images, read_region, read_tracks, write_images
+from ..images import to_frames, to_images
+from ..motion_inputs import combine_motions, read_region, read_tracks
 from .motion import (
     MOTION_CATEGORY,
     base_input,
@@ -75,7 +76,7 @@ class MotionCutAndDrag(io.ComfyNode):
         check_length(length)
         if outline not in (_OBJECT, _REGION):
             raise ValueError(f"outline={outline!r} is unknown: use {_REGION} or {_OBJECT}")
-        first = read_images(image, "image")[0]
+        first = to_frames(image, "image")[0]
         covered = fit_region(first, read_region(region), to_object=outline == _OBJECT)
         if tracks is None:
             start = _centre(covered)
@@ -84,9 +85,9 @@ class MotionCutAndDrag(io.ComfyNode):
         else:
             part = Tracks(read_tracks(tracks), covered, timing="stretch")
         combined = combine_motions(motion, part)
-        plate = None if background is None else read_images(background, "background")[0]
+        plate = None if background is None else to_frames(background, "background")[0]
         dragged = drag_region(first, combined, length, plate)
-        return io.NodeOutput(combined, write_images(dragged.frames), torch.from_numpy(dragged.mask))
+        return io.NodeOutput(combined, to_images(dragged.frames), torch.from_numpy(dragged.mask))
 
 
 def _centre(covered: Any) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from videogen.motion.flow_images import draw_flow
 
-from ..motion_inputs import read_images, write_images
+from ..images import to_frames, to_images
 from ..optical_flow import METHODS, measure_flow
 from ..previews import show_clip
 from .motion import FLOW, MOTION_CATEGORY
@@ -47,9 +47,9 @@ class OpticalFlow(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: torch.Tensor, method: str, model: Any = None) -> Any:
-        frames = read_images(images)
+        frames = to_frames(images)
         pair = measure_flow(frames, method, model, _report_progress(2 * (len(frames) - 1)))
-        colours = write_images(draw_flow(pair.forward))
+        colours = to_images(draw_flow(pair.forward))
         return io.NodeOutput(pair, colours, ui=show_clip(colours))
 
 

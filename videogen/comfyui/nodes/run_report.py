@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..motion_inputs import write_images
+from ..images import to_images
 from ..report_plots import plot_reports
 from ..reports import collect_reports, describe_reports, to_json
 from ..schema import CATEGORY
@@ -44,7 +44,7 @@ class RunReport(io.ComfyNode):
         reports = collect_reports(model)
         text = "\n".join(describe_reports(reports))
         _show(cls, text)
-        plots = write_images(plot_reports(reports)[None])
+        plots = to_images(plot_reports(reports)[None])
         return io.NodeOutput(latent, text, to_json(reports), plots, ui=ui.PreviewImage(plots, cls=cls))
 
 
