@@ -275,7 +275,7 @@ def test_weights_are_ordinary_tensors(nodes: Any) -> None:
 
 def test_a_missing_package_is_named(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "videogen.engine.engine", None)
-    with pytest.raises(ImportError, match="pip install videogen"):
+    with pytest.raises(ImportError, match=r"run `pip install -r requirements\.txt` with the Python that runs ComfyUI"):
         nodes.LoadModel.execute("embedded")
 
 
