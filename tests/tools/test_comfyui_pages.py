@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tools.comfyui.examples import EXAMPLES
 from tools.comfyui.pages import (
     HELP,
     LANGUAGES,
@@ -35,6 +36,18 @@ def entries_of(language: str) -> dict[str, Any]:
 
 def texts_of(entry: Any) -> list[str]:
     return [entry] if isinstance(entry, str) else [text for part in entry.values() for text in texts_of(part)]
+
+
+def test_the_templates_that_pages_name_exist() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in HELP.rglob("*.md")]
+    lists = [
+        found
+        for page in pages
+        for found in re.findall(r"(?:templates? |模板 )(`\w+`(?:(?:, | and |、| 和 )`\w+`)*)", page)
+    ]
+    named = {name for found in lists for name in re.findall(r"`(\w+)`", found)}
+    examples = {example.name for example in EXAMPLES}
+    assert len(lists) >= 2 * 10 and named <= examples, sorted(named - examples)
 
 
 def test_the_english_locale_is_of_the_present_schemas() -> None:

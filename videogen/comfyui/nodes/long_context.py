@@ -47,8 +47,8 @@ class LongContext(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "overlap", default=0, min=0, max=4096, step=4, advanced=True,
-                    tooltip="Frames that a clip takes over from the one before; 0: 4 of 9 for replay, 6 of 16 for "
-                    "look-back. More: motion continues more closely, at more work.",
+                    tooltip="Frames that a clip takes over from the one before; 0: about 4/9 of clip_length for "
+                    "replay, 6/16 for look-back. More: motion continues more closely, at more work.",
                 ),
                 io.Float.Input(
                     "release", default=1.0, min=0.0, max=1.0, step=0.05, advanced=True,
