@@ -9,7 +9,7 @@ import pytest
 
 from tests.comfyui.hosts import Double, Host
 from tests.comfyui.real import Real, prepare
-from videogen.comfyui import run_parts
+from videogen.comfyui.hooks import run_parts
 
 _FOLDER = os.environ.get("COMFYUI_PATH", "")
 _HOSTS = ("double", "real") if _FOLDER else ("double",)

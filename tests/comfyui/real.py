@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 
 from tests.comfyui.hosts import count_calls_of, draw
-from videogen.comfyui.native_wan import load_embedded_backbone, load_embedded_weights
+from videogen.comfyui.embedded.native_wan import load_embedded_backbone, load_embedded_weights
 
 SHIFT = 3.0
 PROMPT = "a red ball moves right on a black background"
@@ -106,7 +106,7 @@ def _sampling() -> Any:
 @cache
 def _conditions() -> tuple[Any, Any]:
     """Positive and negative CONDITIONING."""
-    from videogen.comfyui.embedded_parts import EmbeddedTextEncoder
+    from videogen.comfyui.embedded.parts import EmbeddedTextEncoder
 
     encoder = EmbeddedTextEncoder(load_embedded_backbone())
     positive, negative = (encoder.encode_from_tokens_scheduled(encoder.tokenize(text)) for text in (PROMPT, ""))

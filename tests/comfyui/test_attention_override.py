@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from videogen.comfyui.attention_override import OVERRIDE, AttentionOverride
-from videogen.comfyui.model_runs import find_options
+from videogen.comfyui.hooks.attention_override import OVERRIDE, AttentionOverride
+from videogen.comfyui.hooks.model_runs import find_options
 from videogen.core.errors import UnsupportedError
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from videogen.attention.kernels.validation import Call
-from videogen.comfyui.call_sample import CallSample
+from videogen.comfyui.native.call_sample import CallSample
 
 
 def draw(*shape: int, seed: int = 0, dtype: Any = torch.float32) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from videogen.comfyui.denoiser_grids import find_layout
+from videogen.comfyui.hooks.denoiser_grids import find_layout
 
 VIDEO = torch.zeros(1, 4, 3, 8, 12)
 

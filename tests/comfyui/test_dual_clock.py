@@ -10,10 +10,10 @@ import torch
 
 from tests.comfyui.double import FlowSampling, Guider, Model, Sampler
 from tests.comfyui.hosts import Host, draw
-from videogen.comfyui.dual_clock import KEY, DualClock, DualClockRun
-from videogen.comfyui.latent_regions import pool_region
-from videogen.comfyui.model_runs import PREDICT_NOISE, SAMPLER_SAMPLE, RunContext, with_runs
-from videogen.comfyui.reports import collect_reports, describe_reports
+from videogen.comfyui.hooks.latent_regions import pool_region
+from videogen.comfyui.hooks.model_runs import PREDICT_NOISE, SAMPLER_SAMPLE, RunContext, with_runs
+from videogen.comfyui.native.dual_clock import KEY, DualClock, DualClockRun
+from videogen.comfyui.reports.reports import collect_reports, describe_reports
 from videogen.core.errors import InputError
 
 SIGMAS = torch.tensor([1.0, 0.95, 0.8, 0.6, 0.4, 0.2, 0.0])

@@ -18,8 +18,8 @@ from tests.tiny import parts
 from tests.tiny.table import load_rows
 from videogen import Engine, Video
 from videogen.backbones.hosting.backbone import HostedBackbone
-from videogen.comfyui.engine_graph import note_workflow
-from videogen.comfyui.engine_latents import FinalLatents, from_latent, to_latent
+from videogen.comfyui.engine.graph import note_workflow
+from videogen.comfyui.engine.latents import FinalLatents, from_latent, to_latent
 from videogen.comfyui.images import to_frames, to_images
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.media.audio import Audio
@@ -167,7 +167,7 @@ def test_an_extension_is_one_run_with_one_bar_and_its_renders_notes(
     nodes: Any, controls: Controls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms: list[Any] = []
-    monkeypatch.setattr("videogen.comfyui.engine_renders.make_room", rooms.append)
+    monkeypatch.setattr("videogen.comfyui.engine.renders.make_room", rooms.append)
     monkeypatch.setattr(ResolvedRequest, "notes", property(lambda self: [f"a note of seed {self.seed // 9}"]))
     report = nodes.Extend.execute(engine("embedded"), PROMPT, 45, images=to_images(frames(17)), **SMALL).result[4]
     assert [update[:2] for update in controls.bars.updates] == [(0, 4), (1, 4), (2, 4), (2, 4), (3, 4), (4, 4)]
@@ -204,7 +204,7 @@ def test_a_model_that_cannot_continue_a_clip_is_refused(nodes: Any) -> None:
 def test_linked_clips_are_checked_before_the_run(
     nodes: Any, monkeypatch: pytest.MonkeyPatch, node: str, model: str, inputs: dict[str, Any], message: str | None
 ) -> None:
-    monkeypatch.setattr("videogen.comfyui.engine_graph.read_chosen_model", lambda _: engine(model).backbone)
+    monkeypatch.setattr("videogen.comfyui.engine.graph.read_chosen_model", lambda _: engine(model).backbone)
     linked = {"engine": ["1", 0], "prompt": PROMPT, "video": ["9", 0]}
     graph = {
         "1": {"class_type": "VideogenLoadModel", "inputs": {"model": "any"}},

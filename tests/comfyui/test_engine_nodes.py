@@ -18,10 +18,10 @@ from tests.comfyui.engine_double import Controls, Interrupted, take_control
 from tests.comfyui.hosts import Host
 from videogen import Engine, Video
 from videogen.cli.main import main
-from videogen.comfyui.embedded_parts import EmbeddedVae
-from videogen.comfyui.engine_graph import note_workflow
-from videogen.comfyui.engine_memory import make_room
-from videogen.comfyui.engine_requests import build_request
+from videogen.comfyui.embedded.parts import EmbeddedVae
+from videogen.comfyui.engine.graph import note_workflow
+from videogen.comfyui.engine.memory import make_room
+from videogen.comfyui.engine.requests import build_request
 from videogen.comfyui.images import to_frames
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.motion import Camera

@@ -11,12 +11,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.comfyui.hosts import Host
 from videogen.attention import SparseAttention
-from videogen.comfyui.attention_call import AttentionCall
-from videogen.comfyui.kernel_guard import KEY
-from videogen.comfyui.model_runs import find_opener, with_runs
-from videogen.comfyui.reports import collect_reports, describe_reports
-from videogen.comfyui.sparse_attention import KEY as SPARSE
-from videogen.comfyui.sparse_attention import SparseAttentionRun
+from videogen.comfyui.hooks.attention_call import AttentionCall
+from videogen.comfyui.hooks.model_runs import find_opener, with_runs
+from videogen.comfyui.native.kernel_guard import KEY
+from videogen.comfyui.native.sparse_attention import KEY as SPARSE
+from videogen.comfyui.native.sparse_attention import SparseAttentionRun
+from videogen.comfyui.reports.reports import collect_reports, describe_reports
 from videogen.core.errors import NumericsError
 
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any, Any], torch.Tensor]

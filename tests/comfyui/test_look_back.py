@@ -10,14 +10,14 @@ import torch
 
 from tests.comfyui.hosts import Host, draw
 from videogen.attention import SparseAttention
-from videogen.comfyui import kernel_guard, propagation, sparse_attention
-from videogen.comfyui.clip_calls import ClipCalls
-from videogen.comfyui.look_back import KEY, LookBackRuns, LookBackSettings
-from videogen.comfyui.model_runs import OUTER_SAMPLE, RunContext, find_opener, with_runs
-from videogen.comfyui.report_plots import plot_reports
-from videogen.comfyui.reports import collect_reports, describe_reports
-from videogen.comfyui.tied_inputs import check_inputs
-from videogen.comfyui.tied_plans import LOOK_BACK, METHODS, REPLAY, TiedPlan
+from videogen.comfyui.hooks.model_runs import OUTER_SAMPLE, RunContext, find_opener, with_runs
+from videogen.comfyui.native import kernel_guard, propagation, sparse_attention
+from videogen.comfyui.native.clip_calls import ClipCalls
+from videogen.comfyui.native.look_back import KEY, LookBackRuns, LookBackSettings
+from videogen.comfyui.native.tied_inputs import check_inputs
+from videogen.comfyui.native.tied_plans import LOOK_BACK, METHODS, REPLAY, TiedPlan
+from videogen.comfyui.reports.plots import plot_reports
+from videogen.comfyui.reports.reports import collect_reports, describe_reports
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import StepCaching
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
-from videogen.comfyui.latent_scale import latent_scale
-from videogen.comfyui.warped_noise import WarpedHostNoise
+from videogen.comfyui.hooks.latent_scale import latent_scale
+from videogen.comfyui.native.warped_noise import WarpedHostNoise
 from videogen.core.errors import InputError
 from videogen.motion import Camera
 

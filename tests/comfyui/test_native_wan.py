@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.tiny.table import load_rows
 from videogen.cli.main import main
-from videogen.comfyui.native_wan import convert_weights, load_embedded_weights
+from videogen.comfyui.embedded.native_wan import convert_weights, load_embedded_weights
 from videogen.core.errors import UnsupportedError
 
 #: what ComfyUI's Wan for text to video has in a block

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
-from videogen.comfyui.model_runs import DIFFUSION_MODEL, find_opener, with_runs
-from videogen.comfyui.native_wan import CALIBRATED_NAME
-from videogen.comfyui.propagation import CALIBRATED_AS, KEY, PropagatedRun, read_rule
-from videogen.comfyui.reports import NOTHING, collect_reports, describe_reports
+from videogen.comfyui.embedded.native_wan import CALIBRATED_NAME
+from videogen.comfyui.hooks.model_runs import DIFFUSION_MODEL, find_opener, with_runs
+from videogen.comfyui.native.propagation import CALIBRATED_AS, KEY, PropagatedRun, read_rule
+from videogen.comfyui.reports.reports import NOTHING, collect_reports, describe_reports
 from videogen.core.errors import InputError
 
 STEPS = 10

@@ -13,10 +13,10 @@ import torch
 from tests.comfyui.double import FlowSampling
 from tests.comfyui.hosts import Host, draw
 from videogen.attention import SparseAttention
-from videogen.comfyui import dual_clock, look_back, propagation, sparse_attention
-from videogen.comfyui.model_runs import with_runs
-from videogen.comfyui.reports import collect_reports, describe_reports
-from videogen.comfyui.run_parts import RunPart
+from videogen.comfyui.hooks.model_runs import with_runs
+from videogen.comfyui.hooks.run_parts import RunPart
+from videogen.comfyui.native import dual_clock, look_back, propagation, sparse_attention
+from videogen.comfyui.reports.reports import collect_reports, describe_reports
 from videogen.propagation import StepCaching
 
 STEPS = 12

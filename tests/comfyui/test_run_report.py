@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
-from videogen.comfyui.engine_reports import describe_render
-from videogen.comfyui.kernel_guard import KEY as GUARD
-from videogen.comfyui.propagation import KEY as PROPAGATION
-from videogen.comfyui.reports import NOTHING, describe_reports, to_json
-from videogen.comfyui.sparse_attention import KEY as ATTENTION
+from videogen.comfyui.engine.reports import describe_render
+from videogen.comfyui.native.kernel_guard import KEY as GUARD
+from videogen.comfyui.native.propagation import KEY as PROPAGATION
+from videogen.comfyui.native.sparse_attention import KEY as ATTENTION
+from videogen.comfyui.reports.reports import NOTHING, describe_reports, to_json
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import torch
 
 from tests.comfyui.hosts import Host, draw
 from videogen.attention import SparseAttention
-from videogen.comfyui import dual_clock, kernel_guard, look_back, propagation, sparse_attention
-from videogen.comfyui.model_runs import with_runs
-from videogen.comfyui.reports import collect_reports, describe_reports
+from videogen.comfyui.hooks.model_runs import with_runs
+from videogen.comfyui.native import dual_clock, kernel_guard, look_back, propagation, sparse_attention
+from videogen.comfyui.reports.reports import collect_reports, describe_reports
 from videogen.propagation import StepCaching
 
 

@@ -9,8 +9,8 @@ import torch
 
 from tests.comfyui.hosts import Host
 from videogen.attention import SparseAttention
-from videogen.comfyui.model_runs import find_opener, with_runs
-from videogen.comfyui.sparse_attention import KEY, SparseAttentionRun
+from videogen.comfyui.hooks.model_runs import find_opener, with_runs
+from videogen.comfyui.native.sparse_attention import KEY, SparseAttentionRun
 
 
 def attach(comfy: Host, model: Any, **config: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
-from videogen.comfyui.engine_metrics import measure_clip
+from videogen.comfyui.engine.metrics import measure_clip
 from videogen.core.errors import InputError
 from videogen.media.video import Video
 from videogen.metrics.fidelity import ssim

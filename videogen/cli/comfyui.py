@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
         print(install(options.folder))
         return 0
-    from videogen.comfyui.native_wan import export_transformer, find_folder
+    from videogen.comfyui.embedded.native_wan import export_transformer, find_folder
 
     print(export_transformer(find_folder(options.model), options.output, overwrite=options.overwrite))
     return 0

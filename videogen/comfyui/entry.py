@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from .engine_graph import watch_queue
+from .engine.graph import watch_queue
 from .host_version import why_too_old
 from .table import ENGINE_PACKAGES, HOW_TO_INSTALL, NODES, OPENCV, OPENCV_PACKAGE, NodeRow
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.comfyui.hosts import Host
 from tests.comfyui.real import Real
-from videogen.comfyui.attention_call import AttentionCall
+from videogen.comfyui.hooks.attention_call import AttentionCall
 
 SAMPLERS = ("euler", "heun", "dpmpp_2m", "uni_pc")
 NODES = ("AdaptiveSparseAttention", "Propagation", "DualClockMotion", "LongContext", "KernelGuard")

@@ -9,11 +9,11 @@ import torch
 
 from tests.comfyui.real_host.families import FAMILIES, VARIANTS, Family, build, sample
 from videogen.attention import AttentionRun, SparseAttention
-from videogen.comfyui.model_runs import find_opener, with_runs
-from videogen.comfyui.propagation import KEY as PROPAGATION
-from videogen.comfyui.propagation import PropagatedRun
-from videogen.comfyui.sparse_attention import KEY as SPARSE
-from videogen.comfyui.sparse_attention import SparseAttentionRun
+from videogen.comfyui.hooks.model_runs import find_opener, with_runs
+from videogen.comfyui.native.propagation import KEY as PROPAGATION
+from videogen.comfyui.native.propagation import PropagatedRun
+from videogen.comfyui.native.sparse_attention import KEY as SPARSE
+from videogen.comfyui.native.sparse_attention import SparseAttentionRun
 from videogen.propagation import StepCaching
 
 STEPS = 10

@@ -12,12 +12,12 @@ import torch
 from tests.comfyui.hosts import Host, draw
 from tests.comfyui.real import Real
 from tests.comfyui.real_host.families import FAMILIES, Family, build, sample
-from videogen.comfyui import dual_clock, look_back
-from videogen.comfyui.embedded_parts import EmbeddedVae
-from videogen.comfyui.model_runs import OUTER_SAMPLE, with_runs
-from videogen.comfyui.native_wan import load_embedded_backbone
-from videogen.comfyui.reports import collect_reports
-from videogen.comfyui.tied_plans import METHODS
+from videogen.comfyui.embedded.native_wan import load_embedded_backbone
+from videogen.comfyui.embedded.parts import EmbeddedVae
+from videogen.comfyui.hooks.model_runs import OUTER_SAMPLE, with_runs
+from videogen.comfyui.native import dual_clock, look_back
+from videogen.comfyui.native.tied_plans import METHODS
+from videogen.comfyui.reports.reports import collect_reports
 from videogen.core.errors import UnsupportedError
 from videogen.metrics.seams import COLOUR_LIMIT_DE, RATIO_LIMIT, seam
 from videogen.motion import Drag, compile_motion

@@ -9,9 +9,9 @@ from tools.bench.files import show_progress
 from tools.bench.propagation.calibrate import conformal_quantile, store_calibration
 from tools.bench.propagation.renders import relative_error
 from tools.world import caption, sample_scene
-from videogen.comfyui.model_runs import RunContext, find_opener, with_runs
-from videogen.comfyui.native_wan import CALIBRATED_NAME
-from videogen.comfyui.propagation import KEY, PropagatedRun
+from videogen.comfyui.embedded.native_wan import CALIBRATED_NAME
+from videogen.comfyui.hooks.model_runs import RunContext, find_opener, with_runs
+from videogen.comfyui.native.propagation import KEY, PropagatedRun
 from videogen.propagation import StepCaching
 from videogen.schedulers import solver_of_sampler
 

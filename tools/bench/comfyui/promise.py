@@ -10,8 +10,8 @@ from tools.bench.comfyui.host import Host
 from tools.bench.files import show_progress
 from tools.bench.propagation.renders import relative_error
 from tools.world import caption, sample_scene
-from videogen.comfyui.model_runs import find_opener
-from videogen.comfyui.propagation import KEY
+from videogen.comfyui.hooks.model_runs import find_opener
+from videogen.comfyui.native.propagation import KEY
 
 BOUNDS = (0.02, 0.05, 0.1)
 TARGET = 0.9  # fraction of renders within the bound

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..dual_clock import KEY, DualClock, DualClockRun
-from ..latent_scale import latent_scale
-from ..model_runs import with_runs
+from ..hooks.latent_scale import latent_scale
+from ..hooks.model_runs import with_runs
+from ..native.dual_clock import KEY, DualClock, DualClockRun
 from ..schema import CATEGORY
 
 

@@ -8,9 +8,9 @@ import comfy.latent_formats
 import comfy.sd
 from comfy_api.latest import io
 
-from ..embedded_parts import EmbeddedTextEncoder, EmbeddedVae
-from ..native_wan import CALIBRATED_NAME, load_embedded_backbone, load_embedded_weights
-from ..propagation import CALIBRATED_AS
+from ..embedded.native_wan import CALIBRATED_NAME, load_embedded_backbone, load_embedded_weights
+from ..embedded.parts import EmbeddedTextEncoder, EmbeddedVae
+from ..native.propagation import CALIBRATED_AS
 from ..schema import CATEGORY
 
 _SHIFT = 3.0  # of the embedded model's training; ComfyUI's own for Wan is 8

@@ -13,13 +13,13 @@ from videogen.core.errors import VideogenError
 from videogen.motion import Motion
 from videogen.request.request import RenderRequest
 
-from ..engine_conditions import with_first_frame
-from ..engine_graph import LOADER, check_node, own_values
-from ..engine_media import to_comfy_audio, to_comfy_video
-from ..engine_models import DEFAULT, fingerprint_model, list_models, load_engine, read_chosen_model
-from ..engine_renders import render_clip
-from ..engine_reports import describe_render, to_json
-from ..engine_requests import build_request
+from ..engine.conditions import with_first_frame
+from ..engine.graph import LOADER, check_node, own_values
+from ..engine.media import to_comfy_audio, to_comfy_video
+from ..engine.models import DEFAULT, fingerprint_model, list_models, load_engine, read_chosen_model
+from ..engine.renders import render_clip
+from ..engine.reports import describe_render, to_json
+from ..engine.requests import build_request
 from ..images import to_images
 from .engine_inputs import (
     CONDITIONS,

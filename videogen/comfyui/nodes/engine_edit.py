@@ -11,14 +11,14 @@ from videogen.media.video import Video
 from videogen.request.conditions import FITS
 from videogen.request.request import RenderRequest
 
-from ..engine_conditions import UNSET_STRENGTH, add_condition, read_references, single_image, video_conditions
-from ..engine_extend import choose_way, extend_clip, extension_fields
-from ..engine_graph import check_node
-from ..engine_latents import from_latent, to_latent
-from ..engine_media import read_clip, to_comfy_audio, to_comfy_video, to_sound
-from ..engine_renders import RenderedClip, render_within, running
-from ..engine_reports import describe_extension, to_json
-from ..engine_requests import build_request
+from ..engine.conditions import UNSET_STRENGTH, add_condition, read_references, single_image, video_conditions
+from ..engine.extend import choose_way, extend_clip, extension_fields
+from ..engine.graph import check_node
+from ..engine.latents import from_latent, to_latent
+from ..engine.media import read_clip, to_comfy_audio, to_comfy_video, to_sound
+from ..engine.renders import RenderedClip, render_within, running
+from ..engine.reports import describe_extension, to_json
+from ..engine.requests import build_request
 from ..images import to_images
 from .engine import clip_result
 from .engine_inputs import (

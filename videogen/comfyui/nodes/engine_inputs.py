@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from videogen.configs import presets
 from videogen.schedulers.solvers import SOLVERS
 
-from ..engine_models import DEFAULT
-from ..engine_requests import UNSET_STRENGTH
+from ..engine.models import DEFAULT
+from ..engine.requests import UNSET_STRENGTH
 from ..schema import CATEGORY
 from .motion import MOTION
 

@@ -10,10 +10,10 @@ from videogen.media.reader import read_video
 from videogen.request.continuity import AUTO, MEASURED
 from videogen.request.continuity_policies import ROWS
 
-from ..engine_graph import check_node
-from ..engine_renders import render_file
-from ..engine_reports import describe_render, to_json
-from ..engine_stories import build_story, fingerprint_story, place_story
+from ..engine.graph import check_node
+from ..engine.renders import render_file
+from ..engine.reports import describe_render, to_json
+from ..engine.stories import build_story, fingerprint_story, place_story
 from ..images import to_images
 from .engine_inputs import (
     ENGINE_CATEGORY,

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..kernel_guard import KEY, STOP, WARN, GuardedRun
-from ..model_runs import with_runs
+from ..hooks.model_runs import with_runs
+from ..native.kernel_guard import KEY, STOP, WARN, GuardedRun
 from ..schema import CATEGORY
 
 

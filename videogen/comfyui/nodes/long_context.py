@@ -10,11 +10,11 @@ from comfy_api.latest import io
 
 from videogen.core.errors import InputError
 
-from ..latent_scale import latent_scale
-from ..look_back import KEY, LookBackRuns, LookBackSettings, Recording
-from ..model_runs import find_opener, with_runs
+from ..hooks.latent_scale import latent_scale
+from ..hooks.model_runs import find_opener, with_runs
+from ..native.look_back import KEY, LookBackRuns, LookBackSettings, Recording
+from ..native.tied_plans import METHODS, REPLAY
 from ..schema import CATEGORY
-from ..tied_plans import METHODS, REPLAY
 
 _ALIASES = ["videogen", "cono", "long video", "extend video", "context windows", "freenoise", "look back"]
 

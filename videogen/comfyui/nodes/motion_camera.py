@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from videogen.motion import Camera, Motion
 
-from ..motion_inputs import combine_motions
+from ..motion.inputs import combine_motions
 from .motion import MOTION_CATEGORY, base_input, ease_input, motion_output, number_input, scale_input
 
 

@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from videogen.motion import Motion, compile_motion
 
 from ..images import to_frames, to_images
-from ..motion_inputs import combine_motions
-from ..previews import show_clip
+from ..motion.inputs import combine_motions
+from ..motion.previews import show_clip
 from .motion import MOTION, MOTION_CATEGORY, check_length, motion_output, size_inputs
 
 _MOST = 16

@@ -9,9 +9,9 @@ from comfy_api.latest import io
 
 from videogen.motion import CutDrag, Drag, Motion, Tracks
 
-from ..cut_drag import drag_region, fit_region
 from ..images import to_frames, to_images
-from ..motion_inputs import combine_motions, read_region, read_tracks
+from ..motion.cut_drag import drag_region, fit_region
+from ..motion.inputs import combine_motions, read_region, read_tracks
 from .motion import (
     MOTION_CATEGORY,
     base_input,

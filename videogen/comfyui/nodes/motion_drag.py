@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from videogen.motion import Drag, Motion
 from videogen.motion.drag import TIMED
 
-from ..motion_inputs import combine_motions, mean_path, read_region, read_tracks, tracked_motion
+from ..motion.inputs import combine_motions, mean_path, read_region, read_tracks, tracked_motion
 from .motion import MOTION_CATEGORY, base_input, ease_input, motion_output, number_input, pixel_input, region_input
 from .motion import scale_input as scale
 

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from videogen.motion import Motion, Transfer
 
-from ..motion_inputs import combine_motions, read_region
-from ..optical_flow import read_driving_video
+from ..motion.inputs import combine_motions, read_region
+from ..motion.optical_flow import read_driving_video
 from .motion import FLOW, MOTION_CATEGORY, base_input, motion_output, region_input
 
 _TIMINGS = {"frame by frame": "frames", "spread over the clip": "stretch"}

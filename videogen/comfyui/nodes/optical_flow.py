@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from videogen.motion.flow_images import draw_flow
 
 from ..images import to_frames, to_images
-from ..optical_flow import METHODS, measure_flow
-from ..previews import show_clip
+from ..motion.optical_flow import METHODS, measure_flow
+from ..motion.previews import show_clip
 from .motion import FLOW, MOTION_CATEGORY
 
 

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from videogen.core.errors import InputError
 
-from ..model_runs import with_runs
-from ..propagation import KEY, PropagatedRun, read_rule
+from ..hooks.model_runs import with_runs
+from ..native.propagation import KEY, PropagatedRun, read_rule
 from ..schema import CATEGORY
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..images import to_images
-from ..report_plots import plot_reports
-from ..reports import collect_reports, describe_reports, to_json
+from ..reports.plots import plot_reports
+from ..reports.reports import collect_reports, describe_reports, to_json
 from ..schema import CATEGORY
 
 

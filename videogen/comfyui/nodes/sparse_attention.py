@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from videogen.attention import SparseAttention
 
-from ..model_runs import with_runs
+from ..hooks.model_runs import with_runs
+from ..native.sparse_attention import KEY, SparseAttentionRun
 from ..schema import CATEGORY
-from ..sparse_attention import KEY, SparseAttentionRun
 
 _RECALL, _ADASPA = "recall", "adaspa"
 

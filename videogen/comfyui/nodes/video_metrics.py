@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..engine_media import read_clip
-from ..engine_metrics import describe_metrics, measure_clip, metrics_json, read_joins
-from ..engine_progress import check_interrupted
+from ..engine.media import read_clip
+from ..engine.metrics import describe_metrics, measure_clip, metrics_json, read_joins
+from ..engine.progress import check_interrupted
 from ..schema import CATEGORY
 
 

@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from videogen.motion import Motion
 
-from ..latent_scale import latent_scale
+from ..hooks.latent_scale import latent_scale
+from ..native.warped_noise import WarpedHostNoise, check_windows
 from ..schema import CATEGORY
-from ..warped_noise import WarpedHostNoise, check_windows
 from .motion import MOTION
 
 

@@ -16,10 +16,10 @@ from videogen.request.request import RenderRequest
 from videogen.request.technique_checks import check_technique
 from videogen.sampling.technique import Technique
 
-from .engine_latents import FinalLatents, to_latent
-from .engine_memory import make_room
-from .engine_models import naming_missing_packages
-from .engine_progress import NodeProgress, interruptible
+from .latents import FinalLatents, to_latent
+from .memory import make_room
+from .models import naming_missing_packages
+from .progress import NodeProgress, interruptible
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone

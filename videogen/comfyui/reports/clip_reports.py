@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import kernel_guard, propagation, sparse_attention
+from ..native import kernel_guard, propagation, sparse_attention
 
 Report = dict[str, Any]
 _TABLES = ("density", "recall", "bound", "exact", "searches")  # [layer][step]

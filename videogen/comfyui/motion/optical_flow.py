@@ -13,7 +13,7 @@ from videogen.motion import FlowPair, flow_both_ways
 from videogen.motion.flow import estimate
 from videogen.motion.flow_raft import estimate_by
 
-from .images import to_frames
+from ..images import to_frames
 
 #: name of a method at the node -> preset of DIS
 METHODS = {"fine": "fast", "smooth": "medium", "quick": "ultrafast"}

@@ -15,8 +15,8 @@ from videogen.media.video import Video
 from videogen.motion import Motion
 from videogen.request.conditions import digest_of
 
-from .engine_media import to_mask
-from .images import to_frames
+from ..images import to_frames
+from .media import to_mask
 
 if TYPE_CHECKING:
     from videogen.backbones.resolvable import ResolvableModel

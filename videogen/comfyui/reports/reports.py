@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from . import dual_clock, kernel_guard, look_back, propagation, sparse_attention
+from ..hooks.model_runs import find_opener
+from ..native import dual_clock, kernel_guard, look_back, propagation, sparse_attention
 from .clip_reports import merge_clips
-from .model_runs import find_opener
 from .promises import describe_missed_error, describe_missed_recall
 
 NOTHING = "no videogen node is on this model, or it has not been sampled yet"

@@ -18,8 +18,8 @@ import torch
 from videogen.core.errors import InputError
 from videogen.schedulers import ClampSchedule, clamp, plan_clamps, step_at
 
-from .latent_regions import pack_video, pool_region
-from .model_runs import PREDICT_NOISE, SAMPLER_SAMPLE, RunContext, Wrapper
+from ..hooks.latent_regions import pack_video, pool_region
+from ..hooks.model_runs import PREDICT_NOISE, SAMPLER_SAMPLE, RunContext, Wrapper
 
 KEY = "videogen_dual_clock"
 _CLIP_AXES = 5

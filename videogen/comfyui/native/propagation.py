@@ -19,10 +19,10 @@ from videogen.propagation import PropagationRun, RunSchedule, StepCaching
 from videogen.propagation.run_report import synchronized_time
 from videogen.schedulers import step_at
 
-from .branch_tables import CallTimes, tabulate_evaluations
-from .branches import BranchNames
-from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
-from .run_parts import RunPart
+from ..hooks.branches import BranchNames
+from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
+from ..hooks.run_parts import RunPart
+from ..reports.branch_tables import CallTimes, tabulate_evaluations
 
 KEY = "videogen_propagation"
 #: attribute of a ComfyUI model: its name in the library's calibration, without which no `max_error` is promised

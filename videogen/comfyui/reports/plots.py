@@ -10,7 +10,7 @@ import numpy as np
 
 from videogen.media.plots import Lines, Rows, draw_panels
 
-from . import propagation, sparse_attention
+from ..native import propagation, sparse_attention
 from .reports import describe_reports
 
 Panel = Lines | Rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .model_runs import RunContext
+from ..hooks.model_runs import RunContext
 
 
 class ClipCalls:

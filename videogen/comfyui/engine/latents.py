@@ -12,7 +12,7 @@ from videogen.sampling.loop import LoopState
 from videogen.sampling.step_plan import StepRow
 from videogen.sampling.technique import Technique
 
-from .native_wan import EMBEDDED_MODEL
+from ..embedded.native_wan import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone

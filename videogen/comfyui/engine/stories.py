@@ -17,8 +17,8 @@ from videogen.core.errors import InputError
 from videogen.core.file_names import files_within, resolve_file
 from videogen.request.request import RenderRequest
 
-from .engine_models import fingerprint_files
-from .engine_requests import build_request, read_story
+from .models import fingerprint_files
+from .requests import build_request, read_story
 
 if TYPE_CHECKING:
     from videogen.engine.engine import Engine

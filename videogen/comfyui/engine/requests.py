@@ -17,7 +17,7 @@ from videogen.core.errors import InputError
 from videogen.core.file_names import files_within, resolve_file
 from videogen.request.request import RenderRequest
 
-from .engine_models import DEFAULT
+from .models import DEFAULT
 
 #: widget -> field of a request; 0 and an empty text leave the field open
 _NUMBERS_AND_TEXTS = {

@@ -20,10 +20,10 @@ from videogen.attention.kernels.validation import Call, find_non_finite
 from videogen.attention.kernels.watch import describe
 from videogen.core.errors import NumericsError
 
-from .attention_call import AttentionCall
-from .attention_override import AttentionOverride
+from ..hooks.attention_call import AttentionCall
+from ..hooks.attention_override import AttentionOverride
+from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 from .call_sample import CallSample
-from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 
 KEY = "videogen_kernel_guard"
 STOP, WARN = "stop", "warn"

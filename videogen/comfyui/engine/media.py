@@ -18,7 +18,7 @@ from videogen.core.errors import InputError
 from videogen.media.audio import Audio
 from videogen.media.video import Video
 
-from .images import to_frames
+from ..images import to_frames
 
 
 def read_video(video: Any, name: str = "video") -> Video:

@@ -10,7 +10,7 @@ import numpy as np
 
 from videogen.metrics.seams import least, seam
 
-from .promises import describe_missed_error, describe_missed_recall
+from ..reports.promises import describe_missed_error, describe_missed_recall
 
 Manifest = dict[str, Any]
 

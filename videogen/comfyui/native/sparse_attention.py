@@ -15,12 +15,12 @@ import torch
 from videogen.attention import AttentionRun, SparseAttention, padding_mask
 from videogen.schedulers import step_at
 
-from .attention_call import AttentionCall
-from .attention_override import AttentionOverride
-from .branch_tables import tabulate_attention
-from .branches import BranchNames
-from .denoiser_grids import TokenLayout, find_layout
-from .model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
+from ..hooks.attention_call import AttentionCall
+from ..hooks.attention_override import AttentionOverride
+from ..hooks.branches import BranchNames
+from ..hooks.denoiser_grids import TokenLayout, find_layout
+from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
+from ..reports.branch_tables import tabulate_attention
 
 KEY = "videogen_sparse_attention"
 

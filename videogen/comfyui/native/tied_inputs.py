@@ -9,7 +9,7 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.schedulers.samplers import SAMPLERS, sampler_name
 
-from .model_runs import RunContext
+from ..hooks.model_runs import RunContext
 
 _CLIP_AXES = 5
 

@@ -20,8 +20,8 @@ from videogen.media.video import Video
 from videogen.request.continuity_policies import takes_first_frame
 from videogen.techniques.fixed_latents import CleanPrefix
 
-from .engine_renders import RenderedClip
-from .engine_stand_ins import build_stand_ins
+from .renders import RenderedClip
+from .stand_ins import build_stand_ins
 
 if TYPE_CHECKING:
     from videogen.backbones.base import Backbone

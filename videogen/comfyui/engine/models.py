@@ -14,8 +14,8 @@ from videogen.backbones.local_models import find_cached_models, find_embedded_mo
 from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import InputError
 
-from .engine_memory import make_room
-from .table import HOW_TO_INSTALL
+from ..table import HOW_TO_INSTALL
+from .memory import make_room
 
 if TYPE_CHECKING:
     from videogen.engine.engine import Engine

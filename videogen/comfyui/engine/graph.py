@@ -16,8 +16,8 @@ from videogen.backbones.resolvable import ResolvableModel
 from videogen.core.errors import VideogenError
 from videogen.request.request import RenderRequest
 
-from .engine_models import read_chosen_model
-from .engine_stand_ins import build_stand_ins, collect_conditions, is_length_open
+from .models import read_chosen_model
+from .stand_ins import build_stand_ins, collect_conditions, is_length_open
 
 LOADER = "VideogenLoadModel"
 #: in place of linked values, which are not known before the run

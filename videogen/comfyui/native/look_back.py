@@ -18,8 +18,8 @@ from videogen.core.errors import InputError, UnsupportedError
 from videogen.schedulers import step_at, tie_clips
 from videogen.schedulers.cono.look_back import SOURCE
 
+from ..hooks.model_runs import PREDICT_NOISE, RunContext, Wrapper
 from .clip_calls import ClipCalls
-from .model_runs import PREDICT_NOISE, RunContext, Wrapper
 from .tied_inputs import check_inputs
 from .tied_plans import REPLAY, TiedPlan
 

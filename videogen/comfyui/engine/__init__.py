@@ -1,0 +1,1 @@
+"""videogen's engine behind nodes."""

@@ -1,0 +1,1 @@
+"""Hooks into ComfyUI's sampling: state of a run, attention overrides, token layouts, noise levels."""

@@ -1,0 +1,1 @@
+"""Motions from ComfyUI's types, and pictures of them."""

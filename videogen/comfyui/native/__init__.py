@@ -1,0 +1,1 @@
+"""The techniques on ComfyUI's own models."""

@@ -1,0 +1,1 @@
+"""What the techniques measured in a run, as text and plots."""
