@@ -1,1 +1,1 @@
-"""Motions from ComfyUI's types, and pictures of them."""
+"""Motions from ComfyUI's types, and previews of them."""
