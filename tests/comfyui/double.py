@@ -319,8 +319,16 @@ class _Anything:
         return self.args
 
 
+class _Input(_Anything):
+    """An input of a node, whose name comes first."""
+
+    @property
+    def id(self) -> Any:
+        return self.args[0]
+
+
 class _Type:
-    Input = type("Input", (_Anything,), {})
+    Input = _Input
     Output = type("Output", (_Anything,), {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -157,6 +158,10 @@ def test_progress_shows_frames(nodes: Any, engine: Engine, controls: Controls) -
     [
         pytest.param({"width": 65}, "width=65 is not a multiple of 16 for 'embedded'", id="a size of another model"),
         pytest.param({"width": 65, "loader": {"model": ["9", 0]}}, None, id="the model is not known before the run"),
+        pytest.param({"seed": -5}, None, id="out of range, which ComfyUI reports at that input"),
+        pytest.param({"steps": "many"}, None, id="not a number, which ComfyUI reports at that input"),
+        pytest.param({"solver": "magic"}, None, id="not one of the options, which ComfyUI reports at that input"),
+        pytest.param({"guidance": float("nan")}, "guidance", id="NaN, which passes ComfyUI's ranges"),
         pytest.param({"propagation": "sometimes"}, "unknown propagation 'sometimes'", id="an unknown technique"),
         pytest.param({"prompt": ["9", 0], "width": 64}, None, id="a linked prompt"),
         pytest.param({"prompt": ""}, "the prompt is empty", id="no prompt"),
@@ -197,12 +202,33 @@ def test_an_image_is_refused_by_a_model_that_takes_none(nodes: Any, engine: Engi
     [
         pytest.param({"path": "nonsense"}, "unknown model 'nonsense'", id="a name"),
         pytest.param({"memory": "lots"}, "memory='lots' is not a size", id="memory"),
+        pytest.param({"memory": "12 potatoes"}, "memory='12 potatoes' is not a size", id="memory in another unit"),
+        pytest.param({"device": "gpu"}, "unknown device 'gpu'", id="a device"),
+        pytest.param({"device": "cuda:99"}, "device='cuda:99' is not available", id="a device that is not there"),
         pytest.param({"path": "owner/none"}, "turn on download", id="a hub model that is not on this machine"),
         pytest.param({"model": "diffusers/gone"}, "not in ComfyUI's folder", id="a folder that is gone"),
     ],
 )
 def test_a_model_is_refused_before_the_run(nodes: Any, loader: Any, message: str) -> None:
     assert message in validate(nodes.LoadModel, loader=loader)
+
+
+def test_an_option_that_is_no_choice_is_reported_by_comfyui_alone(nodes: Any) -> None:
+    assert validate(nodes.LoadModel, loader={"dtype": "int3"}) is True
+
+
+@pytest.mark.parametrize("module", ["engine", "engine_edit", "engine_story"])
+def test_checks_name_one_input_that_each_workflow_has(comfy: Host, module: str) -> None:
+    """ComfyUI reports a message once for each input that `validate_inputs` names, if the workflow has it."""
+    found = vars(comfy.load_nodes(module)).values()
+    checked = [
+        one for one in found if getattr(one, "__module__", "").endswith(module) and "validate_inputs" in vars(one)
+    ]
+    assert checked
+    for node in checked:
+        (name,) = inspect.signature(node.validate_inputs).parameters
+        declared = next(one for one in node.define_schema().inputs if one.id == name)
+        assert not getattr(declared, "optional", False), node
 
 
 def test_a_folder_of_comfyui_is_loaded_and_watched(

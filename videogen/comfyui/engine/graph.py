@@ -58,10 +58,11 @@ def check_node(
 
     build: the request of its widgets, and of further fields; linked: input -> the kind of condition that it gives, with
     "" for several of Render Conditions; complete: further fields that follow from the model, or raises. A motion is
-    left out, with a first frame that only the motion needs.
+    left out, with a first frame that only the motion needs. ComfyUI shows the message at each input that
+    `validate_inputs` names, whichever is at fault, so a node names one that every workflow has.
     """
     inputs = _inputs_of(str(node.hidden.unique_id))
-    if not inputs or isinstance(inputs.get("story"), list):
+    if not inputs or isinstance(inputs.get("story"), list) or is_refused_by_comfyui(node):
         return True
     values = _widgets(inputs) | ({"prompt": _LINKED} if isinstance(inputs.get("prompt"), list) else {})
     if "motion" in inputs:
@@ -79,6 +80,29 @@ def check_node(
     except (VideogenError, ValueError) as error:
         return str(error)
     return True
+
+
+def is_refused_by_comfyui(node: Any, named: str = "engine") -> bool:
+    """Whether a widget is outside of its range or options in the schema, which ComfyUI reports at that widget. named:
+    the input of `validate_inputs`, for which it doesn't."""
+    values = own_values(node)
+    declared = [one for one in node.define_schema().inputs if one.id in values and one.id != named]
+    return not all(_is_within(one, values[one.id]) for one in declared)
+
+
+def _is_within(declared: Any, value: Any) -> bool:
+    """NaN is, as ComfyUI compares."""
+    options = getattr(declared, "options", None)
+    if options is not None:
+        return value in options
+    least, most = (getattr(declared, name, None) for name in ("min", "max"))
+    if least is None or most is None:
+        return True
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return not (number < least or number > most)
 
 
 def _stand_ins(inputs: Mapping[str, Any], linked: Mapping[str, str], model: ResolvableModel) -> dict[str, Any] | None:

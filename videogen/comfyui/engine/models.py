@@ -57,10 +57,12 @@ def choose_options(values: Mapping[str, Any]) -> LoadOptions:
 def read_chosen_model(values: Mapping[str, Any]) -> ResolvableModel | None:
     """The model of a loader's widgets, from its configuration files alone; None where they are not on this machine.
     InputError or CheckpointError for a name or an option that is not valid, and for a model of the hub that is neither
-    here nor may be downloaded."""
+    here nor may be downloaded; UnsupportedError for a device that is not there."""
+    from videogen.backbones.placement import resolve_device
     from videogen.backbones.registry import find_sources, locate, read_model
 
     name, options = choose_model(values), choose_options(values)
+    resolve_device(options.device, options.offload)
     place = locate(name)
     here = isinstance(place, Path) or find_sources(name, options, online=False, detects=False) is not None
     if not here and options.local_files_only:

@@ -14,7 +14,7 @@ from videogen.motion import Motion
 from videogen.request.request import RenderRequest
 
 from ..engine.conditions import with_first_frame
-from ..engine.graph import LOADER, check_node, own_values
+from ..engine.graph import LOADER, check_node, is_refused_by_comfyui, own_values
 from ..engine.media import to_comfy_audio, to_comfy_video
 from ..engine.models import DEFAULT, fingerprint_model, list_models, load_engine, read_chosen_model
 from ..engine.renders import render_clip
@@ -105,9 +105,9 @@ class LoadModel(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, path: str | None = None) -> Any:
+    def validate_inputs(cls, model: str | None = None) -> Any:
         values = own_values(cls)
-        if "model" not in values:
+        if "model" not in values or is_refused_by_comfyui(cls, "model"):
             return True
         try:
             read_chosen_model(values)
