@@ -218,8 +218,14 @@ def test_the_node_moves_a_clip(comfy: Host) -> None:
 
 
 def test_sampled_latents_of_another_size_are_refused() -> None:
-    with pytest.raises(InputError, match=r"reference latents .* do not fit the sampled ones"):
+    with pytest.raises(
+        InputError, match="the reference has 9 frames of 64x64 pixels, and the sampled clip 17 of 64x64"
+    ):
         sample(attach(Model(), REFERENCE), "euler", SIGMAS, noise=torch.zeros(1, 4, 5, 8, 8))
+    with pytest.raises(InputError, match="the reference has 9 frames of 64x64 pixels, and the sampled clip 9 of 96x48"):
+        sample(attach(Model(), REFERENCE), "euler", SIGMAS, noise=torch.zeros(1, 4, 3, 6, 12))
+    with pytest.raises(InputError, match="a batch of 2 clips with 4 channels, and the sampled one 1 with 4"):
+        sample(attach(Model(), torch.cat([REFERENCE] * 2)), "euler", SIGMAS, noise=torch.zeros(SHAPE))
 
 
 def test_levels_of_a_model_whose_time_has_no_beginning() -> None:

@@ -181,7 +181,8 @@ def test_a_value_is_refused_before_the_run(nodes: Any, inputs: Any, message: str
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param({"guidance": float("nan")}, "guidance_scale=nan must be a finite", id="NaN"),
+        pytest.param({"guidance": float("nan")}, "guidance=nan must be a finite", id="NaN"),
+        pytest.param({"length": -3}, "length=-3 must be", id="length"),
         pytest.param({"recall": 7.0}, "recall=7.0 must be", id="linked and out of range"),
         pytest.param({"width": -16}, "width=-16 must be above 0", id="a negative size"),
         pytest.param({"width": 40}, "width=40 is not a multiple of 16", id="a size of another model"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.comfyui.hosts import Host
+from videogen.comfyui.native.warped_noise import WarpedHostNoise
 from videogen.core.errors import InputError
 from videogen.motion import Camera, Drag, FlowPair, Motion, Transfer, compile_motion
 
@@ -163,12 +164,21 @@ def test_a_mask_of_another_size_than_the_clip_is_refused(comfy: Host) -> None:
 @pytest.mark.parametrize(
     ("name", "module", "args", "message"),
     [
-        pytest.param("MotionDrag", "motion_drag", (NAN, 0, 0, 0, 0, "linear"), "path x=nan", id="drag from NaN"),
+        pytest.param("MotionDrag", "motion_drag", (NAN, 0, 0, 0, 0, "linear"), "from_x=nan", id="drag from NaN"),
         pytest.param("MotionDrag", "motion_drag", (1, 1, 2, 2, NAN, "linear"), "radius=nan", id="radius NaN"),
         pytest.param("MotionCamera", "motion_camera", (NAN, 0, 0, 1, "linear"), "pan=nan", id="pan NaN"),
         pytest.param("MotionCamera", "motion_camera", (0, 0, 0, 0, "linear"), "zoom=0", id="zoom 0"),
         pytest.param("MotionCamera", "motion_camera", (0, 0, 0, 1, "bounce"), "ease", id="another ease"),
         pytest.param("MotionPreview", "motion_combine", (Camera(pan=1), W, H, 0), "length=0", id="no frames"),
+        pytest.param("MotionDrag", "motion_drag", (1, 2, NAN, 4, 0, "linear"), "^to_x=nan must be", id="NaN in to_x"),
+        pytest.param("MotionDrag", "motion_drag", (1, 1e9, 3, 4, 0, "linear"), "^from_y=1", id="a large from_y"),
+        pytest.param(
+            "MotionCutAndDrag",
+            "motion_cut",
+            (scene(disc()), disc(), NAN, 0, 1, 0, "linear", F, "region"),
+            "^move_x=nan must be",
+            id="NaN in move_x",
+        ),
     ],
 )
 def test_linked_values_are_checked_in_execute(
@@ -176,6 +186,34 @@ def test_linked_values_are_checked_in_execute(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run(comfy, module, name, *args)
+
+
+@pytest.mark.parametrize("at", ["preview", "noise"])
+@pytest.mark.parametrize(
+    ("motion", "message"),
+    [
+        pytest.param(Drag(path=[(90, 9), (10, 9)]), "Motion: Drag: the path begins at .90, 9., outside", id="drag"),
+        pytest.param(
+            Drag(path=[(9, 9), (10, 9)]) + Drag(path=[(90, 9), (10, 9)]),
+            r"Motion: Drag .motion 2 of 2.: the path begins at .90, 9., outside", id="the second of two drags",
+        ),
+        pytest.param(
+            Transfer(np.zeros((3, H, W, 3), np.uint8)), "Motion: Transfer: the driving video has 3 frames", id="short"
+        ),
+        pytest.param(
+            Drag(path=[(9, 9), (10, 9)], depth=0.3) + Camera(dolly=0.5),
+            r"Motion: Camera .motion 2 of 2.: dolly=0.5 moves", id="camera",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_clip_names_its_motion(motion: Motion, message: str, at: str, comfy: Host) -> None:
+    with pytest.raises(InputError, match=message):
+        if at == "preview":
+            run(comfy, "motion_combine", "MotionPreview", motion, W, H, F)
+        else:
+            plain = SimpleNamespace(seed=1, generate_noise=lambda latent: latent["samples"])
+            samples = torch.zeros(1, 4, (F - 1) // 4 + 1, H // 8, W // 8)
+            WarpedHostNoise(plain, motion, 0.9, 8, 4).generate_noise({"samples": samples})
 
 
 def test_motions_are_combined_in_order(comfy: Host) -> None:

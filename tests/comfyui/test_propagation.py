@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tests.comfyui.hosts import Host
 from videogen.comfyui.embedded.native_wan import CALIBRATED_NAME
-from videogen.comfyui.hooks.model_runs import DIFFUSION_MODEL, find_opener, with_runs
+from videogen.comfyui.hooks.model_runs import DIFFUSION_MODEL, RunContext, find_opener, with_runs
 from videogen.comfyui.native.propagation import CALIBRATED_AS, KEY, PropagatedRun, read_rule
 from videogen.comfyui.reports.reports import NOTHING, collect_reports, describe_reports
 from videogen.core.errors import InputError
@@ -85,7 +86,21 @@ def test_without_a_calibration_an_error_bound_runs_plain_with_the_reason(comfy: 
     bounded = attach(model, "max_error:0.1")
     assert torch.equal(comfy.sample(bounded, steps=STEPS), comfy.sample(model, steps=STEPS))
     (line,) = describe_reports(collect_reports(bounded))
-    assert "max_error is not calibrated for FlowMatchEulerDiscreteScheduler at 10 steps" in line
+    assert "max_error is not calibrated for this model" in line and "every:2" in line
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("lcm", 20), ("euler", 10)])
+def test_the_samplers_of_a_calibration_are_named_as_comfyui_names_them(comfy: Host, sampler: str, steps: int) -> None:
+    sampling = SimpleNamespace(percent_to_sigma=lambda percent: 1 - percent)
+    model = SimpleNamespace(model_type=SimpleNamespace(name="FLOW"), diffusion_model=None)
+    setattr(model, CALIBRATED_AS, CALIBRATED_NAME)
+    patcher = SimpleNamespace(model=model, patches={}, get_model_object=lambda name: sampling)
+    function = SimpleNamespace(sampler_function=SimpleNamespace(__name__=f"sample_{sampler}"))
+    context = RunContext(SimpleNamespace(model_patcher=patcher), function, comfy.sigmas(steps))
+    assert PropagatedRun(context, read_rule("max_error:0.1")).declined == (
+        f"max_error is not calibrated for the sampler {sampler} at {steps} steps; use euler, uni_pc, dpmpp_2m or "
+        "res_multistep at 20 or 30 steps, or every:N, such as every:2"
+    )
 
 
 def test_a_lora_makes_the_calibration_void(comfy: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -48,6 +49,14 @@ def test_it_holds_its_recall_below_and_leaves_the_model_as_it_was(comfy: Host) -
     assert not torch.equal(found, plain)
     assert torch.equal(sample(comfy, model), plain)
     assert torch.equal(sample(comfy, sparse), found)  # nothing of the first run is left
+
+
+def test_short_sequences_are_reported_with_the_node_s_input(comfy: Host) -> None:
+    model = comfy.model()
+    short = attach(comfy, model, recall=0.8, min_length=100_000)
+    assert torch.equal(sample(comfy, short), sample(comfy, model))
+    ((reason, _),) = report_of(short)["dense"].items()
+    assert re.fullmatch(r"\d+ tokens are fewer than min_tokens=100000", reason)
 
 
 def test_a_branch_is_what_it_is_in_a_call_of_its_own(comfy: Host) -> None:

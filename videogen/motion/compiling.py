@@ -30,7 +30,7 @@ from .layer import DEFAULT, GIVEN, SHAPE, Field, Layer
 from .plan import MotionPlan
 from .region import centre_of, coverage
 from .sources import Flow, Tracks, Transfer
-from .spec import Motion, parts_of
+from .spec import Motion, MotionPartError, parts_of
 
 Reader = Callable[[str | os.PathLike[str]], Any]
 
@@ -71,7 +71,10 @@ def compile_motion(
     clip = Clip(int(frames), int(height), int(width), None if fps is None else exact_fps(fps), read_video)
     layers = [_static_layer(clip, "background")]
     for index, part in enumerate(parts_of(motion), 1):
-        layers = _add_part(layers, part, clip, f"{type(part).__name__} (part {index})")
+        try:
+            layers = _add_part(layers, part, clip, f"{type(part).__name__} (part {index})")
+        except InputError as error:
+            raise MotionPartError(str(error), index - 1, part) from error
     for layer in layers:
         if not np.isfinite(layer.to_screen).all() or not np.isfinite(np.linalg.inv(layer.to_screen)).all():
             raise InputError(f"{layer.name} moves beyond all bounds in this clip; give smaller moves")

@@ -30,6 +30,14 @@ class Motion:
         return Compose((*parts_of(self), *parts_of(other)))
 
 
+class MotionPartError(InputError):
+    """A part of a motion does not fit the clip. index: of the part, from 0; part: itself."""
+
+    def __init__(self, message: str, index: int, part: Motion) -> None:
+        super().__init__(message)
+        self.index, self.part = index, part
+
+
 @suggest_keywords
 @dataclass(frozen=True)
 class Compose(Motion):

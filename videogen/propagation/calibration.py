@@ -38,6 +38,11 @@ def is_calibrated(boundary: str, model: str | None, solver: str, steps: int) -> 
     return any(row["solver"] == solver and abs(steps - row["steps"]) <= row["steps"] // 5 for row in rows)
 
 
+def calibrated_runs(boundary: str, model: str | None) -> list[tuple[str, int]]:
+    """(solver, steps) for which the factor was measured, for this cut and model."""
+    return [(row["solver"], row["steps"]) for row in _table().get(boundary, {}).get(str(model), [])]
+
+
 def why_not_calibrated(boundary: str, model: str | None, solver: str, steps: int) -> str:
     """Why no error can be promised for this cut, model, solver and number of steps; empty if it was calibrated."""
     if is_calibrated(boundary, model, solver, steps):

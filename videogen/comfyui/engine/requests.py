@@ -6,6 +6,7 @@ The checks are the request's own, so that messages are those of the command line
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ _ADAPTIVE = "adaptive"
 def build_request(values: Mapping[str, Any], **given: Any) -> RenderRequest:
     """The request of a node's widgets. given: further fields; None leaves one open. InputError for a value that is
     wrong for every model."""
+    _check_renamed(values)
     preset = str(values.get("preset") or DEFAULT)
     fields: dict[str, Any] = {} if preset == DEFAULT else load_preset(preset)
     fields |= {
@@ -73,6 +75,14 @@ def read_story(values: Mapping[str, Any], folder: Path) -> Any:
         raise InputError("the story is empty; give lines such as '[00:00-00:04] a red ball moves right'")
     with files_within(folder):
         return as_timeline(resolve_file(file, folder) if file else f"{text}\n", folder)
+
+
+def _check_renamed(values: Mapping[str, Any]) -> None:
+    """InputError for a number whose field has another name than its widget."""
+    for name in ("length", "guidance"):
+        value = values.get(name)
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name}={value} must be a finite number of at least 0; 0 leaves it to the model")
 
 
 def _read_recall(recall: float) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class DualClockRun:
         self._shapes = context.latent_shapes
         self._sampling = context.model_sampling
         region = settings.region()
-        _check_size(settings.reference, self._shapes[0])
+        _check_size(settings, self._shapes[0])
         self._levels = [_level(self._sampling, sigma) for sigma in context.sigmas]
         self.declined = _why_declined(self._levels, settings.strong, region)
         self._clamps = ClampSchedule(range(0)) if self.declined else _plan(self._levels, settings)
@@ -178,14 +178,28 @@ def _why_declined(levels: list[float], strong: float, region: torch.Tensor) -> s
     return ""
 
 
-def _check_size(reference: torch.Tensor, shape: tuple[int, ...]) -> None:
-    own = tuple(reference.shape)
-    if own[1:] != tuple(shape[1:]) or own[0] not in (1, shape[0]):
+def _check_size(settings: DualClock, shape: tuple[int, ...]) -> None:
+    own = tuple(settings.reference.shape)
+    if own[1:] == tuple(shape[1:]) and own[0] in (1, shape[0]):
+        return
+    if len(shape) != _CLIP_AXES:
+        raise InputError(f"the sampled latents {list(shape)} are not those of a clip; use an empty latent of a video")
+    if own[2:] != tuple(shape[2:]):
+        (frames, pixels), (wanted, size) = (_clip_size(one, settings) for one in (own, shape))
         raise InputError(
-            f"reference latents {list(own)} do not fit the sampled ones, {list(shape)}; both are "
-            "[batch, channel, frame, height, width]: encode a reference of the clip's size and length, with the "
-            "model's VAE"
+            f"the reference has {frames} frames of {pixels} pixels, and the sampled clip {wanted} of {size}; give both "
+            "the same width, height and length"
         )
+    raise InputError(
+        f"the reference is a batch of {own[0]} clips with {own[1]} channels, and the sampled one {shape[0]} with "
+        f"{shape[1]}; encode one reference, with the model's VAE"
+    )
+
+
+def _clip_size(shape: tuple[int, ...], settings: DualClock) -> tuple[int, str]:
+    """Frames and pixels of latents, such as 9 and `64x48`."""
+    _, _, frames, height, width = shape
+    return (frames - 1) * settings.temporal + 1, f"{width * settings.spatial}x{height * settings.spatial}"
 
 
 def _with_sigmas(extra_args: dict[str, Any], sigmas: torch.Tensor) -> dict[str, Any]:

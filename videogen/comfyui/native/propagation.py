@@ -17,12 +17,13 @@ import torch
 from videogen.core.errors import InputError, UnsupportedError
 from videogen.propagation import PropagationRun, RunSchedule, StepCaching
 from videogen.propagation.run_report import synchronized_time
-from videogen.schedulers import step_at
+from videogen.schedulers import sampler_name, step_at
 
 from ..hooks.branches import BranchNames
 from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 from ..hooks.run_parts import RunPart
 from ..reports.branch_tables import CallTimes, tabulate_evaluations
+from .calibrated_samplers import why_no_promise
 
 KEY = "videogen_propagation"
 #: attribute of a ComfyUI model: its name in the library's calibration, without which no `max_error` is promised
@@ -83,8 +84,12 @@ class PropagatedRun:
             self._is_unscaled = kind == _CLEAN and levels != "flow"  # clean latents plus noise of deviation sigma
             schedule = RunSchedule.from_sigmas(context.sigmas, levels, context.sampler_name)
             schedule = replace(schedule, kind=kind)
-            config = part.key_steps_of(config)  # UnsupportedError for few steps
-            self._run = PropagationRun(config, schedule, calibrated_as=_calibrated_as(context), factor=factor)
+            config, name = part.key_steps_of(config), _calibrated_as(context)  # UnsupportedError for few steps
+            if config.max_error is not None and factor is None:
+                sampler = sampler_name(context.sampler_name)
+                self.declined = why_no_promise(name, schedule.solver, sampler, part.steps, levels)
+            if not self.declined:
+                self._run = PropagationRun(config, schedule, calibrated_as=name, factor=factor)
         except UnsupportedError as error:
             self.declined = str(error)
 

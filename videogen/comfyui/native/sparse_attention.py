@@ -44,7 +44,7 @@ class SparseAttentionRun:
     """State of one sampling run. Implements `model_runs.ModelRun`."""
 
     def __init__(self, context: RunContext, config: SparseAttention) -> None:
-        self._sigmas = context.sigmas
+        self._sigmas, self._min_tokens = context.sigmas, config.min_length
         self._attention = AttentionRun(config, steps=max(1, len(context.sigmas) - 1))
         self._branches = BranchNames()
         self._forward: _Forward | None = None
@@ -98,6 +98,11 @@ class SparseAttentionRun:
         if forward is None or forward.layout is None or exact is None:
             return func(q, k, v, heads, mask, *args, **kwargs)
         layer, forward.calls = f"attention {forward.calls}", forward.calls + 1
+        if queries < self._min_tokens:
+            for branch in forward.branches:
+                why = f"{queries} tokens are fewer than min_tokens={self._min_tokens}"
+                self._attention.refuse(layer, branch, forward.step, queries, why)
+            return func(q, k, v, heads, mask, *args, **kwargs)
         if why := _why_declined(call, forward.branches):
             self._attention.refuse(layer, forward.branches[0], forward.step, queries, why)
             return func(q, k, v, heads, mask, *args, **kwargs)

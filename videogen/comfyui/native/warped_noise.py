@@ -8,8 +8,10 @@ import torch
 
 from videogen.core.errors import InputError
 from videogen.core.randomness import address
-from videogen.motion import Motion, compile_motion
+from videogen.motion import Motion
 from videogen.schedulers import GivenNoise, warped_noise
+
+from ..motion.compiling import compile_motions
 
 _STREAM = "warped noise"  # independent of the plain part, which is drawn from the seed itself
 
@@ -39,7 +41,7 @@ class WarpedHostNoise:
             )
         _, channels, frames, height, width = drawn.shape
         pixels = (frames - 1) * self._temporal + 1
-        plan = compile_motion(self._motion, pixels, height * self._spatial, width * self._spatial)
+        plan = compile_motions(self._motion, pixels, height * self._spatial, width * self._spatial)
         numbers = input_latent.get("batch_index") or range(drawn.shape[0])
         clips = [
             warped_noise(

@@ -6,6 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from videogen.motion.spec import check_number
+
 from ..schema import CATEGORY
 
 MOTION = io.Custom("VIDEOGEN_MOTION")
@@ -57,6 +59,12 @@ def size_inputs() -> list[Any]:
 
 def length_input() -> Any:
     return io.Int.Input("length", default=81, min=1, max=4096, tooltip="Frames of the clip.")
+
+
+def check_numbers(**values: float) -> None:
+    """InputError for a value of an input that is not finite or beyond all bounds."""
+    for name, value in values.items():
+        check_number(name, value)
 
 
 def check_length(length: int) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from videogen.motion import Motion, compile_motion
+from videogen.motion import Motion
 
 from ..images import to_frames, to_images
+from ..motion.compiling import compile_motions
 from ..motion.inputs import combine_motions
 from ..motion.previews import show_clip
 from .motion import MOTION, MOTION_CATEGORY, check_length, motion_output, size_inputs
@@ -76,5 +77,5 @@ class MotionPreview(io.ComfyNode):
                 f"first_frame is {first.shape[1]}x{first.shape[0]} and the preview {width}x{height}; set width and "
                 "height to the image's, or scale the image"
             )
-        frames = to_images(compile_motion(motion, length, height, width).preview(first))
+        frames = to_images(compile_motions(motion, length, height, width).preview(first))
         return io.NodeOutput(frames, ui=show_clip(frames))

@@ -16,6 +16,7 @@ from .motion import (
     MOTION_CATEGORY,
     base_input,
     check_length,
+    check_numbers,
     ease_input,
     length_input,
     motion_output,
@@ -74,6 +75,7 @@ class MotionCutAndDrag(io.ComfyNode):
         motion: Motion | None = None,
     ) -> Any:  # fmt: skip
         check_length(length)
+        check_numbers(move_x=move_x, move_y=move_y)
         if outline not in (_OBJECT, _REGION):
             raise ValueError(f"outline={outline!r} is unknown: use {_REGION} or {_OBJECT}")
         first = to_frames(image, "image")[0]

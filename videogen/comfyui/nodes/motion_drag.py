@@ -10,7 +10,16 @@ from videogen.motion import Drag, Motion
 from videogen.motion.drag import TIMED
 
 from ..motion.inputs import combine_motions, mean_path, read_region, read_tracks, tracked_motion
-from .motion import MOTION_CATEGORY, base_input, ease_input, motion_output, number_input, pixel_input, region_input
+from .motion import (
+    MOTION_CATEGORY,
+    base_input,
+    check_numbers,
+    ease_input,
+    motion_output,
+    number_input,
+    pixel_input,
+    region_input,
+)
 from .motion import scale_input as scale
 
 
@@ -52,6 +61,7 @@ class MotionDrag(io.ComfyNode):
     ) -> Any:  # fmt: skip
         if not 0 <= radius <= 4096:  # so is NaN
             raise ValueError(f"radius={radius} must be from 0 to 4096 pixels; 0 is a sixth of the shorter side")
+        check_numbers(from_x=from_x, from_y=from_y, to_x=to_x, to_y=to_y)
         path = [(from_x, from_y), (to_x, to_y)] if tracks is None else mean_path(read_tracks(tracks))
         moves = read_region(region)
         if moves is None and radius:
