@@ -192,6 +192,15 @@ def test_the_report_has_where_clips_meet(comfy: Host) -> None:
     assert line.startswith(f"long context: no effect; the clip has {frames} latent frames")
 
 
+@pytest.mark.parametrize(("length", "used"), [(10, 9), (12, 9), (9, 0)])
+def test_a_clip_length_between_latents_is_stated(comfy: Host, length: int, used: int) -> None:
+    (long,) = comfy.load_nodes("long_context").LongContext.execute(comfy.model(), length).result
+    comfy.sample(long, noise=long_noise(comfy, 1, REPLAY))
+    lines = describe_reports(collect_reports(long))
+    assert lines[0].endswith("extension by replay") or " extensions by" in lines[0]
+    assert any(f"clip_length={length} is {used} frames" in line for line in lines) == bool(used)
+
+
 def test_nothing_is_left_after_an_interruption(comfy: Host) -> None:
     model, noise = comfy.model(), long_noise(comfy)
     plain, long = comfy.sample(model), attach(model, comfy, record=True)

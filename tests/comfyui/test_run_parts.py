@@ -90,6 +90,27 @@ def test_each_part_is_propagated_from_its_own_first_step(comfy: Host) -> None:
     assert 0 < (found - plain).norm() / plain.norm() < 0.4
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_the_report_has_the_steps_of_the_sampler_before_it(comfy: Host, name: str) -> None:
+    node = EXACT[name](comfy.model(), comfy)
+    comfy.sample(node, steps=STEPS)
+    reports = collect_reports(node)
+    assert "part" not in next(iter(reports.values())) and not describe_reports(reports)[0].startswith("steps ")
+    sigmas = comfy.sigmas(STEPS)
+    for part, first, last in ((sigmas[:6], 1, 5), (sigmas[5:], 6, 12), (sigmas[5:9], 6, 8)):
+        comfy.sample(node, sigmas=part, noise=torch.zeros_like(comfy.noise), latent=draw(tuple(comfy.noise.shape), 3))
+        reports = collect_reports(node)
+        assert next(iter(reports.values()))["part"] == {"first_step": first, "last_step": last, "of": STEPS}
+        assert describe_reports(reports)[0].startswith(f"steps {first} to {last} of {STEPS}, by their noise levels")
+    assert len(describe_reports(reports)) > 1
+
+
+def test_a_schedule_that_begins_one_step_late_is_no_part(comfy: Host) -> None:
+    """So does ddim_uniform."""
+    assert not RunPart.find(FlowSampling(), torch.linspace(0.95, 0, 21)).is_partial  # type: ignore[arg-type]
+    assert RunPart.find(FlowSampling(), torch.linspace(1, 0, 21)[:20]).is_partial  # type: ignore[arg-type]
+
+
 def test_a_published_list_is_that_of_the_entire_run(comfy: Host) -> None:
     high, low = (propagate(comfy.model(), "fd") for _ in range(2))
     sample_parts(comfy, high, low)
@@ -132,7 +153,7 @@ def test_propagation_has_no_effect_on_few_steps_and_says_why(comfy: Host, steps:
     cached, sigmas = propagate(model, "every:2"), comfy.sigmas(steps)
     sigmas = sigmas[: steps // 2 + 1] if split else sigmas
     assert torch.equal(comfy.sample(cached, sigmas=sigmas), comfy.sample(model, sigmas=sigmas))
-    (line,) = describe_reports(collect_reports(cached))
+    line = describe_reports(collect_reports(cached))[-1]
     assert f"no effect; a run of {steps} steps is too short: neighbouring steps differ too much" in line
 
 

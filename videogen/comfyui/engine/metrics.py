@@ -63,7 +63,9 @@ def measure_clip(
     if frames_per_latent < 1:
         raise InputError(f"frames_per_latent={frames_per_latent} must be at least 1, such as 4 for Wan")
     if len(clip) < _LEAST_FRAMES:
-        raise InputError(f"the clip has {len(clip)} frames; metrics need at least {_LEAST_FRAMES}")
+        raise InputError(
+            f"the clip has {len(clip)} frame{'s' * (len(clip) != 1)}; metrics need at least {_LEAST_FRAMES}"
+        )
     if joins and not (joins[0] > 0 and joins[-1] < len(clip)):
         raise InputError(f"joins={', '.join(map(str, joins))} must be from 1 to {len(clip) - 1}, frames of the clip")
     compared = (NOT_MEASURED, NOT_MEASURED)

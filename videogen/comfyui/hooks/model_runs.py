@@ -15,6 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from videogen.core.errors import UnsupportedError
 
+from .run_parts import RunPart
+
 #: names of ComfyUI's wrapper types (`comfy.patcher_extension.WrappersMP`), in the order in which a run enters them
 OUTER_SAMPLE = "outer_sample"
 SAMPLER_SAMPLE = "sampler_sample"
@@ -89,18 +91,22 @@ class RunOpener:
         self.divides = bool(getattr(open_run, "divides", False))
         #: of the latest runs, the newest last; of a run that another technique divides, a list of those of its clips
         self.reports: deque[Any] = deque(maxlen=_REPORTS)
+        #: which part of a run the newest report is of
+        self.part = RunPart(0, 0, 0)
 
     def __call__(
         self, executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
     ) -> Any:
         shapes = tuple(tuple(shape) for shape in kwargs.get("latent_shapes") or (noise.shape,))
         guider = executor.class_obj
-        run = self.open_run(RunContext(guider, sampler, sigmas, shapes))
+        context = RunContext(guider, sampler, sigmas, shapes)
+        part = RunPart.find(context.model_sampling, sigmas)
+        run = self.open_run(context)
         added = dict(run.wrappers())
         if why := _why_declined(guider, added):
             run.close()
             result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-            self._store(guider, {"declined": why})
+            self._store(guider, {"declined": why}, part)
             return result
         for kind, wrapper in added.items():
             _wrappers_of(guider, kind).setdefault(self.key, []).append(wrapper)
@@ -111,15 +117,16 @@ class RunOpener:
                     result = run.sample(executor, noise, latent_image, sampler, sigmas, *args, *rest)
             else:
                 result = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-            self._store(guider, run.report())
+            self._store(guider, run.report(), part)
             return result
         finally:
             for kind, wrapper in added.items():
                 _wrappers_of(guider, kind)[self.key].remove(wrapper)
             run.close()
 
-    def _store(self, guider: Any, report: Any) -> None:
+    def _store(self, guider: Any, report: Any, part: RunPart) -> None:
         """The report of a run, or of one of the clips of a divided run, which become one report at its end."""
+        self.part = part
         clips: dict[RunOpener, list[Any]] | None = guider.model_options.get(_CLIPS)
         if clips is None:
             self.reports.append(report)

@@ -34,6 +34,11 @@ class RunPart:
         total = max(steps, round(steps / max(end - begin, 1e-3)))
         return cls(steps, min(total - steps, round(begin * total)), total)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether other samplers have steps of the run. Some schedules begin about one step late."""
+        return self.first > 1 or self.first + self.steps < self.total
+
     def key_steps_of(self, config: StepCaching) -> StepCaching:
         """The settings for this part: of a published list of key steps, those that lie in it. UnsupportedError for a
         run of few steps."""

@@ -50,7 +50,8 @@ class LookBackSettings:
 
     clip: latent frames that the model denoises at once; method: a name in `tied_plans.METHODS`; release: fraction of
     the steps in which overlapping frames copy predictions; overlap: latent frames, 0 for the method's default; earlier:
-    recordings of the clips that are continued, one per sample.
+    recordings of the clips that are continued, one per sample; rounded: how clip_length was fitted to latents, for the
+    report.
     """
 
     clip: int
@@ -58,6 +59,7 @@ class LookBackSettings:
     release: float = 1.0
     overlap: int = 0
     earlier: tuple[Recording, ...] = ()
+    rounded: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.release <= 1:  # so is NaN
@@ -115,6 +117,7 @@ class LookBackRun:
         if self.declined:
             return {"declined": self.declined}
         return {
+            **({"rounded": self._settings.rounded} if self._settings.rounded else {}),
             "frames": self._frames,
             "clip": self._plan.frames,
             "method": self._plan.method,

@@ -70,7 +70,14 @@ class LongContext(io.ComfyNode):
         record: bool = False,
     ) -> Any:  # fmt: skip
         scale = latent_scale(model)[1]
-        settings = LookBackSettings((clip_length - 1) // scale + 1, method, release, -(-overlap // scale))
+        clip = (clip_length - 1) // scale + 1
+        used = (clip - 1) * scale + 1
+        rounded = (
+            f"clip_length={clip_length} is {used} frames: latents hold {scale} frames each, after the first"
+            if used != clip_length
+            else ""
+        )
+        settings = LookBackSettings(clip, method, release, -(-overlap // scale), rounded=rounded)
         return io.NodeOutput(with_runs(model, KEY, LookBackRuns(settings, record=record)))
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..hooks.model_runs import find_opener
+from ..hooks.model_runs import RunOpener, find_opener
 from ..native import dual_clock, kernel_guard, look_back, propagation, sparse_attention
 from .clip_reports import merge_clips
 from .promises import describe_missed_error, describe_missed_recall
@@ -16,16 +16,29 @@ NOTHING = "no videogen node is on this model, or it has not been sampled yet"
 
 
 def collect_reports(model: Any) -> dict[str, Any]:
-    """Key of a technique -> its report of the latest run; without those that have none."""
+    """Key of a technique -> its report of the latest run; without those that have none. part: where the run was of some
+    steps of several samplers', those steps, counted from 1."""
     openers = {key: find_opener(model, key) for key in _DESCRIPTIONS}
     found = {key: one.reports[-1] for key, one in openers.items() if one is not None and one.reports}
-    return {key: merge_clips(key, one) if isinstance(one, list) else one for key, one in found.items()}
+    merged = {key: merge_clips(key, one) if isinstance(one, list) else one for key, one in found.items()}
+    return {key: {**one, **_part_of(openers[key])} for key, one in merged.items()}
 
 
 def describe_reports(reports: dict[str, Any]) -> list[str]:
     """Lines of text."""
     lines = [line for key, report in reports.items() for line in _describe(key, report)]
+    part = next((report["part"] for report in reports.values() if "part" in report), None)
+    if part is not None:
+        steps = f"steps {part['first_step']} to {part['last_step']} of {part['of']}"
+        lines.insert(0, f"{steps}, by their noise levels; the others are another sampler's")
     return lines or [NOTHING]
+
+
+def _part_of(opener: RunOpener | None) -> dict[str, Any]:
+    part = None if opener is None else opener.part
+    if part is None or not part.is_partial:
+        return {}
+    return {"part": {"first_step": part.first + 1, "last_step": part.first + part.steps, "of": part.total}}
 
 
 def to_json(reports: dict[str, Any]) -> str:
@@ -79,7 +92,10 @@ def _describe_dual_clock(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe_look_back(report: dict[str, Any]) -> Iterator[str]:
-    yield f"long context: {report['frames']} latent frames, {report['extensions']} extensions by {report['method']}"
+    extensions = f"{report['extensions']} extension{'s' * (report['extensions'] != 1)}"
+    yield f"long context: {report['frames']} latent frames, {extensions} by {report['method']}"
+    if "rounded" in report:
+        yield f"  {report['rounded']}"
     yield f"  clips of {report['clip']} latent frames share {report['copied']} for {report['release_step']} steps"
 
 
