@@ -279,7 +279,9 @@ def test_clips_have_their_own_conditions_and_one_progress_bar() -> None:
     model = SimpleNamespace(process_latent_in=lambda latents: 2 * latents)
     guider = SimpleNamespace(conds={"positive": [{"text": 1}]}, model_patcher=SimpleNamespace(model=model))
 
-    def executor(noise: Any, latents: Any, sampler: Any, sigmas: Any, mask: Any, callback: Any, *rest: Any, latent_shapes: Any) -> Any:  # fmt: skip  # noqa: E501
+    def executor(
+        noise: Any, latents: Any, sampler: Any, sigmas: Any, mask: Any, callback: Any, *rest: Any, latent_shapes: Any
+    ) -> Any:  # fmt: skip
         guider.conds["positive"][0]["text"] += 1
         runs.append((guider.conds["positive"][0]["text"], latents.any(), mask, rest, latent_shapes[0]))
         for step in range(2):

@@ -170,7 +170,7 @@ class _HostFinder(MetaPathFinder, Loader):
 
 @contextmanager
 def _recorded_host() -> Iterator[None]:
-    """Recorders in the place of ComfyUI; what was loaded before is back afterwards."""
+    """Recorders in place of ComfyUI; what was loaded before is back afterwards."""
 
     def take_out() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.split(".")[0] in _HOST or name.startswith(_NODE_FILES)]

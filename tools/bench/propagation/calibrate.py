@@ -27,7 +27,7 @@ def write_calibration(label: str, options: argparse.Namespace) -> None:
 
 
 def store_calibration(boundary: str, label: str, row: dict[str, Any]) -> None:
-    """Put a row in the package's table, in the place of one for the same solver and number of steps."""
+    """Put a row in the package's table, in place of one for the same solver and number of steps."""
     table = json.loads(CALIBRATION.read_text(encoding="utf-8")) if CALIBRATION.is_file() else {}
     rows = table.setdefault(boundary, {}).setdefault(label, [])
     rows[:] = [other for other in rows if any(other[name] != row[name] for name in ("solver", "steps"))] + [row]

@@ -96,6 +96,6 @@ def quantized_layer(
 
 
 def replace_layer(model: torch.nn.Module, name: str, layer: torch.nn.Module) -> None:
-    """Put a layer in the place of the one of this name, such as `blocks.0.ffn.net.2`."""
+    """Put a layer in place of the one of this name, such as `blocks.0.ffn.net.2`."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, layer)

@@ -52,7 +52,7 @@ def fingerprint_story(values: Mapping[str, Any]) -> str:
 
 
 def place_story(engine: Engine, request: RenderRequest, prefix: str) -> StoryFile:
-    """Where the video of a request is written. InputError for a prefix outside of the output folder."""
+    """Where the video of a request is written. InputError for a prefix outside the output folder."""
     import folder_paths
 
     output = Path(folder_paths.get_output_directory())

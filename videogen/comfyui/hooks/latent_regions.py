@@ -38,7 +38,7 @@ def pool_region(mask: torch.Tensor, size: tuple[int, int, int], spatial: int, te
 
 
 def pack_video(video: torch.Tensor, latents: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> torch.Tensor:
-    """`video` [b, c, f, h, w] in the place of the video in latents: as it is, or, where they are packed as [b, 1, n]
+    """`video` [b, c, f, h, w] in place of the video in latents: as it is, or, where they are packed as [b, 1, n]
     with other modalities, with the latents of those behind it. shapes: of the modalities, the video's first."""
     if len(shapes) < 2:
         return video.expand(max(video.shape[0], latents.shape[0]), *video.shape[1:])
