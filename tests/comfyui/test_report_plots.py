@@ -9,9 +9,9 @@ import pytest
 
 from tests.comfyui.hosts import Host
 from videogen.comfyui.hooks.model_runs import with_runs
+from videogen.comfyui.native.branch_tables import CallTimes, tabulate_attention, tabulate_evaluations
 from videogen.comfyui.native.propagation import KEY, PropagatedRun
 from videogen.comfyui.native.sparse_attention import KEY as ATTENTION
-from videogen.comfyui.reports.branch_tables import CallTimes, tabulate_attention, tabulate_evaluations
 from videogen.comfyui.reports.plots import plot_reports
 from videogen.comfyui.reports.reports import collect_reports
 from videogen.propagation import StepCaching

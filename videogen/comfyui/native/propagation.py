@@ -22,7 +22,7 @@ from videogen.schedulers import sampler_name, step_at
 from ..hooks.branches import BranchNames
 from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
 from ..hooks.run_parts import RunPart
-from ..reports.branch_tables import CallTimes, tabulate_evaluations
+from .branch_tables import CallTimes, tabulate_evaluations
 from .calibrated_samplers import why_no_promise
 
 KEY = "videogen_propagation"

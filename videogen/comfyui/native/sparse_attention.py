@@ -20,7 +20,7 @@ from ..hooks.attention_override import AttentionOverride
 from ..hooks.branches import BranchNames
 from ..hooks.denoiser_grids import TokenLayout, find_layout
 from ..hooks.model_runs import APPLY_MODEL, DIFFUSION_MODEL, RunContext, Wrapper, find_options
-from ..reports.branch_tables import tabulate_attention
+from .branch_tables import tabulate_attention
 
 KEY = "videogen_sparse_attention"
 
